@@ -1,0 +1,235 @@
+"""One typed tree for every command: defaults here, values from YAML files, dotted overrides from the command line.
+
+pydantic checks types and unknown keys; this file turns its findings into one line each with the nearest known key.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; ``str(error)`` names file or override, key and what to do."""
+
+
+class Node(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True)
+
+
+class ModelConfig(Node):
+    """Which weights, and how they are run."""
+
+    path: Path = Field(description="Hugging Face directory, tl-jax checkpoint or run directory to start from")
+    dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="dtype of the computation")
+    param_dtype: Literal["bfloat16", "float32"] = Field("float32", description="dtype of the stored parameters")
+    attention: Literal["xla", "cudnn", "splash"] = Field("xla", description="attention backend")
+    remat: Literal["none", "block", "dots"] = Field("block", description="what the backward pass recomputes")
+    scan_layers: bool = Field(True, description="run the layers with lax.scan (compiles once) or unrolled")
+
+
+class MaeConfig(Node):
+    """Mitigating adverse effects: which erroneous calls are kept out of the gradient."""
+
+    rule: Literal["none", "paper", "reference"] = "paper"
+    block: Literal["all", "caller"] = Field("all", description="all errors, or only those that are the caller's fault")
+
+
+class PktConfig(Node):
+    """Prioritising key tokens: their weight is clip(|NK| / |K|, 1, max_weight)."""
+
+    mode: Literal["none", "paper", "reference"] = "paper"
+    max_weight: float = Field(9.0, ge=1.0)
+
+
+class DataConfig(Node):
+    """Trajectories and how they become rows of tokens."""
+
+    path: Path = Field(description="trajectories: JSONL or JSON file")
+    format: Literal["auto", "canonical", "tl", "openai"] = "auto"
+    eval_path: Path | None = Field(None, description="held-out trajectories whose loss is reported")
+    renderer: Literal["paper", "released", "chat"] = Field("paper", description="text format of tools and calls")
+    mae: MaeConfig = MaeConfig()
+    pkt: PktConfig = PktConfig()
+    max_length: int = Field(2048, ge=8, description="tokens in a row")
+    overlong: Literal["drop_context", "skip"] = Field(
+        "drop_context", description="a longer trajectory loses whole leading turns of context, or is skipped"
+    )
+    pack: bool = Field(True, description="several trajectories in one row")
+    batch_size: int = Field(8, ge=1, description="rows in one optimizer step, over all devices")
+
+
+class OptimizerConfig(Node):
+    """AdamW and its schedule."""
+
+    learning_rate: float = Field(1e-5, gt=0)
+    schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    warmup_steps: int = Field(0, ge=0)
+    warmup_ratio: float = Field(0.0, ge=0, le=1, description="used when warmup_steps is 0")
+    final_scale: float = Field(0.0, ge=0, le=1, description="last learning rate / peak")
+    b1: float = 0.9
+    b2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = Field(0.0, ge=0)
+    clip_norm: float | None = Field(1.0, description="global gradient norm; null = no clipping")
+
+
+class MeshConfig(Node):
+    """Devices along each axis; one of them may be -1: whatever is left."""
+
+    data: int = 1
+    fsdp: int = -1
+    tensor: int = 1
+
+
+class CheckpointConfig(Node):
+    every: int = Field(100, ge=1, description="steps between checkpoints")
+    keep: int = Field(2, ge=1, description="how many are kept")
+    resume: Literal["auto", "never", "must"] = Field("auto", description="continue from the run directory's newest")
+
+
+class RunConfig(Node):
+    """What every training command has."""
+
+    run_dir: Path = Field(description="where config, logs, metrics and checkpoints go")
+    seed: int = 0
+    model: ModelConfig
+    mesh: MeshConfig = MeshConfig()
+    distributed: Literal["auto", "on", "off"] = Field("auto", description="jax.distributed: auto = when a cluster is detected")
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    log_every: int = Field(10, ge=1)
+
+
+class SftConfig(RunConfig):
+    """``tl-jax sft``"""
+
+    data: DataConfig
+    optimizer: OptimizerConfig = OptimizerConfig()
+    epochs: float = Field(1.0, gt=0)
+    steps: int | None = Field(None, ge=1, description="overrides epochs")
+    accumulate: int = Field(1, ge=1, description="micro-batches per optimizer step; divides data.batch_size")
+    loss: str = Field("tl_jax.training.losses:weighted_cross_entropy", description="dotted path module:function")
+    eval_every: int | None = Field(None, ge=1, description="steps between held-out losses; null = at the end only")
+
+
+class SamplingConfig(Node):
+    max_new_tokens: int = Field(256, ge=1)
+    temperature: float = Field(1.0, ge=0, description="0 = greedy")
+    top_k: int | None = Field(None, ge=1)
+    top_p: float | None = Field(None, gt=0, le=1)
+
+
+class PpoDataConfig(Node):
+    """Decision points to act on: trajectories (each call is one) or evaluation cases with gold calls."""
+
+    path: Path
+    format: Literal["auto", "canonical", "tl", "openai"] = "auto"
+    renderer: Literal["paper", "released", "chat"] = "paper"
+    mae: MaeConfig = MaeConfig()
+    max_prompt_length: int = Field(2048, ge=8, description="longer prompts are skipped and counted")
+
+
+class PpoAlgorithmConfig(Node):
+    """PPO's terms; ``null`` switches a term off, 0 means 0."""
+
+    epochs: int = Field(1, ge=1, description="passes over each rollout")
+    minibatches: int = Field(1, ge=1, description="updates per pass")
+    kl_coef: float = Field(0.1, ge=0, description="weight of the k1 KL in the reward")
+    gamma: float = Field(1.0, ge=0, le=1)
+    lam: float = Field(0.95, ge=0, le=1)
+    clip: float | None = Field(0.2, gt=0)
+    value_clip: float | None = Field(0.2, gt=0)
+    reward_clip: float | None = Field(5.0, gt=0)
+    whiten_advantages: bool = True
+    missing_eos_penalty: float | None = Field(None, ge=0)
+
+
+class PpoConfig(RunConfig):
+    """``tl-jax ppo``"""
+
+    data: PpoDataConfig
+    sampling: SamplingConfig = SamplingConfig()
+    algorithm: PpoAlgorithmConfig = PpoAlgorithmConfig()
+    reward: str = Field("paper", description="reward profile, or module:function(prediction, case) -> float")
+    batch_size: int = Field(64, ge=1, description="prompts in one rollout")
+    steps: int = Field(100, ge=1, description="rollouts")
+    actor: OptimizerConfig = OptimizerConfig(learning_rate=1e-6)
+    critic: OptimizerConfig = OptimizerConfig(learning_rate=5e-6)
+    eval_prompts: int = Field(64, ge=0, description="decision points of the fixed set scored greedily before and after")
+
+
+Config = TypeVar("Config", bound=Node)
+
+
+def load_config(kind: type[Config], files: Sequence[Path], overrides: Sequence[str]) -> Config:
+    """Reads YAML ``files`` in order (later ones win), applies ``key.sub=value`` overrides, checks the result.
+
+    Raises:
+        ConfigError: a missing or unreadable file, an unknown key (with the nearest known one) or a wrong value.
+    """
+    tree: dict[str, Any] = {}
+    for file in files:
+        try:
+            loaded = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        except OSError as error:
+            raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(loaded, dict):
+            raise ConfigError(f"{file}: must be a mapping of keys to values")
+        _merge(tree, loaded)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"override {override!r}: write key=value, for instance seed=1 or data.max_length=4096")
+        _merge(tree, _nested(key.split("."), _scalar(text)))
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(kind, item) for item in error.errors())) from None
+
+
+def to_yaml(config: Node) -> str:
+    """The whole tree, defaults included, as YAML that `load_config` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _scalar(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _nested(path: list[str], value: Any) -> dict[str, Any]:
+    for key in reversed(path):
+        value = {key: value}
+    return value
+
+
+def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
+    for key, value in new.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _explain(kind: type[Node], item: Any) -> str:
+    path = [str(part) for part in item["loc"]]
+    where = ".".join(path)
+    if item["type"] == "extra_forbidden":
+        node: Any = kind
+        for part in path[:-1]:
+            node = node.model_fields[part].annotation
+        near = difflib.get_close_matches(path[-1], node.model_fields, 1)
+        return f"unknown key {where!r}" + (f"; did you mean {'.'.join([*path[:-1], near[0]])!r}?" if near else
+                                            f"; known here: {', '.join(node.model_fields)}")  # fmt: skip
+    if item["type"] == "missing":
+        return f"key {where!r} is missing; set it in the file or as {where}=VALUE"
+    return f"key {where!r}: {item['msg']}, got {item['input']!r}"
