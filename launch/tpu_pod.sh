@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Run one tl-jax command on every host of a Cloud TPU slice.
-#   launch/tpu_pod.sh NAME ZONE sft --config configs/codellama_7b_sft.yaml model.path=gs://... run_dir=gs://...
+#   launch/tpu_pod.sh NAME ZONE sft --config configs/codellama_7b_sft.yaml model.path=/mnt/shared/... run_dir=/mnt/shared/...
+# The paths must be on storage that every host mounts (Filestore, or a bucket through Cloud Storage FUSE).
 # Needs gcloud, and the repository at ~/tl_jax on the hosts (set it up once: launch/tpu_pod.sh NAME ZONE --setup GIT_URL).
 set -euo pipefail
-[ $# -ge 3 ] || { sed -n '2,4p' "$0" >&2; exit 2; }
+[ $# -ge 3 ] || { sed -n '2,5p' "$0" >&2; exit 2; }
 name=$1 zone=$2; shift 2
 on_all_hosts() { gcloud compute tpus tpu-vm ssh "$name" --zone "$zone" --worker=all --command "$1"; }
 if [ "$1" = --setup ]; then
