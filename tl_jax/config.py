@@ -13,8 +13,10 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tl_jax.errors import UserError
 
-class ConfigError(ValueError):
+
+class ConfigError(UserError):
     """A configuration that cannot be used; ``str(error)`` names file or override, key and what to do."""
 
 
@@ -132,6 +134,7 @@ class PpoDataConfig(Node):
     renderer: Literal["paper", "released", "chat"] = "paper"
     mae: MaeConfig = MaeConfig()
     max_prompt_length: int = Field(2048, ge=8, description="longer prompts are skipped and counted")
+    eval_path: Path | None = Field(None, description="where eval_prompts come from; null = the first ones of path")
 
 
 class PpoAlgorithmConfig(Node):
@@ -147,6 +150,10 @@ class PpoAlgorithmConfig(Node):
     reward_clip: float | None = Field(5.0, gt=0)
     whiten_advantages: bool = True
     missing_eos_penalty: float | None = Field(None, ge=0)
+    critic_init: Literal["sft", "random"] = Field("sft", description="where the critic's tower starts; its head is 0")
+    logprob_temperature: float | None = Field(
+        None, gt=0, description="temperature of the log-probabilities in ratio and KL; null = that of the sampling"
+    )
 
 
 class PpoConfig(RunConfig):

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast, get_args
 
+from tl_jax.errors import UserError
+
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 GoldKind: TypeAlias = Literal["alternatives", "sequence", "parallel", "none"]
-Json: TypeAlias = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """Bad input data. ``str(error)`` reads ``file:line: field: what is wrong``."""
 
     def __init__(self, problem: str, *, path: str = "", line: int | None = None, field: str = "") -> None:
@@ -46,6 +47,12 @@ class Tool:
     def required(self) -> tuple[str, ...]:
         """Names of the parameters a call must give."""
         return tuple(self.parameters.get("required") or ())
+
+    @property
+    def signature(self) -> tuple[str, ...]:
+        """Parameter names in the order of a Python signature: the required ones first, in the order of ``required``."""
+        required = tuple(name for name in dict.fromkeys(self.required) if name in self.properties)
+        return required + tuple(name for name in self.properties if name not in required)
 
     @classmethod
     def from_json(cls, value: Any, where: str = "tool") -> Tool:

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tl_jax.config import ConfigError, PpoConfig, SftConfig, load_config, to_yaml
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+PATHS = ["run_dir=r", "model.path=m", "data.path=d"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_config_loads(path: Path) -> None:
+    kind = PpoConfig if "ppo" in path.name else SftConfig
+    config = load_config(kind, [path], PATHS)
+    assert str(config.run_dir) == "r"
+
+
+def test_later_files_and_overrides_win(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text("seed: 1\ndata: {batch_size: 2, max_length: 64}\n")
+    second.write_text("data: {batch_size: 3}\n")
+    config = load_config(SftConfig, [first, second], [*PATHS, "optimizer.clip_norm=null", "data.max_length=128"])
+    assert (config.seed, config.data.batch_size, config.data.max_length) == (1, 3, 128)
+    assert config.optimizer.clip_norm is None
+
+
+def test_written_config_reads_back_the_same(tmp_path: Path) -> None:
+    config = load_config(SftConfig, [], PATHS)
+    file = tmp_path / "c.yaml"
+    file.write_text(to_yaml(config))
+    assert load_config(SftConfig, [file], []) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("optimizer.learning_rat=1", "did you mean 'optimizer.learning_rate'?"),
+        ("sed=1", "did you mean 'seed'?"),
+        ("zzz=1", "known here: run_dir"),
+        ("data.batch_size=0", "key 'data.batch_size'"),
+        ("data.batch_size=many", "key 'data.batch_size'"),
+        ("model.dtype=fp8", "key 'model.dtype'"),
+        ("optimizer=3", "key 'optimizer'"),
+        ("seed", "write key=value"),
+    ],
+)
+def test_a_wrong_override_is_explained(override: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(SftConfig, [], [*PATHS, override])
+    assert expected in str(raised.value)
+
+
+def test_a_missing_key_says_how_to_set_it() -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(SftConfig, [], ["run_dir=r", "model.path=m"])
+    assert "data" in str(raised.value)
+
+
+def test_a_file_that_is_no_mapping_is_named(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("- 1\n")
+    with pytest.raises(ConfigError, match=r"bad\.yaml: must be a mapping"):
+        load_config(SftConfig, [bad], PATHS)
+    bad.write_text("a: [1\n")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(SftConfig, [bad], PATHS)
+
+
+def test_an_exponent_without_a_dot_is_a_number(tmp_path: Path) -> None:
+    """YAML 1.1 reads 1e-5 as text; people write it all the time."""
+    file = tmp_path / "lr.yaml"
+    file.write_text("optimizer: {learning_rate: 1e-5}\n")
+    assert load_config(SftConfig, [file], PATHS).optimizer.learning_rate == pytest.approx(1e-5)

@@ -1,0 +1,299 @@
+"""The ``tl-jax`` command. Each command reads its arguments, calls one library function and prints what came of it.
+
+Heavy imports happen inside the commands, so that ``--help``, ``score`` and ``mae`` start without JAX.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from tl_jax import __version__
+
+FORMATS = click.Choice(["auto", "canonical", "tl", "openai"])
+RENDERERS = click.Choice(["paper", "released", "chat"])
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class ExistingPath(click.Path):
+    """An existing file or directory; a missing one is reported with the nearest name beside it."""
+
+    def __init__(self, **kind: bool) -> None:
+        super().__init__(exists=True, path_type=Path, **kind)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            path = Path(value)
+            names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+            near = difflib.get_close_matches(path.name, names, 1)
+            hint = f" Did you mean {str(path.parent / near[0])!r}?" if near and not path.exists() else ""
+            raise click.BadParameter(error.message + hint, ctx, param) from None
+
+
+class Main(click.Group):
+    """Turns the library's own errors into one line and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from tl_jax.errors import UserError
+
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            click.echo(f"tl-jax: {error}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="tl-jax")
+def main() -> None:
+    """Train Llama-family models to use tools: MAE, PKT and IRM in JAX."""
+
+
+# ---------------------------------------------------------------- models
+
+
+@main.command()
+@click.option("--preset", required=True, help="tiny, codellama-7b, ...; --preset list shows them all.")
+@click.option("--tokenizer", type=ExistingPath(), help="Tokenizer directory, or a SentencePiece .model file.")
+@click.option("--out", type=click.Path(path_type=Path), help="Hugging Face directory to write.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
+def init_model(preset: str, tokenizer: Path | None, out: Path | None, seed: int, dtype: str) -> None:
+    """Write a model with random weights in Hugging Face format, to try things without a download."""
+    from tl_jax.data.encode import load_tokenizer
+    from tl_jax.model import presets
+
+    if preset == "list":
+        for name, config in presets.PRESETS.items():
+            click.echo(f"{name:24} {config.num_layers} layers, width {config.hidden_size}")
+        return
+    if tokenizer is None or out is None:
+        raise click.UsageError("--tokenizer and --out are needed")
+    config = presets.init_model(preset, load_tokenizer(tokenizer), out, seed=seed, dtype=dtype)
+    click.echo(f"{out}: {preset}, vocabulary {config.vocab_size}, random weights (seed {seed}, {dtype})")
+
+
+@main.command()
+@click.option("--from", "source", type=ExistingPath(), required=True, help="Hugging Face directory.")
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="Checkpoint directory to write.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
+def convert(source: Path, target: Path, dtype: str) -> None:
+    """Turn a Hugging Face checkpoint (safetensors, one file or sharded) into an Orbax one."""
+    from tl_jax.model.store import open_model, save_model
+
+    model = open_model(source, param_dtype=dtype)
+    save_model(target, model.config, model.params, model.tokenizer_dir)
+    click.echo(f"{target}: {_parameters(model.params):,} parameters from {source}")
+
+
+@main.command()
+@click.option("--from", "source", type=ExistingPath(), required=True, help="Checkpoint, run or HF directory.")
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="Directory to write.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Default: as stored.")
+@click.option("--overwrite", is_flag=True, help="Replace what is in the directory.")
+def export(source: Path, target: Path, dtype: str | None, overwrite: bool) -> None:
+    """Write a Hugging Face checkpoint with config, tokenizer, chat template and generation config."""
+    from tl_jax.model.hf import export_hf
+    from tl_jax.model.store import open_model
+
+    model = open_model(source, param_dtype=None)
+    export_hf(model.params, model.config, model.tokenizer_dir, target, dtype=dtype, overwrite=overwrite)
+    click.echo(f"{target}: {_parameters(model.params):,} parameters; transformers loads it as it is")
+
+
+# ---------------------------------------------------------------- data
+
+
+@main.command()
+@click.option("--in", "source", type=ExistingPath(dir_okay=False), required=True, help="Trajectories.")
+@click.option("--format", "kind", type=FORMATS, default="auto", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Canonical JSONL to write.")
+@click.option("--audit", type=click.Path(path_type=Path), help="JSONL: one line for each blocked turn.")
+@click.option("--rule", type=click.Choice(["paper", "reference"]), default="paper", show_default=True)
+@click.option("--block", type=click.Choice(["all", "caller"]), default="all", show_default=True)
+def mae(source: Path, kind: str, out: Path, audit: Path | None, rule: str, block: str) -> None:
+    """Mark erroneous calls: they stay in the context with weight 0 and are never a target.
+
+    Prints how many turns each rule blocks; --rule decides which of them is applied.
+    """
+    from tl_jax.tooluse.audit import run_mae
+
+    report = run_mae(source, out, audit, kind=kind, rule=rule, block=block)
+    for line in report.lines():
+        click.echo(line)
+
+
+@main.command()
+@click.option("--data", type=ExistingPath(dir_okay=False), required=True, help="Trajectories.")
+@click.option("--tokenizer", type=ExistingPath(), required=True, help="Tokenizer or model directory.")
+@click.option("--id", "wanted", help="Which trajectory (default: the first).")
+@click.option("--format", "kind", type=FORMATS, default="auto", show_default=True)
+@click.option("--renderer", type=RENDERERS, default="paper", show_default=True)
+@click.option("--mae", "rule", type=click.Choice(["none", "paper", "reference"]), default="paper", show_default=True)
+@click.option("--pkt", type=click.Choice(["none", "paper", "reference"]), default="paper", show_default=True)
+@click.option("--max-weight", default=9.0, show_default=True)
+@click.option("--html", type=click.Path(path_type=Path), help="Also write a self-contained HTML page.")
+def inspect(
+    data: Path, tokenizer: Path, wanted: str | None, kind: str, renderer: str, rule: str, pkt: str,
+    max_weight: float, html: Path | None,
+) -> None:  # fmt: skip
+    """Show one trajectory's tokens coloured by target and weight."""
+    from tl_jax.config import MaeConfig, PktConfig
+    from tl_jax.data.inspect import inspect_trajectory, to_html, to_terminal
+
+    view = inspect_trajectory(
+        _one_trajectory(data, kind, wanted), tokenizer, renderer,
+        MaeConfig(rule=rule), PktConfig(mode=pkt, max_weight=max_weight),  # type: ignore[arg-type]
+    )  # fmt: skip
+    to_terminal(view)
+    if html:
+        html.write_text(to_html(view), encoding="utf-8")
+        click.echo(f"written: {html}")
+
+
+# ---------------------------------------------------------------- training
+
+
+def training_options(command: Command) -> Command:
+    """``--config FILE... [key=value ...]``, as every training command takes them."""
+    command = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")(command)
+    return click.option(
+        "--config", "files", type=ExistingPath(dir_okay=False), multiple=True, required=True,
+        help="YAML file; given several times, later ones win.",
+    )(command)  # fmt: skip
+
+
+@main.command()
+@training_options
+def sft(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
+    """Supervised training with MAE and PKT. Run again with the same run_dir to continue."""
+    from tl_jax.config import SftConfig, load_config
+
+    config = load_config(SftConfig, files, overrides)
+    from tl_jax.training.sft import run_sft
+
+    run_sft(config)
+
+
+@main.command()
+@training_options
+def ppo(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
+    """Reinforcement training by PPO on rule-based rewards (IRM). Run again to continue."""
+    from tl_jax.config import PpoConfig, load_config
+
+    config = load_config(PpoConfig, files, overrides)
+    from tl_jax.training.ppo import run_ppo
+
+    run_ppo(config)
+
+
+# ---------------------------------------------------------------- use and evaluation
+
+
+def sampling_options(command: Command) -> Command:
+    """How answers are drawn."""
+    for option in (
+        click.option("--max-new-tokens", default=256, show_default=True, type=click.IntRange(min=1)),
+        click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(min=0), help="0 = greedy."),
+        click.option("--top-k", type=click.IntRange(min=1)),
+        click.option("--top-p", type=click.FloatRange(min=0, max=1, min_open=True)),
+        click.option("--seed", default=0, show_default=True),
+        click.option("--dtype", type=click.Choice(["bfloat16", "float32"]), default="bfloat16", show_default=True),
+    ):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.option("--model", type=ExistingPath(), required=True, help="HF, checkpoint or run directory.")
+@click.option("--input", "source", type=ExistingPath(dir_okay=False), required=True, help="messages.json or JSONL.")
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(min=1))
+@sampling_options
+def generate(model: Path, source: Path, batch_size: int, dtype: str, **sampling: Any) -> None:
+    """Answer messages on stdout.
+
+    A JSON file holds one conversation: a list of {"role", "content"} with roles System, User, Assistant, Output. A
+    JSONL file holds one such list (or {"id", "messages"}) a line and gives one JSON line each.
+    """
+    from tl_jax.evaluation.generate import generate_file
+
+    for line in generate_file(model, source, batch_size=batch_size, dtype=dtype, **sampling):
+        click.echo(line)
+
+
+@main.command(name="eval")
+@click.option("--model", type=ExistingPath(), required=True, help="HF, checkpoint or run directory.")
+@click.option("--cases", type=ExistingPath(dir_okay=False), required=True, help="Cases, or trajectories.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory to write.")
+@click.option("--renderer", type=RENDERERS, default="paper", show_default=True)
+@click.option("--batch-size", default=16, show_default=True, type=click.IntRange(min=1))
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first cases.")
+@click.option("--overwrite", is_flag=True, help="Answer again what predictions.jsonl already holds.")
+@sampling_options
+def evaluate(model: Path, cases: Path, out: Path, **options: Any) -> None:
+    """Answer every case and score TS, PI and CF; writes predictions.jsonl and summary.json."""
+    from tl_jax.evaluation.runner import evaluate as run
+
+    run(model, cases, out, **options)
+
+
+@main.command()
+@click.option("--cases", type=ExistingPath(dir_okay=False), required=True)
+@click.option("--predictions", type=ExistingPath(dir_okay=False), required=True, help='JSONL {"id", "prediction"}.')
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def score(cases: Path, predictions: Path, as_json: bool) -> None:
+    """TS, PI and CF of given predictions; needs no model."""
+    from tl_jax.evaluation.report import print_summary
+    from tl_jax.evaluation.score import score_file
+
+    summary = score_file(cases, predictions)
+    if as_json:
+        click.echo(json.dumps(summary.to_json()))
+    else:
+        print_summary(summary)
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True)
+@click.option("--data", type=ExistingPath(dir_okay=False), help="Your own trajectories instead of the demo's world.")
+def demo(out: Path, data: Path | None) -> None:
+    """The whole pipeline on a small model: data, MAE, SFT, PPO, evaluation, export. Minutes on a laptop."""
+    from tl_jax.demo.run import run_demo
+
+    run_demo(out, data)
+
+
+# ---------------------------------------------------------------- helpers
+
+
+def _parameters(params: Any) -> int:
+    import jax
+
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _one_trajectory(path: Path, kind: str, wanted: str | None) -> Any:
+    """The trajectory called ``wanted``, or the file's first."""
+    from tl_jax.tooluse.readers import read_trajectories
+
+    seen: Counter[str] = Counter()
+    for trajectory in read_trajectories(path, kind):
+        if wanted is None or trajectory.id == wanted:
+            return trajectory
+        seen[trajectory.id] += 1
+    near = difflib.get_close_matches(wanted or "", seen, 3)
+    problem = f"no trajectory {wanted!r} in {path}" if wanted else f"no trajectory in {path}"
+    raise click.UsageError(problem + (f"; nearest: {', '.join(near)}" if near else ""))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
