@@ -1,0 +1,70 @@
+"""Small random models for the tests of tl_jax/model, made by transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PreTrainedModel, Qwen2Config
+
+from tl_jax.model.config import LlamaConfig as OurConfig
+from tl_jax.model.hf import load_hf
+from tl_jax.model.parameters import Params
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 96,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 512,
+    "rope_theta": 1e6,
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+
+VARIANTS = {
+    "llama-gqa": lambda: LlamaConfig(**SIZES, num_key_value_heads=2),
+    "llama-mha-tied": lambda: LlamaConfig(**SIZES, tie_word_embeddings=True),
+    "llama3-scaling": lambda: LlamaConfig(**SIZES, num_key_value_heads=1, rope_scaling=dict(LLAMA3)),
+    "linear-scaling": lambda: LlamaConfig(**SIZES, rope_scaling={"rope_type": "linear", "factor": 4.0}),
+    "qwen2": lambda: Qwen2Config(**SIZES, num_key_value_heads=2, tie_word_embeddings=True),
+    "mistral": lambda: MistralConfig(**SIZES, num_key_value_heads=2, head_dim=12, sliding_window=None),
+}
+
+
+def hf_model(variant: str, seed: int = 0) -> PreTrainedModel:
+    """A float32 model whose every parameter is random, norms and biases too, large enough for peaked predictions."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(VARIANTS[variant](), dtype=torch.float32).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.normal_(1.0 if name.endswith("norm.weight") else 0.0, 0.2)
+    return model
+
+
+def load(model: PreTrainedModel, directory: Path) -> tuple[OurConfig, Params]:
+    """The same model in our format, through files."""
+    model.save_pretrained(directory)
+    return load_hf(directory)
+
+
+def hf_logits(model: PreTrainedModel, tokens: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return model(torch.from_numpy(np.asarray(tokens, np.int64))).logits.numpy()
+
+
+def unpacked(tokens: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """tokens, positions and segment ids of rows that hold one sequence each."""
+    positions = np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape)
+    return jnp.asarray(tokens), jnp.asarray(positions), jnp.ones(tokens.shape, jnp.int32)

@@ -1,0 +1,103 @@
+"""What every directory with a model has in common: a marker, a tokenizer, and that it appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from tl_jax.errors import UserError
+
+Kind = Literal["huggingface", "checkpoint"]
+MARKER = "tl_jax.json"
+VERSION = 1
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "generation_config.json",  # sampling defaults and the stop tokens of a chat model travel with its tokenizer
+)
+
+
+class CheckpointError(UserError):
+    """A model that cannot be read or written; the message names the file and says what to do."""
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object from ``file``.
+
+    Raises:
+        CheckpointError: the file is missing, or not a JSON object.
+    """
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{file}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise CheckpointError(f"{file}: not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{file}: must hold a JSON object, not a {type(value).__name__}")
+    return value
+
+
+def write_json(file: Path, value: dict[str, Any]) -> None:
+    file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copies the tokenizer's files, chat template and generation defaults, as many as ``source`` has."""
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+
+
+@contextmanager
+def new_directory(path: Path, kind: Kind, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yields an empty directory that takes ``path``'s place once the block has ended without an exception.
+
+    An existing directory is replaced when it is empty or holds only what an earlier call for the same ``kind`` wrote.
+
+    Raises:
+        CheckpointError: ``path`` holds anything else, and not ``overwrite``.
+    """
+    path = path.resolve()
+    if not overwrite:
+        _check_replaceable(path, kind)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
+    previous = temporary.with_suffix(".old")
+    temporary.mkdir()
+    try:
+        yield temporary
+        files = sorted([entry.name for entry in temporary.iterdir()] + [MARKER])
+        write_json(temporary / MARKER, {"kind": kind, "version": VERSION, "files": files})
+        if path.exists():
+            path.rename(previous)
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(previous, ignore_errors=True)
+
+
+def _check_replaceable(path: Path, kind: Kind) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: is a file; name a directory to write to")
+    present = {entry.name for entry in path.iterdir()}
+    marker = read_json(path / MARKER) if MARKER in present else {}
+    foreign = present - set(marker.get("files", ())) if marker.get("kind") == kind else present
+    if foreign:
+        raise CheckpointError(
+            f"{path}: not overwritten, it holds what an earlier {kind} export did not write "
+            f"({', '.join(sorted(foreign)[:3])}); choose another directory or ask for overwriting"
+        )

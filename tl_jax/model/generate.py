@@ -1,0 +1,274 @@
+"""Token by token: prompts in, sampled tokens and their log-probabilities out.
+
+Prompts are padded on the left to a few lengths and numbers of rows, so that a new prompt seldom compiles anything. The
+noise of a row depends on the key, the row's index and the step alone: padding, chunking and sharding change no sample.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from tl_jax.model.attention import Places
+from tl_jax.model.llama import Cache, GraphDef, Llama, merge
+from tl_jax.model.parameters import Params
+from tl_jax.model.sharding import batch_sharding, constrain, make_global_array, replicated
+
+
+class GenerationError(ValueError):
+    """Prompts or settings that cannot be generated from; the message names the prompt."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is chosen. ``top_k`` first, then ``top_p`` of what is left, as transformers does."""
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    """0 = the most likely token"""
+    top_k: int | None = None
+    top_p: float | None = None
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What was generated for B prompts, N = ``max_new_tokens``."""
+
+    tokens: np.ndarray
+    """int32 [B, N]: EOS kept, ``pad_id`` after it"""
+    logprobs: np.ndarray
+    """float32 [B, N]: of each token under softmax(logits / temperature), before top-k and top-p; greedy: temperature 1;
+    0 after the end"""
+    lengths: np.ndarray
+    """int32 [B]: tokens generated, EOS included"""
+    finished: np.ndarray
+    """bool [B]: ended by EOS and not by the limit"""
+
+
+def generate(
+    graphdef: GraphDef,
+    params: Params,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    key: jax.Array,
+    *,
+    eos_ids: tuple[int, ...],
+    pad_id: int,
+    mesh: Mesh | None = None,
+    max_batch: int | None = None,
+) -> Generation:
+    """Continues every prompt until one of ``eos_ids`` or ``max_new_tokens``.
+
+    Args:
+        graphdef: of a `Llama`, from `split` or `make_graphdef`.
+        params: its parameters; with ``mesh``, placed on it.
+        prompts: token ids, of any lengths; the same on every process.
+        sampling: how tokens are chosen. A new value of temperature or top_p compiles nothing.
+        key: of the noise; greedy decoding does not read it.
+        eos_ids: tokens that end a row; empty = none does.
+        pad_id: what follows the end in the result.
+        mesh: devices to spread the rows over.
+        max_batch: prompts that run at once; None = all.
+
+    Raises:
+        GenerationError: no prompt, an empty one, an unknown token, a prompt that leaves no room for the answer, or
+            settings out of range.
+    """
+    _check(merge(graphdef, params), prompts, sampling)
+    step = max_batch or len(prompts)
+    chunks = [
+        _generate_chunk(graphdef, params, prompts[start : start + step], start, sampling, key, eos_ids, pad_id, mesh)
+        for start in range(0, len(prompts), step)
+    ]
+    tokens, logprobs, lengths, finished = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+    return Generation(tokens=tokens, logprobs=logprobs, lengths=lengths, finished=finished)
+
+
+def _check(model: Llama, prompts: Sequence[Sequence[int]], sampling: Sampling) -> None:
+    limit, vocab = model.config.max_position_embeddings, model.config.vocab_size
+    if not prompts:
+        raise GenerationError("no prompts")
+    if sampling.max_new_tokens < 1 or not sampling.temperature >= 0:
+        raise GenerationError(f"max_new_tokens must be at least 1 and temperature at least 0: {sampling}")
+    if (sampling.top_k is not None and sampling.top_k < 1) or not 0 < (sampling.top_p or 1) <= 1:
+        raise GenerationError(f"top_k must be at least 1 and top_p in (0, 1]: {sampling}")
+    for index, prompt in enumerate(prompts):
+        if not len(prompt):
+            raise GenerationError(f"prompt {index} has no tokens")
+        if len(prompt) + sampling.max_new_tokens > limit:
+            raise GenerationError(
+                f"prompt {index} has {len(prompt)} tokens, which with max_new_tokens={sampling.max_new_tokens} is more "
+                f"than the model's max_position_embeddings={limit}; shorten the prompt or lower max_new_tokens"
+            )
+        if not 0 <= min(prompt) <= max(prompt) < vocab:
+            raise GenerationError(f"prompt {index} has a token id outside the model's vocabulary of {vocab}")
+
+
+def bucket(size: int, smallest: int = 1) -> int:
+    """The next of 1, 2, 3, 4, 6, 8, 12, 16, 24, ...: few sizes, at most a third of it padding."""
+    size = max(size, smallest)
+    power = 1 << (size - 1).bit_length()
+    return power * 3 // 4 if power >= 4 and size <= power * 3 // 4 else power
+
+
+def _generate_chunk(
+    graphdef: GraphDef,
+    params: Params,
+    prompts: Sequence[Sequence[int]],
+    first_row: int,
+    sampling: Sampling,
+    key: jax.Array,
+    eos_ids: tuple[int, ...],
+    pad_id: int,
+    mesh: Mesh | None,
+) -> tuple[np.ndarray, ...]:
+    spread = math.prod(mesh.shape[axis] for axis in ("data", "fsdp")) if mesh else 1
+    rows = -(-bucket(len(prompts)) // spread) * spread
+    length = bucket(max(map(len, prompts)), smallest=16)
+    tokens = np.zeros((rows, length), np.int32)
+    segments = np.zeros((rows, length), np.int32)
+    for row, prompt in enumerate(prompts):
+        tokens[row, length - len(prompt) :] = prompt
+        segments[row, length - len(prompt) :] = 1
+    inputs = (tokens, segments, first_row + np.arange(rows, dtype=np.int32))
+    numbers = (np.float32(sampling.temperature), np.float32(sampling.top_p or 1))
+    if mesh is not None:
+        inputs = make_global_array(inputs, batch_sharding(mesh))
+        numbers = make_global_array(numbers, replicated(mesh))
+    with jax.set_mesh(mesh) if mesh is not None else nullcontext():
+        out = _run(
+            graphdef,
+            params,
+            *inputs,
+            key,
+            *numbers,
+            pad_id,
+            max_new_tokens=sampling.max_new_tokens,
+            greedy=sampling.temperature == 0,
+            top_k=sampling.top_k,
+            nucleus=sampling.top_p is not None,
+            eos_ids=eos_ids,
+        )
+    return tuple(np.asarray(array)[: len(prompts)] for array in out)
+
+
+class _Progress(NamedTuple):
+    step: jax.Array  # int32 []: tokens chosen so far
+    last: jax.Array  # int32 [B]: the newest token
+    done: jax.Array  # bool [B]
+    tokens: jax.Array  # int32 [B, N]
+    logprobs: jax.Array  # float32 [B, N]
+    cache: Cache
+
+
+@partial(jax.jit, static_argnames=("graphdef", "max_new_tokens", "greedy", "top_k", "nucleus", "eos_ids"))
+def _run(
+    graphdef: GraphDef,
+    params: Params,
+    prompt: jax.Array,
+    segments: jax.Array,
+    rows: jax.Array,
+    key: jax.Array,
+    temperature: jax.Array,
+    top_p: jax.Array,
+    pad_id: int,
+    *,
+    max_new_tokens: int,
+    greedy: bool,
+    top_k: int | None,
+    nucleus: bool,
+    eos_ids: tuple[int, ...],
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Prefill and decoding loop; see `generate`. Prompts [B, P] are padded on the left, where segments are 0."""
+    model: Llama = merge(graphdef, _in_compute_dtype(params, merge(graphdef, params).dtype))
+    layers = model.unstacked()
+    batch, prompt_length = prompt.shape
+
+    def choose(progress: _Progress, hidden: jax.Array) -> _Progress:
+        """Takes the next token of every row from the hidden state of its last one."""
+        logits = constrain(model.logits(hidden[:, -1]), "batch", None)
+        if not greedy:
+            logits = logits / temperature
+        scores = logits
+        if not greedy:
+            scores = filter_logits(logits, top_k, top_p if nucleus else None)
+            scores = scores + _noise(key, rows, progress.step, logits.shape[1])
+        chosen = jnp.argmax(scores, axis=-1).astype(jnp.int32)
+        logprob = jnp.take_along_axis(jax.nn.log_softmax(logits), chosen[:, None], axis=1)[:, 0]
+        done = progress.done
+        return progress._replace(
+            step=progress.step + 1,
+            last=chosen,
+            done=done | jnp.isin(chosen, jnp.asarray(eos_ids, jnp.int32)),
+            tokens=progress.tokens.at[:, progress.step].set(jnp.where(done, pad_id, chosen)),
+            logprobs=progress.logprobs.at[:, progress.step].set(jnp.where(done, 0.0, logprob)),
+        )
+
+    def unfinished(progress: _Progress) -> jax.Array:
+        return (progress.step < max_new_tokens) & ~progress.done.all()
+
+    def advance(progress: _Progress) -> _Progress:
+        places = Places((lengths + progress.step - 1)[:, None], jnp.ones((batch, 1), jnp.int32))
+        hidden, cache = model.decode(progress.last[:, None], places, progress.cache, layers)
+        return choose(progress._replace(cache=cache), hidden)
+
+    lengths = segments.sum(axis=1)
+    positions = jnp.maximum(jnp.cumsum(segments, axis=1) - 1, 0)
+    cache = model.empty_cache(batch, prompt_length)
+    hidden, cache = model.decode(prompt, Places(positions, segments), cache, layers)
+    progress = _Progress(
+        step=jnp.zeros((), jnp.int32),
+        last=jnp.zeros(batch, jnp.int32),
+        done=lengths == 0,  # a row that only fills up the batch
+        tokens=jnp.full((batch, max_new_tokens), pad_id, jnp.int32),
+        logprobs=jnp.zeros((batch, max_new_tokens), jnp.float32),
+        cache=cache.extended(max_new_tokens),
+    )
+    progress = jax.lax.while_loop(unfinished, advance, choose(progress, hidden))
+    tokens, logprobs = (constrain(x, None, None) for x in (progress.tokens, progress.logprobs))
+    ends = jnp.isin(tokens, jnp.asarray(eos_ids, jnp.int32))
+    finished = ends.any(axis=1)
+    return tokens, logprobs, jnp.where(finished, jnp.argmax(ends, axis=1) + 1, max_new_tokens), finished
+
+
+def filter_logits(logits: jax.Array, top_k: int | None, top_p: jax.Array | float | None) -> jax.Array:
+    """Sets to -inf what is not among the ``top_k`` most likely tokens, then what is not in the smallest set that
+    holds ``top_p`` of the remaining probability (https://arxiv.org/abs/1904.09751). Ties at the border stay. [B, V].
+    """
+    if top_k is not None and top_k < logits.shape[-1]:
+        kth = jax.lax.top_k(logits, top_k)[0][:, -1:]
+        logits = jnp.where(logits < kth, -jnp.inf, logits)
+    if top_p is not None:
+        ordered = jnp.sort(logits, axis=-1, descending=True)
+        probabilities = jax.nn.softmax(ordered, axis=-1)
+        before = jnp.cumsum(probabilities, axis=-1) - probabilities
+        border = jnp.min(jnp.where(before < top_p, ordered, jnp.inf), axis=-1, keepdims=True)
+        logits = jnp.where(logits < border, -jnp.inf, logits)
+    return logits
+
+
+def _noise(key: jax.Array, rows: jax.Array, step: jax.Array, vocab: int) -> jax.Array:
+    """Gumbel noise [B, V]: the argmax of logits plus this is a sample of their softmax."""
+
+    def one(row: jax.Array) -> jax.Array:
+        return jax.random.gumbel(jax.random.fold_in(jax.random.fold_in(key, row), step), (vocab,))
+
+    return jax.vmap(one)(rows)
+
+
+def _in_compute_dtype(params: Params, dtype: jnp.dtype) -> Params:
+    """Matrices in the dtype they are multiplied in, once and not at every step; norms keep theirs."""
+
+    def cast(path: tuple[jax.tree_util.DictKey, ...], leaf: jax.Array) -> jax.Array:
+        return leaf if path[-1].key.endswith("norm") else leaf.astype(dtype)
+
+    return jax.tree_util.tree_map_with_path(cast, params)

@@ -1,0 +1,146 @@
+"""Which device holds what: one table from logical axes to mesh axes.
+
+The mesh has the axes ``data`` (whole copies of the model), ``fsdp`` (parameters and optimizer state cut up, gathered
+where they are used) and ``tensor`` (heads, feed-forward and vocabulary cut up). Rows of a batch are spread over
+``data`` and ``fsdp``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from tl_jax.config import ConfigError, MeshConfig
+from tl_jax.model.parameters import PARAMETERS
+
+MESH_AXES = ("data", "fsdp", "tensor")
+
+RULES: dict[str, str | tuple[str, ...] | None] = {
+    "batch": ("data", "fsdp"),
+    "layers": None,
+    "norm": None,
+    "embed": "fsdp",
+    "vocab": "tensor",
+    "heads": "tensor",
+    "kv_heads": "tensor",
+    "head_dim": None,
+    "mlp": "tensor",
+}
+"""Logical axis -> mesh axis or axes; None = not cut."""
+
+Tree = TypeVar("Tree")
+
+
+class ShardingError(ValueError):
+    """Something that has no place on the mesh; the message names the parameter."""
+
+
+def make_mesh(config: MeshConfig) -> Mesh:
+    """All devices of all processes as a mesh ``data x fsdp x tensor``; the axis given as -1 takes what is left.
+
+    Raises:
+        ConfigError: the sizes do not multiply to the number of devices.
+    """
+    devices = jax.device_count()
+    shape = [getattr(config, axis) for axis in MESH_AXES]
+    asked = ", ".join(f"{axis}={size}" for axis, size in zip(MESH_AXES, shape, strict=True))
+    if shape.count(-1) > 1 or any(size < 1 and size != -1 for size in shape):
+        raise ConfigError(f"mesh: {asked}: sizes are positive, and at most one of them is -1")
+    known = math.prod(size for size in shape if size != -1)
+    shape = [devices // known if size == -1 else size for size in shape]
+    if math.prod(shape) != devices:
+        raise ConfigError(f"mesh: {asked} does not fit {devices} devices; the product must be {devices}")
+    return jax.make_mesh(tuple(shape), MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
+
+
+def partition_spec(*axes: str | None) -> PartitionSpec:
+    """The table applied to an array's logical axes; None = not cut.
+
+    Raises:
+        ShardingError: two of them would be cut along the same mesh axis.
+    """
+    entries = [None if axis is None else RULES[axis] for axis in axes]
+    used = [name for entry in entries if entry for name in ((entry,) if isinstance(entry, str) else entry)]
+    if len(set(used)) != len(used):
+        raise ShardingError(f"logical axes {axes} use a mesh axis twice: {entries}")
+    return PartitionSpec(*entries)
+
+
+def param_shardings(tree: Tree, mesh: Mesh) -> Tree:
+    """The same tree with the `NamedSharding` of every leaf (arrays or ``ShapeDtypeStruct``).
+
+    A leaf is a parameter, or its moment in an optimizer state, if its path ends in a path of `PARAMETERS`. Scalars
+    are replicated.
+
+    Raises:
+        ShardingError: a path that the table does not have, or a dimension that does not divide by its mesh axis.
+    """
+
+    def place(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        if not leaf.shape:
+            return NamedSharding(mesh, PartitionSpec())
+        names = [str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path]
+        return NamedSharding(mesh, _leaf_spec(names, leaf.shape, mesh))
+
+    return jax.tree_util.tree_map_with_path(place, tree)
+
+
+def _leaf_spec(names: list[str], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    where = ".".join(names)
+    # longest suffix first: "layers.q" before a parameter that might be called "q"
+    suffixes = [".".join(names[start:]) for start in range(len(names))]
+    known = next((suffix for suffix in suffixes if suffix in PARAMETERS), None)
+    if known is None:
+        raise ShardingError(f"parameter {where} {list(shape)} is not in the table tl_jax/model/parameters.py")
+    axes = PARAMETERS[known].axes
+    if len(axes) != len(shape):
+        raise ShardingError(f"parameter {where}: shape {list(shape)} does not fit the axes {axes}")
+    spec = partition_spec(*axes)
+    for axis, size, mesh_axis in zip(axes, shape, spec, strict=True):
+        if mesh_axis is not None and size % mesh.shape[mesh_axis]:
+            raise ShardingError(
+                f"parameter {where}: {axis} has length {size}, which does not divide over the "
+                f"{mesh.shape[mesh_axis]} devices of mesh axis {mesh_axis!r}; "
+                f"choose mesh.{mesh_axis} to be a divisor of {size}"
+            )
+    return spec
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Rows over ``data`` and ``fsdp``, for arrays ``[B, ...]``."""
+    return NamedSharding(mesh, partition_spec("batch"))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A whole copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def shard_tree(tree: Tree, mesh: Mesh) -> Tree:
+    """Parameters, an optimizer state, or anything made of them, put where the table says."""
+    return jax.device_put(tree, param_shardings(tree, mesh))
+
+
+def make_global_array(tree: Tree, sharding: NamedSharding) -> Tree:
+    """Global arrays from a tree of NumPy arrays that is the same on every process; each takes its own part."""
+
+    def put(leaf: Any) -> jax.Array:
+        host = np.asarray(leaf)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    return jax.tree.map(put, tree)
+
+
+def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
+    """Holds an activation to its logical axes on the mesh of ``jax.set_mesh``; without one, ``x`` as it is.
+
+    Without this the compiler may move activations between devices instead of parameters.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return x
+    return jax.lax.with_sharding_constraint(x, partition_spec(*axes))

@@ -1,0 +1,183 @@
+"""Opens a model wherever it comes from, and keeps one as an Orbax checkpoint.
+
+A checkpoint directory holds ``config.json`` and the tokenizer's files as a Hugging Face directory does, ``params/``
+as Orbax writes it, and a marker with the version of this layout. It can be opened on any number of devices.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from flax.traverse_util import flatten_dict
+from jax.sharding import Mesh, SingleDeviceSharding
+
+from tl_jax.model.config import LlamaConfig
+from tl_jax.model.directory import (
+    MARKER,
+    VERSION,
+    CheckpointError,
+    copy_tokenizer,
+    new_directory,
+    read_json,
+    write_json,
+)
+from tl_jax.model.hf import load_hf, read_config
+from tl_jax.model.parameters import Params, abstract_params
+from tl_jax.model.sharding import param_shardings
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model's configuration and parameters, and where they were found."""
+
+    config: LlamaConfig
+    params: Params
+    tokenizer_dir: Path
+    path: Path
+
+
+def open_model(
+    path: str | Path, *, param_dtype: Literal["bfloat16", "float32"] | None = "float32", mesh: Mesh | None = None
+) -> LoadedModel:
+    """Opens a Hugging Face directory, a checkpoint of `save_model`, or a training run's newest checkpoint.
+
+    With ``mesh`` every parameter goes straight to its place on it; without, to the default device. ``param_dtype``
+    None keeps the dtype that is stored.
+
+    Raises:
+        CheckpointError: ``path`` is none of these, or what it holds does not fit together.
+    """
+    path = Path(path)
+    kind = _kind(path)
+    if kind is None:
+        raise CheckpointError(_not_a_model(path))
+    if kind == "huggingface":
+        config, params = load_hf(path, param_dtype, mesh)
+        return LoadedModel(config, params, path, path)
+    home = path / "model" if kind == "run" else path
+    config = read_config(home)
+    if kind == "run":
+        params = _restore(_newest_state(path), config, param_dtype, mesh)
+    else:
+        _check_version(path)
+        params = _restore(path / "params", config, param_dtype, mesh)
+    return LoadedModel(config, params, home, path)
+
+
+def save_model(
+    path: str | Path,
+    config: LlamaConfig,
+    params: Params,
+    tokenizer_dir: str | Path,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Writes a checkpoint directory; it appears whole or not at all. One process must hold all of ``params``.
+
+    Raises:
+        CheckpointError: ``path`` holds anything but an earlier checkpoint, and not ``overwrite``.
+    """
+    with new_directory(Path(path), "checkpoint", overwrite=overwrite) as new:
+        write_json(new / "config.json", config.to_hf())
+        copy_tokenizer(Path(tokenizer_dir), new)
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+            checkpointer.save(new / "params", args=ocp.args.PyTreeSave(params))
+
+
+def _kind(path: Path) -> Literal["huggingface", "checkpoint", "run"] | None:
+    if (path / "model" / "config.json").is_file() and (path / "checkpoints").is_dir():
+        return "run"
+    if (path / "config.json").is_file():
+        return "checkpoint" if (path / "params").is_dir() else "huggingface"
+    return None
+
+
+def _check_version(path: Path) -> None:
+    marker = read_json(path / MARKER)
+    if marker.get("kind") != "checkpoint" or marker.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path / MARKER}: kind {marker.get('kind')!r} version {marker.get('version')!r}, "
+            f"this version of tl-jax reads kind 'checkpoint' version {VERSION}"
+        )
+
+
+def _newest_state(run: Path) -> Path:
+    steps = ocp.path.step.checkpoint_steps(run / "checkpoints")
+    if not steps:
+        raise CheckpointError(f"{run / 'checkpoints'}: the run has no finished checkpoint yet")
+    return run / "checkpoints" / str(max(steps)) / "state"
+
+
+def _restore(directory: Path, config: LlamaConfig, param_dtype: str | None, mesh: Mesh | None) -> Params:
+    """The parameters Orbax saved in ``directory``, on their own or as ``params`` of a training state.
+
+    They go to ``mesh`` or the default device, whatever they were saved from; the rest of a state is not read.
+    """
+    directory = directory.resolve()  # Orbax takes absolute paths only
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        saved = checkpointer.metadata(directory).item_metadata.tree
+        in_state = "params" in saved
+        saved = saved["params"] if in_state else saved
+        stored_dtype = jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(saved)))
+        target = _placed(abstract_params(config, param_dtype or stored_dtype), mesh)
+        _check_shapes(directory, saved, target)
+        tree = {"params": target} if in_state else target
+        arguments = ocp.args.PyTreeRestore(
+            item=tree, restore_args=ocp.checkpoint_utils.construct_restore_args(tree), partial_restore=True
+        )
+        restored = checkpointer.restore(directory, args=arguments)
+        return restored["params"] if in_state else restored
+
+
+def _placed(abstract: Params, mesh: Mesh | None) -> Params:
+    """The same shapes with a sharding each."""
+    if mesh is None:
+        one = SingleDeviceSharding(jax.local_devices()[0])
+        shardings = jax.tree.map(lambda _: one, abstract)
+    else:
+        shardings = param_shardings(abstract, mesh)
+    return jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), abstract, shardings)
+
+
+def _check_shapes(directory: Path, saved: Params, target: Params) -> None:
+    stored, wanted = flatten_dict(saved, sep="."), flatten_dict(target, sep=".")
+    for problem, names in (("missing", wanted.keys() - stored.keys()), ("unexpected", stored.keys() - wanted.keys())):
+        if names:
+            raise CheckpointError(f"{directory}: {problem} parameter {', '.join(sorted(names))}, going by config.json")
+    for name, leaf in wanted.items():
+        if tuple(stored[name].shape) != leaf.shape:
+            raise CheckpointError(
+                f"{directory}: parameter {name} has shape {list(stored[name].shape)}, "
+                f"config.json makes it {list(leaf.shape)}"
+            )
+
+
+def _not_a_model(path: Path) -> str:
+    message = (
+        f"{path}: no model found. Looked for config.json with model.safetensors or model.safetensors.index.json "
+        f"(Hugging Face), config.json with params/ (tl-jax checkpoint), model/config.json with checkpoints/ (run)"
+    )
+    near = _near(path)
+    if near:
+        return f"{message}; did you mean {near}?"
+    if not path.exists():
+        return f"{message}; nothing is downloaded: fetch a model of the Hub first and name its directory"
+    return message
+
+
+def _near(path: Path) -> Path | None:
+    """A model directory that may have been meant: above, below, or beside under a similar name."""
+    if path.exists():
+        around = [path.parent, *sorted(path.iterdir())] if path.is_dir() else [path.parent]
+    elif path.parent.is_dir():
+        names = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], 3)
+        around = [path.parent / name for name in names]
+    else:
+        return None
+    return next((directory for directory in around if _kind(directory)), None)
