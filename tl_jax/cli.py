@@ -216,17 +216,18 @@ def sampling_options(command: Command) -> Command:
 @main.command()
 @click.option("--model", type=ExistingPath(), required=True, help="HF, checkpoint or run directory.")
 @click.option("--input", "source", type=ExistingPath(dir_okay=False), required=True, help="messages.json or JSONL.")
+@click.option("--renderer", type=RENDERERS, default="paper", show_default=True)
 @click.option("--batch-size", default=8, show_default=True, type=click.IntRange(min=1))
 @sampling_options
-def generate(model: Path, source: Path, batch_size: int, dtype: str, **sampling: Any) -> None:
-    """Answer messages on stdout.
+def generate(model: Path, source: Path, **options: Any) -> None:
+    """Answer messages; the answer goes to stdout.
 
     A JSON file holds one conversation: a list of {"role", "content"} with roles System, User, Assistant, Output. A
     JSONL file holds one such list (or {"id", "messages"}) a line and gives one JSON line each.
     """
     from tl_jax.evaluation.generate import generate_file
 
-    for line in generate_file(model, source, batch_size=batch_size, dtype=dtype, **sampling):
+    for line in generate_file(model, source, **options):
         click.echo(line)
 
 
@@ -252,12 +253,14 @@ def evaluate(model: Path, cases: Path, out: Path, **options: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def score(cases: Path, predictions: Path, as_json: bool) -> None:
     """TS, PI and CF of given predictions; needs no model."""
-    from tl_jax.evaluation.report import print_summary
+    from tl_jax.evaluation.report import print_summary, summary_json
     from tl_jax.evaluation.score import score_file
 
-    summary = score_file(cases, predictions)
+    summary, missing = score_file(cases, predictions)
+    if missing:
+        click.echo(f"{missing} cases have no prediction and count as wrong", err=True)
     if as_json:
-        click.echo(json.dumps(summary.to_json()))
+        click.echo(json.dumps(summary_json(summary) | {"missing": missing}))
     else:
         print_summary(summary)
 

@@ -1,0 +1,60 @@
+"""TS, PI and CF as a table and as JSON, and which errors were made how often."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.bar import Bar
+from rich.console import Console, Group, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
+
+from tl_jax.tooluse.metrics import CaseScore, Summary, summarise
+
+ALL = "all"
+
+
+def by_suite(scored: Iterable[tuple[str, CaseScore]]) -> dict[str, Summary]:
+    """A summary for each suite, in order of appearance, and one for everything under ``all``."""
+    rows = list(scored)
+    suites = dict.fromkeys(suite or "unnamed" for suite, _ in rows)
+    groups = {name: summarise(score for suite, score in rows if (suite or "unnamed") == name) for name in suites}
+    return {**groups, ALL: summarise(score for _, score in rows)}
+
+
+def summary_json(summary: Summary) -> dict[str, Any]:
+    """``cases`` (with gold calls), ``TS``, ``PI``, ``CF`` in %, ``unscored`` and ``errors`` (category -> count)."""
+    return {
+        "cases": summary.cases, "TS": summary.ts, "PI": summary.pi, "CF": summary.cf,
+        "unscored": summary.unscored, "errors": dict(summary.errors),
+    }  # fmt: skip
+
+
+def write_summary(path: Path, suites: Mapping[str, Summary]) -> None:
+    """``summary.json``: the figures over everything, and for each suite under ``suites``."""
+    parts = {name: summary_json(summary) for name, summary in suites.items() if name != ALL}
+    path.write_text(json.dumps({**summary_json(suites[ALL]), "suites": parts}, indent=2) + "\n", encoding="utf-8")
+
+
+def print_summary(
+    summary: Summary, suites: Mapping[str, Summary] | None = None, console: Console | None = None
+) -> None:
+    """The table, a row for each suite where there are several, and the histogram of errors below it."""
+    (console or Console()).print(summary_report(summary, suites))
+
+
+def summary_report(summary: Summary, suites: Mapping[str, Summary] | None = None) -> RenderableType:
+    """What `print_summary` prints."""
+    table = Table("suite", *(Column(name, justify="right") for name in ("cases", "TS %", "PI %", "CF %")))
+    parts = {name: part for name, part in (suites or {}).items() if name != ALL}
+    for name, part in (parts | {ALL: summary} if len(parts) != 1 else parts).items():
+        figures = [f"{value:.2f}" if part.cases else "-" for value in (part.ts, part.pi, part.cf)]
+        cells = [str(part.cases) + (f" (+{part.unscored} without gold)" if part.unscored else ""), *figures]
+        table.add_row(Text(name), *cells)
+    histogram = Table("outcome", Column("answers", justify="right"), "", box=None)
+    for name, count in sorted(summary.errors.items(), key=lambda item: -item[1]):
+        histogram.add_row(name, str(count), Bar(summary.cases, 0, count, width=40))
+    return Group(table, histogram)

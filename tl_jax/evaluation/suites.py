@@ -1,0 +1,76 @@
+"""Where decision points come from: files of evaluation cases, or trajectories whose every call is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tl_jax.config import MaeConfig
+from tl_jax.data.encode import encode_prompt
+from tl_jax.data.sources import trajectories
+from tl_jax.tooluse.feedback import apply_mae
+from tl_jax.tooluse.readers import read_cases
+from tl_jax.tooluse.readers.rows import first_row
+from tl_jax.tooluse.render import Renderer
+from tl_jax.tooluse.schema import Case, DataError, decision_points
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+PAPER_MAE = MaeConfig(rule="paper", block="all")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A decision point and the tokens the model is asked to continue, generation prompt included."""
+
+    case: Case
+    tokens: tuple[int, ...]
+
+
+def load_cases(path: Path, format: str = "auto", mae: MaeConfig = PAPER_MAE, limit: int | None = None) -> list[Case]:
+    """The first ``limit`` cases of a file, in its order.
+
+    A file whose first row has gold calls holds cases. Any other holds trajectories: every call of theirs
+    that MAE (default: the paper's rule) does not block is a case, with the call as its gold answer.
+
+    Raises:
+        DataError: a bad row, two cases of the same id, or no case at all.
+    """
+    found = read_cases(path) if _holds_cases(path) else _from_trajectories(path, format, mae)
+    cases = list(islice(found, limit))
+    if not cases:
+        raise DataError("holds no cases: neither gold calls nor trajectories with calls", path=str(path))
+    seen: set[str] = set()
+    for case in cases:
+        if case.id in seen:
+            raise DataError(f"the id {case.id!r} appears twice; ids tell predictions apart", path=str(path), field="id")
+        seen.add(case.id)
+    return cases
+
+
+def encode_prompts(
+    cases: Sequence[Case], renderer: Renderer, tokenizer: PreTrainedTokenizerFast, max_length: int | None = None
+) -> tuple[list[Prompt], int]:
+    """Prompts of at most ``max_length`` tokens, and how many were longer and are left out.
+
+    A prompt is never cut: without the definitions of its tools no answer could be right.
+    """
+    prompts = [Prompt(case, tuple(encode_prompt(renderer, case.tools, case.messages, tokenizer))) for case in cases]
+    kept = [prompt for prompt in prompts if max_length is None or len(prompt.tokens) <= max_length]
+    return kept, len(prompts) - len(kept)
+
+
+def _holds_cases(path: Path) -> bool:
+    """Whether the first row of a file has gold calls."""
+    if not path.is_file() or path.suffix == ".parquet":
+        return False
+    return bool(first_row(path)[1].keys() & {"gold", "gold_kind"})
+
+
+def _from_trajectories(path: Path, format: str, mae: MaeConfig) -> Iterator[Case]:
+    for trajectory in trajectories(path, format):
+        yield from decision_points(apply_mae(trajectory, mae.rule, mae.block)[0])
