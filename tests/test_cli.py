@@ -1,4 +1,4 @@
-"""The command line as a user meets it: help, errors in one line with exit code 2, and the commands that need no model."""
+"""The command line as a user meets it: help, errors in one line with exit code 2, commands that need no model."""
 
 from __future__ import annotations
 

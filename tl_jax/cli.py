@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -56,6 +57,8 @@ class Main(click.Group):
 @click.version_option(__version__, prog_name="tl-jax")
 def main() -> None:
     """Train Llama-family models to use tools: MAE, PKT and IRM in JAX."""
+    # Orbax warns about every checkpoint that it opens without its manager; nothing there is for the user to act on.
+    logging.getLogger("absl").setLevel(logging.ERROR)
 
 
 # ---------------------------------------------------------------- models

@@ -102,7 +102,9 @@ class RunConfig(Node):
     seed: int = 0
     model: ModelConfig
     mesh: MeshConfig = MeshConfig()
-    distributed: Literal["auto", "on", "off"] = Field("auto", description="jax.distributed: auto = when a cluster is detected")
+    distributed: Literal["auto", "on", "off"] = Field(
+        "auto", description="jax.distributed: auto = when a cluster is detected"
+    )
     checkpoint: CheckpointConfig = CheckpointConfig()
     log_every: int = Field(10, ge=1)
 
@@ -134,7 +136,7 @@ class PpoDataConfig(Node):
     renderer: Literal["paper", "released", "chat"] = "paper"
     mae: MaeConfig = MaeConfig()
     max_prompt_length: int = Field(2048, ge=8, description="longer prompts are skipped and counted")
-    eval_path: Path | None = Field(None, description="where eval_prompts come from; null = the first ones of path")
+    eval_path: Path | None = Field(None, description="where eval_prompts come from; null = path")
 
 
 class PpoAlgorithmConfig(Node):

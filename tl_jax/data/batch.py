@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import chex
+from typing import TYPE_CHECKING, TypeAlias
+
+import jax
 import numpy as np
 
-Array = np.ndarray | chex.Array
+if TYPE_CHECKING:  # chex tells type checkers nothing about the classes it makes
+    from dataclasses import dataclass
+else:
+    from chex import dataclass
+
+Array: TypeAlias = np.ndarray | jax.Array
 
 
-@chex.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Batch:
     """Rows of tokens with their targets. ``B`` rows of ``T`` tokens, several trajectories to a row when packed.
 

@@ -121,7 +121,8 @@ def _splash(
     one_device = partial(_splash_one_device, interpret=interpret)
     mesh = jax.sharding.get_abstract_mesh()
     if not mesh.empty:  # a Pallas kernel is not partitioned by the compiler
-        queries, keys, places = (partition_spec("batch", None, heads) for heads in ("heads", "kv_heads", None))
+        queries, keys = (partition_spec("batch", None, heads) for heads in ("heads", "kv_heads"))
+        places = partition_spec("batch")
         one_device = jax.shard_map(
             one_device, in_specs=(queries, keys, keys, places, places), out_specs=queries, check_vma=False
         )

@@ -99,8 +99,10 @@ def _check(model: Llama, prompts: Sequence[Sequence[int]], sampling: Sampling) -
         raise GenerationError("no prompts")
     if sampling.max_new_tokens < 1 or not sampling.temperature >= 0:
         raise GenerationError(f"max_new_tokens must be at least 1 and temperature at least 0: {sampling}")
-    if (sampling.top_k is not None and sampling.top_k < 1) or not 0 < (sampling.top_p or 1) <= 1:
-        raise GenerationError(f"top_k must be at least 1 and top_p in (0, 1]: {sampling}")
+    if sampling.top_k is not None and sampling.top_k < 1:
+        raise GenerationError(f"top_k must be at least 1, or None for all tokens: {sampling}")
+    if sampling.top_p is not None and not 0 < sampling.top_p <= 1:
+        raise GenerationError(f"top_p must be in (0, 1], or None for all tokens: {sampling}")
     for index, prompt in enumerate(prompts):
         if not len(prompt):
             raise GenerationError(f"prompt {index} has no tokens")
@@ -151,12 +153,12 @@ def _generate_chunk(
             *inputs,
             key,
             *numbers,
-            pad_id,
+            np.asarray(eos_ids or (-1,), np.int32),
+            np.int32(pad_id),
             max_new_tokens=sampling.max_new_tokens,
             greedy=sampling.temperature == 0,
             top_k=sampling.top_k,
             nucleus=sampling.top_p is not None,
-            eos_ids=eos_ids,
         )
     return tuple(np.asarray(array)[: len(prompts)] for array in out)
 
@@ -170,7 +172,7 @@ class _Progress(NamedTuple):
     cache: Cache
 
 
-@partial(jax.jit, static_argnames=("graphdef", "max_new_tokens", "greedy", "top_k", "nucleus", "eos_ids"))
+@partial(jax.jit, static_argnames=("graphdef", "max_new_tokens", "greedy", "top_k", "nucleus"))
 def _run(
     graphdef: GraphDef,
     params: Params,
@@ -180,13 +182,13 @@ def _run(
     key: jax.Array,
     temperature: jax.Array,
     top_p: jax.Array,
-    pad_id: int,
+    eos_ids: jax.Array,
+    pad_id: jax.Array,
     *,
     max_new_tokens: int,
     greedy: bool,
     top_k: int | None,
     nucleus: bool,
-    eos_ids: tuple[int, ...],
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Prefill and decoding loop; see `generate`. Prompts [B, P] are padded on the left, where segments are 0."""
     model: Llama = merge(graphdef, _in_compute_dtype(params, merge(graphdef, params).dtype))
@@ -208,7 +210,7 @@ def _run(
         return progress._replace(
             step=progress.step + 1,
             last=chosen,
-            done=done | jnp.isin(chosen, jnp.asarray(eos_ids, jnp.int32)),
+            done=done | jnp.isin(chosen, eos_ids),
             tokens=progress.tokens.at[:, progress.step].set(jnp.where(done, pad_id, chosen)),
             logprobs=progress.logprobs.at[:, progress.step].set(jnp.where(done, 0.0, logprob)),
         )
@@ -235,7 +237,7 @@ def _run(
     )
     progress = jax.lax.while_loop(unfinished, advance, choose(progress, hidden))
     tokens, logprobs = (constrain(x, None, None) for x in (progress.tokens, progress.logprobs))
-    ends = jnp.isin(tokens, jnp.asarray(eos_ids, jnp.int32))
+    ends = jnp.isin(tokens, eos_ids)
     finished = ends.any(axis=1)
     return tokens, logprobs, jnp.where(finished, jnp.argmax(ends, axis=1) + 1, max_new_tokens), finished
 

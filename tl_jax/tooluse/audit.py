@@ -65,7 +65,10 @@ def run_mae(
             report.affected[name] += bool(found)
             report.blocked[name].update(str(item.finding.category) for item in found)
             records += [
-                json.dumps(_record(source, trajectory.id, turn_numbers[item.message], item, name, name == rule), ensure_ascii=False)
+                json.dumps(
+                    _record(source, trajectory.id, turn_numbers[item.message], item, name, name == rule),
+                    ensure_ascii=False,
+                )
                 for item in found
             ]
         marked, _ = apply_mae(trajectory, rule, block)

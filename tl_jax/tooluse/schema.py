@@ -116,14 +116,18 @@ class Message:
         row = _object(value, where)
         role = _text(row, "role", where)
         if role not in get_args(Role):
-            raise DataError(f"unknown role {role!r}; expected one of {', '.join(get_args(Role))}", field=f"{where}.role")
+            raise DataError(
+                f"unknown role {role!r}; expected one of {', '.join(get_args(Role))}", field=f"{where}.role"
+            )
         calls = row.get("tool_calls") or []
         if not isinstance(calls, list):
             raise DataError("must be a list of calls", field=f"{where}.tool_calls")
         if role != "assistant" and (calls or row.get("weight") is not None):
             raise DataError(f"only an assistant message has tool_calls or weight, this one is {role!r}", field=where)
         weight = row.get("weight")
-        if weight is not None and (isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf")):
+        if weight is not None and (
+            isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf")
+        ):
             raise DataError(f"must be a finite number >= 0, not {weight!r}", field=f"{where}.weight")
         parsed = tuple(Call.from_json(call, f"{where}.tool_calls[{i}]") for i, call in enumerate(calls))
         content = "" if row.get("content") is None else _text(row, "content", where)
@@ -191,7 +195,9 @@ class Case:
             raise DataError("must be a list of alternatives, each a list of calls", field="gold")
         kind = row.get("gold_kind", "alternatives")
         if kind not in get_args(GoldKind):
-            raise DataError(f"unknown kind {kind!r}; expected one of {', '.join(get_args(GoldKind))}", field="gold_kind")
+            raise DataError(
+                f"unknown kind {kind!r}; expected one of {', '.join(get_args(GoldKind))}", field="gold_kind"
+            )
         parsed = tuple(
             tuple(Call.from_json(call, f"gold[{i}][{j}]") for j, call in enumerate(alternative))
             for i, alternative in enumerate(gold)
@@ -199,7 +205,8 @@ class Case:
         return cls(**_common(row), gold=parsed, gold_kind=kind, split=_text(row, "split", "row", default=""))
 
     def to_json(self) -> dict[str, Any]:
-        return {"id": self.id, "suite": self.suite, "split": self.split, "tools": [tool.to_json() for tool in self.tools],
+        return {"id": self.id, "suite": self.suite, "split": self.split,
+                "tools": [tool.to_json() for tool in self.tools],
                 "messages": [message.to_json() for message in self.messages],
                 "gold": [[call.to_json() for call in alternative] for alternative in self.gold],
                 "gold_kind": self.gold_kind, "meta": dict(self.meta)}  # fmt: skip
