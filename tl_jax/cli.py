@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -20,6 +20,8 @@ from tl_jax import __version__
 
 FORMATS = click.Choice(["auto", "canonical", "tl", "openai"])
 RENDERERS = click.Choice(["paper", "released", "chat"])
+Dtype = Literal["bfloat16", "float32"]
+Rule = Literal["none", "paper", "reference"]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -70,7 +72,7 @@ def main() -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Hugging Face directory to write.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
-def init_model(preset: str, tokenizer: Path | None, out: Path | None, seed: int, dtype: str) -> None:
+def init_model(preset: str, tokenizer: Path | None, out: Path | None, seed: int, dtype: Dtype) -> None:
     """Write a model with random weights in Hugging Face format, to try things without a download."""
     from tl_jax.data.encode import load_tokenizer
     from tl_jax.model import presets
@@ -89,7 +91,7 @@ def init_model(preset: str, tokenizer: Path | None, out: Path | None, seed: int,
 @click.option("--from", "source", type=ExistingPath(), required=True, help="Hugging Face directory.")
 @click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="Checkpoint directory to write.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
-def convert(source: Path, target: Path, dtype: str) -> None:
+def convert(source: Path, target: Path, dtype: Dtype) -> None:
     """Turn a Hugging Face checkpoint (safetensors, one file or sharded) into an Orbax one."""
     from tl_jax.model.store import open_model, save_model
 
@@ -103,7 +105,7 @@ def convert(source: Path, target: Path, dtype: str) -> None:
 @click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="Directory to write.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Default: as stored.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in the directory.")
-def export(source: Path, target: Path, dtype: str | None, overwrite: bool) -> None:
+def export(source: Path, target: Path, dtype: Dtype | None, overwrite: bool) -> None:
     """Write a Hugging Face checkpoint with config, tokenizer, chat template and generation config."""
     from tl_jax.model.hf import export_hf
     from tl_jax.model.store import open_model
@@ -123,7 +125,14 @@ def export(source: Path, target: Path, dtype: str | None, overwrite: bool) -> No
 @click.option("--audit", type=click.Path(path_type=Path), help="JSONL: one line for each blocked turn.")
 @click.option("--rule", type=click.Choice(["paper", "reference"]), default="paper", show_default=True)
 @click.option("--block", type=click.Choice(["all", "caller"]), default="all", show_default=True)
-def mae(source: Path, kind: str, out: Path, audit: Path | None, rule: str, block: str) -> None:
+def mae(
+    source: Path,
+    kind: str,
+    out: Path,
+    audit: Path | None,
+    rule: Literal["paper", "reference"],
+    block: Literal["all", "caller"],
+) -> None:
     """Mark erroneous calls: they stay in the context with weight 0 and are never a target.
 
     Prints how many turns each rule blocks; --rule decides which of them is applied.
@@ -146,7 +155,7 @@ def mae(source: Path, kind: str, out: Path, audit: Path | None, rule: str, block
 @click.option("--max-weight", default=9.0, show_default=True)
 @click.option("--html", type=click.Path(path_type=Path), help="Also write a self-contained HTML page.")
 def inspect(
-    data: Path, tokenizer: Path, wanted: str | None, kind: str, renderer: str, rule: str, pkt: str,
+    data: Path, tokenizer: Path, wanted: str | None, kind: str, renderer: str, rule: Rule, pkt: Rule,
     max_weight: float, html: Path | None,
 ) -> None:  # fmt: skip
     """Show one trajectory's tokens coloured by target and weight."""
@@ -155,7 +164,7 @@ def inspect(
 
     view = inspect_trajectory(
         _one_trajectory(data, kind, wanted), tokenizer, renderer,
-        MaeConfig(rule=rule), PktConfig(mode=pkt, max_weight=max_weight),  # type: ignore[arg-type]
+        MaeConfig(rule=rule), PktConfig(mode=pkt, max_weight=max_weight),
     )  # fmt: skip
     to_terminal(view)
     if html:
