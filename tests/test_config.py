@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tl_jax.config import ConfigError, PpoConfig, SftConfig, load_config, to_yaml
+from tl_jax.config import ConfigError, PpoConfig, SftConfig, annotated_yaml, load_config, to_yaml
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 PATHS = ["run_dir=r", "model.path=m", "data.path=d"]
@@ -73,3 +73,11 @@ def test_an_exponent_without_a_dot_is_a_number(tmp_path: Path) -> None:
     file = tmp_path / "lr.yaml"
     file.write_text("optimizer: {learning_rate: 1e-5}\n")
     assert load_config(SftConfig, [file], PATHS).optimizer.learning_rate == pytest.approx(1e-5)
+
+
+@pytest.mark.parametrize("kind", [SftConfig, PpoConfig])
+def test_the_annotated_defaults_are_the_defaults(tmp_path: Path, kind: type[SftConfig] | type[PpoConfig]) -> None:
+    file = tmp_path / "all.yaml"
+    file.write_text(annotated_yaml(kind))
+    assert load_config(kind, [file], PATHS) == load_config(kind, [], PATHS)
+    assert "# auto | on | off; jax.distributed" in file.read_text()

@@ -123,15 +123,25 @@ def export(source: Path, target: Path, dtype: Dtype | None, overwrite: bool) -> 
 @click.option("--format", "kind", type=FORMATS, default="auto", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Canonical JSONL to write.")
 @click.option("--audit", type=click.Path(path_type=Path), help="JSONL: one line for each blocked turn.")
-@click.option("--rule", type=click.Choice(["paper", "reference"]), default="paper", show_default=True)
-@click.option("--block", type=click.Choice(["all", "caller"]), default="all", show_default=True)
+@click.option("--rule", default="paper", show_default=True, help="paper, reference, none or module:function.")
+@click.option(
+    "--block",
+    type=click.Choice(["all", "caller"]),
+    default="all",
+    show_default=True,
+    help="Every error, or only those that are the caller's fault.",
+)
+@click.option("--factor", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Weight of a blocked turn.")
+@click.option("--pack", "packs", multiple=True, help="Rule paper looks for this family only; may be repeated.")
 def mae(
     source: Path,
     kind: str,
     out: Path,
     audit: Path | None,
-    rule: Literal["paper", "reference"],
+    rule: str,
     block: Literal["all", "caller"],
+    factor: float,
+    packs: tuple[str, ...],
 ) -> None:
     """Mark erroneous calls: they stay in the context with weight 0 and are never a target.
 
@@ -139,7 +149,7 @@ def mae(
     """
     from tl_jax.tooluse.audit import run_mae
 
-    report = run_mae(source, out, audit, kind=kind, rule=rule, block=block)
+    report = run_mae(source, out, audit, kind=kind, rule=rule, block=block, factor=factor, packs=packs)
     for line in report.lines():
         click.echo(line)
 
@@ -206,6 +216,15 @@ def ppo(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     from tl_jax.training.ppo import run_ppo
 
     run_ppo(config)
+
+
+@main.command(name="config")
+@click.argument("command", type=click.Choice(["sft", "ppo"]))
+def show_config(command: str) -> None:
+    """Print every setting of a training command with its default and meaning, as YAML."""
+    from tl_jax.config import PpoConfig, SftConfig, annotated_yaml
+
+    click.echo(annotated_yaml(SftConfig if command == "sft" else PpoConfig), nl=False)
 
 
 # ---------------------------------------------------------------- use and evaluation

@@ -6,12 +6,13 @@ pydantic checks types and unknown keys; this file turns its findings into one li
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tl_jax.errors import UserError
 
@@ -38,8 +39,17 @@ class ModelConfig(Node):
 class MaeConfig(Node):
     """Mitigating adverse effects: which erroneous calls are kept out of the gradient."""
 
-    rule: Literal["none", "paper", "reference"] = "paper"
+    rule: str = Field("paper", description="none, paper, reference, or your own: module:function(tool_result)")
     block: Literal["all", "caller"] = Field("all", description="all errors, or only those that are the caller's fault")
+    factor: float = Field(0.0, ge=0, le=1, description="weight of a blocked turn; 0 = it is no target")
+    packs: tuple[str, ...] = Field((), description="families of errors that rule paper looks for; empty = all")
+
+    @field_validator("rule")
+    @classmethod
+    def _names_a_rule(cls, rule: str) -> str:
+        if rule not in ("none", "paper", "reference") and ":" not in rule:
+            raise ValueError("must be none, paper, reference or module:function")
+        return rule
 
 
 class PktConfig(Node):
@@ -206,6 +216,23 @@ def load_config(kind: type[Config], files: Sequence[Path], overrides: Sequence[s
 def to_yaml(config: Node) -> str:
     """The whole tree, defaults included, as YAML that `load_config` reads back."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def annotated_yaml(kind: type[Node], defaults: Node | None = None, indent: str = "") -> str:
+    """Every key of ``kind`` with its default, its choices and what it means, as YAML to start a file from."""
+    lines = []
+    for name, field in kind.model_fields.items():
+        default = getattr(defaults, name) if defaults else field.default
+        choices = " | ".join(get_args(field.annotation)) if get_origin(field.annotation) is Literal else ""
+        notes = "; ".join(note for note in (choices, field.description) if note)
+        comment = f"  # {notes}" if notes else ""
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Node):
+            section = default if isinstance(default, Node) else None
+            lines.append(f"{indent}{name}:{comment}\n{annotated_yaml(field.annotation, section, indent + '  ')}")
+        else:
+            value = "REQUIRED" if field.is_required() else json.dumps(default, default=str)
+            lines.append(f"{indent}{name}: {value}{comment}\n")
+    return "".join(lines)
 
 
 def _scalar(text: str) -> Any:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
-
-import jax
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:  # chex tells type checkers nothing about the classes it makes
     from dataclasses import dataclass
 else:
     from chex import dataclass
 
-Array: TypeAlias = np.ndarray | jax.Array
+Array: TypeAlias = Any
+"""NumPy on the host, `jax.Array` on the device."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import datasets
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from tests.data.helpers import failing, weather
+from tl_jax.config import DataConfig, MaeConfig, PktConfig
+from tl_jax.data.dataset import build_dataset
+from tl_jax.data.sources import trajectories
+from tl_jax.tooluse.schema import DataError, Message, Trajectory
+
+
+def write(path: Path, rows: list[Trajectory]) -> Path:
+    path.write_text("".join(json.dumps(row.to_json()) + "\n" for row in rows))
+    return path
+
+
+def test_real_file(llama: PreTrainedTokenizerFast, shared_data: Path) -> None:
+    path = shared_data / "train" / "permissive_1018.jsonl"
+    before = time.monotonic()
+    dataset = build_dataset(DataConfig(path=path, max_length=8192), llama)
+    assert time.monotonic() - before < 60  # 3 s on an idle core
+    report = dataset.report
+    assert (report.trajectories, report.turns) == (1018, 5593)
+    assert report.targets + report.blocked.total() + report.weightless + report.skipped_turns == report.turns
+    assert report.targets > 5400
+    assert report.target_tokens == sum(int((e.weights > 0).sum()) for row in dataset.rows for e in row.examples)
+    assert sum(e.turns for row in dataset.rows for e in row.examples) == report.targets
+    assert report.padding < 0.05
+    assert report.padding == pytest.approx(1 - sum(row.used for row in dataset.rows) / (8192 * report.rows))
+
+
+@pytest.mark.parametrize("overlong", ["drop_context", "skip"])
+def test_nothing_is_lost_silently(bpe: PreTrainedTokenizerFast, some, tmp_path: Path, overlong: str) -> None:
+    path = write(tmp_path / "some.jsonl", some)
+    config = DataConfig(path=path, max_length=1500, overlong=overlong, pkt=PktConfig(mode="none"))
+    report = build_dataset(config, bpe).report
+    assert report.trajectories == len(some)
+    assert report.targets + report.blocked.total() + report.weightless + report.skipped_turns == report.turns
+    assert (report.skipped_long > 0) == (overlong == "skip")
+    assert (report.divided > 0) == (overlong == "drop_context")
+    assert any("longer than a row" in line for line in report.lines())
+
+
+def test_mae_blocks_what_an_error_answers(bpe: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    path = write(tmp_path / "two.jsonl", [weather(), failing()])
+    with_mae = build_dataset(DataConfig(path=path), bpe).report
+    without = build_dataset(DataConfig(path=path, mae=MaeConfig(rule="none")), bpe).report
+    assert (without.targets, without.blocked.total()) == (6, 0)
+    assert (with_mae.targets, with_mae.blocked.total()) == (5, 1)
+    assert [category for _, category in with_mae.blocked] == ["parameter_hallucination"]
+    assert any("parameter_hallucination" in line for line in with_mae.lines())
+
+
+def test_trajectories_without_target_are_counted(bpe: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    silent = Trajectory("silent", (), (Message("user", "hello"),))
+    muted = Trajectory("muted", (), (Message("user", "hello"), Message("assistant", "hi", weight=0.0)))
+    dataset = build_dataset(DataConfig(path=write(tmp_path / "a.jsonl", [silent, weather(), muted])), bpe)
+    assert (dataset.report.without_target, dataset.report.weightless, dataset.report.examples) == (2, 1, 1)
+    with pytest.raises(DataError, match=r"nothing to train on.*2 trajectories without a target"):
+        build_dataset(DataConfig(path=write(tmp_path / "b.jsonl", [silent, muted])), bpe)
+
+
+def test_too_long_for_any_row_is_an_error(bpe: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [weather()])
+    with pytest.raises(DataError, match=r"nothing to train on.*3 too long"):
+        build_dataset(DataConfig(path=path, max_length=16), bpe)
+
+
+def test_errors_name_file_and_trajectory(bpe: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [weather()])
+    with pytest.raises(DataError, match=r"a\.jsonl: trajectory 'weather': .*mode=reference"):
+        build_dataset(DataConfig(path=path, renderer="chat", pkt=PktConfig(mode="reference")), bpe)
+
+
+def test_tables_read_as_the_file_they_were_made_from(tmp_path: Path) -> None:
+    plain = Trajectory("plain", (), (Message("user", "hi"), Message("assistant", "ho")))
+    rows = [replace(row, meta={"source": "here"}) for row in (weather(), failing(), plain)]
+    table = datasets.Dataset.from_list([row.to_json() for row in rows])
+    table.to_parquet(tmp_path / "t.parquet")
+    table.save_to_disk(tmp_path / "saved")
+    datasets.DatasetDict({"train": table}).save_to_disk(tmp_path / "split")
+    expected = [row.to_json() for row in rows]
+    for name in ("t.parquet", "saved", "split"):
+        assert [row.to_json() for row in trajectories(tmp_path / name)] == expected
+
+
+def test_tables_that_are_none(tmp_path: Path) -> None:
+    for missing in (tmp_path / "nothing", Path("missing.jsonl")):
+        with pytest.raises(DataError, match="no such file"):
+            list(trajectories(missing))
+    with pytest.raises(DataError, match="neither a file, a saved dataset nor a dataset on the hub"):
+        list(trajectories(tmp_path))
+    datasets.Dataset.from_list([{"messages": [{"role": "king", "content": ""}], "id": "x"}]).save_to_disk(
+        tmp_path / "bad"
+    )
+    with pytest.raises(DataError, match=r"bad:1: messages\[0\]\.role"):
+        list(trajectories(tmp_path / "bad"))
+    split = datasets.DatasetDict({"test": datasets.Dataset.from_list([{"id": "x"}])})
+    split.save_to_disk(tmp_path / "split")
+    with pytest.raises(DataError, match="has no split 'train', only test"):
+        list(trajectories(tmp_path / "split"))

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sentencepiece import SentencePieceProcessor
+from transformers import PreTrainedTokenizerFast
+
+from tests.data.helpers import weather
+from tl_jax.config import PktConfig
+from tl_jax.data.encode import encode, encode_prompt, renderer_for
+from tl_jax.data.supervision import Example, key_weight, supervise, turn_targets
+from tl_jax.errors import UserError
+from tl_jax.tooluse.render import PaperRenderer, Rendered
+from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
+
+NONE, PAPER = PktConfig(mode="none"), PktConfig(mode="paper")
+OBJECT = {"type": "object", "properties": {}}
+PAPERS = tuple(Tool(name, "", OBJECT) for name in ("getPaperDetails", "getPapersByKeywords", "finish"))
+
+
+def pieces(example: Example, tokenizer: PreTrainedTokenizerFast, turn: int = 0) -> list[str]:
+    found = example.targets[turn]
+    return tokenizer.convert_ids_to_tokens(example.labels[found.start : found.start + len(found.raw)].tolist())
+
+
+@pytest.mark.parametrize(
+    ("call", "keys", "others"),
+    [
+        (
+            Call("getPapersByKeywords", {"query": "tool learning", "venue": "ICLR", "limit": 1}),
+            {0: "▁get", 2: "apers"},
+            23,
+        ),
+        (Call("getPaperDetails", {"paperId": "ICLR2024TOOLLEARNING"}), {0: "▁get", 2: "aper"}, 18),
+        (Call("finish", {"answer": "I have " + "found " * 42}), {0: "▁finish"}, 49),
+    ],
+)  # fmt: skip
+def test_the_papers_figure(llama: PreTrainedTokenizerFast, call: Call, keys: dict[int, str], others: int) -> None:
+    """Key tokens, |NK| (the stop token is not counted) and w = 9 of the figure's three answers, as it writes them."""
+    messages = (Message("user", "?"), Message("assistant", "", (call,)))
+    written = PaperRenderer().render(PAPERS, messages)
+    turn = written.turns[0]
+    blank = turn.answer[1] - 1  # the figure has no blank after the call
+    assert written.text[blank:] == " "
+    rendered = Rendered(
+        written.text[:blank], written.messages, (), (replace(turn, answer=(turn.answer[0], blank)),), closed_by_eos=True
+    )
+    encoded = encode(rendered, llama)
+    found = turn_targets(encoded, encoded.turns[0], messages[1], PAPERS, llama, PAPER)
+    answer = llama.convert_ids_to_tokens(encoded.ids[encoded.turns[0].start : encoded.turns[0].end].tolist())
+    assert {key: answer[key] for key in found.keys} == keys
+    assert len(answer) - len(keys) == others
+    assert [found.raw[key] for key in keys] == [9.0] * len(keys)
+    assert found.raw.sum() == found.normaliser == 9.0 * len(keys) + others + 1
+
+
+@pytest.mark.parametrize(
+    ("tokens", "keys", "expected"),
+    [(10, 0, 1.0), (10, 1, 9.0), (11, 1, 9.0), (10, 2, 4.0), (3, 2, 1.0), (4, 4, 1.0), (1, 1, 1.0)],
+)
+def test_weight_is_clipped_on_both_sides(tokens: int, keys: int, expected: float) -> None:
+    assert key_weight(tokens, keys, 9.0) == expected
+
+
+@pytest.mark.parametrize("mode", ["none", "paper"])
+@pytest.mark.parametrize("name", ["paper", "released"])
+def test_each_turn_predicts_its_answer_then_eos(llama: PreTrainedTokenizerFast, some, name: str, mode: str) -> None:
+    """Against samples made one per turn, as the released code trains: prompt, answer and EOS, encoded whole."""
+    renderer = renderer_for(name, llama)
+    for trajectory in some:
+        example = supervise(trajectory, renderer, llama, PktConfig(mode=mode))
+        covered = np.zeros(len(example.tokens), bool)
+        for found in example.targets:
+            until = trajectory.messages[: found.message + 1]
+            sample = [*llama(renderer.render(trajectory.tools, until).text).input_ids, llama.eos_token_id]
+            prompt = len(encode_prompt(renderer, trajectory.tools, until[:-1], llama))
+            span = slice(prompt - 1, len(sample) - 1)
+            assert example.tokens[: span.stop].tolist() == sample[:-1]
+            assert example.labels[span].tolist() == sample[prompt:]
+            assert example.weights[span].min() > 0
+            assert example.weights[span].sum() == pytest.approx(1.0, abs=1e-5)
+            assert not covered[span].any()
+            covered[span] = True
+        assert not example.weights[~covered].any()
+        assert example.turns == len(example.targets) == len(list(trajectory.turns))
+
+
+def test_stream_continues_with_a_newline_where_the_label_is_eos(llama: PreTrainedTokenizerFast) -> None:
+    example = supervise(weather(), PaperRenderer(), llama, PAPER)
+    found = example.targets[0]
+    fork = found.start + len(found.raw) - 1
+    assert example.labels[fork] == llama.eos_token_id
+    assert llama.convert_ids_to_tokens(int(example.tokens[fork + 1])) == "<0x0A>"
+    assert example.tokens[-1] == llama.eos_token_id
+    assert len(example.trimmed().tokens) == len(example.tokens) - 1
+
+
+def test_turn_weights_scale_and_block(llama: PreTrainedTokenizerFast) -> None:
+    base = weather()
+    messages = list(base.messages)
+    messages[2], messages[5] = replace(messages[2], weight=0.0), replace(messages[5], weight=0.25)
+    example = supervise(replace(base, messages=tuple(messages)), PaperRenderer(), llama, PAPER)
+    assert [found.message for found in example.targets] == [5, 8]
+    assert example.turns == 1.25
+    assert example.weights.sum() == pytest.approx(1.25)
+    assert example.tokens.tolist() == supervise(base, PaperRenderer(), llama, NONE).tokens.tolist()
+
+
+def test_key_tokens_of_every_call_and_none_of_text(llama: PreTrainedTokenizerFast) -> None:
+    example = supervise(weather(), PaperRenderer(), llama, PAPER)
+    first, both, text = (pieces(example, llama, i) for i in range(3))
+    keys = [
+        [tokens[key] for key in found.keys] for tokens, found in zip((first, both, text), example.targets, strict=True)
+    ]
+    # the first name after text is a token of its own; "get" shares one token with "get_weather", which shares all
+    # of its tokens with "get_weather_by_id": then the token after the name decides
+    assert keys[0] == ["get", "_", "("]
+    assert keys[1] == ["▁get", "_", "(", "get", "("]
+    assert keys[2] == []
+    assert set(example.targets[2].raw) == {1.0}
+    both_size = len(both) - 1
+    assert example.targets[1].raw.max() == pytest.approx(max(1.0, min(9.0, (both_size - 5) / 5)))
+    assert example.targets[1].raw[-1] == 1.0
+
+
+def test_key_tokens_against_whole_prompts(llama: PreTrainedTokenizerFast, shared_data: Path, every) -> None:
+    """K recomputed from prompt + " name(" tokenised as a whole by the sentencepiece library, for every tool offered."""
+    library = SentencePieceProcessor(model_file=str(shared_data / "tokenizer" / "llama2.model"))
+    renderer, checked = PaperRenderer(), 0
+    for trajectory in every[::12]:
+        example = supervise(trajectory, renderer, llama, PAPER)
+        for found in example.targets:
+            message = trajectory.messages[found.message]
+            if len(message.tool_calls) != 1 or message.content:
+                continue
+            prompt = renderer.prompt(trajectory.tools, trajectory.messages[: found.message]).text[-300:]
+            start = len(library.encode(prompt))
+            gold = library.encode(f"{prompt} {message.tool_calls[0].name}(")[start:]
+            keys = {0}
+            for tool in trajectory.tools:
+                other = library.encode(f"{prompt} {tool.name}(")[start:]
+                same = 0
+                while tool.name != message.tool_calls[0].name and other[same] == gold[same]:
+                    same += 1
+                keys.add(same)
+            assert set(found.keys) == keys
+            answer = len(found.raw) - 1
+            assert found.raw[0] == pytest.approx(min(9, max(1, (answer - len(keys)) / len(keys))))
+            checked += 1
+    assert checked >= 100
+
+
+def test_chat_template_turns_end_with_its_own_token(bpe: PreTrainedTokenizerFast) -> None:
+    trajectory = weather()
+    example = supervise(trajectory, renderer_for("chat", bpe), bpe, PAPER)
+    stop = bpe.convert_tokens_to_ids("<|im_end|>")
+    for found in example.targets:
+        end = found.start + len(found.raw) - 1
+        assert example.labels[end] == stop == example.tokens[end + 1]
+        assert example.labels[found.start : end].tolist() == example.tokens[found.start + 1 : end + 1].tolist()
+        calls = trajectory.messages[found.message].tool_calls
+        assert len(found.keys) >= len(calls)
+        if calls:  # the key token is the name's first, not the token that opens every call
+            written = bpe.decode(example.labels[found.start + found.keys[0] : end].tolist())
+            assert written.lstrip('"').startswith(calls[0].name)
+
+
+def test_a_name_that_is_not_offered_is_compared_with_all_others(llama: PreTrainedTokenizerFast) -> None:
+    messages = (Message("user", "?"), Message("assistant", "", (Call("getPaper", {}),)))
+    example = supervise(Trajectory("x", PAPERS, messages), PaperRenderer(), llama, PAPER)
+    assert [pieces(example, llama)[key] for key in example.targets[0].keys] == ["▁get", "aper", "()"]
+
+
+text = st.one_of(
+    st.text(st.characters(codec="utf-8"), max_size=8), st.sampled_from(["\nAssistant: f(", "</s>", "istant", " "])
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    contents=st.lists(st.tuples(text, text, st.booleans()), min_size=1, max_size=4),
+    mode=st.sampled_from(["paper", "reference"]),
+)
+@pytest.mark.parametrize("kind", ["llama", "merging"])
+def test_what_messages_say_moves_no_target(request, kind: str, contents, mode) -> None:
+    """Whatever the texts are: each turn has n + 1 targets, its answer and the stop token, and weights that add up."""
+    tokenizer = request.getfixturevalue(kind)
+    messages: list[Message] = []
+    for question, answer, call in contents:
+        calls = (Call("f", {"a": answer}),) if call else ()
+        messages += [Message("user", question), Message("assistant", "" if call else answer, calls)]
+    trajectory = Trajectory("x", (Tool("f", "", OBJECT),), tuple(messages))
+    renderer = PaperRenderer()
+    example = supervise(trajectory, renderer, tokenizer, PktConfig(mode=mode))
+    encoded = encode(renderer.render(trajectory.tools, trajectory.messages), tokenizer)
+    assert len(example.targets) == len(contents) == example.turns
+    for found, turn in zip(example.targets, encoded.turns, strict=True):
+        expected = [*encoded.ids[turn.start : turn.end], tokenizer.eos_token_id]
+        assert example.labels[turn.start - 1 : turn.end].tolist() == expected
+        if mode == "paper":
+            assert example.weights[turn.start - 1 : turn.end].min() > 0
+            assert example.weights[turn.start - 1 : turn.end].sum() == pytest.approx(1, abs=1e-5)
+        assert found.normaliser > 0
+
+
+def test_reference_mode_needs_a_format_of_the_released_code(bpe: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(UserError, match=r"use data.renderer=paper or released"):
+        supervise(weather(), renderer_for("chat", bpe), bpe, PktConfig(mode="reference"))

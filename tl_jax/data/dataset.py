@@ -1,0 +1,150 @@
+"""From a file of trajectories to rows of tokens, with an account of everything on the way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerFast
+
+from tl_jax.config import DataConfig
+from tl_jax.data.encode import encode, renderer_for
+from tl_jax.data.packing import Row, pack
+from tl_jax.data.sources import trajectories
+from tl_jax.data.supervision import Example, supervise, supervise_encoded
+from tl_jax.data.windows import split
+from tl_jax.errors import UserError
+from tl_jax.tooluse.feedback import apply_mae
+from tl_jax.tooluse.render import Renderer
+from tl_jax.tooluse.schema import DataError, Trajectory
+
+
+@dataclass
+class DataReport:
+    """What became of the data. ``turns == targets + sum(blocked) + weightless + skipped_turns``."""
+
+    trajectories: int = 0
+    turns: int = 0
+    """Assistant messages."""
+    targets: int = 0
+    """Turns that are trained."""
+    blocked: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(MAE detector, category) -> turns kept out of the gradient."""
+    reduced: int = 0
+    """Targets whose weight MAE reduces (``mae.factor``)."""
+    weightless: int = 0
+    """Turns whose weight is 0 in the data."""
+    skipped_turns: int = 0
+    """Targets lost because they do not fit into a row."""
+    skipped_long: int = 0
+    """Trajectories skipped because they are longer than a row (``overlong: skip``)."""
+    without_target: int = 0
+    """Trajectories without anything to learn."""
+    divided: int = 0
+    """Trajectories longer than a row that became several examples."""
+    dropped_context_turns: int = 0
+    """Turns missing from the contexts of those examples."""
+    examples: int = 0
+    rows: int = 0
+    tokens: int = 0
+    target_tokens: int = 0
+    padding: float = 0.0
+    """Share of the rows' positions that hold no token."""
+
+    def lines(self) -> list[str]:
+        """For the log."""
+        blocked = sum(self.blocked.values())
+        lines = [
+            f"{self.trajectories} trajectories with {self.turns} turns: {self.targets} targets, {blocked} blocked by "
+            f"MAE, {self.weightless} of weight 0 in the data, {self.skipped_turns} too long",
+            *(f"  blocked: {count} by {rule} ({category})" for (rule, category), count in self.blocked.most_common()),
+            f"{self.examples} examples, {self.tokens} tokens, {self.target_tokens} of them targets; {self.rows} rows, "
+            f"{100 * self.padding:.1f} % padding",
+        ]
+        if self.reduced:
+            lines.append(f"{self.reduced} of the targets were answered by an error; MAE reduces their weight")
+        if self.divided:
+            lines.append(f"{self.divided} trajectories longer than a row were divided; their examples lack "
+                         f"{self.dropped_context_turns} turns of context")  # fmt: skip
+        if self.skipped_turns and not self.skipped_long:
+            lines.append(f"skipped: {self.skipped_turns} targets too long for a row even with the least context; "
+                         "a larger data.max_length keeps them")  # fmt: skip
+        if self.skipped_long:
+            lines.append(f"skipped: {self.skipped_long} trajectories longer than a row")
+        if self.without_target:
+            lines.append(f"skipped: {self.without_target} trajectories without a target")
+        return lines
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rows to train on and how they came about."""
+
+    rows: list[Row]
+    report: DataReport
+
+
+def build_dataset(config: DataConfig, tokenizer: PreTrainedTokenizerFast, path: Path | None = None) -> Dataset:
+    """Reads, marks (MAE), encodes, weighs (PKT), divides and packs the trajectories at ``path`` (``config.path``).
+
+    Raises:
+        UserError: unreadable data, a trajectory that the format cannot express, or no target in all of it.
+    """
+    path = config.path if path is None else path
+    renderer, report = renderer_for(config.renderer, tokenizer), DataReport()
+    examples: list[Example] = []
+    for trajectory in trajectories(path, config.format):
+        try:
+            for example in _examples(trajectory, config, renderer, tokenizer, report):
+                report.targets += len(example.targets)
+                examples.append(replace(example, targets=()))
+        except UserError as error:
+            raise DataError(str(error), path=str(path), field=f"trajectory {trajectory.id!r}") from error
+    if not examples:
+        raise DataError("; ".join(["nothing to train on", *report.lines()]), path=str(path))
+    rows = pack(examples, config.max_length, config.pack)
+    report.examples, report.rows = len(examples), len(rows)
+    report.tokens = sum(len(example.tokens) for example in examples)
+    report.target_tokens = sum(int((example.weights > 0).sum()) for example in examples)
+    report.padding = 1 - report.tokens / (len(rows) * config.max_length)
+    return Dataset(rows, report)
+
+
+def _examples(
+    trajectory: Trajectory,
+    config: DataConfig,
+    renderer: Renderer,
+    tokenizer: PreTrainedTokenizerFast,
+    report: DataReport,
+) -> Iterator[Example]:
+    """The examples of one trajectory: none, one or several."""
+    marked, blocks = apply_mae(trajectory, **config.mae.model_dump())
+    out = [block for block in blocks if marked.messages[block.message].weight == 0]
+    blocked = {block.message: (block.finding.rule, str(block.finding.category)) for block in out}
+    turns = list(marked.turns)
+    targets = sum(message.weight != 0 for _, message in turns)
+    report.trajectories += 1
+    report.turns += len(turns)
+    report.blocked.update(blocked.values())
+    report.reduced += len(blocks) - len(out)
+    report.weightless += len(turns) - targets - len(blocked)
+    if not targets:
+        report.without_target += 1
+        return
+    encoded = encode(renderer.render(marked.tools, marked.messages), tokenizer)
+    needed = max(turn.end for turn in encoded.turns if marked.messages[turn.message].weight != 0)
+    if needed <= config.max_length:
+        yield supervise_encoded(marked, encoded, renderer, tokenizer, config.pkt).trimmed()
+    elif config.overlong == "skip":
+        report.skipped_long += 1
+        report.skipped_turns += targets
+    else:
+        windows = split(
+            marked, encoded, lambda part: supervise(part, renderer, tokenizer, config.pkt), config.max_length
+        )
+        report.divided += bool(windows.examples)
+        report.dropped_context_turns += windows.dropped_turns
+        report.skipped_turns += windows.skipped_targets
+        yield from windows.examples

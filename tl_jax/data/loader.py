@@ -1,0 +1,65 @@
+"""Rows -> batches without end, in an order that a saved state continues exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import grain
+
+from tl_jax.data.batch import Batch
+from tl_jax.data.packing import Row, collate
+from tl_jax.errors import UserError
+
+
+class Loader:
+    """Batches of ``batch_size`` rows, shuffled anew in every epoch; an epoch's last batch is filled from the next one.
+
+    Every process makes the same global batches; they are distributed over devices later. The order depends on the rows,
+    the batch size and the seed only.
+    """
+
+    def __init__(self, rows: Sequence[Row], batch_size: int, seed: int) -> None:
+        if not rows:
+            raise ValueError("there are no rows to load")
+        self._identity = {"rows": len(rows), "batch_size": batch_size, "seed": seed}
+        dataset = grain.MapDataset.source(rows).seed(seed).shuffle().repeat().batch(batch_size, batch_fn=collate)
+        self._iterator = iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches after which every row was seen."""
+        return math.ceil(self._identity["rows"] / self._identity["batch_size"])
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        batch: Batch = next(self._iterator)
+        return batch
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to continue after the batch handed out last; fit for JSON."""
+        return {**self._identity, "iterator": self._iterator.get_state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continues where ``state`` was taken.
+
+        Raises:
+            UserError: the state belongs to other data, another batch size or another seed.
+        """
+        changed = [
+            f"{key}: {state.get(key)} then, {now} now" for key, now in self._identity.items() if state.get(key) != now
+        ]
+        if changed:
+            raise UserError(f"cannot continue the data where it was left, because it changed ({'; '.join(changed)})")
+        self._iterator.set_state(state["iterator"])
+
+
+def batches(rows: Sequence[Row], batch_size: int) -> Iterator[Batch]:
+    """One pass over ``rows`` in their order, for evaluation; empty rows without targets fill the last batch."""
+    for start in range(0, len(rows), batch_size):
+        chunk = list(rows[start : start + batch_size])
+        chunk += [Row((), rows[0].length)] * (batch_size - len(chunk))
+        yield collate(chunk)
