@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PreTr
 
 from tl_jax.model.config import LlamaConfig as OurConfig
 from tl_jax.model.hf import load_hf
-from tl_jax.model.parameters import Params
+from tl_jax.model.llama import GraphDef, merge
+from tl_jax.model.parameters import Params, init_params
 
 SIZES: dict[str, Any] = {
     "vocab_size": 96,
@@ -62,6 +64,18 @@ def load(model: PreTrainedModel, directory: Path) -> tuple[OurConfig, Params]:
 def hf_logits(model: PreTrainedModel, tokens: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         return model(torch.from_numpy(np.asarray(tokens, np.int64))).logits.numpy()
+
+
+@lru_cache
+def random_params(config: OurConfig) -> Params:
+    """The same parameters for the same configuration; not to be donated."""
+    return jax.jit(init_params, static_argnums=0)(config, jax.random.key(0))
+
+
+@partial(jax.jit, static_argnums=0)
+def forward(graphdef: GraphDef, params: Params, *batch: jax.Array) -> jax.Array:
+    """What the merged model returns when called."""
+    return merge(graphdef, params)(*batch)
 
 
 def unpacked(tokens: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array]:

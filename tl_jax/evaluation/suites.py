@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tl_jax.config import MaeConfig
-from tl_jax.data.encode import encode_prompt
 from tl_jax.data.sources import trajectories
 from tl_jax.tooluse.feedback import apply_mae
 from tl_jax.tooluse.readers import read_cases
@@ -59,6 +58,8 @@ def encode_prompts(
 
     A prompt is never cut: without the definitions of its tools no answer could be right.
     """
+    from tl_jax.data.encode import encode_prompt  # here, because scoring needs cases but neither transformers nor NumPy
+
     prompts = [Prompt(case, tuple(encode_prompt(renderer, case.tools, case.messages, tokenizer))) for case in cases]
     kept = [prompt for prompt in prompts if max_length is None or len(prompt.tokens) <= max_length]
     return kept, len(prompts) - len(kept)
@@ -73,4 +74,5 @@ def _holds_cases(path: Path) -> bool:
 
 def _from_trajectories(path: Path, format: str, mae: MaeConfig) -> Iterator[Case]:
     for trajectory in trajectories(path, format):
-        yield from decision_points(apply_mae(trajectory, mae.rule, mae.block)[0])
+        # A call that failed is no gold answer, however little it weighs in training: hence the factor of 0.
+        yield from decision_points(apply_mae(trajectory, **mae.model_dump() | {"factor": 0.0})[0])

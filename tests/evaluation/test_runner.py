@@ -1,0 +1,143 @@
+"""Evaluation from a model directory to a summary, cut off and continued."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+from rich.console import Console
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from tests.training.helpers import TINY
+from tl_jax.data.encode import encode_prompt, load_tokenizer, renderer_for
+from tl_jax.errors import UserError
+from tl_jax.evaluation.runner import evaluate
+from tl_jax.evaluation.suites import load_cases
+from tl_jax.model.hf import export_hf
+from tl_jax.model.llama import init_params
+from tl_jax.tooluse.metrics import score_prediction, summarise
+
+TOOLS = [{"name": name, "description": "Goes there."} for name in ("go", "go_slowly")]
+
+
+@pytest.fixture(scope="module")
+def cases_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven cases with prompts of different lengths; the fifth is too long for the model."""
+    file = tmp_path_factory.mktemp("cases") / "cases.jsonl"
+    with file.open("w") as lines:
+        for index in range(7):
+            asked = {"role": "user", "content": "go " * (400 if index == 4 else 1 + 7 * index)}
+            gold = [[{"name": "go", "arguments": {}}]]
+            row = {"id": f"c{index}", "suite": f"s{index % 2}", "tools": TOOLS, "messages": [asked], "gold": gold}
+            lines.write(json.dumps(row) + "\n")
+    return file
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory: pytest.TempPathFactory, cases_file: Path) -> Path:
+    """A tiny random model with a context of 256."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    tokenizer.train_from_iterator(cases_file.read_text().splitlines(), trainer)
+    home = tmp_path_factory.mktemp("model")
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+    ).save_pretrained(home / "tokenizer")
+    config = dataclasses.replace(TINY, vocab_size=300, max_position_embeddings=256)
+    export_hf(init_params(config, jax.random.key(3)), config, home / "tokenizer", home / "hf")
+    return home / "hf"
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, cases_file: Path) -> Path:
+    out = tmp_path_factory.mktemp("out")
+    run(model_dir, cases_file, out)
+    return out
+
+
+def run(model: Path, cases: Path, out: Path, **options: Any) -> str:
+    """What is printed."""
+    console = Console(file=io.StringIO(), width=120)
+    evaluate(
+        model, cases, out, **{"batch_size": 4, "max_new_tokens": 8, "dtype": "float32", **options}, console=console
+    )
+    return console.file.getvalue()
+
+
+def predictions(out: Path) -> dict[str, dict[str, Any]]:
+    return {row["id"]: row for row in map(json.loads, (out / "predictions.jsonl").read_text().splitlines())}
+
+
+def test_answers_are_those_of_transformers(evaluated: Path, model_dir: Path, cases_file: Path) -> None:
+    """Greedy, prompt by prompt, in another implementation."""
+    import torch
+
+    reference, tokenizer = LlamaForCausalLM.from_pretrained(model_dir, dtype=torch.float32), load_tokenizer(model_dir)
+    renderer, rows = renderer_for("paper", tokenizer), predictions(evaluated)
+    for case in load_cases(cases_file):
+        prompt = encode_prompt(renderer, case.tools, case.messages, tokenizer)
+        if case.id == "c4":
+            assert rows[case.id]["prediction"] == ""
+            assert rows[case.id]["problem"] == f"prompt of {len(prompt)} tokens"
+            continue
+        out = reference.generate(torch.tensor([prompt]), max_new_tokens=8, do_sample=False, pad_token_id=0)
+        text = tokenizer.decode(out[0, len(prompt) :], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert rows[case.id]["prediction"] == text.removeprefix(" ")
+
+
+def test_summary_is_that_of_the_predictions(evaluated: Path, cases_file: Path) -> None:
+    rows = predictions(evaluated)
+    expected = summarise(score_prediction(rows[case.id]["prediction"], case) for case in load_cases(cases_file))
+    saved = json.loads((evaluated / "summary.json").read_text())
+    assert (saved["cases"], saved["TS"], saved["errors"]) == (7, expected.ts, expected.errors)
+    assert saved["suites"]["s0"]["cases"] == 4
+
+
+def test_a_run_that_was_cut_off_continues(evaluated: Path, model_dir: Path, cases_file: Path, tmp_path: Path) -> None:
+    """Known answers are kept as they are, a half-written line is asked again."""
+    lines = (evaluated / "predictions.jsonl").read_text().splitlines(keepends=True)
+    marked = json.loads(lines[1]) | {"prediction": "go() "}
+    (tmp_path / "settings.json").write_text((evaluated / "settings.json").read_text())
+    (tmp_path / "predictions.jsonl").write_text(lines[0] + json.dumps(marked) + "\n" + lines[2][:-9])
+    run(model_dir, cases_file, tmp_path)
+    rows, complete = predictions(tmp_path), predictions(evaluated)
+    assert rows[marked["id"]]["prediction"] == "go() "
+    assert {k: v for k, v in rows.items() if k != marked["id"]} == {
+        k: v for k, v in complete.items() if k != marked["id"]
+    }
+    assert json.loads((tmp_path / "summary.json").read_text())["CF"] > 0
+
+
+def test_a_finished_run_needs_no_model(evaluated: Path, model_dir: Path, cases_file: Path) -> None:
+    before = (evaluated / "predictions.jsonl").read_bytes()
+    weights = model_dir / "model.safetensors"
+    weights.rename(model_dir / "away")
+    try:
+        assert "s0" in run(model_dir, cases_file, evaluated)
+    finally:
+        (model_dir / "away").rename(weights)
+    assert (evaluated / "predictions.jsonl").read_bytes() == before
+
+
+def test_answers_made_otherwise_are_not_mixed_in(evaluated: Path, model_dir: Path, cases_file: Path) -> None:
+    with pytest.raises(UserError, match=r"other settings \(temperature\).*--overwrite"):
+        run(model_dir, cases_file, evaluated, temperature=0.5)
+
+
+def test_overwrite_answers_anew(model_dir: Path, cases_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "predictions.jsonl").write_text('{"id": "c0", "prediction": "old"}\n')
+    printed = run(model_dir, cases_file, tmp_path, overwrite=True, limit=2, temperature=1.0)
+    assert set(predictions(tmp_path)) == {"c0", "c1"}
+    assert predictions(tmp_path)["c0"]["prediction"] != "old"
+    assert "TS %" in printed

@@ -1,0 +1,184 @@
+"""The model against transformers, and against itself: packed, unrolled, rematerialised, sharded."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.model.tiny import SIZES, VARIANTS, forward, hf_logits, hf_model, load, random_params, unpacked
+from tl_jax.config import MeshConfig
+from tl_jax.model.config import LlamaConfig
+from tl_jax.model.llama import Llama, abstract_params, make_graphdef, merge, split
+from tl_jax.model.parameters import init_params
+from tl_jax.model.sharding import batch_sharding, make_mesh, shard_tree
+
+CONFIG = LlamaConfig.from_hf({**SIZES, "model_type": "llama", "num_key_value_heads": 2, "initializer_range": 0.2})
+
+
+def random_tokens(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, SIZES["vocab_size"], shape).astype(np.int32)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_logits_are_those_of_transformers(variant: str, tmp_path: Path) -> None:
+    theirs = hf_model(variant)
+    config, params = load(theirs, tmp_path)
+    tokens = random_tokens(2, 80)  # well beyond the 16 positions of the scaled variant's original context
+    expected = hf_logits(theirs, tokens)
+    ours = forward(make_graphdef(config, dtype=jnp.float32), params, *unpacked(tokens))
+    assert np.abs(expected).max() > 1  # logits that differ at all
+    np.testing.assert_allclose(ours, expected, atol=1e-4, rtol=0)
+
+
+def test_bfloat16_is_near_float32() -> None:
+    tokens = random_tokens(2, 24)
+    params = random_params(CONFIG)
+    exact = forward(make_graphdef(CONFIG, dtype=jnp.float32), params, *unpacked(tokens))
+    rough = forward(make_graphdef(CONFIG, dtype=jnp.bfloat16), params, *unpacked(tokens))
+    assert rough.dtype == jnp.float32
+    correlation = np.corrcoef(exact.ravel(), rough.ravel())[0, 1]
+    assert 0.999 < correlation < 1.0
+
+
+def test_split_and_merge() -> None:
+    model = Llama(CONFIG, rngs=nnx.Rngs(0), dtype=jnp.float32)
+    graphdef, params = split(model)
+    assert make_graphdef(CONFIG, dtype=jnp.float32) == graphdef
+    assert hash(make_graphdef(CONFIG, dtype=jnp.float32)) == hash(graphdef)
+    assert make_graphdef(CONFIG, dtype=jnp.bfloat16) != graphdef
+    abstract = abstract_params(CONFIG)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), params) == jax.tree.map(lambda x: (x.shape, x.dtype), abstract)
+    assert type(params["layers"]) is dict
+    again, same = split(merge(graphdef, params))
+    assert again == graphdef
+    jax.tree.map(np.testing.assert_array_equal, same, params)
+
+
+def test_initial_values() -> None:
+    params = init_params(CONFIG, jax.random.key(3), embedding_std=2.0)
+    assert float(params["embed"]["embedding"].std()) == pytest.approx(2.0, rel=0.05)
+    assert float(params["layers"]["gate"].std()) == pytest.approx(0.2, rel=0.05)
+    assert (params["layers"]["attn_norm"] == 1).all()
+    assert not np.array_equal(params["layers"]["gate"], params["layers"]["up"])
+    tower = init_params(CONFIG, jax.random.key(3), lm_head=False)
+    np.testing.assert_array_equal(tower["layers"]["q"], params["layers"]["q"])
+
+
+def test_an_unknown_token_is_seen() -> None:
+    model = merge(make_graphdef(CONFIG, dtype=jnp.float32), random_params(CONFIG))
+    assert np.isnan(model(*unpacked(np.asarray([[1, 2, 96]])))[0, 2]).all()
+
+
+def loss(
+    graphdef: Any, params: Any, tokens: jax.Array, positions: jax.Array, segments: jax.Array, weights: jax.Array
+) -> jax.Array:
+    """Weighted cross-entropy of the next token, in the plainest way."""
+    logits = merge(graphdef, params)(tokens, positions, segments)
+    picked = jnp.take_along_axis(jax.nn.log_softmax(logits), jnp.roll(tokens, -1, axis=1)[..., None], axis=-1)
+    return -(picked[..., 0] * weights).sum()
+
+
+value_and_grad = jax.jit(jax.value_and_grad(loss, argnums=1), static_argnums=0)
+
+
+def assert_trees_close(left: Any, right: Any, rtol: float = 1e-5) -> None:
+    """Relative to the largest entry of each leaf: single entries may cancel to nothing."""
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * float(np.abs(b).max())), left, right
+    )
+
+
+def packed_and_apart() -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+    """Three sequences in one row of 48, next to two rows of padding, and in a row each, padded at the end.
+
+    tokens, positions, segments and weights [3, 48] of both.
+    """
+    packed, apart = np.zeros((2, 4, 3, 48), np.float32)
+    start = 0
+    for number, length in enumerate((17, 9, 14)):
+        weights = np.linspace(0.1, number + 1, length)
+        weights[-1] = 0  # its next token is another sequence's
+        sequence = (random_tokens(length, seed=number), np.arange(length), np.full(length, number + 1), weights)
+        packed[:, 0, start : start + length] = sequence
+        apart[:, number, :length] = sequence
+        start += length
+
+    def arrays(rows: np.ndarray) -> tuple[jax.Array, ...]:
+        return (*(jnp.asarray(row, jnp.int32) for row in rows[:3]), jnp.asarray(rows[3]))
+
+    return arrays(packed), arrays(apart)
+
+
+@pytest.mark.parametrize("chunk", [512, 8])
+def test_packed_is_unpacked(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tl_jax.model.attention._CHUNK", chunk)
+    graphdef = make_graphdef(CONFIG, dtype=jnp.float32, remat="dots" if chunk == 8 else "block")
+    params = random_params(CONFIG)
+    packed, apart = packed_and_apart()
+    traced_now = jax.jit(jax.value_and_grad(loss, argnums=1), static_argnums=0)  # with this chunk, not from a cache
+    assert_trees_close(traced_now(graphdef, params, *packed), traced_now(graphdef, params, *apart))
+
+
+@pytest.fixture(scope="module")
+def plain_gradient() -> Any:
+    graphdef = make_graphdef(CONFIG, dtype=jnp.float32, remat="none", scan_layers=False)
+    return value_and_grad(graphdef, random_params(CONFIG), *packed_and_apart()[1])
+
+
+@pytest.mark.parametrize(("remat", "scan"), [("none", True), ("block", True), ("dots", True), ("dots", False)])
+def test_remat_and_scan_change_nothing(remat: str, scan: bool, plain_gradient: Any) -> None:
+    graphdef = make_graphdef(CONFIG, dtype=jnp.float32, remat=remat, scan_layers=scan)
+    ours = value_and_grad(graphdef, random_params(CONFIG), *packed_and_apart()[1])
+    assert_trees_close(ours, plain_gradient, rtol=1e-6)
+
+
+def test_remat_keeps_what_it_says() -> None:
+    """Bytes the backward pass holds: none > dots > block."""
+    params = random_params(CONFIG)
+    batch = (*unpacked(random_tokens(4, 64)), jnp.ones((4, 64)))
+
+    def held(remat: str) -> int:
+        graphdef = make_graphdef(CONFIG, dtype=jnp.float32, remat=remat)
+        _, residuals = jax.vjp(lambda p: loss(graphdef, p, *batch), params)
+        return sum(leaf.size for leaf in jax.tree.leaves(residuals))
+
+    assert held("none") > held("dots") > held("block")
+
+
+def eight_rows() -> tuple[jax.Array, ...]:
+    """The packed row eight times, with other tokens in each."""
+    tokens, *others = (jnp.tile(x[:1], (8, 1)) for x in packed_and_apart()[0])
+    return ((tokens + jnp.arange(8)[:, None]) % SIZES["vocab_size"], *others)
+
+
+@pytest.fixture(scope="module")
+def one_device_gradient() -> dict[bool, Any]:
+    """By whether the embeddings are tied."""
+    return {tied: value_and_grad(*graphdef_and_params(tied), *eight_rows()) for tied in (False, True)}
+
+
+def graphdef_and_params(tied: bool) -> tuple[Any, Any]:
+    config = dataclasses.replace(CONFIG, tie_word_embeddings=tied)
+    return make_graphdef(config, dtype=jnp.float32), random_params(config)
+
+
+@pytest.mark.parametrize(
+    ("data", "fsdp", "tensor", "tied"),
+    [(8, 1, 1, False), (1, 8, 1, False), (2, 2, 2, False), (1, 4, 2, False), (2, 2, 2, True)],
+)
+def test_sharded_is_single_device(
+    data: int, fsdp: int, tensor: int, tied: bool, one_device_gradient: dict[bool, Any]
+) -> None:
+    mesh = make_mesh(MeshConfig(data=data, fsdp=fsdp, tensor=tensor))
+    graphdef, params = graphdef_and_params(tied)
+    with jax.set_mesh(mesh):
+        batch = jax.device_put(eight_rows(), batch_sharding(mesh))
+        ours = jax.block_until_ready(value_and_grad(graphdef, shard_tree(params, mesh), *batch))
+    assert_trees_close(ours, one_device_gradient[tied])

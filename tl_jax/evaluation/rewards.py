@@ -1,0 +1,88 @@
+"""``tl-jax reward``: what given predictions are worth, without a model."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.bar import Bar
+from rich.console import Group, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
+
+from tl_jax.tooluse.gold import gold_faults
+from tl_jax.tooluse.readers import read_cases, read_predictions
+from tl_jax.tooluse.reward import Reward, resolve_profile, score
+from tl_jax.tooluse.schema import Case, DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Rewarded:
+    """A case and the reward of its prediction."""
+
+    case: Case
+    reward: Reward
+
+
+@dataclass(frozen=True, slots=True)
+class Rewards:
+    """A file of predictions, rewarded in the order of the cases.
+
+    ``missing`` are the ids of cases with gold answers but no prediction, ``without_gold`` those of predictions that
+    have nothing to be compared with, ``faults`` (id, fault) what is wrong with the gold answers themselves.
+    """
+
+    rows: tuple[Rewarded, ...]
+    missing: tuple[str, ...]
+    without_gold: tuple[str, ...]
+    faults: tuple[tuple[str, str], ...]
+
+
+def reward_file(cases: Path, predictions: Path, profile: str = "paper") -> Rewards:
+    """Rewards every prediction.
+
+    Raises:
+        UserError: an unknown profile, a file that cannot be read, two cases of one id, predictions of no case.
+    """
+    chosen, answers = resolve_profile(profile), read_predictions(predictions)
+    rows, missing, without_gold, faults, seen = [], [], [], [], set()
+    for case in read_cases(cases):
+        if case.id in seen:
+            raise DataError(f"{case.id!r} appears twice; ids tell predictions apart", path=str(cases), field="id")
+        seen.add(case.id)
+        faults += [(case.id, fault) for fault in gold_faults(case)]
+        if case.gold_kind == "none" or not case.gold:
+            without_gold += [case.id] if case.id in answers else []
+        elif case.id in answers:
+            rows.append(Rewarded(case, score(answers[case.id], case, chosen)))
+        else:
+            missing.append(case.id)
+    if unknown := answers.keys() - seen:
+        raise DataError(
+            f"{len(unknown)} predictions belong to no case of {cases}, for instance {min(unknown)!r}",
+            path=str(predictions), field="id",
+        )  # fmt: skip
+    return Rewards(tuple(rows), tuple(missing), tuple(without_gold), tuple(faults))
+
+
+def histogram(rewards: Rewards) -> dict[str, int]:
+    """How many answers fell into each category, the most frequent first."""
+    return dict(Counter(row.reward.category for row in rewards.rows).most_common())
+
+
+def rewards_report(rewards: Rewards) -> RenderableType:
+    """Mean reward and share of right answers for each suite, and the histogram of categories."""
+    suites: dict[str, list[Reward]] = defaultdict(list)
+    for row in rewards.rows:
+        suites[row.case.suite or "unnamed"].append(row.reward)
+    groups = [*suites.items()] if len(suites) == 1 else [*suites.items(), ("all", [row.reward for row in rewards.rows])]
+    table = Table("suite", *(Column(name, justify="right") for name in ("answers", "mean reward", "correct %")))
+    for name, found in groups:
+        mean = sum(reward.value for reward in found) / len(found) if found else 0.0
+        right = 100 * sum(reward.category == "correct" for reward in found) / len(found) if found else 0.0
+        table.add_row(Text(name), str(len(found)), f"{mean:+.4f}", f"{right:.2f}")
+    bars = Table("outcome", Column("answers", justify="right"), "", box=None)
+    for category, count in histogram(rewards).items():
+        bars.add_row(category, str(count), Bar(len(rewards.rows), 0, count, width=40))
+    return Group(table, bars)
