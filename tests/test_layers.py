@@ -1,0 +1,56 @@
+"""The shape of the house: imports go downwards only, and `tooluse` needs nothing but the standard library."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "tl_jax"
+LAYERS = ("tooluse", "data", "model", "evaluation", "training", "cli")
+"""From the ground up; modules beside these packages (config, errors, ...) may be used by all but tooluse."""
+SAME_LAYER = {"demo": "cli"}
+"""The demo is a script of commands, and one of the commands."""
+FOR_ALL = {"tl_jax.errors", "tl_jax.dotted"}
+OPTIONAL = {"matching_scipy.py"}
+"""Loaded only where the library it wraps is installed."""
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(file: Path, at_import: bool = False) -> Iterator[str]:
+    """Full names of everything imported, anywhere in the file or only when it is imported itself."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in tree.body if at_import else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+def layer(name: str) -> int | None:
+    """Which layer a module such as ``tl_jax.model.hf`` or ``tl_jax.cli_data`` belongs to."""
+    part = name.split(".")[1] if name.startswith("tl_jax.") else ""
+    part = "cli" if part.startswith("cli") else SAME_LAYER.get(part, part)
+    return LAYERS.index(part) if part in LAYERS else None
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_go_downwards(file: Path) -> None:
+    own = layer(".".join(("tl_jax", *file.relative_to(PACKAGE).with_suffix("").parts)))
+    wrong = [name for name in imports(file) if own is not None and (layer(name) or 0) > own]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("file", sorted((PACKAGE / "tooluse").rglob("*.py")), ids=lambda file: file.name)
+def test_tooluse_needs_the_standard_library_only(file: Path) -> None:
+    foreign = {
+        name
+        for name in imports(file, at_import=True)
+        if name.split(".")[0] not in sys.stdlib_module_names
+        and not name.startswith("tl_jax.tooluse")
+        and name not in FOR_ALL
+    }
+    assert foreign == set() or file.name in OPTIONAL

@@ -1,0 +1,178 @@
+"""PPO as a user runs it: supervised model in, run directory out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from tl_jax.config import ConfigError, PpoConfig, SftConfig, load_config
+from tl_jax.errors import UserError
+from tl_jax.model.store import open_model
+from tl_jax.tooluse.schema import Case
+from tl_jax.training.ppo import run_ppo
+from tl_jax.training.sft import run_sft
+
+TOOLS = [{"name": name, "description": ""} for name in ("find_city", "find_country")]
+STEPS, MIDDLE = 12, 6
+
+
+def prefers_country(prediction: str, case: Case) -> float:
+    """A user's reward that is never a whole number."""
+    return 0.75 if "country" in prediction else -0.25
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def question(index: int) -> dict[str, Any]:
+    return {"tools": TOOLS, "messages": [{"role": "user", "content": f"Where is Place {index}?"}]}
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Decision points whose right answer is always the same tool."""
+    gold = [[{"name": "find_city", "arguments": {}}]]
+    rows = [{"id": f"c{i}", "gold": gold, **question(i)} for i in range(10)]
+    return write(tmp_path_factory.mktemp("cases") / "cases.jsonl", rows)
+
+
+@pytest.fixture(scope="module")
+def undecided(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Path:
+    """A supervised run whose model calls either tool, whatever the question."""
+    home = tmp_path_factory.mktemp("undecided")
+    rows = []
+    for index in range(16):
+        row = question(index // 2)
+        call = {"role": "assistant", "tool_calls": [{"name": TOOLS[index % 2]["name"], "arguments": {}}]}
+        rows.append({"id": f"t{index}", "tools": row["tools"], "messages": [*row["messages"], call]})
+    settings = {
+        "run_dir": home / "run", "model.path": model_dir, "model.dtype": "float32", "mesh.data": 8, "mesh.fsdp": 1,
+        "data.path": write(home / "train.jsonl", rows), "data.max_length": 256, "data.batch_size": 8, "steps": 30,
+        "optimizer.learning_rate": 3e-3, "optimizer.schedule": "constant",
+    }  # fmt: skip
+    run_sft(load_config(SftConfig, [], [f"{key}={value}" for key, value in settings.items()]))
+    return home / "run"
+
+
+def ppo_config(run_dir: Path, model: Path, cases: Path, **overrides: Any) -> PpoConfig:
+    settings = {
+        "run_dir": run_dir, "model.path": model, "model.dtype": "float32", "mesh.data": 8, "mesh.fsdp": 1,
+        "data.path": cases, "batch_size": 32, "steps": STEPS, "eval_prompts": 4, "log_every": 3,
+        "checkpoint.every": MIDDLE, "sampling.max_new_tokens": 12, "actor.learning_rate": 1e-3,
+        "critic.learning_rate": 1e-3,
+        "algorithm.kl_coef": 0.02, "algorithm.minibatches": 2, "algorithm.missing_eos_penalty": 0.5,
+    }  # fmt: skip
+    settings |= {name.replace("__", "."): value for name, value in overrides.items()}
+    return load_config(PpoConfig, [], [f"{key}={value}" for key, value in settings.items()])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, undecided: Path, cases: Path) -> tuple[PpoConfig, dict[str, Any]]:
+    config = ppo_config(tmp_path_factory.mktemp("ppo") / "run", undecided, cases)
+    return config, run_ppo(config)
+
+
+def metrics_of(run_dir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def same(one: Any, other: Any) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
+
+
+def test_ppo_learns_to_call_the_rewarded_tool(trained: tuple[PpoConfig, dict[str, Any]]) -> None:
+    config, result = trained
+    rows = metrics_of(config.run_dir)
+    assert [row["step"] for row in rows] == [3, 6, 9, 12]
+    assert rows[-1]["reward"] > rows[0]["reward"] + 0.5
+    assert rows[-1]["outcome/correct"] > 0.8
+    assert result["eval_reward"] == 1.0
+    assert result["eval_TS"] == result["eval_CF"] == 100
+
+
+def test_metrics_are_consistent(trained: tuple[PpoConfig, dict[str, Any]]) -> None:
+    for row in metrics_of(trained[0].run_dir):
+        assert sum(value for name, value in row.items() if name.startswith("outcome/")) == pytest.approx(1)
+        assert row["sampler_drift_max"] < 1e-3  # float32: the sampler and the step compute the same probabilities
+        assert row["entropy"] > 0
+        assert 0 <= row["clip_fraction"] <= 1
+        assert 1 <= row["answer_length"] <= 12
+        assert row["reward_with_kl"] == pytest.approx(row["score"] - 0.02 * row["kl_per_answer"], abs=1e-4)
+
+
+def test_the_run_directory_tells_what_happened(trained: tuple[PpoConfig, dict[str, Any]]) -> None:
+    config, _ = trained
+    log = (config.run_dir / "log.txt").read_text()
+    assert "before training" in log
+    assert "after training" in log
+    assert "answers at step 12" in log
+    samples = [json.loads(line) for line in (config.run_dir / "samples.jsonl").read_text().splitlines()]
+    assert {row["step"] for row in samples} == {3, 6, 9, 12}
+    assert all(row["explanation"] for row in samples)
+    assert list((config.run_dir / "tensorboard").iterdir())
+
+
+def test_a_run_directory_opens_as_the_actor(trained: tuple[PpoConfig, dict[str, Any]], undecided: Path) -> None:
+    actor, before = open_model(trained[0].run_dir), open_model(undecided)
+    assert actor.params.keys() == before.params.keys()
+    assert not same(actor.params, before.params)
+
+
+def test_resume_is_bit_exact(trained: tuple[PpoConfig, dict[str, Any]], tmp_path: Path) -> None:
+    """A run that ended after its first checkpoint goes on as if it had not; the SFT model is no longer needed."""
+    config, result = trained
+    run_dir = tmp_path / "run"
+    shutil.copytree(config.run_dir, run_dir)
+    shutil.rmtree(run_dir / "checkpoints" / str(STEPS))
+    again = run_ppo(config.model_copy(update={"run_dir": run_dir, "model": config.model.model_copy(
+        update={"path": tmp_path / "gone"})}))  # fmt: skip
+    assert same(open_model(run_dir).params, open_model(config.run_dir).params)
+    timing = {"seconds_sampling", "seconds_learning", "tokens_per_second"}
+    assert {k: v for k, v in again.items() if k not in timing} == {k: v for k, v in result.items() if k not in timing}
+    assert [row["step"] for row in metrics_of(run_dir)] == [3, 6, 9, 12]
+    samples = (run_dir / "samples.jsonl").read_text()
+    assert samples == (config.run_dir / "samples.jsonl").read_text()
+
+
+def test_a_users_reward_a_random_critic_and_a_fresh_key_for_every_rollout(undecided: Path, tmp_path: Path) -> None:
+    """One prompt again and again and a learning rate of nothing: only the noise differs between the steps."""
+    file = write(tmp_path / "one.jsonl", [{"id": "one", "gold": [], "gold_kind": "none", **question(1)}])
+    result = run_ppo(ppo_config(
+        tmp_path / "run", undecided, file, reward=f"{__name__}:prefers_country", steps=2, log_every=1, eval_prompts=0,
+        batch_size=16, actor__learning_rate=1e-30, algorithm__critic_init="random", sampling__top_k=50,
+        algorithm__logprob_temperature=1.0, sampling__temperature=0.7,
+    ))  # fmt: skip
+    first, second = metrics_of(tmp_path / "run")
+    assert first["outcome/custom"] == second["outcome/custom"] == 1
+    for row in (first, second):  # a whole number of sixteenths between the two rewards, not rounded to integers
+        assert -0.25 <= row["reward"] <= 0.75
+        assert (row["reward"] + 0.25) * 16 == pytest.approx(round((row["reward"] + 0.25) * 16), abs=1e-4)
+        assert row["score"] == pytest.approx(row["reward"] - 0.5 * (1 - row["finished"]), abs=1e-5)
+    assert first["entropy"] != second["entropy"]
+    assert result["sampler_drift"] > 1e-2  # the sampler's temperature is another one
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "match"),
+    [
+        ({"batch_size": 24}, ConfigError, "make it a multiple of 16"),
+        ({"algorithm__clip": 0}, ConfigError, "algorithm.clip.*greater than 0"),
+        ({"sampling__temperature": 0}, ConfigError, "temperature above 0"),
+        ({"data__max_prompt_length": 8}, UserError, "nothing to act on: .* 10 have a prompt of more than 8 tokens"),
+        ({"reward": "papper"}, UserError, "did you mean 'paper'"),
+    ],
+)
+def test_what_cannot_work_is_one_clear_line(
+    undecided: Path, cases: Path, tmp_path: Path, override: dict[str, Any], error: type[Exception], match: str
+) -> None:
+    with pytest.raises(error, match=match):
+        run_ppo(ppo_config(tmp_path / "run", undecided, cases, **override))
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,240 @@
+"""One PPO step against dense NumPy restatements of what it should do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType, Mesh
+
+from tests.training.helpers import TINY, assert_trees_close
+from tl_jax.config import MeshConfig, PpoAlgorithmConfig
+from tl_jax.model.generate import Generation
+from tl_jax.model.llama import init_params, make_graphdef, merge
+from tl_jax.model.sharding import MESH_AXES, batch_sharding, make_global_array, make_mesh, shard_tree
+from tl_jax.model.value import make_value_graphdef
+from tl_jax.training.compile import compile_step
+from tl_jax.training.ppo_step import (
+    Learner,
+    PpoState,
+    abstract_ppo_state,
+    init_ppo_state,
+    make_ppo_step,
+    score_rollout,
+    shuffled_rows,
+    start_ppo_state,
+)  # fmt: skip
+from tl_jax.training.rollout import Rollout, assemble
+
+TEMPERATURE = 0.7
+ACTOR_GRAPH = make_graphdef(TINY, dtype=jnp.float32)
+CRITIC_GRAPH = make_value_graphdef(TINY, dtype=jnp.float32)
+
+SCORE = jax.jit(
+    lambda state, rollout, config: score_rollout(state, rollout, ACTOR_GRAPH, CRITIC_GRAPH, config, TEMPERATURE),
+    static_argnums=2,
+)
+
+
+def learners(optimizer: optax.GradientTransformation) -> tuple[Learner, Learner]:
+    rate = optax.constant_schedule(0.0)
+    return Learner(ACTOR_GRAPH, optimizer, rate), Learner(CRITIC_GRAPH, optimizer, rate)
+
+
+def initial(config: PpoAlgorithmConfig, optimizer: optax.GradientTransformation) -> partial[PpoState]:
+    actor, critic = learners(optimizer)
+    return partial(init_ppo_state, model=TINY, actor=actor, critic=critic, config=config, seed=1)
+
+
+def drifted_state(config: PpoAlgorithmConfig, optimizer: optax.GradientTransformation) -> PpoState:
+    """A state whose actor has left the reference and whose critic expects something."""
+    state = initial(config, optimizer)(init_params(TINY, jax.random.key(7)))
+    other = init_params(TINY, jax.random.key(8))
+    actor = jax.tree.map(lambda a, b: 0.9 * a + 0.1 * b, state.params, other)
+    head = jax.random.normal(jax.random.key(9), state.critic["value_head"].shape) / 8
+    return replace(state, params=actor, critic=state.critic | {"value_head": head})
+
+
+def random_rollout(rows: int = 8, width: int = 8, seed: int = 0) -> Rollout:
+    """Ragged prompts and answers; EOS (2) is also the pad id and occurs in prompts."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, width + 1, rows).astype(np.int32)
+    tokens = np.full((rows, width), 2, np.int32)
+    for row, length in enumerate(lengths):
+        tokens[row, :length] = [*rng.integers(3, TINY.vocab_size, length - 1), 2]
+    logprobs = np.where(np.arange(width) < lengths[:, None], rng.normal(size=tokens.shape), 0).astype(np.float32)
+    made = Generation(tokens=tokens, logprobs=logprobs, lengths=lengths, finished=np.ones(rows, bool))
+    prompts = [[1, 2, *rng.integers(3, TINY.vocab_size, rng.integers(2, 14)).tolist()] for _ in range(rows)]
+    scores = rng.choice([-2.0, -1.3, -0.25, 1.0], rows).tolist()
+    return assemble(prompts, made, scores)
+
+
+def dense(rollout: Rollout) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rollout laid out differently: rows that begin at column 0, where each answer stands in them, and its end.
+
+    Returns:
+        tokens [B, T], the answers' columns [B, N] (any column outside the mask), length of each row [B].
+    """
+    rows = [tokens[segments > 0] for tokens, segments in zip(rollout.tokens, rollout.segment_ids, strict=True)]
+    lengths = np.array([len(row) for row in rows])
+    tokens = np.zeros_like(rollout.tokens)
+    for index, row in enumerate(rows):
+        tokens[index, : len(row)] = row
+    columns = (lengths - rollout.mask.sum(axis=1))[:, None] + np.arange(rollout.mask.shape[1])
+    return tokens, np.where(rollout.mask, columns, 1), lengths
+
+
+@jax.jit
+def dense_logprobs(params: Any, tokens: jax.Array, columns: jax.Array, lengths: jax.Array) -> jax.Array:
+    """[B, N] with the whole softmax at once."""
+    places = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+    logits = merge(ACTOR_GRAPH, params)(tokens, places, (places < lengths[:, None]).astype(jnp.int32))
+    logprobs = jax.nn.log_softmax(logits / TEMPERATURE)
+    rows = jnp.arange(len(tokens))[:, None]
+    return logprobs[rows, columns - 1, tokens[rows, columns]]
+
+
+@jax.jit
+def dense_values(critic: Any, tokens: jax.Array, columns: jax.Array, lengths: jax.Array) -> jax.Array:
+    places = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+    values = merge(CRITIC_GRAPH, critic)(tokens, places, (places < lengths[:, None]).astype(jnp.int32))
+    return jnp.take_along_axis(values, columns - 1, axis=1)
+
+
+def dense_advantages(state: PpoState, rollout: Rollout, config: PpoAlgorithmConfig) -> np.ndarray:
+    """[B, N] in float64 by the definition, before whitening; 0 outside the mask."""
+    args = dense(rollout)
+    policy, reference = (np.asarray(dense_logprobs(p, *args), np.float64) for p in (state.params, state.reference))
+    values, decay = np.asarray(dense_values(state.critic, *args), np.float64), config.gamma * config.lam
+    advantages = np.zeros(values.shape)
+    for row, length in enumerate(rollout.mask.sum(axis=1)):
+        rewards = -config.kl_coef * (policy - reference)[row, :length]
+        rewards[-1] += rollout.scores[row]
+        expected = np.append(values[row, :length], 0.0)
+        deltas = rewards + config.gamma * expected[1:] - expected[:-1]
+        for start in range(length):
+            advantages[row, start] = sum(decay ** (t - start) * deltas[t] for t in range(start, length))
+    return advantages
+
+
+def test_scores_equal_a_dense_restatement() -> None:
+    config = PpoAlgorithmConfig(kl_coef=0.4, gamma=0.95, lam=0.9, whiten_advantages=False, minibatches=4)
+    state, rollout = drifted_state(config, optax.sgd(1.0)), random_rollout()
+    experience, metrics = SCORE(state, rollout, config)
+    args, mask = dense(rollout), rollout.mask
+    logprobs, reference = (dense_logprobs(params, *args) for params in (state.params, state.reference))
+    values, advantages = dense_values(state.critic, *args), dense_advantages(state, rollout, config)
+    for actual, expected in (
+        (experience.old_logprobs, logprobs), (experience.old_values, values),
+        (experience.advantages, advantages), (experience.returns, advantages + values),
+    ):  # fmt: skip
+        np.testing.assert_allclose(np.asarray(actual)[mask], np.asarray(expected)[mask], rtol=1e-3, atol=1e-4)
+    kl = np.where(mask, logprobs - reference, 0)
+    assert metrics["kl"] == pytest.approx(kl.sum() / mask.sum(), rel=1e-4)
+    assert metrics["kl_per_answer"] == pytest.approx(kl.sum(axis=1).mean(), rel=1e-4)
+    drift = np.abs(rollout.logprobs - logprobs)[mask]
+    assert metrics["sampler_drift"] == pytest.approx(drift.mean(), rel=1e-4)
+    assert metrics["sampler_drift_max"] == pytest.approx(drift.max(), rel=1e-4)
+
+
+def test_reference_logprobs_have_the_policys_temperature() -> None:
+    """Before any update policy and reference are the same model: the KL is 0 at every temperature."""
+    config = PpoAlgorithmConfig(kl_coef=0.4, gamma=0.95, lam=0.9, whiten_advantages=False, minibatches=4)
+    state = initial(config, optax.sgd(1.0))(init_params(TINY, jax.random.key(7)))
+    _, metrics = SCORE(state, random_rollout(), config)
+    assert metrics["kl"] == 0
+    assert metrics["kl_per_answer"] == 0
+
+
+def test_whitening_is_global_over_all_minibatches() -> None:
+    config = PpoAlgorithmConfig(whiten_advantages=True, minibatches=4)
+    state, rollout = drifted_state(config, optax.sgd(1.0)), random_rollout()
+    experience, _ = SCORE(state, rollout, config)
+    raw = dense_advantages(state, rollout, config)[rollout.mask]
+    white = np.asarray(experience.advantages)[rollout.mask]
+    np.testing.assert_allclose(white, (raw - raw.mean()) / raw.std(), rtol=1e-3, atol=1e-3)
+
+
+def test_first_step_ratio_is_one() -> None:
+    """Old log-probabilities come from the function that the loss uses: nothing is clipped before the first update."""
+    config = PpoAlgorithmConfig(clip=1e-6, minibatches=4, epochs=3)
+    still = optax.sgd(0.0)
+    state = drifted_state(config, still)
+    _, metrics = jax.jit(make_ppo_step(*learners(still), config, TEMPERATURE))(state, random_rollout())
+    assert metrics["approx_kl"] == pytest.approx(0, abs=1e-9)
+    assert metrics["clip_fraction"] == 0
+
+
+def test_one_update_is_the_policy_gradient_and_the_value_regression() -> None:
+    """With one epoch and one minibatch the gradient is -A grad(log p) / n, whatever the clip: the ratio is 1."""
+    config = PpoAlgorithmConfig(kl_coef=0.4, whiten_advantages=False)
+    sgd = optax.sgd(1.0)
+    state, rollout = drifted_state(config, sgd), random_rollout()
+    new, metrics = jax.jit(make_ppo_step(*learners(sgd), config, TEMPERATURE))(state, rollout)
+    args, mask = dense(rollout), rollout.mask
+    advantages = dense_advantages(state, rollout, config).astype(np.float32)
+    returns, count = advantages + dense_values(state.critic, *args), mask.sum()
+
+    def surrogate(params: Any) -> jax.Array:
+        return -jnp.sum(jnp.where(mask, advantages * dense_logprobs(params, *args), 0)) / count
+
+    def regression(critic: Any) -> jax.Array:
+        return 0.5 * jnp.sum(jnp.where(mask, (dense_values(critic, *args) - returns) ** 2, 0)) / count
+
+    change = jax.tree.map(jnp.subtract, state.params, new.params)
+    assert_trees_close(change, jax.grad(surrogate)(state.params), rtol=2e-3)
+    change = jax.tree.map(jnp.subtract, state.critic, new.critic)
+    assert_trees_close(change, jax.grad(regression)(state.critic), rtol=2e-3)
+    assert metrics["policy_loss"] == pytest.approx(-advantages.sum() / count, rel=1e-3)
+    assert metrics["value_loss"] == pytest.approx(0.5 * np.sum(advantages**2) / count, rel=1e-3)
+    assert_trees_close(new.reference, state.reference, rtol=0)
+    assert (int(state.step), int(new.step)) == (0, 1)
+
+
+def test_critic_weights_are_actually_loaded() -> None:
+    params = init_params(TINY, jax.random.key(7))
+    state = initial(PpoAlgorithmConfig(critic_init="sft"), optax.sgd(1.0))(params)
+    expected = {name: value for name, value in params.items() if name != "lm_head"}
+    assert_trees_close(state.critic["tower"], expected, rtol=0)
+    assert not np.asarray(state.critic["value_head"]).any()
+    random = initial(PpoAlgorithmConfig(critic_init="random"), optax.sgd(1.0))(params)
+    assert np.abs(random.critic["tower"]["layers"]["q"] - params["layers"]["q"]).mean() > 0.1
+
+
+def test_every_epoch_visits_every_row_once() -> None:
+    config = PpoAlgorithmConfig(epochs=3, minibatches=4)
+    rows = np.asarray(shuffled_rows(jax.random.key(0), 12, config))
+    assert rows.shape == (12, 3)
+    epochs = rows.reshape(3, 12)
+    assert all(sorted(epoch) == list(range(12)) for epoch in epochs.tolist())
+    assert len({tuple(epoch) for epoch in epochs.tolist()}) == 3
+
+
+def test_sharded_step_equals_the_one_on_a_single_device() -> None:
+    config = PpoAlgorithmConfig(epochs=2, minibatches=2, kl_coef=0.2)
+    adam, rollout = optax.adam(1e-3), random_rollout(rows=8)
+    init = initial(config, adam)
+
+    def two_steps(mesh: Mesh) -> tuple[Any, Any]:
+        with jax.set_mesh(mesh):
+            params = shard_tree(init_params(TINY, jax.random.key(7)), mesh)
+            target = abstract_ppo_state(init, params, mesh)
+            state = start_ppo_state(init, params, mesh)
+            step = compile_step(make_ppo_step(*learners(adam), config, TEMPERATURE), target, mesh)
+            for _ in range(2):
+                state, metrics = step(state, make_global_array(rollout, batch_sharding(mesh)))
+                jax.block_until_ready(state)
+            return jax.device_get((state.params, state.critic)), jax.device_get(metrics)
+
+    one = jax.make_mesh((1, 1, 1), MESH_AXES, devices=jax.devices()[:1], axis_types=(AxisType.Auto,) * 3)
+    expected, expected_metrics = two_steps(one)
+    actual, metrics = two_steps(make_mesh(MeshConfig(data=2, fsdp=2, tensor=2)))
+    assert_trees_close(actual, expected, rtol=1e-4)
+    for name, value in expected_metrics.items():
+        assert metrics[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
