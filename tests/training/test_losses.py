@@ -1,0 +1,182 @@
+"""The chunked loss against the plain formula, and what it promises not to compute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.extend.core import jaxprs_in_params
+
+from tests.training.helpers import assert_trees_close, random_batch
+from tl_jax.data.batch import Batch
+from tl_jax.errors import UserError
+from tl_jax.model.llama import merge
+from tl_jax.training.losses import label_log_probs, resolve, weighted_cross_entropy
+
+
+def plain_log_probs(logits: Any) -> np.ndarray:
+    """Float64 log-softmax by its definition."""
+    wide = np.asarray(logits, np.float64)
+    wide = wide - wide.max(-1, keepdims=True)
+    return wide - np.log(np.exp(wide).sum(-1, keepdims=True))
+
+
+def all_logits(graphdef: Any, params: Any, batch: Batch) -> jax.Array:
+    return merge(graphdef, params)(batch.tokens, batch.positions, batch.segment_ids)
+
+
+def test_loss_and_metrics_equal_the_plain_formula(graphdef: Any, params: Any) -> None:
+    batch = random_batch(0, 5, 61)
+    loss = jax.jit(lambda p: weighted_cross_entropy(merge(graphdef, p), batch))(params)
+    logits = np.asarray(all_logits(graphdef, params, batch))
+    ce = -np.take_along_axis(plain_log_probs(logits), batch.labels[..., None], -1)[..., 0]
+    target = batch.weights > 0
+    np.testing.assert_allclose(loss.total, (batch.weights * ce).sum(), rtol=1e-5)
+    assert loss.denominator == batch.turns.sum()
+    assert loss.metrics["targets"] == target.sum()
+    np.testing.assert_allclose(loss.metrics["cross_entropy"], ce[target].sum(), rtol=1e-5)
+    assert loss.metrics["accuracy"] == (logits.argmax(-1) == batch.labels)[target].sum()
+
+
+def test_gradient_equals_the_plain_formula(graphdef: Any, params: Any) -> None:
+    batch = random_batch(1, 4, 64)
+
+    def plain(p: Any) -> jax.Array:
+        ce = optax.softmax_cross_entropy_with_integer_labels(all_logits(graphdef, p, batch), batch.labels)
+        return jnp.sum(batch.weights * ce)
+
+    chunked = jax.jit(jax.grad(lambda p: weighted_cross_entropy(merge(graphdef, p), batch).total))(params)
+    assert_trees_close(chunked, jax.jit(jax.grad(plain))(params), rtol=1e-5)
+
+
+class Projection:
+    """The one method of a model that the chunk machinery uses; counts how often it really runs."""
+
+    def __init__(self, matrix: jax.Array) -> None:
+        self.matrix, self.calls = matrix, 0
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        jax.debug.callback(self._count)
+        return hidden @ self.matrix
+
+    def _count(self) -> None:
+        self.calls += 1
+
+
+@pytest.fixture
+def scored() -> tuple[Projection, jax.Array, np.ndarray, np.ndarray]:
+    """A projection, hidden states [3, 40, 8], labels and a mask with 3 to 9 positions in a row."""
+    rng = np.random.default_rng(5)
+    mask = np.zeros((3, 40), bool)
+    for row, count in enumerate((3, 9, 6)):
+        mask[row, rng.choice(40, count, replace=False)] = True
+    model = Projection(jnp.asarray(rng.normal(size=(8, 30)), jnp.float32))
+    return model, jnp.asarray(rng.normal(size=(3, 40, 8)), jnp.float32), rng.integers(0, 30, (3, 40)), mask
+
+
+@pytest.mark.parametrize(("chunk", "temperature"), [(None, 1.0), (1, 0.7), (7, 1.0), (64, 1.5)])
+def test_log_probs_and_entropy_for_any_chunk(scored: Any, chunk: int | None, temperature: float) -> None:
+    model, hidden, labels, mask = scored
+    scores = label_log_probs(model, hidden, labels, mask, temperature=temperature, entropy=True, chunk=chunk)
+    expected = plain_log_probs(np.asarray(hidden) @ np.asarray(model.matrix) / temperature)
+    log_probs = np.take_along_axis(expected, labels[..., None], -1)[..., 0]
+    np.testing.assert_allclose(scores.log_probs, np.where(mask, log_probs, 0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        scores.entropy, np.where(mask, -(np.exp(expected) * expected).sum(-1), 0), rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_array_equal(scores.correct, mask & (expected.argmax(-1) == labels))
+
+
+def test_gradient_by_finite_differences(scored: Any) -> None:
+    model, hidden, labels, mask = scored
+    direction = jnp.asarray(np.random.default_rng(0).normal(size=hidden.shape), jnp.float32)
+
+    def f(step: jax.Array) -> jax.Array:
+        scores = label_log_probs(model, hidden + step * direction, labels, mask, temperature=1.3, entropy=True, chunk=4)
+        return jnp.sum(jnp.sin(scores.log_probs)) + jnp.sum(scores.entropy**2)
+
+    slope = (f(jnp.float32(1e-2)) - f(jnp.float32(-1e-2))) / 2e-2
+    np.testing.assert_allclose(jax.grad(f)(jnp.float32(0)), slope, rtol=2e-3)
+
+
+def test_chunks_without_a_target_are_not_projected(scored: Any) -> None:
+    model, hidden, labels, mask = scored
+    jax.block_until_ready(label_log_probs(model, hidden, labels, mask, chunk=4))
+    jax.effects_barrier()
+    assert model.calls == 3  # the fullest row has 9 targets; the row of 40 would be 10 chunks
+
+
+def test_what_stands_outside_the_mask_has_no_influence(scored: Any) -> None:
+    model, hidden, labels, mask = scored
+    poisoned = jnp.where(mask[..., None], hidden, jnp.inf)
+    wild = np.where(mask, labels, np.resize([-100, 10**9], labels.shape))
+
+    def total(h: jax.Array, wanted: np.ndarray) -> jax.Array:
+        return jnp.sum(label_log_probs(model, h, wanted, mask, chunk=3).log_probs)
+
+    assert total(jnp.where(mask[..., None], hidden, 1e4), wild) == total(hidden, labels)
+    gradient = jax.grad(total)(hidden, wild)
+    assert not np.asarray(gradient)[~mask].any()
+    assert np.isfinite(total(poisoned, wild))
+
+
+def test_no_target_at_all(scored: Any) -> None:
+    model, hidden, labels, mask = scored
+    f = jax.value_and_grad(lambda h: jnp.sum(label_log_probs(model, h, labels, mask & False, chunk=4).log_probs))
+    total, gradient = f(hidden)
+    jax.effects_barrier()
+    assert model.calls == 0
+    assert total == 0
+    assert not np.asarray(gradient).any()
+
+
+def largest_values(jaxpr: Any) -> Iterator[int]:
+    """Sizes of everything computed anywhere in ``jaxpr``."""
+    for equation in jaxpr.eqns:
+        yield from (int(np.prod(out.aval.shape)) for out in equation.outvars)
+        for inner in jaxprs_in_params(equation.params):
+            yield from largest_values(inner)
+
+
+def test_logits_of_the_whole_batch_never_exist(scored: Any) -> None:
+    model, hidden, labels, mask = scored
+
+    def largest(chunk: int) -> int:
+        step = jax.grad(lambda h: jnp.sum(label_log_probs(model, h, labels, mask, chunk=chunk).log_probs))
+        return max(largest_values(jax.make_jaxpr(step)(hidden).jaxpr))
+
+    assert largest(4) <= hidden.size  # nothing is larger than the hidden states, kept residuals included
+    assert largest(40) >= mask.size * 30
+
+
+class TestResolve:
+    def test_finds_a_function(self) -> None:
+        assert resolve("tl_jax.training.losses:weighted_cross_entropy") is weighted_cross_entropy
+
+    @pytest.mark.parametrize(
+        ("path", "message"),
+        [
+            ("weighted_cross_entropy", "write module:function"),
+            ("tl_jax.training.losses:", "write module:function"),
+            ("no_such_package.losses:mine", "there is no module 'no_such_package'"),
+            ("tl_jax.training.loses:mine", "there is no module 'tl_jax.training.loses'"),
+            ("tl_jax.training.losses:weighted_crossentropy", "did you mean tl_jax.training.losses:weighted_cross_ent"),
+            ("tl_jax.training.losses:CHUNKS", "is a int, not a function"),
+        ],
+    )  # fmt: skip
+    def test_says_what_is_wrong(self, path: str, message: str) -> None:
+        with pytest.raises(UserError) as error:
+            resolve(path)
+        assert message in str(error.value)
+        assert repr(path) in str(error.value)
+
+    def test_an_import_that_fails_inside_the_module_is_not_hidden(self, tmp_path: Any, monkeypatch: Any) -> None:
+        (tmp_path / "broken_losses.py").write_text("import package_that_is_not_there\n")
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(ModuleNotFoundError, match="package_that_is_not_there"):
+            resolve("broken_losses:mine")

@@ -1,0 +1,153 @@
+"""One pass over a trajectory against the released construction: a sample for each turn, which ends there with EOS.
+
+The samples are built here from the method's definition, with the SentencePiece library and the plain text format;
+nothing of `tl_jax.data` is used but the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from sentencepiece import SentencePieceProcessor
+
+from tests.training.helpers import TINY, assert_trees_close
+from tl_jax.config import DataConfig, PktConfig
+from tl_jax.data.batch import Batch
+from tl_jax.data.encode import load_tokenizer, renderer_for
+from tl_jax.data.packing import collate, pack
+from tl_jax.data.supervision import supervise
+from tl_jax.model.llama import Llama, init_params, make_graphdef, merge
+from tl_jax.tooluse.feedback import apply_mae, blocked_turns
+from tl_jax.tooluse.readers import read_trajectories
+from tl_jax.tooluse.render import PaperRenderer
+from tl_jax.tooluse.schema import Message, Trajectory
+from tl_jax.training.losses import weighted_cross_entropy
+
+LENGTH, SAMPLES = 768, 16
+Sample = tuple[list[int], list[int], list[float]]
+"""tokens, labels, weights"""
+
+
+@pytest.fixture(scope="module")
+def trajectories(shared_data: Path) -> list[Trajectory]:
+    """Five short ones with several turns, among them errors, turns of plain text and prose before a call."""
+    spm = SentencePieceProcessor(model_file=str(shared_data / "tokenizer" / "llama2.model"))
+    erring: list[Trajectory] = []
+    clean: list[Trajectory] = []
+    for trajectory in read_trajectories(shared_data / "train" / "permissive_1018.jsonl"):
+        turns = [message for _, message in trajectory.turns]
+        single = all(len(turn.tool_calls) <= 1 for turn in turns)
+        if not single or not 2 <= len(turns) <= 4 or len(trajectory.tools) < 2:
+            continue
+        if len(spm.encode(PaperRenderer().text(trajectory.tools, trajectory.messages))) < LENGTH - 4:
+            (erring if blocked_turns(trajectory, "paper") else clean).append(trajectory)
+    chosen = erring[:2] + clean[:3]
+    assert len(chosen) == 5
+    turns = [turn for trajectory in chosen for _, turn in trajectory.turns]
+    assert any(not turn.tool_calls for turn in turns)
+    assert any(turn.tool_calls and turn.content for turn in turns)
+    return chosen
+
+
+def key_tokens(spm: SentencePieceProcessor, message: Message, names: list[str]) -> set[int]:
+    """Where, in the answer, stand ``{0} and L_j > 0``: lengths of the names' common prefixes in the call's place.
+
+    The definition is of an answer that is a call. Where prose precedes the call, it is counted from the tool's name.
+    """
+    lead = f"Assistant: {message.content}\n" if message.content else "Assistant:"
+    gap = "" if message.content else " "
+    before, gold = len(spm.encode(lead)), message.tool_calls[0].name
+
+    def tokens(name: str) -> list[int]:
+        return list(spm.encode(lead + gap + name))[before:]
+
+    found = {0}
+    for other in (tokens(name) for name in names if name != gold):
+        mine = tokens(gold)
+        length = 0
+        while length < min(len(mine), len(other)) and mine[length] == other[length]:
+            length += 1
+        found |= {length} if length else set()
+    return {before - len(spm.encode("Assistant:")) + key for key in found}
+
+
+def samples(trajectory: Trajectory, spm: SentencePieceProcessor, mae: bool, pkt: bool) -> Iterator[Sample]:
+    """One for each turn that is a target."""
+    blocked = {block.message for block in blocked_turns(trajectory, "paper")} if mae else set()
+    renderer, names = PaperRenderer(), [tool.name for tool in trajectory.tools]
+    for index, message in trajectory.turns:
+        if index in blocked:
+            continue
+        prompt = renderer.text(trajectory.tools, trajectory.messages[:index], add_generation_prompt=True)
+        whole = renderer.text(trajectory.tools, trajectory.messages[: index + 1])
+        assert whole.startswith(prompt)
+        assert whole.endswith("</s>")
+        stream = [spm.bos_id(), *spm.encode(whole.removesuffix("</s>")), spm.eos_id()]
+        first = 1 + len(spm.encode(prompt))
+        answer = len(stream) - 1 - first
+        raw = np.ones(answer + 1)
+        if pkt and message.tool_calls:
+            keys = sorted(key_tokens(spm, message, names))
+            raw[keys] = np.clip((answer - len(keys)) / len(keys), 1, 9)
+        weights = np.zeros(len(stream) - 1)
+        weights[first - 1 :] = raw / raw.sum()
+        yield stream[:-1], stream[1:], weights.tolist()
+
+
+def as_batch(rows: list[Sample]) -> Batch:
+    """Padded on the right, with empty rows up to a fixed number."""
+    tokens, labels, segments = (np.zeros((SAMPLES, LENGTH), np.int32) for _ in range(3))
+    weights = np.zeros((SAMPLES, LENGTH), np.float32)
+    for row, (inputs, targets, w) in enumerate(rows):
+        size = len(inputs)
+        tokens[row, :size], labels[row, :size], weights[row, :size], segments[row, :size] = inputs, targets, w, 1
+    positions = np.tile(np.arange(LENGTH, dtype=np.int32), (SAMPLES, 1))
+    turns = (np.arange(SAMPLES) < len(rows)).astype(np.float32)
+    return Batch(tokens=tokens, labels=labels, weights=weights, segment_ids=segments, positions=positions, turns=turns)
+
+
+@pytest.fixture(scope="module")
+def loss_and_gradient() -> Any:
+    """Of a tiny random Llama with the Llama-2 vocabulary, float32."""
+    config = replace(TINY, vocab_size=32000, initializer_range=0.1)
+    graphdef, params = make_graphdef(config, dtype="float32", remat="none"), init_params(config, jax.random.key(0))
+
+    def total(p: Any, batch: Batch) -> tuple[jax.Array, Any]:
+        model: Llama = merge(graphdef, p)
+        loss = weighted_cross_entropy(model, batch)
+        return loss.total, loss
+
+    compiled = jax.jit(jax.grad(total, has_aux=True))
+    return lambda batch: compiled(params, batch)
+
+
+@pytest.mark.parametrize("mae", [False, True])
+@pytest.mark.parametrize("pkt", [False, True])
+def test_one_pass_equals_a_sample_for_each_turn(
+    trajectories: list[Trajectory], shared_data: Path, loss_and_gradient: Any, mae: bool, pkt: bool
+) -> None:
+    model_file = shared_data / "tokenizer" / "llama2.model"
+    spm = SentencePieceProcessor(model_file=str(model_file))
+    separate = [sample for trajectory in trajectories for sample in samples(trajectory, spm, mae, pkt)]
+    all_turns = sum(len(list(trajectory.turns)) for trajectory in trajectories)
+    assert len(separate) < all_turns if mae else len(separate) == all_turns
+
+    tokenizer = load_tokenizer(model_file)
+    renderer = renderer_for(DataConfig.model_fields["renderer"].default, tokenizer)
+    weighing = PktConfig(mode="paper" if pkt else "none")
+    marked = [apply_mae(trajectory, "paper" if mae else "none")[0] for trajectory in trajectories]
+    examples = [supervise(trajectory, renderer, tokenizer, weighing) for trajectory in marked]
+    one_pass = collate(pack(examples, LENGTH))
+
+    gradient, loss = loss_and_gradient(one_pass)
+    expected_gradient, expected = loss_and_gradient(as_batch(separate))
+    assert loss.denominator == expected.denominator == len(separate)
+    assert loss.metrics["targets"] == expected.metrics["targets"]
+    np.testing.assert_allclose(loss.total, expected.total, rtol=1e-5)
+    assert_trees_close(gradient, expected_gradient, rtol=1e-5)

@@ -1,0 +1,121 @@
+"""Checkpoints of a run: the state, where the data stood, and the configuration, together or not at all.
+
+Orbax writes in the background and makes a checkpoint visible only once it is whole. A state comes back on whatever
+devices the target names, not on those it was saved from. Nothing here knows what is being trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+
+from tl_jax.errors import UserError
+
+
+class ResumeError(UserError):
+    """A run directory that does not fit what was asked for; the message says what to do."""
+
+
+class Restored(NamedTuple):
+    """What a checkpoint held."""
+
+    state: Any
+    data: dict[str, Any]
+    config: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints under ``directory``, the ``keep`` newest of them. Made by all processes together."""
+
+    def __init__(self, directory: Path, *, keep: int) -> None:
+        self.directory = directory.resolve()  # Orbax takes absolute paths only
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True)
+        self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=("state", "data", "config"))
+        self._saved = self._manager.latest_step()
+
+    def save(self, step: int, state: Any, data: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+        """Starts writing a checkpoint, unless this step has one; returns once ``state`` may be changed or donated.
+
+        Args:
+            step: updates done.
+            state: any pytree of arrays.
+            data: JSON values; what the data pipeline needs to go on from here.
+            config: JSON values; compared after a restart.
+        """
+        if step == self._saved:
+            return
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state),
+            data=ocp.args.JsonSave(dict(data)),
+            config=ocp.args.JsonSave(dict(config)),
+        )
+        self._manager.save(step, args=items, force=True)
+        self._saved = step
+
+    def restore(self, step: int, target: Any) -> Restored:
+        """The checkpoint of ``step``, its state shaped and placed like ``target`` (see `abstract`).
+
+        Raises:
+            ResumeError: its state does not have the structure or shapes of ``target``.
+        """
+        items = ocp.args.Composite(
+            state=ocp.args.StandardRestore(target), data=ocp.args.JsonRestore(), config=ocp.args.JsonRestore()
+        )
+        try:
+            restored = self._manager.restore(step, args=items)
+        except (ValueError, KeyError, TypeError) as error:
+            details = " ".join(str(error).split())[:200]
+            raise ResumeError(
+                f"{self.directory / str(step)}: cannot be continued with this configuration, "
+                f"is it another model or optimizer? ({details})"
+            ) from error
+        return Restored(restored.state, restored.data, restored.config)
+
+    def wait(self) -> None:
+        """Returns once everything is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, and frees the writer's threads."""
+        self._manager.close()
+
+
+def abstract(state: Any, shardings: Any) -> Any:
+    """Shapes, dtypes and places of ``state`` (arrays or their shapes), to restore into."""
+    return jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), state, shardings)
+
+
+def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys under which two configurations differ, in the order of ``new``."""
+    keys: list[str] = []
+    for key in [*new, *(key for key in old if key not in new)]:
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            keys += differing_keys(before, after, f"{prefix}{key}.")
+        elif before != after or (key in old) != (key in new):
+            keys.append(prefix + key)
+    return keys
+
+
+def restart_step(directory: Path, resume: Literal["auto", "never", "must"]) -> int | None:
+    """The newest finished checkpoint's step, or None for a fresh start. Writes nothing.
+
+    Raises:
+        ResumeError: ``resume`` is ``must`` and there is no checkpoint, or ``never`` and there is one.
+    """
+    steps = ocp.path.step.checkpoint_steps(directory.resolve()) if directory.is_dir() else []
+    if resume == "must" and not steps:
+        raise ResumeError(
+            f"{directory}: holds no finished checkpoint to continue from (checkpoint.resume=must); "
+            "check run_dir, or start with checkpoint.resume=auto"
+        )
+    if resume == "never" and steps:
+        raise ResumeError(
+            f"{directory}: already has a checkpoint of step {max(steps)} (checkpoint.resume=never); "
+            "choose another run_dir, or continue with checkpoint.resume=auto"
+        )
+    return max(steps, default=None)

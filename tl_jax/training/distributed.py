@@ -1,0 +1,63 @@
+"""Several processes as one machine: `jax.distributed`, started only when asked for or when a cluster is detected."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Literal
+
+import jax
+
+from tl_jax.errors import UserError
+
+_EXPLICIT = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+
+
+def initialise(mode: Literal["auto", "on", "off"]) -> None:
+    """Joins the other processes; call before anything touches a device. Does nothing when that is already done.
+
+    ``auto`` joins when `detect` finds a cluster, ``on`` always. A TPU pod on plain Compute Engine machines announces
+    itself by its metadata server only, so it needs ``on``; there, as on SLURM and GKE, JAX finds the rest itself.
+
+    Raises:
+        UserError: the environment is incomplete, or the other processes were not found.
+    """
+    kind = detect(os.environ)
+    if mode == "off" or (mode == "auto" and kind is None) or jax.distributed.is_initialized():
+        return
+    try:
+        if kind == "explicit":
+            address, count, index = (os.environ[name] for name in _EXPLICIT)
+            jax.distributed.initialize(address, int(count), int(index))
+        else:
+            jax.distributed.initialize()
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"distributed={mode}: the processes could not be joined: {error}. Set {', '.join(_EXPLICIT)} for each "
+            "process, or distributed=off for a single one"
+        ) from error
+
+
+def detect(environment: Mapping[str, str]) -> Literal["explicit", "slurm", "tpu"] | None:
+    """Which kind of cluster the environment variables speak of, if it has more than one process.
+
+    Raises:
+        UserError: only some of the variables that describe a cluster explicitly are set.
+    """
+    given = [name for name in _EXPLICIT if environment.get(name)]
+    if len(given) == len(_EXPLICIT):
+        return "explicit"
+    if "JAX_NUM_PROCESSES" in given or "JAX_PROCESS_ID" in given:
+        missing = [name for name in _EXPLICIT if name not in given]
+        raise UserError(f"{' and '.join(given)} set, but not {' and '.join(missing)}; set all three or none")
+    # Set by srun for its tasks only: a shell in an allocation is one process, whatever SLURM_NTASKS says.
+    if "SLURM_JOB_ID" in environment and int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        return "slurm"
+    if "," in environment.get("TPU_WORKER_HOSTNAMES", ""):
+        return "tpu"
+    return None
+
+
+def is_main() -> bool:
+    """True in the one process that writes logs and files."""
+    return jax.process_index() == 0

@@ -1,0 +1,126 @@
+"""What is seen while a run goes on: a progress bar, lines of text, TensorBoard scalars and a JSONL file.
+
+Only the main process writes; in the others every call does nothing.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from tensorboardX import SummaryWriter
+
+METRICS_FILE = "metrics.jsonl"
+LOG_FILE = "log.txt"
+SHOWN = ("loss", "reward", "tokens_per_second")
+"""Metrics that the progress bar has room for, where a run has them."""
+
+
+class RunLog:
+    """The log of one start of a run, whose steps before ``start`` are already on record."""
+
+    def __init__(
+        self, directory: Path, *, start: int, total: int, active: bool = True, console: Console | None = None
+    ) -> None:
+        self._active = active
+        if not active:
+            return
+        self._start, self._total, self._began = start, total, time.perf_counter()
+        directory.mkdir(parents=True, exist_ok=True)
+        drop_metrics_after(directory / METRICS_FILE, start)
+        self._metrics = (directory / METRICS_FILE).open("a", encoding="utf-8")
+        self._text = (directory / LOG_FILE).open("a", encoding="utf-8")
+        self._curves = SummaryWriter(str(directory / "tensorboard"), purge_step=start + 1)
+        self._console = console or Console(stderr=True)
+        self._progress: Progress | None = None
+        if self._console.is_terminal:
+            self._progress = Progress(
+                BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[shown]}"),
+                TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(), console=self._console,
+            )  # fmt: skip
+            self._task = self._progress.add_task("", total=total, completed=start, shown="")
+            self._progress.start()
+
+    def line(self, text: str) -> None:
+        """A line of text, on the terminal and with the time in ``log.txt``."""
+        if self._active:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._write_text(text)
+
+    def table(self, table: Any) -> None:
+        """Anything `rich` can draw, on the terminal and as plain text in ``log.txt``."""
+        if self._active:
+            self._console.print(table)
+            plain = Console(width=160, record=True, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+            plain.print(table)
+            self._write_text("\n" + plain.export_text().rstrip())
+
+    def advance(self, step: int) -> None:
+        """Moves the progress bar to ``step`` updates done."""
+        if self._active and self._progress:
+            self._progress.update(self._task, completed=step)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Records the values of ``step``: a line of ``metrics.jsonl``, curves, and the line people look at."""
+        if not self._active:
+            return
+        row = {"step": step, "time": round(time.time(), 3)} | {name: _json_number(v) for name, v in values.items()}
+        self._metrics.write(json.dumps(row) + "\n")
+        self._metrics.flush()
+        for name, value in values.items():
+            self._curves.add_scalar(name, value, step)
+        shown = "  ".join(_show(name, values[name]) for name in SHOWN if name in values)
+        if self._progress:
+            self._progress.update(self._task, completed=step, shown=shown)
+        else:
+            seconds = (time.perf_counter() - self._began) / max(step - self._start, 1) * (self._total - step)
+            eta = datetime.timedelta(seconds=round(seconds))
+            self.line(f"step {step}/{self._total}  {shown}  ETA {eta}")
+
+    def close(self) -> None:
+        """Flushes and closes everything; the terminal is usable again."""
+        if not self._active:
+            return
+        if self._progress:
+            self._progress.stop()
+        self._metrics.close()
+        self._text.close()
+        self._curves.close()
+
+    def _write_text(self, text: str) -> None:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self._text.write(f"{now} {text}\n")
+        self._text.flush()
+
+
+def drop_metrics_after(file: Path, step: int) -> None:
+    """Removes what a killed run wrote after the checkpoint it is continued from, a half-written line included."""
+    if not file.is_file():
+        return
+    kept = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):
+            continue
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.replace(file)
+
+
+def _json_number(value: float) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return value if math.isfinite(value) else None
+
+
+def _show(name: str, value: float) -> str:
+    return f"{value:,.0f} tokens/s" if name == "tokens_per_second" else f"{name} {value:.4f}"

@@ -1,0 +1,143 @@
+"""Losses as unreduced sums, and the chunked vocabulary projection they share.
+
+A loss returns a sum and what it has to be divided by, so that means stay exact over micro-batches and devices.
+The projection onto the vocabulary is the largest array of a step; here it is computed only for positions that have a
+target, a chunk at a time, and recomputed in the backward pass: ``[B, T, V]`` never exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from tl_jax.data.batch import Batch
+from tl_jax.dotted import resolve as resolve
+from tl_jax.model.llama import Llama
+
+CHUNKS = 8
+"""Into how many pieces a row is cut: a row with targets on 1/8 of its positions pays for one of them."""
+MAX_CHUNK = 1024
+"""Positions per row in one piece at most, which bounds the float32 logits to ``[B, 1024, V]``."""
+
+
+class Loss(NamedTuple):
+    """Sums over a batch; the loss itself is ``total / denominator``."""
+
+    total: jax.Array
+    """float32 scalar."""
+    denominator: jax.Array
+    """float32 scalar."""
+    metrics: dict[str, jax.Array]
+    """Further sums, float32 scalars, named after the mean they become: each is divided by ``targets``, the number of
+    target tokens, where the loss counts them, else by ``denominator``."""
+
+
+LossFn = Callable[[Llama, Batch], Loss]
+
+
+class TokenScores(NamedTuple):
+    """What the model says of given labels. All float32 [B, T], 0 where the mask is."""
+
+    log_probs: jax.Array
+    """log-probability of the label."""
+    entropy: jax.Array | None
+    """entropy of the distribution in nats; ``None`` unless asked for."""
+    correct: jax.Array
+    """1 where no token is more likely than the label."""
+
+
+def weighted_cross_entropy(model: Llama, batch: Batch) -> Loss:
+    """``sum(weights * cross_entropy) / sum(turns)``: the mean over turns of each turn's weighted mean.
+
+    The weights of a turn already add up to its own weight (https://arxiv.org/abs/2412.15495, and `Batch`), so MAE and
+    PKT need nothing here.
+    """
+    tokens, positions, segment_ids = map(jnp.asarray, (batch.tokens, batch.positions, batch.segment_ids))
+    is_target = jnp.asarray(batch.weights > 0)
+    hidden = model.hidden(tokens, positions, segment_ids)
+    scores = label_log_probs(model, hidden, jnp.asarray(batch.labels), is_target)
+    metrics = {
+        "targets": jnp.sum(is_target, dtype=jnp.float32),
+        "cross_entropy": -jnp.sum(scores.log_probs),
+        "accuracy": jnp.sum(scores.correct),
+    }
+    return Loss(-jnp.sum(batch.weights * scores.log_probs), jnp.sum(batch.turns), metrics)
+
+
+def label_log_probs(
+    model: Llama,
+    hidden: jax.Array,
+    labels: jax.Array,
+    mask: jax.Array,
+    *,
+    temperature: float | jax.Array = 1.0,
+    entropy: bool = False,
+    chunk: int | None = None,
+) -> TokenScores:
+    """Scores of ``labels`` [B, T] under ``softmax(model.logits(hidden) / temperature)`` in float32, where ``mask``.
+
+    In each row the masked positions are moved to the front, in order; the row is then cut into chunks, and a chunk
+    without a masked position in any row is skipped. Everything stays within its row, so that a batch sharded over
+    rows needs no communication.
+
+    Args:
+        model: gives the vocabulary projection.
+        hidden: [B, T, D].
+        labels: int [B, T]; read only where ``mask``.
+        mask: bool [B, T].
+        temperature: > 0.
+        entropy: compute the entropy too.
+        chunk: positions per chunk; by default an eighth of the row.
+    """
+    batch, length = labels.shape
+    chunk = chunk or min(-(-length // CHUNKS), MAX_CHUNK)
+    chunks = -(-length // chunk)
+    order = jnp.argsort(~mask, axis=1, stable=True)
+
+    def gather(x: jax.Array) -> jax.Array:
+        """[B, T, ...] -> [chunks, B, chunk, ...], masked positions first."""
+        index = order.reshape(order.shape + (1,) * (x.ndim - 2))
+        sorted_ = jnp.take_along_axis(x, index, axis=1)
+        padded = jnp.pad(sorted_, [(0, 0), (0, chunks * chunk - length)] + [(0, 0)] * (x.ndim - 2))
+        return jnp.moveaxis(padded.reshape(batch, chunks, chunk, *x.shape[2:]), 1, 0)
+
+    def scatter(x: jax.Array) -> jax.Array:
+        """[chunks, B, chunk] -> [B, T], back in place."""
+        flat = jnp.moveaxis(x, 0, 1).reshape(batch, chunks * chunk)[:, :length]
+        return jnp.take_along_axis(flat, jnp.argsort(order, axis=1), axis=1)
+
+    def score(part: tuple[jax.Array, jax.Array, jax.Array]) -> TokenScores:
+        states, targets, wanted = part
+        return _scores(model.logits(states) / temperature, targets, wanted, entropy)
+
+    def skip(part: tuple[jax.Array, jax.Array, jax.Array]) -> TokenScores:
+        zero = jnp.zeros(part[1].shape, jnp.float32)
+        return TokenScores(zero, zero if entropy else None, zero)
+
+    @jax.checkpoint
+    def body(_: None, part: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[None, TokenScores]:
+        return None, jax.lax.cond(jnp.any(part[2]), score, skip, part)
+
+    _, scores = jax.lax.scan(body, None, (gather(hidden), gather(labels), gather(mask)))
+    return jax.tree.map(scatter, scores)
+
+
+def _scores(logits: jax.Array, labels: jax.Array, mask: jax.Array, entropy: bool) -> TokenScores:
+    """The scores of float32 ``logits`` [B, C, V]."""
+    normaliser = jax.nn.logsumexp(logits, axis=-1)
+    # A comparison instead of a gather: elementwise in the vocabulary, so it fuses and works with a sharded one.
+    chosen = labels[..., None] == jnp.arange(logits.shape[-1])
+    label_logit = jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1)
+    best = jax.lax.stop_gradient(jnp.max(logits, axis=-1))
+    spread = None
+    if entropy:
+        mean_logit = jnp.sum(jnp.exp(logits - normaliser[..., None]) * logits, axis=-1)
+        spread = jnp.where(mask, normaliser - mean_logit, 0.0)
+    return TokenScores(
+        log_probs=jnp.where(mask, label_logit - normaliser, 0.0),
+        entropy=spread,
+        correct=jnp.where(mask, (label_logit >= best).astype(jnp.float32), 0.0),
+    )

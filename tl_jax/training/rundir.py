@@ -1,0 +1,73 @@
+"""What a run leaves behind, laid out to be understood a year later."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from tl_jax import __version__
+from tl_jax.config import RunConfig, to_yaml
+from tl_jax.model.config import LlamaConfig
+from tl_jax.model.directory import copy_tokenizer, write_json
+
+README = """\
+A training run of tl-jax. Continue it, or use its newest checkpoint, by naming this directory:
+    tl-jax sft --config config.yaml          (tl-jax ppo for a reinforcement run)
+    tl-jax generate --model DIRECTORY --input messages.json
+    tl-jax export --from DIRECTORY --to HUGGING_FACE_DIRECTORY
+
+config.yaml        every setting, defaults included, of the last start
+environment.json   one entry for each start: versions, devices, git commit, command line
+log.txt            what was printed
+metrics.jsonl      one JSON object for each logged step
+samples.jsonl      some sampled answers with their rewards, for a reinforcement run
+tensorboard/       the same as curves: tensorboard --logdir tensorboard
+model/             config and tokenizer of the model that is trained
+checkpoints/N/     after N updates: state (Orbax), position in the data, configuration
+"""
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
+
+
+def describe_run(directory: Path, config: RunConfig, model: LlamaConfig, tokenizer_dir: Path) -> None:
+    """Writes everything that is known before the first step; an earlier start's environment stays on record."""
+    home = directory / "model"
+    home.mkdir(parents=True, exist_ok=True)
+    (directory / "README.txt").write_text(README, encoding="utf-8")
+    (directory / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+    file = directory / "environment.json"
+    starts = json.loads(file.read_text(encoding="utf-8"))["starts"] if file.is_file() else []
+    write_json(file, {"starts": [*starts, environment()]})
+    if tokenizer_dir.resolve() != home.resolve():
+        write_json(home / "config.json", model.to_hf())
+        copy_tokenizer(tokenizer_dir, home)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, devices, commit of the current directory if it is a git checkout, command line, time."""
+    devices = jax.devices()
+    return {
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "tl_jax": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "devices": {"kind": devices[0].device_kind, "count": len(devices), "processes": jax.process_count()},
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    if shutil.which("git") is None:
+        return None
+    answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or None if answer.returncode == 0 else None

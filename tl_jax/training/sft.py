@@ -1,0 +1,224 @@
+"""Supervised training. The step is a pure function of state and batch; `run_sft` is the program around it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from tl_jax.config import ConfigError, SftConfig
+from tl_jax.data.batch import Batch
+from tl_jax.data.dataset import build_dataset
+from tl_jax.data.encode import load_tokenizer
+from tl_jax.data.loader import Loader, batches
+from tl_jax.data.packing import Row
+from tl_jax.model.config import LlamaConfig
+from tl_jax.model.llama import GraphDef, make_graphdef, merge
+from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh
+from tl_jax.training.compile import abstract_state, compile_eval, compile_step, start_state
+from tl_jax.training.distributed import initialise
+from tl_jax.training.loop import Averages, Run
+from tl_jax.training.losses import Loss, LossFn, resolve
+from tl_jax.training.optimizer import make_optimizer
+from tl_jax.training.speed import Speedometer, work
+from tl_jax.training.state import Params, TrainState
+
+Metrics = dict[str, jax.Array]
+
+
+def make_train_step(
+    graphdef: GraphDef,
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    accumulate: int = 1,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """A pure ``(state, batch) -> (state, metrics)``.
+
+    The gradient is the sum over all micro-batches divided by the sum of their denominators: the same as in one piece,
+    however unevenly the weights lie. A batch whose denominator is 0 has gradient 0 and shows in ``empty_batches``.
+    Metrics are float32 scalars: ``loss``, ``grad_norm`` (before clipping), ``learning_rate``, ``tokens`` (without
+    padding), ``empty_batches``, and those of the loss.
+    """
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        gradient, loss = accumulated_gradient(graphdef, loss_fn, state.params, batch, accumulate)
+        scale = _reciprocal(loss.denominator)
+        gradient = jax.tree.map(lambda leaf: leaf * scale, gradient)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        metrics = mean_metrics(loss) | {
+            "grad_norm": optax.tree.norm(gradient),
+            "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
+            "tokens": jnp.sum(batch.segment_ids > 0, dtype=jnp.float32),
+            "empty_batches": jnp.asarray(loss.denominator == 0, jnp.float32),
+        }
+        params = optax.apply_updates(state.params, updates)
+        return replace(state, step=state.step + 1, params=params, opt_state=opt_state), metrics
+
+    return step
+
+
+def accumulated_gradient(
+    graphdef: GraphDef, loss_fn: LossFn, params: Params, batch: Batch, accumulate: int
+) -> tuple[Params, Loss]:
+    """Gradient of the loss's total, and its sums, over ``accumulate`` micro-batches one after another.
+
+    Micro-batch ``i`` takes the rows ``i, i + accumulate, ...``, so that each has its share of every device's rows.
+    """
+
+    def total(params: Params, micro: Batch) -> tuple[jax.Array, Loss]:
+        loss = loss_fn(merge(graphdef, params), micro)
+        return loss.total, loss
+
+    def gradient_and_sums(micro: Batch) -> tuple[Params, Loss]:
+        gradient, loss = jax.grad(total, has_aux=True)(params, micro)
+        return gradient, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), loss)
+
+    if accumulate == 1:
+        return gradient_and_sums(batch)
+    micros = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, accumulate, *x.shape[1:]), 0, 1), batch)
+    first = jax.tree.map(lambda x: x[0], micros)
+    zero = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), jax.eval_shape(gradient_and_sums, first))
+
+    def add(sums: Any, micro: Batch) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, sums, gradient_and_sums(micro)), None
+
+    return jax.lax.scan(add, zero, micros)[0]
+
+
+def make_eval_step(graphdef: GraphDef, loss_fn: LossFn) -> Callable[[Params, Batch], Loss]:
+    """A pure ``(params, batch) -> sums``; add them up over batches before dividing, see `evaluate`."""
+
+    def step(params: Params, batch: Batch) -> Loss:
+        return loss_fn(merge(graphdef, params), batch)
+
+    return step
+
+
+def evaluate(step: Callable[[Params, Batch], Loss], params: Params, data: Iterable[Batch]) -> dict[str, float]:
+    """The loss and its metrics over all of ``data``, exact however uneven the batches are."""
+    sums = [jax.device_get(step(params, batch)) for batch in data]
+    whole = jax.tree.map(lambda *parts: np.float32(np.sum(parts, dtype=np.float64)), *sums)
+    return {name: float(value) for name, value in mean_metrics(whole).items()}
+
+
+def mean_metrics(loss: Loss) -> Metrics:
+    """``loss`` and the mean of every other sum, as `Loss` defines them; ``targets`` stays a count."""
+    counted = loss.metrics.get("targets", loss.denominator)
+    means = {name: value * _reciprocal(counted) for name, value in loss.metrics.items() if name != "targets"}
+    means["loss"] = loss.total * _reciprocal(loss.denominator)
+    return means | ({"targets": loss.metrics["targets"]} if "targets" in loss.metrics else {})
+
+
+def run_sft(config: SftConfig) -> dict[str, Any]:
+    """Trains as ``config`` says, or continues where its run directory stands; the last logged metrics are returned.
+
+    Raises:
+        UserError: anything in configuration, data, model or run directory that keeps it from running.
+    """
+    loss_fn = resolve(config.loss)
+    initialise(config.distributed)
+    mesh = make_mesh(config.mesh)
+    _check_batch_size(config, mesh)
+    run = Run(config)
+    with jax.set_mesh(mesh):
+        model, params, tokenizer_dir = run.open_model(mesh)
+        tokenizer = load_tokenizer(tokenizer_dir)
+        dataset = build_dataset(config.data, tokenizer)
+        held_out = _held_out_rows(config, tokenizer)
+        loader = Loader(dataset.rows, config.data.batch_size, config.seed)
+        total = config.steps or math.ceil(config.epochs * loader.steps_per_epoch)
+        optimizer, schedule = make_optimizer(config.optimizer, total)
+        graphdef = make_graphdef(
+            model, dtype=config.model.dtype, attention=config.model.attention, remat=config.model.remat,
+            scan_layers=config.model.scan_layers,
+        )  # fmt: skip
+        target = abstract_state(params, optimizer, mesh)
+        with run.prepare(total):
+            for line in dataset.report.lines():
+                run.log.line(line)
+            if restored := run.restore(target):
+                state = restored.state
+                loader.restore(restored.data)
+            else:
+                state = start_state(params, optimizer, config.seed, mesh)
+            del params  # a fresh state took them over, a restored one has its own
+            step = make_train_step(graphdef, loss_fn, optimizer, schedule, config.accumulate)
+            eval_step = compile_eval(make_eval_step(graphdef, loss_fn), target.params, mesh)
+
+            def eval_loss(params: Params) -> dict[str, float]:
+                data = (_on_mesh(batch, mesh) for batch in batches(held_out, config.data.batch_size))
+                return {f"eval_{name}": value for name, value in evaluate(eval_step, params, data).items()}
+
+            compiled = compile_step(step, target, mesh)
+            return _train(run, config, compiled, state, loader, eval_loss if held_out else None, mesh, model)
+
+
+def _train(
+    run: Run,
+    config: SftConfig,
+    step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]],
+    state: TrainState,
+    loader: Loader,
+    eval_loss: Callable[[Params], dict[str, float]] | None,
+    mesh: Mesh,
+    model: LlamaConfig,
+) -> dict[str, Any]:
+    """The loop: a batch, a step, and now and then a line, an evaluation, a checkpoint."""
+    averages = Averages(summed=("tokens", "targets", "empty_batches"), last=("learning_rate",))
+    speed = Speedometer()
+    latest: dict[str, float] = {}
+    for number in range(run.start + 1, run.total + 1):
+        batch = next(loader)
+        state, metrics = step(state, _on_mesh(batch, mesh))
+        averages.push(number, metrics)
+        if number == run.start + 1:
+            averages.settle()
+            run.log.line("the first step is done, compilation included")
+        speed.add(work(model, batch))
+        last = number == run.total
+        evaluates = eval_loss is not None and (last or (config.eval_every and number % config.eval_every == 0))
+        if number % config.log_every == 0 or last or evaluates:
+            latest = averages.read() | speed.read()
+            if evaluates and eval_loss:
+                latest |= eval_loss(state.params)
+                speed.restart()
+            run.log.metrics(number, latest)
+        if run.saves_at(number):
+            averages.settle()  # a state that is not finite is not saved
+        if not run.after_step(number, state, loader.state):
+            break
+    run.finish()
+    return {"step": int(state.step), "stopped_by": run.stopped_by, **latest}
+
+
+def _held_out_rows(config: SftConfig, tokenizer: Any) -> Sequence[Row]:
+    if config.data.eval_path is None:
+        return []
+    return build_dataset(config.data, tokenizer, config.data.eval_path).rows
+
+
+def _on_mesh(batch: Batch, mesh: Mesh) -> Batch:
+    return make_global_array(batch, batch_sharding(mesh))
+
+
+def _check_batch_size(config: SftConfig, mesh: Mesh) -> None:
+    """Every micro-batch must give each data-parallel device the same number of rows."""
+    rows, parts = config.data.batch_size, mesh.shape["data"] * mesh.shape["fsdp"]
+    if rows % (config.accumulate * parts):
+        raise ConfigError(
+            f"data.batch_size={rows} rows do not divide into accumulate={config.accumulate} micro-batches over "
+            f"{parts} devices (mesh data x fsdp); make it a multiple of {config.accumulate * parts}"
+        )
+
+
+def _reciprocal(denominator: jax.Array) -> jax.Array:
+    """``1 / denominator``, and 0 for 0: nothing to average is 0, not NaN."""
+    return jnp.where(denominator == 0, 0.0, 1.0 / jnp.where(denominator == 0, 1.0, denominator))

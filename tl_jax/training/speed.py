@@ -1,0 +1,96 @@
+"""How fast a run is: the definitions of tokens/s and MFU, in one place.
+
+Counting rule: a trained token costs ``6 * (parameters without embedding) + 6 * L * d * s`` floating-point operations,
+where ``s`` is the length of its trajectory and causal attention counts half. Tokens are counted without padding. MFU
+is that count per second over the devices' dense bfloat16 peak; recomputation in the backward pass is not counted,
+and neither is credit taken off for a vocabulary projection that skips positions without a target.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from tl_jax.data.batch import Batch
+from tl_jax.model.config import LlamaConfig
+
+# Dense bfloat16 peak of one device in operations per second, by the vendors' data sheets; first match wins.
+_PEAKS = (
+    ("B200", 2250e12),
+    ("H200", 989e12),
+    ("H100 PCIe", 756e12),
+    ("H100", 989e12),
+    ("A100", 312e12),
+    ("L40S", 362e12),
+    ("L4", 121e12),
+    ("TPU7x", 2307e12),
+    ("TPU v6 lite", 918e12),
+    ("TPU v5 lite", 197e12),
+    ("TPU v5", 459e12),
+    ("TPU v4", 275e12),
+)
+
+
+def peak_flops(device_kind: str) -> float | None:
+    """The peak of a device by `jax.Device.device_kind`; None where it is not known, as for a CPU."""
+    return next((peak for name, peak in _PEAKS if name in device_kind), None)
+
+
+def count_parameters(config: LlamaConfig) -> int:
+    """Parameters in matrix products: all but the embedding and the norms. A tied head counts, for it is computed."""
+    attention = config.hidden_size * config.head_dim * 2 * (config.num_heads + config.num_kv_heads)
+    mlp = 3 * config.hidden_size * config.intermediate_size
+    return config.num_layers * (attention + mlp) + config.hidden_size * config.vocab_size
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a batch costs."""
+
+    tokens: int
+    flops: float
+
+
+def work(config: LlamaConfig, batch: Batch) -> Work:
+    """Of a host batch. ``6 * L * d * s`` summed over a trajectory is ``12 * L * d`` times its visible positions."""
+    real = np.asarray(batch.segment_ids) > 0
+    tokens = int(real.sum())
+    visible = float(np.where(real, np.asarray(batch.positions) + 1.0, 0.0).sum())
+    attention = 12.0 * config.num_layers * config.num_heads * config.head_dim * visible
+    return Work(tokens, 6.0 * count_parameters(config) * tokens + attention)
+
+
+class Speedometer:
+    """Rates between two readings. The first step is left out: most of it is compilation."""
+
+    def __init__(self) -> None:
+        self._peak = peak_flops(jax.devices()[0].device_kind)
+        self._started: float | None = None
+        self._tokens, self._flops = 0, 0.0
+
+    def add(self, done: Work) -> None:
+        """Counts a step that has just finished."""
+        if self._started is None:
+            self._started = time.perf_counter()
+            return
+        self._tokens += done.tokens
+        self._flops += done.flops
+
+    def read(self) -> dict[str, float]:
+        """``tokens_per_second`` over all devices, and ``mfu`` where the peak is known; then starts anew."""
+        now = time.perf_counter()
+        if self._started is None or not self._tokens:
+            return {}
+        seconds = now - self._started
+        rates = {"tokens_per_second": self._tokens / seconds}
+        if self._peak:
+            rates["mfu"] = self._flops / seconds / (self._peak * jax.device_count())
+        self.restart()
+        return rates
+
+    def restart(self) -> None:
+        """Forgets what was counted; after anything that is not training, such as an evaluation."""
+        self._started, self._tokens, self._flops = time.perf_counter(), 0, 0.0
