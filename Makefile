@@ -36,7 +36,7 @@ setup: $(VENV)/.setup  ## only the environment: .venv with the tl-jax command in
 
 $(VENV)/.setup: pyproject.toml
 	test -x $(BIN)/python || $(MAKE_VENV)
-	$(INSTALL) -e .
+	$(INSTALL) -e '.[train]'
 	@touch $@
 
 # torch only checks exported models against transformers; the CPU build is enough. pip is used even beside uv, and the

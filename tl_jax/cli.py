@@ -17,8 +17,10 @@ from typing import Any, Literal, TypeVar
 import click
 
 from tl_jax import __version__
+from tl_jax.cli_data import data
+from tl_jax.tooluse.readers import FORMATS as NAMES
 
-FORMATS = click.Choice(["auto", "canonical", "tl", "openai"])
+FORMATS = click.Choice(["auto", *NAMES])
 RENDERERS = click.Choice(["paper", "released", "chat"])
 Dtype = Literal["bfloat16", "float32"]
 Rule = Literal["none", "paper", "reference"]
@@ -42,8 +44,15 @@ class ExistingPath(click.Path):
             raise click.BadParameter(error.message + hint, ctx, param) from None
 
 
+TRAIN = frozenset(
+    ("chex", "datasets", "flax", "grain", "jax", "jaxlib", "jinja2", "numpy", "optax", "orbax", "safetensors",
+     "sentencepiece", "tensorboardX", "tokenizers", "transformers")
+)  # fmt: skip
+"""What comes with ``pip install 'tl-jax[train]'`` and is absent after a plain ``pip install tl-jax``."""
+
+
 class Main(click.Group):
-    """Turns the library's own errors into one line and exit code 2."""
+    """Turns the library's own errors, and packages that are not installed, into one line and exit code 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
         from tl_jax.errors import UserError
@@ -53,6 +62,12 @@ class Main(click.Group):
         except UserError as error:
             click.echo(f"tl-jax: {error}", err=True)
             ctx.exit(2)
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in TRAIN:
+                raise
+            click.echo(f"tl-jax: this needs {package}, which is not installed: pip install 'tl-jax[train]'", err=True)
+            ctx.exit(2)
 
 
 @click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -61,6 +76,9 @@ def main() -> None:
     """Train Llama-family models to use tools: MAE, PKT and IRM in JAX."""
     # Orbax warns about every checkpoint that it opens without its manager; nothing there is for the user to act on.
     logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+main.add_command(data)
 
 
 # ---------------------------------------------------------------- models
@@ -265,6 +283,7 @@ def generate(model: Path, source: Path, **options: Any) -> None:
 @main.command(name="eval")
 @click.option("--model", type=ExistingPath(), required=True, help="HF, checkpoint or run directory.")
 @click.option("--cases", type=ExistingPath(dir_okay=False), required=True, help="Cases, or trajectories.")
+@click.option("--format", type=FORMATS, default="auto", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory to write.")
 @click.option("--renderer", type=RENDERERS, default="paper", show_default=True)
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(min=1))
@@ -280,14 +299,15 @@ def evaluate(model: Path, cases: Path, out: Path, **options: Any) -> None:
 
 @main.command()
 @click.option("--cases", type=ExistingPath(dir_okay=False), required=True)
+@click.option("--format", "kind", type=FORMATS, default="auto", show_default=True, help="Of the cases.")
 @click.option("--predictions", type=ExistingPath(dir_okay=False), required=True, help='JSONL {"id", "prediction"}.')
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def score(cases: Path, predictions: Path, as_json: bool) -> None:
+def score(cases: Path, kind: str, predictions: Path, as_json: bool) -> None:
     """TS, PI and CF of given predictions; needs no model."""
     from tl_jax.evaluation.report import print_summary, summary_json
     from tl_jax.evaluation.score import score_file
 
-    summary, missing = score_file(cases, predictions)
+    summary, missing = score_file(cases, predictions, kind)
     if missing:
         click.echo(f"{missing} cases have no prediction and count as wrong", err=True)
     if as_json:

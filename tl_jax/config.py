@@ -9,12 +9,13 @@ import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tl_jax.errors import UserError
+from tl_jax.tooluse.readers import FORMATS
 
 
 class ConfigError(UserError):
@@ -59,11 +60,22 @@ class PktConfig(Node):
     max_weight: float = Field(9.0, ge=1.0)
 
 
+def _check_format(name: str) -> str:
+    if name not in ("auto", *FORMATS):
+        near = difflib.get_close_matches(name, FORMATS, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"{hint}known formats: {', '.join(('auto', *FORMATS))}")
+    return name
+
+
+Format = Annotated[str, AfterValidator(_check_format), Field(description="auto, or a format of docs/formats.md")]
+
+
 class DataConfig(Node):
     """Trajectories and how they become rows of tokens."""
 
     path: Path = Field(description="trajectories: JSONL or JSON file")
-    format: Literal["auto", "canonical", "tl", "openai"] = "auto"
+    format: Format = "auto"
     eval_path: Path | None = Field(None, description="held-out trajectories whose loss is reported")
     renderer: Literal["paper", "released", "chat"] = Field("paper", description="text format of tools and calls")
     mae: MaeConfig = MaeConfig()
@@ -142,7 +154,7 @@ class PpoDataConfig(Node):
     """Decision points to act on: trajectories (each call is one) or evaluation cases with gold calls."""
 
     path: Path
-    format: Literal["auto", "canonical", "tl", "openai"] = "auto"
+    format: Format = "auto"
     renderer: Literal["paper", "released", "chat"] = "paper"
     mae: MaeConfig = MaeConfig()
     max_prompt_length: int = Field(2048, ge=8, description="longer prompts are skipped and counted")

@@ -58,6 +58,15 @@ def test_mae_blocks_what_an_error_answers(bpe: PreTrainedTokenizerFast, tmp_path
     assert any("parameter_hallucination" in line for line in with_mae.lines())
 
 
+def test_mae_may_only_reduce_the_weight(bpe: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    path = write(tmp_path / "two.jsonl", [weather(), failing()])
+    dataset = build_dataset(DataConfig(path=path, mae=MaeConfig(factor=0.25), pack=False), bpe)
+    assert (dataset.report.targets, dataset.report.blocked.total(), dataset.report.reduced) == (6, 0, 1)
+    assert sorted(example.weights.sum() for row in dataset.rows for example in row.examples) == pytest.approx(
+        [2.25, 3.0]
+    )
+
+
 def test_trajectories_without_target_are_counted(bpe: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     silent = Trajectory("silent", (), (Message("user", "hello"),))
     muted = Trajectory("muted", (), (Message("user", "hello"), Message("assistant", "hi", weight=0.0)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_jax.tooluse.feedback import CALLER, Category, apply_mae, blocked_turns, find_error
+from tl_jax.errors import UserError
+from tl_jax.tooluse.feedback import CALLER, PACKS, Category, Finding, apply_mae, blocked_turns, find_error
 from tl_jax.tooluse.schema import Call, Message, Trajectory
 
 RESULTS = [
@@ -46,6 +48,19 @@ RESULTS = [
     "404",
     "失败是成功之母",
     "Timeout is a film of 2022",
+    "'ja'",
+    '{"status": "failed", "payment": 3, "amount": 20}',
+    "{\"error\": \"Message error...\", \"response\": \"{'results': [{'title': 'Trial and error'}], 'total': 1}\"}",
+    '{"error": "Unauthorized error...", "response": {"title": "Unauthorized", "artist": "X", "year": 1999}}',
+    "{\"error\": \"Message error...\", \"response\": \"{'results': [{'title': 'Trial and error', 'text': 'It was...",
+    "[{'title': 'Error 404', 'year': 2011}, {'title': 'Invalid date', 'ye...",
+    "Missing persons: 3",
+    "Failed: 3, passed: 10",
+    "Process finished with exit code 0",
+    "Query returned 0 rows",
+    "There are no seats left on this flight",
+    "Only 3 left in stock",
+    "Please provide feedback on our site",
     "The page explains what to do about 404 Not Found and about TypeError: f() got an unexpected keyword argument.",
     "1. How to fix 'connection error' in Python\n2. NameError: name 'x' is not defined - what it means\n" * 10,
 ]
@@ -79,6 +94,24 @@ ERRORS = [
     ('{"error": "", "response": "{\\"error\\": \\"connection error.\\"}"}', Category.ENVIRONMENT),
     ('"<html><head><title>Forbidden</title></head><body>Access is denied.</body></html>"', Category.ENVIRONMENT),
     ("请求超时", Category.ENVIRONMENT),
+    ("bash: line 1: jq: command not found", Category.BAD_VALUE),
+    ("1 validation error for get_weather: city: Field required", Category.MISSING_PARAMETER),
+    ("Additional properties are not allowed ('town' was unexpected)", Category.PARAMETER_HALLUCINATION),
+    ("MCP error -32602: Invalid arguments for tool get_weather", Category.BAD_VALUE),
+    ("Tool 'weather' does not exist. Available tools: get_weather", Category.TOOL_HALLUCINATION),
+    ("Unknown action fly_home", Category.TOOL_HALLUCINATION),
+    ("<tool_error>city is unknown</tool_error>", Category.BAD_VALUE),
+    ("date should be in YYYY-MM-DD format", Category.BAD_VALUE),
+    ("ERROR 1064 (42000): You have an error in your SQL syntax", Category.UNKNOWN_ERROR),
+    ("Your session has expired. Please log in again.", Category.ENVIRONMENT),
+    ("The service is currently unavailable", Category.ENVIRONMENT),
+    ('{"error": "Unsubscribed error...", "response": {"message": "Not this API."}}', Category.ENVIRONMENT),
+    ('{"error": "Message error...", "response": "<html>no data</html>"}', Category.UNKNOWN_ERROR),
+    (
+        '{"error": "Rate limit exceeded: too many calls in the last minute, the plan allows 10 ca...',
+        Category.ENVIRONMENT,
+    ),
+    ("系统繁忙，请稍后再试", Category.UNKNOWN_ERROR),
     ("调用失败", Category.UNKNOWN_ERROR),
     ('{"status": "fail"}', Category.UNKNOWN_ERROR),
     ('{"error": "Message error..."}', Category.UNKNOWN_ERROR),
@@ -100,6 +133,14 @@ def test_errors_and_whose_fault(result: str, category: Category) -> None:
     assert finding.evidence.split(":")[0] in result
 
 
+def test_a_quoted_argument_is_what_is_left_of_a_key_error() -> None:
+    translate = Call("translate", {"text": "cat", "language": "da"})
+    assert find_error("'da'", calls=[translate]) is not None
+    assert find_error("'kat'", calls=[translate]) is None
+    assert find_error("da", calls=[translate]) is None
+    assert [b.message for b in blocked_turns(conversation(Message("assistant", "", (translate,)), tool("'da'")))] == [1]
+
+
 json_values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20)),
     lambda inner: st.one_of(
@@ -118,9 +159,69 @@ def test_foreign_results_never_raise(result: str) -> None:
     find_error(result, "reference")
 
 
-@pytest.mark.parametrize("result", ["[" * 50_000, "-" * 50_000 + "1", '{"error":' * 5_000, "(" * 50_000, "'" * 50_000])
+@pytest.mark.parametrize(
+    "result", ["[" * 50_000, "-" * 50_000 + "1", '{"error":' * 5_000, "(" * 50_000, "'" * 50_000, "{'a," * 20_000]
+)
 def test_deep_and_long_results(result: str) -> None:
     assert find_error(result, "paper") is None
+
+
+# --- packs, rules of one's own ---------------------------------------------------------------------------------------
+
+PACK_ERRORS = {
+    "fields": '{"status": "error", "message": "?"}',
+    "messages": "Rate limit exceeded",
+    "python": "f() got an unexpected keyword argument 'x'",
+    "http": "HTTP 503",
+    "languages": "调用失败",
+    "toolbench": '{"error": "Timeout error...", "response": ""}',
+    "tau_bench": "Error: user not found",
+}
+
+
+@pytest.mark.parametrize("pack", PACKS)
+def test_a_pack_finds_its_own_errors(pack: str) -> None:
+    finds = {name for name, result in PACK_ERRORS.items() if find_error(result, packs=(pack,))}
+    overlaps = {
+        "fields": {"toolbench"},
+        "messages": {"toolbench", "tau_bench"},
+        "python": {"tau_bench"},  # an exception called Error
+    }
+    assert finds == {pack} | overlaps.get(pack, set())
+
+
+def test_an_envelope_is_opened_for_every_pack() -> None:
+    result = '{"error": "", "response": "name \'f\' is not defined"}'
+    assert find_error(result, packs=("python",)) is not None
+    assert find_error(result, packs=("http",)) is None
+
+
+def test_unknown_packs_are_named() -> None:
+    with pytest.raises(UserError, match=r"toolbanch.*known: .*toolbench"):
+        find_error("", packs=("toolbanch",))
+
+
+def own_rule(result: str) -> Finding | Category | str | bool | None:
+    """What a user may write."""
+    answers = {"a": Category.ENVIRONMENT, "b": "bad_value", "c": Finding(Category.BAD_VALUE, "mine", "c"), "d": True}
+    return answers.get(result)
+
+
+OWN = f"{__name__}:own_rule"
+
+
+def test_a_rule_of_ones_own() -> None:
+    assert find_error("Error: no", OWN) is None
+    assert find_error("a", OWN) == Finding(Category.ENVIRONMENT, OWN, "a")
+    assert find_error("b", OWN) == Finding(Category.BAD_VALUE, OWN, "b")
+    assert find_error("c", OWN) == Finding(Category.BAD_VALUE, "mine", "c")
+    with pytest.raises(UserError, match=r"own_rule: returned True; .* bad_value"):
+        find_error("d", OWN)
+    trajectory = conversation(calling("f"), tool("a"), calling("f"), tool("b"), calling("f"), tool("Error: no"))
+    assert [block.message for block in blocked_turns(trajectory, OWN)] == [1, 3]
+    assert [block.message for block in blocked_turns(trajectory, OWN, "caller")] == [3]
+    with pytest.raises(UserError, match="no module 'nowhere'"):
+        blocked_turns(trajectory, "nowhere:rule")
 
 
 # --- the reference rule ----------------------------------------------------------------------------------------------
@@ -200,6 +301,10 @@ def conversation(*messages: Message) -> Trajectory:
     return Trajectory("t", (), (Message("user", "go"), *messages))
 
 
+def tool(content: str) -> Message:
+    return Message("tool", content)
+
+
 def calling(*names: str) -> Message:
     return Message("assistant", tool_calls=tuple(Call(name) for name in names))
 
@@ -215,6 +320,8 @@ def test_only_a_tool_result_can_prove_an_error() -> None:
     assert blocked_turns(trajectory, "paper") == []
     (block,) = blocked_turns(trajectory, "reference")
     assert (block.message, block.finding.rule) == (1, "followed by a user message")
+    (block,) = blocked_turns(conversation(calling("f"), calling("g")), "reference")
+    assert block.finding.rule == "followed by an assistant message"
 
 
 def test_callers_faults_can_be_blocked_alone() -> None:
@@ -238,6 +345,13 @@ def test_apply_sets_the_weight_of_blocked_turns_and_nothing_else() -> None:
         m.to_json() | {"weight": 0} for m in trajectory.messages
     ]
     assert apply_mae(trajectory, "none") == (trajectory, [])
+
+
+def test_a_factor_scales_what_the_data_says() -> None:
+    turns = [replace(calling("f"), weight=weight) for weight in (None, 0.5, 0.0, 2.0)]
+    messages = [message for turn in turns for message in (turn, tool("Error: no"))]
+    marked, _ = apply_mae(conversation(*messages, calling("f"), tool("3")), factor=0.25)
+    assert [message.weight for _, message in marked.turns] == [0.25, 0.125, 0.0, 0.5, None]
 
 
 @pytest.mark.parametrize(("rule", "block"), [("papper", "all"), ("paper", "callers")])

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tooluse import strategies
-from tl_jax.tooluse.compare import best_assignment, same_text, same_value
-from tl_jax.tooluse.reward import PROFILES, RewardTable, score
+from tl_jax.tooluse.compare import same_text, same_value
+from tl_jax.tooluse.reward import PROFILES, RewardTable, explain, score
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
 
 SEARCH = Tool(
@@ -78,6 +78,31 @@ def test_explanation_names_the_arguments_and_the_arithmetic() -> None:
     assert reward.explanation == ("hallucinated_parameter: 'keyword'; missing_parameter: 'query': -0.8 -0.5 = -1.3")
 
 
+def test_explain_is_the_same_in_parts() -> None:
+    found = explain("search(keyword='love', size=1, limit=2, exact=True)", GOLD)
+    assert (found.value, found.category) == (pytest.approx(-1.8), "hallucinated_parameter")
+    assert [(fault.category, fault.arguments) for fault in found.faults] == [
+        ("hallucinated_parameter", ("keyword", "size")),
+        ("redundant_parameter", ("limit",)),
+        ("missing_parameter", ("query",)),
+    ]
+    assert found.arguments == ("keyword", "size", "limit", "query")
+    assert found.arithmetic == "-0.8 -0.5 -0.5 = -1.8"
+    bounded = explain("search(keyword='love', size=1, limit=2, exact=True)", GOLD, "monotone")
+    assert bounded.arithmetic == "-0.8 -0.5 -0.5 = -1.8, but no less than -1.4"
+    wrong = explain("search(query='hate', exact=1)", GOLD)
+    assert (wrong.arguments, wrong.arithmetic) == (("query", "exact"), "-0.25")
+    assert str(wrong) == score("search(query='hate', exact=1)", GOLD).explanation
+    assert str(wrong) == "wrong_value: 'query' is 'hate', not 'love', 'exact' is 1, not True: -0.25"
+    assert wrong.to_json()["faults"] == [
+        {"category": "wrong_value", "call": "search", "arguments": ["query", "exact"],
+         "detail": "'query' is 'hate', not 'love', 'exact' is 1, not True"},
+    ]  # fmt: skip
+    several = explain(written("a", "x"), PARALLEL)
+    assert several.arithmetic == "mean of 3 calls: +1 -0.25 -2 = -0.416667"
+    assert [fault.detail for fault in several.faults] == ["'query' is 'x', not 'b'", "no call of 'search'"]
+
+
 @pytest.mark.parametrize(
     "prediction",
     [
@@ -123,6 +148,56 @@ def test_defaults_alternatives_wild_and_sequences() -> None:
     assert score("search(query='a')\nfinish(answer='b')", sequence).category == "parse_failure"
 
 
+NO_CALL = case(())
+EITHER = case((), (Call("finish", {"answer": "b"}),))
+
+
+@pytest.mark.parametrize(
+    ("prediction", "value", "category"),
+    [
+        ("It is 4; no tool is needed.", 1.0, "correct"),
+        ("Cities (by size):\nParis (2024)", 1.0, "correct"),
+        ("search(query='x')", -1.5, "wrong_tool"),
+        ('{"name": "search", "arguments": {}}', -1.5, "wrong_tool"),
+        ("lookup(word='x')", -2.0, "hallucinated_tool"),
+        ("I will search.\nsearch(query='x')", -1.5, "wrong_tool"),
+        ("I tried search(query='x') before.", -2.0, "parse_failure"),
+        ("<tool_call>search", -2.0, "parse_failure"),
+        ("  ", -2.0, "parse_failure"),
+    ],
+)
+def test_no_call_needed(prediction: str, value: float, category: str) -> None:
+    reward = score(prediction, NO_CALL)
+    assert (reward.value, reward.category) == (value, category)
+
+
+def test_a_call_or_none_at_all() -> None:
+    assert score("Nothing to do.", EITHER).value == 1
+    assert score("finish(answer='b')", EITHER).value == 1
+    assert score("finish(answer='c')", EITHER).value == -0.25
+    assert score("search(query='c')", EITHER).category == "wrong_tool"
+
+
+def test_strings_that_spell_a_value_count_when_asked_for() -> None:
+    lenient = RewardTable("lenient", coerce_strings=True)
+    number, flag, text = (
+        case((Call("search", {"query": "5", name: value}),))
+        for name, value in (("limit", 3), ("exact", True), ("x", "7"))
+    )
+    for prediction, example in (
+        ("search(query='5', limit='3')", number),
+        ("search(query='5', limit='3.0')", number),
+        ("search(query='5', exact='true')", flag),
+    ):
+        assert score(prediction, example).category == "wrong_value"
+        assert score(prediction, example, lenient).value == 1
+    assert score("search(query='5', limit='4')", number, lenient).category == "wrong_value"
+    assert score("search(query=5, limit=3)", number, lenient).category == "wrong_value"  # the schema wants text here
+    assert score("search(query='5', x=7)", text, lenient).category == "wrong_value"  # the schema does not say
+    wrong_gold = case((Call("search", {"query": 5}),))  # the gold call leaves its schema
+    assert score("search(query='5')", wrong_gold, lenient).value == score("search(query=5)", wrong_gold).value == 1
+
+
 def test_gold_outside_the_schema_counts_as_offered() -> None:
     unknown = case((Call("lookup", {"word": "x"}),))
     assert score("lookup(word='x')", unknown).value == 1
@@ -130,6 +205,11 @@ def test_gold_outside_the_schema_counts_as_offered() -> None:
     extra = case((Call("search", {"query": "x", "page": 2}),))
     assert score("search(query='x', page=2)", extra).value == 1
     assert score("search(query='x', page=3)", extra).category == "wrong_value"
+    one_of_two = case((Call("search", {"query": "x"}),), (Call("search", {"query": "y", "page": 2}),))
+    assert score("search(query='x', page=3)", one_of_two).value == -0.25
+    assert score("search(query='x', size=3)", one_of_two).category == "hallucinated_parameter"
+    three = case((Call("search", {"query": "x"}),), (Call("search", {"query": "y", "page": 2, "size": 1}),))
+    assert score("search(query='x', page=3)", three).category == "redundant_parameter"
 
 
 def test_profiles() -> None:
@@ -138,10 +218,11 @@ def test_profiles() -> None:
     assert score("finish(answer='x')", GOLD, "monotone").value == -1.5
     assert score(worst, GOLD, "binary").value == 0
     assert score("search(query='love', exact=True)", GOLD, RewardTable("mine", correct=5)).value == 5
-    with pytest.raises(ValueError, match="unknown reward profile 'papr'; known: paper"):
+    with pytest.raises(ValueError, match="unknown reward 'papr'; did you mean 'paper'"):
         score("x", GOLD, "papr")
-    with pytest.raises(ValueError, match="no gold"):
-        score("x", case(kind="none"))
+    for nothing in (case(kind="none"), case()):
+        with pytest.raises(ValueError, match="no gold"):
+            score("x", nothing)
 
 
 # --- several calls at once -------------------------------------------------------------------------------------------
@@ -179,25 +260,9 @@ def test_parallel_reward_is_the_best_pairing_and_more_calls_never_dilute(words: 
         assert score(written(*words, another), PARALLEL).value <= max(score(written(*words), PARALLEL).value, 0)
 
 
-@given(
-    st.integers(1, 5).flatmap(
-        lambda n: st.lists(st.lists(st.integers(-8, 8), min_size=n, max_size=n), min_size=1, max_size=5)
-    )
-)
-def test_assignment_against_brute_force(scores: list[list[int]]) -> None:
-    rows, columns = len(scores), len(scores[0])
-    pairs = best_assignment(scores)
-    assert len(pairs) == len({r for r, _ in pairs}) == len({c for _, c in pairs}) == min(rows, columns)
-    if rows <= columns:
-        best = max(sum(scores[r][c] for r, c in enumerate(order)) for order in permutations(range(columns), rows))
-    else:
-        best = max(sum(scores[r][c] for c, r in enumerate(order)) for order in permutations(range(rows), columns))
-    assert sum(scores[r][c] for r, c in pairs) == best
-
-
 # --- properties ------------------------------------------------------------------------------------------------------
 
-LOWEST = {"paper": -2.0, "monotone": -2.0, "binary": 0.0}
+RANGES = {"binary": (0.0, 1.0), "toolrl": (-3.0, 4.0)}  # the others: -2 to 1
 fragments = st.sampled_from(
     [
         *(
@@ -228,11 +293,14 @@ fragments = st.sampled_from(
     st.one_of(st.text(max_size=200), st.lists(fragments, max_size=12).map("".join)), st.sampled_from(sorted(PROFILES))
 )
 def test_never_raises_and_stays_in_range(prediction: str, profile: str) -> None:
-    for example in (GOLD, PARALLEL):
+    lowest, highest = RANGES.get(profile, (-2.0, 1.0))
+    for example in (GOLD, PARALLEL, NO_CALL, EITHER):
         reward = score(prediction, example, profile)
         assert isinstance(reward.value, float)
-        assert LOWEST[profile] <= reward.value <= 1.0
-        assert reward.category == "correct" or reward.value < 1.0
+        assert lowest <= reward.value <= highest
+        assert (reward.category == "correct") == (reward.value == highest)
+        assert "\n" not in reward.explanation
+        assert json.loads(json.dumps(explain(prediction, example, profile).to_json()))["value"] == reward.value
 
 
 @given(strategies.calls, st.randoms(use_true_random=False))

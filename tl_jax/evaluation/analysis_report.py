@@ -32,8 +32,8 @@ class Report:
         """One line on the size of the data."""
         counts = self.counts
         return (
-            f"{counts.trajectories:,} trajectories, {counts.turns.total:,} turns, {counts.calling_turns:,} of which call "
-            f"tools; errors by MAE rule {counts.rule}"
+            f"{counts.trajectories:,} trajectories, {counts.turns.total:,} turns, {counts.calling_turns:,} of which "
+            f"call tools; errors by MAE rule {counts.rule}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -76,20 +76,23 @@ def _tables(report: Report) -> RenderableType:
             "tokens in a trajectory": tokens.tokens, "target tokens in a trajectory": tokens.targets,
             "tokens in a calling turn": tokens.answer_tokens, "key tokens in a calling turn": tokens.keys,
         }  # fmt: skip
-    parts = [Text(report.summary), _error_table(counts), _figures("after an error", _after_errors(counts)),
-             _figures("names", _name_figures(report))]  # fmt: skip
+    parts: list[RenderableType] = [
+        Text(report.summary),
+        _error_table(counts),
+        _figures("after a failed call", _after_errors(counts)),
+        _figures("names", _name_figures(report)),
+    ]
     if tokens:
         parts.append(_figures("key tokens", _key_figures(tokens)))
-    return Group(*parts, _length_table(lengths))
+    return Group(*(part for table in [*parts, _length_table(lengths)] for part in (table, "")))
 
 
 def _table(title: str, *columns: str) -> Table:
-    return Table(title, *(Column(name, justify="right") for name in columns), box=None, header_style="bold",
-                 padding=(0, 2, 0, 0), title="", title_style="")  # fmt: skip
+    return Table(title, *(Column(name, justify="right") for name in columns), box=None, padding=(0, 2, 0, 0))
 
 
 def _error_table(counts: Analysis) -> Table:
-    table = _table("calls answered by an error", "turns", "% of calling turns", "trajectories", "% of trajectories")
+    table = _table("failed calls", "turns", "% of calls", "trajectories", "% of all")
     errors = counts.errors
     rows = [(category, n, errors.trajectories[category]) for category, n in errors.turns.most_common()]
     for name, turns, trajectories in [*rows, ("all", errors.turns.total(), errors.any_trajectory)]:
@@ -125,13 +128,13 @@ def _name_figures(report: Report) -> dict[str, str]:
 
 
 def _key_figures(tokens: TokenAnalysis) -> dict[str, str]:
-    turns = tokens.calling_turns
+    at_most, at_least = (_percent(tokens.weights[round(w, 1)], tokens.calling_turns) for w in (tokens.max_weight, 1.0))
     return {
         "share of the answer's tokens": f"{100 * tokens.key_share:.1f} %",
         "share of the loss, if all tokens are as hard": f"{100 * tokens.loss_share:.1f} %",
-        "calls with a key token within the name": f"{100 * tokens.keys.share(2):.1f} %",
-        f"turns at the highest weight, {tokens.max_weight:g}": f"{_percent(tokens.weights[tokens.max_weight], turns)} %",
-        "turns at weight 1": f"{_percent(tokens.weights[1.0], turns)} %",
+        "calls with more than one key token": f"{100 * tokens.keys.share(2):.1f} %",
+        f"calls at the highest weight, {tokens.max_weight:g}": f"{at_most} %",
+        "calls at weight 1": f"{at_least} %",
     }
 
 
@@ -154,7 +157,7 @@ def _charts(report: Report) -> Iterator[Chart]:
     counts, errors = report.counts, report.counts.errors
     yield Chart(
         f"{_percent(errors.turns.total(), counts.calling_turns)} % of the calls were answered by an error",
-        f"turns that call a tool, by what went wrong; {errors.any_trajectory:,} trajectories "
+        f"by what went wrong; {errors.any_trajectory:,} trajectories "
         f"({_percent(errors.any_trajectory, counts.trajectories)} %) have at least one",
         _shares(errors.turns.most_common(), counts.calling_turns, "error"),
     )
@@ -167,20 +170,17 @@ def _charts(report: Report) -> Iterator[Chart]:
     tokens = report.tokens
     names, unit = (tokens.names, "tokens") if tokens else (counts.names.words, "words")
     yield Chart(
-        f"{100 * names.share(1):.0f} % of the tools have a name that begins like another's",
-        f"offered tools, by the {unit} of their name's beginning that they share with another tool offered with them",
+        f"{100 * names.share(1):.0f} % of the tools' names begin like another's",
+        f"by how many {unit} of a name's beginning another offered tool shares",
         _histogram(names, 8, "plain"),
         "columns",
     )
     if tokens:
         yield Chart(
-            "Key tokens are few and count much",
-            f"share of a call's tokens, and of its loss if all are as hard; {tokens.calling_turns:,} target turns",
-            (Bar("of the tokens", tokens.key_share, f"{100 * tokens.key_share:.1f} %", "key"),
-             Bar("of the loss", tokens.loss_share, f"{100 * tokens.loss_share:.1f} %", "key")),
-        )  # fmt: skip
-        yield Chart(
-            "Weight of the key tokens", "target turns that call a tool", _weight_bars(tokens.weights), "columns"
+            f"Key tokens: {100 * tokens.key_share:.0f} % of a call, {100 * tokens.loss_share:.0f} % of its loss",
+            f"their weight in {tokens.calling_turns:,} target turns; the loss if all tokens are as hard",
+            _weight_bars(tokens.weights),
+            "columns",
         )
     yield Chart("Turns in a trajectory", "assistant messages", _histogram(counts.turns, 12, "plain"), "columns")
     sizes, unit = (tokens.tokens, "Tokens") if tokens else (counts.characters, "Characters")

@@ -125,35 +125,37 @@ def to_png(path: Path, title: str, summary: str, charts: Sequence[Chart]) -> Non
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         raise UserError(
-            f"{path}: a PNG needs matplotlib: pip install 'tl-jax[report]'; or write a page: {path.with_suffix('.html')}"
+            f"{path}: a PNG needs matplotlib (pip install 'tl-jax[report]'); {path.with_suffix('.html').name} does not"
         ) from None
     rows = -(-len(charts) // 2)
-    figure = Figure(figsize=(13, 3.3 * rows + 1.1), facecolor="white", layout="constrained")
+    figure = Figure(figsize=(13, 3.1 * rows + 1), facecolor="white")
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.35, h_pad=0.22)  # type: ignore[union-attr]
-    figure.suptitle(f"{title}\n{summary}", x=0.015, ha="left", fontsize=13, color=_INK)
+    inch = 1 / figure.get_figheight()
+    figure.subplots_adjust(0.03, 0.45 * inch, 0.97, 1 - 1.55 * inch, wspace=0.1, hspace=0.62)
+    figure.text(0.03, 1 - 0.42 * inch, title, fontsize=16, fontweight="bold", color=_INK)
+    figure.text(0.03, 1 - 0.72 * inch, summary, fontsize=11, color=_FAINT)
     for number, chart in enumerate(charts):
         _draw(figure.add_subplot(rows, 2, number + 1), chart)
     figure.savefig(path, format="png", dpi=120)
 
 
 def _draw(axes: Any, chart: Chart) -> None:
-    places = range(len(chart.bars))
+    places, colours = range(len(chart.bars)), [COLOURS[bar.colour] for bar in chart.bars]
     shares, labels = [bar.share for bar in chart.bars], [bar.label for bar in chart.bars]
-    colours = [COLOURS[bar.colour] for bar in chart.bars]
-    axes.set_title(chart.title, loc="left", fontsize=11.5, fontweight="bold", color=_INK, pad=22)
-    axes.text(0, 1.03, chart.note, transform=axes.transAxes, fontsize=8.5, color=_FAINT)
-    axes.tick_params(length=0, labelsize=9, colors=_INK)
+    axes.text(0, 1.17, chart.title, transform=axes.transAxes, fontsize=11.5, fontweight="bold", color=_INK)
+    axes.text(0, 1.06, chart.note, transform=axes.transAxes, fontsize=9, color=_FAINT)
+    axes.tick_params(length=0, labelsize=9, colors=_FAINT)
     axes.spines[:].set_visible(False)
     if chart.kind == "rows":
-        axes.barh(places, [1] * len(labels), color=_TRACK, height=0.55)
-        axes.barh(places, shares, color=colours, height=0.55)
-        axes.set(yticks=places, yticklabels=labels, xticks=[], xlim=(0, 1.35), ylim=(max(len(labels), 4) - 0.4, -0.6))
+        axes.barh(places, [1] * len(labels), color=_TRACK, height=0.5)
+        axes.barh(places, shares, color=colours, height=0.5)
+        axes.set(xticks=[], yticks=[], xlim=(-0.62, 1.35), ylim=(max(len(labels), 4) - 0.4, -0.6))
         for place, bar in enumerate(chart.bars):
-            axes.text(1.03, place, bar.text, va="center", fontsize=9, color=_FAINT)
+            axes.text(-0.03, place, bar.label, va="center", ha="right", fontsize=9.5, color=_INK)
+            axes.text(1.03, place, bar.text, va="center", fontsize=9.5, color=_FAINT)
     else:
         axes.bar(places, shares, color=colours, width=0.76)
-        axes.set(xticks=places, xticklabels=labels, yticks=[], ylim=(0, 1.15))
+        axes.set(xticks=places, xticklabels=labels, yticks=[], ylim=(0, 1.12))
         axes.spines["bottom"].set(visible=True, color="#d5dae0")
         for place, bar in enumerate(chart.bars):
-            axes.text(place, bar.share + 0.03, bar.text, ha="center", fontsize=8.5, color=_INK)
+            axes.text(place, bar.share + 0.03, bar.text, ha="center", fontsize=9, color=_INK)

@@ -34,6 +34,7 @@ def evaluate(
     cases: Path,
     out: Path,
     *,
+    format: str = "auto",
     renderer: str = "paper",
     batch_size: int = 16,
     limit: int | None = None,
@@ -53,7 +54,8 @@ def evaluate(
 
     Args:
         model: a Hugging Face, checkpoint or run directory.
-        cases: canonical cases, or trajectories (each call is a case).
+        cases: cases, or trajectories (each call is a case), in any format of the readers.
+        format: of ``cases``; auto looks at the first row.
         out: directory to write.
         overwrite: forget the answers that ``out`` holds.
         mesh: how devices share the work; by default all of them along ``fsdp``.
@@ -62,7 +64,7 @@ def evaluate(
         UserError: anything that cannot be read, or ``out`` holds answers made with other settings.
     """
     console = console or Console(stderr=True)
-    wanted = load_cases(cases, limit=limit)
+    wanted = load_cases(cases, format, limit=limit)
     settings = {
         "model": str(model.resolve()), "cases": str(cases.resolve()), "renderer": renderer, "dtype": dtype,
         "max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed,

@@ -10,13 +10,13 @@ from tl_jax.tooluse.readers import read_predictions
 from tl_jax.tooluse.schema import DataError
 
 
-def score_file(cases: Path, predictions: Path) -> tuple[Summary, int]:
+def score_file(cases: Path, predictions: Path, format: str = "auto") -> tuple[Summary, int]:
     """The scores over every case, and how many had no prediction: those count as empty answers.
 
     Raises:
         DataError: a file that cannot be read, or predictions that belong to no case.
     """
-    wanted = load_cases(cases)
+    wanted = load_cases(cases, format)
     answers = read_predictions(predictions)
     if unknown := answers.keys() - {case.id for case in wanted}:
         raise DataError(

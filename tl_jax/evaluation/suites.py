@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from tl_jax.config import MaeConfig
 from tl_jax.data.sources import trajectories
 from tl_jax.tooluse.feedback import apply_mae
-from tl_jax.tooluse.readers import read_cases
-from tl_jax.tooluse.readers.rows import first_row
+from tl_jax.tooluse.readers import holds_cases, read_cases
 from tl_jax.tooluse.render import Renderer
 from tl_jax.tooluse.schema import Case, DataError, decision_points
 
@@ -39,7 +38,7 @@ def load_cases(path: Path, format: str = "auto", mae: MaeConfig = PAPER_MAE, lim
     Raises:
         DataError: a bad row, two cases of the same id, or no case at all.
     """
-    found = read_cases(path) if _holds_cases(path) else _from_trajectories(path, format, mae)
+    found = read_cases(path, format) if _is_cases(path, format) else _from_trajectories(path, format, mae)
     cases = list(islice(found, limit))
     if not cases:
         raise DataError("holds no cases: neither gold calls nor trajectories with calls", path=str(path))
@@ -65,11 +64,9 @@ def encode_prompts(
     return kept, len(prompts) - len(kept)
 
 
-def _holds_cases(path: Path) -> bool:
-    """Whether the first row of a file has gold calls."""
-    if not path.is_file() or path.suffix == ".parquet":
-        return False
-    return bool(first_row(path)[1].keys() & {"gold", "gold_kind"})
+def _is_cases(path: Path, format: str) -> bool:
+    """Whether it is a file of cases; what is no file at all, a saved dataset for instance, holds trajectories."""
+    return path.is_file() and path.suffix != ".parquet" and holds_cases(path, format)
 
 
 def _from_trajectories(path: Path, format: str, mae: MaeConfig) -> Iterator[Case]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 from tl_jax.tooluse.parse import bind
 from tl_jax.tooluse.schema import Call, Case, Tool
@@ -13,18 +12,47 @@ from tl_jax.tooluse.schema import Call, Case, Tool
 Equal: TypeAlias = Callable[[Any, Any], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One kind of difference: a field of `RewardTable`, and in words what is wrong."""
+class Fault(NamedTuple):
+    """One kind of difference between a predicted call and a gold call.
+
+    ``category`` is a field of `tl_jax.tooluse.reward.RewardTable`; ``arguments`` are the names of the offending
+    arguments, where it is arguments that offend; ``predicted`` and ``gold`` are what was compared.
+    """
 
     category: str
-    detail: str
+    arguments: tuple[str, ...] = ()
+    predicted: Call | None = None
+    gold: Call | None = None
+    reason: str = ""
+
+    @property
+    def detail(self) -> str:
+        """In words what is wrong; one line."""
+        call, gold = self.predicted, self.gold
+        if self.category == "wrong_value" and call and gold:
+            pairs = ((name, _show(call.arguments[name]), _show(gold.arguments[name])) for name in self.arguments)
+            words = ", ".join(f"{name!r} is {value}, not {wanted}" for name, value, wanted in pairs)
+        elif self.category == "hallucinated_tool" and call:
+            words = f"{call.name!r} is not offered"
+        elif self.category == "wrong_tool" and call:
+            words = f"{call.name!r} instead of {gold.name!r}" if gold else f"{call.name!r}, where no call is needed"
+        else:
+            words = self.reason or ", ".join(map(repr, self.arguments))
+        return " ".join(words.split())
 
 
 def offered_tools(case: Case) -> dict[str, Tool]:
-    """The tools of the prompt by name. A gold call whose tool is not among them counts as offered all the same."""
-    tools = {call.name: Tool(call.name) for alternative in case.gold for call in alternative}
-    return tools | {tool.name: tool for tool in reversed(case.tools)}
+    """The tools of the prompt by name; the first of a name counts, as it does for a reader.
+
+    What a gold call uses counts as offered all the same: its tool, and its arguments as optional ones.
+    """
+    offered = {tool.name: tool for tool in reversed(case.tools)}
+    for alternative in case.gold:
+        for call in alternative:
+            tool = offered.get(call.name)
+            if tool is None or not call.arguments.keys() <= tool.properties.keys():
+                offered[call.name] = _widened(tool or Tool(call.name), call.arguments)
+    return offered
 
 
 def bind_all(calls: Iterable[Call], positional: Iterable[tuple[Any, ...]], offered: Mapping[str, Tool]) -> list[Call]:
@@ -33,46 +61,60 @@ def bind_all(calls: Iterable[Call], positional: Iterable[tuple[Any, ...]], offer
     return [bind(call, values, offered[call.name]) if call.name in offered else call for call, values in pairs]
 
 
-def compare(call: Call, gold: Call, offered: Mapping[str, Tool], equal: Equal, *, defaults: bool) -> tuple[Fault, ...]:
+def compare(
+    call: Call, gold: Call, offered: Mapping[str, Tool], equal: Equal, *, defaults: bool, coerce: bool = False
+) -> tuple[Fault, ...]:
     """The faults of a call, in the order of the paper's table; empty when it is right.
 
     Args:
         equal: decides whether two argument values are the same. Arguments that ``gold.wild`` names are not compared.
         defaults: an optional argument that equals its schema's default is as good as left out.
+        coerce: a string equals what it spells, unless schema and gold call both have text there.
     """
     if call.name not in offered:
-        return (Fault("hallucinated_tool", f"{call.name!r} is not offered"),)
+        return (Fault("hallucinated_tool", (), call, gold),)
     if call.name != gold.name:
-        return (Fault("wrong_tool", f"{call.name!r} instead of {gold.name!r}"),)
+        return (Fault("wrong_tool", (), call, gold),)
     tool = offered[gold.name]
-    extra = [name for name in call.arguments if name not in gold.arguments]
-    missing = [name for name in gold.arguments if name not in call.arguments]
-    hallucinated = [name for name in extra if name not in tool.properties]
-    redundant = [name for name in extra if name in tool.properties]
-    if defaults:
-        redundant = [name for name in redundant if not _is_default(tool, name, call.arguments[name])]
-        missing = [name for name in missing if not _is_default(tool, name, gold.arguments[name])]
-    faults = tuple(
-        Fault(category, ", ".join(map(repr, names)))
-        for category, names in (
-            ("hallucinated_parameter", hallucinated),
-            ("redundant_parameter", redundant),
-            ("missing_parameter", missing),
-        )
-        if names
-    )
-    if faults:
-        return faults
-    differing = [
-        f"{name!r} is {_show(value)}, not {_show(gold.arguments[name])}"
+    if call.arguments.keys() != gold.arguments.keys():
+        arguments = settled(call, gold, tool) if defaults else call.arguments
+        if faults := _name_faults(call, arguments, gold, tool):
+            return faults
+    differing = tuple(
+        name
         for name, value in call.arguments.items()
-        if name in gold.arguments and name not in gold.wild and not equal(value, gold.arguments[name])
-    ]
-    return (Fault("wrong_value", ", ".join(differing)),) if differing else ()
+        if name in gold.arguments and not same_argument(name, value, gold, tool, equal, coerce)
+    )
+    return (Fault("wrong_value", differing, call, gold),) if differing else ()
+
+
+def settled(call: Call, gold: Call, tool: Tool) -> Mapping[str, Any]:
+    """A call's arguments with every optional one that equals its default given or left out as in the gold call."""
+    kept = {
+        name: value
+        for name, value in call.arguments.items()
+        if name in gold.arguments or not _is_default(tool, name, value)
+    }
+    left_out = {
+        name: value
+        for name, value in gold.arguments.items()
+        if name not in call.arguments and _is_default(tool, name, value)
+    }
+    return kept | left_out
+
+
+def same_argument(name: str, value: Any, gold: Call, tool: Tool, equal: Equal, coerce: bool = False) -> bool:
+    """Whether ``value`` is what the gold call says under ``name``."""
+    wanted = gold.arguments[name]
+    if name in gold.wild or equal(value, wanted):
+        return True
+    return coerce and not (isinstance(wanted, str) and _takes_text(tool, name)) and same_text(value, wanted)
 
 
 def same_value(a: Any, b: Any) -> bool:
     """Equality of JSON values with their types: 1 is 1.0 but neither True nor "1"; the order of keys is free."""
+    if type(a) is str or type(b) is str:  # most values, at once
+        return type(a) is type(b) and a == b
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
     if isinstance(a, (int, float)) and isinstance(b, (int, float)):
@@ -88,52 +130,31 @@ def same_text(a: Any, b: Any) -> bool:
     return _same_shape(a, b, same_text) or same_value(a, b)
 
 
-def best_assignment(scores: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
-    """Pairs (row, column) with the greatest total score; each row and column is used once, as far as they go round.
+def _name_faults(call: Call, arguments: Mapping[str, Any], gold: Call, tool: Tool) -> tuple[Fault, ...]:
+    extra = [name for name in arguments if name not in gold.arguments]
+    found = (
+        ("hallucinated_parameter", tuple(name for name in extra if name not in tool.properties)),
+        ("redundant_parameter", tuple(name for name in extra if name in tool.properties)),
+        ("missing_parameter", tuple(name for name in gold.arguments if name not in arguments)),
+    )
+    return tuple(Fault(category, names, call, gold) for category, names in found if names)
 
-    The Hungarian method with potentials, O(rows² · columns) for rows <= columns
-    (https://en.wikipedia.org/wiki/Hungarian_algorithm).
-    """
-    if not scores or not scores[0]:
-        return []
-    if len(scores) > len(scores[0]):
-        return sorted((row, column) for column, row in best_assignment(list(zip(*scores, strict=True))))
-    columns = range(len(scores[0]))
-    row_potential, column_potential = [0.0] * len(scores), [0.0] * len(columns)
-    owner: dict[int, int] = {}  # column -> row
-    for start in range(len(scores)):
-        slack, came_from = [float("inf")] * len(columns), [-1] * len(columns)
-        row, column, visited = start, -1, set[int]()
-        while True:  # walk along the cheapest alternating path until it reaches a free column
-            for other in columns:
-                if other not in visited:
-                    cost = -scores[row][other] - row_potential[row] - column_potential[other]
-                    if cost < slack[other]:
-                        slack[other], came_from[other] = cost, column
-            nearest = min((other for other in columns if other not in visited), key=slack.__getitem__)
-            step = slack[nearest]
-            row_potential[start] += step
-            for other in visited:
-                row_potential[owner[other]] += step
-                column_potential[other] -= step
-            for other in columns:
-                if other not in visited:
-                    slack[other] -= step
-            column = nearest
-            visited.add(column)
-            if column not in owner:
-                break
-            row = owner[column]
-        while column != -1:  # hand the columns of the path on
-            previous = came_from[column]
-            owner[column] = start if previous == -1 else owner[previous]
-            column = previous
-    return sorted((row, column) for column, row in owner.items())
+
+def _widened(tool: Tool, arguments: Mapping[str, Any]) -> Tool:
+    """The tool with these arguments among its parameters."""
+    properties = {**tool.properties, **{name: {} for name in arguments if name not in tool.properties}}
+    return Tool(tool.name, tool.description, {**tool.parameters, "properties": properties})
 
 
 def _is_default(tool: Tool, name: str, value: Any) -> bool:
     spec = tool.properties.get(name, {})
     return name not in tool.required and "default" in spec and same_value(value, spec["default"])
+
+
+def _takes_text(tool: Tool, name: str) -> bool:
+    """Whether the schema wants text; where it does not say, it may."""
+    kind = tool.properties.get(name, {}).get("type", "string")
+    return "string" in (kind if isinstance(kind, list) else [kind])
 
 
 def _same_shape(a: Any, b: Any, equal: Equal) -> bool:

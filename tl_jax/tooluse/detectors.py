@@ -8,15 +8,16 @@ tables in `tl_jax.tooluse.phrases`.
 
 from __future__ import annotations
 
-import ast
-import json
 import re
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeAlias
 
-from tl_jax.tooluse.phrases import QUOTED_NAME, TEXT_RULES, Category, classify
+from tl_jax.errors import UserError
+from tl_jax.tooluse.literals import CUT, as_text, structure
+from tl_jax.tooluse.phrases import PACKS, TEXT_RULES, Category, classify
+from tl_jax.tooluse.schema import Call
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,54 +35,107 @@ def excerpt(text: str, limit: int = 120) -> str:
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
-def find_error(result: str) -> Finding | None:
-    """The error that a tool result reports, or None. Never raises."""
-    return _find(result, depth=0)
+Field: TypeAlias = tuple[str, str, Any]
+"""Key reduced for comparison, key as written, value."""
+
+
+@lru_cache
+def detector(packs: tuple[str, ...] = ()) -> Detector:
+    """The detector for the named packs of `PACKS`; for all of them where none is named.
+
+    Raises:
+        UserError: no such pack.
+    """
+    if unknown := set(packs) - PACKS.keys():
+        raise UserError(f"unknown rule packs: {', '.join(sorted(unknown))}; known: {', '.join(PACKS)}")
+    return Detector(packs or tuple(PACKS))
 
 
 _MAX_DEPTH = 5
 """How many envelopes inside each other are opened."""
 
 
-def _find(value: Any, depth: int) -> Finding | None:
-    if depth > _MAX_DEPTH:
+class Detector:
+    """Finds errors of the families named by ``packs``."""
+
+    def __init__(self, packs: Sequence[str]) -> None:
+        self._text_rules = tuple(rule for rule in TEXT_RULES if rule.pack in packs)
+        self._fields = "fields" in packs
+        self._toolbench = "toolbench" in packs
+        self._python = "python" in packs
+
+    def find(self, result: str, calls: Sequence[Call] = ()) -> Finding | None:
+        """The error that a tool result reports, or None. Never raises. ``calls``: the calls it answers, where known."""
+        if self._python and any(_is_missing_key(result, call) for call in calls):
+            return Finding(Category.BAD_VALUE, "key error", excerpt(result))
+        return self._value(result, depth=0)
+
+    def _value(self, value: Any, depth: int) -> Finding | None:
+        if depth > _MAX_DEPTH:
+            return None
+        if isinstance(value, str):
+            parsed = structure(value)
+            return self._text(value) if parsed is None else self._value(parsed, depth + 1)
+        if isinstance(value, Mapping):
+            if self._toolbench and value.keys() - {CUT} == {"error", "response"}:
+                return self._envelope(value, depth)
+            return self._object(value, depth)
+        if isinstance(value, (list, tuple)):
+            return self._list(value, depth)
         return None
-    if isinstance(value, str):
-        parsed = _structure(value)
-        return _text_error(value) if parsed is None else _find(parsed, depth + 1)
-    if isinstance(value, Mapping):
-        return _object_error(value, depth)
-    if isinstance(value, (list, tuple)):
-        return _list_error(value, depth)
-    return None
 
-
-def _structure(text: str) -> Any:
-    """The list, object or quoted text that the whole text is, in JSON or as Python writes it; None for other text."""
-    text = text.strip()
-    if not text.startswith(("{", "[", '"', "'")) or QUOTED_NAME.match(text):
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about escapes such as "\d" in foreign text
-            return ast.literal_eval(text)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+    def _text(self, text: str) -> Finding | None:
+        text = text.strip()
+        # The end counts as well: what a program printed before it failed says nothing.
+        sample = text if len(text) <= 2400 else text[:400] + "\n...\n" + text[-2000:]
+        for rule in self._text_rules:
+            if len(text) <= rule.longest and rule.pattern.match(sample):
+                message = text.splitlines()[-1] if rule.name == "traceback" else sample
+                return Finding(rule.category or classify(message), rule.name, excerpt(message))
         return None
 
+    def _list(self, value: Sequence[Any], depth: int) -> Finding | None:
+        """A list is an error when every item is: results with a few failures among them are results."""
+        first = None
+        for item in value:
+            finding = self._value(item, depth + 1)
+            if finding is None:
+                return None
+            first = first or finding
+        return first
 
-def _text_error(text: str) -> Finding | None:
-    text = text.strip()
-    # The end counts as well: what a program printed before it failed says nothing.
-    sample = text if len(text) <= 2400 else text[:400] + "\n...\n" + text[-2000:]
-    for rule in TEXT_RULES:
-        if len(text) <= rule.longest and rule.pattern.match(sample):
-            message = text.splitlines()[-1] if rule.name == "traceback" else sample
-            return Finding(rule.category or classify(message), rule.name, excerpt(message))
-    return None
+    def _envelope(self, value: Mapping[Any, Any], depth: int) -> Finding | None:
+        """ToolBench's server names an error where certain words occur *anywhere* in the response, "error" among them:
+        a response that holds a result outweighs that."""
+        error, response = value["error"], value["response"]
+        if finding := self._value(response, depth + 1):
+            return finding
+        if not _names_error(error) or _holds_result(response):
+            return None
+        told = f"error: {as_text(error)}; response: {as_text(response)}"
+        return Finding(classify(told[:2400]), "ToolBench envelope", excerpt(told))
+
+    def _object(self, value: Mapping[Any, Any], depth: int) -> Finding | None:
+        fields = _fields(value)
+        bare = _is_bare(fields)
+        explained = bare or any(key in _MESSAGE_KEYS for key, _, _ in fields)
+        for key, name, field in fields if self._fields else ():
+            if _says_error(key, field, bare, explained):
+                return _told_by(fields, f"field {name}")
+        for key, _, field in fields:
+            is_word = key == "status" and isinstance(field, str)
+            if key in _OPENED_KEYS and not is_word and (finding := self._value(field, depth + 1)):
+                return finding
+        flags = (str(field) for key, _, field in fields if key in _SUCCESS_FLAGS | _STATUS_KEYS)
+        if bare and not any(map(_SUCCEEDED.match, flags)):  # nothing but a message: does it read like an error's?
+            found = (self._value(field, depth + 1) for key, _, field in fields if key in _MESSAGE_KEYS)
+            return next((finding for finding in found if finding), None)
+        return None
+
+
+def _is_missing_key(result: str, call: Call) -> bool:
+    """Whether the whole result is an argument as Python quotes it, ``'da'``: what is left of a KeyError."""
+    return result.startswith("'") and result in {repr(value) for value in call.arguments.values()}
 
 
 # Keys are compared without case, "_" and "-".
@@ -116,27 +170,26 @@ _FAILED = frozenset({
 _SUCCEEDED = re.compile(r"(success|successful|succeeded|ok|true|0|2\d\d)$", re.IGNORECASE)
 
 
-def _object_error(value: Mapping[Any, Any], depth: int) -> Finding | None:
-    # (key reduced for comparison, key as written, value)
-    fields = [(re.sub(r"[_\W]", "", str(key).lower()), str(key), field) for key, field in value.items()]
-    bare = all(key in _BARE_KEYS or not field for key, _, field in fields)
-    for key, name, field in fields:
-        if _field_says_error(key, field, bare):
-            told = [(name, _as_text(field)) for key, name, field in fields if key in _TOLD_KEYS and field is not None]
-            category = classify(" ".join(text for _, text in told)[:2400])
-            return Finding(category, f"field {name}", excerpt("; ".join(f"{name}: {text}" for name, text in told)))
-    for key, _, field in fields:
-        if key in _OPENED_KEYS and (finding := _find(field, depth + 1)):
-            return finding
-    succeeded = any(key in _SUCCESS_FLAGS | _STATUS_KEYS and _SUCCEEDED.match(str(field)) for key, _, field in fields)
-    if bare and not succeeded:  # nothing but a message: does it read like an error's?
-        found = (_find(field, depth + 1) for key, _, field in fields if key in _MESSAGE_KEYS)
-        return next((finding for finding in found if finding), None)
-    return None
+def _fields(value: Mapping[Any, Any]) -> list[Field]:
+    return [(re.sub(r"[_\W]", "", str(key).lower()), str(key), field) for key, field in value.items()]
 
 
-def _field_says_error(key: str, field: Any, bare: bool) -> bool:
-    """Whether one field alone proves an error. ``bare``: the object has no other fields than those of an error."""
+def _told_by(fields: Sequence[Field], rule: str) -> Finding:
+    """The finding for an object known to be an error, from the fields that say what went wrong."""
+    told = [(name, as_text(field)) for key, name, field in fields if key in _TOLD_KEYS and field is not None]
+    evidence = excerpt("; ".join(f"{name}: {text}" for name, text in told))
+    return Finding(classify(" ".join(text for _, text in told)[:2400]), rule, evidence)
+
+
+def _is_bare(fields: Sequence[Field]) -> bool:
+    """Whether an object has no other fields than those of an error: none that could hold a result."""
+    return all(key in _BARE_KEYS or not field for key, _, field in fields)
+
+
+def _says_error(key: str, field: Any, bare: bool, explained: bool) -> bool:
+    """Whether one field proves an error. ``bare``: there are no other fields than those of an error; ``explained``:
+    there are none, or one of them is a message.
+    """
     if key in _ERROR_KEYS:
         is_number = isinstance(field, (int, float)) and not isinstance(field, bool)
         return _names_error(field) and (bare or not is_number)  # {"mean": 3.1, "error": 2} is a measurement
@@ -148,19 +201,10 @@ def _field_says_error(key: str, field: Any, bare: bool) -> bool:
         return not isinstance(field, (list, Mapping)) and str(field).strip().lower() in {"false", "no", "0"}
     if key in _STATUS_KEYS:
         failed = isinstance(field, str) and field.strip().lower() in _FAILED
-        return failed or (_is_http_error(field) and (bare or key not in ("code", "cod")))  # a product's?
-    return False
-
-
-def _list_error(value: list[Any] | tuple[Any, ...], depth: int) -> Finding | None:
-    """A list is an error when every item is: results with a few failures among them are results."""
-    first = None
-    for item in value:
-        finding = _find(item, depth + 1)
-        if finding is None:
-            return None
-        first = first or finding
-    return first
+        return (failed and explained) or (
+            _is_http_error(field) and (bare or key not in ("code", "cod"))
+        )  # a product's?
+    return key == "type" and bare and str(field).lower() in _FAILED
 
 
 def _names_error(field: Any) -> bool:
@@ -178,11 +222,12 @@ def _names_error(field: Any) -> bool:
 
 def _is_http_error(field: Any) -> bool:
     """Whether a status field holds an HTTP status from 400 to 599: 404, "404" or "404 Not Found"."""
-    return isinstance(field, (int, str)) and bool(re.match(r"\s*[45]\d\d(\s+[A-Za-z ]+)?\s*$", _as_text(field)))
+    return isinstance(field, (int, str)) and bool(re.match(r"\s*[45]\d\d(\s+[A-Za-z ]+)?\s*$", as_text(field)))
 
 
-def _as_text(field: Any) -> str:
-    try:
-        return field if isinstance(field, str) else json.dumps(field, ensure_ascii=False, default=str)
-    except (ValueError, TypeError, RecursionError):  # too deep, keys that are no text, integers of 5,000 digits
-        return type(field).__name__
+def _holds_result(value: Any) -> bool:
+    """Whether there is something in it that is more than a message: filled fields or items."""
+    value = structure(value) if isinstance(value, str) else value
+    if isinstance(value, Mapping):
+        return not _is_bare([field for field in _fields(value) if field[1] != CUT])
+    return isinstance(value, (list, tuple)) and any(value)

@@ -1,25 +1,29 @@
 """MAE, mitigating adverse effects: turns that were answered by an error are no targets.
 
-A blocked turn stays in the context, with weight 0. Two rules find the errors: ``paper`` reads the tool result with the
-detectors of `tl_jax.tooluse.detectors`; ``reference`` is bug for bug what the released code does, so that figures can
-be compared.
+A blocked turn stays in the context, with weight 0 or a small one. Two rules find the errors: ``paper`` reads the tool
+result with the detectors of `tl_jax.tooluse.detectors`; ``reference`` is bug for bug what the released code does, so
+that figures can be compared. A third may be the user's own function.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias
 
-from tl_jax.tooluse import detectors
-from tl_jax.tooluse.detectors import Finding
-from tl_jax.tooluse.phrases import Category
-from tl_jax.tooluse.schema import Message, Trajectory
+from tl_jax.dotted import resolve
+from tl_jax.errors import UserError
+from tl_jax.tooluse.detectors import Finding, detector, excerpt
+from tl_jax.tooluse.phrases import PACKS, Category
+from tl_jax.tooluse.schema import Call, Message, Trajectory
 
-__all__ = ["CALLER", "Block", "Category", "Finding", "apply_mae", "blocked_turns", "find_error"]
+__all__ = ["CALLER", "PACKS", "Block", "Category", "Finding", "apply_mae", "blocked_turns", "find_error"]
 
-Rule: TypeAlias = Literal["none", "paper", "reference"]
+RULES = ("none", "paper", "reference")
 Blocked: TypeAlias = Literal["all", "caller"]
+Finder: TypeAlias = Callable[[str, Sequence[Call]], Finding | None]
 
 CALLER = frozenset(
     {
@@ -31,8 +35,7 @@ CALLER = frozenset(
 )
 """The categories that the call itself is to blame for; ``block="caller"`` blocks only these."""
 
-FOLLOWED_BY = "followed by a {role} message"
-"""Name of the rule by which the released code drops a turn that no tool message follows."""
+_WHOSE = {"system": "a system", "user": "a user", "assistant": "an assistant"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,74 +46,122 @@ class Block:
     finding: Finding
 
 
-def find_error(result: str, rule: Rule = "paper") -> Finding | None:
-    """The error a tool result reports, or None.
+def find_error(
+    result: str, rule: str = "paper", packs: tuple[str, ...] = (), calls: Sequence[Call] = ()
+) -> Finding | None:
+    """The error a tool result reports, or None. ``calls`` are those it answers; rule ``paper`` learns from them.
+
+    ``rule`` is ``paper``, ``reference``, ``none`` or a rule of the user's own: the dotted path ``module:function`` of a
+    function that takes the result and returns None, a `Finding`, or a category or its name. ``packs`` names the
+    families of errors (`PACKS`) that ``paper`` looks for; none named means all.
 
     Raises:
-        ValueError: unknown rule.
+        UserError: unknown rule or pack, or the user's rule returned something else.
     """
-    if rule == "paper":
-        return detectors.find_error(result)
-    if rule == "reference":
-        return _reference_error(result)
-    if rule == "none":
-        return None
-    raise ValueError(f"unknown MAE rule {rule!r}; known: none, paper, reference")
+    return _finder(rule, tuple(packs))(result, calls)
 
 
-def blocked_turns(trajectory: Trajectory, rule: Rule = "paper", block: Blocked = "all") -> list[Block]:
-    """Every turn the rule blocks, in order.
+def blocked_turns(
+    trajectory: Trajectory, rule: str = "paper", block: Blocked = "all", packs: tuple[str, ...] = ()
+) -> list[Block]:
+    """Every turn the rule blocks, in order; ``rule`` and ``packs`` as in `find_error`.
 
-    ``paper`` looks at all tool messages that answer a turn, ``reference`` at the next message only. ``block="caller"``
-    keeps errors that are not the caller's fault (`CALLER`): environment faults and errors of unknown cause.
+    ``reference`` looks at the next message only, every other rule at all tool messages that answer a turn.
+    ``block="caller"`` keeps errors that are not the caller's fault (`CALLER`): environment faults and errors of unknown
+    cause.
 
     Raises:
-        ValueError: unknown rule or ``block``.
+        UserError: unknown rule, pack or ``block``, or a user's rule returned something it may not.
     """
     if block not in ("all", "caller"):
-        raise ValueError(f"block must be 'all' or 'caller', not {block!r}")
-    find_error("", rule)  # complains about an unknown rule even where there is nothing to look at
+        raise UserError(f"block must be 'all' or 'caller', not {block!r}")
+    find = _finder(rule, tuple(packs))
     if rule == "none":
         return []
-    findings = _reference_findings if rule == "reference" else _paper_findings
     blocks = []
-    for index, _ in trajectory.turns:
-        for finding in findings(trajectory.messages, index):
+    for index, turn in trajectory.turns:
+        following = trajectory.messages[index + 1 :]
+        by_rule = _reference_findings(following) if rule == "reference" else _findings(turn.tool_calls, following, find)
+        for finding in by_rule:
             if block == "all" or finding.category in CALLER:
                 blocks.append(Block(index, finding))
                 break
     return blocks
 
 
-def apply_mae(trajectory: Trajectory, rule: Rule = "paper", block: Blocked = "all") -> tuple[Trajectory, list[Block]]:
-    """The trajectory with weight 0 on every blocked turn, and the blocks. Arguments as in `blocked_turns`."""
-    blocks = blocked_turns(trajectory, rule, block)
+def apply_mae(
+    trajectory: Trajectory,
+    rule: str = "paper",
+    block: Blocked = "all",
+    factor: float = 0.0,
+    packs: tuple[str, ...] = (),
+) -> tuple[Trajectory, list[Block]]:
+    """The trajectory with the weight of every blocked turn multiplied by ``factor``, and the blocks.
+
+    The other arguments are those of `blocked_turns`.
+    """
+    blocks = blocked_turns(trajectory, rule, block, packs)
     messages = list(trajectory.messages)
     for item in blocks:
-        messages[item.message] = replace(messages[item.message], weight=0.0)
+        message = messages[item.message]
+        weight = 1.0 if message.weight is None else message.weight
+        messages[item.message] = replace(message, weight=weight * factor)
     return replace(trajectory, messages=tuple(messages)), blocks
 
 
-def _paper_findings(messages: tuple[Message, ...], turn: int) -> list[Finding]:
-    """Errors in the tool messages that directly follow the turn."""
+@lru_cache
+def _finder(rule: str, packs: tuple[str, ...]) -> Finder:
+    """The function that judges one tool result."""
+    find = detector(packs).find  # complains about unknown packs, whatever the rule
+    if ":" in rule:
+        return _own_rule(rule)
+    if rule not in RULES:
+        raise UserError(f"unknown MAE rule {rule!r}; known: {', '.join(RULES)}, or module:function for your own")
+    known: dict[str, Finder] = {
+        "none": lambda result, calls: None,
+        "paper": find,
+        "reference": lambda result, calls: _reference_error(result),
+    }
+    return known[rule]
+
+
+def _own_rule(path: str) -> Finder:
+    function: Callable[[str], Any] = resolve(path)
+
+    def find(result: str, calls: Sequence[Call]) -> Finding | None:
+        answer = function(result)
+        if answer is None or isinstance(answer, Finding):
+            return answer
+        if isinstance(answer, str) and answer in set(Category):
+            return Finding(Category(answer), path, excerpt(result))
+        raise UserError(
+            f"MAE rule {path}: returned {answer!r}; it has to return None, a Finding or one of: {', '.join(Category)}"
+        )
+
+    return find
+
+
+def _findings(calls: Sequence[Call], following: Sequence[Message], find: Finder) -> list[Finding]:
+    """Errors in the tool messages that directly follow a turn."""
     findings = []
-    for message in messages[turn + 1 :]:
+    for message in following:
         if message.role != "tool":
             break
-        if finding := detectors.find_error(message.content):
+        if finding := find(message.content, calls):
             findings.append(finding)
     return findings
 
 
-def _reference_findings(messages: tuple[Message, ...], turn: int) -> list[Finding]:
+def _reference_findings(following: Sequence[Message]) -> list[Finding]:
     """The released rule: a cue in the next message, or a next message that is no tool's. The last message is kept."""
-    if turn + 1 == len(messages):
+    if not following:
         return []
-    following = messages[turn + 1]
-    if following.role != "tool":
-        evidence = detectors.excerpt(following.content)
-        return [Finding(Category.UNKNOWN_ERROR, FOLLOWED_BY.format(role=following.role), evidence)]
-    finding = _reference_error(following.content)
+    message = following[0]
+    if message.role != "tool":
+        return [
+            Finding(Category.UNKNOWN_ERROR, f"followed by {_WHOSE[message.role]} message", excerpt(message.content))
+        ]
+    finding = _reference_error(message.content)
     return [finding] if finding else []
 
 
@@ -137,7 +188,7 @@ def _reference_error(result: str) -> Finding | None:
     text = _released_reduction(result)
     for cue, category in _CUES:
         if _released_reduction(cue) in text:
-            return Finding(category, f"cue {cue}", detectors.excerpt(result))
+            return Finding(category, f"cue {cue}", excerpt(result))
     return None
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from tl_jax.tooluse.compare import best_assignment, bind_all, compare, offered_tools, same_text
+from tl_jax.tooluse.compare import bind_all, compare, offered_tools, same_text
+from tl_jax.tooluse.matching import best_assignment
 from tl_jax.tooluse.parse import first_call, parse_answer
 from tl_jax.tooluse.schema import Call, Case, Tool
 

@@ -15,17 +15,21 @@ import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any, NoReturn, TypeAlias
 
 from tl_jax.tooluse.schema import Call, Tool
 
-MAX_LENGTH = 50_000
-"""Characters; a longer answer is refused. `ast` takes up to 80 ms for as much text, and real calls are far shorter."""
+MAX_LENGTH = 20_000
+"""Characters; a longer answer is refused. `ast` takes up to 15 ms for as much text, and real calls are far shorter."""
 MAX_DEPTH = 32
 """Brackets in brackets."""
+MAX_ARGUMENTS = 1_000
+"""Arguments of one Python call."""
 MAX_CANDIDATES = 100
 """Places in a text that look like the beginning of a call and are tried in turn."""
+MAX_TRIED = 3 * MAX_LENGTH
+"""Characters that these places may have after them in all, so that a long text does not cost its square."""
 
 Parsed: TypeAlias = tuple[Call, tuple[Any, ...]]
 """A call and its positional arguments."""
@@ -49,6 +53,8 @@ _TOKEN = re.compile(
     | [^'"()\[\]{},=#]+""",
     re.VERBOSE | re.DOTALL,
 )
+_CALLED = re.compile(r"\w\s*\Z")  # what stands before the bracket of a call
+_FORMATTED = re.compile(r"[fFtT][rR]?\Z")  # what stands before the quote of a formatted string
 _ARGUMENT_KEYS = frozenset({"arguments", "parameters"})
 _WORDS = {"true": True, "false": False, "null": None}
 
@@ -126,7 +132,9 @@ def bind(call: Call, positional: tuple[Any, ...], tool: Tool) -> Call:
 
 def _candidates(text: str, pattern: re.Pattern[str]) -> list[int]:
     """Where a call may begin."""
-    return [match.end() for match in islice(pattern.finditer(text), MAX_CANDIDATES)]
+    starts = [match.end() for match in islice(pattern.finditer(text), MAX_CANDIDATES)]
+    tried = accumulate(len(text) - start for start in starts)
+    return [start for start, characters in zip(starts, tried, strict=True) if characters <= MAX_TRIED]
 
 
 def _calls(text: str, position: int) -> list[Parsed]:
@@ -207,6 +215,8 @@ def _call(text: str, position: int) -> tuple[Parsed, int]:
             raise _Problem(f"argument {key!r} is given twice")
         else:
             arguments[key] = value
+        if len(arguments) + len(positional) > MAX_ARGUMENTS:
+            raise _Problem(f"more than {MAX_ARGUMENTS} arguments")
     return (Call(head[1], arguments), tuple(positional)), position
 
 
@@ -225,11 +235,16 @@ def _argument(text: str, start: int) -> tuple[str | None, Any, str, int]:
 
 
 def _argument_end(text: str, position: int) -> tuple[int | None, int, str]:
-    """Where the argument that begins at ``position`` has its ``=``, where it ends, and the ``,`` or ``)`` there."""
-    equals, depth = None, 0
+    """Where the argument that begins at ``position`` has its ``=``, where it ends, and the ``,`` or ``)`` there.
+
+    Code that `ast` would only be slow to parse, calls and formatted strings, is refused on the way.
+    """
+    equals, depth, before = None, 0, ""
     for token in _TOKEN.finditer(text, position):
         match token.lastgroup:
             case "open":
+                if token[0] == "(" and _CALLED.search(before):
+                    _not_a_value("a Python Call")
                 depth += 1
                 if depth > MAX_DEPTH:
                     raise _Problem("nested too deeply")
@@ -243,8 +258,11 @@ def _argument_end(text: str, position: int) -> tuple[int | None, int, str]:
                 equals = token.start()
             case "comment":
                 raise _Problem("a comment inside the call")
+            case None if token[0][0] in "'\"" and _FORMATTED.search(before):
+                _not_a_value("a Python JoinedStr")
             case "quote":
                 raise _Problem("a string is not closed")
+        before = token[0]
     raise _Problem("the call is not closed")
 
 

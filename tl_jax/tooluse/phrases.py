@@ -3,12 +3,13 @@
 `TEXT_RULES` decides whether a text is an error message at all. Its patterns are tied to the beginning of the text, the
 place that tells an error message from a document about errors. `_CATEGORIES` then says whose fault it is and may look
 anywhere, because by then it is known to be an error. In both the first row that fits counts; a rule pack for another
-data set is a few more rows. Quantifiers are bounded: tool results are foreign text.
+data set is a few more rows and a line in `PACKS`. Quantifiers are bounded: tool results are foreign text.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
@@ -25,10 +26,23 @@ class Category(StrEnum):
     UNKNOWN_ERROR = "unknown_error"
 
 
+PACKS: Mapping[str, str] = {
+    "fields": "JSON and Python objects whose error, success, status or code field says so by its value",
+    "messages": "texts that begin like an error message in English",
+    "python": "tracebacks and Python's exceptions without their class, as ToolEyes and RoTBench hand them on",
+    "http": "HTTP status lines and pages, lost connections",
+    "languages": "error messages in Chinese, Japanese, Korean and some European languages",
+    "toolbench": 'ToolBench\'s envelope {"error": ..., "response": ...}, whose error does not always mean one',
+    "tau_bench": 'tau-bench: texts that begin with "Error: ", and unknown actions',
+}
+"""What the detectors can look for: name -> what it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class TextRule:
     """A pattern that only error messages fit, in texts up to ``longest`` characters. Without category: `classify`."""
 
+    pack: str
     name: str
     pattern: re.Pattern[str]
     category: Category | None
@@ -39,9 +53,11 @@ _SENTENCE, _PAGE, _ANY = 300, 2000, float("inf")
 """How long a text a rule is applied to. Weak rules are for a sentence or two: longer texts are documents."""
 
 
-def _rule(name: str, *patterns: str, category: Category | None = None, longest: float = _SENTENCE) -> TextRule:
+def _rule(
+    pack: str, name: str, *patterns: str, category: Category | None = None, longest: float = _SENTENCE
+) -> TextRule:
     """A rule of several alternatives, each tied to the beginning of the text."""
-    return TextRule(name, re.compile("^(?:" + "|".join(patterns) + ")", re.IGNORECASE), category, longest)
+    return TextRule(pack, name, re.compile("^(?:" + "|".join(patterns) + ")", re.IGNORECASE), category, longest)
 
 
 _PHRASES = "|".join(re.escape(status.phrase) for status in HTTPStatus if status >= 400)
@@ -63,124 +79,206 @@ QUOTED_NAME = re.compile(r"'[A-Za-z]+(_[A-Za-z0-9]+)+'$")
 
 TEXT_RULES: tuple[TextRule, ...] = (
     _rule(
+        "python",
         "traceback",
         r"traceback \(most recent call last\)",
         rf"[\s\S]{{0,2600}}\ntraceback \(most recent call last\):\n[\s\S]{{0,2000}}\n{_EXCEPTION}[^\n]*$",
         longest=_ANY,
     ),
     _rule(
+        "messages",
         "prefix",
-        r"[\[(<*\s]{0,3}(?:fatal )?(?:error|errors|exception|failure|fatal)[\])>*]{0,3}\s*(?:\d{1,5}\s*)?[:：!]",
+        r"[\[(<*\s]{0,3}(?:fatal )?(?:error|errors|exception|failure|fatal)[\])>*]{0,3}\s*(?:\d{1,5}\s*)?"
+        r"(?:\(\w{1,10}\)\s*)?(?:[:：!=]| - )",
+        r"(?:\w{1,20} ){1,2}fatal error:|err_[a-z]|npm err!|panic: |caused by: ",
+        r"[\[<](?:\w{1,20}[_ -])?(?:error|exception|failure)[\]>]",
         longest=_ANY,
     ),
-    _rule("prefix", r"(?:error|failed|fail|failure|exception|not found|timeout|forbidden|unauthorized)[.!]?$"),
     _rule(
+        "messages", "prefix", r"(?:error|failed|fail|failure|exception|not found|timeout|forbidden|unauthorized)[.!]?$"
+    ),
+    _rule(
+        "messages",
         "prefix",
         r"(?:an? |the )?(?:\w{1,20} ){0,3}error (?:has )?(?:occurred|during|while|when|executing|calling|running|"
         r"invoking|fetching|parsing|processing|loading|code:? [1-9])",
-        r"(?:tool|function|api|http|server|internal|internal server|network|connection|runtime|execution|validation|"
-        r"syntax|parse|parsing|request|response|timeout|message|unauthorized|unsubscribed|auth|authentication|value|"
-        r"type|key|database|query|input) error\b\s*(?:[:：.!(]|$)",
+        r"(?:an? |the )?(?:\w{1,20} |'\w{1,60}' ){0,3}(?:raised an )?exception\b(?:[:.!]|$| occurred| in )",
+        r"internal error\b",
+        r"(?:(?:tool|function|api|http|server|internal|network|connection|runtime|execution|validation|syntax|parse|"
+        r"parsing|request|response|timeout|message|unauthorized|unsubscribed|auth|authentication|value|type|key|"
+        r"database|sql|query|input|mcp|rpc) ){1,3}error\b\s*(?:-?\d{1,6}\s*)?(?:[:：.!(]|$)",
         longest=_PAGE,
     ),
-    _rule("exception", rf"{_EXCEPTION}(?:\([^\n]{{0,200}}\))?(?:\s*:|$)", longest=_PAGE),
-    _rule("unexpected argument", rf"{_FUNCTION} got (?:an unexpected|multiple values for|some positional)"),
-    _rule("missing argument", rf"{_FUNCTION} missing \d+ required"),
-    _rule("too many arguments", rf"{_FUNCTION} takes .{{1,40}} positional arguments?"),
-    _rule("undefined name", r"name '[^'\n]{1,80}' is not defined", r"[\w.$-]{1,80} is not defined[.!]?$"),
-    _rule("key error", QUOTED_NAME.pattern, category=Category.UNKNOWN_ERROR),
+    _rule("python", "exception", rf"(?:uncaught )?{_EXCEPTION}(?:\([^\n]{{0,200}}\))?(?:\s*:|$)", longest=_PAGE),
+    _rule("python", "unexpected argument", rf"{_FUNCTION} got (?:an unexpected|multiple values for|some positional)"),
+    _rule("python", "missing argument", rf"{_FUNCTION} missing \d+ required"),
+    _rule("python", "too many arguments", rf"{_FUNCTION} takes .{{1,40}} positional arguments?"),
+    _rule("python", "undefined name", r"name '[^'\n]{1,80}' is not defined", r"[\w.$-]{1,80} is not defined[.!]?$"),
+    _rule("python", "key error", QUOTED_NAME.pattern, category=Category.UNKNOWN_ERROR),
     _rule(
+        "python",
         "Python type",
         r"'[^'\n]{1,10}' not supported between instances of|unsupported (?:operand )?type",
         r"can(?:'t|not) (?:multiply|concatenate|convert|assign|unpack)|can only concatenate",
         r"'\w{1,60}' object (?:is not|has no|does not)|object of type '?\w{1,60}'? (?:is not|has no)",
         r"\w{1,40} indices must be integers|(?:list|string|tuple) index out of range",
+        r"unhashable type|not all arguments converted|argument of type '\w{1,60}' is not|cannot import name|"
+        r"no module named|module '[\w.]{1,80}' has no|(?:too many|not enough) values to unpack",
+        r"(?:\w{1,40}(?:\(\))? )?(?:argument )?(?:expected|must be) (?:an? )?(?:str|int|float|list|dict|bool|bytes|"
+        r"string|integer|number|object|array)\w{0,3},? (?:but )?(?:got|not|found)\b",
     ),
     _rule(
+        "python",
         "Python value",
         r"invalid literal for|could not convert|(?:integer |float )?division by zero|math domain error",
-        r"local variable '|cannot access local variable|expecting value: line \d",
+        r"local variable '|cannot access local variable|expecting value: line \d|\[errno -?\d{1,5}\]",
+        r"invalid syntax|(?:eol|eof) while|unexpected eof|unterminated string|maximum recursion depth|max\(\) arg|"
+        r"min\(\) arg|time data '.{0,80} does not match|day is out of range|wrong number of arguments",
     ),
-    _rule("shell", r"(?:/bin/)?(?:ba|z|da|k)?sh: |[\w./-]{1,60}: (?:command not found|no such file)"),
     _rule(
+        "python",
+        "schema",
+        r"\d{1,3} validation errors? for ",
+        r"['\"]?[\w.-]{1,60}['\"]? is a required property|additional properties are not allowed",
+        r"['\"\d\[{].{0,80} is not (?:one of \[|of type '|valid under any of)",
+        longest=_PAGE,
+    ),
+    _rule(
+        "messages",
+        "program",
+        r"(?:/bin/)?(?:ba|z|da|k)?sh: |[\w./-]{1,60}: (?:.{0,120}: )?(?:\[errno \d+\] )?"
+        r"(?:command not found|no such file|permission denied|not a directory|is a directory)",
+        r"(?:command|process|program|script)\b.{0,60} (?:exited|finished|failed|terminated|returned) (?:with )?"
+        r"(?:an? )?(?:non-?zero|(?:exit )?(?:code|status) -?[1-9])",
+        r"segmentation fault|null ?pointer ?exception|undefined is not a function|no such (?:table|column|module)\b",
+    ),
+    _rule(
+        "http",
         "HTTP status",
         rf"(?:HTTP\S{{0,4}}\s+)?(?:(?:error|status|status code)\W{{0,3}})?[45]\d\d\W{{1,3}}"
         rf"(?:{_PHRASES}|client error|server error)\b",
         rf"(?:{_CLEAR_PHRASES})(?:[.!:]|$)",
     ),
     _rule(
+        "http",
         "HTTP status",
-        r"(?:HTTP\s*)?(?:error|status|status code|error code)\W{0,3}[45]\d\d\b",
+        r"(?:HTTP\s*)?(?:error|status|status code|error code|response code)\W{0,3}[45]\d\d\b",
         r"HTTP\S{0,4}\s*[45]\d\d\s*(?:[:.,!-]|$)",
         longest=_PAGE,
     ),
     _rule(
+        "http",
         "HTTP page",
         rf"(?:<!doctype[^>]{{0,200}}>\s*)?<html[\s\S]{{0,300}}?<title>\s*(?:[45]\d\d\b|{_CLEAR_PHRASES}|error\s*<)",
         longest=_ANY,
     ),
     _rule(
+        "messages",
         "failed",
         r"(?:\w{1,20} ){0,3}(?:call|request|execution|invocation|query|login|lookup|search|validation|"
         r"authentication|connection|update|tool) (?:has |was )?(?:failed|unsuccessful|timed out)\b",
+        r"(?:the )?(?:call|request|query|execution|invocation)\b.{0,80} (?:failed|timed out)(?:[.:!\n]| with| because|"
+        r" due|$)",
+        r"(?:the )?(?:server|api|tool|function|query|request|call) (?:has )?returned (?:an? )?"
+        r"(?:error|invalid|(?:status |code ){0,2}[45]\d\d\b)",
+        r"(?:sorry, )?(?:the |this |our )?(?:requested )?(?:tool|service|api|server|function|endpoint|system|database|"
+        r"model)s? (?:is|are) (?:currently |temporarily )?(?:unavailable|not available|overloaded|down|offline|busy)\b",
         r"operation failed|(?:sorry, )?(?:i |we )?(?:failed to|unable to|was unable to|could not|couldn't) \w+",
         r"can(?:not|'t) (?:find|connect|read|parse|open|access|process|complete|load|call|execute|divide)\b",
-        r"something went wrong|please try again|[^.!?\n]{1,120}[.!] ?please try again later",
+        r"can(?:not|'t) \w{1,30}: |(?:failed|failure|missing)\s?: (?!\d)",
+        r"there (?:was|is|has been) an? (?:\w{1,20} )?(?:problem|error|issue) (?:with|while|when|processing|in)\b",
+        r"(?:the |your |this )?(?:request|operation|call|action|transaction) (?:(?:is|was|has been) )?"
+        r"(?:could not|can ?not|rejected|denied|aborted|not (?:be |permitted|allowed|completed|processed))\b",
+        r"(?:oops|sorry|uh-oh)?[,.! ]{0,2}something went wrong|please try again",
+        r"[^.!?\n]{1,120}[.!] ?please try again later",
     ),
     _rule(
+        "messages",
         "limit",
-        rf"{_WORDS}(?:rate|request|usage|quota|call) ?limit (?:has been |was |is )?(?:exceeded|reached)",
-        r"too many requests|quota exceeded|(?:you(?:'ve| have) )?exceeded (?:the |your )?(?:\w{1,20} ){0,4}"
+        rf"{_WORDS}(?:rate|request|usage|quota|call|daily|monthly) ?limit (?:has been |was |is )?(?:exceeded|reached)",
+        r"too many requests|quota exceeded|(?:you(?:'ve| have)? )?exceeded (?:the |your )?(?:\w{1,20} ){0,4}"
         r"(?:limit|quota|redirects)",
     ),
-    _rule("refusal", r"(?:access|permission)(?: is| was)? denied|(?:you are |user is )?not authorized"),
     _rule(
+        "messages",
+        "refusal",
+        r"(?:access|permission)(?: is| was)? denied|(?:you are |user is )?not authorized(?:[.!:]|$| to )",
+        r"(?:authentication|authorization|login|api key) (?:credentials )?(?:(?:is|was|were) )?"
+        r"(?:required|not provided)\b",
+        r"(?:you must|please) (?:be logged|log|sign) in (?:first|to continue)|you must (?:be logged|log|sign) in\b",
+        r"you (?:do not|don't) have (?:the |sufficient |enough )?(?:\w{1,20} )?(?:permission|access|rights)",
+        r"you are not (?:subscribed|allowed|logged in|permitted|authenticated)\b",
+        r"(?:your |the )?(?:\w{1,20} )?(?:session|token|api key|credentials?|password|subscription|license) "
+        r"(?:(?:is|are|has|have|was) )?(?:expired|invalid|incorrect|not valid|missing|revoked)\b",
+        r"insufficient (?:funds|balance|permissions?|privileges|credits?|quota|scopes?)\b",
+    ),
+    _rule(
+        "http",
         "connection",
         r"(?:connection|request|operation|read|connect)s? (?:timed out|timeout|refused|reset|aborted|closed)",
         r"timed out\b|HTTPS?ConnectionPool\(|max retries exceeded|network is unreachable",
     ),
     _rule(
+        "messages",
         "invalid",
         rf"(?:unknown|unexpected|malformed|illegal|incorrect|missing|no such) (?:\w{{1,20}} ){{0,2}}{_THING}\b",
         rf"(?:invalid|unrecogni[sz]ed|unsupported) (?:\w{{1,20}} ){{0,3}}(?:{_THING}|{_VALUE})\b",
         rf"(?:unknown|incorrect|no such) {_VALUE}\b",
-        r"(?:invalid|unrecogni[sz]ed|unsupported) [\w -]{1,40}[:.!]?(?:$| ')",
+        r"(?:invalid|unrecogni[sz]ed|unsupported) [\w-]{1,30}(?: [\w-]{1,30}){0,2}[:.!]?(?:$| ')",
         r"(?:wrong|incorrect) (?:user ?name|password|credentials)\b",
+        r"(?:the )?(?:argument|parameter|input|payload|request|json)s? (?:(?:is|are) )?(?:invalid|malformed)\b",
+        r"(?:invalid|unknown|missing|unsupported)_[a-z_]{3,40}(?:$|:)|"
+        r"[a-z_]{3,40}_(?:error|denied|failed|not_found|exceeded|expired|unavailable)(?:$|:)",
     ),
     _rule(
+        "messages",
         "missing",
         r"(?:the )?(?:required )?(?:parameter|argument|field|property|header)s?\b.{0,80}\b(?:is|are) "
         r"(?:missing|required|mandatory)\b|field required",
         r"(?:['\"`]\w{1,60}['\"`]|\w{1,40}_\w{1,40}) is (?:a )?(?:missing|required|mandatory)\b",
-        r"please (?:specify|provide|enter|supply)\b.{1,120}\btry again",
+        r"please (?:specify|provide|enter|supply|check)\b.{1,120}\btry again",
+        r"please (?:specify|provide|enter|supply|use) .{0,40}\bvalid\b",
     ),
     _rule(
+        "messages",
         "must be",
-        r"(?:the )?(?:parameter |argument |field |value of )?['\"`]?[\w.-]{1,60}['\"`]? must be "
-        r"(?:an? (?:valid|integer|number|string|boolean|list|array|object|positive|non)|one of|greater|less|of type|"
-        r"in (?:the )?(?:format|range))",
+        r"(?:the )?(?:parameter |argument |field |value (?:of|for) )?['\"`]?[\w.-]{1,60}['\"`]? (?:must|should) be "
+        r"(?:an? (?:valid|integer|number|string|boolean|list|array|object|positive|non)|one of|greater|less|between|"
+        r"of type|in (?:the )?(?:format|range|[\w-]{1,20} format))",
     ),
     _rule(
+        "messages",
         "not valid",
         rf"{_WORDS}is not (?:an? valid\b|(?:valid|recogni[sz]ed|registered)[.!]?$)",
+        rf"{_WORDS}is (?:invalid|malformed|unsupported)[.!]?$|only .{{1,60}} (?:is|are) supported\b",
         rf"{_WORDS}(?:is|are) not supported(?: by this (?:api|tool|endpoint|function))?[.!]?$",
     ),
     _rule(
+        "messages",
         "not found",
         rf"{_WORDS}(?:could |can )?not (?:be )?found[.!]?$|{_WORDS}(?:does not|doesn't|do not) exist[.!]?$",
+        r"(?:there is )?no such \w{1,30}[.!]?$|no (?:user|order|account|record|item|entry) found (?:with|for)\b",
+        r"(?:tool|function|method|action|endpoint|api|command|name or service) not (?:found|available|known)\b",
+        r"(?:the )?(?:tool|function|method|action|endpoint|api|command|module) ['\"`]?[\w./-]{1,80}['\"`]? "
+        r"(?:does not exist|doesn't exist|(?:(?:was|is|could) )?not (?:be )?(?:found|available|defined|registered))\b",
     ),
     _rule(
+        "languages",
         "Chinese",
         r".{0,30}(?:调用|请求|执行|操作|查询|访问|连接|验证|登录|获取|解析)(?:失败|错误|超时|出错|异常|被拒绝|过于频繁)",
         r"(?:错误|失败|异常|出错|报错)(?:信息|代码)?\s*(?:[:：!！]|$)|权限不足",
         r".{0,30}(?:参数|工具|函数|接口|服务器|网络|系统)(?:错误|无效|缺失|不存在|异常|未找到)",
         r".{0,10}(?:缺少|无效的?|未知的?|非法的?)(?:必要|必需)?的?(?:参数|工具|函数|接口|请求)",
+        r"(?:抱歉，?|对不起，?)?(?:未找到|找不到|无法)|(?:服务器|系统)(?:内部错误|繁忙)",
+        r".{0,12}(?:不存在|有误|余额不足)。?$",
     ),
     _rule(
+        "languages",
         "other language",
         r".{0,20}(?:エラー|失敗し|오류|실패)",
         r"(?:ошибка|fehler|erreur|errore|erro|błąd|hata|lỗi)\b\s*(?:[:：.!(]|\d|$)",
     ),
+    _rule("tau_bench", "tau-bench", r"(?-i:Error: |Unknown action \w)", longest=_ANY),
 )
 
 _CATEGORIES: tuple[tuple[Category, re.Pattern[str]], ...] = tuple(

@@ -1,5 +1,6 @@
 """Files of trajectories and cases, in whichever format they are."""
 
-from tl_jax.tooluse.readers.files import detect_format, read_cases, read_predictions, read_trajectories
+from tl_jax.tooluse.readers.files import read_predictions
+from tl_jax.tooluse.readers.registry import FORMATS, detect_format, holds_cases, read_cases, read_trajectories
 
-__all__ = ["detect_format", "read_cases", "read_predictions", "read_trajectories"]
+__all__ = ["FORMATS", "detect_format", "holds_cases", "read_cases", "read_predictions", "read_trajectories"]

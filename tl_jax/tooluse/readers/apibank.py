@@ -1,0 +1,88 @@
+"""API-Bank (https://github.com/AlibabaResearch/DAMO-ConvAI, api-bank): dialogues of levels 1 and 2, and level 3.
+
+A dialogue is a JSONL file with one row for each step: ``{role: User | AI, text}`` or ``{role: API, api_name,
+param_dict, result}``. Level 3 is a list of ``{requirement, apis: [{api_name, input, output}], response}``. What
+ToolSearcher finds are the tools offered, and its own steps are left out; tools that nothing describes are read from a
+file beside (see `toolbox.beside`) or put together from their calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from tl_jax.tooluse.readers.documents import attempt
+from tl_jax.tooluse.readers.fields import arguments, member, plain
+from tl_jax.tooluse.readers.rows import OnError, Place, Report, first_row, read_rows
+from tl_jax.tooluse.readers.schemas import json_schema
+from tl_jax.tooluse.readers.toolbox import beside, calls_of, inferred, joined
+from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
+
+_SEARCHER = "ToolSearcher"
+
+Step: TypeAlias = tuple[list[Message], tuple[Tool, ...]]
+"""The messages of a step, and the tools that it finds."""
+
+
+def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Trajectory]:
+    """Trajectories: one of a dialogue's file, one of each row of level 3; see `read_rows` for errors."""
+    offered = beside(path)
+    if "apis" in first_row(path)[1]:
+        return read_rows(path, lambda row, place: [_requirement(row, place, offered)], on_error, report)
+    reporter = report if on_error == "skip" else None
+    return attempt(lambda: [_dialogue(Path(path), offered)], Place(Path(path)), reporter)
+
+
+def _dialogue(path: Path, offered: tuple[Tool, ...] | None) -> Trajectory:
+    """The dialogue in a file; a step that cannot be read spoils it all, and the error names its line."""
+    steps = list(read_rows(path, lambda row, place: [_step(row)]))
+    return _trajectory(f"apibank/{path.parent.name}/{path.stem}", steps, offered)
+
+
+def _requirement(row: Any, place: Place, offered: tuple[Tool, ...] | None) -> Trajectory:
+    steps: list[Step] = [([Message("user", member(row, "requirement", str).strip())], ())]
+    for index, api in enumerate(member(row, "apis", list)):
+        where = f"apis[{index}]"
+        steps.append(_call(member(api, "api_name", str, where), api.get("input"), api.get("output"), where))
+    steps.append(([Message("assistant", member(row, "response", str))], ()))
+    return _trajectory(place.name, steps, offered)
+
+
+def _step(row: Any) -> Step:
+    match member(row, "role", str):
+        case "User":
+            return [Message("user", member(row, "text", str))], ()
+        case "AI":
+            return [Message("assistant", member(row, "text", str))], ()
+        case "API":
+            return _call(member(row, "api_name", str), row.get("param_dict"), row.get("result"), "")
+        case role:
+            raise DataError(f"unknown role {role!r}; expected User, AI or API", field="role")
+
+
+def _call(name: str, given: Any, result: Any, where: str) -> Step:
+    """A call and its result, which is wrapped in ``{api_name, input, output, exception}``."""
+    if isinstance(result, dict) and "output" in result:
+        result = result["exception"] if result.get("exception") else result["output"]
+    if name == _SEARCHER:
+        found = result if isinstance(result, list) else [result]
+        return [], tuple(_tool(item) for item in found if isinstance(item, dict) and isinstance(item.get("name"), str))
+    made = Call(name, arguments({} if given is None else given, f"{where}.input" if where else "param_dict"))
+    return [Message("assistant", tool_calls=(made,)), Message("tool", plain(result), name=name)], ()
+
+
+def _tool(value: dict[str, Any]) -> Tool:
+    inputs = value.get("input_parameters")
+    properties = inputs if isinstance(inputs, dict) else {}
+    schema = json_schema({"type": "object", "properties": properties, "required": list(properties)})
+    return Tool.from_json({**value, "parameters": schema})
+
+
+def _trajectory(identity: str, steps: list[Step], offered: tuple[Tool, ...] | None) -> Trajectory:
+    messages = joined(message for made, _ in steps for message in made)
+    tools = {tool.name: tool for _, found in steps for tool in found}
+    tools |= {tool.name: tool for tool in offered or () if tool.name not in tools}
+    unknown = inferred(call for call in calls_of(messages) if call.name not in tools)
+    meta = {"tools_inferred": [tool.name for tool in unknown]} if unknown else {}
+    return Trajectory(identity, (*tools.values(), *unknown), messages, "apibank", meta)

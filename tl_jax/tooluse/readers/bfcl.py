@@ -1,0 +1,113 @@
+"""Executable categories of BFCL (https://github.com/ShishirPatil/gorilla): exec simple, multiple, parallel and both.
+
+The questions are ``{id, question: [[messages]], function: [tools]}``. The gold calls, ``{id, ground_truth: [Python
+calls]}``, lie in a file beside them: of the same name in a folder ``possible_answer`` in or next to theirs, or with
+``possible_answer_`` before the name. Rows of older releases hold ``ground_truth`` themselves.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tl_jax.tooluse.parse import bind, parse_answer
+from tl_jax.tooluse.readers.fields import member
+from tl_jax.tooluse.readers.rows import OnError, Place, Report, read_rows
+from tl_jax.tooluse.readers.schemas import json_schema
+from tl_jax.tooluse.schema import Call, Case, DataError, Message, Tool
+
+_OPERATORS: dict[type[ast.operator], Any] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+
+
+def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Case]:
+    """Cases; see `read_rows` for errors.
+
+    Raises:
+        DataError: also where the file of answers cannot be read.
+    """
+    answers = _answers(Path(path))
+    return read_rows(path, lambda row, place: [_case(row, place, answers)], on_error, report)
+
+
+def _answers(path: Path) -> dict[str, dict[str, Any]]:
+    """Question id -> row of the file of answers; empty where there is no such file."""
+    candidates = (
+        path.parent / "possible_answer" / path.name,
+        path.parent.parent / "possible_answer" / path.name,
+        path.with_name(f"possible_answer_{path.name}"),
+    )
+    found = next((candidate for candidate in candidates if candidate.is_file()), None)
+    return dict(read_rows(found, lambda row, place: [(member(row, "id", str), row)])) if found else {}
+
+
+def _case(row: Any, place: Place, answers: dict[str, dict[str, Any]]) -> Case:
+    identity = member(row, "id", str)
+    answer = {**answers.get(identity, {}), **{key: value for key, value in row.items() if value is not None}}
+    if answer.get("ground_truth") is None:
+        raise DataError(f"{identity!r} has no ground_truth, neither here nor in a possible_answer file", field="id")
+    turns = member(row, "question", list)
+    if len(turns) != 1 or not isinstance(turns[0], list) or not turns[0]:
+        raise DataError("must be one turn: a list of one list of messages", field="question")
+    messages = tuple(Message.from_json(item, f"question[0][{i}]") for i, item in enumerate(turns[0]))
+    tools = tuple(_tool(item, f"function[{i}]") for i, item in enumerate(member(row, "function", list)))
+    sources = member(answer, "ground_truth", list)
+    gold = tuple(_call(source, tools, f"ground_truth[{i}]") for i, source in enumerate(sources))
+    split, _, number = identity.rpartition("_")
+    meta = {
+        "index": place.item if place.item is not None else (place.line or 1) - 1,
+        "source_id": identity,
+        "gold_source": sources,
+        "execution_result_type": answer.get("execution_result_type"),
+    }
+    name = f"{number:0>4}" if split else identity
+    return Case(f"bfcl/{split}/{name}", tools, messages, (gold,), "parallel", "bfcl", split, meta)
+
+
+def _tool(value: Any, where: str) -> Tool:
+    parameters = member(value, "parameters", dict, where)
+    return Tool.from_json({**value, "parameters": json_schema(parameters)}, where)
+
+
+def _call(source: Any, tools: tuple[Tool, ...], where: str) -> Call:
+    """A gold call; arguments without a name are named after the tool's parameters."""
+    if not isinstance(source, str):
+        raise DataError(f"must be a Python call as text, not {type(source).__name__}", field=where)
+    answer = parse_answer(source)
+    if answer.problem:
+        answer = parse_answer(_calculated(source))
+    if answer.problem or len(answer.calls) != 1:
+        raise DataError(f"must be one Python call: {answer.problem or 'there are several'}", field=where)
+    call, positional = answer.calls[0], answer.positional[0]
+    tool = next((tool for tool in tools if tool.name == call.name), None)
+    if positional and not tool:
+        raise DataError(f"arguments without a name, and no tool {call.name!r} to name them after", field=where)
+    return bind(call, positional, tool) if tool else call
+
+
+def _calculated(source: str) -> str:
+    """The call with the arithmetic in its arguments done: some answers say ``p=1/6`` or ``amount=500*500``."""
+    try:
+        return ast.unparse(_Calculator().visit(ast.parse(source.strip(), mode="eval")))
+    except (SyntaxError, ValueError, MemoryError, RecursionError, ArithmeticError):
+        return source
+
+
+class _Calculator(ast.NodeTransformer):
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        """The number that ``a + b``, ``a - b``, ``a * b`` or ``a / b`` of two numbers is."""
+        self.generic_visit(node)
+        match node:
+            case ast.BinOp(
+                left=ast.Constant(value=int() | float() as a), right=ast.Constant(value=int() | float() as b)
+            ):
+                if type(node.op) in _OPERATORS:
+                    return ast.copy_location(ast.Constant(_OPERATORS[type(node.op)](a, b)), node)
+        return node

@@ -1,0 +1,68 @@
+"""Fields of foreign rows: what has to be there, and values that are written as text."""
+
+from __future__ import annotations
+
+import ast
+import json
+import warnings
+from typing import Any, TypeVar
+
+from tl_jax.tooluse.readers.rows import parse
+from tl_jax.tooluse.schema import DataError
+
+T = TypeVar("T")
+
+_KINDS: dict[Any, str] = {str: "text", dict: "a JSON object", list: "a list"}
+
+
+def member(row: Any, key: str, kind: type[T], where: str = "") -> T:
+    """``row[key]``, where ``row`` is the field ``where`` (empty: the whole row).
+
+    Raises:
+        DataError: it is missing or of another kind.
+    """
+    field = f"{where}.{key}" if where else key
+    if not isinstance(row, dict):
+        raise DataError(f"must be a JSON object, not {type(row).__name__}", field=where or "row")
+    value = row.get(key)
+    if value is None:
+        raise DataError("is missing", field=field)
+    if not isinstance(value, kind):
+        raise DataError(f"must be {_KINDS.get(kind, kind.__name__)}, not {type(value).__name__}", field=field)
+    return value
+
+
+def literal(text: str, where: str) -> Any:
+    """The JSON value in a text that is JSON or, as some data sets have it, a Python literal.
+
+    Raises:
+        DataError: it is neither.
+    """
+    try:
+        return parse(text)
+    except DataError as error:
+        problem = error.problem
+    try:
+        with warnings.catch_warnings():  # Python warns of escapes such as \d
+            warnings.simplefilter("ignore")
+            return parse(json.dumps(ast.literal_eval(text.strip()), allow_nan=False))
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        raise DataError(f"is neither JSON nor a Python literal: {problem}", field=where) from None
+
+
+def arguments(value: Any, where: str) -> dict[str, Any]:
+    """The arguments of a call: an object, or an object written as text; an empty text is no arguments.
+
+    Raises:
+        DataError: anything else.
+    """
+    if isinstance(value, str):
+        value = literal(value, where) if value.strip() else {}
+    if not isinstance(value, dict):
+        raise DataError(f"must be a JSON object, not {type(value).__name__}", field=where)
+    return value
+
+
+def plain(value: Any) -> str:
+    """A tool's result as the text of a message: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

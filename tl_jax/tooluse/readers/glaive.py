@@ -1,0 +1,83 @@
+"""Glaive function calling v2 (https://huggingface.co/datasets/glaiveai/glaive-function-calling-v2).
+
+``{system, chat}``, or one text ``sample`` in the first version: ``SYSTEM: ... {tools}``, then ``USER:``,
+``ASSISTANT:`` and ``FUNCTION RESPONSE:`` turns. A call is ``<functioncall> {"name": ..., "arguments": '{...}'}`` with
+its arguments as JSON in single quotes, and therefore no JSON itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tl_jax.tooluse.readers.fields import arguments, member
+from tl_jax.tooluse.readers.rows import OnError, Place, Report, parse, read_rows
+from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
+
+_TURN = re.compile(r"^[ \t]*(SYSTEM|USER|ASSISTANT|FUNCTION RESPONSE):", re.MULTILINE)
+_CALL = re.compile(r'\{\s*"name"\s*:\s*"([^"]+)"\s*(?:,\s*"arguments"\s*:\s*(.*?)\s*)?\}\s*', re.DOTALL)
+_END = "<|endoftext|>"
+
+
+def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Trajectory]:
+    """Trajectories; see `read_rows` for errors."""
+    return read_rows(path, trajectories, on_error, report)
+
+
+def trajectories(row: Any, place: Place) -> list[Trajectory]:
+    """The chat in a row. A system prompt that offers tools says nothing else and is left out."""
+    field = "sample" if isinstance(row, dict) and "sample" in row else "chat"
+    texts = {key: member(row, key, str).strip() for key in (("sample",) if field == "sample" else ("system", "chat"))}
+    for key, text in texts.items():
+        if text and not _TURN.match(text):
+            raise DataError("must begin with SYSTEM:, USER: or ASSISTANT:", field=key)
+    parts = _TURN.split("\n".join(texts.values()))
+    tools: tuple[Tool, ...] = ()
+    messages: list[Message] = []
+    for index, (speaker, text) in enumerate(zip(parts[1::2], parts[2::2], strict=True)):
+        where, text = f"{field}: turn {index} ({speaker})", text.replace(_END, "").strip()
+        match speaker:
+            case "SYSTEM":
+                tools = _tools(text, where)
+                messages += [] if tools else [Message("system", text)]
+            case "USER":
+                messages.append(Message("user", text))
+            case "ASSISTANT":
+                messages.append(_answer(text, where))
+            case "FUNCTION RESPONSE":
+                called = next((turn.tool_calls[0].name for turn in reversed(messages) if turn.tool_calls), None)
+                messages.append(Message("tool", text, name=called))
+    if not messages:
+        raise DataError("holds no turns", field=field)
+    return [Trajectory(place.name, tools, tuple(messages), "glaive")]
+
+
+def _tools(prompt: str, where: str) -> tuple[Tool, ...]:
+    """The JSON objects that a system prompt ends with, one after another."""
+    tools: list[Tool] = []
+    position = prompt.find("{")
+    while position >= 0:
+        try:
+            _, end = json.JSONDecoder().raw_decode(prompt, position)
+            value = parse(prompt[position:end])
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"the tools are not JSON: {error}", field=where) from None
+        tools.append(Tool.from_json(value, f"{where}: tools[{len(tools)}]"))
+        position = prompt.find("{", end)
+    return tuple(tools)
+
+
+def _answer(text: str, where: str) -> Message:
+    said, tag, written = text.partition("<functioncall>")
+    if not tag:
+        return Message("assistant", text)
+    match = _CALL.fullmatch(written.strip())
+    if not match:
+        raise DataError("after <functioncall> must be an object with name and arguments", field=where)
+    given = match[2] or ""
+    if given.startswith("'") and given.endswith("'"):
+        given = given[1:-1].replace("\\'", "'")
+    return Message("assistant", said.strip(), (Call(match[1], arguments(given, f"{where}: arguments")),))

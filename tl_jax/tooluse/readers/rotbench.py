@@ -1,0 +1,81 @@
+"""RoTBench (https://github.com/Junjie-Ye/RoTBench): ``{id, conversations: [{from, value}], scenario}``.
+
+A file holds one noise level, which its name says. First-turn files have 105 rows and third-turn files 70; where the
+noise is in the tools' names or in their parameters (slight, medium, heavy) there are twice as many, first all rows
+with noised names. Noise renames, or swaps, any tool: which one ends the task and which one asks the user is told by
+their places, the last and the one before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tl_jax.tooluse.readers import react
+from tl_jax.tooluse.readers.fields import member
+from tl_jax.tooluse.readers.rows import OnError, Place, Report, read_rows
+from tl_jax.tooluse.schema import Call, Case, DataError
+
+TOOLS = "of the following tools:"
+"""What stands before the tools in the system prompt."""
+
+_LEVEL = re.compile(r"clean|slight|medium|heavy|union")
+_FIRST_ROWS, _THIRD_ROWS = 105, 70
+
+
+def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Case]:
+    """Cases; see `read_rows` for errors."""
+    return read_rows(path, cases, on_error, report)
+
+
+def cases(row: Any, place: Place) -> list[Case]:
+    """The case in a row: gold calls are alternatives; values of ``None`` and of the two special tools are wild."""
+    conversation = member(row, "conversations", list)
+    if len(conversation) < 3:
+        raise DataError("must be a system prompt, a question and the gold calls", field="conversations")
+    level = _LEVEL.search(place.path.stem.lower())
+    if not level:
+        raise DataError("the file's name must say the noise: clean, slight, medium, heavy or union", field="row")
+    where = "conversations[0].value"
+    tools = react.tools(member(conversation[0], "value", str, "conversations[0]"), TOOLS, where)
+    if len(tools) < 2:
+        raise DataError("lists fewer than two tools; the last two ask the user and end the task", field=where)
+    ask, finish = tools[-2].name, tools[-1].name
+    index = place.item if place.item is not None else (place.line or 1) - 1
+    third = len(conversation) > 3
+    split = f"third_turn_{level[0]}" if third else level[0]
+    clean_rows = _THIRD_ROWS if third else _FIRST_ROWS
+    meta = {
+        "index": index,
+        "source_id": member(row, "id", str),
+        "scenario": row.get("scenario"),
+        "noise_kind": _noise(level[0], index < clean_rows),
+        "clean_index": index % clean_rows,
+        "finish": finish,
+        "ask_to_user": ask,
+    }
+    gold = tuple(
+        (_wild(call, (ask, finish)),) for call in _gold(conversation[-1], f"conversations[{len(conversation) - 1}]")
+    )
+    messages = tuple(react.messages(conversation[:-1]))
+    return [Case(f"rotbench/{split}/{index:04d}", tools, messages, gold, "alternatives", "rotbench", split, meta)]
+
+
+def _gold(message: Any, where: str) -> list[Call]:
+    answers = member(message, "value", object, where)
+    texts = answers if isinstance(answers, list) else [answers]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise DataError("must be the gold calls as a list of texts", field=f"{where}.value")
+    return [react.call(text, f"{where}.value[{i}]")[1] for i, text in enumerate(texts)]
+
+
+def _wild(call: Call, free: tuple[str, str]) -> Call:
+    """RoTBench's script compares neither values of "None" nor those of the two special tools."""
+    wild = tuple(name for name, value in call.arguments.items() if value == "None" or call.name in free)
+    return Call(call.name, call.arguments, wild)
+
+
+def _noise(level: str, first_half: bool) -> str:
+    return {"clean": "none", "union": "union"}.get(level, "tool_name" if first_half else "parameter")

@@ -1,0 +1,108 @@
+"""Function calling in ShareGPT's shape: Hermes (https://huggingface.co/datasets/NousResearch/hermes-function-calling-v1)
+and LLaMA-Factory.
+
+``{conversations: [{from, value}], tools}``. Hermes writes the tools in the system prompt between ``<tools>`` tags,
+calls between ``<tool_call>`` tags and results between ``<tool_response>`` tags; in LLaMA-Factory's files ``tools`` is
+JSON text, and a call or result is a turn of its own, by ``function_call`` or ``observation``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tl_jax.tooluse.readers.fields import arguments, literal, member, plain
+from tl_jax.tooluse.readers.rows import OnError, Place, Report, read_rows
+from tl_jax.tooluse.readers.toolbox import joined
+from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
+
+
+def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Trajectory]:
+    """Trajectories; see `read_rows` for errors."""
+    return read_rows(path, trajectories, on_error, report)
+
+
+def trajectories(row: Any, place: Place) -> list[Trajectory]:
+    """The conversation in a row. A system prompt that lists tools describes this format and is left out."""
+    tools = _listed(row.get("tools"), "tools") if isinstance(row, dict) else ()
+    messages: list[Message] = []
+    system = row.get("system") if isinstance(row, dict) else None
+    if isinstance(system, str) and system.strip():
+        messages.append(Message("system", system))
+    for index, item in enumerate(member(row, "conversations", list)):
+        where = f"conversations[{index}]"
+        speaker, value = member(item, "from", str, where), member(item, "value", str, where)
+        listed = [text for text in _tagged(value, "tools")[0] if text.startswith(("[", "{"))]
+        if speaker == "system" and listed:
+            tools = tools or _listed(listed[0], f"{where}.value: tools")
+        else:
+            messages += _turn(speaker, value, messages, where)
+    if not messages:
+        raise DataError("holds no turns", field="conversations")
+    identity = place.name if row.get("id") is None else str(row["id"])
+    return [Trajectory(identity, tools, joined(messages), "sharegpt")]
+
+
+def _turn(speaker: str, value: str, before: list[Message], where: str) -> list[Message]:
+    match speaker:
+        case "system":
+            return [Message("system", value)]
+        case "human" | "user":
+            return [Message("user", value)]
+        case "gpt" | "assistant" | "model":
+            texts, said = _tagged(value, "tool_call")
+            calls = tuple(call for text in texts for call in _calls(text, f"{where}.value: tool_call"))
+            return [Message("assistant", said.strip(), calls)]
+        case "function_call" | "tool_call":
+            texts = _tagged(value, "tool_call")[0] or [value]
+            return [Message("assistant", "", tuple(call for text in texts for call in _calls(text, f"{where}.value")))]
+        case "observation" | "tool" | "function" | "function_response" | "tool_response":
+            return _results(value, before)
+    raise DataError(f"unknown speaker {speaker!r}", field=f"{where}.from")
+
+
+def _tagged(text: str, tag: str) -> tuple[list[str], str]:
+    """What stands between the tags, and the text without it; a tag left open reaches to the next one or the end."""
+    before, *parts = text.split(f"<{tag}>")
+    pairs = [part.partition(f"</{tag}>") for part in parts]
+    return [inside.strip() for inside, _, _ in pairs], before + "".join(after for _, _, after in pairs)
+
+
+def _calls(text: str, where: str) -> list[Call]:
+    """One call or a list of calls, as ``{name, arguments}``."""
+    value = literal(text, where)
+    made = []
+    for item in value if isinstance(value, list) else [value]:
+        name = member(item, "name", str, where)
+        given = item["arguments"] if "arguments" in item else item.get("parameters")
+        made.append(Call(name, arguments({} if given is None else given, f"{where}.arguments")))
+    return made
+
+
+def _results(value: str, before: list[Message]) -> list[Message]:
+    """The results in a turn, each with the name of its call: those of the last turn that made any, in their order."""
+    called = next((turn.tool_calls for turn in reversed(before) if turn.tool_calls), ())
+    texts = _tagged(value, "tool_response")[0] or [value]
+    results = []
+    for index, text in enumerate(texts):
+        name = called[min(index, len(called) - 1)].name if called else None
+        try:
+            content = literal(text, "")
+        except DataError:
+            content = None
+        if isinstance(content, dict) and isinstance(content.get("name"), str) and "content" in content:
+            name, text = content["name"], plain(content["content"])
+        results.append(Message("tool", text, name=name))
+    return results
+
+
+def _listed(value: Any, where: str) -> tuple[Tool, ...]:
+    """Tools as a list, as JSON text of a list, or as objects one a line."""
+    if isinstance(value, str) and value.strip():
+        try:
+            value = literal(value, where)
+        except DataError:
+            value = [literal(line, where) for line in value.splitlines() if line.strip()]
+    values = value if isinstance(value, list) else [value] if value else []
+    return tuple(Tool.from_json(item, f"{where}[{i}]") for i, item in enumerate(values))

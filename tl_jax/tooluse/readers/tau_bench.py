@@ -1,0 +1,44 @@
+"""tau-bench histories (https://github.com/sierra-research/tau-bench): ``{task_id, trial, reward, traj: [messages]}``.
+
+The messages are OpenAI's and begin with the policy as system prompt. The tools are not in these files: they are read
+from ``NAME.tools.json`` or ``tools.json`` beside the file, or else put together from all the calls in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tl_jax.tooluse.readers import openai
+from tl_jax.tooluse.readers.fields import member
+from tl_jax.tooluse.readers.rows import OnError, Place, Report, read_rows
+from tl_jax.tooluse.readers.toolbox import beside, calls_of, inferred
+from tl_jax.tooluse.schema import DataError, Trajectory
+
+
+def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Trajectory]:
+    """Trajectories; see `read_rows` for errors. Without a file of tools the whole file is held in memory."""
+    found = read_rows(path, _trajectory, on_error, report)
+    tools = beside(path)
+    return (replace(item, tools=item.tools or tools) for item in found) if tools is not None else _with_inferred(found)
+
+
+def _with_inferred(found: Iterator[Trajectory]) -> Iterator[Trajectory]:
+    everything = list(found)
+    tools = inferred(call for item in everything for call in calls_of(item.messages))
+    for item in everything:
+        yield item if item.tools else replace(item, tools=tools, meta={**item.meta, "tools": "inferred from the calls"})
+
+
+def _trajectory(row: Any, place: Place) -> list[Trajectory]:
+    messages = member(row, "traj", list)
+    identity = place.name if row.get("task_id") is None else f"tau_bench/{row['task_id']}/{row.get('trial', 0)}"
+    try:
+        found = openai.trajectories({"id": identity, "messages": messages, "tools": row.get("tools")}, place)
+    except DataError as error:
+        field = error.field.replace("messages", "traj", 1) if error.field.startswith("messages") else error.field
+        raise DataError(error.problem, field=field) from None
+    meta = {key: row[key] for key in ("reward", "task_id", "trial") if key in row}
+    return [replace(item, suite="tau_bench", meta=meta) for item in found]

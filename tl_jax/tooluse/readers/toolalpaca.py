@@ -1,0 +1,135 @@
+"""ToolAlpaca's test sets (https://github.com/tangqiaoyu/ToolAlpaca): eval_real.json and eval_simulated.json.
+
+Every row is an API: its functions in words (``Function_Description``), ``Instructions`` and, for each of these,
+``Golden_Answers``: calls made one after another. The real ones hold keys of somebody's accounts (``Authentication``):
+each is replaced by ``***`` as the file is read. The question says so in the authors' words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tl_jax.tooluse.readers.documents import attempt
+from tl_jax.tooluse.readers.fields import arguments, member
+from tl_jax.tooluse.readers.openapi import described_function, described_operation, operations
+from tl_jax.tooluse.readers.rows import OnError, Place, Report, read_rows
+from tl_jax.tooluse.schema import Call, Case, DataError, Message, Tool
+from tl_jax.tooluse.secrets import MASK, replace_all
+
+_REFERENCE = re.compile(r"(?<=[:\[,])\s{0,9}(\$\{[^{}\"]{0,200}\})")
+_MAX_REPAIRED = 5_000
+_OPTIONAL = "[Optional]"
+
+
+@dataclass(frozen=True)
+class _Api:
+    """A row without its keys. ``recovered`` names tools that only the OpenAPI document describes."""
+
+    place: Place
+    row: dict[str, Any]
+    tools: dict[str, Tool]
+    recovered: list[str]
+    auth_args: list[str]
+
+    @property
+    def instructions(self) -> list[Any]:
+        return member(self.row, "Instructions", list)
+
+
+def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Case]:
+    """Cases, numbered through the file; an instruction that cannot be read does not spoil its API's others."""
+    prefix = f"toolalpaca/{Path(path).stem.removeprefix('eval_')}"
+    number = 0
+    for api in read_rows(path, lambda row, place: [_api(row, place)], on_error, report):
+        for index in range(len(api.instructions)):
+            make = partial(_cases, api, index, f"{prefix}/{number:04d}")
+            yield from attempt(make, api.place, report if on_error == "skip" else None)
+            number += 1
+
+
+def _api(row: Any, place: Place) -> _Api:
+    described = member(row, "Function_Description", dict)
+    login = member(row, "Authentication", dict) if row.get("Authentication") else {}
+    row, _ = replace_all(row, [str(secret) for secret in login.values() if len(str(secret)) > 3])
+    if len(member(row, "Instructions", list)) != len(member(row, "Golden_Answers", list)):
+        raise DataError("must be as many as Instructions", field="Golden_Answers")
+    tools = {
+        name: described_function(name, row["Function_Description"][name], f"Function_Description.{name}")
+        for name in described
+        if name != "components"
+    }
+    projection = member(row, "Function_Projection", dict) if row.get("Function_Projection") else {}
+    known = [list(target) for target in projection.values() if isinstance(target, list)]
+    missing = {
+        name: described_operation(name, operation)
+        for (target, method), (name, operation) in (operations(row.get("Documentation")) if known else {}).items()
+        if [target, method] not in known and name not in tools
+    }
+    return _Api(place, row, {**tools, **missing}, list(missing), list(login))
+
+
+def _cases(api: _Api, index: int, identity: str) -> list[Case]:
+    """The case that an instruction is. A step marked optional makes two alternatives, with all such steps or none."""
+    question = api.instructions[index]
+    if not isinstance(question, str):
+        raise DataError("must be text", field=f"Instructions[{index}]")
+    if api.auth_args:
+        question += "\nAuthentication information: " + " ".join(f"{name}={MASK}" for name in api.auth_args)
+    where = f"Golden_Answers[{index}]"
+    steps = api.row["Golden_Answers"][index]
+    if not isinstance(steps, list) or not steps:
+        raise DataError("must be a list of calls", field=where)
+    made = [_step(step, api.auth_args, f"{where}[{i}]") for i, step in enumerate(steps)]
+    whole = tuple(call for call, _, _ in made)
+    needed = tuple(call for call, optional, _ in made if not optional)
+    meta: dict[str, Any] = {
+        "api": api.row.get("Name"),
+        "api_index": api.place.item if api.place.item is not None else (api.place.line or 1) - 1,
+        "index": index,
+        "auth_args": api.auth_args,
+        "components": str(api.row["Function_Description"].get("components") or "").strip(),
+    }
+    meta |= {"tools_recovered": api.recovered} if api.recovered else {}
+    meta |= {"gold_repaired": True} if any(repaired for _, _, repaired in made) else {}
+    gold = (whole, needed) if needed and needed != whole else (whole,)
+    suite, split, _ = identity.split("/")
+    tools = tuple(api.tools.values())
+    return [Case(identity, tools, (Message("user", question),), gold, "sequence", suite, split, meta)]
+
+
+def _step(step: Any, auth_args: list[str], where: str) -> tuple[Call, bool, bool]:
+    """A gold call, whether it may be left out, and whether brackets had to be added to its arguments."""
+    name, written = member(step, "Action", str, where), member(step, "Action_Input", object, where)
+    where, repaired = f"{where}.Action_Input", False
+    try:
+        values = arguments(written, where)
+    except DataError:
+        if not isinstance(written, str) or len(written) > _MAX_REPAIRED:
+            raise
+        quoted = _REFERENCE.sub(r' "\1"', written)  # ${id from search}: what an earlier call returns
+        values, repaired = arguments(_closed(quoted), where), _closed(quoted) != quoted
+    wild = tuple(key for key, value in values.items() if "${" in str(value))
+    values = {key: MASK if key in auth_args else value for key, value in values.items()}
+    return Call(name.removeprefix(_OPTIONAL).strip(), values, wild), name.startswith(_OPTIONAL), repaired
+
+
+def _closed(text: str) -> str:
+    """The text with the closing brackets that are missing from it."""
+    pairs = {"{": "}", "[": "]"}
+    expected: list[str] = []
+    result, quoted, escaped = "", False, False
+    for character in text:
+        if not quoted and character in pairs:
+            expected.append(pairs[character])
+        elif not quoted and character in expected:
+            while (closer := expected.pop()) != character:
+                result += closer
+        quoted ^= character == '"' and not escaped
+        escaped = character == "\\" and not escaped
+        result += character
+    return result + "".join(reversed(expected))

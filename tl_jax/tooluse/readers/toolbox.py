@@ -1,0 +1,59 @@
+"""The tools of data sets that do not write them down: from a file beside, or as far as the calls show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tl_jax.tooluse.readers.rows import read_rows
+from tl_jax.tooluse.readers.schemas import from_value
+from tl_jax.tooluse.schema import Call, Message, Tool
+
+
+def beside(path: str | Path) -> tuple[Tool, ...] | None:
+    """The tools in ``NAME.tools.json`` or ``tools.json`` next to a file: a list, flat or in OpenAI's shape.
+
+    Raises:
+        DataError: there is such a file, and something in it is no tool.
+    """
+    path = Path(path)
+    for candidate in (path.with_name(f"{path.stem}.tools.json"), path.with_name("tools.json")):
+        if candidate.is_file() and candidate != path:
+            return tuple(read_rows(candidate, lambda row, place: [Tool.from_json(row)]))
+    return None
+
+
+def inferred(calls: Iterable[Call]) -> tuple[Tool, ...]:
+    """Tools that fit all calls: every argument ever given, required where no call of the tool lacks it."""
+    seen: dict[str, list[Call]] = {}
+    for call in calls:
+        seen.setdefault(call.name, []).append(call)
+    return tuple(_fitting(name, made) for name, made in seen.items())
+
+
+def calls_of(messages: Iterable[Message]) -> list[Call]:
+    """Every call in a conversation."""
+    return [call for message in messages for call in message.tool_calls]
+
+
+def _fitting(name: str, calls: Sequence[Call]) -> Tool:
+    properties: dict[str, Any] = {}
+    for call in calls:
+        for key, value in call.arguments.items():
+            properties.setdefault(key, from_value(value))
+    required = [key for key in properties if all(key in call.arguments for call in calls)]
+    return Tool(name, "", {"type": "object", "properties": properties, "required": required})
+
+
+def joined(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """The conversation with a text and the call that the assistant makes right after it as one turn."""
+    result: list[Message] = []
+    for message in messages:
+        last = result[-1] if result else None
+        if last and last.role == message.role == "assistant" and message.tool_calls and not last.tool_calls:
+            text = "\n".join(part for part in (last.content, message.content) if part)
+            result[-1] = Message("assistant", text, message.tool_calls, weight=message.weight)
+        else:
+            result.append(message)
+    return tuple(result)

@@ -1,0 +1,79 @@
+"""xLAM / APIGen (https://huggingface.co/datasets/Salesforce/xlam-function-calling-60k).
+
+A row is ``{id, query, tools, answers}``; ``tools`` and ``answers`` are JSON texts. A tool's parameters are ``{name:
+{type, description, default}}`` with Python's types; one whose type says ``optional``, or that has a default, may be
+left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tl_jax.tooluse.readers.fields import arguments, literal, member
+from tl_jax.tooluse.readers.rows import OnError, Place, Report, read_rows
+from tl_jax.tooluse.readers.schemas import is_optional, json_schema
+from tl_jax.tooluse.schema import Call, Case, DataError, Message, Tool, Trajectory
+
+
+def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Trajectory]:
+    """Trajectories: the question and the calls; see `read_rows` for errors."""
+    return read_rows(path, trajectories, on_error, report)
+
+
+def read_cases(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Case]:
+    """Cases: the question, with the calls as gold; see `read_rows` for errors."""
+    return read_rows(path, cases, on_error, report)
+
+
+def trajectories(row: Any, place: Place) -> list[Trajectory]:
+    """The example in a row; one that no tool can help with has nothing to learn from."""
+    identity, tools, question, calls = _example(row, place)
+    if not calls:
+        raise DataError("is empty: there is no answer to learn", field="answers")
+    return [Trajectory(identity, tools, (question, Message("assistant", tool_calls=calls)), "xlam")]
+
+
+def cases(row: Any, place: Place) -> list[Case]:
+    """The example in a row; gold is one alternative of no call where no tool can help."""
+    identity, tools, question, calls = _example(row, place)
+    return [Case(identity, tools, (question,), (calls,), "parallel", "xlam")]
+
+
+def _example(row: Any, place: Place) -> tuple[str, tuple[Tool, ...], Message, tuple[Call, ...]]:
+    question = Message("user", member(row, "query", str))
+    tools = tuple(_tool(value, f"tools[{i}]") for i, value in enumerate(_listed(row, "tools")))
+    calls = tuple(_call(value, f"answers[{i}]") for i, value in enumerate(_listed(row, "answers")))
+    identity = place.name if row.get("id") is None else f"xlam/{row['id']}"
+    return identity, tools, question, calls
+
+
+def _listed(row: Any, key: str) -> list[Any]:
+    value = member(row, key, object)
+    value = literal(value, key) if isinstance(value, str) else value
+    if not isinstance(value, list):
+        raise DataError(f"must be a list as JSON text, not {type(value).__name__}", field=key)
+    return value
+
+
+def _tool(value: Any, where: str) -> Tool:
+    function = value["function"] if isinstance(value, dict) and isinstance(value.get("function"), dict) else value
+    member(function, "name", str, where)
+    parameters = member(function, "parameters", dict, where) if function.get("parameters") else {}
+    if parameters.get("type") != "object" or not isinstance(parameters.get("properties"), dict):
+        required = [key for key, spec in parameters.items() if _is_required(spec, f"{where}.parameters.{key}")]
+        parameters = {"type": "object", "properties": parameters, "required": required}
+    return Tool.from_json({**function, "parameters": json_schema(parameters)}, where)
+
+
+def _is_required(spec: Any, where: str) -> bool:
+    if not isinstance(spec, dict):
+        raise DataError(f"must be a JSON object, not {type(spec).__name__}", field=where)
+    return "default" not in spec and not is_optional(str(spec.get("type") or ""))
+
+
+def _call(value: Any, where: str) -> Call:
+    return Call(
+        member(value, "name", str, where), arguments(member(value, "arguments", object, where), f"{where}.arguments")
+    )
