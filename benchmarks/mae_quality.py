@@ -102,7 +102,7 @@ def main(data: Path) -> None:
         paper, reference = (measured[sample, suite, rule] for rule in RULES)
         table.add_row(sample, suite, str(paper.results), str(paper.errors), *_figures(paper), *_figures(reference),
                       f"{paper.right_category}/{paper.hits}", end_section=suite == ALL)  # fmt: skip
-    Console(width=130).print(table)
+    Console(width=140).print(table)
 
 
 def _order(key: tuple[str, str, str]) -> tuple[int, bool, str]:

@@ -81,3 +81,12 @@ def test_the_annotated_defaults_are_the_defaults(tmp_path: Path, kind: type[SftC
     file.write_text(annotated_yaml(kind))
     assert load_config(kind, [file], PATHS) == load_config(kind, [], PATHS)
     assert "# auto | on | off; jax.distributed" in file.read_text()
+
+
+def test_mae_takes_rules_by_name_or_dotted_path() -> None:
+    for rule in ("none", "reference", "my_rules:house_rule"):
+        assert load_config(SftConfig, [], [*PATHS, f"data.mae.rule={rule}"]).data.mae.rule == rule
+    packs = load_config(SftConfig, [], [*PATHS, "data.mae.packs=[python,http]"]).data.mae.packs
+    assert packs == ("python", "http")
+    with pytest.raises(ConfigError, match=r"'data.mae.rule': .*must be none, paper, reference or module:function"):
+        load_config(SftConfig, [], [*PATHS, "data.mae.rule=papper"])

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 import click
 
 from tl_jax import __version__
+from tl_jax.cli_analyze import analyze
 from tl_jax.cli_data import data
 from tl_jax.tooluse.readers import FORMATS as NAMES
 
@@ -78,6 +79,7 @@ def main() -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)
 
 
+main.add_command(analyze)
 main.add_command(data)
 
 

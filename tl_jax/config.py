@@ -280,4 +280,4 @@ def _explain(kind: type[Node], item: Any) -> str:
                                             f"; known here: {', '.join(node.model_fields)}")  # fmt: skip
     if item["type"] == "missing":
         return f"key {where!r} is missing; set it in the file or as {where}=VALUE"
-    return f"key {where!r}: {item['msg']}, got {item['input']!r}"
+    return f"key {where!r}: {item['msg'].removeprefix('Value error, ')}, got {item['input']!r}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from tl_jax.errors import UserError
 from tl_jax.tooluse.audit import run_mae
-from tl_jax.tooluse.feedback import Category
+from tl_jax.tooluse.feedback import PACKS, Category
 from tl_jax.tooluse.schema import Call, Message, Trajectory
 
 
@@ -75,6 +77,23 @@ def test_a_rule_of_ones_own_is_compared_with_both(source: Path, tmp_path: Path) 
     assert weights(tmp_path / "out.jsonl") == [None, None, 0, None, None]
     (applied,) = [line for line in map(json.loads, audit.read_text().splitlines()) if line["applied"]]
     assert (applied["rule"], applied["turn"], applied["message"], applied["evidence"]) == (rule, 3, 5, "3")
+
+
+def test_the_documented_rule_works(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "mae.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "my_rules.py").write_text(block, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path, str(tmp_path)])
+    source.write_text(source.read_text().replace('"3"', '"#REJECTED 3"'))
+    run_mae(source, tmp_path / "out.jsonl", None, rule="my_rules:house_rule")
+    assert weights(tmp_path / "out.jsonl") == [0, 0, 0, None, None]
+
+
+def test_packs_are_documented() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "mae.md").read_text(encoding="utf-8")
+    assert [name for name in PACKS if f"| `{name}` |" not in page] == []
+    assert [category for category in Category if f"| `{category}` |" not in page] == []
 
 
 @pytest.mark.parametrize("wrong", [{"rule": "papper"}, {"packs": ("htpp",)}, {"rule": "nowhere:f"}])

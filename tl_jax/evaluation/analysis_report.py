@@ -161,12 +161,13 @@ def _charts(report: Report) -> Iterator[Chart]:
         f"({_percent(errors.any_trajectory, counts.trajectories)} %) have at least one",
         _shares(errors.turns.most_common(), counts.calling_turns, "error"),
     )
-    yield Chart(
-        "What a failed call is followed by",
-        f"{errors.calls:,} calls; {_percent(errors.same_call_later, errors.calls)} % are made again unchanged at some "
-        "later time",
-        _shares([(step, errors.next_step[step]) for step in NEXT_STEPS], errors.calls, "error", longest=1.0),
-    )
+    if errors.calls:
+        yield Chart(
+            "What a failed call is followed by",
+            f"{errors.calls:,} calls; {_percent(errors.same_call_later, errors.calls)} % are made again unchanged at "
+            "some later time",
+            _shares([(step, errors.next_step[step]) for step in NEXT_STEPS], errors.calls, "error", longest=1.0),
+        )
     tokens = report.tokens
     names, unit = (tokens.names, "tokens") if tokens else (counts.names.words, "words")
     yield Chart(

@@ -42,7 +42,7 @@ class MaeReport:
                 f"rule {name} ({use}): {self._share(counts.turns.total())} turns blocked, "
                 f"in {counts.trajectories} trajectories"
             )
-            yield from (f"  {what:<28} {self._share(n)}" for what, n in counts.turns.most_common())
+            yield from (f"  {what:<34} {self._share(n)}" for what, n in counts.turns.most_common())
 
     def _share(self, turns: int) -> str:
         return f"{turns:5} ({100 * turns / self.turns if self.turns else 0:4.1f} %)"

@@ -135,7 +135,9 @@ class Detector:
 
 def _is_missing_key(result: str, call: Call) -> bool:
     """Whether the whole result is an argument as Python quotes it, ``'da'``: what is left of a KeyError."""
-    return result.startswith("'") and result in {repr(value) for value in call.arguments.values()}
+    return result.startswith("'") and result in {
+        repr(value) for value in call.arguments.values() if isinstance(value, str)
+    }
 
 
 # Keys are compared without case, "_" and "-".
