@@ -19,6 +19,7 @@ import click
 from tl_jax import __version__
 from tl_jax.cli_analyze import analyze
 from tl_jax.cli_data import data
+from tl_jax.cli_reward import reward
 from tl_jax.tooluse.readers import FORMATS as NAMES
 
 FORMATS = click.Choice(["auto", *NAMES])
@@ -81,6 +82,7 @@ def main() -> None:
 
 main.add_command(analyze)
 main.add_command(data)
+main.add_command(reward)
 
 
 # ---------------------------------------------------------------- models

@@ -14,7 +14,6 @@ from tests.data.helpers import weather
 from tl_jax.config import PktConfig
 from tl_jax.data.encode import encode, encode_prompt, renderer_for
 from tl_jax.data.supervision import Example, key_weight, supervise, turn_targets
-from tl_jax.errors import UserError
 from tl_jax.tooluse.render import PaperRenderer, Rendered
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
 
@@ -51,7 +50,7 @@ def test_the_papers_figure(llama: PreTrainedTokenizerFast, call: Call, keys: dic
         written.text[:blank], written.messages, (), (replace(turn, answer=(turn.answer[0], blank)),), closed_by_eos=True
     )
     encoded = encode(rendered, llama)
-    found = turn_targets(encoded, encoded.turns[0], messages[1], PAPERS, llama, PAPER)
+    found = turn_targets(encoded, encoded.turns[0], messages[1], PAPERS, llama, PAPER, "paper")
     answer = llama.convert_ids_to_tokens(encoded.ids[encoded.turns[0].start : encoded.turns[0].end].tolist())
     assert {key: answer[key] for key in found.keys} == keys
     assert len(answer) - len(keys) == others
@@ -206,8 +205,3 @@ def test_what_messages_say_moves_no_target(request, kind: str, contents, mode) -
             assert example.weights[turn.start - 1 : turn.end].min() > 0
             assert example.weights[turn.start - 1 : turn.end].sum() == pytest.approx(1, abs=1e-5)
         assert found.normaliser > 0
-
-
-def test_reference_mode_needs_a_format_of_the_released_code(bpe: PreTrainedTokenizerFast) -> None:
-    with pytest.raises(UserError, match=r"use data.renderer=paper or released"):
-        supervise(weather(), renderer_for("chat", bpe), bpe, PktConfig(mode="reference"))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_jax.tooluse.metrics import NO_GOLD, CaseScore, score_prediction, summarise
+from tl_jax.tooluse.metrics import NO_GOLD, CaseScore, Policy, score_prediction, summarise
 from tl_jax.tooluse.render import PaperRenderer, ReleasedRenderer
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
 
@@ -130,3 +130,13 @@ def test_gold_calls_score_100(shared_data: Path, write: Callable[[Sequence[Call]
             assert summary.cases == len(pairs)
             if pairs:
                 assert (summary.ts, summary.pi, summary.cf) == (100.0, 100.0, 100.0), path.name
+
+
+@pytest.mark.parametrize("policy", ["first", "all"])
+@pytest.mark.parametrize(
+    ("prediction", "right", "error"),
+    [("It is sunny.", True, "correct"), ("f()", False, "wrong_tool"), ("", False, "parse_failure")],
+)
+def test_where_no_call_is_needed_text_is_right(policy: Policy, prediction: str, right: bool, error: str) -> None:
+    greeting = Case("1", (Tool("f"),), (Message("user", "hi"),), gold=((),))
+    assert score_prediction(prediction, greeting, policy) == CaseScore(right, right, right, error)

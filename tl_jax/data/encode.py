@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from tl_jax.data.plain import EncodeError, Piece, PlainTokenizer, plain_tokenizer
 from tl_jax.data.spm import load_sentencepiece
 from tl_jax.errors import UserError
-from tl_jax.tooluse.render import Rendered, Renderer, make_renderer
+from tl_jax.tooluse.render import CallSpan, Rendered, Renderer, make_renderer
 from tl_jax.tooluse.schema import Message, Tool
 
 Range = tuple[int, int]
@@ -35,8 +35,11 @@ class EncodedCall:
     """One call. ``before`` and ``after`` are the text around its name that is tokenised together with it."""
 
     name: Range
+    """Its tokens; the first may begin with a quote or a blank before the name, the last end with what follows it."""
     before: str
     after: str
+    closers: tuple[int, ...] = ()
+    """For every argument the token that closes it: the one with the first character after the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ def encode(rendered: Rendered, tokenizer: PreTrainedTokenizerFast) -> Encoded:
             stream.index(turn.answer[0]),
             stream.index(turn.answer[1]),
             None if turn.stop is None else stream.control_token(turn.stop[0]),
-            tuple(stream.call(call.name) for call in turn.calls),
+            tuple(stream.call(call) for call in turn.calls),
         )
         for turn in rendered.turns
     )
@@ -194,13 +197,19 @@ class _Stream:
         found = bisect_left(self._pieces, position, key=lambda piece: piece.start)
         return self._pieces[found].token if found < len(self._pieces) else None
 
-    def call(self, name: Range) -> EncodedCall:
-        """The call whose name stands at the characters ``name``."""
-        start, end = name
+    def call(self, call: CallSpan) -> EncodedCall:
+        """``call`` in tokens."""
+        start, end = call.name
         found = bisect_right(self._pieces, start, key=lambda piece: piece.start) - 1
         tokens = range(self._first_token[found], self._first_token[found + 1])
         first = bisect_right(tokens, start, key=lambda token: self.offsets[token][1])
         last = bisect_left(tokens, end, key=lambda token: self.offsets[token][0])
         piece = self._pieces[found]
         after = self._text[end : piece.end][:_CONTEXT]
-        return EncodedCall((tokens.start + first, tokens.start + last), self._text[piece.start : start], after)
+        closers = tuple(self._holding(value_end) for _, value_end in call.arguments.values())
+        name = (tokens.start + first, tokens.start + last)
+        return EncodedCall(name, self._text[piece.start : start], after, closers)
+
+    def _holding(self, position: int) -> int:
+        """The token with the character at ``position``; the stream's length if there is none."""
+        return bisect_right(self.offsets, position, key=lambda offset: offset[1])

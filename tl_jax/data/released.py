@@ -10,11 +10,15 @@ Reproduced as they are, oddities included, so that figures can be compared; `sup
   therefore hides everything before it from the loss.
 * The called name ends at the first token that opens an argument list, the kinds of such tokens being tried in turn. An
   answer without any stops that code with an error, as do other rarities; such a turn has plain weights here.
+
+That code can only read the two formats of `FORMATS`. In a chat template the same arithmetic (`weigh`) is applied to the
+K and P that the structure gives. docs/pkt.md lists every case.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -51,20 +55,32 @@ def turn_weights(answer: Sequence[str], names: Iterable[Sequence[str]], max_weig
     begin = _after_last_mark(answer, followed_by_colon=False)
     called = _called_name(answer)
     if called is None or begin >= size:
-        return ReleasedWeights(np.ones(size), float(size), ())
+        return plain_weights(size)
     shared = {_common(called, name) for name in names if list(name) != called}
-    keys = sorted({begin} | {begin + length for length in shared})
-    closers = [i for i in range(begin, len(answer)) if answer[i] in _CLOSERS] or [max(begin, len(answer) - 1)]
-    if keys[-1] >= size:
-        return ReleasedWeights(np.ones(size), float(size), ())
-    others = size - begin - len({*keys, *closers})
+    keys = {begin} | {begin + length for length in shared}
+    closers = {i for i in range(begin, len(answer)) if answer[i] in _CLOSERS} or {max(begin, len(answer) - 1)}
+    if max(keys) >= size:
+        return plain_weights(size)
+    return weigh(size, keys, closers, max_weight, begin)
+
+
+def weigh(
+    size: int, keys: AbstractSet[int], closers: AbstractSet[int], max_weight: float, begin: int = 0
+) -> ReleasedWeights:
+    """The released arithmetic for targets ``[begin, size)``, the last being the stop token. O is what K and P leave."""
+    others = size - begin - len(keys | closers)
     weight = min(others / len(keys), max_weight) if len(keys) < others else 1.0
     numerator = np.zeros(size)
     numerator[begin:] = 1.0
-    numerator[keys] = weight
+    numerator[sorted(keys)] = weight
     denominator = float(numerator.sum())
-    numerator[sorted({*keys} & {*closers})] += 1.0
-    return ReleasedWeights(numerator, denominator, tuple(keys))
+    numerator[sorted(keys & closers)] += 1.0
+    return ReleasedWeights(numerator, denominator, tuple(sorted(keys)))
+
+
+def plain_weights(size: int) -> ReleasedWeights:
+    """No key tokens: each target counts 1."""
+    return ReleasedWeights(np.ones(size), float(size), ())
 
 
 @lru_cache(maxsize=65536)

@@ -19,7 +19,6 @@ from tl_jax.config import PktConfig
 from tl_jax.data import released
 from tl_jax.data.encode import Encoded, EncodedCall, EncodedTurn, encode, end_of_sequence
 from tl_jax.data.plain import EncodeError, plain_tokenizer
-from tl_jax.errors import UserError
 from tl_jax.tooluse.render import Renderer
 from tl_jax.tooluse.schema import Message, Tool, Trajectory
 
@@ -76,11 +75,6 @@ def supervise_encoded(
     trajectory: Trajectory, encoded: Encoded, renderer: Renderer, tokenizer: PreTrainedTokenizerFast, pkt: PktConfig
 ) -> Example:
     """The same for a trajectory that is encoded already."""
-    if pkt.mode == "reference" and renderer.name not in released.FORMATS:
-        raise UserError(
-            f"data.pkt.mode=reference describes the released code, which knows no format {renderer.name!r}; "
-            f"use data.renderer={' or '.join(released.FORMATS)}, or data.pkt.mode=paper"
-        )
     labels = np.zeros_like(encoded.ids)
     weights = np.zeros(len(encoded.ids), np.float32)
     targets, total, earlier = [], 0.0, 0
@@ -92,7 +86,7 @@ def supervise_encoded(
         share = 1.0 if message.weight is None else message.weight
         if not share:
             continue
-        found = turn_targets(encoded, turn, message, trajectory.tools, tokenizer, pkt)
+        found = turn_targets(encoded, turn, message, trajectory.tools, tokenizer, pkt, renderer.name)
         span = slice(turn.start - 1, turn.end)
         stop = end_of_sequence(tokenizer) if turn.stop is None else turn.stop
         labels[span] = [*encoded.ids[turn.start : turn.end], stop]
@@ -109,22 +103,31 @@ def turn_targets(
     tools: Sequence[Tool],
     tokenizer: PreTrainedTokenizerFast,
     pkt: PktConfig,
+    format_name: str,
 ) -> TurnTargets:
-    """Weights of one turn's answer tokens and of its stop token, by the rule ``pkt`` names."""
+    """Weights of one turn's answer tokens and of its stop token, by the rule ``pkt`` names.
+
+    ``reference`` searches the tokens as the released code does where ``format_name`` is one that it can read, and
+    applies its arithmetic to the structure's key tokens and closers in a chat template.
+    """
     ids = encoded.ids[turn.start : turn.end]
-    names = tuple(tool.name for tool in tools)
-    if pkt.mode == "reference":
+    size, names = len(ids) + 1, tuple(tool.name for tool in tools)
+    if pkt.mode == "reference" and format_name in released.FORMATS:
         offered = [released.name_tokens(name, tokenizer) for name in names]
         found = released.turn_weights(tokenizer.convert_ids_to_tokens(ids.tolist()), offered, pkt.max_weight)
         return TurnTargets(turn.message, turn.start - 1, found.numerator, found.denominator, found.keys)
-    keys: tuple[int, ...] = ()
-    if pkt.mode == "paper":
+    keys: set[int] = set()
+    if pkt.mode != "none":
         pairs = zip(turn.calls, message.tool_calls, strict=True)
-        found_keys = (key - turn.start for span, call in pairs for key in key_tokens(span, call.name, names, tokenizer))
-        keys = tuple(sorted({key for key in found_keys if key < len(ids)}))
-    raw = np.ones(len(ids) + 1)
-    raw[list(keys)] = key_weight(len(ids), len(keys), pkt.max_weight)
-    return TurnTargets(turn.message, turn.start - 1, raw, float(raw.sum()), keys)
+        found_keys = {key - turn.start for span, call in pairs for key in key_tokens(span, call.name, names, tokenizer)}
+        keys = {key for key in found_keys if key < len(ids)}
+    if pkt.mode == "reference" and keys:
+        closers = {closer - turn.start for call in turn.calls for closer in call.closers if closer < turn.end}
+        found = released.weigh(size, keys, closers, pkt.max_weight)
+        return TurnTargets(turn.message, turn.start - 1, found.numerator, found.denominator, found.keys)
+    raw = np.ones(size)
+    raw[sorted(keys)] = key_weight(len(ids), len(keys), pkt.max_weight)
+    return TurnTargets(turn.message, turn.start - 1, raw, float(raw.sum()), tuple(sorted(keys)))
 
 
 def key_weight(answer_tokens: int, keys: int, max_weight: float) -> float:
@@ -137,7 +140,9 @@ def key_tokens(span: EncodedCall, gold: str, names: Sequence[str], tokenizer: Pr
 
     These are the name's first token and, for every other tool whose name begins with the same tokens, the first token
     that tells it apart; where the gold name is a beginning of the other's, that is the token after the name, "(". Each
-    name is tokenised in the gold name's place, with the text around it. Of several calls each has its own.
+    name is tokenised in the gold name's place, with the text around it. Counting begins at the name, whatever stands
+    before it (prose, ``{"name": "``); a quote that is one token with the name's beginning belongs to that token. Of
+    several calls each has its own.
     """
     others = tuple(sorted({name for name in names if name != gold}))
     shared = _shared_tokens(span.before, gold, span.after, others, tokenizer)

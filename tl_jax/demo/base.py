@@ -79,11 +79,11 @@ def lessons(scale: float = 1.0) -> tuple[Lesson, ...]:
     def n(count: int) -> int:
         return max(int(count * scale), 8)
 
-    short = ("data.max_length=256", "data.batch_size=6")
+    short, middle = ("data.max_length=256", "data.batch_size=6"), ("data.max_length=384", "data.batch_size=4")
     return (
         Lesson("codes", lambda: echoes(SEED, n(10_000), words=False), short),
-        Lesson("words", lambda: echoes(SEED, n(10_000), words=True), short),
-        Lesson("one call", lambda: generate(SEED, n(12_000), "base", simple=True), short),
+        Lesson("words", lambda: echoes(SEED, n(11_000), words=True), short),
+        Lesson("one call", lambda: generate(SEED, n(10_000), "base", simple=True), middle),
         Lesson("episodes", lambda: generate(SEED, n(16_000), "base")),
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -56,6 +57,10 @@ def attention(
     Raises:
         AttentionError: the backend cannot run here, or not on these shapes or dtypes.
     """
+    chex.assert_rank([query, key, value], 4)
+    chex.assert_equal_shape([key, value])
+    chex.assert_shape(list(query_places), query.shape[:2])
+    chex.assert_shape(list(key_places), key.shape[:2])
     if backend == "cudnn":
         return _cudnn(query, key, value, query_places, key_places)
     if backend == "splash":

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -94,6 +95,8 @@ class Llama(nnx.Module):
             positions: int32 [B, T], within the segment.
             segment_ids: int32 [B, T]; tokens see only their own segment, 0 is padding.
         """
+        chex.assert_rank(tokens, 2)
+        chex.assert_equal_shape([tokens, positions, segment_ids])
         places = Places(positions, segment_ids)
 
         def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> tuple[jax.Array, None]:

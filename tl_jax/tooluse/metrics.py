@@ -52,20 +52,23 @@ def score_prediction(prediction: str, case: Case, policy: Policy = "first") -> C
     * PI: and the call has the same argument names.
     * CF: and the same values (``"500"`` equals ``500``). Values of wild arguments and of the finish and ask-the-user
       tools (``meta.finish``, ``meta.ask_to_user``) are not compared.
+    * Where no call is needed (an empty alternative), an answer in text is right in all three.
 
     Raises:
         ValueError: unknown policy.
     """
     if policy not in ("first", "all"):
         raise ValueError(f"unknown policy {policy!r}; known: first, all")
-    alternatives = [alternative for alternative in case.gold if alternative]
+    alternatives = list(case.gold)
     if case.gold_kind == "none" or not alternatives:
         return CaseScore(False, False, False, NO_GOLD)
+    if () in alternatives and prediction.strip() and not parse_answer(prediction).calls:
+        return CaseScore(True, True, True, "correct")
     offered = offered_tools(case)
     if policy == "first":
         call = first_call(prediction, offered.values())
         calls = [call] if call else []
-        alternatives = [(call,) for alternative in alternatives for call in alternative]
+        alternatives = [(call,) for alternative in alternatives for call in alternative] or [()]
     else:
         answer = parse_answer(prediction)
         calls = bind_all(answer.calls, answer.positional, offered)
@@ -101,8 +104,8 @@ _LEVELS = {"wrong_value": 2, "hallucinated_parameter": 1, "redundant_parameter":
 
 def _score(calls: Sequence[Call], gold: Sequence[Call], offered: Mapping[str, Tool]) -> CaseScore:
     """Against one alternative: at each level every call must have its own match."""
-    if len(calls) != len(gold):
-        return CaseScore(False, False, False, "parse_failure")
+    if len(calls) != len(gold) or not calls:
+        return CaseScore(False, False, False, "wrong_tool" if calls and not gold else "parse_failure")
     faults = [[compare(call, wanted, offered, same_text, defaults=False) for wanted in gold] for call in calls]
     levels = [[_LEVELS.get(cell[0].category, 0) if cell else 3 for cell in row] for row in faults]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -55,10 +56,11 @@ def weighted_cross_entropy(model: Llama, batch: Batch) -> Loss:
     The weights of a turn already add up to its own weight (https://arxiv.org/abs/2412.15495, and `Batch`), so MAE and
     PKT need nothing here.
     """
-    tokens, positions, segment_ids = map(jnp.asarray, (batch.tokens, batch.positions, batch.segment_ids))
-    is_target = jnp.asarray(batch.weights > 0)
-    hidden = model.hidden(tokens, positions, segment_ids)
-    scores = label_log_probs(model, hidden, jnp.asarray(batch.labels), is_target)
+    chex.assert_equal_shape([batch.tokens, batch.labels, batch.weights])
+    chex.assert_shape(batch.turns, batch.tokens.shape[:1])
+    hidden = model.hidden(batch.tokens, batch.positions, batch.segment_ids)
+    is_target = batch.weights > 0
+    scores = label_log_probs(model, hidden, batch.labels, is_target)
     metrics = {
         "targets": jnp.sum(is_target, dtype=jnp.float32),
         "cross_entropy": -jnp.sum(scores.log_probs),
@@ -92,6 +94,8 @@ def label_log_probs(
         entropy: compute the entropy too.
         chunk: positions per chunk; by default an eighth of the row.
     """
+    chex.assert_rank(hidden, 3)
+    chex.assert_shape([labels, mask], hidden.shape[:2])
     batch, length = labels.shape
     chunk = chunk or min(-(-length // CHUNKS), MAX_CHUNK)
     chunks = -(-length // chunk)

@@ -215,7 +215,7 @@ def _load_prompts(
 ) -> tuple[list[Prompt], str]:
     """The decision points of a file that can be acted on, and a line about those that cannot."""
     cases = load_cases(path, config.data.format, config.data.mae)
-    rewarded = [case for case in cases if ":" in config.reward or (case.gold_kind != "none" and any(case.gold))]
+    rewarded = [case for case in cases if ":" in config.reward or (case.gold_kind != "none" and case.gold)]
     limit = min(config.data.max_prompt_length, model.max_position_embeddings - config.sampling.max_new_tokens)
     prompts, too_long = encode_prompts(rewarded, renderer, tokenizer, limit)
     report = (

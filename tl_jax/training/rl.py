@@ -7,6 +7,7 @@ within an episode); what is outside the mask has no influence on anything.
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -24,6 +25,8 @@ def kl_k1(logprobs: jax.Array, reference_logprobs: jax.Array) -> jax.Array:
 
 def shaped_rewards(score: jax.Array, kl: jax.Array, mask: jax.Array, kl_coef: float) -> jax.Array:
     """Reward per token [B, N]: ``-kl_coef * kl`` everywhere, plus ``score`` [B] on the response's last token."""
+    chex.assert_equal_shape([kl, mask])
+    chex.assert_shape(score, mask.shape[:1])
     positions = jnp.arange(mask.shape[1])
     last = jnp.max(jnp.where(mask, positions, -1), axis=1, keepdims=True)
     final = jnp.where(positions == last, score.astype(jnp.float32)[:, None], 0.0)
@@ -40,6 +43,9 @@ def gae(
     Returns:
         advantages and returns (``advantages + values``), both [B, N] and 0 outside the mask.
     """
+
+    chex.assert_rank(mask, 2)
+    chex.assert_equal_shape([rewards, values, mask])
 
     def backwards(after: tuple[jax.Array, jax.Array], now: tuple[jax.Array, ...]) -> tuple[tuple, jax.Array]:
         next_advantage, next_value = after
@@ -82,6 +88,7 @@ def policy_loss(
         the sum over tokens, the number of tokens, and the sums of ``clip_fraction`` (tokens whose ratio left the
         clip range in the direction that stops the gradient) and ``approx_kl`` (k3 estimate of KL(old || new)).
     """
+    chex.assert_equal_shape([logprobs, old_logprobs, advantages, mask])
     log_ratio = jnp.where(mask, logprobs - old_logprobs, 0.0)
     ratio = jnp.exp(log_ratio)
     losses = -advantages * ratio
@@ -102,6 +109,7 @@ def value_loss(
     Returns:
         the sum over tokens, the number of tokens, and the sum of ``value_clip_fraction``.
     """
+    chex.assert_equal_shape([values, old_values, returns, mask])
     losses = (values - returns) ** 2
     clipped = jnp.zeros_like(mask)
     if clip is not None:
