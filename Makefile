@@ -25,7 +25,7 @@ demo: $(VENV)/.torch  ## the whole pipeline on a small model; DATA=FILE.jsonl fo
 	$(BIN)/tl-jax demo --out $(OUT) $(if $(DATA),--data $(DATA))
 
 test: lint       ## lint, types and the test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -14,8 +13,8 @@ from tests.data.vocabularies import LLAMA3_TEMPLATE, QUOTED_TEMPLATE, TOOLS, byt
 from tl_jax.config import PktConfig
 from tl_jax.data.encode import encode, load_tokenizer, renderer_for
 from tl_jax.data.supervision import TurnTargets, supervise
-from tl_jax.tooluse.render import Renderer
-from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
+from tl_jax.tooluse.render import Rendered
+from tl_jax.tooluse.schema import Call, Message, Trajectory
 
 KINDS = ["llama2", "codellama", "sentencepiece", "llama3", "qwen", "qwen-quoted"]
 INFILLING = ["▁<PRE>", "▁<MID>", "▁<SUF>", "▁<EOT>"]
@@ -49,36 +48,27 @@ def vocabularies(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtu
     return get
 
 
-def whole(renderer: Renderer, tools: tuple[Tool, ...], messages: tuple[Message, ...], tokenizer) -> tuple[str, list]:
-    """The conversation's text and its tokens as the tokenizer itself makes them of it, in one piece."""
-    text = renderer.render(tools, messages).text
-    return text, tokenizer(text, add_special_tokens=renderer.name != "chat").input_ids
+def expected_keys(rendered: Rendered, number: int, calls: Sequence[Call], tokenizer, special: bool) -> list[set[int]]:
+    """For each call of a turn: where its name's tokens begin, and where the stream parts from that of another name.
 
-
-def named(messages: tuple[Message, ...], turn: int, number: int, name: str) -> tuple[Message, ...]:
-    """The conversation up to ``turn``, its call ``number`` being of another tool."""
-    calls = list(messages[turn].tool_calls)
-    calls[number] = replace(calls[number], name=name)
-    return (*messages[:turn], replace(messages[turn], tool_calls=tuple(calls)))
-
-
-def expected_keys(trajectory: Trajectory, turn: int, renderer: Renderer, tokenizer) -> Iterator[set[int]]:
-    """For each call of a turn: where its name's tokens begin, and where the stream parts from that of another name."""
-    messages = trajectory.messages
-    text, ids = whole(renderer, trajectory.tools, messages[: turn + 1], tokenizer)
-    offsets = tokenizer(text, add_special_tokens=renderer.name != "chat", return_offsets_mapping=True).offset_mapping
-    spans = renderer.render(trajectory.tools, messages[: turn + 1]).turns[-1].calls
-    for number, call in enumerate(messages[turn].tool_calls):
-        start = spans[number].name[0]
-        assert text[start:].startswith(call.name)
-        first = next(i for i, (_, end) in enumerate(offsets) if end > start)
+    The stream is what the tokenizer itself makes of the text up to the answer's end, in one piece.
+    """
+    turn = rendered.turns[number]
+    text = rendered.text[: turn.answer[1]]
+    encoding = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
+    found = []
+    for call, span in zip(calls, turn.calls, strict=True):
+        start, end = span.name
+        assert text[start:end] == call.name
+        first = next(i for i, offset in enumerate(encoding.offset_mapping) if offset[1] > start)
         keys = {first}
-        for tool in trajectory.tools:
+        for tool in TOOLS:
             if tool.name != call.name:
-                other = whole(renderer, trajectory.tools, named(messages, turn, number, tool.name), tokenizer)[1]
-                parting = next(i for i in range(len(ids)) if ids[i] != other[i])
+                other = tokenizer(text[:start] + tool.name + text[end:], add_special_tokens=special).input_ids
+                parting = next(i for i, token in enumerate(encoding.input_ids) if token != other[i])
                 keys |= {parting} if parting > first else set()
-        yield keys
+        found.append(keys)
+    return found
 
 
 @pytest.mark.parametrize(("kind", "name"), COMBINATIONS)
@@ -86,10 +76,11 @@ def test_keys_are_where_another_name_would_part(vocabularies, kind: str, name: s
     tokenizer, trajectory = vocabularies(kind), conversation()
     renderer = renderer_for(name, tokenizer)
     example = supervise(trajectory, renderer, tokenizer, PktConfig(mode="paper"))
+    rendered = renderer.render(trajectory.tools, trajectory.messages)
     texts, several, prose = 0, 0, 0
-    for found in example.targets:
+    for number, found in enumerate(example.targets):
         message = trajectory.messages[found.message]
-        each = list(expected_keys(trajectory, found.message, renderer, tokenizer))
+        each = expected_keys(rendered, number, message.tool_calls, tokenizer, name != "chat")
         keys = {key - found.start - 1 for of_call in each for key in of_call}
         assert set(found.keys) == keys
         n = len(found.raw) - 1
@@ -168,20 +159,21 @@ def test_reference_arithmetic_in_a_chat_template(vocabularies, kind: str) -> Non
     tokenizer, trajectory = vocabularies(kind), conversation()
     renderer = renderer_for("chat", tokenizer)
     example = supervise(trajectory, renderer, tokenizer, PktConfig(mode="reference"))
-    text, _ = whole(renderer, trajectory.tools, trajectory.messages, tokenizer)
+    rendered = renderer.render(trajectory.tools, trajectory.messages)
+    text = rendered.text
     offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
     random, differs = np.random.default_rng(0), 0
-    for found, turn in zip(example.targets, renderer.render(trajectory.tools, trajectory.messages).turns, strict=True):
-        ce, closers, position = random.exponential(size=len(found.raw)), set(), turn.answer[0]
-        for call in trajectory.messages[found.message].tool_calls:
+    for number, found in enumerate(example.targets):
+        calls, position = trajectory.messages[found.message].tool_calls, rendered.turns[number].answer[0]
+        ce, closers = random.exponential(size=len(found.raw)), set()
+        for call in calls:
             position = text.index(call.name, position)
             for value in call.arguments.values():
                 written = str(value) if isinstance(value, int) else f'"{value}"'
                 position = text.index(written, position) + len(written)
                 closers.add(next(i for i, (_, end) in enumerate(offsets) if end > position) - found.start - 1)
-        keys = {
-            key - found.start - 1 for of in expected_keys(trajectory, found.message, renderer, tokenizer) for key in of
-        }
+        each = expected_keys(rendered, number, calls, tokenizer, special=False)
+        keys = {key - found.start - 1 for of_call in each for key in of_call}
         expected = reference(found, keys, closers, ce) if keys else ce.mean()
         assert float(found.raw @ ce) / found.normaliser == pytest.approx(expected, rel=1e-12)
         span = slice(found.start, found.start + len(found.raw))

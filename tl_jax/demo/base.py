@@ -81,10 +81,10 @@ def lessons(scale: float = 1.0) -> tuple[Lesson, ...]:
 
     short, middle = ("data.max_length=256", "data.batch_size=6"), ("data.max_length=384", "data.batch_size=4")
     return (
-        Lesson("codes", lambda: echoes(SEED, n(10_000), words=False), short),
-        Lesson("words", lambda: echoes(SEED, n(11_000), words=True), short),
+        Lesson("codes", lambda: echoes(SEED, n(15_000), words=False), short),
+        Lesson("words", lambda: echoes(SEED, n(12_000), words=True), short),
         Lesson("one call", lambda: generate(SEED, n(10_000), "base", simple=True), middle),
-        Lesson("episodes", lambda: generate(SEED, n(16_000), "base")),
+        Lesson("episodes", lambda: generate(SEED, n(7_000), "base")),
     )
 
 
@@ -100,7 +100,8 @@ def pretrain(out: Path, work: Path, scale: float = 1.0) -> None:
         write_jsonl(data, lesson.trajectories())
         print(f"lesson {number}: {lesson.name}", flush=True)
         overrides = [f"model.path={model}", f"data.path={data}", f"run_dir={run}", *lesson.settings]
-        run_sft(load_config(SftConfig, [CONFIG], overrides))
+        if signal := run_sft(load_config(SftConfig, [CONFIG], overrides))["stopped_by"]:
+            raise SystemExit(f"stopped by {signal}; the same command continues")
         model = run
     trained = open_model(model)
     export_hf(trained.params, trained.config, trained.tokenizer_dir, out, dtype="bfloat16", overwrite=True)
