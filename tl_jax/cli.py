@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import click
 
@@ -176,18 +176,31 @@ def mae(
         click.echo(line)
 
 
+def _known_rule(context: click.Context, parameter: click.Parameter, rule: str) -> str:
+    if rule not in get_args(Rule) and ":" not in rule:
+        raise click.BadParameter(f"must be {', '.join(get_args(Rule))} or module:function")
+    return rule
+
+
 @main.command()
 @click.option("--data", type=ExistingPath(dir_okay=False), required=True, help="Trajectories.")
 @click.option("--tokenizer", type=ExistingPath(), required=True, help="Tokenizer or model directory.")
 @click.option("--id", "wanted", help="Which trajectory (default: the first).")
 @click.option("--format", "kind", type=FORMATS, default="auto", show_default=True)
 @click.option("--renderer", type=RENDERERS, default="paper", show_default=True)
-@click.option("--mae", "rule", type=click.Choice(["none", "paper", "reference"]), default="paper", show_default=True)
+@click.option(
+    "--mae",
+    "rule",
+    default="paper",
+    show_default=True,
+    callback=_known_rule,
+    help="none, paper, reference or module:function.",
+)
 @click.option("--pkt", type=click.Choice(["none", "paper", "reference"]), default="paper", show_default=True)
 @click.option("--max-weight", default=9.0, show_default=True)
 @click.option("--html", type=click.Path(path_type=Path), help="Also write a self-contained HTML page.")
 def inspect(
-    data: Path, tokenizer: Path, wanted: str | None, kind: str, renderer: str, rule: Rule, pkt: Rule,
+    data: Path, tokenizer: Path, wanted: str | None, kind: str, renderer: str, rule: str, pkt: Rule,
     max_weight: float, html: Path | None,
 ) -> None:  # fmt: skip
     """Show one trajectory's tokens coloured by target and weight."""
