@@ -42,6 +42,7 @@ def test_a_missing_file_is_named_with_the_nearest(tmp_path: Path) -> None:
     result = run("mae", "--in", tmp_path / "trian.jsonl", "--out", tmp_path / "o.jsonl")
     assert result.exit_code == 2
     assert "trian.jsonl' does not exist" in result.output
+    assert result.output.count("\n") == 1
     assert "train.jsonl'?" in result.output
 
 

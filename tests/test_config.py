@@ -52,6 +52,10 @@ def test_a_wrong_override_is_explained(override: str, expected: str) -> None:
     assert expected in str(raised.value)
 
 
+def test_a_path_that_looks_like_a_number_is_a_path() -> None:
+    assert load_config(SftConfig, [], ["run_dir=2026", *PATHS[1:]]).run_dir == Path("2026")
+
+
 def test_a_missing_key_says_how_to_set_it() -> None:
     with pytest.raises(ConfigError) as raised:
         load_config(SftConfig, [], ["run_dir=r", "model.path=m"])

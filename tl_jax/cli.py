@@ -54,13 +54,19 @@ TRAIN = frozenset(
 
 
 class Main(click.Group):
-    """Turns the library's own errors, and packages that are not installed, into one line and exit code 2."""
+    """Turns wrong usage, the library's own errors and packages not installed into one line and exit code 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
         from tl_jax.errors import UserError
 
         try:
             return super().invoke(ctx)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx else "tl-jax"
+            click.echo(f"{command}: {error.format_message()} See {command} --help", err=True)
+            ctx.exit(2)
         except UserError as error:
             click.echo(f"tl-jax: {error}", err=True)
             ctx.exit(2)

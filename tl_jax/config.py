@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from tl_jax.errors import UserError
 from tl_jax.tooluse.readers import FORMATS
@@ -26,10 +26,14 @@ class Node(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True)
 
 
+AnyPath = Annotated[Path, BeforeValidator(lambda value: str(value) if isinstance(value, int | float) else value)]
+"""A path; YAML reads one such as 2026 as a number."""
+
+
 class ModelConfig(Node):
     """Which weights, and how they are run."""
 
-    path: Path = Field(description="Hugging Face directory, tl-jax checkpoint or run directory to start from")
+    path: AnyPath = Field(description="Hugging Face directory, tl-jax checkpoint or run directory to start from")
     dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="dtype of the computation")
     param_dtype: Literal["bfloat16", "float32"] = Field("float32", description="dtype of the stored parameters")
     attention: Literal["xla", "cudnn", "splash"] = Field("xla", description="attention backend")
@@ -74,9 +78,9 @@ Format = Annotated[str, AfterValidator(_check_format), Field(description="auto, 
 class DataConfig(Node):
     """Trajectories and how they become rows of tokens."""
 
-    path: Path = Field(description="trajectories: JSONL or JSON file")
+    path: AnyPath = Field(description="trajectories: JSONL or JSON file")
     format: Format = "auto"
-    eval_path: Path | None = Field(None, description="held-out trajectories whose loss is reported")
+    eval_path: AnyPath | None = Field(None, description="held-out trajectories whose loss is reported")
     renderer: Literal["paper", "released", "chat"] = Field("paper", description="text format of tools and calls")
     mae: MaeConfig = MaeConfig()
     pkt: PktConfig = PktConfig()
@@ -120,7 +124,7 @@ class CheckpointConfig(Node):
 class RunConfig(Node):
     """What every training command has."""
 
-    run_dir: Path = Field(description="where config, logs, metrics and checkpoints go")
+    run_dir: AnyPath = Field(description="where config, logs, metrics and checkpoints go")
     seed: int = 0
     model: ModelConfig
     mesh: MeshConfig = MeshConfig()
@@ -153,12 +157,12 @@ class SamplingConfig(Node):
 class PpoDataConfig(Node):
     """Decision points to act on: trajectories (each call is one) or evaluation cases with gold calls."""
 
-    path: Path
+    path: AnyPath
     format: Format = "auto"
     renderer: Literal["paper", "released", "chat"] = "paper"
     mae: MaeConfig = MaeConfig()
     max_prompt_length: int = Field(2048, ge=8, description="longer prompts are skipped and counted")
-    eval_path: Path | None = Field(None, description="where eval_prompts come from; null = path")
+    eval_path: AnyPath | None = Field(None, description="where eval_prompts come from; null = path")
 
 
 class PpoAlgorithmConfig(Node):
