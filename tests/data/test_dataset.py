@@ -9,7 +9,7 @@ import datasets
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from tests.data.helpers import failing, weather
+from tests.data.helpers import byte_level, failing, weather
 from tl_jax.config import DataConfig, MaeConfig, PktConfig
 from tl_jax.data.dataset import build_dataset
 from tl_jax.data.sources import trajectories
@@ -82,10 +82,12 @@ def test_too_long_for_any_row_is_an_error(bpe: PreTrainedTokenizerFast, tmp_path
         build_dataset(DataConfig(path=path, max_length=16), bpe)
 
 
-def test_errors_name_file_and_trajectory(bpe: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+def test_errors_name_file_and_trajectory(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [weather()])
-    with pytest.raises(DataError, match=r"a\.jsonl: trajectory 'weather': .*mode=reference"):
-        build_dataset(DataConfig(path=path, renderer="chat", pkt=PktConfig(mode="reference")), bpe)
+    forgetful = byte_level(["hi"], use_regex=True, size=300)
+    forgetful.chat_template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    with pytest.raises(DataError, match=r"a\.jsonl: trajectory 'weather': the chat template"):
+        build_dataset(DataConfig(path=path, renderer="chat"), forgetful)
 
 
 def test_tables_read_as_the_file_they_were_made_from(tmp_path: Path) -> None:

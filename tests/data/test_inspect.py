@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 from transformers import PreTrainedTokenizerFast
 
 from tests.data.helpers import failing, weather
-from tl_jax.config import PktConfig
+from tl_jax.cli import main
+from tl_jax.config import MaeConfig, PktConfig
 from tl_jax.data.encode import renderer_for
-from tl_jax.data.inspect import inspect_trajectory, to_html, to_terminal, visible
+from tl_jax.data.inspect import inspect_trajectory, to_html, to_terminal
 from tl_jax.data.supervision import supervise
+from tl_jax.data.view import TokenView, visible
 from tl_jax.tooluse.feedback import apply_mae
 from tl_jax.tooluse.schema import Message, Trajectory
 
@@ -75,31 +80,100 @@ def test_weight_zero_in_the_data_is_said_so(bpe: PreTrainedTokenizerFast) -> Non
     base = weather()
     muted = replace(base, messages=(*base.messages[:8], replace(base.messages[8], weight=0.0)))
     view = inspect_trajectory(muted, bpe)
-    assert view.turns[2].note == "weight 0 in the data"
+    assert view.turns[2].note == "no target: weight 0 in the data"
     assert "2 of 3 turns are targets" in view.summary
+
+
+def test_a_down_weighted_error_is_a_target_and_says_why(bpe: PreTrainedTokenizerFast) -> None:
+    """Against the numbers of the undisturbed trajectory: the same weights, times the factor."""
+    view = inspect_trajectory(failing(), bpe, mae=MaeConfig(factor=0.25))
+    full = inspect_trajectory(failing(), bpe, mae=MaeConfig(rule="none"))
+    turn, whole = view.turns[0], full.turns[0]
+    assert turn.target
+    assert (turn.share, whole.share) == (0.25, 1)
+    assert turn.verdict == "target, loss x 0.25"
+    assert "down-weighted, parameter_hallucination (detector" in turn.note
+    assert whole.why == ""
+    assert turn.normaliser == whole.normaliser
+    weights = [[t.weight for t in v.tokens if t.message == 2 and t.target] for v in (view, full)]
+    assert weights[0] == pytest.approx([weight / 4 for weight in weights[1]])
+    assert "down-weighted" in to_html(view)
+    assert "3 of 3 turns are targets" in view.summary
+
+
+@pytest.mark.parametrize("mode", ["none", "paper", "reference"])
+def test_numbers_of_a_turn_are_those_of_its_tokens(bpe: PreTrainedTokenizerFast, mode: str) -> None:
+    for name in ("paper", "chat"):
+        view = inspect_trajectory(weather(), bpe, name, pkt=PktConfig(mode=mode))
+        for turn, tokens in view.answers():
+            assert turn.tokens == len(tokens) - 1
+            assert tokens[-1].kind == "stop"
+            assert turn.normaliser == pytest.approx(sum(token.raw for token in tokens))
+            assert [token.weight for token in tokens] == pytest.approx([t.raw / turn.normaliser for t in tokens])
+            keys = [token for token in tokens if token.kind == "key"]
+            assert len(keys) == len(turn.keys)
+            assert {token.raw for token in keys} == ({turn.key_weight} if keys else set())
+            assert turn.loss_on_keys == pytest.approx(sum(token.weight for token in keys))
+        assert [turn.calls for turn in view.turns] == [("get_weather",), ("get_weather", "get"), ()]
+
+
+TAGS = "html head meta title style body h1 h2 p ul li table thead tbody tr th td main div details summary span b i br"
 
 
 def test_page_is_self_contained_and_shows_everything(bpe: PreTrainedTokenizerFast) -> None:
     view = inspect_trajectory(hostile(), bpe)
     page = to_html(view)
     found = Spans(page)
-    assert set(found.tags) <= {"html", "head", "meta", "title", "style", "body", "h1", "p", "span", "main"}
-    assert "http" not in page
+    assert set(found.tags) <= set(TAGS.split())
+    assert not any(reference in page for reference in ("http", "url(", "@import", "src=", "href"))
     assert BOLD_RED not in page
     assert BIDI not in page
-    assert found.kinds.count("key") == 1 + sum(token.kind == "key" for token in view.tokens)  # 1 in the legend
-    assert found.kinds.count("plain") == 1 + sum(token.kind == "plain" for token in view.tokens)
-    assert [kind for kind in found.kinds if kind.startswith("turn")] == ["turn not", "turn", "turn"]
+    for kind in ("key", "plain", "stop", "blocked"):
+        once = sum(token.kind == kind for token in view.tokens)
+        lined_up = sum(token.kind == kind for _, tokens in view.answers() for token in tokens[:11])
+        assert found.kinds.count(f"t {kind}") == 1 + once + lined_up  # 1 in the legend
+    assert [kind for kind in found.kinds if kind.startswith("note")] == ["note no", "note", "note"]
     everything = "".join(found.text)
     assert "<script>alert(1)</script> \\u{1b}[31mred\\u{202e}" in everything
     assert "weights divided by" in everything
+    assert "blocked, parameter_hallucination" in everything
     assert "Bonn" in everything
+
+
+def test_ids_roles_and_names_are_harmless_too(bpe: PreTrainedTokenizerFast) -> None:
+    base = hostile()
+    messages = list(base.messages)
+    messages[3] = replace(messages[3], name=f"<b>{BIDI}{BOLD_RED}")
+    view = inspect_trajectory(replace(base, id=f"<i>{BIDI}{BOLD_RED}", messages=tuple(messages)), bpe)
+    for shown in (to_html(view), terminal(view)):
+        assert not {BIDI, "\x1b"} & set(shown)
+    assert set(Spans(to_html(view)).tags) <= set(TAGS.split())
+    assert "<i>\\u{202e}" in "".join(Spans(to_html(view)).text)
+
+
+def test_tokens_on_their_own_show_their_blanks() -> None:
+    assert TokenView(" a\tb\n\x1b", 0, "plain").shown == "␣a⇥b↵\\u{1b}"
+    assert TokenView("", 0, "stop", mark="</s>").shown == "</s>"
+
+
+def test_terminal_lines_up_the_answers(bpe: PreTrainedTokenizerFast) -> None:
+    """Token n of every turn begins in the column headed n, its weight below it."""
+    view = inspect_trajectory(weather(), bpe)
+    lines = terminal(view).split("\n")
+    start = next(i for i, line in enumerate(lines) if line.strip().startswith("message"))
+    columns = [lines[start].index(f"{n} ", 12) for n in range(4)]
+    for row, (turn, tokens) in enumerate(view.answers()):
+        text, weights = lines[start + 2 + 2 * row], lines[start + 3 + 2 * row]
+        assert text.split()[0] == str(turn.message)
+        for column, token in zip(columns, tokens, strict=False):
+            assert text[column:].startswith(token.shown[:8])
+            assert weights[column:].startswith(f"{token.raw:.3g}")
 
 
 def test_terminal_shows_turns_and_reasons(bpe: PreTrainedTokenizerFast) -> None:
     shown = terminal(inspect_trajectory(hostile(), bpe), context=10_000)
-    assert "message 2: blocked, parameter_hallucination" in shown
-    assert "message 5: target" in shown
+    assert "message 2, assistant: no target: blocked, parameter_hallucination" in shown
+    assert "message 5, assistant: target" in shown
     assert "key tokens" in shown
     assert BOLD_RED not in shown
     assert BIDI not in shown
@@ -126,5 +200,20 @@ def test_visible_leaves_ordinary_text_alone() -> None:
 
 def test_reference_mode_shows_its_own_weights(llama: PreTrainedTokenizerFast) -> None:
     view = inspect_trajectory(weather(), llama, "released", pkt=PktConfig(mode="reference"))
-    assert view.settings == "format released, mae paper, pkt reference"
+    assert view.settings == "Format released, MAE paper (every error x 0), PKT reference (weights up to 9)"
     assert max(token.raw for token in view.tokens) > 1
+
+
+def test_command_with_a_rule_of_ones_own(bpe: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    """``--mae`` takes a dotted path: here one that finds an error in every result."""
+    bpe.save_pretrained(str(tmp_path / "tokenizer"))
+    (tmp_path / "data.jsonl").write_text(json.dumps(weather().to_json()))
+    (tmp_path / "strict_rule.py").write_text("def anything(result):\n    return 'bad_value'\n")
+    command = ["inspect", "--data", str(tmp_path / "data.jsonl"), "--tokenizer", str(tmp_path / "tokenizer")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        done = CliRunner().invoke(main, [*command, "--mae", "strict_rule:anything", "--html", "page.html"])
+    assert done.exit_code == 0, done.output
+    assert "1 of 3 turns are targets" in done.output
+    assert "blocked, bad_value (detector strict_rule:anything)" in (tmp_path / "page.html").read_text()
+    assert CliRunner().invoke(main, [*command, "--mae", "strict"]).exit_code == 2

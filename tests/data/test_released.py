@@ -90,6 +90,8 @@ def test_loss_of_real_turns(llama: PreTrainedTokenizerFast, shared_data: Path, e
             ours[: found.start] = 0
             assert float(ours @ ce) == pytest.approx(expected, rel=1e-6)
             assert found.normaliser == pytest.approx(sum(weights.values()), rel=1e-12)
+            span = range(found.start, found.start + len(found.raw))
+            assert found.raw.tolist() == pytest.approx([weights.get(t, 0.0) for t in span], rel=1e-6)
             compared += 1
     assert compared >= 500
     assert crashed > 0

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from tl_jax.data.view import LEGEND, TokenView, View, visible
 
-_COLUMNS = 13
+_COLUMNS = 11
 _LONG = 700
 """Characters of context that are shown at once; longer ones can be unfolded."""
 
@@ -29,7 +29,8 @@ td { padding: .3em .7em .3em 0; border-bottom: 1px solid #e3e7ec; vertical-align
 .n { text-align: right; font-variant-numeric: tabular-nums; }
 table.numbers { width: 100%; }
 .verdict { white-space: nowrap; }
-table.numbers .why { overflow-wrap: anywhere; }
+.calls { overflow-wrap: anywhere; min-width: 15em; }
+.why { font-size: 12px; color: #b3261e; }
 table.lined { width: 100%; table-layout: fixed; }
 table.lined th, table.lined td { padding: .25em 2px; }
 table.lined th:first-child, table.lined td:first-child { width: 3.2em; }
@@ -59,6 +60,8 @@ summary { cursor: pointer; font-size: 12px; color: #2b5da8; }
 .note { font-size: 12.5px; margin: 0 0 .4em; padding-left: .6em; border-left: 3px solid #3d9a57;
   overflow-wrap: anywhere; }
 .note.no { border-color: #b3261e; }
+@media print, (max-width: 900px) { table.lined .t { padding: 0 1px; font-size: 10px; }
+  .message { grid-template-columns: 6.5em 1fr; } }
 @page { margin: 14mm; }
 @media print { body { margin: 0; padding: 0; max-width: none; font-size: 10pt; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
@@ -85,36 +88,26 @@ def to_html(view: View) -> str:
 
 def _numbers(view: View) -> str:
     """What is to be said about each turn, in a table."""
-    heads = (
-        "turn",
-        "message",
-        "tokens",
-        "key tokens",
-        "their weight",
-        "sum of weights",
-        "loss on keys",
-        "",
-        "calls",
-        "",
-    )
-    rows = [_row("th", heads, "")]
+    heads = ("turn", "message", "tokens", "key tokens", "their weight", "sum of weights", "loss on keys", "", "calls")
+    rows = [_row("th", heads, "", "")]
     for number, turn in enumerate(view.turns, 1):
-        keys = ["0", "", "", ""]
+        keys = ["", "", "", ""]
         if turn.target:
-            keys[2] = f"{turn.normaliser:.6g}"
+            keys = [f"{len(turn.keys)}", "", f"{turn.normaliser:.6g}", ""]
         if turn.keys:
-            keys = [f"{len(turn.keys)}", f"{turn.key_weight:.4g}", keys[2], f"{turn.loss_on_keys:.0%}"]
+            keys[1], keys[3] = f"{turn.key_weight:.4g}", f"{turn.loss_on_keys:.0%}"
         calls = visible(", ".join(turn.calls)) or "none, text"
-        cells = [f"{number}", f"{turn.message}", f"{turn.tokens}", *keys, turn.verdict, calls, turn.why]
-        rows.append(_row("td", cells, "" if turn.target else "no"))
+        cells = [f"{number}", f"{turn.message}", f"{turn.tokens}", *keys, turn.verdict, calls]
+        rows.append(_row("td", cells, "" if turn.target else "no", turn.why))
     return f'<table class="numbers"><thead>{rows[0]}</thead><tbody>{"".join(rows[1:])}</tbody></table>'
 
 
-def _row(tag: str, cells: Sequence[str], verdict: str) -> str:
-    """A row of `_numbers`: figures to the right, then the verdict, the calls and the reason."""
-    classes = ["n"] * (len(cells) - 3) + [f"verdict {verdict}", "why", "why"]
-    inner = (f'<{tag} class="{kind}">{escape(text)}</{tag}>' for kind, text in zip(classes, cells, strict=True))
-    return f"<tr>{''.join(inner)}</tr>"
+def _row(tag: str, cells: Sequence[str], verdict: str, why: str) -> str:
+    """A row of `_numbers`: figures to the right, then the verdict, the calls and below them the reason."""
+    classes = ["n"] * (len(cells) - 2) + [f"verdict {verdict}", "calls"]
+    inner = [f'<{tag} class="{kind}">{escape(text)}' for kind, text in zip(classes, cells, strict=True)]
+    reason = f'<div class="why">{escape(why)}</div>' if why else ""
+    return f"<tr>{f'</{tag}>'.join(inner)}{reason}</{tag}></tr>"
 
 
 def _lined_up(view: View) -> str:

@@ -15,7 +15,7 @@ from tl_jax.data.view import LEGEND, Kind, TokenView, TurnView, View, visible
 
 _STYLES: dict[Kind, str] = {
     "key": "bold black on orange1", "plain": "black on pale_green1", "stop": "black on sky_blue1",
-    "blocked": "red strike", "context": "dim",
+    "blocked": "red on grey93", "context": "dim",
 }  # fmt: skip
 _CELL, _COLUMNS = 10, 14
 
@@ -25,19 +25,25 @@ def to_terminal(view: View, console: Console | None = None, context: int = 600) 
     console = console or Console(highlight=False)
     console.print(Text(view.summary, style="bold"))
     legend = ((meaning, _STYLES[kind]) for kind, meaning in LEGEND.items())
-    console.print(Text.assemble(*(part for entry in legend for part in (entry, "  "))), "")
+    console.print(Text.assemble(*(part for entry in legend for part in (entry, "  ")), "\n"))
     console.print(_lined_up(view, console.width))
     turns = {turn.message: turn for turn in view.turns}
     for message, tokens in groupby(view.tokens, lambda token: token.message):
         if message >= 0:
             console.print(_heading(message, view.roles[message], turns.get(message)))
-        console.print(Padding(_conversation(tokens, context), (0, 0, 0, 2)))
+        console.print(Padding(_conversation(tokens, context), (0, 0, 1, 2)))
 
 
 def _lined_up(view: View, width: int) -> Table:
     """The first tokens of every answer in columns, the weight of each below it."""
     columns = max(1, min(_COLUMNS, (width - 32) // _CELL))
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title="answers lined up: token, weight", title_style="dim")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        title="The first tokens of every answer, the weight below",
+        title_style="dim",
+        title_justify="left",
+    )
     table.add_column("message")
     table.add_column("sum", justify="right")
     for number in range(columns):
@@ -68,7 +74,8 @@ def _conversation(tokens: Iterable[TokenView], context: int) -> Text:
     line = Text()
     for kind, group in groupby(tokens, lambda token: token.kind):
         text = "".join(visible(token.text or token.mark) for token in group)
-        line.append(_shortened(text, context) if kind == "context" else text, _STYLES[kind])
+        line.append(_shortened(text.lstrip("\n"), context) if kind == "context" else text, _STYLES[kind])
+    line.rstrip()
     return line
 
 
