@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -87,12 +88,12 @@ def test_mae_writes_nothing_when_a_row_is_bad(tmp_path: Path) -> None:
     assert not (tmp_path / "out.jsonl").exists()
 
 
-def score_files(tmp_path: Path, *predictions: dict[str, str]) -> Result:
+def score_files(tmp_path: Path, *predictions: dict[str, str], options: Sequence[str] = ()) -> Result:
     case = {"tools": TOOLS, "messages": [{"role": "user", "content": "?"}],
             "gold": [[{"name": "get_weather", "arguments": {"city": "Oslo"}}]]}  # fmt: skip
     cases = write_lines(tmp_path / "cases.jsonl", {"id": "1", **case}, {"id": "2", **case})
     answers = write_lines(tmp_path / "predictions.jsonl", *predictions)
-    return run("score", "--cases", cases, "--predictions", answers, "--json")
+    return run("score", "--cases", cases, "--predictions", answers, "--json", *options)
 
 
 def test_score_prints_json(tmp_path: Path) -> None:
@@ -104,6 +105,23 @@ def test_score_prints_json(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)
     assert (figures["cases"], figures["TS"], figures["PI"], figures["CF"]) == (2, 100, 100, 50)
+
+
+@pytest.mark.parametrize(
+    ("options", "right"),
+    [((), 2), (("--strict",), 0), (("--policy", "all"), 1), (("--rotbench",), 2), (("--rotbench", "--strict"), 0)],
+)
+def test_score_options(tmp_path: Path, options: Sequence[str], right: int) -> None:
+    result = score_files(
+        tmp_path,
+        {"id": "1", "prediction": "So:\nget_weather(city = 'Oslo')"},
+        {"id": "2", "prediction": "get_weather(city = 'Oslo')\nget_weather(city = 'Rome')\n..."},
+        options=options,
+    )
+    figures = json.loads(result.stdout)
+    assert figures["TS"] == 50 * right
+    assert figures["strict"] == ("--strict" in options)
+    assert len(figures["TS_interval"]) == 2
 
 
 def test_a_missing_prediction_counts_as_wrong_and_is_told(tmp_path: Path) -> None:

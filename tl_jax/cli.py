@@ -285,6 +285,20 @@ def sampling_options(command: Command) -> Command:
     return command
 
 
+def scoring_options(command: Command) -> Command:
+    """What counts as right."""
+    for option in (
+        click.option(
+            "--policy", type=click.Choice(["any", "all"]), default="any", show_default=True,
+            help="The first call against any gold call, or all calls against all.",
+        ),
+        click.option("--strict", is_flag=True, help='Calls and nothing else; "500" is not 500.'),
+        click.option("--rotbench", is_flag=True, help="As RoTBench: a call without arguments is wrong."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 @main.command()
 @click.option("--model", type=ExistingPath(), required=True, help="HF, checkpoint or run directory.")
 @click.option("--input", "source", type=ExistingPath(dir_okay=False), required=True, help="messages.json or JSONL.")
@@ -312,6 +326,7 @@ def generate(model: Path, source: Path, **options: Any) -> None:
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(min=1))
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first cases.")
 @click.option("--overwrite", is_flag=True, help="Answer again what predictions.jsonl already holds.")
+@scoring_options
 @sampling_options
 def evaluate(model: Path, cases: Path, out: Path, **options: Any) -> None:
     """Answer every case and score TS, PI and CF; writes predictions.jsonl and summary.json."""
@@ -325,16 +340,17 @@ def evaluate(model: Path, cases: Path, out: Path, **options: Any) -> None:
 @click.option("--format", "kind", type=FORMATS, default="auto", show_default=True, help="Of the cases.")
 @click.option("--predictions", type=ExistingPath(dir_okay=False), required=True, help='JSONL {"id", "prediction"}.')
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def score(cases: Path, kind: str, predictions: Path, as_json: bool) -> None:
+@scoring_options
+def score(cases: Path, kind: str, predictions: Path, as_json: bool, **rules: Any) -> None:
     """TS, PI and CF of given predictions; needs no model."""
     from tl_jax.evaluation.report import print_summary, summary_json
     from tl_jax.evaluation.score import score_file
 
-    summary, missing = score_file(cases, predictions, kind)
+    summary, missing = score_file(cases, predictions, kind, **rules)
     if missing:
         click.echo(f"{missing} cases have no prediction and count as wrong", err=True)
     if as_json:
-        click.echo(json.dumps(summary_json(summary) | {"missing": missing}))
+        click.echo(json.dumps({**rules, **summary_json(summary), "missing": missing}))
     else:
         print_summary(summary)
 

@@ -27,9 +27,11 @@ def test_by_suite_groups_and_totals() -> None:
 
 
 def test_summary_file(tmp_path: Path) -> None:
-    write_summary(tmp_path / "summary.json", by_suite(SCORED))
+    write_summary(tmp_path / "summary.json", by_suite(SCORED), {"policy": "any"})
     saved = json.loads((tmp_path / "summary.json").read_text())
     assert (saved["cases"], saved["TS"], saved["PI"], saved["CF"]) == (5, 80.0, 80.0, 40.0)
+    assert saved["policy"] == "any"
+    assert (saved["TS_interval"], saved["CF_interval"]) == ([40.0, 100.0], [0.0, 80.0])
     assert saved["suites"]["first"]["cases"] == 4
     assert sum(saved["errors"].values()) == saved["cases"]
 
@@ -41,6 +43,7 @@ def test_table_shows_every_suite_and_outcome() -> None:
     lines = captured.get().splitlines()
     (row,) = [line for line in lines if "first" in line]
     assert [part for part in row.replace("│", " ").split() if part[0].isdigit()] == ["4", "75.00", "75.00", "50.00"]
+    assert [part for part in row.replace("│", " ").split() if part[0] == "("] == ["(25-100)", "(25-100)", "(0-100)"]
     assert any("1 (+1 without gold)" in line for line in lines)
     assert any("wrong_value" in line and " 2 " in line for line in lines)
 

@@ -130,6 +130,18 @@ def test_a_finished_run_needs_no_model(evaluated: Path, model_dir: Path, cases_f
     assert (evaluated / "predictions.jsonl").read_bytes() == before
 
 
+def test_the_same_answers_are_scored_anew(evaluated: Path, model_dir: Path, cases_file: Path, tmp_path: Path) -> None:
+    for name in ("predictions.jsonl", "settings.json"):
+        (tmp_path / name).write_text((evaluated / name).read_text())
+    run(model_dir, cases_file, tmp_path, policy="all", strict=True)
+    rows, cases = predictions(evaluated), load_cases(cases_file)
+    expected = summarise(score_prediction(rows[case.id]["prediction"], case, "all", strict=True) for case in cases)
+    saved = json.loads((tmp_path / "summary.json").read_text())
+    assert (saved["policy"], saved["strict"], saved["rotbench"]) == ("all", True, False)
+    assert saved["errors"] == expected.errors
+    assert (tmp_path / "predictions.jsonl").read_bytes() == (evaluated / "predictions.jsonl").read_bytes()
+
+
 def test_answers_made_otherwise_are_not_mixed_in(evaluated: Path, model_dir: Path, cases_file: Path) -> None:
     with pytest.raises(UserError, match=r"other settings \(temperature\).*--overwrite"):
         run(model_dir, cases_file, evaluated, temperature=0.5)

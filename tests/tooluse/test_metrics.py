@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_jax.tooluse.metrics import NO_GOLD, CaseScore, Policy, score_prediction, summarise
+from tl_jax.tooluse.metrics import NO_GOLD, CaseScore, Policy, bootstrap_interval, score_prediction, summarise
 from tl_jax.tooluse.render import PaperRenderer, ReleasedRenderer
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
 
@@ -104,14 +106,104 @@ def test_summary_counts_unscored_cases_apart() -> None:
     assert summarise([unscored]).ts == 0.0
 
 
+@pytest.mark.parametrize("policy", ["any", "all"])
+@pytest.mark.parametrize(
+    ("prediction", "expected"),
+    [
+        ("get-user(id=500, fields=['a'])", CaseScore(True, True, True, "correct")),
+        ("get-user(id=500.0, fields=['a'])", CaseScore(True, True, True, "correct")),
+        ("get-user(id='500', fields=['a'])", CaseScore(True, True, False, "wrong_value")),
+        ("get-user(id=500, fields='[\"a\"]')", CaseScore(True, True, False, "wrong_value")),
+        ("I call get-user(id=500, fields=['a'])", CaseScore(False, False, False, "parse_failure")),
+        ("get-user(id=500, fields=['a']) as you wished", CaseScore(False, False, False, "parse_failure")),
+        ("get-user(id=500, fields=['a']", CaseScore(False, False, False, "parse_failure")),
+    ],
+)
+def test_strict_compares_types_and_wants_nothing_but_calls(
+    policy: Policy, prediction: str, expected: CaseScore
+) -> None:
+    assert score_prediction(prediction, case((GET,)), policy, strict=True) == expected
+
+
+def test_strict_looks_at_the_first_of_several_calls() -> None:
+    get, done = "get-user(id=500, fields=['a'])", "done(answer='x')"
+    assert score_prediction(f"{get}\n{done}", case((GET,)), strict=True).cf
+    assert not score_prediction(f"{done}\n{get}", case((GET,)), strict=True).ts
+
+
+def test_rotbench_gives_nothing_to_a_call_without_arguments() -> None:
+    empty = case((Call("done"),), (GET,))
+    assert score_prediction("done()", empty) == CaseScore(True, True, True, "correct")
+    assert score_prediction("done()", empty, rotbench=True) == CaseScore(False, False, False, "no_arguments")
+    assert score_prediction("get-user()", case((GET,)), rotbench=True) == CaseScore(False, False, False, "no_arguments")
+    assert score_prediction("get-user(500, ['a'])", empty, rotbench=True).cf
+    assert score_prediction("nothing()", empty, rotbench=True).error == "hallucinated_tool"
+
+
+def test_rotbench_understands_finish_under_its_clean_name() -> None:
+    noised = case((Call("done", {"answer": "42"}),), finish="done")
+    assert score_prediction("finish(answer='x')", noised).ts is False
+    assert score_prediction("finish(answer='x')", noised, rotbench=True).cf
+
+
+@pytest.mark.parametrize(("level", "cases"), [("clean", 105), ("slight", 210)])
+def test_rotbench_ceiling(shared_data: Path, level: str, cases: int) -> None:
+    """In 8 of 105 questions every gold call is without arguments; the script of its authors scores them 0."""
+    path = shared_data / "eval" / f"rotbench_{level}.jsonl"
+    rows = [Case.from_json(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    write = PaperRenderer().answer
+    summary = summarise(score_prediction(write(row.gold[0]), row, rotbench=True) for row in rows)
+    assert summary.cases == cases
+    assert [round(share, 2) for share in (summary.ts, summary.pi, summary.cf)] == [92.38, 92.38, 92.38]
+    assert summary.errors == {"correct": cases * 97 // 105, "no_arguments": cases * 8 // 105}
+
+
+@pytest.mark.parametrize(("right", "cases"), [(1, 3), (40, 105), (97, 105), (1, 114), (888, 1018)])
+def test_interval_is_that_of_resampled_cases(right: int, cases: int) -> None:
+    """Against a bootstrap that does draw cases: its percentiles lie within what drawing leaves to chance."""
+    outcomes = np.arange(cases) < right
+    drawn = np.random.default_rng(0).integers(cases, size=(10_000, cases))
+    expected = np.percentile(100 * outcomes[drawn].mean(axis=1), [2.5, 97.5], method="inverted_cdf")
+    np.testing.assert_allclose(bootstrap_interval(right, cases), expected, atol=0.15 + 100 / cases * (cases > 3))
+
+
+@given(st.integers(1, 3000), st.data())
+def test_interval_is_made_of_binomial_quantiles(cases: int, data: st.DataObject) -> None:
+    binomial = pytest.importorskip("scipy.stats").binom
+    right = data.draw(st.integers(0, cases))
+    counts = np.array(bootstrap_interval(right, cases)) * cases / 100
+    np.testing.assert_allclose(counts, binomial.ppf([0.025, 0.975], cases, right / cases), atol=1e-6)
+
+
+def test_interval_without_cases_or_doubt() -> None:
+    assert bootstrap_interval(0, 0) == (0.0, 100.0)
+    assert bootstrap_interval(7, 7) == (100.0, 100.0)
+    assert bootstrap_interval(0, 7) == (0.0, 0.0)
+
+
+def test_summary_holds_the_interval_of_each_share() -> None:
+    levels = [CaseScore(level > 0, level > 1, level > 2, "x") for level in (0, 1, 1, 2, 2, 2, 3, 3, 3, 3)]
+    random.Random(0).shuffle(levels)
+    summary = summarise([*levels, CaseScore(False, False, False, NO_GOLD)])
+    assert summary.ts_interval == bootstrap_interval(9, 10)
+    assert summary.pi_interval == bootstrap_interval(7, 10)
+    assert summary.cf_interval == bootstrap_interval(4, 10) == (10.0, 70.0)
+
+
 @given(
     st.one_of(st.text(), st.lists(st.sampled_from(["get-user(", "id=", "500", "'", ")", "\n", "[", ","])).map("".join))
 )
 def test_never_raises_and_levels_build_on_each_other(prediction: str) -> None:
-    for policy in ("first", "all"):
-        result = score_prediction(prediction, case((GET,)), policy)
-        assert result.ts >= result.pi >= result.cf
-        assert result.cf == (result.error == "correct")
+    for policy in ("any", "all"):
+        results = [
+            score_prediction(prediction, case((GET,)), policy, strict=strict, rotbench=rotbench)
+            for strict in (False, True)
+            for rotbench in (False, True)
+        ]
+        assert all(result.ts >= result.pi >= result.cf for result in results)
+        assert all(result.cf == (result.error == "correct") for result in results)
+        lenient, *others = results
+        assert all((one.ts, one.pi, one.cf) <= (lenient.ts, lenient.pi, lenient.cf) for one in others)
 
 
 def as_json(calls: Sequence[Call]) -> str:
@@ -125,17 +217,28 @@ def test_gold_calls_score_100(shared_data: Path, write: Callable[[Sequence[Call]
     for path in sorted((shared_data / "eval").glob("*.jsonl")):
         cases = [Case.from_json(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
         pairs = [(write(alternative), example) for example in cases for alternative in example.gold]
-        for policy in ("first", "all"):
-            summary = summarise(score_prediction(answer, example, policy) for answer, example in pairs)
-            assert summary.cases == len(pairs)
-            if pairs:
-                assert (summary.ts, summary.pi, summary.cf) == (100.0, 100.0, 100.0), path.name
+        for policy in ("any", "all"):
+            for strict in (False, True):
+                summary = summarise(score_prediction(answer, row, policy, strict=strict) for answer, row in pairs)
+                assert summary.cases == len(pairs)
+                if pairs:
+                    assert (summary.ts, summary.pi, summary.cf) == (100.0, 100.0, 100.0), path.name
 
 
-@pytest.mark.parametrize("policy", ["first", "all"])
+def test_a_call_with_words_after_it_is_no_answer_in_text() -> None:
+    greeting = Case("1", (Tool("f"),), (Message("user", "hi"),), gold=((),))
+    assert score_prediction("f()\nthat is it", greeting) == CaseScore(False, False, False, "wrong_tool")
+
+
+@pytest.mark.parametrize("policy", ["any", "all"])
 @pytest.mark.parametrize(
     ("prediction", "right", "error"),
-    [("It is sunny.", True, "correct"), ("f()", False, "wrong_tool"), ("", False, "parse_failure")],
+    [
+        ("It is sunny.", True, "correct"),
+        ("As print(x) shows, it is.", True, "correct"),
+        ("f()", False, "wrong_tool"),
+        ("", False, "parse_failure"),
+    ],
 )
 def test_where_no_call_is_needed_text_is_right(policy: Policy, prediction: str, right: bool, error: str) -> None:
     greeting = Case("1", (Tool("f"),), (Message("user", "hi"),), gold=((),))

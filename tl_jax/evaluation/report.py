@@ -26,23 +26,29 @@ def by_suite(scored: Iterable[tuple[str, CaseScore]]) -> dict[str, Summary]:
 
 
 def summary_json(summary: Summary) -> dict[str, Any]:
-    """``cases`` (with gold calls), ``TS``, ``PI``, ``CF`` in %, ``unscored`` and ``errors`` (category -> count)."""
+    """``cases`` (with gold calls), ``TS``, ``PI``, ``CF`` in % with intervals, ``unscored`` and ``errors`` (counts)."""
     return {
         "cases": summary.cases, "TS": summary.ts, "PI": summary.pi, "CF": summary.cf,
+        "TS_interval": list(summary.ts_interval), "PI_interval": list(summary.pi_interval),
+        "CF_interval": list(summary.cf_interval),
         "unscored": summary.unscored, "errors": dict(summary.errors),
     }  # fmt: skip
 
 
-def write_summary(path: Path, suites: Mapping[str, Summary]) -> None:
-    """``summary.json``: the figures over everything, and for each suite under ``suites``."""
+def write_summary(path: Path, suites: Mapping[str, Summary], rules: Mapping[str, Any]) -> None:
+    """``summary.json``: how it was scored, the figures over everything, and for each suite under ``suites``."""
     parts = {name: summary_json(summary) for name, summary in suites.items() if name != ALL}
-    path.write_text(json.dumps({**summary_json(suites[ALL]), "suites": parts}, indent=2) + "\n", encoding="utf-8")
+    content = {**rules, **summary_json(suites[ALL]), "suites": parts}
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def print_summary(
     summary: Summary, suites: Mapping[str, Summary] | None = None, console: Console | None = None
 ) -> None:
-    """The table, a row for each suite where there are several, and the histogram of errors below it."""
+    """The table, a row for each suite where there are several, and the histogram of errors below it.
+
+    In brackets behind each share is its 95 % interval.
+    """
     (console or Console()).print(summary_report(summary, suites))
 
 
@@ -51,7 +57,8 @@ def summary_report(summary: Summary, suites: Mapping[str, Summary] | None = None
     table = Table("suite", *(Column(name, justify="right") for name in ("cases", "TS %", "PI %", "CF %")))
     parts = {name: part for name, part in (suites or {}).items() if name != ALL}
     for name, part in (parts | {ALL: summary} if len(parts) != 1 else parts).items():
-        figures = [f"{value:.2f}" if part.cases else "-" for value in (part.ts, part.pi, part.cf)]
+        shares = ((part.ts, part.ts_interval), (part.pi, part.pi_interval), (part.cf, part.cf_interval))
+        figures = [f"{value:.2f} ({low:.0f}-{high:.0f})" if part.cases else "-" for value, (low, high) in shares]
         cells = [str(part.cases) + (f" (+{part.unscored} without gold)" if part.unscored else ""), *figures]
         table.add_row(Text(name), *cells)
     histogram = Table("outcome", Column("answers", justify="right"), "", box=None)

@@ -22,9 +22,8 @@ from tl_jax.model.llama import make_graphdef
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import make_mesh
 from tl_jax.model.store import open_model
-from tl_jax.tooluse.metrics import Summary, score_prediction
+from tl_jax.tooluse.metrics import Policy, Summary, score_prediction
 from tl_jax.tooluse.readers import read_predictions
-from tl_jax.tooluse.schema import Case
 
 PREDICTIONS, SETTINGS, SUMMARY = "predictions.jsonl", "settings.json", "summary.json"
 
@@ -45,6 +44,9 @@ def evaluate(
     top_k: int | None = None,
     top_p: float | None = None,
     seed: int = 0,
+    policy: Policy = "any",
+    strict: bool = False,
+    rotbench: bool = False,
     mesh: MeshConfig | None = None,
     console: Console | None = None,
 ) -> Summary:
@@ -58,6 +60,7 @@ def evaluate(
         format: of ``cases``; auto looks at the first row.
         out: directory to write.
         overwrite: forget the answers that ``out`` holds.
+        policy, strict, rotbench: as for `score_prediction`; another choice scores the same answers anew.
         mesh: how devices share the work; by default all of them along ``fsdp``.
 
     Raises:
@@ -90,7 +93,13 @@ def evaluate(
                 progress.advance(task)
         if too_long := sum(len(prompt.tokens) > room for prompt in prompts):
             console.print(f"{too_long} prompts are too long for the model; their answers are empty")
-    return _score(wanted, known, out, console)
+    suites = by_suite(
+        (case.suite, score_prediction(known[case.id], case, policy, strict=strict, rotbench=rotbench))
+        for case in wanted
+    )
+    write_summary(out / SUMMARY, suites, {"policy": policy, "strict": strict, "rotbench": rotbench})
+    print_summary(suites[ALL], suites, console)
+    return suites[ALL]
 
 
 def _answers(
@@ -108,13 +117,6 @@ def _answers(
         for row, (prompt, text) in enumerate(zip(batch, sampler.texts(generation), strict=True)):
             length, finished = int(generation.lengths[row]), bool(generation.finished[row])
             yield {"id": prompt.case.id, "prediction": text, "tokens": length, "finished": finished}
-
-
-def _score(cases: Sequence[Case], predictions: Mapping[str, str], out: Path, console: Console) -> Summary:
-    suites = by_suite((case.suite, score_prediction(predictions[case.id], case)) for case in cases)
-    write_summary(out / SUMMARY, suites)
-    print_summary(suites[ALL], suites, console)
-    return suites[ALL]
 
 
 def _open_directory(out: Path, settings: Mapping[str, Any], overwrite: bool) -> dict[str, str]:

@@ -66,7 +66,7 @@ def _against(
     profile: Profile,
 ) -> Verdict:  # fmt: skip
     if not gold:
-        return profile.whole(_uncalled_for(prediction, calls, offered))
+        return profile.whole(uncalled_for(prediction, calls, offered))
     if answer.problem is not None:
         return profile.whole(Fault("parse_failure", reason=answer.problem))
     if len(calls) > len(gold) + MAX_SPARE:
@@ -74,7 +74,7 @@ def _against(
     return profile.calls(calls, gold, offered)
 
 
-def _uncalled_for(prediction: str, calls: Sequence[Call], offered: Mapping[str, Tool]) -> Fault | None:
+def uncalled_for(prediction: str, calls: Sequence[Call], offered: Mapping[str, Tool]) -> Fault | None:
     """What is wrong with an answer where no call is to be made: a call, the makings of one, or no text at all."""
     for call in calls:
         if call.name not in offered and f"{call.name} (" not in prediction:  # "Paris (2024)" is prose

@@ -1,31 +1,38 @@
 """TS, PI and CF: tool selection, parameter identification and content filling, as the paper's tables report them.
 
 By default the first call of an answer is compared with any of the gold calls, whatever stands around it, and a string
-equals the number it spells. Training rewards are stricter: see `tl_jax.tooluse.reward`.
+equals the number it spells; docs/metrics.md has the options. Training rewards (`tl_jax.tooluse.reward`) are stricter.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from tl_jax.tooluse.compare import bind_all, compare, offered_tools, same_text
+from tl_jax.tooluse.compare import Equal, bind_all, compare, offered_tools, same_text, same_value
+from tl_jax.tooluse.judge import uncalled_for
 from tl_jax.tooluse.matching import best_assignment
 from tl_jax.tooluse.parse import first_call, parse_answer
 from tl_jax.tooluse.schema import Call, Case, Tool
 
-Policy: TypeAlias = Literal["first", "all"]
-"""``first``: the first call against any gold call. ``all``: every gold call has its match, and no call is left over."""
+Policy: TypeAlias = Literal["any", "all"]
+"""``any``: the first call against any gold call. ``all``: every gold call has its match, and no call is left over."""
+
+Interval: TypeAlias = tuple[float, float]
 
 NO_GOLD = "no_gold"
 """The ``error`` of a case that has nothing to compare with."""
 
+NO_ARGUMENTS = "no_arguments"
+"""The ``error`` of a right call without arguments, where they are scored as RoTBench does."""
+
 
 @dataclass(frozen=True, slots=True)
 class CaseScore:
-    """Are tool, parameter names and values right? ``error`` is a category of the reward's table, or `NO_GOLD`."""
+    """Are tool, parameter names and values right? ``error`` is a category of the reward's table or as above."""
 
     ts: bool
     pi: bool
@@ -35,17 +42,25 @@ class CaseScore:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Shares in % of the ``cases`` that have gold calls; the ``unscored`` have none. ``errors`` counts categories."""
+    """Shares in % of the ``cases`` that have gold calls; the ``unscored`` have none. ``errors`` counts categories.
+
+    The intervals hold the share with 95 % confidence (see `bootstrap_interval`).
+    """
 
     cases: int
     ts: float
     pi: float
     cf: float
+    ts_interval: Interval
+    pi_interval: Interval
+    cf_interval: Interval
     errors: dict[str, int] = field(default_factory=dict)
     unscored: int = 0
 
 
-def score_prediction(prediction: str, case: Case, policy: Policy = "first") -> CaseScore:
+def score_prediction(
+    prediction: str, case: Case, policy: Policy = "any", *, strict: bool = False, rotbench: bool = False
+) -> CaseScore:
     """Scores one answer. Never raises for any prediction.
 
     * TS: the tool's name is right.
@@ -54,30 +69,40 @@ def score_prediction(prediction: str, case: Case, policy: Policy = "first") -> C
       tools (``meta.finish``, ``meta.ask_to_user``) are not compared.
     * Where no call is needed (an empty alternative), an answer in text is right in all three.
 
+    Args:
+        policy: which of the answer's calls are compared with which gold calls, see `Policy`.
+        strict: as in training rewards, values are compared with their types (``"500"`` is not ``500``), and an answer
+            that is not calls and nothing else (prose, a code fence, a call that is not closed) is right in nothing.
+        rotbench: as in RoTBench's own script, an answer with a call without arguments is right in nothing, and
+            ``finish`` is understood where the finish tool has another name.
+
     Raises:
         ValueError: unknown policy.
     """
-    if policy not in ("first", "all"):
-        raise ValueError(f"unknown policy {policy!r}; known: first, all")
+    if policy not in ("any", "all"):
+        raise ValueError(f"unknown policy {policy!r}; known: any, all")
     alternatives = list(case.gold)
     if case.gold_kind == "none" or not alternatives:
         return CaseScore(False, False, False, NO_GOLD)
-    if () in alternatives and prediction.strip() and not parse_answer(prediction).calls:
-        return CaseScore(True, True, True, "correct")
     offered = offered_tools(case)
-    if policy == "first":
-        call = first_call(prediction, offered.values())
-        calls = [call] if call else []
+    if () in alternatives and uncalled_for(prediction, parse_answer(prediction).calls, offered) is None:
+        return CaseScore(True, True, True, "correct")
+    calls = _calls(prediction, offered, policy, strict)
+    finish, ask = case.meta.get("finish") or "finish", case.meta.get("ask_to_user") or "ask_to_user"
+    if rotbench:
+        calls = [replace(call, name=finish) if call.name == "finish" else call for call in calls]
+    if policy == "any":
         alternatives = [(call,) for alternative in alternatives for call in alternative] or [()]
-    else:
-        answer = parse_answer(prediction)
-        calls = bind_all(answer.calls, answer.positional, offered)
-    free = {case.meta.get("finish") or "finish", case.meta.get("ask_to_user") or "ask_to_user"}
     wanted = [
-        [replace(call, wild=tuple(call.arguments)) if call.name in free else call for call in alternative]
+        [replace(call, wild=tuple(call.arguments)) if call.name in (finish, ask) else call for call in alternative]
         for alternative in alternatives
     ]
-    return max((_score(calls, gold, offered) for gold in wanted), key=lambda item: (item.ts, item.pi, item.cf))
+    equal = same_value if strict else same_text
+    scores = [_score(calls, gold, offered, equal) for gold in wanted]
+    best = max(scores, key=lambda item: (item.ts, item.pi, item.cf))
+    if rotbench and best.ts and not all(call.arguments for call in calls):
+        return CaseScore(False, False, False, NO_ARGUMENTS)
+    return best
 
 
 def summarise(scores: Iterable[CaseScore]) -> Summary:
@@ -85,28 +110,66 @@ def summarise(scores: Iterable[CaseScore]) -> Summary:
     everything = list(scores)
     scored = [item for item in everything if item.error != NO_GOLD]
 
-    def share(right: Callable[[CaseScore], bool]) -> float:
-        return 100 * sum(map(right, scored)) / len(scored) if scored else 0.0
+    def share(right: Callable[[CaseScore], bool]) -> tuple[float, Interval]:
+        count = sum(map(right, scored))
+        return 100 * count / len(scored) if scored else 0.0, bootstrap_interval(count, len(scored))
 
+    ts, ts_interval = share(lambda item: item.ts)
+    pi, pi_interval = share(lambda item: item.pi)
+    cf, cf_interval = share(lambda item: item.cf)
     return Summary(
-        cases=len(scored),
-        ts=share(lambda item: item.ts),
-        pi=share(lambda item: item.pi),
-        cf=share(lambda item: item.cf),
+        len(scored), ts, pi, cf, ts_interval, pi_interval, cf_interval,
         errors=dict(Counter(item.error for item in scored).most_common()),
         unscored=len(everything) - len(scored),
-    )
+    )  # fmt: skip
+
+
+def bootstrap_interval(right: int, cases: int, confidence: float = 0.95) -> Interval:
+    """The percentile bootstrap interval, over cases, of the share ``right / cases``; in %.
+
+    A resample of ``cases`` outcomes of which ``right`` are right has Binomial(cases, right / cases) right ones, so the
+    percentiles over all resamples are quantiles of that distribution (Efron and Tibshirani 1993, section 13.3). They
+    are summed up here instead of drawn: what a bootstrap of endlessly many resamples gives, without a seed.
+    Where all or none are right the interval has no width, and without cases nothing is known: 0 to 100.
+    """
+    if cases == 0:
+        return 0.0, 100.0
+    if right in (0, cases):
+        return 100 * right / cases, 100 * right / cases
+    log_right, log_wrong = math.log(right / cases), math.log1p(-right / cases)
+    tail = (1 - confidence) / 2
+    cumulative, low = 0.0, None
+    for count in range(cases + 1):
+        ways = math.lgamma(cases + 1) - math.lgamma(count + 1) - math.lgamma(cases - count + 1)
+        cumulative += math.exp(ways + count * log_right + (cases - count) * log_wrong)
+        if low is None and cumulative >= tail:
+            low = count
+        if low is not None and cumulative >= 1 - tail:
+            break
+    return 100 * (low or 0) / cases, 100 * count / cases
 
 
 _LEVELS = {"wrong_value": 2, "hallucinated_parameter": 1, "redundant_parameter": 1, "missing_parameter": 1}
 """What a call with this fault still has right: 1 the tool, 2 the parameters as well. Others nothing; no fault is 3."""
 
 
-def _score(calls: Sequence[Call], gold: Sequence[Call], offered: Mapping[str, Tool]) -> CaseScore:
+def _calls(prediction: str, offered: Mapping[str, Tool], policy: Policy, strict: bool) -> list[Call]:
+    """The calls of an answer that are to be compared."""
+    if policy == "any" and not strict:
+        call = first_call(prediction, offered.values())
+        return [call] if call else []
+    answer = parse_answer(prediction)
+    if strict and answer.problem is not None:
+        return []
+    calls = bind_all(answer.calls, answer.positional, offered)
+    return calls[:1] if policy == "any" else calls
+
+
+def _score(calls: Sequence[Call], gold: Sequence[Call], offered: Mapping[str, Tool], equal: Equal) -> CaseScore:
     """Against one alternative: at each level every call must have its own match."""
     if len(calls) != len(gold) or not calls:
         return CaseScore(False, False, False, "wrong_tool" if calls and not gold else "parse_failure")
-    faults = [[compare(call, wanted, offered, same_text, defaults=False) for wanted in gold] for call in calls]
+    faults = [[compare(call, wanted, offered, equal, defaults=False) for wanted in gold] for call in calls]
     levels = [[_LEVELS.get(cell[0].category, 0) if cell else 3 for cell in row] for row in faults]
 
     def all_matched(level: int) -> bool:
