@@ -282,7 +282,7 @@ def _results(demo: Demo) -> Table:
         folder = demo.out / "eval" / name.replace(" ", "_")
         summaries[name] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         figures[name] = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
-    parts: Sequence[str] = list(summaries["before"]["suites"])
+    parts: Sequence[str] = sorted(summaries["before"]["suites"])
     for suite in ["all", *(parts if 1 < len(parts) <= 3 else [])]:
         table.add_section()
         for name, summary in summaries.items():
