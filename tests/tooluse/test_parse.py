@@ -353,10 +353,13 @@ def test_never_raises_and_agrees_with_python_on_what_is_a_literal_call(text: str
     ids=lambda text: f"{text[:8]}...",
 )
 def test_hostile_texts_are_refused_quickly(text: str) -> None:
-    start = time.process_time()
-    parse_answer(text)
-    first_call(text)
-    assert time.process_time() - start < 0.1  # at most 0.03 s on an idle core
+    taken = []
+    for _ in range(3):  # the best of three: a garbage collection or a busy machine is not the parser's fault
+        start = time.process_time()
+        parse_answer(text)
+        first_call(text)
+        taken.append(time.process_time() - start)
+    assert min(taken) < 0.1  # at most 0.03 s on an idle core
     if len(text) > MAX_LENGTH:
         assert parse_answer(text).problem == f"longer than {MAX_LENGTH} characters"
 
