@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Column, Table
 
-from tl_jax.config import SftConfig, load_config
+from tl_jax.config import PpoConfig, SftConfig, load_config
 from tl_jax.demo.base import BASE, write_jsonl
 from tl_jax.demo.world import generate
 from tl_jax.errors import UserError
@@ -73,17 +73,30 @@ class Demo:
         """Shows a ``tl-jax`` command and runs it, in this process: JAX starts once."""
         from tl_jax.cli import main
 
-        words = [str(argument) for argument in arguments]
-        self.console.print(f"$ tl-jax {shlex.join(words)}", style="bold cyan", soft_wrap=True, highlight=False)
-        if code := main.main(words, standalone_mode=False):
+        if code := main.main(self.show(*arguments), standalone_mode=False):
             raise SystemExit(code)
 
+    def show(self, *arguments: str | Path) -> list[str]:
+        """Prints a ``tl-jax`` command; its words."""
+        words = [str(argument) for argument in arguments]
+        self.console.print(f"$ tl-jax {shlex.join(words)}", style="bold cyan", soft_wrap=True, highlight=False)
+        return words
+
     def train(self, kind: str, model: Path, held_out: str) -> None:
-        """Runs ``tl-jax sft`` or ``tl-jax ppo`` on the marked trajectories."""
-        data, files = self.out / "data", [word for file in self.configs(kind) for word in ("--config", file)]
-        self.command(kind, *files, f"run_dir={self.out / kind}", f"model.path={model}",
-                     f"data.path={data / 'train.mae.jsonl'}", f"data.eval_path={data / held_out}",
-                     *self.size.overrides.get(kind, ()))  # fmt: skip
+        """Trains on the marked trajectories as ``tl-jax sft`` or ``tl-jax ppo`` does; Ctrl-C ends the demo too."""
+        from tl_jax.training.ppo import run_ppo
+        from tl_jax.training.sft import run_sft
+
+        data, files = self.out / "data", self.configs(kind)
+        overrides = [f"run_dir={self.out / kind}", f"model.path={model}", f"data.path={data / 'train.mae.jsonl'}",
+                     f"data.eval_path={data / held_out}", *self.size.overrides.get(kind, ())]  # fmt: skip
+        self.show(kind, *(word for file in files for word in ("--config", file)), *overrides)
+        if kind == "sft":
+            result = run_sft(load_config(SftConfig, files, overrides))
+        else:
+            result = run_ppo(load_config(PpoConfig, files, overrides))
+        if result["stopped_by"]:
+            raise SystemExit(1)
 
     def configs(self, kind: str) -> list[Path]:
         """The settings of a training: the demo's, and what own data needs otherwise."""
