@@ -27,6 +27,11 @@ def test_every_epoch_has_every_row_once_in_its_own_order() -> None:
     assert loader.steps_per_epoch == 3
 
 
+def test_batches_of_one_row() -> None:
+    loader = Loader(ROWS, 1, seed=3)
+    assert sorted(row for batch in itertools.islice(loader, 10) for row in ids(batch)) == list(range(10))
+
+
 def test_order_depends_on_the_seed_only() -> None:
     def first(seed: int) -> list[list[int]]:
         return [ids(batch) for batch in itertools.islice(Loader(ROWS, 4, seed), 6)]

@@ -13,6 +13,10 @@ from tl_jax.data.packing import Row, collate
 from tl_jax.errors import UserError
 
 
+EPOCHS = 1_000_000
+"""How often the rows are repeated: without end, for all that matters. (Endless repetition overflows for batches of 1.)"""
+
+
 class Loader:
     """Batches of ``batch_size`` rows, shuffled anew in every epoch; an epoch's last batch is filled from the next one.
 
@@ -24,7 +28,7 @@ class Loader:
         if not rows:
             raise ValueError("there are no rows to load")
         self._identity = {"rows": len(rows), "batch_size": batch_size, "seed": seed}
-        dataset = grain.MapDataset.source(rows).seed(seed).shuffle().repeat().batch(batch_size, batch_fn=collate)
+        dataset = grain.MapDataset.source(rows).seed(seed).shuffle().repeat(EPOCHS).batch(batch_size, batch_fn=collate)
         self._iterator = iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)))
 
     @property
