@@ -12,7 +12,6 @@ from tl_jax.data.batch import Batch
 from tl_jax.data.packing import Row, collate
 from tl_jax.errors import UserError
 
-
 EPOCHS = 1_000_000
 """How often the rows are repeated: without end, for all that matters. (Endless repetition overflows for batches of 1.)"""
 
