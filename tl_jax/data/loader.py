@@ -13,7 +13,7 @@ from tl_jax.data.packing import Row, collate
 from tl_jax.errors import UserError
 
 EPOCHS = 1_000_000
-"""How often the rows are repeated: without end, for all that matters. (Endless repetition overflows for batches of 1.)"""
+"""How often the rows are repeated: as good as without end, which overflows in grain for batches of one row."""
 
 
 class Loader:
