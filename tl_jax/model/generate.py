@@ -18,13 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from tl_jax.errors import UserError
 from tl_jax.model.attention import Places
 from tl_jax.model.llama import Cache, GraphDef, Llama, merge
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import batch_sharding, constrain, make_global_array, replicated
 
 
-class GenerationError(ValueError):
+class GenerationError(UserError):
     """Prompts or settings that cannot be generated from; the message names the prompt."""
 
 
