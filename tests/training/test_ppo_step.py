@@ -15,14 +15,16 @@ from jax.sharding import AxisType, Mesh
 
 from tests.training.helpers import TINY, assert_trees_close
 from tl_jax.config import MeshConfig, PpoAlgorithmConfig
-from tl_jax.model.generate import Generation
 from tl_jax.model.llama import init_params, make_graphdef, merge
 from tl_jax.model.sharding import MESH_AXES, batch_sharding, make_global_array, make_mesh, shard_tree
 from tl_jax.model.value import make_value_graphdef
+from tl_jax.tooluse.schema import Case
 from tl_jax.training.compile import compile_step
+from tl_jax.training.episodes import Episode, Turn
 from tl_jax.training.ppo_step import (
     Learner,
     PpoState,
+    Setup,
     abstract_ppo_state,
     init_ppo_state,
     make_ppo_step,
@@ -37,19 +39,18 @@ ACTOR_GRAPH = make_graphdef(TINY, dtype=jnp.float32)
 CRITIC_GRAPH = make_value_graphdef(TINY, dtype=jnp.float32)
 
 SCORE = jax.jit(
-    lambda state, rollout, config: score_rollout(state, rollout, ACTOR_GRAPH, CRITIC_GRAPH, config, TEMPERATURE),
-    static_argnums=2,
+    lambda state, rollout, config: score_rollout(state, rollout, setup_of(optax.sgd(0.0), config)), static_argnums=2
 )
 
 
-def learners(optimizer: optax.GradientTransformation) -> tuple[Learner, Learner]:
+def setup_of(optimizer: optax.GradientTransformation, config: PpoAlgorithmConfig, **more: Any) -> Setup:
     rate = optax.constant_schedule(0.0)
-    return Learner(ACTOR_GRAPH, optimizer, rate), Learner(CRITIC_GRAPH, optimizer, rate)
+    actor, critic = Learner(ACTOR_GRAPH, optimizer, rate), Learner(CRITIC_GRAPH, optimizer, rate)
+    return Setup(actor, critic, config, temperature=TEMPERATURE, answer_length=8, **more)
 
 
 def initial(config: PpoAlgorithmConfig, optimizer: optax.GradientTransformation) -> partial[PpoState]:
-    actor, critic = learners(optimizer)
-    return partial(init_ppo_state, model=TINY, actor=actor, critic=critic, config=config, seed=1)
+    return partial(init_ppo_state, model=TINY, setup=setup_of(optimizer, config), seed=1)
 
 
 def drifted_state(config: PpoAlgorithmConfig, optimizer: optax.GradientTransformation) -> PpoState:
@@ -57,29 +58,33 @@ def drifted_state(config: PpoAlgorithmConfig, optimizer: optax.GradientTransform
     state = initial(config, optimizer)(init_params(TINY, jax.random.key(7)))
     other = init_params(TINY, jax.random.key(8))
     actor = jax.tree.map(lambda a, b: 0.9 * a + 0.1 * b, state.params, other)
-    head = jax.random.normal(jax.random.key(9), state.critic["value_head"].shape) / 8
-    return replace(state, params=actor, critic=state.critic | {"value_head": head})
+    head = jax.random.normal(jax.random.key(9), (TINY.hidden_size,)) / 8
+    return replace(state, params=actor, critic=state.critic and state.critic | {"value_head": head})
+
+
+CASE = Case("c", (), ())
 
 
 def random_rollout(rows: int = 8, width: int = 8, seed: int = 0) -> Rollout:
     """Ragged prompts and answers; EOS (2) is also the pad id and occurs in prompts."""
     rng = np.random.default_rng(seed)
-    lengths = rng.integers(1, width + 1, rows).astype(np.int32)
-    tokens = np.full((rows, width), 2, np.int32)
-    for row, length in enumerate(lengths):
-        tokens[row, :length] = [*rng.integers(3, TINY.vocab_size, length - 1), 2]
-    logprobs = np.where(np.arange(width) < lengths[:, None], rng.normal(size=tokens.shape), 0).astype(np.float32)
-    made = Generation(tokens=tokens, logprobs=logprobs, lengths=lengths, finished=np.ones(rows, bool))
-    prompts = [[1, 2, *rng.integers(3, TINY.vocab_size, rng.integers(2, 14)).tolist()] for _ in range(rows)]
-    scores = rng.choice([-2.0, -1.3, -0.25, 1.0], rows).tolist()
-    return assemble(prompts, made, scores)
+    episodes, rewards = [], []
+    for _ in range(rows):
+        prompt = [1, 2, *rng.integers(3, TINY.vocab_size, rng.integers(2, 14)).tolist()]
+        written = [*rng.integers(3, TINY.vocab_size, rng.integers(0, width)).tolist(), 2]
+        logprobs = rng.normal(size=len(written)).tolist()
+        turn = Turn(CASE, "", True, len(prompt) - 1, tuple(written), tuple(logprobs))
+        episodes.append(Episode(CASE, prompt + written, len(prompt), [turn]))
+        rewards.append(np.float32([[rng.choice([-2.0, -1.3, -0.25, 1.0])]]))
+    return assemble(episodes, rewards)
 
 
 def dense(rollout: Rollout) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The rollout laid out differently: rows that begin at column 0, where each answer stands in them, and its end.
 
     Returns:
-        tokens [B, T], the answers' columns [B, N] (any column outside the mask), length of each row [B].
+        tokens [B, T], the answers' columns [B, N] (any column outside the mask), length of each row [B]. The answers
+        are read to their end, so the last tokens of a row are its labels.
     """
     rows = [tokens[segments > 0] for tokens, segments in zip(rollout.tokens, rollout.segment_ids, strict=True)]
     lengths = np.array([len(row) for row in rows])
@@ -115,7 +120,7 @@ def dense_advantages(state: PpoState, rollout: Rollout, config: PpoAlgorithmConf
     advantages = np.zeros(values.shape)
     for row, length in enumerate(rollout.mask.sum(axis=1)):
         rewards = -config.kl_coef * (policy - reference)[row, :length]
-        rewards[-1] += rollout.scores[row]
+        rewards[-1] += rollout.rewards[row].sum()
         expected = np.append(values[row, :length], 0.0)
         deltas = rewards + config.gamma * expected[1:] - expected[:-1]
         for start in range(length):
@@ -163,10 +168,10 @@ def test_whitening_is_global_over_all_minibatches() -> None:
 
 def test_first_step_ratio_is_one() -> None:
     """Old log-probabilities come from the function that the loss uses: nothing is clipped before the first update."""
-    config = PpoAlgorithmConfig(clip=1e-6, minibatches=4, epochs=3)
+    config = PpoAlgorithmConfig(clip_low=1e-6, clip_high=1e-6, minibatches=4, epochs=3)
     still = optax.sgd(0.0)
     state = drifted_state(config, still)
-    _, metrics = jax.jit(make_ppo_step(*learners(still), config, TEMPERATURE))(state, random_rollout())
+    _, metrics = jax.jit(make_ppo_step(setup_of(still, config)))(state, random_rollout())
     assert metrics["approx_kl"] == pytest.approx(0, abs=1e-9)
     assert metrics["clip_fraction"] == 0
 
@@ -176,7 +181,7 @@ def test_one_update_is_the_policy_gradient_and_the_value_regression() -> None:
     config = PpoAlgorithmConfig(kl_coef=0.4, whiten_advantages=False)
     sgd = optax.sgd(1.0)
     state, rollout = drifted_state(config, sgd), random_rollout()
-    new, metrics = jax.jit(make_ppo_step(*learners(sgd), config, TEMPERATURE))(state, rollout)
+    new, metrics = jax.jit(make_ppo_step(setup_of(sgd, config)))(state, rollout)
     args, mask = dense(rollout), rollout.mask
     advantages = dense_advantages(state, rollout, config).astype(np.float32)
     returns, count = advantages + dense_values(state.critic, *args), mask.sum()
@@ -199,11 +204,11 @@ def test_one_update_is_the_policy_gradient_and_the_value_regression() -> None:
 
 def test_critic_weights_are_actually_loaded() -> None:
     params = init_params(TINY, jax.random.key(7))
-    state = initial(PpoAlgorithmConfig(critic_init="sft"), optax.sgd(1.0))(params)
+    state = initial(PpoAlgorithmConfig(critic_tower="sft"), optax.sgd(1.0))(params)
     expected = {name: value for name, value in params.items() if name != "lm_head"}
     assert_trees_close(state.critic["tower"], expected, rtol=0)
     assert not np.asarray(state.critic["value_head"]).any()
-    random = initial(PpoAlgorithmConfig(critic_init="random"), optax.sgd(1.0))(params)
+    random = initial(PpoAlgorithmConfig(critic_tower="random"), optax.sgd(1.0))(params)
     assert np.abs(random.critic["tower"]["layers"]["q"] - params["layers"]["q"]).mean() > 0.1
 
 
@@ -226,7 +231,7 @@ def test_sharded_step_equals_the_one_on_a_single_device() -> None:
             params = shard_tree(init_params(TINY, jax.random.key(7)), mesh)
             target = abstract_ppo_state(init, params, mesh)
             state = start_ppo_state(init, params, mesh)
-            step = compile_step(make_ppo_step(*learners(adam), config, TEMPERATURE), target, mesh)
+            step = compile_step(make_ppo_step(setup_of(adam, config)), target, mesh)
             for _ in range(2):
                 state, metrics = step(state, make_global_array(rollout, batch_sharding(mesh)))
                 jax.block_until_ready(state)

@@ -28,7 +28,12 @@ class ValueModel(nnx.Module):
 
     def values(self, hidden: jax.Array) -> jax.Array:
         """Float32 [...] from ``hidden`` [..., D]."""
-        return jnp.einsum("...d,d->...", hidden.astype(jnp.float32), self.value_head[...].astype(jnp.float32))
+        return head_values(hidden, self.value_head[...])
+
+
+def head_values(hidden: jax.Array, head: jax.Array) -> jax.Array:
+    """Float32 [...] from ``hidden`` [..., D] and ``head`` [D]."""
+    return jnp.einsum("...d,d->...", hidden.astype(jnp.float32), head.astype(jnp.float32))
 
 
 def make_value_graphdef(config: LlamaConfig, **options: Any) -> GraphDef:
@@ -42,4 +47,9 @@ def value_params(llama: Params) -> Params:
     Arrays of the tower are the same objects: copy them before donating either to a compiled step.
     """
     tower = {name: value for name, value in llama.items() if name != "lm_head"}
-    return {"tower": tower, "value_head": jnp.zeros_like(llama["norm"])}
+    return {"tower": tower, **value_head(llama)}
+
+
+def value_head(llama: Params) -> Params:
+    """A head of zeros for the tower of a Llama: all the parameters of a critic that shares the actor's."""
+    return {"value_head": jnp.zeros_like(llama["norm"])}

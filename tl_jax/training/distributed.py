@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from tl_jax.errors import UserError
 
@@ -61,3 +64,29 @@ def detect(environment: Mapping[str, str]) -> Literal["explicit", "slurm", "tpu"
 def is_main() -> bool:
     """True in the one process that writes logs and files."""
     return jax.process_index() == 0
+
+
+def agreed(make: Callable[[], Any]) -> Any:
+    """What ``make`` gives in the main process, a JSON value, in every process: only there is it called.
+
+    For what could differ between processes, such as the results of a tool; all of them must come here together.
+
+    Raises:
+        RuntimeError: ``make`` failed in the main process; that one raises its own error.
+    """
+    if jax.process_count() == 1:
+        return make()
+    failure: Exception | None = None
+    data = b""
+    if is_main():
+        try:
+            data = json.dumps(make()).encode()
+        except Exception as error:  # the others would wait for ever
+            failure = error
+    size = int(multihost_utils.broadcast_one_to_all(np.int64(-1 if failure else len(data))))
+    if failure:
+        raise failure
+    if size < 0:
+        raise RuntimeError("the main process failed; its own message says why")
+    buffer = np.frombuffer(data, np.uint8) if is_main() else np.zeros(size, np.uint8)
+    return json.loads(multihost_utils.broadcast_one_to_all(buffer).tobytes())

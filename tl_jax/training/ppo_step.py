@@ -1,7 +1,7 @@
-"""One PPO step as a pure function: a rollout is scored, and actor and critic learn from it.
+"""One step of reinforcement learning as a pure function: a rollout is scored, and actor and critic learn from it.
 
-Everything that says what the models think of an answer goes through `score_answers` and `values_of`, for old, new and
-reference model alike, in float32 and at one temperature: with unchanged weights the ratio is 1 and the KL is 0.
+Everything that says what the models think of an answer goes through `look`, for old, new and reference model alike, in
+float32 and at one temperature: with unchanged weights the ratio is 1 and the KL is 0.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +21,13 @@ from tl_jax.data.batch import Array
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import GraphDef, Llama, init_params, merge
 from tl_jax.model.sharding import constrain, param_shardings, replicated
-from tl_jax.model.value import ValueModel, value_params
-from tl_jax.training import rl
+from tl_jax.model.value import ValueModel, head_values, value_head, value_params
+from tl_jax.training import rl_losses
+from tl_jax.training.advantages import after_last, explained_variance, masked_mean
 from tl_jax.training.checkpoint import abstract
-from tl_jax.training.losses import Loss, TokenScores, label_log_probs
+from tl_jax.training.estimators import estimate
+from tl_jax.training.kl import adapted_kl_coef, kl_estimate
+from tl_jax.training.losses import TokenScores, label_log_probs
 from tl_jax.training.rollout import Rollout
 from tl_jax.training.state import Params, TrainState, fold_key
 
@@ -39,9 +42,12 @@ class PpoState(TrainState):
     rollouts."""
 
     critic: Params
+    """empty where the estimator has none; the head alone where the actor's tower is shared"""
     critic_opt_state: optax.OptState
     reference: Params
     """the actor as it was at first; never changes"""
+    kl_coef: jax.Array
+    """float32 scalar: the weight of the KL, which may adapt"""
 
 
 class Learner(NamedTuple):
@@ -52,39 +58,74 @@ class Learner(NamedTuple):
     schedule: optax.Schedule
 
 
+class Setup(NamedTuple):
+    """What a step is made of besides its state."""
+
+    actor: Learner
+    """of a `Llama`"""
+    critic: Learner
+    """of a `ValueModel`; where the tower is shared only its optimizer is used, where there is no critic nothing"""
+    config: PpoAlgorithmConfig
+    temperature: float = 1.0
+    """of the log-probabilities"""
+    group_size: int = 1
+    reward_weights: tuple[float, ...] = (1.0,)
+    """[R]"""
+    answer_length: int = 1
+    """tokens that an answer can have at most"""
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Experience:
     """A rollout with everything the losses need; arrays [B, N]."""
 
     rollout: Rollout
+    mask: Array
+    """bool: tokens that the policy learns from"""
     old_logprobs: Array
+    reference_logprobs: Array
+    importance: Array
+    """weights against the sampler's probabilities"""
     old_values: Array
     advantages: Array
     returns: Array
 
 
-def init_ppo_state(
-    params: Params, model: LlamaConfig, actor: Learner, critic: Learner, config: PpoAlgorithmConfig, seed: int
-) -> PpoState:
+class Learning(NamedTuple):
+    """What an update changes."""
+
+    params: Params
+    opt_state: optax.OptState
+    critic: Params
+    critic_opt_state: optax.OptState
+    stopped: jax.Array
+    """bool scalar: the policy has moved as far from the rollout's as ``target_kl`` lets it"""
+
+
+def init_ppo_state(params: Params, model: LlamaConfig, setup: Setup, seed: int) -> PpoState:
     """The state before the first rollout; ``params`` become the actor and the reference.
 
-    The critic's tower starts from ``params`` or at random (``critic_init``); its head is 0, so that it starts by
-    expecting nothing.
+    The critic's head is 0, so that it starts by expecting nothing.
     """
-    key = jax.random.key(seed)
-    tower = params
-    if config.critic_init == "random":
-        tower = init_params(model, jax.random.fold_in(key, 0), params["norm"].dtype, lm_head=False)
-    critic_params = value_params(tower)
+    key, config = jax.random.key(seed), setup.config
+    if not config.has_critic:
+        critic: Params = {}
+    elif config.critic_tower == "shared":
+        critic = value_head(params)
+    elif config.critic_tower == "random":
+        critic = value_params(init_params(model, jax.random.fold_in(key, 0), params["norm"].dtype, lm_head=False))
+    else:
+        critic = value_params(params)
     return PpoState(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        opt_state=actor.optimizer.init(params),
+        opt_state=setup.actor.optimizer.init(params),
         key=jax.random.key_data(key),
-        critic=critic_params,
-        critic_opt_state=critic.optimizer.init(critic_params),
+        critic=critic,
+        critic_opt_state=setup.critic.optimizer.init(critic),
         reference=params,
+        kl_coef=jnp.float32(config.kl_coef),
     )
 
 
@@ -102,97 +143,119 @@ def start_ppo_state(init: Callable[[Params], PpoState], params: Params, mesh: Me
     return state
 
 
-def make_ppo_step(
-    actor: Learner, critic: Learner, config: PpoAlgorithmConfig, temperature: float
-) -> Callable[[PpoState, Rollout], tuple[PpoState, Metrics]]:
-    """A pure ``(state, rollout) -> (state, metrics)``: ``epochs`` passes of ``minibatches`` updates over the rollout.
-
-    Args:
-        actor: of a `Llama`.
-        critic: of a `ValueModel`.
-        config: the terms of the algorithm; ``minibatches`` divides the rows of a rollout.
-        temperature: of the log-probabilities.
-    """
+def make_ppo_step(setup: Setup) -> Callable[[PpoState, Rollout], tuple[PpoState, Metrics]]:
+    """A pure ``(state, rollout) -> (state, metrics)``: ``epochs`` passes of ``minibatches`` updates over the rollout,
+    whose rows ``minibatches`` divides."""
+    config = setup.config
 
     def step(state: PpoState, rollout: Rollout) -> tuple[PpoState, Metrics]:
-        experience, metrics = score_rollout(state, rollout, actor.graphdef, critic.graphdef, config, temperature)
+        experience, metrics = score_rollout(state, rollout, setup)
         rows = shuffled_rows(jax.random.fold_in(fold_key(state), 1), rollout.tokens.shape[0], config)
         update = partial(
-            update_minibatch, experience=experience, actor=actor, critic=critic, config=config, temperature=temperature
-        )
-        learning = (state.params, state.opt_state, state.critic, state.critic_opt_state)
-        learning, of_updates = jax.lax.scan(update, learning, rows)
-        metrics |= jax.tree.map(jnp.mean, of_updates)
-        updates_before = state.step * rows.shape[0]
-        metrics |= {"learning_rate": actor.schedule(updates_before), "critic_rate": critic.schedule(updates_before)}
-        params, opt_state, critic_params, critic_opt_state = learning
+            update_minibatch, experience=experience, setup=setup, kl_coef=state.kl_coef,
+            actor_learns=state.step >= config.critic_warmup,
+        )  # fmt: skip
+        learning = Learning(state.params, state.opt_state, state.critic, state.critic_opt_state, jnp.array(False))
+        learning, (seen, of_updates) = jax.lax.scan(update, learning, rows)
+        metrics |= jax.tree.map(partial(masked_mean, mask=seen), of_updates)
+        metrics["updates"] = jnp.sum(seen) - learning.stopped
+        metrics |= _rates(state.step, rows.shape[0], setup)
+        kl_coef = adapted_kl_coef(state.kl_coef, metrics["kl_per_answer"], config.kl_target, config.kl_rate)
         return replace(
-            state, step=state.step + 1, params=params, opt_state=opt_state, critic=critic_params,
-            critic_opt_state=critic_opt_state,
+            state, step=state.step + 1, params=learning.params, opt_state=learning.opt_state, critic=learning.critic,
+            critic_opt_state=learning.critic_opt_state, kl_coef=kl_coef,
         ), {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}  # fmt: skip
 
     return step
 
 
-def score_answers(model: Llama, rollout: Rollout, temperature: float, entropy: bool = False) -> TokenScores:
-    """Log-probabilities [B, N] of the answers' tokens, float32, 0 outside the mask."""
+def _rates(step: jax.Array, updates: int, setup: Setup) -> Metrics:
+    """Learning rates at the beginning of a rollout."""
+    actor_steps = jnp.maximum(step - setup.config.critic_warmup, 0)
+    rates = {"learning_rate": setup.actor.schedule(actor_steps * updates)}
+    return rates | ({"critic_rate": setup.critic.schedule(step * updates)} if setup.config.has_critic else {})
+
+
+def look(
+    params: Params, critic: Params, rollout: Rollout, setup: Setup, entropy: bool = False
+) -> tuple[TokenScores, jax.Array]:
+    """What the models think of a rollout's rows.
+
+    Returns:
+        the scores of the labels, float32 [B, N], 0 outside the mask; and the critic's values, float32 [B, N]: what it
+        expects before each column's label is written. They are 0 without a critic, or where ``critic`` is empty.
+    """
     width = rollout.mask.shape[1]
-    hidden = model.hidden(rollout.tokens, rollout.positions, rollout.segment_ids)[:, -width - 1 : -1]
-    labels = rollout.tokens[:, -width:]
-    return label_log_probs(model, hidden, labels, rollout.mask, temperature=temperature, entropy=entropy)
+    inputs = (rollout.tokens, rollout.positions, rollout.segment_ids)
+    actor: Llama = merge(setup.actor.graphdef, params)
+    hidden = actor.hidden(*inputs)[:, -width:]
+    scores = label_log_probs(
+        actor, hidden, rollout.labels, rollout.mask, temperature=setup.temperature, entropy=entropy
+    )
+    if not critic:
+        return scores, jnp.zeros(rollout.mask.shape, jnp.float32)
+    if setup.config.critic_tower == "shared":
+        return scores, head_values(hidden, critic["value_head"])
+    model: ValueModel = merge(setup.critic.graphdef, critic)
+    return scores, model.values(model.tower.hidden(*inputs)[:, -width:])
 
 
-def values_of(model: ValueModel, rollout: Rollout) -> jax.Array:
-    """Float32 [B, N]: what is expected before each token of the answer is written; 0 outside the mask."""
-    width = rollout.mask.shape[1]
-    hidden = model.tower.hidden(rollout.tokens, rollout.positions, rollout.segment_ids)[:, -width - 1 : -1]
-    return jnp.where(rollout.mask, model.values(hidden), 0.0)
+def score_rollout(state: PpoState, rollout: Rollout, setup: Setup) -> tuple[Experience, Metrics]:
+    """Log-probabilities, values and advantages before the first update, a minibatch of rows at a time.
 
-
-def score_rollout(
-    state: PpoState, rollout: Rollout, actor: GraphDef, critic: GraphDef, config: PpoAlgorithmConfig, temperature: float
-) -> tuple[Experience, Metrics]:
-    """Log-probabilities, values, rewards and advantages before the first update, a minibatch of rows at a time.
-
-    Metrics; a mean over tokens is over the answers' tokens, EOS included, of the whole rollout:
-        score: mean of the answers' scores, as they enter the advantages.
-        kl, kl_per_answer: ``log pi - log ref`` as a mean over tokens, and summed over each answer.
-        reward_with_kl: mean of ``score - kl_coef * (sum of log pi - log ref)``, what PPO maximises.
+    Metrics; a mean over tokens is over the tokens the policy wrote, EOS included, of the whole rollout:
+        score: mean of the episodes' rewards, as they enter the advantages.
+        kl, kl_per_answer: ``log pi - log ref`` as a mean over tokens, and summed over each episode.
+        kl_coef: the weight of the KL in this step.
+        reward_with_kl: mean of ``score - kl_coef * (sum of log pi - log ref)``, the objective.
         entropy: of the policy in nats, a mean over tokens.
         sampler_drift, sampler_drift_max: mean and maximum of ``|log pi - log p|`` with p as the sampler reports it:
             rounding, or where ``logprob_temperature`` is another one, how far off-policy the samples are.
-        value, explained_variance: mean of the critic's values; 1 - Var(returns - values) / Var(returns).
+        importance: with ``importance_cap``, the mean weight.
+        value, explained_variance: with a critic, mean of its values; 1 - Var(returns - values) / Var(returns).
+        equal_groups: with groups, the share of those whose answers all earned the same.
     """
+    config, mask = setup.config, rollout.mask
 
     def score(rows: Rollout) -> tuple[jax.Array | None, ...]:
-        policy = score_answers(merge(actor, state.params), rows, temperature, entropy=True)
-        reference = score_answers(merge(actor, state.reference), rows, temperature)
-        values = values_of(merge(critic, state.critic), rows)
+        policy, values = look(state.params, state.critic, rows, setup, entropy=True)
+        reference, _ = look(state.reference, {}, rows, setup)
         return policy.log_probs, policy.entropy, reference.log_probs, values
 
     parts = jax.lax.map(score, _spread(rollout, config.minibatches))
     logprobs, entropy, reference, values = (_gather(part) for part in parts)
-    mask = rollout.mask
-    kl = rl.kl_k1(logprobs, reference)
-    rewards = rl.shaped_rewards(rollout.scores, kl, mask, config.kl_coef)
-    advantages, returns = rl.gae(rewards, values, mask, config.gamma, config.lam)
+    kl = kl_estimate("k1", logprobs, reference)
+    last_values = jnp.where(rollout.truncated & config.bootstrap_truncated, after_last(values, mask), 0.0)
+    values = jnp.where(mask, values, 0.0)
+    estimated = estimate(
+        rollout.rewards, jnp.asarray(setup.reward_weights, jnp.float32), kl, values, last_values, mask, config,
+        kl_coef=state.kl_coef, group_size=setup.group_size,
+    )  # fmt: skip
+    importance = rl_losses.importance_weights(logprobs, rollout.logprobs, config.importance_cap)
     drift = jnp.where(mask, jnp.abs(logprobs - rollout.logprobs), 0.0)
+    kl_per_answer = jnp.mean(jnp.sum(jnp.where(mask, kl, 0.0), axis=1))
     metrics = {
-        "score": jnp.mean(rollout.scores),
-        "reward_with_kl": jnp.mean(jnp.sum(rewards, axis=1)),
-        "kl": rl.masked_mean(kl, mask),
-        "kl_per_answer": jnp.mean(jnp.sum(jnp.where(mask, kl, 0.0), axis=1)),
-        "entropy": rl.masked_mean(entropy, mask),
-        "sampler_drift": rl.masked_mean(drift, mask),
+        "score": jnp.mean(estimated.scores),
+        "reward_with_kl": jnp.mean(estimated.scores) - state.kl_coef * kl_per_answer,
+        "kl": masked_mean(kl, mask),
+        "kl_per_answer": kl_per_answer,
+        "kl_coef": state.kl_coef,
+        "entropy": masked_mean(entropy, mask),
+        "sampler_drift": masked_mean(drift, mask),
         "sampler_drift_max": jnp.max(drift),
-        "explained_variance": rl.explained_variance(values, returns, mask),
-        "value": rl.masked_mean(values, mask),
     }
-    if config.whiten_advantages:
-        advantages = rl.whiten(advantages, mask)
+    if config.importance_cap is not None:
+        metrics["importance"] = masked_mean(importance, mask)
+    if config.has_critic:
+        metrics["explained_variance"] = explained_variance(values, estimated.returns, mask)
+        metrics["value"] = masked_mean(values, mask)
+    if setup.group_size > 1:
+        metrics["equal_groups"] = jnp.mean(estimated.equal)
+    learnt_from = mask & ~estimated.equal[:, None] if config.drop_equal_groups else mask
     experience = Experience(
-        rollout=rollout, old_logprobs=logprobs, old_values=values, advantages=advantages, returns=returns
-    )
+        rollout=rollout, mask=learnt_from, old_logprobs=logprobs, reference_logprobs=reference, importance=importance,
+        old_values=values, advantages=estimated.advantages, returns=estimated.returns,
+    )  # fmt: skip
     return experience, metrics
 
 
@@ -204,40 +267,94 @@ def shuffled_rows(key: jax.Array, rows: int, config: PpoAlgorithmConfig) -> jax.
 
 
 def update_minibatch(
-    learning: tuple[Any, ...], rows: jax.Array, *, experience: Experience, actor: Learner, critic: Learner,
-    config: PpoAlgorithmConfig, temperature: float,
-) -> tuple[tuple[Any, ...], Metrics]:  # fmt: skip
-    """One update of actor and critic on some rows; ``learning`` is the parameters and optimizer state of each."""
-    params, opt_state, critic_params, critic_opt_state = learning
-    batch = jax.tree.map(lambda x: _over_devices(x[rows]), experience)
-    rollout, mask = batch.rollout, batch.rollout.mask
+    learning: Learning, rows: jax.Array, *, experience: Experience, setup: Setup, kl_coef: jax.Array,
+    actor_learns: jax.Array,
+) -> tuple[Learning, tuple[jax.Array, Metrics]]:  # fmt: skip
+    """One update of actor and critic on some rows; nothing once ``learning`` has stopped.
 
-    def policy(params: Params) -> tuple[jax.Array, Loss]:
-        logprobs = score_answers(merge(actor.graphdef, params), rollout, temperature).log_probs
-        return _mean(rl.policy_loss(logprobs, batch.old_logprobs, batch.advantages, mask, config.clip))
+    Returns:
+        what was learnt; whether the minibatch was looked at, and its metrics.
+    """
 
-    def value(params: Params) -> tuple[jax.Array, Loss]:
-        values = values_of(merge(critic.graphdef, params), rollout)
-        return _mean(rl.value_loss(values, batch.old_values, batch.returns, mask, config.value_clip))
+    def update(learning: Learning) -> tuple[Learning, Metrics]:
+        batch = jax.tree.map(lambda x: _over_devices(x[rows]), experience)
+        gradient, metrics = jax.grad(minibatch_loss, argnums=(0, 1), has_aux=True)(
+            learning.params, learning.critic, batch, setup, kl_coef
+        )
+        limit = setup.config.target_kl
+        stopped = jnp.array(False) if limit is None else metrics["approx_kl"] > limit
+        return _apply(learning, gradient, setup, ~stopped & actor_learns, ~stopped)._replace(stopped=stopped), metrics
 
-    (policy_loss, sums), gradient = jax.value_and_grad(policy, has_aux=True)(params)
-    (value_loss, value_sums), value_gradient = jax.value_and_grad(value, has_aux=True)(critic_params)
-    updates, opt_state = actor.optimizer.update(gradient, opt_state, params)
-    value_updates, critic_opt_state = critic.optimizer.update(value_gradient, critic_opt_state, critic_params)
+    if setup.config.target_kl is None:
+        learning, metrics = update(learning)
+        return learning, (jnp.array(True), metrics)
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(update, learning)[1])
+    seen = ~learning.stopped
+    learning, metrics = jax.lax.cond(learning.stopped, lambda same: (same, nothing), update, learning)
+    return learning, (seen, metrics)
+
+
+def minibatch_loss(
+    params: Params, critic: Params, batch: Experience, setup: Setup, kl_coef: jax.Array
+) -> tuple[jax.Array, Metrics]:
+    """The sum of the losses of policy and critic, and its parts.
+
+    Metrics are means over the minibatch's tokens: ``clip_fraction`` and ``value_clip_fraction`` (tokens whose gradient
+    the clipping stops), ``approx_kl`` (the k3 estimate of KL(old || new)); and the losses.
+    """
+    config, everything = setup.config, batch.rollout.mask
+    scores, values = look(params, critic, batch.rollout, setup, entropy=config.entropy_coef is not None)
+    logprobs = scores.log_probs
+    average = PUBLISHED_AVERAGE[config.estimator] if config.average == "published" else config.average
+    weights = rl_losses.token_weights(batch.mask, average, setup.answer_length)
+    policy = rl_losses.policy_losses(
+        logprobs, batch.old_logprobs, batch.advantages, config.clip_low, config.clip_high, config.dual_clip
+    )
+    loss = rl_losses.masked_sum(batch.importance * policy.losses, weights)
     metrics = {
-        "policy_loss": policy_loss,
-        "value_loss": value_loss,
-        "grad_norm": optax.tree.norm(gradient),
-        "critic_grad_norm": optax.tree.norm(value_gradient),
-        **{name: total / sums.denominator for name, total in (sums.metrics | value_sums.metrics).items()},
+        "policy_loss": loss,
+        "clip_fraction": masked_mean(policy.clipped, batch.mask),
+        "approx_kl": masked_mean(kl_estimate("k3", batch.old_logprobs, logprobs), batch.mask),
     }
-    params = optax.apply_updates(params, updates)
-    critic_params = optax.apply_updates(critic_params, value_updates)
-    return (params, opt_state, critic_params, critic_opt_state), metrics
+    if config.kl_in == "loss":
+        kl = kl_estimate(config.kl_estimator, logprobs, batch.reference_logprobs)
+        metrics["kl_loss"] = kl_coef * rl_losses.masked_sum(kl, weights)
+        loss += metrics["kl_loss"]
+    if config.entropy_coef is not None:
+        assert scores.entropy is not None
+        loss -= config.entropy_coef * rl_losses.masked_sum(scores.entropy, weights)
+    if config.has_critic:
+        of_values = rl_losses.value_losses(values, batch.old_values, batch.returns, config.value_clip)
+        metrics["value_loss"] = masked_mean(of_values.losses, everything)
+        metrics["value_clip_fraction"] = masked_mean(of_values.clipped, everything)
+        loss += config.value_coef * metrics["value_loss"]
+    return loss, metrics
 
 
-def _mean(loss: Loss) -> tuple[jax.Array, Loss]:
-    return loss.total / loss.denominator, loss
+PUBLISHED_AVERAGE: dict[str, rl_losses.Average] = {
+    "gae": "tokens", "grpo": "answers", "dr_grpo": "length", "rloo": "length", "reinforce++": "tokens",
+    "gdpo": "answers",
+}  # fmt: skip
+"""How the paper of each estimator averages; RLOO's sum over an answer's tokens differs from "length" by a factor."""
+
+
+def _apply(
+    learning: Learning, gradient: tuple[Params, Params], setup: Setup, actor_learns: jax.Array, critic_learns: jax.Array
+) -> Learning:
+    """Parameters and optimizer states after an update of those that learn."""
+    params, opt_state = _updated(setup.actor, gradient[0], learning.params, learning.opt_state, actor_learns)
+    critic, critic_opt_state = _updated(
+        setup.critic, gradient[1], learning.critic, learning.critic_opt_state, critic_learns
+    )
+    return Learning(params, opt_state, critic, critic_opt_state, learning.stopped)
+
+
+def _updated(
+    learner: Learner, gradient: Params, params: Params, opt_state: optax.OptState, learns: jax.Array
+) -> tuple[Params, optax.OptState]:
+    updates, new_state = learner.optimizer.update(gradient, opt_state, params)
+    new = (optax.apply_updates(params, updates), new_state)
+    return jax.tree.map(lambda after, before: jnp.where(learns, after, before), new, (params, opt_state))
 
 
 def _spread(tree: Tree, parts: int) -> Tree:

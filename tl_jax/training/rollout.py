@@ -1,59 +1,84 @@
-"""Rollouts: which prompts are answered at which step, what the answers are worth, and their one array shape."""
+"""Rollouts as arrays, and which prompts are answered at which step."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import grain
 import jax
 import numpy as np
 
-from tl_jax.config import PpoAlgorithmConfig
 from tl_jax.data.batch import Array
 from tl_jax.errors import UserError
-from tl_jax.evaluation.sampler import Sampler
 from tl_jax.evaluation.suites import Prompt
-from tl_jax.model.generate import Generation, bucket
-from tl_jax.model.parameters import Params
-from tl_jax.tooluse.reward import Reward, resolve_profile, score
-from tl_jax.tooluse.schema import Case
-from tl_jax.training.losses import resolve
-
-RewardFn = Callable[[str, Case], Reward]
+from tl_jax.model.generate import bucket
+from tl_jax.training.episodes import Episode
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Rollout:
-    """B answers with their prompts: prompts end at column P, padded on the left, answers begin there (N columns)."""
+    """B episodes: what the policy read, ``T`` tokens, and what it wrote at the last ``N`` of them.
+
+    A label is the token written after reading the column's token, as in training: the EOS of a turn is a label even
+    where the conversation goes on with something else. Prompts are padded on the left and end at column ``T - N``.
+    """
 
     tokens: Array
-    """int32 [B, P + N]"""
+    """int32 [B, T]: what was read, tools' results included."""
     positions: Array
-    """int32 [B, P + N]: from 0 at the prompt's first token."""
+    """int32 [B, T]: from 0 at the prompt's first token."""
     segment_ids: Array
-    """int32 [B, P + N]: 1 = prompt or answer, 0 = padding on either side."""
+    """int32 [B, T]: 1 = read, 0 = padding on either side."""
+    labels: Array
+    """int32 [B, N]: what was written."""
     mask: Array
-    """bool [B, N]: the answer's tokens, EOS included."""
+    """bool [B, N]: where something was, EOS included. Never in the last column, whose value tells what a policy that
+    was cut off might still expect."""
     logprobs: Array
     """float32 [B, N]: what the sampler says of its tokens."""
-    scores: Array
-    """float32 [B]: the reward of the whole answer."""
+    rewards: Array
+    """float32 [B, N, R]: R rewards, on the last token of the turn that earned them."""
+    truncated: Array
+    """bool [B]: cut off by a limit, and not ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """One sampled answer, for people to look at."""
+def assemble(episodes: Sequence[Episode], rewards: Sequence[np.ndarray], min_length: int = 16) -> Rollout:
+    """Arrays of a few sizes only, so that a step is seldom compiled anew: T and N - 1 are `bucket` sizes.
 
-    case: Case
-    text: str
-    reward: Reward
-    finished: bool
-    """ended by EOS and not by the limit"""
+    Args:
+        episodes: B of them.
+        rewards: for each one, float32 [turns, R].
+        min_length: the smallest T.
+    """
+    width = bucket(max(len(episode.stream) - episode.prompt_length for episode in episodes), 8) + 1
+    length = bucket(max(episode.prompt_length for episode in episodes) + width - 1, min_length)
+    rows, start = len(episodes), length - width
+    tokens, segments = np.zeros((2, rows, length), np.int32)
+    labels, mask = np.zeros((rows, width), np.int32), np.zeros((rows, width), bool)
+    logprobs = np.zeros((rows, width), np.float32)
+    earned = np.zeros((rows, width, rewards[0].shape[1]), np.float32)
+    for row, (episode, values) in enumerate(zip(episodes, rewards, strict=True)):
+        first = start + 1 - episode.prompt_length
+        read = slice(first, first + len(episode.stream))
+        tokens[row, read], segments[row, read] = episode.stream, 1
+        for turn, value in zip(episode.turns, values, strict=True):
+            begin = turn.start + 1 - episode.prompt_length
+            written = slice(begin, begin + len(turn.tokens))
+            labels[row, written], mask[row, written], logprobs[row, written] = turn.tokens, True, turn.logprobs
+            earned[row, written.stop - 1] = value
+    return Rollout(
+        tokens=tokens,
+        positions=np.maximum(np.cumsum(segments, axis=1) - 1, 0).astype(np.int32),
+        segment_ids=segments,
+        labels=labels,
+        mask=mask,
+        logprobs=logprobs,
+        rewards=earned,
+        truncated=np.array([episode.truncated for episode in episodes]),
+    )
 
 
 class PromptOrder:
@@ -78,74 +103,3 @@ class PromptOrder:
                    if state.get(name) != now]  # fmt: skip
         if changed:
             raise UserError(f"cannot continue the prompts where they were left ({'; '.join(changed)})")
-
-
-def resolve_reward(name: str) -> RewardFn:
-    """A profile of `tl_jax.tooluse.reward` or a table in a YAML file, or the user's ``module:function``, a function of
-    ``(prediction, case)`` that returns a number.
-
-    Raises:
-        UserError: no such profile or function. The function's result raises it too unless it is a finite number.
-    """
-    if ":" not in name:
-        return partial(score, profile=resolve_profile(name))
-    function = resolve(name)
-
-    def reward(prediction: str, case: Case) -> Reward:
-        result = function(prediction, case)
-        try:
-            value = float(result)
-        except (TypeError, ValueError):
-            value = math.nan
-        if not math.isfinite(value):
-            raise UserError(f"reward {name}: gave {result!r} for case {case.id!r}; it must return a finite number")
-        return Reward(value, "custom", f"{name}: {value:+g}")
-
-    return reward
-
-
-def collect(
-    sampler: Sampler, params: Params, prompts: Sequence[Prompt], key: jax.Array, reward: RewardFn,
-    config: PpoAlgorithmConfig, min_length: int = 16,
-) -> tuple[Rollout, list[Completion]]:  # fmt: skip
-    """Samples an answer to every prompt and rewards it. The rollout is made of NumPy arrays."""
-    generation = sampler.generate(params, [prompt.tokens for prompt in prompts], key)
-    completions = [
-        Completion(prompt.case, text, reward(text, prompt.case), bool(finished))
-        for prompt, text, finished in zip(prompts, sampler.texts(generation), generation.finished, strict=True)
-    ]
-    scores = [final_score(completion, config) for completion in completions]
-    return assemble([prompt.tokens for prompt in prompts], generation, scores, min_length), completions
-
-
-def final_score(completion: Completion, config: PpoAlgorithmConfig) -> float:
-    """The reward held to ``+-reward_clip``, less ``missing_eos_penalty`` if the answer was cut off."""
-    value, limit = completion.reward.value, config.reward_clip
-    if limit is not None:
-        value = min(max(value, -limit), limit)
-    return value if completion.finished else value - (config.missing_eos_penalty or 0.0)
-
-
-def assemble(
-    prompts: Sequence[Sequence[int]], generation: Generation, scores: Sequence[float], min_length: int = 16
-) -> Rollout:
-    """Arrays of a few sizes only, so that a step is seldom compiled anew: P + N and N are `bucket` sizes."""
-    limit = generation.tokens.shape[1]
-    width = min(bucket(int(generation.lengths.max()), 8), limit)
-    length = bucket(max(map(len, prompts)) + width, min_length)
-    start = length - width
-    mask = np.arange(width) < generation.lengths[:, None]
-    tokens, segments = np.zeros((2, len(prompts), length), np.int32)
-    tokens[:, start:] = generation.tokens[:, :width]
-    segments[:, start:] = mask
-    for row, prompt in enumerate(prompts):
-        tokens[row, start - len(prompt) : start] = prompt
-        segments[row, start - len(prompt) : start] = 1
-    return Rollout(
-        tokens=tokens,
-        positions=np.maximum(np.cumsum(segments, axis=1) - 1, 0).astype(np.int32),
-        segment_ids=segments,
-        mask=mask,
-        logprobs=generation.logprobs[:, :width].astype(np.float32),
-        scores=np.asarray(scores, np.float32),
-    )

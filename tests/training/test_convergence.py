@@ -1,0 +1,174 @@
+"""Where learning ends: the closed-form optimum of the KL-regularised objective, on problems small enough to know it.
+
+The policy that maximises ``E[R] - beta KL(pi || ref)`` is ``pi ~ ref exp(R / beta)``. Real parts only: the sampler
+draws tokens of a tiny Llama, the rewards are the paper's or those of an environment, and the compiled step learns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tl_jax.config import PpoAlgorithmConfig
+from tl_jax.model.config import LlamaConfig
+from tl_jax.model.generate import Sampling, generate
+from tl_jax.model.llama import init_params, make_graphdef, merge
+from tl_jax.model.value import make_value_graphdef
+from tl_jax.tooluse.reward import score
+from tl_jax.tooluse.schema import Call, Case, Message, Tool
+from tl_jax.training import estimators, ppo_step
+from tl_jax.training.episodes import Episode, Turn
+from tl_jax.training.kl import kl_estimate
+from tl_jax.training.ppo_step import Learner, PpoState, Setup, init_ppo_state, make_ppo_step
+from tl_jax.training.rollout import Rollout, assemble
+
+PLACE = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+         "required": ["city"]}  # fmt: skip
+CASE = Case(
+    "weather", (Tool("get_weather", "", PLACE), Tool("get_time", "", PLACE)), (Message("user", "Weather in Oslo?"),),
+    ((Call("get_weather", {"city": "Oslo"}),),),
+)  # fmt: skip
+CALLS = (
+    "get_weather(city='Oslo')", "get_weather(city='Rome')", "get_weather(city='Oslo', days=3)", "get_weather()",
+    "get_time(city='Oslo')", "no call at all",
+)  # fmt: skip
+"""One token each, by increasing fault: the paper's rewards are 1, -0.25, -0.5, -0.5, -1.5 and -2."""
+ACTIONS = len(CALLS)
+MODEL = LlamaConfig(
+    vocab_size=16, hidden_size=16, intermediate_size=16, num_layers=1, num_heads=2, num_kv_heads=2, head_dim=8,
+    initializer_range=0.4, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+)  # fmt: skip
+GRAPH = make_graphdef(MODEL, dtype=jnp.float32, remat="none", scan_layers=False)
+CRITIC = make_value_graphdef(MODEL, dtype=jnp.float32, remat="none", scan_layers=False)
+PROMPT = [1]
+BETAS = (0.5, 1.0, 2.0)
+ROWS, STEPS = 768, 150
+CLOSE = 0.02
+
+
+def bandit_rewards() -> np.ndarray:
+    """[V]: what each token earns; tokens that are no call are no call."""
+    values = [score(call, CASE, "paper").value for call in CALLS]
+    assert values == [1, -0.25, -0.5, -0.5, -1.5, -2]
+    return np.array([*values, *[values[-1]] * (MODEL.vocab_size - ACTIONS)])
+
+
+def two_step_rewards() -> np.ndarray:
+    """[V, V]: the second call is worth most after the right first one, and the greedy first call is the wrong one."""
+    first, second = bandit_rewards(), np.random.default_rng(0).uniform(-1, 1, (MODEL.vocab_size,) * 2)
+    return 0.3 * first[::-1, None] + second
+
+
+@cache
+def optimum_of_reference(steps: int) -> np.ndarray:
+    """The reference's distribution over tokens [V], or over pairs of them [V, V]."""
+    return distribution(initial_params(), steps)
+
+
+def initial_params() -> Any:
+    return init_params(MODEL, jax.random.key(4))
+
+
+@jax.jit
+def _next_token(params: Any, tokens: jax.Array) -> jax.Array:
+    """[B, V]: softmax after each row of ``tokens``."""
+    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+    return jax.nn.softmax(merge(GRAPH, params)(tokens, positions, jnp.ones_like(tokens))[:, -1])
+
+
+TOOL_SAYS = 3
+"""The token that a tool answers with between the two calls."""
+
+
+def distribution(params: Any, steps: int) -> np.ndarray:
+    first = np.asarray(_next_token(params, jnp.array([PROMPT])), np.float64)[0]
+    if steps == 1:
+        return first
+    rows = jnp.array([[*PROMPT, token, TOOL_SAYS] for token in range(MODEL.vocab_size)])
+    return first[:, None] * np.asarray(_next_token(params, rows), np.float64)
+
+
+def regularised(reference: np.ndarray, rewards: np.ndarray, beta: float) -> np.ndarray:
+    """ref exp(R / beta) / Z"""
+    weights = reference * np.exp((rewards - rewards.max()) / beta)
+    return weights / weights.sum()
+
+
+def total_variation(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(one - other).sum() / 2)
+
+
+def sample(params: Any, prompts: list[list[int]], key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+    """One token for each prompt, and its log-probability."""
+    made = generate(GRAPH, params, prompts, Sampling(1), key, eos_ids=(), pad_id=0)
+    return made.tokens[:, 0], made.logprobs[:, 0]
+
+
+def rollout(params: Any, rewards: np.ndarray, key: jax.Array) -> Rollout:
+    """Episodes of one call, or of two with a tool's answer between them; the reward comes at the end."""
+    steps, episodes = rewards.ndim, [Episode(CASE, list(PROMPT), 1) for _ in range(ROWS)]
+    for step in range(steps):
+        tokens, logprobs = sample(params, [one.stream for one in episodes], jax.random.fold_in(key, step))
+        for episode, token, logprob in zip(episodes, tokens.tolist(), logprobs.tolist(), strict=True):
+            episode.turns.append(Turn(CASE, "", True, len(episode.stream) - 1, (token,), (logprob,)))
+            episode.stream += [token] if step == steps - 1 else [token, TOOL_SAYS]
+    earned = [rewards[tuple(turn.tokens[0] for turn in one.turns)] for one in episodes]
+    return assemble(episodes, [np.float32([[0.0]] * (steps - 1) + [[value]]) for value in earned])
+
+
+ALGORITHMS: dict[str, PpoAlgorithmConfig] = {
+    "ppo": PpoAlgorithmConfig(estimator="gae", lam=1.0, minibatches=2, reward_clip=None),
+    "grpo": PpoAlgorithmConfig(estimator="grpo", minibatches=2, reward_clip=None),
+    "rloo": PpoAlgorithmConfig(estimator="rloo", minibatches=2, reward_clip=None),
+    "k2 in the loss": PpoAlgorithmConfig(
+        estimator="dr_grpo", minibatches=2, reward_clip=None, kl_in="loss", kl_estimator="k2"
+    ),
+}
+
+
+@cache
+def program(name: str) -> tuple[Callable[..., PpoState], Callable[..., Any]]:
+    """What makes the first state, and the compiled step; the coefficient of the KL is in the state."""
+    schedule = optax.cosine_decay_schedule(0.02, 2 * STEPS, alpha=0.01)
+    actor, critic = Learner(GRAPH, optax.adam(schedule), schedule), Learner(CRITIC, optax.adam(0.02), schedule)
+    setup = Setup(actor, critic, ALGORITHMS[name], group_size=ROWS // 8, answer_length=1)
+    return lambda params: init_ppo_state(params, MODEL, setup, 0), jax.jit(make_ppo_step(setup))
+
+
+def learnt(name: str, rewards: np.ndarray, beta: float, steps: int = STEPS) -> np.ndarray:
+    """The distribution that an algorithm ends with."""
+    init, step = program(name)
+    state = replace(init(initial_params()), kl_coef=jnp.float32(beta))
+    for number in range(steps):
+        state, _ = step(state, rollout(state.params, rewards, jax.random.key(number)))
+    return distribution(state.params, rewards.ndim)
+
+
+@pytest.mark.parametrize("beta", BETAS)
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_bandit_over_calls_ends_at_the_optimum(name: str, beta: float) -> None:
+    rewards = bandit_rewards()
+    expected = regularised(optimum_of_reference(1), rewards, beta)
+    assert total_variation(expected, optimum_of_reference(1)) > 5 * CLOSE  # there is something to learn
+    got = learnt(name, rewards, beta)
+    print(name, beta, total_variation(got, expected))
+    assert total_variation(got, expected) < CLOSE
+
+
+@pytest.mark.parametrize("beta", BETAS)
+@pytest.mark.parametrize("name", ["ppo", "grpo", "rloo"])
+def test_two_calls_with_a_tools_answer_between_them_end_at_the_optimum(name: str, beta: float) -> None:
+    rewards = two_step_rewards()
+    expected = regularised(optimum_of_reference(2), rewards, beta)
+    assert total_variation(expected, optimum_of_reference(2)) > 5 * CLOSE
+    got = learnt(name, rewards, beta)
+    print(name, beta, total_variation(got, expected))
+    assert total_variation(got, expected) < CLOSE
