@@ -26,7 +26,7 @@ from tl_jax.tooluse.reward import score
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
 from tl_jax.training import estimators, ppo_step
 from tl_jax.training.episodes import Episode, Turn
-from tl_jax.training.kl import kl_estimate
+from tl_jax.training.kl import kl_estimate, shaped_rewards
 from tl_jax.training.ppo_step import Learner, PpoState, Setup, init_ppo_state, make_ppo_step
 from tl_jax.training.rollout import Rollout, assemble
 
@@ -43,14 +43,17 @@ CALLS = (
 """One token each, by increasing fault: the paper's rewards are 1, -0.25, -0.5, -0.5, -1.5 and -2."""
 ACTIONS = len(CALLS)
 MODEL = LlamaConfig(
-    vocab_size=16, hidden_size=16, intermediate_size=16, num_layers=1, num_heads=2, num_kv_heads=2, head_dim=8,
+    vocab_size=8, hidden_size=16, intermediate_size=16, num_layers=1, num_heads=2, num_kv_heads=2, head_dim=8,
     initializer_range=0.4, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2, pad_token_id=0,
 )  # fmt: skip
 GRAPH = make_graphdef(MODEL, dtype=jnp.float32, remat="none", scan_layers=False)
 CRITIC = make_value_graphdef(MODEL, dtype=jnp.float32, remat="none", scan_layers=False)
-PROMPT = [1]
+PROMPT, TOOL_SAYS = [7], 6
+"""The question, and what a tool answers with between two calls: the tokens that are no calls."""
 BETAS = (0.5, 1.0, 2.0)
-ROWS, STEPS = 768, 150
+ROWS = 384
+STEPS, RATE = {1: 80, 2: 160}, {1: 0.02, 2: 0.006}
+"""Rollouts and learning rates for problems of one call and of two."""
 CLOSE = 0.02
 
 
@@ -82,10 +85,6 @@ def _next_token(params: Any, tokens: jax.Array) -> jax.Array:
     """[B, V]: softmax after each row of ``tokens``."""
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     return jax.nn.softmax(merge(GRAPH, params)(tokens, positions, jnp.ones_like(tokens))[:, -1])
-
-
-TOOL_SAYS = 3
-"""The token that a tool answers with between the two calls."""
 
 
 def distribution(params: Any, steps: int) -> np.ndarray:
@@ -131,36 +130,56 @@ ALGORITHMS: dict[str, PpoAlgorithmConfig] = {
     "k2 in the loss": PpoAlgorithmConfig(
         estimator="dr_grpo", minibatches=2, reward_clip=None, kl_in="loss", kl_estimator="k2"
     ),
+    "k3 in the loss": PpoAlgorithmConfig(
+        estimator="dr_grpo", minibatches=2, reward_clip=None, kl_in="loss", kl_estimator="k3"
+    ),
 }
 
 
 @cache
-def program(name: str) -> tuple[Callable[..., PpoState], Callable[..., Any]]:
+def program(name: str, calls: int) -> tuple[Callable[..., PpoState], Callable[..., Any]]:
     """What makes the first state, and the compiled step; the coefficient of the KL is in the state."""
-    schedule = optax.cosine_decay_schedule(0.02, 2 * STEPS, alpha=0.01)
+    schedule = optax.cosine_decay_schedule(RATE[calls], 2 * STEPS[calls], alpha=0.01)
     actor, critic = Learner(GRAPH, optax.adam(schedule), schedule), Learner(CRITIC, optax.adam(0.02), schedule)
     setup = Setup(actor, critic, ALGORITHMS[name], group_size=ROWS // 8, answer_length=1)
     return lambda params: init_ppo_state(params, MODEL, setup, 0), jax.jit(make_ppo_step(setup))
 
 
-def learnt(name: str, rewards: np.ndarray, beta: float, steps: int = STEPS) -> np.ndarray:
+def learnt(name: str, rewards: np.ndarray, beta: float) -> np.ndarray:
     """The distribution that an algorithm ends with."""
-    init, step = program(name)
+    init, step = program(name, rewards.ndim)
     state = replace(init(initial_params()), kl_coef=jnp.float32(beta))
-    for number in range(steps):
+    for number in range(STEPS[rewards.ndim]):
         state, _ = step(state, rollout(state.params, rewards, jax.random.key(number)))
     return distribution(state.params, rewards.ndim)
 
 
 @pytest.mark.parametrize("beta", BETAS)
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", ["ppo", "grpo", "rloo"])
 def test_a_bandit_over_calls_ends_at_the_optimum(name: str, beta: float) -> None:
     rewards = bandit_rewards()
     expected = regularised(optimum_of_reference(1), rewards, beta)
     assert total_variation(expected, optimum_of_reference(1)) > 5 * CLOSE  # there is something to learn
     got = learnt(name, rewards, beta)
-    print(name, beta, total_variation(got, expected))
     assert total_variation(got, expected) < CLOSE
+
+
+def test_k2_in_the_loss_ends_at_the_same_optimum() -> None:
+    rewards, beta = bandit_rewards(), 2.0
+    expected = regularised(optimum_of_reference(1), rewards, beta)
+    assert total_variation(learnt("k2 in the loss", rewards, beta), expected) < CLOSE
+
+
+def test_k3_in_the_loss_ends_at_the_optimum_of_the_other_kl() -> None:
+    """GRPO's own place for the KL: its gradient is that of KL(ref || pi), whose optimum is beta ref / (c - R)."""
+    rewards, reference, beta = bandit_rewards(), optimum_of_reference(1), 1.0
+    low, high = rewards.max() + 1e-9, rewards.max() + 10.0
+    for _ in range(100):
+        c = (low + high) / 2
+        low, high = (c, high) if (beta * reference / (c - rewards)).sum() > 1 else (low, c)
+    expected = beta * reference / (low - rewards)
+    assert total_variation(expected, regularised(reference, rewards, beta)) > 2 * CLOSE
+    assert total_variation(learnt("k3 in the loss", rewards, beta), expected) < CLOSE
 
 
 @pytest.mark.parametrize("beta", BETAS)
@@ -170,5 +189,19 @@ def test_two_calls_with_a_tools_answer_between_them_end_at_the_optimum(name: str
     expected = regularised(optimum_of_reference(2), rewards, beta)
     assert total_variation(expected, optimum_of_reference(2)) > 5 * CLOSE
     got = learnt(name, rewards, beta)
-    print(name, beta, total_variation(got, expected))
     assert total_variation(got, expected) < CLOSE
+
+
+@pytest.mark.parametrize("name", ["ppo", "grpo", "rloo"])
+@pytest.mark.parametrize("defect", ["wrong sign of the KL", "k3 in the reward"])
+def test_a_defect_of_the_kl_ends_elsewhere(name: str, defect: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the tests above would miss if they were not sharp enough."""
+    if defect == "k3 in the reward":
+        monkeypatch.setattr(ppo_step, "kl_estimate", lambda _, new, old: kl_estimate("k3", new, old))
+    else:
+        monkeypatch.setattr(estimators, "shaped_rewards", lambda r, kl, mask, beta: shaped_rewards(r, -kl, mask, beta))
+    program.cache_clear()  # compiled anew, with the defect and then without it
+    rewards = bandit_rewards()
+    got = learnt(name, rewards, beta=1.0)
+    program.cache_clear()
+    assert total_variation(got, regularised(optimum_of_reference(1), rewards, 1.0)) > 5 * CLOSE

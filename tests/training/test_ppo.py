@@ -14,7 +14,9 @@ import pytest
 from tl_jax.config import ConfigError, PpoConfig, SftConfig, load_config
 from tl_jax.errors import UserError
 from tl_jax.model.store import open_model
+from tl_jax.tooluse.sandbox import PythonTools
 from tl_jax.tooluse.schema import Case
+from tl_jax.training.episodes import Episode
 from tl_jax.training.ppo import run_ppo
 from tl_jax.training.sft import run_sft
 
@@ -147,7 +149,7 @@ def test_a_users_reward_a_random_critic_and_a_fresh_key_for_every_rollout(undeci
     file = write(tmp_path / "one.jsonl", [{"id": "one", "gold": [], "gold_kind": "none", **question(1)}])
     result = run_ppo(ppo_config(
         tmp_path / "run", undecided, file, reward=f"{__name__}:prefers_country", steps=2, log_every=1, eval_prompts=0,
-        batch_size=16, actor__learning_rate=1e-30, algorithm__critic_init="random", sampling__top_k=50,
+        batch_size=16, actor__learning_rate=1e-30, algorithm__critic_tower="random", sampling__top_k=50,
         algorithm__logprob_temperature=1.0, sampling__temperature=0.7,
     ))  # fmt: skip
     first, second = metrics_of(tmp_path / "run")
@@ -160,11 +162,60 @@ def test_a_users_reward_a_random_critic_and_a_fresh_key_for_every_rollout(undeci
     assert result["sampler_drift"] > 1e-2  # the sampler's temperature is another one
 
 
+def several_turns(episode: Episode) -> float:
+    """A user's reward of a whole episode."""
+    return 0.125 * len(episode.turns)
+
+
+def my_tools() -> PythonTools:
+    """A user's environment."""
+    return PythonTools(["tests.training.city_tools:find_city", "tests.training.city_tools:find_country"])
+
+
+def test_python_functions_as_tools_and_a_reward_of_the_episode(undecided: Path, tmp_path: Path) -> None:
+    """No gold calls: the tools themselves say what a call was worth, turn by turn until the limit."""
+    file = write(tmp_path / "questions.jsonl", [
+        {"id": f"q{i}", "gold": [], "gold_kind": "none", **question(i)} for i in range(4)
+    ])  # fmt: skip
+    result = run_ppo(ppo_config(
+        tmp_path / "run", undecided, file, environment=f"{__name__}:my_tools", max_turns=2, reward="live", steps=2,
+        episode_reward=f"{__name__}:several_turns", log_every=1, batch_size=8, group_size=2, eval_prompts=2,
+        algorithm__estimator="rloo", data__max_prompt_length=400,
+    ))  # fmt: skip
+    rows = metrics_of(tmp_path / "run")
+    assert {name for row in rows for name in row if name.startswith("result/")} <= {
+        "result/success", "result/missing_parameter", "result/tool_hallucination", "result/parameter_hallucination",
+    }  # fmt: skip
+    assert all(1 < row["turns"] <= 2 for row in rows)
+    assert "explained_variance" not in result  # no critic
+    samples = [json.loads(line) for line in (tmp_path / "run/samples.jsonl").read_text().splitlines()]
+    assert {"Oslo", "Norway"} & {text for sample in samples for text in sample["results"]}
+    assert "eval_TS" not in result
+
+
+@pytest.mark.parametrize("estimator", ["grpo", "dr_grpo", "rloo", "reinforce++", "gdpo"])
+def test_every_estimator_learns_to_call_the_rewarded_tool(
+    estimator: str, undecided: Path, cases: Path, tmp_path: Path
+) -> None:
+    overrides = {"algorithm__kl_in": "loss", "algorithm__kl_estimator": "k3", "algorithm__drop_equal_groups": True}
+    result = run_ppo(ppo_config(
+        tmp_path / "run", undecided, cases, algorithm__estimator=estimator, group_size=4, batch_size=8, log_every=12,
+        reward="{binary: 1, monotone: 0.5}", **overrides,
+    ))  # fmt: skip
+    assert result["eval_reward"] == 1.5
+    assert result["eval_reward_before"] < 1.5
+    assert 0 <= result["equal_groups"] <= 1
+    assert result["reward/binary"] > 0
+
+
 @pytest.mark.parametrize(
     ("override", "error", "match"),
     [
         ({"batch_size": 24}, ConfigError, "make it a multiple of 16"),
-        ({"algorithm__clip": 0}, ConfigError, "algorithm.clip.*greater than 0"),
+        ({"algorithm__clip_low": -0.1}, ConfigError, "algorithm.clip_low.*greater than or equal to 0"),
+        ({"algorithm__kl_estimator": "k3"}, ConfigError, "k3 in the reward has a wrong gradient.*use k1 there"),
+        ({"algorithm__estimator": "grpo"}, ConfigError, "set group_size to 2 or more"),
+        ({"environment": "reply"}, UserError, "must be replay or module:function"),
         ({"sampling__temperature": 0}, ConfigError, "temperature above 0"),
         ({"data__max_prompt_length": 8}, UserError, "nothing to act on: .* 10 have a prompt of more than 8 tokens"),
         ({"reward": "papper"}, UserError, "did you mean 'paper'"),

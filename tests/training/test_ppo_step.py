@@ -27,6 +27,7 @@ from tl_jax.training.ppo_step import (
     Setup,
     abstract_ppo_state,
     init_ppo_state,
+    look,
     make_ppo_step,
     score_rollout,
     shuffled_rows,
@@ -210,6 +211,141 @@ def test_critic_weights_are_actually_loaded() -> None:
     assert not np.asarray(state.critic["value_head"]).any()
     random = initial(PpoAlgorithmConfig(critic_tower="random"), optax.sgd(1.0))(params)
     assert np.abs(random.critic["tower"]["layers"]["q"] - params["layers"]["q"]).mean() > 0.1
+
+
+def one_step(config: PpoAlgorithmConfig, rollout: Rollout, state: PpoState | None = None, **more: Any) -> Any:
+    """A step of gradient descent at rate 1: state before, state after, metrics."""
+    sgd = optax.sgd(1.0)
+    state = state or drifted_state(config, sgd)
+    new, metrics = jax.jit(make_ppo_step(setup_of(sgd, config, **more)))(state, rollout)
+    return state, new, metrics
+
+
+def moved(before: Any, after: Any) -> bool:
+    return any(np.any(a != b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True))
+
+
+def test_stopping_is_trained() -> None:
+    """Where every answer is worth something, their last token, EOS, becomes more likely."""
+    rollout = random_rollout()
+    rollout = replace(rollout, rewards=np.abs(rollout.rewards))
+    config = PpoAlgorithmConfig(whiten_advantages=False, kl_coef=0, lam=1.0)
+    state = initial(config, optax.sgd(1.0))(init_params(TINY, jax.random.key(7)))
+    _, new, _ = one_step(config, rollout, state)
+    args, ends = dense(rollout), np.array([np.flatnonzero(row)[-1] for row in rollout.rewards[..., 0]])
+    before, after = (np.asarray(dense_logprobs(p, *args))[np.arange(8), ends] for p in (state.params, new.params))
+    assert np.all(rollout.labels[np.arange(8), ends] == 2)
+    assert after.mean() > before.mean() + 1e-3
+
+
+def test_a_shared_tower_learns_from_both_losses() -> None:
+    config = PpoAlgorithmConfig(critic_tower="shared", whiten_advantages=False, value_coef=0.5)
+    state, new, metrics = one_step(config, rollout := random_rollout())
+    assert state.critic.keys() == {"value_head"}
+    assert moved(state.critic, new.critic)
+    own, _ = SCORE(state, rollout, config)
+    setup, mask = setup_of(optax.sgd(1.0), config), rollout.mask
+
+    def loss(params: Any, head: Any) -> jax.Array:
+        hidden = merge(ACTOR_GRAPH, params).hidden(rollout.tokens, rollout.positions, rollout.segment_ids)
+        values = hidden[:, -mask.shape[1] :] @ head["value_head"]
+        scores, _ = look(params, {}, rollout, setup)
+        policy = -jnp.sum(jnp.where(mask, own.advantages * jnp.exp(scores.log_probs - own.old_logprobs), 0))
+        return (policy + 0.25 * jnp.sum(jnp.where(mask, (values - own.returns) ** 2, 0))) / mask.sum()
+
+    change = jax.tree.map(jnp.subtract, (state.params, state.critic), (new.params, new.critic))
+    assert_trees_close(change, jax.grad(loss, argnums=(0, 1))(state.params, state.critic), rtol=2e-3)
+    assert "explained_variance" in metrics
+
+
+def test_only_the_critic_learns_while_it_warms_up() -> None:
+    config = PpoAlgorithmConfig(critic_warmup=1)
+    state, after_one, _ = one_step(config, random_rollout())
+    assert not moved((state.params, state.opt_state), (after_one.params, after_one.opt_state))
+    assert moved(state.critic, after_one.critic)
+    _, after_two, _ = one_step(config, random_rollout(), after_one)
+    assert moved(after_one.params, after_two.params)
+
+
+def test_no_update_follows_once_the_policy_is_too_far() -> None:
+    """The first update moves it; the second minibatch shows that, and nothing is learnt from it or after it."""
+    free = PpoAlgorithmConfig(epochs=3, minibatches=2)
+    held = free.model_copy(update={"target_kl": 1e-6})
+    state, new, metrics = one_step(held, rollout := random_rollout())
+    assert metrics["updates"] == 1
+    assert moved(state.params, new.params)
+    _, _, all_of_it = one_step(free, rollout)
+    assert all_of_it["updates"] == 6
+    _, same, far_limit = one_step(free.model_copy(update={"target_kl": 1e9}), rollout)
+    assert far_limit["updates"] == 6
+    _, nothing, _ = one_step(free.model_copy(update={"target_kl": 0.0, "epochs": 1, "minibatches": 1}), rollout)
+    assert moved(state.params, nothing.params)  # 0 is not exceeded by a policy that has not moved
+    assert_trees_close(same.params, one_step(free, rollout)[1].params, rtol=1e-5)
+
+
+def test_the_entropy_bonus_raises_entropy() -> None:
+    config = PpoAlgorithmConfig(whiten_advantages=False, kl_coef=0, entropy_coef=1.0)
+    silent = replace(rollout := random_rollout(), rewards=np.zeros_like(rollout.rewards))
+    state = initial(config, optax.sgd(1.0))(init_params(TINY, jax.random.key(7)))
+    _, new, before = one_step(config, silent, state)
+    _, after = SCORE(new, silent, config)
+    assert after["entropy"] > before["entropy"]
+
+
+def test_a_truncated_episode_is_worth_what_the_critic_still_expects() -> None:
+    config = PpoAlgorithmConfig(whiten_advantages=False, bootstrap_truncated=True, gamma=0.9)
+    state, rollout = drifted_state(config, optax.sgd(1.0)), random_rollout()
+    cut = replace(rollout, truncated=np.arange(8) < 3)
+    ended, bootstrapped = (SCORE(state, one, config)[0].returns for one in (rollout, cut))
+    off, _ = SCORE(state, cut, config.model_copy(update={"bootstrap_truncated": False}))
+    np.testing.assert_array_equal(off.returns, ended)
+    tokens, columns, lengths = dense(rollout)
+    after_all = dense_values(state.critic, tokens, np.tile(lengths[:, None], (1, columns.shape[1])), lengths)[:, 0]
+    for row, last in enumerate(rollout.mask.sum(axis=1) - 1):
+        gained = bootstrapped[row, last] - ended[row, last]
+        assert gained == pytest.approx(0.9 * float(after_all[row]) if row < 3 else 0, rel=1e-3, abs=1e-5)
+
+
+def test_equal_groups_are_counted_and_dropped() -> None:
+    """Dropping them changes no direction, only what the average is over: a third of the answers here."""
+    rollout = random_rollout(rows=6)
+    rewards = np.zeros_like(rollout.rewards)
+    rewards[:, 0, 0] = [1, 1, -2, 1, -0.25, -0.25]
+    rollout = replace(rollout, rewards=rewards)
+    base = PpoAlgorithmConfig(estimator="grpo", kl_in="loss", kl_estimator="k3", kl_coef=0)
+    state, kept, metrics = one_step(base, rollout, group_size=2)
+    assert metrics["equal_groups"] == pytest.approx(2 / 3)
+    _, dropped, _ = one_step(base.model_copy(update={"drop_equal_groups": True}), rollout, group_size=2)
+    small, large = (jax.tree.map(jnp.subtract, state.params, new.params) for new in (kept, dropped))
+    assert moved(kept.params, state.params)
+    assert_trees_close(large, jax.tree.map(lambda x: 3 * x, small), rtol=1e-3)
+    assert (state.critic, kept.critic) == ({}, {})
+
+
+def test_the_coefficient_of_the_kl_adapts_and_is_used() -> None:
+    config = PpoAlgorithmConfig(kl_coef=0.4, kl_target=1e-3, kl_rate=0.5)
+    state, new, metrics = one_step(config, rollout := random_rollout())
+    too_large = float(metrics["kl_per_answer"]) > 1e-3
+    assert new.kl_coef == pytest.approx(0.4 * (1.1 if too_large else 0.9))
+    _, doubled = SCORE(replace(state, kl_coef=jnp.float32(0.8)), rollout, config)
+    assert doubled["reward_with_kl"] == pytest.approx(
+        float(metrics["score"] - 0.8 * metrics["kl_per_answer"]), rel=1e-4
+    )
+
+
+def test_importance_weights_reach_the_gradient() -> None:
+    """A sampler that says every token was half as likely as the policy finds it doubles them, up to the cap."""
+    config = PpoAlgorithmConfig(whiten_advantages=False)
+    state, rollout = drifted_state(config, optax.sgd(1.0)), random_rollout()
+    told = SCORE(state, rollout, config)[0].old_logprobs - np.log(2)
+    rollout = replace(rollout, logprobs=np.asarray(told, np.float32))
+    changes = []
+    for cap in (None, 10.0, 1.5):
+        _, new, metrics = one_step(config.model_copy(update={"importance_cap": cap}), rollout, state)
+        changes.append(jax.tree.map(jnp.subtract, state.params, new.params))
+    assert_trees_close(changes[1], jax.tree.map(lambda x: 2 * x, changes[0]), rtol=1e-3)
+    assert_trees_close(changes[2], jax.tree.map(lambda x: 1.5 * x, changes[0]), rtol=1e-3)
+    assert metrics["importance"] == pytest.approx(1.5)
 
 
 def test_every_epoch_visits_every_row_once() -> None:
