@@ -12,7 +12,7 @@ PATHS = ["run_dir=r", "model.path=m", "data.path=d"]
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_shipped_config_loads(path: Path) -> None:
-    kind = PpoConfig if "ppo" in path.name else SftConfig
+    kind = SftConfig if "sft" in path.name else PpoConfig
     config = load_config(kind, [path], PATHS)
     assert str(config.run_dir) == "r"
 
@@ -94,3 +94,26 @@ def test_mae_takes_rules_by_name_or_dotted_path() -> None:
     assert packs == ("python", "http")
     with pytest.raises(ConfigError, match=r"'data.mae.rule': .*must be none, paper, reference or module:function"):
         load_config(SftConfig, [], [*PATHS, "data.mae.rule=papper"])
+
+
+def test_zero_is_a_limit_and_null_is_none() -> None:
+    for value, expected in (("0", 0.0), ("null", None), ("0.3", 0.3)):
+        names = ("clip_low", "clip_high", "value_clip", "reward_clip", "target_kl", "importance_cap")
+        algorithm = load_config(PpoConfig, [], [*PATHS, *(f"algorithm.{name}={value}" for name in names)]).algorithm
+        assert {getattr(algorithm, name) for name in names} == {expected}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["algorithm.kl_estimator=k2"], "algorithm: kl_estimator=k2 in the reward has a wrong gradient"),
+        (["algorithm.estimator=gdpo", "group_size=4"], "algorithm: gdpo normalises each reward by itself"),
+        (["algorithm.estimator=rloo"], "set group_size to 2 or more"),
+        (["algorithm.dual_clip=1"], "key 'algorithm.dual_clip'"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_explained(overrides: list[str], expected: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(PpoConfig, [], [*PATHS, *overrides])
+    assert expected in str(raised.value)
+    assert "{'" not in str(raised.value)  # no dump of the whole tree

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+
 import jax
 import pytest
 
@@ -44,3 +49,33 @@ def test_on_without_a_cluster_says_what_to_set(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("os.environ", {})
     with pytest.raises(UserError, match=r"distributed=on: .*JAX_COORDINATOR_ADDRESS"):
         initialise("on")
+
+
+SCRIPT = """
+import sys
+from tl_jax.training.distributed import agreed, initialise, is_main
+initialise("on")
+print(agreed(lambda: {"from": "main" if is_main() else "another", "text": "Tromsø"}), flush=True)
+agreed(lambda: 1 / 0)
+"""
+
+
+def test_processes_agree_and_fail_together() -> None:
+    """What the main process finds is what all get, and its failure leaves nobody waiting."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    shared = {**os.environ, "XLA_FLAGS": "", "JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT], env={**shared, "JAX_PROCESS_ID": str(rank)}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    shown = [process.communicate(timeout=120) for process in both]
+    for out, _ in shown:  # after a line of the collectives' own
+        assert out.splitlines()[-1] == "{'from': 'main', 'text': 'Tromsø'}"
+    assert all(process.returncode != 0 for process in both)
+    assert "ZeroDivisionError" in shown[0][1]
+    assert "the main process failed" in shown[1][1]

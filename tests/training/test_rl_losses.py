@@ -44,12 +44,12 @@ def test_the_limits_are_apart() -> None:
 
 
 def test_zero_is_a_limit_and_none_is_no_limit() -> None:
-    new, old, advantages = jnp.full((1, 3), 0.1), jnp.zeros((1, 3)), jnp.ones((1, 3))
+    new, old, advantages = jnp.full((1, 3), 0.3), jnp.zeros((1, 3)), jnp.ones((1, 3))
 
     def slope(high: float | None) -> jax.Array:
         return jax.grad(lambda x: jnp.sum(policy_losses(x, old, advantages, None, high).losses))(new)
 
-    np.testing.assert_allclose(slope(None), -np.exp(np.full((1, 3), 0.1)), rtol=1e-6)
+    np.testing.assert_allclose(slope(None), -np.exp(np.full((1, 3), 0.3)), rtol=1e-6)
     assert not np.asarray(slope(0.0)).any()
     np.testing.assert_allclose(policy_losses(new, old, advantages, None, 0.0).losses, -1)
 
