@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from tl_jax import demo
 from tl_jax.cli import main
 
 TOOLS = [{"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}]
@@ -134,3 +135,26 @@ def test_a_prediction_without_a_case_is_an_error(tmp_path: Path) -> None:
     result = score_files(tmp_path, {"id": "9", "prediction": ""})
     assert result.exit_code == 2
     assert "'9'" in result.output
+
+
+BASE = Path(demo.__file__).parent / "base"
+"""The demo's model: a context of 4096 tokens."""
+
+
+def test_generate_names_the_conversation_that_is_too_long(tmp_path: Path) -> None:
+    short, long = ([{"role": "User", "content": "word " * count}] for count in (1, 3000))
+    source = write_lines(tmp_path / "asked.jsonl", short, {"id": "saga", "messages": long})
+    result = run("generate", "--model", BASE, "--input", source, "--batch-size", 1)
+    assert result.exit_code == 2
+    assert result.output.count("\n") == 1
+    assert result.output.startswith("tl-jax: conversation saga has 6")
+    assert "4096" in result.output
+
+
+def test_eval_stops_when_the_model_has_room_for_no_prompt(tmp_path: Path) -> None:
+    case = {"tools": TOOLS, "messages": [{"role": "user", "content": "?"}], "gold": [[{"name": "get_weather"}]]}
+    cases = write_lines(tmp_path / "cases.jsonl", {"id": "1", **case}, {"id": "2", **case})
+    result = run("eval", "--model", BASE, "--cases", cases, "--out", tmp_path / "out", "--max-new-tokens", 4090)
+    assert result.exit_code == 2
+    assert result.output.count("\n") == 1
+    assert result.output.startswith("tl-jax: all 2 prompts are too long for the model")

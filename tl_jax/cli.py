@@ -26,6 +26,7 @@ FORMATS = click.Choice(["auto", *NAMES])
 RENDERERS = click.Choice(["paper", "released", "chat"])
 Dtype = Literal["bfloat16", "float32"]
 Rule = Literal["none", "paper", "reference"]
+Block = Literal["all", "caller"]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -146,31 +147,33 @@ def export(source: Path, target: Path, dtype: Dtype | None, overwrite: bool) -> 
 # ---------------------------------------------------------------- data
 
 
+def mae_options(command: Command) -> Command:
+    """What a MAE rule blocks, and how much that weighs."""
+    for option in (
+        click.option(
+            "--block", type=click.Choice(["all", "caller"]), default="all", show_default=True,
+            help="Every error, or only those that are the caller's fault.",
+        ),
+        click.option(
+            "--factor", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Weight of a blocked turn."
+        ),
+        click.option("--pack", "packs", multiple=True, help="Rule paper looks for this family only; may be repeated."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 @main.command()
 @click.option("--in", "source", type=ExistingPath(dir_okay=False), required=True, help="Trajectories.")
 @click.option("--format", "kind", type=FORMATS, default="auto", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Canonical JSONL to write.")
 @click.option("--audit", type=click.Path(path_type=Path), help="JSONL: one line for each blocked turn.")
 @click.option("--rule", default="paper", show_default=True, help="paper, reference, none or module:function.")
-@click.option(
-    "--block",
-    type=click.Choice(["all", "caller"]),
-    default="all",
-    show_default=True,
-    help="Every error, or only those that are the caller's fault.",
-)
-@click.option("--factor", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Weight of a blocked turn.")
-@click.option("--pack", "packs", multiple=True, help="Rule paper looks for this family only; may be repeated.")
+@mae_options
 def mae(
-    source: Path,
-    kind: str,
-    out: Path,
-    audit: Path | None,
-    rule: str,
-    block: Literal["all", "caller"],
-    factor: float,
+    source: Path, kind: str, out: Path, audit: Path | None, rule: str, block: Block, factor: float,
     packs: tuple[str, ...],
-) -> None:
+) -> None:  # fmt: skip
     """Mark erroneous calls: they stay in the context with weight 0 and are never a target.
 
     Prints how many turns each rule blocks; --rule decides which of them is applied.
@@ -202,12 +205,13 @@ def _known_rule(context: click.Context, parameter: click.Parameter, rule: str) -
     callback=_known_rule,
     help="none, paper, reference or module:function.",
 )
+@mae_options
 @click.option("--pkt", type=click.Choice(["none", "paper", "reference"]), default="paper", show_default=True)
-@click.option("--max-weight", default=9.0, show_default=True)
+@click.option("--max-weight", type=click.FloatRange(min=1), default=9.0, show_default=True, help="Of key tokens.")
 @click.option("--html", type=click.Path(path_type=Path), help="Also write a self-contained HTML page.")
 def inspect(
-    data: Path, tokenizer: Path, wanted: str | None, kind: str, renderer: str, rule: str, pkt: Rule,
-    max_weight: float, html: Path | None,
+    data: Path, tokenizer: Path, wanted: str | None, kind: str, renderer: str, rule: str, block: Block, factor: float,
+    packs: tuple[str, ...], pkt: Rule, max_weight: float, html: Path | None,
 ) -> None:  # fmt: skip
     """Show one trajectory's tokens coloured by target and weight."""
     from tl_jax.config import MaeConfig, PktConfig
@@ -215,7 +219,7 @@ def inspect(
 
     view = inspect_trajectory(
         _one_trajectory(data, kind, wanted), tokenizer, renderer,
-        MaeConfig(rule=rule), PktConfig(mode=pkt, max_weight=max_weight),
+        MaeConfig(rule=rule, block=block, factor=factor, packs=packs), PktConfig(mode=pkt, max_weight=max_weight),
     )  # fmt: skip
     to_terminal(view)
     if html:
@@ -250,7 +254,8 @@ def sft(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
 @main.command()
 @training_options
 def ppo(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
-    """Reinforcement training by PPO on rule-based rewards (IRM). Run again to continue."""
+    """Reinforcement training on rule-based rewards (IRM): PPO, or algorithm.estimator=grpo, dr_grpo, rloo, reinforce++
+    or gdpo; one answer to a prompt, or episodes with environment=replay. Run again to continue."""
     from tl_jax.config import PpoConfig, load_config
 
     config = load_config(PpoConfig, files, overrides)

@@ -217,3 +217,23 @@ def test_command_with_a_rule_of_ones_own(bpe: PreTrainedTokenizerFast, tmp_path:
     assert "1 of 3 turns are targets" in done.output
     assert "blocked, bad_value (detector strict_rule:anything)" in (tmp_path / "page.html").read_text()
     assert CliRunner().invoke(main, [*command, "--mae", "strict"]).exit_code == 2
+
+
+def test_command_takes_the_settings_of_mae(bpe: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    """``--block``, ``--factor`` and ``--pack`` as in ``tl-jax mae``."""
+    bpe.save_pretrained(str(tmp_path / "tokenizer"))
+    (tmp_path / "data.jsonl").write_text(json.dumps(failing().to_json()))
+    command = ["inspect", "--data", str(tmp_path / "data.jsonl"), "--tokenizer", str(tmp_path / "tokenizer")]
+
+    def shown(*options: str) -> str:
+        done = CliRunner().invoke(main, [*command, *options])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert "blocked, parameter_hallucination" in shown()
+    assert "down-weighted, parameter_hallucination" in shown("--factor", "0.3", "--block", "caller")
+    assert "parameter_hallucination" not in shown("--pack", "http", "--pack", "languages")
+    for wrong in (["--factor", "2"], ["--pack", "htpp"], ["--max-weight", "0.5"]):
+        done = CliRunner().invoke(main, [*command, *wrong])
+        assert done.exit_code == 2
+        assert done.output.count("\n") == 1

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer
 
+import tl_jax
 from tl_jax.data.encode import encode, encode_prompt, load_tokenizer, renderer_for
 from tl_jax.demo.base import BASE, echoes, lessons, write_jsonl
 from tl_jax.demo.run import Demo, Size, _write_cases, _write_data, run_demo
@@ -19,6 +22,7 @@ from tl_jax.demo.world import domains, generate
 from tl_jax.errors import UserError
 from tl_jax.tooluse.readers import read_trajectories
 from tl_jax.tooluse.render import PaperRenderer
+from tl_jax.tooluse.schema import Message
 
 SMALL = Size(train=20, new_values=6, new_domains=4, cases=300)
 
@@ -98,6 +102,30 @@ def test_own_data_is_split_by_id_and_nothing_is_lost(tmp_path: Path) -> None:
     assert {t.id for t in read_trajectories(tmp_path / "out/data/held_out.jsonl")} == {t.id for t in held_out}
 
 
+def test_only_the_calls_of_own_data_are_targets(tmp_path: Path) -> None:
+    own = tmp_path / "own.jsonl"
+    write_jsonl(own, generate(9, 80, "train"))
+    _write_data(Demo(tmp_path / "out", own, SMALL))
+    before = {t.id: t for t in read_trajectories(own)}
+    for file in ("train.jsonl", "held_out.jsonl"):
+        for trajectory in read_trajectories(tmp_path / "out/data" / file):
+            assert [replace(message, weight=None) for message in trajectory.messages] == [
+                *before[trajectory.id].messages
+            ]
+            for _, turn in trajectory.turns:
+                assert turn.weight == (None if turn.tool_calls else 0)
+
+
+def test_own_data_too_long_for_the_small_model_is_told_at_once(tmp_path: Path) -> None:
+    own = tmp_path / "own.jsonl"
+    long = Message("user", "and " * 3000)
+    write_jsonl(own, (replace(t, messages=(long, *t.messages[1:])) for t in generate(9, 80, "train")))
+    demo = Demo(tmp_path / "out", own, SMALL)
+    _write_data(demo)
+    with pytest.raises(UserError, match=r"own\.jsonl: .* tokens"):
+        _write_cases(demo)
+
+
 def test_the_full_demo_asks_at_least_300_decision_points_of_both_kinds(tmp_path: Path) -> None:
     demo = Demo(tmp_path, None, Size(train=1))
     _write_data(demo)
@@ -116,7 +144,11 @@ def test_a_directory_with_other_things_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_everything_once(tmp_path: Path) -> None:
-    """In a process of its own: the other tests run on eight fake devices, the demo on the machine as it is."""
+    """In a process of its own: the other tests run on eight fake devices, the demo on the machine as it is.
+
+    And from a copy of the package, far from the repository: an installed wheel holds nothing else.
+    """
+    shutil.copytree(Path(tl_jax.__file__).parent, tmp_path / "tl_jax")
     script = (
         "import sys; from pathlib import Path; from tl_jax.demo.run import QUICK, run_demo\n"
         "run_demo(Path(sys.argv[1]), size=QUICK)"
@@ -124,8 +156,9 @@ def test_everything_once(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     out = tmp_path / "demo"
     done = subprocess.run(
-        [sys.executable, "-c", script, str(out)], env=environment, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-c", script, str(out)],
+        env=environment, cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     for stage in ("mae", "eval", "sft", "ppo", "export"):
         assert f"$ tl-jax {stage} " in done.stdout

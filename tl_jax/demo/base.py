@@ -35,7 +35,7 @@ from tl_jax.training.sft import run_sft
 BASE = Path(__file__).parent / "base"
 """The checkpoint that is shipped, a Hugging Face directory."""
 
-CONFIG = Path(__file__).parents[2] / "configs" / "demo" / "base.yaml"
+CONFIG = Path(__file__).parent / "configs" / "base.yaml"
 SEED = 20_000
 EMBEDDING_STD = 1.0
 """Large, so that tokens are told apart from the first step on; with 0.02 copying takes many times as long."""

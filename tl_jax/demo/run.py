@@ -23,7 +23,7 @@ from tl_jax.errors import UserError
 from tl_jax.tooluse.readers import read_trajectories
 from tl_jax.tooluse.schema import Trajectory
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "demo"
+CONFIGS = Path(__file__).parent / "configs"
 SEED = 1
 MARKER = "demo.txt"
 
@@ -161,15 +161,25 @@ def _write_data(demo: Demo) -> None:
         held_out = [replace(trajectory, suite="known tools, new values") for trajectory in new_values]
         held_out += [replace(trajectory, suite="unseen domains") for trajectory in new_domains]
     else:
-        found = list(read_trajectories(demo.data))
+        found = [_only_calls(trajectory) for trajectory in read_trajectories(demo.data)]
         held_out = [trajectory for trajectory in found if _is_held_out(trajectory)]
         train = [trajectory for trajectory in found if not _is_held_out(trajectory)]
         if not train or not held_out:
             raise UserError(f"{demo.data}: too few trajectories to hold some out")
+        demo.console.print("Only calls are targets: so small a model cannot learn to converse as well.")
     folder = demo.out / "data"
     write_jsonl(folder / "train.jsonl", train)
     write_jsonl(folder / "held_out.jsonl", held_out)
     demo.console.print(f"{len(train)} trajectories to train on, {len(held_out)} held out, in {folder}")
+
+
+def _only_calls(trajectory: Trajectory) -> Trajectory:
+    """Answers without a call become context: so small a model cannot learn to converse as well."""
+    messages = [
+        replace(message, weight=0.0) if message.role == "assistant" and not message.tool_calls else message
+        for message in trajectory.messages
+    ]
+    return replace(trajectory, messages=tuple(messages))
 
 
 def _is_held_out(trajectory: Trajectory) -> bool:
@@ -186,6 +196,11 @@ def _write_cases(demo: Demo) -> None:
     tokenizer = load_tokenizer(BASE)
     cases = load_cases(demo.out / "data/held_out.jsonl")
     prompts, too_long = encode_prompts(cases, renderer_for("paper", tokenizer), tokenizer, config.data.max_length)
+    if not prompts:
+        raise UserError(
+            f"{demo.data}: none of the {too_long} held-out decision points has a prompt of at most "
+            f"{config.data.max_length} tokens, which the demo's small model needs; train another one with tl-jax sft"
+        )
     chosen = sorted(prompts, key=lambda prompt: zlib.crc32(prompt.case.id.encode()))[: demo.size.cases]
     lines = [json.dumps(prompt.case.to_json(), ensure_ascii=False) + "\n" for prompt in chosen]
     (demo.out / "data/cases.jsonl").write_text("".join(lines), encoding="utf-8")

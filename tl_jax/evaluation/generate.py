@@ -10,12 +10,9 @@ from typing import Any, Literal
 import jax
 
 from tl_jax.config import MeshConfig
-from tl_jax.data.encode import encode_prompt, load_tokenizer, renderer_for
-from tl_jax.evaluation.sampler import Sampler, answer_stops
-from tl_jax.model.generate import Sampling
-from tl_jax.model.llama import make_graphdef
-from tl_jax.model.sharding import make_mesh
-from tl_jax.model.store import open_model
+from tl_jax.data.encode import encode_prompt
+from tl_jax.evaluation.sampler import open_sampler
+from tl_jax.model.generate import GenerationError, Sampling
 from tl_jax.tooluse.schema import DataError, Message, Tool
 
 _ROLES = {"output": "tool", "function": "tool"}
@@ -47,15 +44,16 @@ def generate_file(
     """
     many = source.suffix == ".jsonl"
     conversations = list(_read_lines(source) if many else [_read_one(source)])
-    devices = make_mesh(mesh or MeshConfig())
-    loaded = open_model(model, param_dtype=dtype, mesh=devices)
-    tokenizer = load_tokenizer(loaded.tokenizer_dir)
-    form = renderer_for(renderer, tokenizer)
-    sampler = Sampler(
-        make_graphdef(loaded.config, dtype=dtype, scan_layers=False), tokenizer,
-        Sampling(max_new_tokens, temperature, top_k, top_p), answer_stops(form, tokenizer, loaded.config), devices,
-    )  # fmt: skip
-    prompts = [encode_prompt(form, tools, messages, tokenizer) for _, tools, messages in conversations]
+    sampling = Sampling(max_new_tokens, temperature, top_k, top_p)
+    sampler, form, loaded = open_sampler(model, sampling, renderer, dtype, mesh)
+    prompts = [encode_prompt(form, tools, messages, sampler.tokenizer) for _, tools, messages in conversations]
+    context = loaded.config.max_position_embeddings
+    for (identity, _, _), prompt in zip(conversations, prompts, strict=True):
+        if len(prompt) + max_new_tokens > context:
+            raise GenerationError(
+                f"conversation {identity} has {len(prompt)} tokens, which with --max-new-tokens {max_new_tokens} is "
+                f"more than the model's context of {context}"
+            )
     for start in range(0, len(prompts), batch_size):
         key = jax.random.fold_in(jax.random.key(seed), start)
         generation = sampler.generate(loaded.params, prompts[start : start + batch_size], key)

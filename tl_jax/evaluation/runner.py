@@ -12,16 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tl_jax.config import MeshConfig
-from tl_jax.data.encode import load_tokenizer, renderer_for
 from tl_jax.errors import UserError
 from tl_jax.evaluation.report import ALL, by_suite, print_summary, write_summary
-from tl_jax.evaluation.sampler import Sampler, answer_stops
+from tl_jax.evaluation.sampler import Sampler, open_sampler
 from tl_jax.evaluation.suites import Prompt, encode_prompts, load_cases
 from tl_jax.model.generate import Sampling
-from tl_jax.model.llama import make_graphdef
 from tl_jax.model.parameters import Params
-from tl_jax.model.sharding import make_mesh
-from tl_jax.model.store import open_model
 from tl_jax.tooluse.metrics import Policy, Summary, score_prediction
 from tl_jax.tooluse.readers import read_predictions
 
@@ -64,7 +60,8 @@ def evaluate(
         mesh: how devices share the work; by default all of them along ``fsdp``.
 
     Raises:
-        UserError: anything that cannot be read, or ``out`` holds answers made with other settings.
+        UserError: anything that cannot be read, ``out`` holds answers made with other settings, or the model has room
+            for none of the prompts.
     """
     console = console or Console(stderr=True)
     wanted = load_cases(cases, format, limit=limit)
@@ -75,23 +72,23 @@ def evaluate(
     known = _open_directory(out, settings, overwrite)
     remaining = [case for case in wanted if case.id not in known]
     if remaining:
-        devices = make_mesh(mesh or MeshConfig())
-        loaded = open_model(model, param_dtype=dtype, mesh=devices)
-        tokenizer = load_tokenizer(loaded.tokenizer_dir)
-        form = renderer_for(renderer, tokenizer)
-        sampler = Sampler(
-            make_graphdef(loaded.config, dtype=dtype, scan_layers=False), tokenizer,
-            Sampling(max_new_tokens, temperature, top_k, top_p), answer_stops(form, tokenizer, loaded.config), devices,
-        )  # fmt: skip
+        sampling = Sampling(max_new_tokens, temperature, top_k, top_p)
+        sampler, form, loaded = open_sampler(model, sampling, renderer, dtype, mesh)
         room = loaded.config.max_position_embeddings - max_new_tokens
-        prompts, _ = encode_prompts(remaining, form, tokenizer)
+        prompts, _ = encode_prompts(remaining, form, sampler.tokenizer)
+        too_long = sum(len(prompt.tokens) > room for prompt in prompts)
+        if too_long == len(wanted):
+            raise UserError(
+                f"all {too_long} prompts are too long for the model: with --max-new-tokens {max_new_tokens} it has "
+                f"room for {max(room, 0)} tokens, and the shortest has {min(len(p.tokens) for p in prompts)}"
+            )
         with (out / PREDICTIONS).open("a", encoding="utf-8") as file, _progress(console) as progress:
             task = progress.add_task("answering", total=len(wanted), completed=len(wanted) - len(remaining))
             for row in _answers(sampler, loaded.params, prompts, room, batch_size, jax.random.key(seed)):
                 _write(file, row)
                 known[row["id"]] = row["prediction"]
                 progress.advance(task)
-        if too_long := sum(len(prompt.tokens) > room for prompt in prompts):
+        if too_long:
             console.print(f"{too_long} prompts are too long for the model; their answers are empty")
     suites = by_suite(
         (case.suite, score_prediction(known[case.id], case, policy, strict=strict, rotbench=rotbench))

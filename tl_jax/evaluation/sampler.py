@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import jax
 from jax.sharding import Mesh
 
-from tl_jax.data.encode import stop_tokens
+from tl_jax.config import MeshConfig
+from tl_jax.data.encode import load_tokenizer, renderer_for, stop_tokens
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.generate import Generation, Sampling, generate
-from tl_jax.model.llama import GraphDef
+from tl_jax.model.llama import GraphDef, make_graphdef
 from tl_jax.model.parameters import Params
+from tl_jax.model.sharding import make_mesh
+from tl_jax.model.store import LoadedModel, open_model
 from tl_jax.tooluse.render import Renderer
 
 if TYPE_CHECKING:
@@ -53,3 +57,22 @@ class Sampler:
 def answer_stops(renderer: Renderer, tokenizer: PreTrainedTokenizerFast, model: LlamaConfig) -> tuple[int, ...]:
     """Every token that ends an answer: the format's terminator, EOS, and what the model's configuration names."""
     return tuple(dict.fromkeys((*stop_tokens(renderer, tokenizer), *model.eos_ids)))
+
+
+def open_sampler(
+    model: Path,
+    sampling: Sampling,
+    renderer: str = "paper",
+    dtype: Literal["bfloat16", "float32"] = "bfloat16",
+    mesh: MeshConfig | None = None,
+) -> tuple[Sampler, Renderer, LoadedModel]:
+    """A stored model that can answer: its sampler, the renderer of its prompts, and the model with its parameters.
+
+    ``mesh`` says how devices share the work; by default all of them along ``fsdp``.
+    """
+    devices = make_mesh(mesh or MeshConfig())
+    loaded = open_model(model, param_dtype=dtype, mesh=devices)
+    tokenizer = load_tokenizer(loaded.tokenizer_dir)
+    form = renderer_for(renderer, tokenizer)
+    graphdef = make_graphdef(loaded.config, dtype=dtype, scan_layers=False)
+    return Sampler(graphdef, tokenizer, sampling, answer_stops(form, tokenizer, loaded.config), devices), form, loaded

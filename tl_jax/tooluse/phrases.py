@@ -258,6 +258,7 @@ TEXT_RULES: tuple[TextRule, ...] = (
         "not found",
         rf"{_WORDS}(?:could |can )?not (?:be )?found[.!]?$|{_WORDS}(?:does not|doesn't|do not) exist[.!]?$",
         r"(?:there is )?no such \w{1,30}[.!]?$|no (?:user|order|account|record|item|entry) found (?:with|for)\b",
+        r"(?:there is )?no (?:tool|function|method|action|api) (?:called|named)\b",
         r"(?:tool|function|method|action|endpoint|api|command|name or service) not (?:found|available|known)\b",
         r"(?:the )?(?:tool|function|method|action|endpoint|api|command|module) ['\"`]?[\w./-]{1,80}['\"`]? "
         r"(?:does not exist|doesn't exist|(?:(?:was|is|could) )?not (?:be )?(?:found|available|defined|registered))\b",
@@ -305,6 +306,7 @@ _CATEGORIES: tuple[tuple[Category, re.Pattern[str]], ...] = tuple(
             r"name '[^']{1,80}' is not defined|^[\w.$-]{1,80} is not defined",
             r"(?:unknown|no such|invalid|unrecogni[sz]ed|hallucinated) (?:tool|function|action|method|api)\b"
             r"(?! (?:key|call|token|param|arg|resp|input))",
+            r"\bno (?:tool|function|method|action|api) (?:called|named)\b",
             r"\b(?:tool|function|action|api)\b.{0,80} (?:not found|does not exist|is not (?:defined|available|a valid|"
             r"recogni[sz]ed|registered))",
             r"not an? (?:valid|available|existing|known) (?:tool|function|action)",
