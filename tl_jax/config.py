@@ -161,6 +161,9 @@ class SamplingConfig(Node):
     temperature: float = Field(1.0, ge=0, description="0 = greedy")
     top_k: int | None = Field(None, ge=1)
     top_p: float | None = Field(None, gt=0, le=1)
+    batch_size: int | None = Field(
+        None, ge=1, description="answers written at once, those to prompts of similar lengths together; null = all"
+    )
 
 
 class PpoDataConfig(Node):

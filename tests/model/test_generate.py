@@ -112,8 +112,10 @@ def test_logprobs_are_those_of_a_pass_without_cache(one: Loaded, sampling: Sampl
 def test_samples_do_not_depend_on_padding_company_or_chunks(one: Loaded) -> None:
     sampling = Sampling(NEW, 1.3)
     together = one.generate(PROMPTS, sampling)
-    chunked = one.generate(PROMPTS[:8], sampling, max_batch=4)  # of 24 and 16 tokens
-    np.testing.assert_array_equal(chunked.tokens, together.tokens[:8])
+    chunked = one.generate(PROMPTS[:8], sampling, max_batch=3)  # of 24, 16 and 16 tokens
+    for name in ("tokens", "lengths", "finished"):
+        np.testing.assert_array_equal(getattr(chunked, name), getattr(together, name)[:8])
+    np.testing.assert_allclose(chunked.logprobs, together.logprobs[:8], atol=1e-5)
     assert not np.array_equal(one.generate(PROMPTS, sampling, seed=1).tokens, together.tokens)
 
 
@@ -158,6 +160,18 @@ def test_new_values_and_near_lengths_compile_nothing(one: Loaded) -> None:
     one.generate(PROMPTS[1:4], Sampling(NEW, 0.9, top_p=0.7), seed=5, pad_id=3, eos_ids=(7,))
     one.generate([PROMPTS[7]] * 3, Sampling(NEW, 1.1, top_p=0.9))
     assert module._run._cache_size() == before
+
+
+def test_prompts_of_similar_lengths_run_together(one: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes, run = [], module._run
+
+    def noted(*args: Any, **options: Any) -> Any:
+        shapes.append(args[2].shape)
+        return run(*args, **options)
+
+    monkeypatch.setattr(module, "_run", noted)
+    one.generate([PROMPTS[n] for n in (1, 7, 4, 8, 12, 11)], GREEDY, max_batch=2)  # of 3, 20, 15, 24, 23 and 2 tokens
+    assert shapes == [(2, 24), (2, 24), (2, 16)]
 
 
 def test_buckets() -> None:

@@ -35,7 +35,7 @@ class Sampler:
     """tokens that end an answer, see `answer_stops`"""
     mesh: Mesh | None = None
     max_batch: int | None = None
-    """prompts that run at once; None = all"""
+    """prompts that run at once, those of similar lengths together; None = all"""
 
     def generate(self, params: Params, prompts: Sequence[Sequence[int]], key: jax.Array) -> Generation:
         """Answers as tokens; the same ``key`` gives the same answers."""

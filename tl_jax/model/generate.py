@@ -78,19 +78,21 @@ def generate(
         eos_ids: tokens that end a row; empty = none does.
         pad_id: what follows the end in the result.
         mesh: devices to spread the rows over.
-        max_batch: prompts that run at once; None = all.
+        max_batch: prompts that run at once, those of similar lengths together; None = all.
 
     Raises:
         GenerationError: no prompt, an empty one, an unknown token, a prompt that leaves no room for the answer, or
             settings out of range.
     """
     _check(merge(graphdef, params), prompts, sampling)
+    order = np.argsort([-len(prompt) for prompt in prompts], stable=True)  # longest first: memory runs out at once
     step = max_batch or len(prompts)
     chunks = [
-        _generate_chunk(graphdef, params, prompts[start : start + step], start, sampling, key, eos_ids, pad_id, mesh)
+        _generate_chunk(graphdef, params, prompts, order[start : start + step], sampling, key, eos_ids, pad_id, mesh)
         for start in range(0, len(prompts), step)
     ]
-    tokens, logprobs, lengths, finished = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+    back = np.argsort(order)
+    tokens, logprobs, lengths, finished = (np.concatenate(parts)[back] for parts in zip(*chunks, strict=True))
     return Generation(tokens=tokens, logprobs=logprobs, lengths=lengths, finished=finished)
 
 
@@ -127,22 +129,25 @@ def _generate_chunk(
     graphdef: GraphDef,
     params: Params,
     prompts: Sequence[Sequence[int]],
-    first_row: int,
+    chosen: np.ndarray,
     sampling: Sampling,
     key: jax.Array,
     eos_ids: tuple[int, ...],
     pad_id: int,
     mesh: Mesh | None,
 ) -> tuple[np.ndarray, ...]:
+    """Continues the prompts whose indices are ``chosen``, in that order."""
     spread = math.prod(mesh.shape[axis] for axis in ("data", "fsdp")) if mesh else 1
-    rows = -(-bucket(len(prompts)) // spread) * spread
-    length = bucket(max(map(len, prompts)), smallest=16)
-    tokens = np.zeros((rows, length), np.int32)
-    segments = np.zeros((rows, length), np.int32)
-    for row, prompt in enumerate(prompts):
+    rows = -(-bucket(len(chosen)) // spread) * spread
+    length = bucket(max(len(prompts[index]) for index in chosen), smallest=16)
+    tokens, segments = np.zeros((2, rows, length), np.int32)
+    numbers_of_rows = np.zeros(rows, np.int32)
+    for row, index in enumerate(chosen):
+        prompt = prompts[index]
         tokens[row, length - len(prompt) :] = prompt
         segments[row, length - len(prompt) :] = 1
-    inputs = (tokens, segments, first_row + np.arange(rows, dtype=np.int32))
+        numbers_of_rows[row] = index
+    inputs = (tokens, segments, numbers_of_rows)
     numbers = (np.float32(sampling.temperature), np.float32(sampling.top_p or 1))
     if mesh is not None:
         inputs = make_global_array(inputs, batch_sharding(mesh))
@@ -161,7 +166,7 @@ def _generate_chunk(
             top_k=sampling.top_k,
             nucleus=sampling.top_p is not None,
         )
-    return tuple(np.asarray(array)[: len(prompts)] for array in out)
+    return tuple(np.asarray(array)[: len(chosen)] for array in out)
 
 
 class _Progress(NamedTuple):

@@ -93,11 +93,15 @@ def run_ppo(config: PpoConfig) -> dict[str, Any]:
         order = PromptOrder(prompts, config.batch_size, config.seed)
         setup = make_setup(config, model, rewards)
         sampler = Sampler(
-            setup.actor.graphdef, tokenizer, Sampling(**config.sampling.model_dump()),
-            answer_stops(renderer, tokenizer, model), mesh,
+            setup.actor.graphdef, tokenizer, Sampling(**config.sampling.model_dump(exclude={"batch_size"})),
+            answer_stops(renderer, tokenizer, model), mesh, max_batch=config.sampling.batch_size,
         )  # fmt: skip
         player = Player(sampler, stage)
-        judge = Judge(player.greedy(config.batch_size), _spread(judged, config.eval_prompts), rewards)
+        judge = Judge(
+            player.greedy(config.sampling.batch_size or config.batch_size),
+            _spread(judged, config.eval_prompts),
+            rewards,
+        )
         init = partial(init_ppo_state, model=model, setup=setup, seed=config.seed)
         target = abstract_ppo_state(init, params, mesh)
         step = compile_step(make_ppo_step(setup), target, mesh)
