@@ -189,6 +189,7 @@ class PpoAlgorithmConfig(Node):
     )
     epochs: int = Field(1, ge=1, description="passes over each rollout")
     minibatches: int = Field(1, ge=1, description="updates per pass")
+    accumulate: int = Field(1, ge=1, description="parts of a minibatch, one after another to save memory; same update")
     kl_coef: float = Field(0.1, ge=0, description="weight of the KL to the reference (adaptive: its first value)")
     kl_in: Literal["reward", "loss"] = Field("reward", description="where the KL enters")
     kl_estimator: Literal["k1", "k2", "k3"] = Field("k1", description="reward: k1; loss: k2, or k3 as in GRPO")
@@ -261,6 +262,7 @@ class PpoConfig(RunConfig):
     actor: OptimizerConfig = OptimizerConfig(learning_rate=1e-6)
     critic: OptimizerConfig = OptimizerConfig(learning_rate=5e-6)
     eval_prompts: int = Field(64, ge=0, description="decision points of the fixed set scored greedily before and after")
+    eval_every: int | None = Field(None, ge=1, description="also every so many rollouts")
 
     @model_validator(mode="after")
     def _groups_have_members(self) -> PpoConfig:

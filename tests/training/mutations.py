@@ -94,7 +94,7 @@ MUTATIONS = (
         "test_ppo_step.py::test_whitening_is_global_over_all_minibatches",
     ),
     Mutation(
-        "a critic that silently starts at random", "ppo_step.py",
+        "a critic that silently starts at random", "ppo_state.py",
         "        critic = value_params(params)\n",
         "        critic = value_params(init_params(model, key, params['norm'].dtype, lm_head=False))\n",
         "test_ppo_step.py::test_critic_weights_are_actually_loaded",

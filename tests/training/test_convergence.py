@@ -27,7 +27,8 @@ from tl_jax.tooluse.schema import Call, Case, Message, Tool
 from tl_jax.training import estimators, ppo_step
 from tl_jax.training.episodes import Episode, Turn
 from tl_jax.training.kl import kl_estimate, shaped_rewards
-from tl_jax.training.ppo_step import Learner, PpoState, Setup, init_ppo_state, make_ppo_step
+from tl_jax.training.ppo_state import Learner, PpoState, Setup, init_ppo_state
+from tl_jax.training.ppo_step import make_ppo_step
 from tl_jax.training.rollout import Rollout, assemble
 
 PLACE = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},

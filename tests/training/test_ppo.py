@@ -200,9 +200,11 @@ def test_every_estimator_learns_to_call_the_rewarded_tool(estimator: str, undeci
     overrides = {"algorithm__kl_in": "loss", "algorithm__kl_estimator": "k3", "algorithm__drop_equal_groups": True}
     result = run_ppo(ppo_config(
         tmp_path / "run", undecided, cases, algorithm__estimator=estimator, group_size=4, batch_size=8, log_every=12,
-        reward="{binary: 1, monotone: 0.5}", **overrides,
+        reward="{binary: 1, monotone: 0.5}", eval_every=5, sampling__batch_size=8, algorithm__accumulate=2, **overrides,
     ))  # fmt: skip
-    assert result["eval_reward"] == 1.5
+    rewards = {row["step"]: row["eval_reward"] for row in metrics_of(tmp_path / "run")}
+    assert list(rewards) == [5, 10, 12]
+    assert rewards[12] == result["eval_reward"] == 1.5
     assert result["eval_reward_before"] < 0
     assert 0 <= result["equal_groups"] <= 1
     assert result["reward/binary"] > 0
@@ -224,6 +226,7 @@ def test_a_run_without_a_critic_resumes_bit_for_bit(undecided: Path, cases: Path
     ("override", "error", "match"),
     [
         ({"batch_size": 24}, ConfigError, "answers a multiple of 16"),
+        ({"algorithm__accumulate": 4}, ConfigError, "in algorithm.accumulate=4 parts .* a multiple of 64"),
         ({"algorithm__clip_low": -0.1}, ConfigError, "algorithm.clip_low.*greater than or equal to 0"),
         ({"algorithm__kl_estimator": "k3"}, ConfigError, "k3 in the reward has a wrong gradient.*use k1 there"),
         ({"algorithm__estimator": "grpo"}, ConfigError, "set group_size to 2 or more"),

@@ -21,18 +21,15 @@ from tl_jax.model.value import make_value_graphdef
 from tl_jax.tooluse.schema import Case
 from tl_jax.training.compile import compile_step
 from tl_jax.training.episodes import Episode, Turn
-from tl_jax.training.ppo_step import (
+from tl_jax.training.ppo_state import (
     Learner,
     PpoState,
     Setup,
     abstract_ppo_state,
     init_ppo_state,
-    look,
-    make_ppo_step,
-    score_rollout,
-    shuffled_rows,
     start_ppo_state,
 )  # fmt: skip
+from tl_jax.training.ppo_step import look, make_ppo_step, score_rollout, shuffled_rows
 from tl_jax.training.rollout import Rollout, assemble
 
 TEMPERATURE = 0.7
@@ -348,6 +345,22 @@ def test_importance_weights_reach_the_gradient() -> None:
     assert metrics["importance"] == pytest.approx(1.5)
 
 
+@pytest.mark.parametrize("average", ["tokens", "answers", "length"])
+@pytest.mark.parametrize("critic_tower", ["sft", "shared"])
+def test_parts_of_a_minibatch_make_the_same_update(average: str, critic_tower: str) -> None:
+    """Answers differ in length, so that parts with weights of their own would pull elsewhere."""
+    options = {"average": average, "critic_tower": critic_tower, "entropy_coef": 0.1, "kl_coef": 0.2}
+    whole = PpoAlgorithmConfig(**options, kl_in="loss", kl_estimator="k2")
+    state = drifted_state(whole, optax.sgd(1.0))
+    results = [one_step(whole.model_copy(update={"accumulate": parts}), random_rollout(), state) for parts in (1, 4)]
+    (_, one, expected), (_, parted, metrics) = results
+    assert moved(one.params, state.params)
+    assert_trees_close(parted.params, one.params, rtol=1e-5)
+    assert_trees_close(parted.critic, one.critic, rtol=1e-5)
+    for name, value in expected.items():
+        assert metrics[name] == pytest.approx(float(value), rel=1e-4, abs=1e-6), name
+
+
 def test_every_epoch_visits_every_row_once() -> None:
     config = PpoAlgorithmConfig(epochs=3, minibatches=4)
     rows = np.asarray(shuffled_rows(jax.random.key(0), 12, config))
@@ -358,8 +371,8 @@ def test_every_epoch_visits_every_row_once() -> None:
 
 
 def test_sharded_step_equals_the_one_on_a_single_device() -> None:
-    config = PpoAlgorithmConfig(epochs=2, minibatches=2, kl_coef=0.2)
-    adam, rollout = optax.adam(1e-3), random_rollout(rows=8)
+    config = PpoAlgorithmConfig(epochs=2, minibatches=2, accumulate=2, kl_coef=0.2)
+    adam, rollout = optax.adam(1e-3), random_rollout(rows=16)
     init = initial(config, adam)
 
     def two_steps(mesh: Mesh) -> tuple[Any, Any]:

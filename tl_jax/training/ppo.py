@@ -34,15 +34,15 @@ from tl_jax.training.episodes import Episode, Stage, answer, play
 from tl_jax.training.logs import drop_metrics_after
 from tl_jax.training.loop import Averages, Run
 from tl_jax.training.optimizer import make_optimizer
-from tl_jax.training.ppo_step import (
+from tl_jax.training.ppo_state import (
     Learner,
     PpoState,
     Setup,
     abstract_ppo_state,
     init_ppo_state,
-    make_ppo_step,
     start_ppo_state,
 )  # fmt: skip
+from tl_jax.training.ppo_step import make_ppo_step
 from tl_jax.training.prompts import load_prompts, make_stage
 from tl_jax.training.rewards import Rewards, Scored, make_rewards
 from tl_jax.training.rollout import PromptOrder, Rollout, assemble
@@ -179,10 +179,12 @@ class Trainer:
         for number in range(run.start + 1, run.total + 1):
             state, episodes, scored = self._rollout_and_step(state, number)
             last = number == run.total
-            if number % self._config.log_every == 0 or last:
+            judges = last or (self._config.eval_every and number % self._config.eval_every == 0)
+            if number % self._config.log_every == 0 or judges:
                 latest = self._averages.read() | _shares("outcome", self._outcomes) | _shares("result", self._results)
-                if last and before:
+                if judges:
                     latest |= self._judge(state.params)
+                if last:
                     latest |= {f"{name}_before": value for name, value in before.items()}
                 log.metrics(number, latest)
                 self._show(number, episodes, scored)
@@ -275,13 +277,14 @@ def _kind(result: str) -> str:
 
 def _check(config: PpoConfig, mesh: Mesh) -> None:
     """Every minibatch must give each data-parallel device the same number of rows."""
-    rows, minibatches = config.batch_size * config.group_size, config.algorithm.minibatches
-    parts = mesh.shape["data"] * mesh.shape["fsdp"]
-    if rows % (minibatches * parts):
+    rows, algorithm = config.batch_size * config.group_size, config.algorithm
+    devices = mesh.shape["data"] * mesh.shape["fsdp"]
+    if rows % (algorithm.minibatches * algorithm.accumulate * devices):
+        in_parts = f" in algorithm.accumulate={algorithm.accumulate} parts" if algorithm.accumulate > 1 else ""
         raise ConfigError(
             f"batch_size={config.batch_size} prompts of group_size={config.group_size} answers do not divide into "
-            f"algorithm.minibatches={minibatches} over {parts} devices (mesh data x fsdp); make the number of answers "
-            f"a multiple of {minibatches * parts}"
+            f"algorithm.minibatches={algorithm.minibatches}{in_parts} over {devices} devices (mesh data x fsdp); make "
+            f"the number of answers a multiple of {algorithm.minibatches * algorithm.accumulate * devices}"
         )
     if config.sampling.temperature == 0:
         raise ConfigError("sampling.temperature=0 never tries anything; learning needs a temperature above 0")

@@ -9,70 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
 
 from tl_jax.config import PpoAlgorithmConfig
 from tl_jax.data.batch import Array
-from tl_jax.model.config import LlamaConfig
-from tl_jax.model.llama import GraphDef, Llama, init_params, merge
-from tl_jax.model.sharding import constrain, param_shardings, replicated
-from tl_jax.model.value import ValueModel, head_values, value_head, value_params
+from tl_jax.model.llama import Llama, merge
+from tl_jax.model.sharding import constrain
+from tl_jax.model.value import ValueModel, head_values
 from tl_jax.training import rl_losses
 from tl_jax.training.advantages import after_last, explained_variance, masked_mean
-from tl_jax.training.checkpoint import abstract
 from tl_jax.training.estimators import estimate
 from tl_jax.training.kl import adapted_kl_coef, kl_estimate
 from tl_jax.training.losses import TokenScores, label_log_probs
+from tl_jax.training.micro_batches import join, split, summed
+from tl_jax.training.ppo_state import Learner, PpoState, Setup
 from tl_jax.training.rollout import Rollout
-from tl_jax.training.state import Params, TrainState, fold_key
+from tl_jax.training.state import Params, fold_key
 
 Metrics = dict[str, jax.Array]
-Tree = TypeVar("Tree")
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class PpoState(TrainState):
-    """``params`` and ``opt_state`` are the actor's, so that a run directory opens as the actor; ``step`` counts
-    rollouts."""
-
-    critic: Params
-    """empty where the estimator has none; the head alone where the actor's tower is shared"""
-    critic_opt_state: optax.OptState
-    reference: Params
-    """the actor as it was at first; never changes"""
-    kl_coef: jax.Array
-    """float32 scalar: the weight of the KL, which may adapt"""
-
-
-class Learner(NamedTuple):
-    """A model's description and how it learns."""
-
-    graphdef: GraphDef
-    optimizer: optax.GradientTransformation
-    schedule: optax.Schedule
-
-
-class Setup(NamedTuple):
-    """What a step is made of besides its state."""
-
-    actor: Learner
-    """of a `Llama`"""
-    critic: Learner
-    """of a `ValueModel`; where the tower is shared only its optimizer is used, where there is no critic nothing"""
-    config: PpoAlgorithmConfig
-    temperature: float = 1.0
-    """of the log-probabilities"""
-    group_size: int = 1
-    reward_weights: tuple[float, ...] = (1.0,)
-    """[R]"""
-    answer_length: int = 1
-    """tokens that an answer can have at most"""
 
 
 @jax.tree_util.register_dataclass
@@ -101,46 +59,6 @@ class Learning(NamedTuple):
     critic_opt_state: optax.OptState
     stopped: jax.Array
     """bool scalar: the policy has moved as far from the rollout's as ``target_kl`` lets it"""
-
-
-def init_ppo_state(params: Params, model: LlamaConfig, setup: Setup, seed: int) -> PpoState:
-    """The state before the first rollout; ``params`` become the actor and the reference.
-
-    The critic's head is 0, so that it starts by expecting nothing.
-    """
-    key, config = jax.random.key(seed), setup.config
-    if not config.has_critic:
-        critic: Params = {}
-    elif config.critic_tower == "shared":
-        critic = value_head(params)
-    elif config.critic_tower == "random":
-        critic = value_params(init_params(model, jax.random.fold_in(key, 0), params["norm"].dtype, lm_head=False))
-    else:
-        critic = value_params(params)
-    return PpoState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        opt_state=setup.actor.optimizer.init(params),
-        key=jax.random.key_data(key),
-        critic=critic,
-        critic_opt_state=setup.critic.optimizer.init(critic),
-        reference=params,
-        kl_coef=jnp.float32(config.kl_coef),
-    )
-
-
-def abstract_ppo_state(init: Callable[[Params], PpoState], params: Params, mesh: Mesh) -> PpoState:
-    """Shapes and places of the state that ``init`` makes of ``params`` (shapes suffice)."""
-    shapes = jax.eval_shape(init, params)
-    places = replace(param_shardings(replace(shapes, key=None), mesh), key=replicated(mesh))
-    return abstract(shapes, places)
-
-
-def start_ppo_state(init: Callable[[Params], PpoState], params: Params, mesh: Mesh) -> PpoState:
-    """``init(params)``, each array made where it lies. ``params`` are used up."""
-    places = jax.tree.map(lambda leaf: leaf.sharding, abstract_ppo_state(init, params, mesh))
-    state: PpoState = jax.jit(init, out_shardings=places, donate_argnums=0)(params)
-    return state
 
 
 def make_ppo_step(setup: Setup) -> Callable[[PpoState, Rollout], tuple[PpoState, Metrics]]:
@@ -201,7 +119,7 @@ def look(
 
 
 def score_rollout(state: PpoState, rollout: Rollout, setup: Setup) -> tuple[Experience, Metrics]:
-    """Log-probabilities, values and advantages before the first update, a minibatch of rows at a time.
+    """Log-probabilities, values and advantages before the first update, as many rows at a time as an update looks at.
 
     Metrics; a mean over tokens is over the tokens the policy wrote, EOS included, of the whole rollout:
         score: mean of the episodes' rewards, as they enter the advantages.
@@ -222,8 +140,8 @@ def score_rollout(state: PpoState, rollout: Rollout, setup: Setup) -> tuple[Expe
         reference, _ = look(state.reference, {}, rows, setup)
         return policy.log_probs, policy.entropy, reference.log_probs, values
 
-    parts = jax.lax.map(score, _spread(rollout, config.minibatches))
-    logprobs, entropy, reference, values = (_gather(part) for part in parts)
+    parts = split(rollout, config.minibatches * config.accumulate)
+    logprobs, entropy, reference, values = join(jax.lax.map(score, parts))
     kl = kl_estimate("k1", logprobs, reference)
     last_values = jnp.where(rollout.truncated & config.bootstrap_truncated, after_last(values, mask), 0.0)
     values = jnp.where(mask, values, 0.0)
@@ -278,9 +196,17 @@ def update_minibatch(
 
     def update(learning: Learning) -> tuple[Learning, Metrics]:
         batch = jax.tree.map(lambda x: _over_devices(x[rows]), experience)
-        gradient, metrics = jax.grad(minibatch_loss, argnums=(0, 1), has_aux=True)(
-            learning.params, learning.critic, batch, setup, kl_coef
-        )
+
+        def gradient_and_metrics(part: tuple[Experience, Weights]) -> tuple[tuple[Params, Params], Metrics]:
+            return jax.grad(loss_sum, argnums=(0, 1), has_aux=True)(
+                learning.params, learning.critic, *part, setup, kl_coef
+            )
+
+        parts = (batch, minibatch_weights(batch, setup))
+        gradient, metrics = summed(gradient_and_metrics, parts, setup.config.accumulate)
+        metrics["grad_norm"] = optax.tree.norm(gradient[0])
+        if setup.config.has_critic:
+            metrics["critic_grad_norm"] = optax.tree.norm(gradient[1])
         limit = setup.config.target_kl
         stopped = jnp.array(False) if limit is None else metrics["approx_kl"] > limit
         return _apply(learning, gradient, setup, ~stopped & actor_learns, ~stopped)._replace(stopped=stopped), metrics
@@ -294,48 +220,68 @@ def update_minibatch(
     return learning, (seen, metrics)
 
 
-def minibatch_loss(
-    params: Params, critic: Params, batch: Experience, setup: Setup, kl_coef: jax.Array
-) -> tuple[jax.Array, Metrics]:
-    """The sum of the losses of policy and critic, and its parts.
-
-    Metrics are means over the minibatch's tokens: ``clip_fraction`` and ``value_clip_fraction`` (tokens whose gradient
-    the clipping stops), ``approx_kl`` (the k3 estimate of KL(old || new)); and the losses.
-    """
-    config, everything = setup.config, batch.rollout.mask
-    scores, values = look(params, critic, batch.rollout, setup, entropy=config.entropy_coef is not None)
-    logprobs = scores.log_probs
-    average = PUBLISHED_AVERAGE[config.estimator] if config.average == "published" else config.average
-    weights = rl_losses.token_weights(batch.mask, average, setup.answer_length)
-    policy = rl_losses.policy_losses(
-        logprobs, batch.old_logprobs, batch.advantages, config.clip_low, config.clip_high, config.dual_clip
-    )
-    loss = rl_losses.masked_sum(batch.importance * policy.losses, weights)
-    metrics = {
-        "policy_loss": loss,
-        "clip_fraction": masked_mean(policy.clipped, batch.mask),
-        "approx_kl": masked_mean(kl_estimate("k3", batch.old_logprobs, logprobs), batch.mask),
-    }
-    if config.kl_in == "loss":
-        kl = kl_estimate(config.kl_estimator, logprobs, batch.reference_logprobs)
-        metrics["kl_loss"] = kl_coef * rl_losses.masked_sum(kl, weights)
-        loss += metrics["kl_loss"]
-    if config.entropy_coef is not None:
-        assert scores.entropy is not None
-        loss -= config.entropy_coef * rl_losses.masked_sum(scores.entropy, weights)
-    if config.has_critic:
-        of_values = rl_losses.value_losses(values, batch.old_values, batch.returns, config.value_clip)
-        metrics["value_loss"] = masked_mean(of_values.losses, everything)
-        metrics["value_clip_fraction"] = masked_mean(of_values.clipped, everything)
-        loss += config.value_coef * metrics["value_loss"]
-    return loss, metrics
-
-
 PUBLISHED_AVERAGE: dict[str, rl_losses.Average] = {
     "gae": "tokens", "grpo": "answers", "dr_grpo": "length", "rloo": "length", "reinforce++": "tokens",
     "gdpo": "answers",
 }  # fmt: skip
 """How the paper of each estimator averages; RLOO's sum over an answer's tokens differs from "length" by a factor."""
+
+
+class Weights(NamedTuple):
+    """What a token counts in the sums over a minibatch, float32 [B, N] each; 0 where it counts nothing."""
+
+    loss: Array
+    """in the losses of the policy"""
+    learnt: Array
+    """in a mean over the tokens that the policy learns from"""
+    written: Array
+    """in a mean over all tokens that it wrote"""
+
+
+def minibatch_weights(batch: Experience, setup: Setup) -> Weights:
+    """Made for a whole minibatch, so that it can be added up in parts."""
+    config = setup.config
+    average = PUBLISHED_AVERAGE[config.estimator] if config.average == "published" else config.average
+    return Weights(
+        loss=rl_losses.token_weights(batch.mask, average, setup.answer_length),
+        learnt=rl_losses.token_weights(batch.mask, "tokens"),
+        written=rl_losses.token_weights(batch.rollout.mask, "tokens"),
+    )
+
+
+def loss_sum(
+    params: Params, critic: Params, batch: Experience, weights: Weights, setup: Setup, kl_coef: jax.Array
+) -> tuple[jax.Array, Metrics]:
+    """The sum of the losses of policy and critic over some rows of a minibatch, and its parts.
+
+    Metrics: the losses; ``clip_fraction`` and ``value_clip_fraction``, the share of tokens whose gradient the clipping
+    stops; ``approx_kl``, the k3 estimate of KL(old || new) per token. All add up over the parts of a minibatch.
+    """
+    config, mean = setup.config, rl_losses.masked_sum
+    scores, values = look(params, critic, batch.rollout, setup, entropy=config.entropy_coef is not None)
+    logprobs = scores.log_probs
+    policy = rl_losses.policy_losses(
+        logprobs, batch.old_logprobs, batch.advantages, config.clip_low, config.clip_high, config.dual_clip
+    )
+    loss = mean(batch.importance * policy.losses, weights.loss)
+    metrics = {
+        "policy_loss": loss,
+        "clip_fraction": mean(policy.clipped, weights.learnt),
+        "approx_kl": mean(kl_estimate("k3", batch.old_logprobs, logprobs), weights.learnt),
+    }
+    if config.kl_in == "loss":
+        kl = kl_estimate(config.kl_estimator, logprobs, batch.reference_logprobs)
+        metrics["kl_loss"] = kl_coef * mean(kl, weights.loss)
+        loss += metrics["kl_loss"]
+    if config.entropy_coef is not None:
+        assert scores.entropy is not None
+        loss -= config.entropy_coef * mean(scores.entropy, weights.loss)
+    if config.has_critic:
+        of_values = rl_losses.value_losses(values, batch.old_values, batch.returns, config.value_clip)
+        metrics["value_loss"] = mean(of_values.losses, weights.written)
+        metrics["value_clip_fraction"] = mean(of_values.clipped, weights.written)
+        loss += config.value_coef * metrics["value_loss"]
+    return loss, metrics
 
 
 def _apply(
@@ -355,16 +301,6 @@ def _updated(
     updates, new_state = learner.optimizer.update(gradient, opt_state, params)
     new = (optax.apply_updates(params, updates), new_state)
     return jax.tree.map(lambda after, before: jnp.where(learns, after, before), new, (params, opt_state))
-
-
-def _spread(tree: Tree, parts: int) -> Tree:
-    """[B, ...] -> [parts, B / parts, ...]; part i has the rows i, i + parts, ...: a share of every device's rows."""
-    return jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1), tree)
-
-
-def _gather(x: jax.Array) -> jax.Array:
-    """The inverse of `_spread`."""
-    return jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:])
 
 
 def _over_devices(x: jax.Array) -> jax.Array:

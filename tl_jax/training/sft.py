@@ -26,6 +26,7 @@ from tl_jax.training.compile import abstract_state, compile_eval, compile_step, 
 from tl_jax.training.distributed import initialise
 from tl_jax.training.loop import Averages, Run
 from tl_jax.training.losses import Loss, LossFn, resolve
+from tl_jax.training.micro_batches import summed
 from tl_jax.training.optimizer import make_optimizer
 from tl_jax.training.speed import Speedometer, work
 from tl_jax.training.state import Params, TrainState
@@ -68,10 +69,7 @@ def make_train_step(
 def accumulated_gradient(
     graphdef: GraphDef, loss_fn: LossFn, params: Params, batch: Batch, accumulate: int
 ) -> tuple[Params, Loss]:
-    """Gradient of the loss's total, and its sums, over ``accumulate`` micro-batches one after another.
-
-    Micro-batch ``i`` takes the rows ``i, i + accumulate, ...``, so that each has its share of every device's rows.
-    """
+    """Gradient of the loss's total, and its sums, over ``accumulate`` micro-batches one after another."""
 
     def total(params: Params, micro: Batch) -> tuple[jax.Array, Loss]:
         loss = loss_fn(merge(graphdef, params), micro)
@@ -81,16 +79,7 @@ def accumulated_gradient(
         gradient, loss = jax.grad(total, has_aux=True)(params, micro)
         return gradient, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), loss)
 
-    if accumulate == 1:
-        return gradient_and_sums(batch)
-    micros = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, accumulate, *x.shape[1:]), 0, 1), batch)
-    first = jax.tree.map(lambda x: x[0], micros)
-    zero = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), jax.eval_shape(gradient_and_sums, first))
-
-    def add(sums: Any, micro: Batch) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, sums, gradient_and_sums(micro)), None
-
-    return jax.lax.scan(add, zero, micros)[0]
+    return summed(gradient_and_sums, batch, accumulate)
 
 
 def make_eval_step(graphdef: GraphDef, loss_fn: LossFn) -> Callable[[Params, Batch], Loss]:
