@@ -1,7 +1,6 @@
 """Settings every test runs under: the CPU with eight fake devices, and where the real data lies.
 
-The flags are set before JAX is imported. Single-threaded Eigen avoids a deadlock in collectives when there are fewer
-cores than fake devices.
+The flags are set before JAX is imported.
 """
 
 from __future__ import annotations
@@ -9,10 +8,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tests.xla_flags import xla_flags
+
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = (
-    "--xla_force_host_platform_device_count=8 --xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0"
-)
+os.environ["XLA_FLAGS"] = xla_flags(devices=8)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

@@ -14,6 +14,7 @@ import pytest
 from transformers import AutoTokenizer
 
 import tl_jax
+from tests.xla_flags import xla_flags
 from tl_jax.data.encode import encode, encode_prompt, load_tokenizer, renderer_for
 from tl_jax.demo.base import BASE, echoes, lessons, write_jsonl
 from tl_jax.demo.run import Demo, Size, _write_cases, _write_data, run_demo
@@ -144,7 +145,7 @@ def test_a_directory_with_other_things_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_everything_once(tmp_path: Path) -> None:
-    """In a process of its own: the other tests run on eight fake devices, the demo on the machine as it is.
+    """In a process of its own: the other tests run on eight fake devices, the demo on one.
 
     And from a copy of the package, far from the repository: an installed wheel holds nothing else.
     """
@@ -153,11 +154,10 @@ def test_everything_once(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from tl_jax.demo.run import QUICK, run_demo\n"
         "run_demo(Path(sys.argv[1]), size=QUICK)"
     )
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     out = tmp_path / "demo"
     done = subprocess.run(
         [sys.executable, "-c", script, str(out)],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "XLA_FLAGS": xla_flags()}, cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     for stage in ("mae", "eval", "sft", "ppo", "export"):

@@ -143,7 +143,8 @@ def program(name: str, calls: int) -> tuple[Callable[..., PpoState], Callable[..
     schedule = optax.cosine_decay_schedule(RATE[calls], 2 * STEPS[calls], alpha=0.01)
     actor, critic = Learner(GRAPH, optax.adam(schedule), schedule), Learner(CRITIC, optax.adam(0.02), schedule)
     setup = Setup(actor, critic, ALGORITHMS[name], group_size=ROWS // 8, answer_length=1)
-    return lambda params: init_ppo_state(params, MODEL, setup, 0), jax.jit(make_ppo_step(setup))
+    fast = {"xla_backend_optimization_level": 1}  # hundreds of steps: compiling better than the other tests pays here
+    return lambda params: init_ppo_state(params, MODEL, setup, 0), jax.jit(make_ppo_step(setup), compiler_options=fast)
 
 
 def learnt(name: str, rewards: np.ndarray, beta: float) -> np.ndarray:

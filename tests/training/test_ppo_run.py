@@ -17,13 +17,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from tests.xla_flags import xla_flags
 from tl_jax.config import PpoConfig, SftConfig, to_yaml
 from tl_jax.training.sft import run_sft
 
 pytestmark = pytest.mark.slow
 STEPS, SAVED = 6, 3
 ROWS = 8
-DEVICES = "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0"
 TIMES = ("time", "tokens_per_second", "seconds_sampling", "seconds_learning")
 REWARD = "tests.training.deadly:length"
 
@@ -78,10 +78,9 @@ def launch(config: PpoConfig, devices: int = 1, **environment: str) -> subproces
     """``tl-jax ppo`` in a process of its own."""
     file = config.run_dir.with_suffix(".yaml")
     file.write_text(to_yaml(config))
-    flags = f"{DEVICES} --xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
         [sys.executable, "-m", "tl_jax.cli", "ppo", "--config", str(file)], stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "XLA_FLAGS": flags, **environment}, cwd=Path(__file__).parents[2],
+        env={**os.environ, "XLA_FLAGS": xla_flags(devices), **environment}, cwd=Path(__file__).parents[2],
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from tests.training.helpers import assert_trees_close
+from tests.xla_flags import xla_flags
 from tl_jax.config import MeshConfig, SftConfig, to_yaml
 from tl_jax.data.loader import batches
 from tl_jax.model.llama import make_graphdef
@@ -31,7 +32,7 @@ from tl_jax.training.sft import evaluate, make_eval_step, run_sft
 
 pytestmark = pytest.mark.slow
 STEPS = 14
-ONE_DEVICE = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0"}  # compiles faster
+ONE_DEVICE = {"XLA_FLAGS": xla_flags()}
 
 
 def launch(config: SftConfig, *overrides: str, **environment: str) -> subprocess.Popen[str]:
