@@ -78,7 +78,6 @@ def test_bars_are_as_long_as_their_shares() -> None:
 
 
 def test_a_png_is_an_image(data: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     run("--data", data, "--plot", tmp_path / "plot.png")
     header = (tmp_path / "plot.png").read_bytes()[:24]
     assert header[:8] == b"\x89PNG\r\n\x1a\n"
