@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,24 @@ def test_every_estimator_learns_to_call_the_rewarded_tool(estimator: str, undeci
     assert result["eval_reward_before"] < 0
     assert 0 <= result["equal_groups"] <= 1
     assert result["reward/binary"] > 0
+
+
+def stops(prediction: str, case: Case) -> float:
+    """A reward during which the run is told to end, once: a second signal would end the tests."""
+    if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        signal.raise_signal(signal.SIGTERM)
+    return 0.5
+
+
+def test_a_run_that_was_stopped_does_not_say_what_came_of_it(undecided: Path, cases: Path, tmp_path: Path) -> None:
+    result = run_ppo(ppo_config(
+        tmp_path / "run", undecided, cases, reward=f"{__name__}:stops", eval_every=1, batch_size=16, steps=3,
+    ))  # fmt: skip
+    assert (result["step"], result["stopped_by"]) == (1, "SIGTERM")
+    assert metrics_of(tmp_path / "run")[-1]["eval_reward"] == 0.5
+    log = (tmp_path / "run/log.txt").read_text()
+    assert "before training" in log
+    assert "after training" not in log
 
 
 def test_a_run_without_a_critic_resumes_bit_for_bit(undecided: Path, cases: Path, tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from tests.training.test_advantages import ragged
 from tl_jax.training.rl_losses import (
     Average,
     importance_weights,
-    masked_sum,
     policy_losses,
     token_weights,
     value_losses,
+    weighted_sum,
 )
 
 
@@ -102,4 +102,4 @@ def test_what_is_outside_the_mask_changes_nothing() -> None:
     x = rng.normal(size=mask.shape).astype(np.float32)
     weights = token_weights(mask, "answers", 7)
     for poison in (np.nan, np.inf, 1e30):
-        assert masked_sum(np.where(mask, x, np.float32(poison)), weights) == masked_sum(x, weights)
+        assert weighted_sum(np.where(mask, x, np.float32(poison)), weights) == weighted_sum(x, weights)

@@ -141,13 +141,13 @@ def _generate_chunk(
     rows = -(-bucket(len(chosen)) // spread) * spread
     length = bucket(max(len(prompts[index]) for index in chosen), smallest=16)
     tokens, segments = np.zeros((2, rows, length), np.int32)
-    numbers_of_rows = np.zeros(rows, np.int32)
+    indices = np.zeros(rows, np.int32)
     for row, index in enumerate(chosen):
         prompt = prompts[index]
         tokens[row, length - len(prompt) :] = prompt
         segments[row, length - len(prompt) :] = 1
-        numbers_of_rows[row] = index
-    inputs = (tokens, segments, numbers_of_rows)
+        indices[row] = index
+    inputs = (tokens, segments, indices)
     numbers = (np.float32(sampling.temperature), np.float32(sampling.top_p or 1))
     if mesh is not None:
         inputs = make_global_array(inputs, batch_sharding(mesh))

@@ -190,7 +190,7 @@ class Trainer:
                 self._show(number, episodes, scored)
             if not run.after_step(number, state, partial(self._order.state, number)):
                 break
-        if "eval_reward" in latest:
+        if "eval_reward_before" in latest:  # the last rollout was reached
             after = {name: latest[name] for name in before}
             log.line(f"after training, the same way: {_figures(after)}; the reward "
                      f"{_change(after['eval_reward'] - before['eval_reward'])}")  # fmt: skip

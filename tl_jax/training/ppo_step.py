@@ -242,10 +242,11 @@ def minibatch_weights(batch: Experience, setup: Setup) -> Weights:
     """Made for a whole minibatch, so that it can be added up in parts."""
     config = setup.config
     average = PUBLISHED_AVERAGE[config.estimator] if config.average == "published" else config.average
+    weights = partial(rl_losses.token_weights, length=setup.answer_length)
     return Weights(
-        loss=rl_losses.token_weights(batch.mask, average, setup.answer_length),
-        learnt=rl_losses.token_weights(batch.mask, "tokens"),
-        written=rl_losses.token_weights(batch.rollout.mask, "tokens"),
+        loss=weights(batch.mask, average),
+        learnt=weights(batch.mask, "tokens"),
+        written=weights(batch.rollout.mask, "tokens"),
     )
 
 
@@ -257,29 +258,29 @@ def loss_sum(
     Metrics: the losses; ``clip_fraction`` and ``value_clip_fraction``, the share of tokens whose gradient the clipping
     stops; ``approx_kl``, the k3 estimate of KL(old || new) per token. All add up over the parts of a minibatch.
     """
-    config, mean = setup.config, rl_losses.masked_sum
+    config, weighted_sum = setup.config, rl_losses.weighted_sum
     scores, values = look(params, critic, batch.rollout, setup, entropy=config.entropy_coef is not None)
     logprobs = scores.log_probs
     policy = rl_losses.policy_losses(
         logprobs, batch.old_logprobs, batch.advantages, config.clip_low, config.clip_high, config.dual_clip
     )
-    loss = mean(batch.importance * policy.losses, weights.loss)
+    loss = weighted_sum(batch.importance * policy.losses, weights.loss)
     metrics = {
         "policy_loss": loss,
-        "clip_fraction": mean(policy.clipped, weights.learnt),
-        "approx_kl": mean(kl_estimate("k3", batch.old_logprobs, logprobs), weights.learnt),
+        "clip_fraction": weighted_sum(policy.clipped, weights.learnt),
+        "approx_kl": weighted_sum(kl_estimate("k3", batch.old_logprobs, logprobs), weights.learnt),
     }
     if config.kl_in == "loss":
         kl = kl_estimate(config.kl_estimator, logprobs, batch.reference_logprobs)
-        metrics["kl_loss"] = kl_coef * mean(kl, weights.loss)
+        metrics["kl_loss"] = kl_coef * weighted_sum(kl, weights.loss)
         loss += metrics["kl_loss"]
     if config.entropy_coef is not None:
         assert scores.entropy is not None
-        loss -= config.entropy_coef * mean(scores.entropy, weights.loss)
+        loss -= config.entropy_coef * weighted_sum(scores.entropy, weights.loss)
     if config.has_critic:
         of_values = rl_losses.value_losses(values, batch.old_values, batch.returns, config.value_clip)
-        metrics["value_loss"] = mean(of_values.losses, weights.written)
-        metrics["value_clip_fraction"] = mean(of_values.clipped, weights.written)
+        metrics["value_loss"] = weighted_sum(of_values.losses, weights.written)
+        metrics["value_clip_fraction"] = weighted_sum(of_values.clipped, weights.written)
         loss += config.value_coef * metrics["value_loss"]
     return loss, metrics
 

@@ -66,7 +66,7 @@ def importance_weights(logprobs: jax.Array, sampler_logprobs: jax.Array, cap: fl
     return jax.lax.stop_gradient(jnp.minimum(jnp.exp(logprobs - sampler_logprobs), cap))
 
 
-def token_weights(mask: jax.Array, average: Average, length: int = 1) -> jax.Array:
+def token_weights(mask: jax.Array, average: Average, length: int) -> jax.Array:
     """What each token counts, [B, N]: a loss is ``sum(weights * losses)``. 0 outside the mask.
 
     tokens: the mean over all tokens (https://arxiv.org/abs/2503.14476, section 3.3).
@@ -85,6 +85,6 @@ def token_weights(mask: jax.Array, average: Average, length: int = 1) -> jax.Arr
     return jnp.where(mask, share, 0.0)
 
 
-def masked_sum(x: jax.Array, weights: jax.Array) -> jax.Array:
+def weighted_sum(x: jax.Array, weights: jax.Array) -> jax.Array:
     """``sum(weights * x)``, a scalar; where a weight is 0, ``x`` may be anything."""
     return jnp.sum(jnp.where(weights > 0, weights * jnp.where(weights > 0, x, 0.0), 0.0))

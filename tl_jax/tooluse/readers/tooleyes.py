@@ -22,7 +22,7 @@ def read(path: str | Path, on_error: OnError = "raise", report: Report | None = 
 
 
 def cases(row: Any, place: Place) -> list[Case]:
-    """The query in a row; ``meta.library`` says which folder of the tool library it is about."""
+    """The query in a row; ``meta.library`` is the folder of ToolEyes that holds its tools."""
     conversation = member(row, "conversations", list)
     if len(conversation) < 2:
         raise DataError("must be a system prompt and a question", field="conversations")
