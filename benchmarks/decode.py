@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from tl_jax.model.generate import Sampling, generate
+from tl_jax.inference.generate import Sampling, generate
 from tl_jax.model.hf import load_hf
 from tl_jax.model.llama import make_graphdef
 

@@ -2,7 +2,7 @@
 
     python benchmarks/mae_quality.py --data SHARED_DATA
 
-``tests/tooluse/mae_labels.csv`` holds the labels, without the texts: those are looked up in the data directory. An
+``tests/tooluse/mae/labels.csv`` holds the labels, without the texts: those are looked up in the data directory. An
 "error" is a result that tells of a failed call; an empty or negative answer is "ok".
 """
 
@@ -18,11 +18,11 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Column, Table
 
-from tl_jax.tooluse.feedback import find_error
+from tl_jax.tooluse.mae.apply import find_error
 from tl_jax.tooluse.readers import read_trajectories, rotbench
 from tl_jax.tooluse.schema import Call, Message
 
-LABELS = Path(__file__).resolve().parents[1] / "tests" / "tooluse" / "mae_labels.csv"
+LABELS = Path(__file__).resolve().parents[1] / "tests" / "tooluse" / "mae" / "labels.csv"
 RULES = ("paper", "reference")
 SAMPLES = ("first", "second", "rotbench")
 ALL = "all"
@@ -95,13 +95,27 @@ def main(data: Path) -> None:
     of the errors it found are in the right category."""
     what = ("P", "R", "false", "missed")
     headings = [f"{rule} {name}" if name == "P" else name for rule in RULES for name in what]
-    table = Table("sample", "suite", *(Column(name, justify="right") for name in ("results", "errors", *headings)),
-                  Column("category", justify="right"), box=SIMPLE, padding=(0, 1))  # fmt: skip
+    table = Table(
+        "sample",
+        "suite",
+        *(Column(name, justify="right") for name in ("results", "errors", *headings)),
+        Column("category", justify="right"),
+        box=SIMPLE,
+        padding=(0, 1),
+    )
     measured = measure(data)
     for sample, suite in dict.fromkeys(key[:2] for key in sorted(measured, key=_order)):
         paper, reference = (measured[sample, suite, rule] for rule in RULES)
-        table.add_row(sample, suite, str(paper.results), str(paper.errors), *_figures(paper), *_figures(reference),
-                      f"{paper.right_category}/{paper.hits}", end_section=suite == ALL)  # fmt: skip
+        table.add_row(
+            sample,
+            suite,
+            str(paper.results),
+            str(paper.errors),
+            *_figures(paper),
+            *_figures(reference),
+            f"{paper.right_category}/{paper.hits}",
+            end_section=suite == ALL,
+        )
     Console(width=140).print(table)
 
 

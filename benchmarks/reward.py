@@ -1,4 +1,4 @@
-"""Rewards per second on one core, for every profile, and beside them the released scorer's own regular expressions.
+"""Rubric per second on one core, for every profile, and beside them the released scorer's own regular expressions.
 
     python benchmarks/reward.py [--data DIR] [--seconds 2]
 
@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tl_jax.tooluse.readers import read_cases
-from tl_jax.tooluse.render import PaperRenderer
-from tl_jax.tooluse.reward import PROFILES, score
+from tl_jax.tooluse.rewards.score import PROFILES, score
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
+from tl_jax.tooluse.text.render import PaperRenderer
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "eval"
 ROUNDS = 3
@@ -33,10 +33,14 @@ def invented(count: int = 200) -> list[Case]:
         Tool(f"tool_{n}", "Does it.", {"properties": {f"p_{kind}": {"type": kind} for kind in kinds}}) for n in range(5)
     )
     return [
-        Case(str(n), tools, (Message("user", "Do it."),),
-             ((Call(f"tool_{n % 5}", {"p_string": f"value {n}", "p_integer": n, "p_boolean": n % 2 == 0}),),))
+        Case(
+            str(n),
+            tools,
+            (Message("user", "Do it."),),
+            ((Call(f"tool_{n % 5}", {"p_string": f"value {n}", "p_integer": n, "p_boolean": n % 2 == 0}),),),
+        )
         for n in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def answered(cases: Sequence[Case]) -> list[tuple[str, Case]]:

@@ -25,9 +25,9 @@ import click
 from rich.console import Console
 from rich.table import Column, Table
 
-from tl_jax.evaluation.suites import load_cases
+from tl_jax.data.prompts import load_cases
 from tl_jax.tooluse.readers import read_predictions
-from tl_jax.tooluse.reward import score
+from tl_jax.tooluse.rewards.score import score
 
 CONFIGS = Path(__file__).parent / "rl_seeds"
 FIGURES = ("reward", "TS", "PI", "CF")
@@ -48,9 +48,12 @@ class Study:
         try:
             with (self.out / "log.txt").open("ab") as log:
                 subprocess.run(
-                    [sys.executable, "-m", "tl_jax.cli", *map(str, words)], check=True, stdout=log, stderr=log,
+                    [sys.executable, "-m", "tl_jax.cli", *map(str, words)],
+                    check=True,
+                    stdout=log,
+                    stderr=log,
                     preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-                )  # fmt: skip
+                )
         finally:
             self.cores.put(core)
 
@@ -59,8 +62,15 @@ class Study:
         run = self.out / f"{algorithm}_{seed}"
         if not (run / "done").is_file():
             data = self.demo / "data/train.mae.jsonl"
-            self.command("ppo", "--config", CONFIGS / f"{algorithm}.yaml", f"run_dir={run}", f"seed={seed}",
-                         f"model.path={self.demo / 'sft'}", f"data.path={data}")  # fmt: skip
+            self.command(
+                "ppo",
+                "--config",
+                CONFIGS / f"{algorithm}.yaml",
+                f"run_dir={run}",
+                f"seed={seed}",
+                f"model.path={self.demo / 'sft'}",
+                f"data.path={data}",
+            )
             (run / "done").touch()
         return run
 
@@ -68,8 +78,22 @@ class Study:
         """Mean reward, TS, PI and CF of a model's greedy answers to a set."""
         cases, answers = self.out / f"{of}.jsonl", self.out / "eval" / of / name
         if not (answers / "summary.json").is_file():
-            self.command("eval", "--model", model, "--cases", cases, "--out", answers, "--overwrite",
-                         "--dtype", "float32", "--max-new-tokens", "64", "--batch-size", "32")  # fmt: skip
+            self.command(
+                "eval",
+                "--model",
+                model,
+                "--cases",
+                cases,
+                "--out",
+                answers,
+                "--overwrite",
+                "--dtype",
+                "float32",
+                "--max-new-tokens",
+                "64",
+                "--batch-size",
+                "32",
+            )
         summary = json.loads((answers / "summary.json").read_text(encoding="utf-8"))
         said = read_predictions(answers / "predictions.jsonl")
         reward = mean(score(said[case.id], case).value for case in load_cases(cases))
@@ -112,9 +136,10 @@ def _write_sets(study: Study) -> None:
 
 
 def _table(
-    before: list[tuple[str, dict[str, dict[str, float]]]], measured: list[tuple[str, dict[str, dict[str, float]]]],
+    before: list[tuple[str, dict[str, dict[str, float]]]],
+    measured: list[tuple[str, dict[str, dict[str, float]]]],
     algorithms: tuple[str, ...],
-) -> Table:  # fmt: skip
+) -> Table:
     table = Table("decision points", "model", "seeds", *(Column(name, justify="right") for name in FIGURES))
     for of, title in SETS.items():
         table.add_section()

@@ -12,9 +12,10 @@ from tl_jax.cli import main
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SETTINGS = [
-    *sorted((ROOT / "configs").glob("*.yaml")), *sorted((ROOT / "tl_jax/demo/configs").glob("*.yaml")),
+    *sorted((ROOT / "configs").glob("*.yaml")),
+    *sorted((ROOT / "tl_jax/demo/configs").glob("*.yaml")),
     *sorted((ROOT / "launch").iterdir()),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

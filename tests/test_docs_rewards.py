@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
-from tl_jax.tooluse.reward import PROFILES
-from tl_jax.tooluse.reward_table import read_table
+from tl_jax.tooluse.rewards.score import PROFILES
+from tl_jax.tooluse.rewards.table import read_table
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "rewards.md").read_text(encoding="utf-8")
 CASE = {
-    "id": "1", "tools": [{"name": "f", "parameters": {"properties": {"n": {"type": "integer"}}}}],
-    "messages": [{"role": "user", "content": "?"}], "gold": [[{"name": "f", "arguments": {"n": 1}}]],
-}  # fmt: skip
+    "id": "1",
+    "tools": [{"name": "f", "parameters": {"properties": {"n": {"type": "integer"}}}}],
+    "messages": [{"role": "user", "content": "?"}],
+    "gold": [[{"name": "f", "arguments": {"n": 1}}]],
+}
 
 
 def block(kind: str) -> str:
@@ -82,13 +84,25 @@ def test_trl_trains_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     Path("cases.jsonl").write_text("".join(json.dumps(CASE | {"id": str(number)}) + "\n" for number in range(4)))
     tokenizer = byte_level(["f(n = 1) ", "System: User: Assistant:"], use_regex=True)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
         eos_token_id=tokenizer.eos_token_id,
-    )  # fmt: skip
+    )
     LlamaForCausalLM(config).save_pretrained("path/to/model")
     tokenizer.save_pretrained("path/to/model")
-    small = {"max_steps": 2, "num_generations": 2, "per_device_train_batch_size": 2, "max_completion_length": 8,
-             "use_cpu": True, "bf16": False, "report_to": [], "logging_steps": 1}  # fmt: skip
+    small = {
+        "max_steps": 2,
+        "num_generations": 2,
+        "per_device_train_batch_size": 2,
+        "max_completion_length": 8,
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": [],
+        "logging_steps": 1,
+    }
     monkeypatch.setattr(trl, "GRPOConfig", partial(trl.GRPOConfig, **small))
     trainer = names("python trl-train", json=json, irm_reward=names("python trl")["irm_reward"])["trainer"]
     seen = [row["rewards/irm_reward/mean"] for row in trainer.state.log_history if "rewards/irm_reward/mean" in row]

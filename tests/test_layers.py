@@ -10,11 +10,17 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "tl_jax"
-LAYERS = ("tooluse", "data", "model", "evaluation", "training", "cli")
-"""From the ground up; modules beside these packages (config, errors, ...) may be used by all but tooluse."""
-SAME_LAYER = {"demo": "cli"}
-"""The demo is a script of commands, and one of the commands."""
-FOR_ALL = {"tl_jax.errors", "tl_jax.dotted"}
+LAYERS = (
+    ("tooluse",),
+    ("config",),
+    ("model", "data"),
+    ("training", "inference"),
+    ("rl", "evaluation"),
+    ("demo",),
+    ("cli",),
+)
+"""From the ground up; packages of one layer may use each other. Modules beside them may be used by all."""
+FOR_ALL = {"tl_jax.errors", "tl_jax.plugins"}
 OPTIONAL = {"matching_scipy.py"}
 """Loaded only where the library it wraps is installed."""
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -31,10 +37,9 @@ def imports(file: Path, at_import: bool = False) -> Iterator[str]:
 
 
 def layer(name: str) -> int | None:
-    """Which layer a module such as ``tl_jax.model.hf`` or ``tl_jax.cli_data`` belongs to."""
+    """Which layer a module such as ``tl_jax.model.hf`` or ``tl_jax.cli.data`` belongs to."""
     part = name.split(".")[1] if name.startswith("tl_jax.") else ""
-    part = "cli" if part.startswith("cli") else SAME_LAYER.get(part, part)
-    return LAYERS.index(part) if part in LAYERS else None
+    return next((index for index, rooms in enumerate(LAYERS) if part in rooms), None)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))

@@ -59,9 +59,9 @@ assert not [name for name in {ABSENT} if find_spec(name)]
 import tl_jax.tooluse
 names = [m.name for m in pkgutil.walk_packages(tl_jax.tooluse.__path__, "tl_jax.tooluse.")]
 for name in names:
-    if name != "tl_jax.tooluse.matching_scipy":
+    if name != "tl_jax.tooluse.rewards.matching_scipy":
         importlib.import_module(name)
-from tl_jax.tooluse.reward import score
+from tl_jax.tooluse.rewards.score import score
 from tl_jax.tooluse.schema import Call, Case, Message
 calls = tuple(Call("f", {{"n": n}}) for n in range(25))
 many = Case("c", (), (Message("user", "?"),), (calls,), "parallel")
@@ -89,7 +89,7 @@ def test_mae_score_and_reward_run(python: Path, tmp_path: Path) -> None:
     score = run(command, "score", *files, folder=tmp_path)
     assert score.returncode == 0, score.stderr
     assert (json.loads(score.stdout)["PI"], json.loads(score.stdout)["CF"]) == (100, 0)
-    program = "from tl_jax.cli_reward import reward; reward()"
+    program = "from tl_jax.cli.reward import reward; reward()"
     reward = run(python, "-c", program, *files, folder=tmp_path)
     assert reward.returncode == 0, reward.stderr
     assert json.loads(reward.stdout)["reward"] == -0.25

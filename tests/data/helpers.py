@@ -39,9 +39,12 @@ def byte_level(texts: list[str], use_regex: bool, size: int = 700) -> PreTrained
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=size, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        max_token_length=8, show_progress=False,
-    )  # fmt: skip
+        vocab_size=size,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        max_token_length=8,
+        show_progress=False,
+    )
     backend.train_from_iterator(texts, trainer)
     backend.add_tokens(["<tool_call>", "</tool_call>"])  # added, but not special, as in Qwen's vocabulary
     return PreTrainedTokenizerFast(
@@ -57,17 +60,21 @@ def weather() -> Trajectory:
         Tool("get_weather_by_id", "Weather.", name),
         Tool("get", "", name),
     )
-    return Trajectory("weather", tools, (
-        Message("system", "Be brief."),
-        Message("user", "How is it in Paris?"),
-        Message("assistant", "I look it up.", (Call("get_weather", {"city": "Paris"}),)),
-        Message("tool", "12 degrees", name="get_weather"),
-        Message("user", "And in Rome and Bonn?"),
-        Message("assistant", "", (Call("get_weather", {"city": "Rome"}), Call("get", {"city": "Bonn"}))),
-        Message("tool", "30 degrees", name="get_weather"),
-        Message("tool", "9 degrees", name="get"),
-        Message("assistant", "30 and 9 degrees."),
-    ))  # fmt: skip
+    return Trajectory(
+        "weather",
+        tools,
+        (
+            Message("system", "Be brief."),
+            Message("user", "How is it in Paris?"),
+            Message("assistant", "I look it up.", (Call("get_weather", {"city": "Paris"}),)),
+            Message("tool", "12 degrees", name="get_weather"),
+            Message("user", "And in Rome and Bonn?"),
+            Message("assistant", "", (Call("get_weather", {"city": "Rome"}), Call("get", {"city": "Bonn"}))),
+            Message("tool", "30 degrees", name="get_weather"),
+            Message("tool", "9 degrees", name="get"),
+            Message("assistant", "30 and 9 degrees."),
+        ),
+    )
 
 
 def failing() -> Trajectory:

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from tests.data.helpers import failing, weather
 from tl_jax.config import PktConfig
 from tl_jax.data.analysis import TokenAnalyser
-from tl_jax.data.encode import renderer_for
+from tl_jax.data.codec import renderer_for
 from tl_jax.data.supervision import supervise
 from tl_jax.tooluse.analysis import Analyser
 from tl_jax.tooluse.schema import Trajectory

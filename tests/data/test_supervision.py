@@ -12,10 +12,10 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.data.helpers import weather
 from tl_jax.config import PktConfig
-from tl_jax.data.encode import encode, encode_prompt, renderer_for
+from tl_jax.data.codec import encode, encode_prompt, renderer_for
 from tl_jax.data.supervision import Example, key_weight, supervise, turn_targets
-from tl_jax.tooluse.render import PaperRenderer, Rendered
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
+from tl_jax.tooluse.text.render import PaperRenderer, Rendered
 
 NONE, PAPER = PktConfig(mode="none"), PktConfig(mode="paper")
 OBJECT = {"type": "object", "properties": {}}
@@ -38,7 +38,7 @@ def pieces(example: Example, tokenizer: PreTrainedTokenizerFast, turn: int = 0) 
         (Call("getPaperDetails", {"paperId": "ICLR2024TOOLLEARNING"}), {0: "▁get", 2: "aper"}, 18),
         (Call("finish", {"answer": "I have " + "found " * 42}), {0: "▁finish"}, 49),
     ],
-)  # fmt: skip
+)
 def test_the_papers_figure(llama: PreTrainedTokenizerFast, call: Call, keys: dict[int, str], others: int) -> None:
     """Key tokens, |NK| (the stop token is not counted) and w = 9 of the figure's three answers, as it writes them."""
     messages = (Message("user", "?"), Message("assistant", "", (call,)))

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from tl_jax.config import PktConfig
-from tl_jax.data.encode import encode, encode_prompt, renderer_for
+from tl_jax.data.codec import encode, encode_prompt, renderer_for
 from tl_jax.data.supervision import Example, supervise
 from tl_jax.data.windows import Windows, split
-from tl_jax.tooluse.render import PaperRenderer
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
+from tl_jax.tooluse.text.render import PaperRenderer
 
 PKT = PktConfig()
 
@@ -33,8 +33,12 @@ def conversation(texts: list[str]) -> Trajectory:
     """A system message, then question, call, result and answer over and over; message texts are told apart."""
     messages = [Message("system", "S")]
     for i, text in enumerate(texts):
-        messages += [Message("user", f"q{i} {text}"), Message("assistant", "", (Call("f", {"n": i}),)),
-                     Message("tool", f"r{i} {text}"), Message("assistant", f"a{i} {text}")]  # fmt: skip
+        messages += [
+            Message("user", f"q{i} {text}"),
+            Message("assistant", "", (Call("f", {"n": i}),)),
+            Message("tool", f"r{i} {text}"),
+            Message("assistant", f"a{i} {text}"),
+        ]
     return Trajectory("long", (Tool("f"),), tuple(messages))
 
 

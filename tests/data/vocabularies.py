@@ -10,7 +10,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast
 
 from tests.data.helpers import CHATML
-from tl_jax.data.encode import load_tokenizer
+from tl_jax.data.codec import load_tokenizer
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
 
 LLAMA3_TEMPLATE = """{{ bos_token }}<|start_header_id|>system<|end_header_id|>
@@ -44,12 +44,24 @@ def _tool(name: str, *parameters: str) -> Tool:
 
 
 TOOLS = (
-    _tool("get_weather", "city"), _tool("get_weather_by_id", "id"), _tool("get", "city"), _tool("finish", "answer"),
-    _tool("getPaperDetails", "paperId"), _tool("getPapersByKeywords", "query", "limit"),
-    _tool("random_advice"), _tool("random_advice_by_id", "id"), _tool("search-web.v2", "q"),
-    _tool("search-web.v3", "q"), _tool("step1"), _tool("step12"), _tool("step123", "n"), _tool("läßt", "q"),
-    _tool("lässig", "q"), _tool("天气", "q"), _tool("天空", "q"),
-)  # fmt: skip
+    _tool("get_weather", "city"),
+    _tool("get_weather_by_id", "id"),
+    _tool("get", "city"),
+    _tool("finish", "answer"),
+    _tool("getPaperDetails", "paperId"),
+    _tool("getPapersByKeywords", "query", "limit"),
+    _tool("random_advice"),
+    _tool("random_advice_by_id", "id"),
+    _tool("search-web.v2", "q"),
+    _tool("search-web.v3", "q"),
+    _tool("step1"),
+    _tool("step12"),
+    _tool("step123", "n"),
+    _tool("läßt", "q"),
+    _tool("lässig", "q"),
+    _tool("天气", "q"),
+    _tool("天空", "q"),
+)
 """Names that begin alike, names that begin others, digits, other scripts, tools without arguments."""
 
 
@@ -107,11 +119,21 @@ def sentencepiece(folder: Path) -> PreTrainedTokenizerFast:
     """SentencePiece BPE with Llama 2's settings: byte fallback, digits one by one, a blank before every text."""
     model = io.BytesIO()
     SentencePieceTrainer.train(
-        sentence_iterator=iter([line for text in _corpus() for line in text.split("\n")]), model_writer=model,
-        model_type="bpe", vocab_size=650, byte_fallback=True, split_digits=True, normalization_rule_name="identity",
-        remove_extra_whitespaces=False, allow_whitespace_only_pieces=True, minloglevel=2, num_threads=1,
-        max_sentence_length=100_000, character_coverage=1.0, hard_vocab_limit=False,
-    )  # fmt: skip
+        sentence_iterator=iter([line for text in _corpus() for line in text.split("\n")]),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=650,
+        byte_fallback=True,
+        split_digits=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        allow_whitespace_only_pieces=True,
+        minloglevel=2,
+        num_threads=1,
+        max_sentence_length=100_000,
+        character_coverage=1.0,
+        hard_vocab_limit=False,
+    )
     path = folder / "small.model"
     path.write_bytes(model.getvalue())
     return load_tokenizer(path)

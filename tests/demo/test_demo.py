@@ -15,15 +15,15 @@ from transformers import AutoTokenizer
 
 import tl_jax
 from tests.xla_flags import xla_flags
-from tl_jax.data.encode import encode, encode_prompt, load_tokenizer, renderer_for
+from tl_jax.data.codec import encode, encode_prompt, load_tokenizer, renderer_for
 from tl_jax.demo.base import BASE, echoes, lessons, write_jsonl
 from tl_jax.demo.run import Demo, Size, _write_cases, _write_data, run_demo
 from tl_jax.demo.tokenizer import VOCABULARY, train_tokenizer
 from tl_jax.demo.world import domains, generate
 from tl_jax.errors import UserError
 from tl_jax.tooluse.readers import read_trajectories
-from tl_jax.tooluse.render import PaperRenderer
 from tl_jax.tooluse.schema import Message
+from tl_jax.tooluse.text.render import PaperRenderer
 
 SMALL = Size(train=20, new_values=6, new_domains=4, cases=300)
 
@@ -157,8 +157,12 @@ def test_everything_once(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     done = subprocess.run(
         [sys.executable, "-c", script, str(out)],
-        env={**os.environ, "XLA_FLAGS": xla_flags()}, cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env={**os.environ, "XLA_FLAGS": xla_flags()},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     for stage in ("mae", "eval", "sft", "ppo", "export"):
         assert f"$ tl-jax {stage} " in done.stdout

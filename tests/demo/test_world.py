@@ -10,8 +10,8 @@ from itertools import combinations
 import pytest
 
 from tl_jax.demo.world import Domain, Split, domains, draw, generate, invent, is_open, side
-from tl_jax.tooluse.feedback import Category, blocked_turns
-from tl_jax.tooluse.reward import score
+from tl_jax.tooluse.mae.apply import Category, blocked_turns
+from tl_jax.tooluse.rewards.score import score
 from tl_jax.tooluse.schema import Trajectory, decision_points
 
 SPLITS: tuple[Split, ...] = ("base", "train", "values", "domains")
@@ -24,12 +24,7 @@ def trajectories(split: Split, n: int = 600, simple: bool = False) -> list[Traje
 
 def open_values(trajectory: Trajectory) -> set[str]:
     """What requests and results speak of, minus words of closed kinds: found in the messages, not by the generator."""
-    enums = {
-        value
-        for tool in trajectory.tools
-        for spec in tool.properties.values()
-        for value in spec.get("enum", ())
-    }  # fmt: skip
+    enums = {value for tool in trajectory.tools for spec in tool.properties.values() for value in spec.get("enum", ())}
     found = set()
     for index, message in enumerate(trajectory.messages):
         if message.role == "assistant" and index not in {block.message for block in blocked_turns(trajectory)}:
@@ -86,8 +81,13 @@ def test_one_trajectory_in_five_has_an_error_that_is_made_good() -> None:
     wrong = [t for t in found if blocked_turns(t)]
     assert 0.15 < len(wrong) / len(found) < 0.25
     categories = {block.finding.category for t in wrong for block in blocked_turns(t)}
-    assert categories >= {Category.TOOL_HALLUCINATION, Category.PARAMETER_HALLUCINATION, Category.MISSING_PARAMETER,
-                          Category.BAD_VALUE, Category.ENVIRONMENT}  # fmt: skip
+    assert categories >= {
+        Category.TOOL_HALLUCINATION,
+        Category.PARAMETER_HALLUCINATION,
+        Category.MISSING_PARAMETER,
+        Category.BAD_VALUE,
+        Category.ENVIRONMENT,
+    }
     for trajectory in wrong:
         for block in blocked_turns(trajectory):
             wrong_call, right_call = (trajectory.messages[block.message + step].tool_calls[0] for step in (0, 2))
@@ -116,7 +116,7 @@ def _first_attempt(trajectory: Trajectory, tool: str) -> str | None:
 
 
 def test_recorded_calls_earn_the_full_reward() -> None:
-    from tl_jax.tooluse.render import PaperRenderer
+    from tl_jax.tooluse.text.render import PaperRenderer
 
     for trajectory in trajectories("values", 100):
         for case in decision_points(trajectory):

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.data.helpers import byte_level, failing, weather
-from tl_jax.cli_analyze import analyze
+from tl_jax.cli.analyze import analyze
 from tl_jax.errors import UserError
 from tl_jax.evaluation.analysis_report import Report, write_plot
 from tl_jax.evaluation.charts import Bar, Chart, to_html

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tl_jax.cli import Main
-from tl_jax.cli_reward import reward
+from tl_jax.cli.reward import reward
 from tl_jax.evaluation.rewards import histogram, reward_file
 from tl_jax.tooluse.schema import DataError
 
@@ -18,8 +18,14 @@ TOOLS = [{"name": "f", "parameters": {"type": "object", "properties": {"n": {"ty
 
 
 def row(name: str, *gold: list[dict[str, Any]], suite: str = "small", **more: Any) -> dict[str, Any]:
-    return {"id": name, "suite": suite, "tools": TOOLS, "messages": [{"role": "user", "content": "?"}],
-            "gold": list(gold), **more}  # fmt: skip
+    return {
+        "id": name,
+        "suite": suite,
+        "tools": TOOLS,
+        "messages": [{"role": "user", "content": "?"}],
+        "gold": list(gold),
+        **more,
+    }
 
 
 def call(**arguments: Any) -> list[dict[str, Any]]:
@@ -27,9 +33,13 @@ def call(**arguments: Any) -> list[dict[str, Any]]:
 
 
 CASES = (
-    row("right", call(n=1)), row("wrong", call(n=1), call(n=2)), row("none", []), row("missing", call(n=1)),
-    row("faulty", call(n=1, m=2), suite="large"), row("open", gold_kind="none"),
-)  # fmt: skip
+    row("right", call(n=1)),
+    row("wrong", call(n=1), call(n=2)),
+    row("none", []),
+    row("missing", call(n=1)),
+    row("faulty", call(n=1, m=2), suite="large"),
+    row("open", gold_kind="none"),
+)
 ANSWERS = {"right": "f(n=1)", "wrong": "f(n=3)", "none": "No.", "faulty": "f(n=1, m=2)", "open": "f()"}
 
 
@@ -55,11 +65,15 @@ def test_one_line_for_each_prediction(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert lines == [
         {"id": "right", "reward": 1.0, "category": "correct", "explanation": "correct: +1"},
-        {"id": "wrong", "reward": -0.25, "category": "wrong_value",
-         "explanation": "wrong_value: 'n' is 3, not 1: -0.25"},
+        {
+            "id": "wrong",
+            "reward": -0.25,
+            "category": "wrong_value",
+            "explanation": "wrong_value: 'n' is 3, not 1: -0.25",
+        },
         {"id": "none", "reward": 1.0, "category": "correct", "explanation": "correct: +1"},
         {"id": "faulty", "reward": 1.0, "category": "correct", "explanation": "correct: +1"},
-    ]  # fmt: skip
+    ]
     assert result.stderr.splitlines() == [
         "fault of the data: faulty: gold[0]: f: argument 'm' is not in the schema",
         "1 cases have no prediction: missing",
@@ -89,8 +103,9 @@ def test_a_table_and_a_histogram(tmp_path: Path) -> None:
     assert ["large", "1", "+1.0000", "100.00"] in cells
     assert ["all", "4", "+0.6875", "75.00"] in cells
     assert [line[:2] for line in cells if line and line[0] in ("correct", "wrong_value")] == [
-        ["correct", "3"], ["wrong_value", "1"],
-    ]  # fmt: skip
+        ["correct", "3"],
+        ["wrong_value", "1"],
+    ]
 
 
 def test_no_prediction_at_all(tmp_path: Path) -> None:
@@ -109,7 +124,7 @@ def test_ids_that_do_not_fit(tmp_path: Path) -> None:
 def test_real_gold_in_the_papers_format(shared_data: Path, tmp_path: Path) -> None:
     """Every gold answer of the evaluation sets earns 1, read from files."""
     from tl_jax.tooluse.readers import read_cases
-    from tl_jax.tooluse.render import PaperRenderer
+    from tl_jax.tooluse.text.render import PaperRenderer
 
     for name in ("toolalpaca", "bfcl_exec_parallel"):
         path = shared_data / "eval" / f"{name}.jsonl"

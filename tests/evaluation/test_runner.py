@@ -15,10 +15,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tests.training.helpers import TINY
-from tl_jax.data.encode import encode_prompt, load_tokenizer, renderer_for
+from tl_jax.data.codec import encode_prompt, load_tokenizer, renderer_for
+from tl_jax.data.prompts import load_cases
 from tl_jax.errors import UserError
 from tl_jax.evaluation.runner import evaluate
-from tl_jax.evaluation.suites import load_cases
 from tl_jax.model.hf import export_hf
 from tl_jax.model.llama import init_params
 from tl_jax.tooluse.metrics import score_prediction, summarise
@@ -46,9 +46,11 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory, cases_file: Path) -> Pat
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False,
+        vocab_size=300,
+        special_tokens=["<unk>", "<s>", "</s>"],
+        show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
+    )
     tokenizer.train_from_iterator(cases_file.read_text().splitlines(), trainer)
     home = tmp_path_factory.mktemp("model")
     PreTrainedTokenizerFast(

@@ -14,7 +14,7 @@ from flax.traverse_util import flatten_dict
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from tl_jax.data.encode import load_tokenizer
+from tl_jax.data.codec import load_tokenizer
 from tl_jax.model.directory import CheckpointError
 from tl_jax.model.hf import hf_tensors, load_hf
 from tl_jax.model.parameters import abstract_params

@@ -30,9 +30,15 @@ from tl_jax.model.sharding import (
 from tl_jax.model.value import value_params
 
 CONFIG = LlamaConfig(
-    vocab_size=64, hidden_size=32, intermediate_size=48, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=8,
+    vocab_size=64,
+    hidden_size=32,
+    intermediate_size=48,
+    num_layers=2,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=8,
     attention_bias=True,
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")

@@ -119,8 +119,12 @@ def test_eight_devices_save_and_a_process_with_one_opens(tmp_path: Path, tokeniz
     environment = {"JAX_PLATFORMS": "cpu", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     run = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "ckpt")],
-        env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert float(run.stdout) == np.asarray(params["layers"]["q"], "float64").sum()
     assert run.stderr == ""  # no warnings about topologies or metadata
 

@@ -13,9 +13,15 @@ from tl_jax.model.llama import make_graphdef, merge, split
 from tl_jax.model.value import ValueModel, make_value_graphdef, value_params
 
 CONFIG = LlamaConfig(
-    vocab_size=64, hidden_size=32, intermediate_size=48, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=8,
+    vocab_size=64,
+    hidden_size=32,
+    intermediate_size=48,
+    num_layers=2,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=8,
     initializer_range=0.2,
-)  # fmt: skip
+)
 BATCH = unpacked(np.arange(20).reshape(2, 10))
 
 

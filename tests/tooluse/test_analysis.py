@@ -24,16 +24,25 @@ def result(content: str) -> Message:
 
 
 F1, F2, G = Call("f", {"x": 1}), Call("f", {"x": 2}), Call("g")
-EPISODE = Trajectory("a", TOOLS, (
-    Message("user", "go"),
-    turn(F1), result("Error: no"),            # next: the same call
-    turn(F1), result("Error: no"),            # next: the same tool; F1 comes again later
-    Message("assistant", "thinking"),
-    turn(F2), result("Read timed out"),       # next: another tool
-    turn(G), result("3"),
-    turn(F1), result("f() got an unexpected keyword argument 'x'"),  # next: nothing
-    Message("assistant", "done"),
-))  # fmt: skip
+EPISODE = Trajectory(
+    "a",
+    TOOLS,
+    (
+        Message("user", "go"),
+        turn(F1),
+        result("Error: no"),  # next: the same call
+        turn(F1),
+        result("Error: no"),  # next: the same tool; F1 comes again later
+        Message("assistant", "thinking"),
+        turn(F2),
+        result("Read timed out"),  # next: another tool
+        turn(G),
+        result("3"),
+        turn(F1),
+        result("f() got an unexpected keyword argument 'x'"),  # next: nothing
+        Message("assistant", "done"),
+    ),
+)
 CLEAN = Trajectory("b", (), (Message("user", "go"), turn(G, G), result("3"), result("4")))
 
 

@@ -21,7 +21,7 @@ from tests.tooluse.readers.helpers import (
     lines,
 )
 from tl_jax.cli import Main
-from tl_jax.cli_data import data
+from tl_jax.cli.data import data
 from tl_jax.tooluse.convert import convert
 from tl_jax.tooluse.readers import read_cases, read_trajectories
 from tl_jax.tooluse.readers.registry import TRAJECTORIES

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tl_jax.tooluse.metrics import NO_GOLD, CaseScore, Policy, bootstrap_interval, score_prediction, summarise
-from tl_jax.tooluse.render import PaperRenderer, ReleasedRenderer
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
+from tl_jax.tooluse.text.render import PaperRenderer, ReleasedRenderer
 
 
 def schema(*names: str) -> dict[str, Any]:

@@ -37,9 +37,11 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory, data_file: Path) -> Path
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=320, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False,
+        vocab_size=320,
+        special_tokens=["<unk>", "<s>", "</s>"],
+        show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
+    )
     tokenizer.train_from_iterator(data_file.read_text().splitlines(), trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<unk>"
@@ -79,10 +81,19 @@ def sft_config(model_dir: Path, data_file: Path, tmp_path: Path) -> Callable[...
 
     def make(**overrides: Any) -> SftConfig:
         settings: dict[str, Any] = {
-            "run_dir": tmp_path / "run", "model.path": model_dir, "model.dtype": "float32", "data.path": data_file,
-            "data.max_length": 512, "data.batch_size": 4, "mesh.fsdp": 1, "mesh.data": -1, "steps": 6,
-            "log_every": 2, "checkpoint.every": 4, "optimizer.learning_rate": 1e-3,
-        }  # fmt: skip
+            "run_dir": tmp_path / "run",
+            "model.path": model_dir,
+            "model.dtype": "float32",
+            "data.path": data_file,
+            "data.max_length": 512,
+            "data.batch_size": 4,
+            "mesh.fsdp": 1,
+            "mesh.data": -1,
+            "steps": 6,
+            "log_every": 2,
+            "checkpoint.every": 4,
+            "optimizer.learning_rate": 1e-3,
+        }
         settings |= {name.replace("__", "."): value for name, value in overrides.items()}
         return load_config(SftConfig, [], [f"{key}={value}" for key, value in settings.items()])
 

@@ -12,7 +12,7 @@ _calls = 0
 
 
 def length(prediction: str, case: Case) -> float:
-    """Rewards short answers. Dies at the call that ``DIE_AT`` numbers, ``DIE_AFTER`` seconds later."""
+    """Rubric short answers. Dies at the call that ``DIE_AT`` numbers, ``DIE_AFTER`` seconds later."""
     global _calls
     _calls += 1
     if _calls == int(os.environ.get("DIE_AT", "0")):

@@ -11,9 +11,18 @@ from tl_jax.data.batch import Batch
 from tl_jax.model.config import LlamaConfig
 
 TINY = LlamaConfig(
-    vocab_size=96, hidden_size=32, intermediate_size=64, num_layers=2, num_heads=8, num_kv_heads=4, head_dim=8,
-    initializer_range=0.3, bos_token_id=1, eos_token_id=2, pad_token_id=0,
-)  # fmt: skip
+    vocab_size=96,
+    hidden_size=32,
+    intermediate_size=64,
+    num_layers=2,
+    num_heads=8,
+    num_kv_heads=4,
+    head_dim=8,
+    initializer_range=0.3,
+    bos_token_id=1,
+    eos_token_id=2,
+    pad_token_id=0,
+)
 
 
 def random_batch(seed: int, rows: int, length: int, vocab: int = TINY.vocab_size) -> Batch:

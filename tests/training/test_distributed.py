@@ -68,11 +68,14 @@ def test_processes_agree_and_fail_together() -> None:
     shared = {**os.environ, "XLA_FLAGS": "", "JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
     both = [
         subprocess.Popen(
-            [sys.executable, "-c", SCRIPT], env={**shared, "JAX_PROCESS_ID": str(rank)}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [sys.executable, "-c", SCRIPT],
+            env={**shared, "JAX_PROCESS_ID": str(rank)},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         for rank in range(2)
-    ]  # fmt: skip
+    ]
     shown = [process.communicate(timeout=120) for process in both]
     for out, _ in shown:  # after a line of the collectives' own
         assert out.splitlines()[-1] == "{'from': 'main', 'text': 'Tromsø'}"

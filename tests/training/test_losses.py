@@ -168,7 +168,7 @@ class TestResolve:
             ("tl_jax.training.losses:weighted_crossentropy", "did you mean tl_jax.training.losses:weighted_cross_ent"),
             ("tl_jax.training.losses:CHUNKS", "is a int, not a function"),
         ],
-    )  # fmt: skip
+    )
     def test_says_what_is_wrong(self, path: str, message: str) -> None:
         with pytest.raises(UserError) as error:
             resolve(path)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tl_jax.training.micro_batches import join, split, summed
+from tl_jax.training.micro_batches import accumulate, join, split
 
 TREE = {"a": jnp.arange(24.0).reshape(12, 2), "b": jnp.arange(12)}
 
@@ -29,7 +29,7 @@ def test_sums_keep_their_dtype_and_are_added_in_float32(parts: int) -> None:
     def total(part: jax.Array) -> dict[str, jax.Array]:
         return {"low": jnp.sum(part).astype(jnp.bfloat16), "count": jnp.float32(part.size)}
 
-    sums = summed(total, rows, parts)
+    sums = accumulate(total, rows, parts)
     assert {name: x.dtype for name, x in sums.items()} == {"low": jnp.bfloat16, "count": jnp.float32}
     assert sums["count"] == 12
     assert sums["low"] == pytest.approx(267, abs=1.1)

@@ -17,7 +17,7 @@ from tl_jax.training.optimizer import decays, make_optimizer, make_schedule
 
 
 def defined(n: int, config: OptimizerConfig, warmup: int, total: int) -> float:
-    """Learning rate of update ``n``, written out."""
+    """UpdateCarry rate of update ``n``, written out."""
     if n < warmup:
         return config.learning_rate * (n + 1) / warmup
     progress = min((n - warmup) / (total - warmup), 1.0)
@@ -27,9 +27,15 @@ def defined(n: int, config: OptimizerConfig, warmup: int, total: int) -> float:
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
-@pytest.mark.parametrize(("options", "warmup"), [
-    ({}, 0), ({"warmup_steps": 1}, 1), ({"warmup_steps": 7, "warmup_ratio": 0.9}, 7), ({"warmup_ratio": 0.1}, 4),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "warmup"),
+    [
+        ({}, 0),
+        ({"warmup_steps": 1}, 1),
+        ({"warmup_steps": 7, "warmup_ratio": 0.9}, 7),
+        ({"warmup_ratio": 0.1}, 4),
+    ],
+)
 def test_schedule(schedule: Any, options: dict[str, Any], warmup: int) -> None:
     config = OptimizerConfig(learning_rate=3e-4, schedule=schedule, final_scale=0.1, **options)
     found = make_schedule(config, 40)

@@ -40,9 +40,7 @@ def launch(config: SftConfig, *overrides: str, **environment: str) -> subprocess
     file = config.run_dir.with_suffix(".yaml")
     file.write_text(to_yaml(config))
     command = [sys.executable, "-m", "tl_jax.cli", "sft", "--config", str(file), *overrides]
-    return subprocess.Popen(
-        command, env={**os.environ, **ONE_DEVICE, **environment}, stderr=subprocess.PIPE, text=True
-    )  # fmt: skip
+    return subprocess.Popen(command, env={**os.environ, **ONE_DEVICE, **environment}, stderr=subprocess.PIPE, text=True)
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -57,19 +55,23 @@ def metrics(run_dir: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def configured(
-    tmp_path_factory: pytest.TempPathFactory, model_dir: Path, data_file: Path
-) -> Callable[..., SftConfig]:  # fmt: skip
+def configured(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, data_file: Path) -> Callable[..., SftConfig]:
     """The same short run under any name."""
     home = tmp_path_factory.mktemp("runs")
 
     def make(name: str, **settings: Any) -> SftConfig:
-        return SftConfig.model_validate({
-            "run_dir": home / name, "steps": STEPS, "log_every": 1, "checkpoint": {"every": 5},
-            "model": {"path": model_dir, "dtype": "float32"},
-            "data": {"path": data_file, "eval_path": data_file, "max_length": 384, "batch_size": 2},
-            "optimizer": {"learning_rate": 1e-3, "warmup_steps": 2, "weight_decay": 0.01, "eps": 1e-5},
-        } | settings)  # fmt: skip
+        return SftConfig.model_validate(
+            {
+                "run_dir": home / name,
+                "steps": STEPS,
+                "log_every": 1,
+                "checkpoint": {"every": 5},
+                "model": {"path": model_dir, "dtype": "float32"},
+                "data": {"path": data_file, "eval_path": data_file, "max_length": 384, "batch_size": 2},
+                "optimizer": {"learning_rate": 1e-3, "warmup_steps": 2, "weight_decay": 0.01, "eps": 1e-5},
+            }
+            | settings
+        )
 
     return make
 
@@ -91,8 +93,8 @@ def test_a_run_learns_and_reports(uninterrupted: SftConfig) -> None:
 
 
 def test_the_reported_held_out_loss_is_that_of_the_saved_model(uninterrupted: SftConfig) -> None:
+    from tl_jax.data.codec import load_tokenizer
     from tl_jax.data.dataset import build_dataset
-    from tl_jax.data.encode import load_tokenizer
 
     model = open_model(uninterrupted.run_dir)
     rows = build_dataset(uninterrupted.data, load_tokenizer(model.tokenizer_dir)).rows

@@ -30,9 +30,7 @@ STEPS = 3
 
 
 def gradient_of(graphdef: Any, params: Any, batch: Batch, accumulate: int = 1) -> tuple[Any, Loss]:
-    return jax.jit(
-        lambda p, b: accumulated_gradient(graphdef, weighted_cross_entropy, p, b, accumulate)
-    )(params, batch)  # fmt: skip
+    return jax.jit(lambda p, b: accumulated_gradient(graphdef, weighted_cross_entropy, p, b, accumulate))(params, batch)
 
 
 def test_accumulated_equals_one_batch(graphdef: Any, params: Any) -> None:
@@ -151,8 +149,13 @@ def test_a_batch_without_turns_changes_nothing_and_is_counted(toy_step: Any, acc
     state, metrics = step(state, toy_batch([8, 3], [0, 0]))
     assert state.params["w"] == 0
     assert {name: float(value) for name, value in metrics.items()} == {
-        "loss": 0, "error": 0, "grad_norm": 0, "learning_rate": 0.5, "tokens": 2, "empty_batches": 1
-    }  # fmt: skip
+        "loss": 0,
+        "error": 0,
+        "grad_norm": 0,
+        "learning_rate": 0.5,
+        "tokens": 2,
+        "empty_batches": 1,
+    }
     assert state.step == 1
 
 

@@ -19,14 +19,14 @@ from sentencepiece import SentencePieceProcessor
 from tests.training.helpers import TINY, assert_trees_close
 from tl_jax.config import DataConfig, PktConfig
 from tl_jax.data.batch import Batch
-from tl_jax.data.encode import load_tokenizer, renderer_for
+from tl_jax.data.codec import load_tokenizer, renderer_for
 from tl_jax.data.packing import collate, pack
 from tl_jax.data.supervision import supervise
 from tl_jax.model.llama import Llama, init_params, make_graphdef, merge
-from tl_jax.tooluse.feedback import apply_mae, blocked_turns
+from tl_jax.tooluse.mae.apply import apply_mae, blocked_turns
 from tl_jax.tooluse.readers import read_trajectories
-from tl_jax.tooluse.render import PaperRenderer
 from tl_jax.tooluse.schema import Message, Trajectory
+from tl_jax.tooluse.text.render import PaperRenderer
 from tl_jax.training.losses import weighted_cross_entropy
 
 LENGTH, SAMPLES = 768, 16

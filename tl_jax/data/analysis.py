@@ -9,8 +9,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast
 
 from tl_jax.config import PktConfig
-from tl_jax.data.encode import renderer_for
-from tl_jax.data.plain import plain_tokenizer
+from tl_jax.data.codec import renderer_for
+from tl_jax.data.segment_tokenizer import plain_tokenizer
 from tl_jax.data.supervision import supervise
 from tl_jax.tooluse.analysis import Distribution, shared_beginnings
 from tl_jax.tooluse.schema import Trajectory
@@ -50,11 +50,18 @@ class TokenAnalysis:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "renderer": self.renderer, "max_weight": self.max_weight, "calling_turns": self.calling_turns,
-            "key_share": self.key_share, "loss_share": self.loss_share, "weights": dict(sorted(self.weights.items())),
-            "keys": self.keys.to_json(), "answer_tokens": self.answer_tokens.to_json(),
-            "names": self.names.to_json(), "tokens": self.tokens.to_json(), "targets": self.targets.to_json(),
-        }  # fmt: skip
+            "renderer": self.renderer,
+            "max_weight": self.max_weight,
+            "calling_turns": self.calling_turns,
+            "key_share": self.key_share,
+            "loss_share": self.loss_share,
+            "weights": dict(sorted(self.weights.items())),
+            "keys": self.keys.to_json(),
+            "answer_tokens": self.answer_tokens.to_json(),
+            "names": self.names.to_json(),
+            "tokens": self.tokens.to_json(),
+            "targets": self.targets.to_json(),
+        }
 
 
 class TokenAnalyser:

@@ -10,15 +10,15 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerFast
 
 from tl_jax.config import DataConfig
-from tl_jax.data.encode import encode, renderer_for
+from tl_jax.data.codec import encode, renderer_for
 from tl_jax.data.packing import Row, pack
 from tl_jax.data.sources import trajectories
 from tl_jax.data.supervision import Example, supervise, supervise_encoded
 from tl_jax.data.windows import split
 from tl_jax.errors import UserError
-from tl_jax.tooluse.feedback import apply_mae
-from tl_jax.tooluse.render import Renderer
+from tl_jax.tooluse.mae.apply import apply_mae
 from tl_jax.tooluse.schema import DataError, Trajectory
+from tl_jax.tooluse.text.render import Renderer
 
 
 @dataclass
@@ -66,11 +66,15 @@ class DataReport:
         if self.reduced:
             lines.append(f"{self.reduced} of the targets were answered by an error; MAE reduces their weight")
         if self.divided:
-            lines.append(f"{self.divided} trajectories longer than a row were divided; their examples lack "
-                         f"{self.dropped_context_turns} turns of context")  # fmt: skip
+            lines.append(
+                f"{self.divided} trajectories longer than a row were divided; their examples lack "
+                f"{self.dropped_context_turns} turns of context"
+            )
         if self.skipped_turns and not self.skipped_long:
-            lines.append(f"skipped: {self.skipped_turns} targets too long for a row even with the least context; "
-                         "a larger data.max_length keeps them")  # fmt: skip
+            lines.append(
+                f"skipped: {self.skipped_turns} targets too long for a row even with the least context; "
+                "a larger data.max_length keeps them"
+            )
         if self.skipped_long:
             lines.append(f"skipped: {self.skipped_long} trajectories longer than a row")
         if self.without_target:

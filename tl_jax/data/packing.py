@@ -74,6 +74,4 @@ def collate(rows: Sequence[Row]) -> Batch:
             segments[span], positions[span] = segment, np.arange(end - start)
             start = end
     turns = np.asarray([sum(example.turns for example in row.examples) for row in rows], np.float32)
-    return Batch(
-        tokens=tokens, labels=labels, weights=weights, segment_ids=segments, positions=positions, turns=turns
-    )  # fmt: skip
+    return Batch(tokens=tokens, labels=labels, weights=weights, segment_ids=segments, positions=positions, turns=turns)

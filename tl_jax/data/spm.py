@@ -18,9 +18,12 @@ from transformers.convert_slow_tokenizer import generate_merges
 from tl_jax.errors import UserError
 
 _PROBES = (
-    "Function:\ndef get_advice(slip_id:str):\n    ", " two  spaces\n\n\tand   three ", "get_advice(id = '12') \nOut:",
-    "é中😀 ﬁ Ａ\u00a0½ e\u0301", "x<s>y</s><unk><0x0A>",
-)  # fmt: skip
+    "Function:\ndef get_advice(slip_id:str):\n    ",
+    " two  spaces\n\n\tand   three ",
+    "get_advice(id = '12') \nOut:",
+    "é中😀 ﬁ Ａ\u00a0½ e\u0301",
+    "x<s>y</s><unk><0x0A>",
+)
 
 
 def load_sentencepiece(path: Path) -> PreTrainedTokenizerFast:

@@ -16,11 +16,11 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from tl_jax.config import PktConfig
-from tl_jax.data import released
-from tl_jax.data.encode import Encoded, EncodedCall, EncodedTurn, encode, end_of_sequence
-from tl_jax.data.plain import EncodeError, plain_tokenizer
-from tl_jax.tooluse.render import Renderer
+from tl_jax.data import pkt_reference as released
+from tl_jax.data.codec import Encoded, EncodedCall, EncodedTurn, encode, end_of_sequence
+from tl_jax.data.segment_tokenizer import EncodeError, plain_tokenizer
 from tl_jax.tooluse.schema import Message, Tool, Trajectory
+from tl_jax.tooluse.text.render import Renderer
 
 
 @dataclass(frozen=True, slots=True)

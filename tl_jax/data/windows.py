@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tl_jax.data.encode import Encoded
+from tl_jax.data.codec import Encoded
 from tl_jax.data.supervision import Example
 from tl_jax.tooluse.schema import Trajectory
 

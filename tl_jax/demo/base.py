@@ -28,8 +28,8 @@ from tl_jax.model.hf import export_hf
 from tl_jax.model.parameters import init_params
 from tl_jax.model.presets import preset
 from tl_jax.model.store import open_model
-from tl_jax.tooluse.render import PaperRenderer
 from tl_jax.tooluse.schema import Message, Trajectory
+from tl_jax.tooluse.text.render import PaperRenderer
 from tl_jax.training.sft import run_sft
 
 BASE = Path(__file__).parent / "base"

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Column, Table
 
-from tl_jax.config import PpoConfig, SftConfig, load_config
+from tl_jax.config import RlConfig, SftConfig, load_config
 from tl_jax.demo.base import BASE, write_jsonl
 from tl_jax.demo.world import generate
 from tl_jax.errors import UserError
@@ -84,17 +84,22 @@ class Demo:
 
     def train(self, kind: str, model: Path, held_out: str) -> None:
         """Trains on the marked trajectories as ``tl-jax sft`` or ``tl-jax ppo`` does; Ctrl-C ends the demo too."""
-        from tl_jax.training.ppo import run_ppo
+        from tl_jax.rl.train import run_rl
         from tl_jax.training.sft import run_sft
 
         data, files = self.out / "data", self.configs(kind)
-        overrides = [f"run_dir={self.out / kind}", f"model.path={model}", f"data.path={data / 'train.mae.jsonl'}",
-                     f"data.eval_path={data / held_out}", *self.size.overrides.get(kind, ())]  # fmt: skip
+        overrides = [
+            f"run_dir={self.out / kind}",
+            f"model.path={model}",
+            f"data.path={data / 'train.mae.jsonl'}",
+            f"data.eval_path={data / held_out}",
+            *self.size.overrides.get(kind, ()),
+        ]
         self.show(kind, *(word for file in files for word in ("--config", file)), *overrides)
         if kind == "sft":
             result = run_sft(load_config(SftConfig, files, overrides))
         else:
-            result = run_ppo(load_config(PpoConfig, files, overrides))
+            result = run_rl(load_config(RlConfig, files, overrides))
         if result["stopped_by"]:
             raise SystemExit(1)
 
@@ -120,8 +125,15 @@ def run_demo(out: Path, data: Path | None = None, size: Size | None = None) -> N
     with demo.stage("data", "Trajectories to learn from, and others held out that training never sees."):
         _write_data(demo)
     with demo.stage("mae", "Calls that were answered by an error stay in the context but are never a target."):
-        demo.command("mae", "--in", out / "data/train.jsonl", "--out", out / "data/train.mae.jsonl",
-                     "--audit", out / "data/audit.jsonl")  # fmt: skip
+        demo.command(
+            "mae",
+            "--in",
+            out / "data/train.jsonl",
+            "--out",
+            out / "data/train.mae.jsonl",
+            "--audit",
+            out / "data/audit.jsonl",
+        )
     with demo.stage("cases", "Decision points of the held-out trajectories: each call that MAE leaves standing."):
         _write_cases(demo)
     _evaluate(demo, "before", BASE)
@@ -189,8 +201,8 @@ def _is_held_out(trajectory: Trajectory) -> bool:
 
 def _write_cases(demo: Demo) -> None:
     """The decision points that are answered: those whose prompt fits into a row, at most as many as `Size` says."""
-    from tl_jax.data.encode import load_tokenizer, renderer_for
-    from tl_jax.evaluation.suites import encode_prompts, load_cases
+    from tl_jax.data.codec import load_tokenizer, renderer_for
+    from tl_jax.data.prompts import encode_prompts, load_cases
 
     config = _sft_config(demo, BASE)
     tokenizer = load_tokenizer(BASE)
@@ -213,9 +225,10 @@ def _write_cases(demo: Demo) -> None:
 def _sft_config(demo: Demo, model: Path) -> SftConfig:
     data = demo.out / "data"
     return load_config(
-        SftConfig, demo.configs("sft"),
+        SftConfig,
+        demo.configs("sft"),
         [f"run_dir={demo.out / 'sft'}", f"model.path={model}", f"data.path={data / 'held_out.jsonl'}"],
-    )  # fmt: skip
+    )
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
@@ -224,8 +237,21 @@ def _sft_config(demo: Demo, model: Path) -> SftConfig:
 def _evaluate(demo: Demo, name: str, model: Path) -> None:
     folder = demo.out / "eval" / name.replace(" ", "_")
     with demo.stage(f"eval {name}", "TS, PI and CF of greedy answers; held-out loss; mean reward."):
-        demo.command("eval", "--model", model, "--cases", demo.out / "data/cases.jsonl", "--out", folder,
-                     "--dtype", "float32", "--max-new-tokens", "64", "--batch-size", "32")  # fmt: skip
+        demo.command(
+            "eval",
+            "--model",
+            model,
+            "--cases",
+            demo.out / "data/cases.jsonl",
+            "--out",
+            folder,
+            "--dtype",
+            "float32",
+            "--max-new-tokens",
+            "64",
+            "--batch-size",
+            "32",
+        )
         figures = {"loss": _held_out_loss(demo, model), "reward": _mean_reward(demo, folder)}
         (folder / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         demo.console.print(f"held-out loss {figures['loss']:.3f}, mean reward {figures['reward']:+.3f}")
@@ -235,8 +261,8 @@ def _held_out_loss(demo: Demo, model: Path) -> float:
     """The training loss (MAE and PKT included) on the held-out trajectories."""
     import jax
 
+    from tl_jax.data.codec import load_tokenizer
     from tl_jax.data.dataset import build_dataset
-    from tl_jax.data.encode import load_tokenizer
     from tl_jax.data.loader import batches
     from tl_jax.model.llama import make_graphdef
     from tl_jax.model.store import open_model
@@ -251,9 +277,9 @@ def _held_out_loss(demo: Demo, model: Path) -> float:
 
 def _mean_reward(demo: Demo, folder: Path) -> float:
     """Mean of the paper's reward over the answers in ``folder``."""
-    from tl_jax.evaluation.suites import load_cases
+    from tl_jax.data.prompts import load_cases
     from tl_jax.tooluse.readers import read_predictions
-    from tl_jax.tooluse.reward import score
+    from tl_jax.tooluse.rewards.score import score
 
     answers = read_predictions(folder / "predictions.jsonl")
     cases = load_cases(demo.out / "data/cases.jsonl")
@@ -303,8 +329,12 @@ def _conclude(demo: Demo) -> None:
 
 def _results(demo: Demo) -> Table:
     columns = ("TS %", "PI %", "CF %", "loss", "reward")
-    table = Table("held-out decision points", "model", Column("cases", justify="right"),
-                  *(Column(name, justify="right") for name in columns))  # fmt: skip
+    table = Table(
+        "held-out decision points",
+        "model",
+        Column("cases", justify="right"),
+        *(Column(name, justify="right") for name in columns),
+    )
     summaries, figures = {}, {}
     for name in ("before", "after SFT", "after PPO"):
         folder = demo.out / "eval" / name.replace(" ", "_")
@@ -316,6 +346,11 @@ def _results(demo: Demo) -> Table:
         for name, summary in summaries.items():
             part = summary if suite == "all" else summary["suites"][suite]
             whole = [f"{figures[name]['loss']:.3f}", f"{figures[name]['reward']:+.3f}"] if suite == "all" else ["", ""]
-            table.add_row(suite if name == "before" else "", name, str(part["cases"]),
-                          *(f"{part[key]:.1f}" for key in ("TS", "PI", "CF")), *whole)  # fmt: skip
+            table.add_row(
+                suite if name == "before" else "",
+                name,
+                str(part["cases"]),
+                *(f"{part[key]:.1f}" for key in ("TS", "PI", "CF")),
+                *whole,
+            )
     return table

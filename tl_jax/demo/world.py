@@ -48,15 +48,60 @@ _SIDES: tuple[Side, ...] = ("base", "train", "train", "held-out")
 _ONSETS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z")
 _VOWELS = ("a", "e", "i", "o", "u")
 _CODAS = ("l", "n", "r", "s")
-_MONTHS = ("January", "February", "March", "April", "May", "June",
-           "July", "August", "September", "October", "November", "December")  # fmt: skip
-_ADJECTIVES = ("red", "blue", "white", "old", "new", "big", "small", "dark", "bright", "quiet", "loud", "warm",
-               "cold", "soft", "sweet", "long", "short", "happy")  # fmt: skip
+_MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
+_ADJECTIVES = (
+    "red",
+    "blue",
+    "white",
+    "old",
+    "new",
+    "big",
+    "small",
+    "dark",
+    "bright",
+    "quiet",
+    "loud",
+    "warm",
+    "cold",
+    "soft",
+    "sweet",
+    "long",
+    "short",
+    "happy",
+)
 _GREETINGS = ("", "", "", "Hello! ", "Please help: ", "Hi, ")
-_SYNONYMS = {"get": "fetch", "find": "lookup", "set": "change", "list": "show", "add": "create", "book": "reserve",
-             "reserve": "book", "cancel": "drop", "lend": "give", "return": "take", "send": "transmit",
-             "move": "shift", "delete": "remove", "count": "number", "invite": "call", "search": "query",
-             "order": "buy"}  # fmt: skip
+_SYNONYMS = {
+    "get": "fetch",
+    "find": "lookup",
+    "set": "change",
+    "list": "show",
+    "add": "create",
+    "book": "reserve",
+    "reserve": "book",
+    "cancel": "drop",
+    "lend": "give",
+    "return": "take",
+    "send": "transmit",
+    "move": "shift",
+    "delete": "remove",
+    "count": "number",
+    "invite": "call",
+    "search": "query",
+    "order": "buy",
+}
 """What the recorded caller believes a tool is called: the verb of the name is replaced."""
 
 
@@ -208,29 +253,50 @@ def invent(rng: random.Random) -> Domain:
     }
 
     def read(aspect: str) -> Task:
-        ask = (f"What is the {aspect} of {noun} {{{noun}}}?", f"Tell me the {aspect} of {{{noun}}}.",
-               f"{{{noun}}}: which {aspect}?")  # fmt: skip
+        ask = (
+            f"What is the {aspect} of {noun} {{{noun}}}?",
+            f"Tell me the {aspect} of {{{noun}}}.",
+            f"{{{noun}}}: which {aspect}?",
+        )
         return Task((f"get_{noun}_{aspect}",), ask, f"The {aspect} is {{{aspect}}}.")
 
     tasks = (
-        Task((f"find_{noun}",), (f"Find a {noun} with {place} {{{place}}}.", f"Is there a {noun} for {{{place}}}?"),
-             f"The {noun} is {{{noun}}}."),
-        Task((f"get_{noun}",), (f"Show me {noun} {{{noun}}}.", f"What do we know about {{{noun}}}?"),
-             f"It has {a} {{{a}}} and {b} {{{b}}}."),
+        Task(
+            (f"find_{noun}",),
+            (f"Find a {noun} with {place} {{{place}}}.", f"Is there a {noun} for {{{place}}}?"),
+            f"The {noun} is {{{noun}}}.",
+        ),
+        Task(
+            (f"get_{noun}",),
+            (f"Show me {noun} {{{noun}}}.", f"What do we know about {{{noun}}}?"),
+            f"It has {a} {{{a}}} and {b} {{{b}}}.",
+        ),
         read(c),
         read(d),
-        Task((f"set_{noun}_{b}",), (f"Set the {b} of {{{noun}}} to {{{b}}}.",
-                                    f"Let {noun} {{{noun}}} have {{{b}}} as {b}."),
-             f"The {b} is {{{b}}} now."),
-        Task((f"add_{noun}",), (f"Add a {noun} with {place} {{{place}}} and {a} {{{a}}}.",
-                                f"New {noun} for {{{place}}}: {a} {{{a}}}, {d} {{{d}}}."),
-             f"It is {noun} {{{noun}}}."),
-        Task((f"find_{noun}", f"get_{noun}_{c}"), (f"Find the {noun} of {{{place}}} and tell me its {c}.",
-                                                   f"Which {c} has the {noun} for {{{place}}}?"),
-             f"The {c} of {{{noun}}} is {{{c}}}."),
-        Task((f"find_{noun}", f"set_{noun}_{b}"), (f"Find the {noun} of {{{place}}}, set its {b} to {{{b}}}.",),
-             f"Done, {{{noun}}} has {b} {{{b}}}."),
-    )  # fmt: skip
+        Task(
+            (f"set_{noun}_{b}",),
+            (f"Set the {b} of {{{noun}}} to {{{b}}}.", f"Let {noun} {{{noun}}} have {{{b}}} as {b}."),
+            f"The {b} is {{{b}}} now.",
+        ),
+        Task(
+            (f"add_{noun}",),
+            (
+                f"Add a {noun} with {place} {{{place}}} and {a} {{{a}}}.",
+                f"New {noun} for {{{place}}}: {a} {{{a}}}, {d} {{{d}}}.",
+            ),
+            f"It is {noun} {{{noun}}}.",
+        ),
+        Task(
+            (f"find_{noun}", f"get_{noun}_{c}"),
+            (f"Find the {noun} of {{{place}}} and tell me its {c}.", f"Which {c} has the {noun} for {{{place}}}?"),
+            f"The {c} of {{{noun}}} is {{{c}}}.",
+        ),
+        Task(
+            (f"find_{noun}", f"set_{noun}_{b}"),
+            (f"Find the {noun} of {{{place}}}, set its {b} to {{{b}}}.",),
+            f"Done, {{{noun}}} has {b} {{{b}}}.",
+        ),
+    )
     return Domain(noun, slots, actions, tasks, slip=f"get_{noun}_{d}")
 
 

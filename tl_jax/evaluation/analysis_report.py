@@ -68,14 +68,18 @@ def write_plot(report: Report, path: Path) -> None:
 def _tables(report: Report) -> RenderableType:
     counts, tokens = report.counts, report.tokens
     lengths = {
-        "turns in a trajectory": counts.turns, "calls in a trajectory": counts.calls, "tools offered": counts.tools,
+        "turns in a trajectory": counts.turns,
+        "calls in a trajectory": counts.calls,
+        "tools offered": counts.tools,
         "characters in a trajectory": counts.characters,
-    }  # fmt: skip
+    }
     if tokens:
         lengths |= {
-            "tokens in a trajectory": tokens.tokens, "target tokens in a trajectory": tokens.targets,
-            "tokens in a calling turn": tokens.answer_tokens, "key tokens in a calling turn": tokens.keys,
-        }  # fmt: skip
+            "tokens in a trajectory": tokens.tokens,
+            "target tokens in a trajectory": tokens.targets,
+            "tokens in a calling turn": tokens.answer_tokens,
+            "key tokens in a calling turn": tokens.keys,
+        }
     parts: list[RenderableType] = [
         Text(report.summary),
         _error_table(counts),
@@ -96,8 +100,13 @@ def _error_table(counts: Analysis) -> Table:
     errors = counts.errors
     rows = [(category, n, errors.trajectories[category]) for category, n in errors.turns.most_common()]
     for name, turns, trajectories in [*rows, ("all", errors.turns.total(), errors.any_trajectory)]:
-        table.add_row(name, f"{turns:,}", _percent(turns, counts.calling_turns), f"{trajectories:,}",
-                      _percent(trajectories, counts.trajectories))  # fmt: skip
+        table.add_row(
+            name,
+            f"{turns:,}",
+            _percent(turns, counts.calling_turns),
+            f"{trajectories:,}",
+            _percent(trajectories, counts.trajectories),
+        )
     return table
 
 

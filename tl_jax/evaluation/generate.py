@@ -10,9 +10,9 @@ from typing import Any, Literal
 import jax
 
 from tl_jax.config import MeshConfig
-from tl_jax.data.encode import encode_prompt
-from tl_jax.evaluation.sampler import open_sampler
-from tl_jax.model.generate import GenerationError, Sampling
+from tl_jax.data.codec import encode_prompt
+from tl_jax.inference.generate import GenerationError, Sampling
+from tl_jax.inference.sampler import open_sampler
 from tl_jax.tooluse.schema import DataError, Message, Tool
 
 _ROLES = {"output": "tool", "function": "tool"}

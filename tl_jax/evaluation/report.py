@@ -28,11 +28,16 @@ def by_suite(scored: Iterable[tuple[str, CaseScore]]) -> dict[str, Summary]:
 def summary_json(summary: Summary) -> dict[str, Any]:
     """``cases`` (with gold calls), ``TS``, ``PI``, ``CF`` in % with intervals, ``unscored`` and ``errors`` (counts)."""
     return {
-        "cases": summary.cases, "TS": summary.ts, "PI": summary.pi, "CF": summary.cf,
-        "TS_interval": list(summary.ts_interval), "PI_interval": list(summary.pi_interval),
+        "cases": summary.cases,
+        "TS": summary.ts,
+        "PI": summary.pi,
+        "CF": summary.cf,
+        "TS_interval": list(summary.ts_interval),
+        "PI_interval": list(summary.pi_interval),
         "CF_interval": list(summary.cf_interval),
-        "unscored": summary.unscored, "errors": dict(summary.errors),
-    }  # fmt: skip
+        "unscored": summary.unscored,
+        "errors": dict(summary.errors),
+    }
 
 
 def write_summary(path: Path, suites: Mapping[str, Summary], rules: Mapping[str, Any]) -> None:

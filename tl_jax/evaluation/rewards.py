@@ -11,9 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from tl_jax.tooluse.gold import gold_faults
 from tl_jax.tooluse.readers import read_cases, read_predictions
-from tl_jax.tooluse.reward import Reward, resolve_profile, score
+from tl_jax.tooluse.rewards.gold import gold_faults
+from tl_jax.tooluse.rewards.score import Reward, resolve_profile, score
 from tl_jax.tooluse.schema import Case, DataError
 
 
@@ -26,7 +26,7 @@ class Rewarded:
 
 
 @dataclass(frozen=True, slots=True)
-class Rewards:
+class RewardedFile:
     """A file of predictions, rewarded in the order of the cases.
 
     ``missing`` are the ids of cases with gold answers but no prediction, ``without_gold`` those of predictions that
@@ -39,8 +39,8 @@ class Rewards:
     faults: tuple[tuple[str, str], ...]
 
 
-def reward_file(cases: Path, predictions: Path, profile: str = "paper") -> Rewards:
-    """Rewards every prediction.
+def reward_file(cases: Path, predictions: Path, profile: str = "paper") -> RewardedFile:
+    """RewardedFile every prediction.
 
     Raises:
         UserError: an unknown profile, a file that cannot be read, two cases of one id, predictions of no case.
@@ -61,17 +61,18 @@ def reward_file(cases: Path, predictions: Path, profile: str = "paper") -> Rewar
     if unknown := answers.keys() - seen:
         raise DataError(
             f"{len(unknown)} predictions belong to no case of {cases}, for instance {min(unknown)!r}",
-            path=str(predictions), field="id",
-        )  # fmt: skip
-    return Rewards(tuple(rows), tuple(missing), tuple(without_gold), tuple(faults))
+            path=str(predictions),
+            field="id",
+        )
+    return RewardedFile(tuple(rows), tuple(missing), tuple(without_gold), tuple(faults))
 
 
-def histogram(rewards: Rewards) -> dict[str, int]:
+def histogram(rewards: RewardedFile) -> dict[str, int]:
     """How many answers fell into each category, the most frequent first."""
     return dict(Counter(row.reward.category for row in rewards.rows).most_common())
 
 
-def rewards_report(rewards: Rewards) -> RenderableType:
+def rewards_report(rewards: RewardedFile) -> RenderableType:
     """Mean reward and share of right answers for each suite, and the histogram of categories."""
     suites: dict[str, list[Reward]] = defaultdict(list)
     for row in rewards.rows:

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tl_jax.config import MeshConfig
+from tl_jax.data.prompts import Prompt, encode_prompts, load_cases
 from tl_jax.errors import UserError
 from tl_jax.evaluation.report import ALL, by_suite, print_summary, write_summary
-from tl_jax.evaluation.sampler import Sampler, open_sampler
-from tl_jax.evaluation.suites import Prompt, encode_prompts, load_cases
-from tl_jax.model.generate import Sampling
+from tl_jax.inference.generate import Sampling
+from tl_jax.inference.sampler import Sampler, open_sampler
 from tl_jax.model.parameters import Params
 from tl_jax.tooluse.metrics import Policy, Summary, score_prediction
 from tl_jax.tooluse.readers import read_predictions
@@ -66,9 +66,16 @@ def evaluate(
     console = console or Console(stderr=True)
     wanted = load_cases(cases, format, limit=limit)
     settings = {
-        "model": str(model.resolve()), "cases": str(cases.resolve()), "renderer": renderer, "dtype": dtype,
-        "max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed,
-    }  # fmt: skip
+        "model": str(model.resolve()),
+        "cases": str(cases.resolve()),
+        "renderer": renderer,
+        "dtype": dtype,
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "seed": seed,
+    }
     known = _open_directory(out, settings, overwrite)
     remaining = [case for case in wanted if case.id not in known]
     if remaining:
@@ -148,6 +155,11 @@ def _write(file: TextIO, row: Mapping[str, Any]) -> None:
 
 def _progress(console: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("ETA"),
-        TimeRemainingColumn(), console=console,
-    )  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        console=console,
+    )

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tl_jax.evaluation.suites import load_cases
+from tl_jax.data.prompts import load_cases
 from tl_jax.tooluse.metrics import Policy, Summary, score_prediction, summarise
 from tl_jax.tooluse.readers import read_predictions
 from tl_jax.tooluse.schema import DataError
 
 
 def score_file(
-    cases: Path, predictions: Path, format: str = "auto", *,
-    policy: Policy = "any", strict: bool = False, rotbench: bool = False,
-) -> tuple[Summary, int]:  # fmt: skip
+    cases: Path,
+    predictions: Path,
+    format: str = "auto",
+    *,
+    policy: Policy = "any",
+    strict: bool = False,
+    rotbench: bool = False,
+) -> tuple[Summary, int]:
     """The scores over every case, and how many had no prediction: those count as empty answers.
 
     Args:
@@ -28,8 +33,9 @@ def score_file(
     if unknown := answers.keys() - {case.id for case in wanted}:
         raise DataError(
             f"{len(unknown)} predictions belong to no case of {cases}, for instance {sorted(unknown)[0]!r}",
-            path=str(predictions), field="id",
-        )  # fmt: skip
+            path=str(predictions),
+            field="id",
+        )
     summary = summarise(
         score_prediction(answers.get(case.id, ""), case, policy, strict=strict, rotbench=rotbench) for case in wanted
     )

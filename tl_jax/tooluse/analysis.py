@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from tl_jax.tooluse.feedback import Block, apply_mae
+from tl_jax.tooluse.mae.apply import Block, apply_mae
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
 
 
@@ -79,11 +79,15 @@ class Errors:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "turns": self.turns.total(), "turns_by_category": dict(self.turns.most_common()),
-            "trajectories": self.any_trajectory, "trajectories_by_category": dict(self.trajectories.most_common()),
-            "calls": self.calls, "next_step": {step: self.next_step[step] for step in NEXT_STEPS},
-            "same_call_later": self.same_call_later, "same_tool_later": self.same_tool_later,
-        }  # fmt: skip
+            "turns": self.turns.total(),
+            "turns_by_category": dict(self.turns.most_common()),
+            "trajectories": self.any_trajectory,
+            "trajectories_by_category": dict(self.trajectories.most_common()),
+            "calls": self.calls,
+            "next_step": {step: self.next_step[step] for step in NEXT_STEPS},
+            "same_call_later": self.same_call_later,
+            "same_tool_later": self.same_tool_later,
+        }
 
 
 @dataclass
@@ -119,8 +123,14 @@ class Analysis:
 
     def to_json(self) -> dict[str, Any]:
         lengths = {name: getattr(self, name).to_json() for name in ("turns", "calls", "tools", "characters")}
-        return {"rule": self.rule, "trajectories": self.trajectories, "calling_turns": self.calling_turns,
-                "errors": self.errors.to_json(), "names": self.names.to_json(), "lengths": lengths}  # fmt: skip
+        return {
+            "rule": self.rule,
+            "trajectories": self.trajectories,
+            "calling_turns": self.calling_turns,
+            "errors": self.errors.to_json(),
+            "names": self.names.to_json(),
+            "lengths": lengths,
+        }
 
 
 class Analyser:

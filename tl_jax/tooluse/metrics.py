@@ -1,7 +1,8 @@
 """TS, PI and CF: tool selection, parameter identification and content filling, as the paper's tables report them.
 
 By default the first call of an answer is compared with any of the gold calls, whatever stands around it, and a string
-equals the number it spells; docs/metrics.md has the options. Training rewards (`tl_jax.tooluse.reward`) are stricter.
+equals the number it spells; docs/metrics.md has the options. Training rewards
+(`tl_jax.tooluse.rewards.score`) are stricter.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from tl_jax.tooluse.compare import Equal, bind_all, compare, offered_tools, same_text, same_value
-from tl_jax.tooluse.judge import uncalled_for
-from tl_jax.tooluse.matching import best_assignment
-from tl_jax.tooluse.parse import first_call, parse_answer
+from tl_jax.tooluse.rewards.compare import Equal, bind_all, compare, offered_tools, same_text, same_value
+from tl_jax.tooluse.rewards.grade import uncalled_for
+from tl_jax.tooluse.rewards.matching import best_assignment
 from tl_jax.tooluse.schema import Call, Case, Tool
+from tl_jax.tooluse.text.parse import first_call, parse_answer
 
 Policy: TypeAlias = Literal["any", "all"]
 """``any``: the first call against any gold call. ``all``: every gold call has its match, and no call is left over."""
@@ -118,10 +119,16 @@ def summarise(scores: Iterable[CaseScore]) -> Summary:
     pi, pi_interval = share(lambda item: item.pi)
     cf, cf_interval = share(lambda item: item.cf)
     return Summary(
-        len(scored), ts, pi, cf, ts_interval, pi_interval, cf_interval,
+        len(scored),
+        ts,
+        pi,
+        cf,
+        ts_interval,
+        pi_interval,
+        cf_interval,
         errors=dict(Counter(item.error for item in scored).most_common()),
         unscored=len(everything) - len(scored),
-    )  # fmt: skip
+    )
 
 
 def bootstrap_interval(right: int, cases: int, confidence: float = 0.95) -> Interval:

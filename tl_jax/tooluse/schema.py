@@ -165,8 +165,13 @@ class Trajectory:
         return cls(**_common(_object(value, "row")))
 
     def to_json(self) -> dict[str, Any]:
-        return {"id": self.id, "suite": self.suite, "tools": [tool.to_json() for tool in self.tools],
-                "messages": [message.to_json() for message in self.messages], "meta": dict(self.meta)}  # fmt: skip
+        return {
+            "id": self.id,
+            "suite": self.suite,
+            "tools": [tool.to_json() for tool in self.tools],
+            "messages": [message.to_json() for message in self.messages],
+            "meta": dict(self.meta),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,11 +210,16 @@ class Case:
         return cls(**_common(row), gold=parsed, gold_kind=kind, split=_text(row, "split", "row", default=""))
 
     def to_json(self) -> dict[str, Any]:
-        return {"id": self.id, "suite": self.suite, "split": self.split,
-                "tools": [tool.to_json() for tool in self.tools],
-                "messages": [message.to_json() for message in self.messages],
-                "gold": [[call.to_json() for call in alternative] for alternative in self.gold],
-                "gold_kind": self.gold_kind, "meta": dict(self.meta)}  # fmt: skip
+        return {
+            "id": self.id,
+            "suite": self.suite,
+            "split": self.split,
+            "tools": [tool.to_json() for tool in self.tools],
+            "messages": [message.to_json() for message in self.messages],
+            "gold": [[call.to_json() for call in alternative] for alternative in self.gold],
+            "gold_kind": self.gold_kind,
+            "meta": dict(self.meta),
+        }
 
 
 def decision_points(trajectory: Trajectory) -> Iterator[Case]:
@@ -217,8 +227,15 @@ def decision_points(trajectory: Trajectory) -> Iterator[Case]:
     for index, message in trajectory.turns:
         if message.tool_calls and message.weight != 0:
             kind: GoldKind = "parallel" if len(message.tool_calls) > 1 else "alternatives"
-            yield Case(f"{trajectory.id}#{index}", trajectory.tools, trajectory.messages[:index],
-                       (message.tool_calls,), kind, trajectory.suite, meta=trajectory.meta)  # fmt: skip
+            yield Case(
+                f"{trajectory.id}#{index}",
+                trajectory.tools,
+                trajectory.messages[:index],
+                (message.tool_calls,),
+                kind,
+                trajectory.suite,
+                meta=trajectory.meta,
+            )
 
 
 def _common(row: Mapping[str, Any]) -> dict[str, Any]:

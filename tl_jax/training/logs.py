@@ -43,9 +43,14 @@ class RunLog:
         self._progress: Progress | None = None
         if self._console.is_terminal:
             self._progress = Progress(
-                BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[shown]}"),
-                TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(), console=self._console,
-            )  # fmt: skip
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[shown]}"),
+                TimeElapsedColumn(),
+                TextColumn("ETA"),
+                TimeRemainingColumn(),
+                console=self._console,
+            )
             self._task = self._progress.add_task("", total=total, completed=start, shown="")
             self._progress.start()
 

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from tl_jax.data.batch import Batch
-from tl_jax.dotted import resolve as resolve
 from tl_jax.model.llama import Llama
+from tl_jax.plugins import resolve as resolve
 
 CHUNKS = 8
 """Into how many pieces a row is cut: a row with targets on 1/8 of its positions pays for one of them."""

@@ -22,7 +22,7 @@ def join(tree: Tree) -> Tree:
     return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), tree)
 
 
-def summed(function: Callable[[Tree], Sums], tree: Tree, parts: int) -> Sums:
+def accumulate(function: Callable[[Tree], Sums], tree: Tree, parts: int) -> Sums:
     """The sum of ``function(part)`` over ``parts`` of ``tree``, added up in float32, in the dtypes of ``function``."""
     if parts == 1:
         return function(tree)

@@ -32,9 +32,7 @@ def make_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
 def make_optimizer(config: OptimizerConfig, total_steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """AdamW (https://arxiv.org/abs/1711.05101) after clipping by the global norm; norms and biases do not decay."""
     schedule = make_schedule(config, total_steps)
-    adamw = optax.adamw(
-        schedule, config.b1, config.b2, config.eps, weight_decay=config.weight_decay, mask=decays
-    )  # fmt: skip
+    adamw = optax.adamw(schedule, config.b1, config.b2, config.eps, weight_decay=config.weight_decay, mask=decays)
     if config.clip_norm is None:
         return adamw, schedule
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw), schedule

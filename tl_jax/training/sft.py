@@ -15,8 +15,8 @@ from jax.sharding import Mesh
 
 from tl_jax.config import ConfigError, SftConfig
 from tl_jax.data.batch import Batch
+from tl_jax.data.codec import load_tokenizer
 from tl_jax.data.dataset import build_dataset
-from tl_jax.data.encode import load_tokenizer
 from tl_jax.data.loader import Loader, batches
 from tl_jax.data.packing import Row
 from tl_jax.model.config import LlamaConfig
@@ -26,7 +26,7 @@ from tl_jax.training.compile import abstract_state, compile_eval, compile_step, 
 from tl_jax.training.distributed import initialise
 from tl_jax.training.loop import Averages, Run
 from tl_jax.training.losses import Loss, LossFn, resolve
-from tl_jax.training.micro_batches import summed
+from tl_jax.training.micro_batches import accumulate
 from tl_jax.training.optimizer import make_optimizer
 from tl_jax.training.speed import Speedometer, work
 from tl_jax.training.state import Params, TrainState
@@ -39,7 +39,7 @@ def make_train_step(
     loss_fn: LossFn,
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
-    accumulate: int = 1,
+    micro_batches: int = 1,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """A pure ``(state, batch) -> (state, metrics)``.
 
@@ -50,7 +50,7 @@ def make_train_step(
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        gradient, loss = accumulated_gradient(graphdef, loss_fn, state.params, batch, accumulate)
+        gradient, loss = accumulated_gradient(graphdef, loss_fn, state.params, batch, micro_batches)
         scale = _reciprocal(loss.denominator)
         gradient = jax.tree.map(lambda leaf: leaf * scale, gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
@@ -67,9 +67,9 @@ def make_train_step(
 
 
 def accumulated_gradient(
-    graphdef: GraphDef, loss_fn: LossFn, params: Params, batch: Batch, accumulate: int
+    graphdef: GraphDef, loss_fn: LossFn, params: Params, batch: Batch, micro_batches: int
 ) -> tuple[Params, Loss]:
-    """Gradient of the loss's total, and its sums, over ``accumulate`` micro-batches one after another."""
+    """Gradient of the loss's total, and its sums, over ``micro_batches`` micro-batches one after another."""
 
     def total(params: Params, micro: Batch) -> tuple[jax.Array, Loss]:
         loss = loss_fn(merge(graphdef, params), micro)
@@ -79,7 +79,7 @@ def accumulated_gradient(
         gradient, loss = jax.grad(total, has_aux=True)(params, micro)
         return gradient, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), loss)
 
-    return summed(gradient_and_sums, batch, accumulate)
+    return accumulate(gradient_and_sums, batch, micro_batches)
 
 
 def make_eval_step(graphdef: GraphDef, loss_fn: LossFn) -> Callable[[Params, Batch], Loss]:
@@ -126,9 +126,12 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
         total = config.steps or math.ceil(config.epochs * loader.steps_per_epoch)
         optimizer, schedule = make_optimizer(config.optimizer, total)
         graphdef = make_graphdef(
-            model, dtype=config.model.dtype, attention=config.model.attention, remat=config.model.remat,
+            model,
+            dtype=config.model.dtype,
+            attention=config.model.attention,
+            remat=config.model.remat,
             scan_layers=config.model.scan_layers,
-        )  # fmt: skip
+        )
         target = abstract_state(params, optimizer, mesh)
         with run.prepare(total):
             for line in dataset.report.lines():

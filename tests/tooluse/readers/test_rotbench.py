@@ -160,8 +160,11 @@ def test_noised_rows_written_in_the_raw_form_come_back(tmp_path: Path, shared_da
 def test_real_third_turn(shared_data: Path) -> None:
     cases = list(read_cases(shared_data / "raw" / "rotbench" / "Third_Turn_clean.json"))
     assert len(cases) == 70
-    assert all([turn.role for turn in case.messages][0::2] == ["user", "tool", "tool"] or "user" in
-               [turn.role for turn in case.messages[1:]] for case in cases)  # fmt: skip
+    assert all(
+        [turn.role for turn in case.messages][0::2] == ["user", "tool", "tool"]
+        or "user" in [turn.role for turn in case.messages[1:]]
+        for case in cases
+    )
     finishing = [call for case in cases for (call,) in case.gold if call.name == "finish"]
     assert len(finishing) == 36
     assert all(call.wild == ("answer",) for call in finishing)

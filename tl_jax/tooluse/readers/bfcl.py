@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tl_jax.tooluse.parse import bind, parse_answer
 from tl_jax.tooluse.readers.fields import member
 from tl_jax.tooluse.readers.rows import OnError, Place, Report, read_rows
 from tl_jax.tooluse.readers.schemas import json_schema
 from tl_jax.tooluse.schema import Call, Case, DataError, Message, Tool
+from tl_jax.tooluse.text.parse import bind, parse_answer
 
 _OPERATORS: dict[type[ast.operator], Any] = {
     ast.Add: operator.add,

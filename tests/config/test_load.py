@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tl_jax.config import ConfigError, RlConfig, SftConfig, annotated_yaml, load_config, to_yaml
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+PATHS = ["run_dir=r", "model.path=m", "data.path=d"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_config_loads(path: Path) -> None:
+    kind = SftConfig if "sft" in path.name else RlConfig
+    config = load_config(kind, [path], PATHS)
+    assert str(config.run_dir) == "r"
+
+
+def test_later_files_and_overrides_win(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text("seed: 1\ndata: {batch_size: 2, max_length: 64}\n")
+    second.write_text("data: {batch_size: 3}\n")
+    config = load_config(SftConfig, [first, second], [*PATHS, "optimizer.clip_norm=null", "data.max_length=128"])
+    assert (config.seed, config.data.batch_size, config.data.max_length) == (1, 3, 128)
+    assert config.optimizer.clip_norm is None
+
+
+def test_written_config_reads_back_the_same(tmp_path: Path) -> None:
+    config = load_config(SftConfig, [], PATHS)
+    file = tmp_path / "c.yaml"
+    file.write_text(to_yaml(config))
+    assert load_config(SftConfig, [file], []) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("optimizer.learning_rat=1", "did you mean 'optimizer.learning_rate'?"),
+        ("sed=1", "did you mean 'seed'?"),
+        ("zzz=1", "known here: run_dir"),
+        ("data.batch_size=0", "key 'data.batch_size'"),
+        ("data.batch_size=many", "key 'data.batch_size'"),
+        ("model.dtype=fp8", "key 'model.dtype'"),
+        ("optimizer=3", "key 'optimizer'"),
+        ("seed", "write key=value"),
+    ],
+)
+def test_a_wrong_override_is_explained(override: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(SftConfig, [], [*PATHS, override])
+    assert expected in str(raised.value)
+
+
+def test_a_path_that_looks_like_a_number_is_a_path() -> None:
+    assert load_config(SftConfig, [], ["run_dir=2026", *PATHS[1:]]).run_dir == Path("2026")
+
+
+def test_a_missing_key_says_how_to_set_it() -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(SftConfig, [], ["run_dir=r", "model.path=m"])
+    assert "data" in str(raised.value)
+
+
+def test_a_file_that_is_no_mapping_is_named(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("- 1\n")
+    with pytest.raises(ConfigError, match=r"bad\.yaml: must be a mapping"):
+        load_config(SftConfig, [bad], PATHS)
+    bad.write_text("a: [1\n")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(SftConfig, [bad], PATHS)
+
+
+def test_an_exponent_without_a_dot_is_a_number(tmp_path: Path) -> None:
+    """YAML 1.1 reads 1e-5 as text; people write it all the time."""
+    file = tmp_path / "lr.yaml"
+    file.write_text("optimizer: {learning_rate: 1e-5}\n")
+    assert load_config(SftConfig, [file], PATHS).optimizer.learning_rate == pytest.approx(1e-5)
+
+
+@pytest.mark.parametrize("kind", [SftConfig, RlConfig])
+def test_the_annotated_defaults_are_the_defaults(tmp_path: Path, kind: type[SftConfig] | type[RlConfig]) -> None:
+    file = tmp_path / "all.yaml"
+    file.write_text(annotated_yaml(kind))
+    assert load_config(kind, [file], PATHS) == load_config(kind, [], PATHS)
+    assert "# auto | on | off; jax.distributed" in file.read_text()
+
+
+def test_mae_takes_rules_by_name_or_dotted_path() -> None:
+    for rule in ("none", "reference", "my_rules:house_rule"):
+        assert load_config(SftConfig, [], [*PATHS, f"data.mae.rule={rule}"]).data.mae.rule == rule
+    packs = load_config(SftConfig, [], [*PATHS, "data.mae.packs=[python,http]"]).data.mae.packs
+    assert packs == ("python", "http")
+    with pytest.raises(ConfigError, match=r"'data.mae.rule': .*must be none, paper, reference or module:function"):
+        load_config(SftConfig, [], [*PATHS, "data.mae.rule=papper"])
+
+
+def test_zero_is_a_limit_and_null_is_none() -> None:
+    for value, expected in (("0", 0.0), ("null", None), ("0.3", 0.3)):
+        names = ("clip_low", "clip_high", "value_clip", "reward_clip", "target_kl", "importance_cap")
+        algorithm = load_config(RlConfig, [], [*PATHS, *(f"algorithm.{name}={value}" for name in names)]).algorithm
+        assert {getattr(algorithm, name) for name in names} == {expected}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["algorithm.kl_estimator=k2"], "algorithm: kl_estimator=k2 in the reward has a wrong gradient"),
+        (["algorithm.estimator=gdpo", "group_size=4"], "algorithm: gdpo normalises each reward by itself"),
+        (["algorithm.estimator=rloo"], "set group_size to 2 or more"),
+        (["algorithm.dual_clip=1"], "key 'algorithm.dual_clip'"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_explained(overrides: list[str], expected: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(RlConfig, [], [*PATHS, *overrides])
+    assert expected in str(raised.value)
+    assert "{'" not in str(raised.value)  # no dump of the whole tree

@@ -1,0 +1,241 @@
+"""Generation against transformers' `generate`, its samplers, and a forward pass without a cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import PreTrainedModel
+from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsWarper
+
+from tests.model.tiny import forward, hf_model, load, unpacked
+from tl_jax.config import MeshConfig
+from tl_jax.inference import generate as module
+from tl_jax.inference.generate import Generation, GenerationError, Sampling, bucket, filter_logits, generate
+from tl_jax.model.llama import make_graphdef
+from tl_jax.model.sharding import make_mesh, shard_tree
+
+PAD = 0
+NEW = 16
+LENGTHS = (1, 3, 17, 12, 15, 16, 7, 20, 24, 5, 9, 2, 23, 11, 8, 19, 4, 6, 13, 22)
+PROMPTS = [np.random.default_rng(n).integers(1, 96, length).tolist() for n, length in enumerate(LENGTHS)]
+GREEDY = Sampling(NEW, temperature=0)
+
+
+class Loaded:
+    """One model in both worlds, and what it says greedily."""
+
+    def __init__(self, variant: str, directory: Path) -> None:
+        self.theirs = hf_model(variant)
+        self.config, self.params = load(self.theirs, directory)
+        self.graphdef = make_graphdef(self.config, dtype=jnp.float32)
+
+    def generate(self, prompts: list[list[int]], sampling: Sampling, seed: int = 0, **options: Any) -> Generation:
+        options = {"eos_ids": (), "pad_id": PAD, "params": self.params, **options}
+        return generate(self.graphdef, options.pop("params"), prompts, sampling, jax.random.key(seed), **options)
+
+
+@pytest.fixture(scope="module", params=["llama-gqa", "qwen2"])
+def each(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    return Loaded(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    return Loaded("llama-gqa", tmp_path_factory.mktemp("one"))
+
+
+def hf_generate(model: PreTrainedModel, prompts: list[list[int]], eos: list[int]) -> np.ndarray:
+    longest = max(map(len, prompts))
+    tokens = torch.tensor([[PAD] * (longest - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    out = model.generate(
+        tokens, attention_mask=mask, do_sample=False, max_new_tokens=NEW, eos_token_id=eos or None, pad_token_id=PAD
+    )[:, longest:]
+    return np.pad(out.numpy(), ((0, 0), (0, NEW - out.shape[1])), constant_values=PAD)
+
+
+def frequent_tokens(tokens: np.ndarray, count: int) -> tuple[int, ...]:
+    """Tokens that many rows say, so that as ends they end some rows early and some not."""
+    return tuple(int(token) for token in np.argsort(-np.bincount(tokens[:, 2:].ravel()))[:count])
+
+
+def test_greedy_is_transformers_token_for_token(each: Loaded) -> None:
+    eos = frequent_tokens(hf_generate(each.theirs, PROMPTS, []), 2)
+    batch = each.generate(PROMPTS, GREEDY, eos_ids=eos)
+    np.testing.assert_array_equal(batch.tokens, hf_generate(each.theirs, PROMPTS, list(eos)))
+    assert 0 < batch.finished.sum() < len(PROMPTS)
+    for row, prompt in enumerate(PROMPTS):
+        single = each.generate([prompt], GREEDY, eos_ids=eos)
+        np.testing.assert_array_equal(single.tokens[0], hf_generate(each.theirs, [prompt], list(eos))[0])
+        np.testing.assert_array_equal(single.tokens[0], batch.tokens[row])
+
+
+def test_lengths_and_ends(one: Loaded) -> None:
+    free = one.generate(PROMPTS, GREEDY)
+    np.testing.assert_array_equal(free.tokens, hf_generate(one.theirs, PROMPTS, []))
+    assert (free.lengths == NEW).all()
+    assert not free.finished.any()
+    eos = frequent_tokens(free.tokens, 2)
+    for pad in (PAD, eos[0], 10_000):  # a pad that is an end, or unknown to the model, changes nothing
+        result = one.generate(PROMPTS, GREEDY, eos_ids=eos, pad_id=pad)
+        for row in range(len(PROMPTS)):
+            said = free.tokens[row].tolist()
+            ends = [index for index, token in enumerate(said) if token in eos]
+            length = ends[0] + 1 if ends else NEW
+            assert result.tokens[row].tolist() == said[:length] + [pad] * (NEW - length)
+            assert result.lengths[row] == length
+            assert result.finished[row] == bool(ends)
+            assert (result.logprobs[row, :length] < 0).all()
+            assert not result.logprobs[row, length:].any()
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(NEW, 0.7, top_k=20, top_p=0.9), Sampling(NEW, 1.3)])
+def test_logprobs_are_those_of_a_pass_without_cache(one: Loaded, sampling: Sampling) -> None:
+    result = one.generate(PROMPTS, sampling)
+    rows = np.zeros((len(PROMPTS), max(LENGTHS) + NEW), np.int64)
+    for row, prompt in enumerate(PROMPTS):
+        rows[row, : len(prompt) + NEW] = prompt + result.tokens[row].tolist()
+    logits = forward(one.graphdef, one.params, *unpacked(rows)) / (sampling.temperature or 1.0)
+    for row, prompt in enumerate(PROMPTS):
+        logprobs = jax.nn.log_softmax(logits[row, len(prompt) - 1 :][:NEW])
+        np.testing.assert_allclose(result.logprobs[row], logprobs[np.arange(NEW), result.tokens[row]], atol=1e-4)
+
+
+def test_samples_do_not_depend_on_padding_company_or_chunks(one: Loaded) -> None:
+    sampling = Sampling(NEW, 1.3)
+    together = one.generate(PROMPTS, sampling)
+    chunked = one.generate(PROMPTS[:8], sampling, max_batch=3)  # of 24, 16 and 16 tokens
+    for name in ("tokens", "lengths", "finished"):
+        np.testing.assert_array_equal(getattr(chunked, name), getattr(together, name)[:8])
+    np.testing.assert_allclose(chunked.logprobs, together.logprobs[:8], atol=1e-5)
+    assert not np.array_equal(one.generate(PROMPTS, sampling, seed=1).tokens, together.tokens)
+
+
+def test_rows_with_the_same_prompt_differ_and_follow_the_distribution(one: Loaded) -> None:
+    """First tokens of many rows against softmax(logits / temperature), by a chi-squared statistic."""
+    rows, temperature = 1500, 2.0
+    prompt = PROMPTS[3]
+    drawn = one.generate([prompt] * rows, Sampling(1, temperature)).tokens[:, 0]
+    logits = forward(one.graphdef, one.params, *unpacked(np.asarray([prompt])))[0, -1]
+    expected = rows * np.asarray(jax.nn.softmax(logits / temperature), np.float64)
+    counts = np.bincount(drawn, minlength=96)
+    big = expected >= 5
+    counts, expected = (np.append(x[big], x[~big].sum()) for x in (counts, expected))
+    statistic = ((counts - expected) ** 2 / expected).sum()
+    freedom = len(counts) - 1
+    assert freedom > 10
+    assert statistic < freedom + 4 * np.sqrt(2 * freedom)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10**6), st.integers(1, 40) | st.none(), st.floats(0.01, 1.0) | st.none())
+def test_filters_are_those_of_transformers(seed: int, top_k: int | None, top_p: float | None) -> None:
+    logits = np.random.default_rng(seed).normal(scale=3, size=(3, 32)).astype(np.float32)
+    expected = torch.from_numpy(logits)
+    if top_k is not None:
+        expected = TopKLogitsWarper(top_k)(None, expected)
+    if top_p is not None:
+        expected = TopPLogitsWarper(top_p)(None, expected)
+    np.testing.assert_array_equal(filter_logits(jnp.asarray(logits), top_k, top_p), expected.numpy())
+
+
+def test_filtered_tokens_are_never_drawn(one: Loaded) -> None:
+    first = one.generate([PROMPTS[0]] * 60, Sampling(1, temperature=50.0, top_k=3)).tokens
+    assert len(np.unique(first)) == 3
+    narrow = one.generate(PROMPTS, Sampling(NEW, temperature=1.0, top_k=20, top_p=1e-6))
+    np.testing.assert_array_equal(narrow.tokens, one.generate(PROMPTS, GREEDY).tokens)
+
+
+def test_new_values_and_near_lengths_compile_nothing(one: Loaded) -> None:
+    one.generate(PROMPTS[:3], Sampling(NEW, 0.5, top_p=0.5))
+    before = module._run._cache_size()
+    one.generate(PROMPTS[1:4], Sampling(NEW, 0.9, top_p=0.7), seed=5, pad_id=3, eos_ids=(7,))
+    one.generate([PROMPTS[7]] * 3, Sampling(NEW, 1.1, top_p=0.9))
+    assert module._run._cache_size() == before
+
+
+def test_prompts_of_similar_lengths_run_together(one: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes, run = [], module._run
+
+    def noted(*args: Any, **options: Any) -> Any:
+        shapes.append(args[2].shape)
+        return run(*args, **options)
+
+    monkeypatch.setattr(module, "_run", noted)
+    one.generate([PROMPTS[n] for n in (1, 7, 4, 8, 12, 11)], GREEDY, max_batch=2)  # of 3, 20, 15, 24, 23 and 2 tokens
+    assert shapes == [(2, 24), (2, 24), (2, 16)]
+
+
+def test_buckets() -> None:
+    assert [bucket(n) for n in (1, 2, 3, 4, 5, 6, 7, 9, 13, 17, 25, 33, 100)] == [
+        1,
+        2,
+        3,
+        4,
+        6,
+        6,
+        8,
+        12,
+        16,
+        24,
+        32,
+        48,
+        128,
+    ]
+    assert bucket(3, smallest=16) == 16
+    assert all(n <= bucket(n) <= 1.5 * n for n in range(2, 3000))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "sampling"),
+    [
+        ({"data": 2, "fsdp": 2, "tensor": 2}, GREEDY),
+        ({"data": 2, "fsdp": 2, "tensor": 2}, Sampling(NEW, 1.3)),
+        ({"data": 1, "fsdp": 8}, GREEDY),
+    ],
+)
+def test_on_a_mesh(one: Loaded, sizes: dict[str, int], sampling: Sampling) -> None:
+    mesh = make_mesh(MeshConfig(**sizes))
+    ours = one.generate(PROMPTS, sampling, params=shard_tree(one.params, mesh), mesh=mesh)
+    expected = one.generate(PROMPTS, sampling)
+    np.testing.assert_array_equal(ours.tokens, expected.tokens)
+    np.testing.assert_allclose(ours.logprobs, expected.logprobs, atol=1e-4)
+
+
+def test_bfloat16(one: Loaded) -> None:
+    graphdef = make_graphdef(one.config, dtype=jnp.bfloat16)
+    result = generate(graphdef, one.params, PROMPTS[:4], GREEDY, jax.random.key(0), eos_ids=(), pad_id=PAD)
+    assert result.logprobs.dtype == np.float32
+    exact = one.generate(PROMPTS[:4], GREEDY)
+    assert np.mean(result.tokens[:, 0] == exact.tokens[:, 0]) >= 0.75
+
+
+@pytest.mark.parametrize(
+    ("prompts", "sampling", "named"),
+    [
+        ([], GREEDY, "no prompts"),
+        ([[1], []], GREEDY, "prompt 1 has no tokens"),
+        ([[1], [1, 96]], GREEDY, "prompt 1 .* vocabulary of 96"),
+        ([[-1]], GREEDY, "prompt 0 .* vocabulary"),
+        ([[1], [5] * 500], GREEDY, "prompt 1 has 500 tokens.*max_position_embeddings=512"),
+        ([[1]], Sampling(0), "max_new_tokens"),
+        ([[1]], Sampling(1, temperature=-1.0), "temperature"),
+        ([[1]], Sampling(1, temperature=float("nan")), "temperature"),
+        ([[1]], Sampling(1, top_k=0), "top_k"),
+        ([[1]], Sampling(1, top_p=0.0), "top_p"),
+        ([[1]], Sampling(1, top_p=1.5), "top_p"),
+    ],
+)
+def test_what_cannot_be_generated_says_so(
+    one: Loaded, prompts: list[list[int]], sampling: Sampling, named: str
+) -> None:
+    with pytest.raises(GenerationError, match=named):
+        one.generate(prompts, sampling)

@@ -1,0 +1,158 @@
+"""Known defects of libraries like this one, put into a copy of the code: which test notices?
+
+    python -m tests.mutations
+
+Each row of `MUTATIONS` changes one line. Its test has to pass on the code as it is (the suite sees to that) and to fail
+on the changed copy; the command exits with 1 if one does not.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+
+
+class Mutation(NamedTuple):
+    defect: str
+    file: str
+    """below ``tl_jax/rl``"""
+    line: str
+    """text of the code, once in the file"""
+    changed: str
+    test: str
+    """below ``tests/rl``"""
+
+
+MUTATIONS = (
+    Mutation(
+        "rewards stored as integers",
+        "batch.py",
+        "earned = np.zeros((rows, width, rewards[0].shape[1]), np.float32)",
+        "earned = np.zeros((rows, width, rewards[0].shape[1]), np.int32)",
+        "test_batch.py::test_fractional_rewards_are_kept",
+    ),
+    Mutation(
+        "the reference's log-probabilities at another temperature",
+        "step.py",
+        "reference, _ = per_token_logps(state.reference, {}, rows, setup)",
+        "reference, _ = per_token_logps(state.reference, {}, rows, setup._replace(temperature=1.0))",
+        "test_step.py::test_reference_logprobs_have_the_policys_temperature",
+    ),
+    Mutation(
+        "EOS cut off, so that stopping is never trained",
+        "batch.py",
+        "            earned[row, written.stop - 1] = value\n",
+        "            earned[row, written.stop - 1] = value\n"
+        "            mask[row, written.stop - 1] = not turn.finished\n",
+        "test_step.py::test_stopping_is_trained",
+    ),
+    Mutation(
+        "the same key for every rollout",
+        "train.py",
+        "key = jax.random.fold_in(fold_key(state), 0)",
+        "key = jax.random.key(0)",
+        "test_train.py::test_a_users_reward_a_random_critic_and_a_fresh_key_for_every_rollout",
+    ),
+    Mutation(
+        "mask = ids != pad, where pad is EOS",
+        "batch.py",
+        "        mask=mask,",
+        "        mask=labels != 0,",
+        "test_batch.py::test_the_mask_is_not_derived_from_the_pad_id",
+    ),
+    Mutation(
+        "a clip of 0 read as the default",
+        "losses.py",
+        "high = jnp.inf if clip_high is None else 1.0 + clip_high",
+        "high = jnp.inf if clip_high is None else 1.0 + (clip_high or 0.2)",
+        "test_losses.py::test_zero_is_a_limit_and_none_is_no_limit",
+    ),
+    Mutation(
+        "no clip read as the default",
+        "losses.py",
+        "high = jnp.inf if clip_high is None else 1.0 + clip_high",
+        "high = 1.0 + (0.2 if clip_high is None else clip_high)",
+        "test_losses.py::test_zero_is_a_limit_and_none_is_no_limit",
+    ),
+    Mutation(
+        "k3 in the reward",
+        "step.py",
+        'kl = kl_estimate("k1", logprobs, reference)',
+        'kl = kl_estimate("k3", logprobs, reference)',
+        "test_convergence.py::test_a_bandit_over_calls_ends_at_the_optimum",
+    ),
+    Mutation(
+        "the KL with the wrong sign",
+        "kl.py",
+        "return jnp.where(mask, rewards - kl_coef * kl, 0.0)",
+        "return jnp.where(mask, rewards + kl_coef * kl, 0.0)",
+        "test_convergence.py::test_a_bandit_over_calls_ends_at_the_optimum",
+    ),
+    Mutation(
+        "whitening per chunk",
+        "estimators.py",
+        "            advantages = adv.whiten(advantages, mask)\n",
+        "            halves = zip(jnp.split(advantages, 2), jnp.split(mask, 2), strict=True)\n"
+        "            advantages = jnp.concatenate([adv.whiten(*half) for half in halves])\n",
+        "test_step.py::test_whitening_is_global_over_all_minibatches",
+    ),
+    Mutation(
+        "a critic that silently starts at random",
+        "state.py",
+        "        critic = value_params(params)\n",
+        "        critic = value_params(init_params(model, key, params['norm'].dtype, lm_head=False))\n",
+        "test_step.py::test_critic_weights_are_actually_loaded",
+    ),
+)
+
+
+def main() -> int:
+    missed = 0
+    for mutation in MUTATIONS:
+        noticed = notices(mutation)
+        missed += not noticed
+        print(f"{'noticed' if noticed else 'MISSED '}  {mutation.defect}: {mutation.test}", flush=True)
+    return int(missed > 0)
+
+
+def notices(mutation: Mutation) -> bool:
+    """Whether the test fails on a copy of the package with the defect in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("tl_jax", "tests"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        file = copy / "tl_jax" / "rl" / mutation.file
+        code = file.read_text(encoding="utf-8")
+        if code.count(mutation.line) != 1:
+            raise SystemExit(
+                f"{mutation.defect}: the line to change is {code.count(mutation.line)} times in {file.name}"
+            )
+        file.write_text(code.replace(mutation.line, mutation.changed), encoding="utf-8")
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            f"tests/rl/{mutation.test}",
+        ]
+        run = subprocess.run(
+            command, cwd=copy, env={**os.environ, "PYTHONPATH": str(copy)}, capture_output=True, text=True, check=False
+        )
+        if run.returncode not in (0, 1):  # 1: tests failed
+            raise SystemExit(f"{mutation.defect}: the test did not run:\n{run.stdout}{run.stderr}")
+        return run.returncode == 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

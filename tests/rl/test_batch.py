@@ -1,0 +1,106 @@
+"""Rollouts as arrays, and the order of prompts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tl_jax.data.prompts import Prompt
+from tl_jax.errors import UserError
+from tl_jax.rl.batch import PromptSampler, RolloutBatch, collate
+from tl_jax.rl.episodes import Episode, Turn
+from tl_jax.tooluse.schema import Call, Case, Message, Tool
+
+CASE = Case("c", (Tool("go"),), (Message("user", "go"),), ((Call("go"),),))
+
+
+def single(prompt: list[int], written: list[int], finished: bool = True) -> Episode:
+    """One answer; the sampler said -1, -2, ... of its tokens."""
+    logprobs = tuple(-1.0 - i for i in range(len(written)))
+    turn = Turn(CASE, "", finished, len(prompt) - 1, tuple(written), logprobs)
+    return Episode(CASE, prompt + written, len(prompt), [turn], truncated=not finished)
+
+
+def of(*episodes: Episode, values: float = 0.5) -> RolloutBatch:
+    return collate(episodes, [np.full((len(one.turns), 1), values, np.float32) for one in episodes])
+
+
+def test_every_epoch_visits_every_prompt_once_in_a_new_order() -> None:
+    prompts = [Prompt(CASE, (i,)) for i in range(6)]
+    order = PromptSampler(prompts, batch_size=2, seed=3)
+    epochs = [
+        [prompt.tokens[0] for step in range(3 * epoch, 3 * epoch + 3) for prompt in order[step]] for epoch in range(4)
+    ]
+    assert all(sorted(epoch) == list(range(6)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+    again = PromptSampler(prompts, batch_size=2, seed=3)
+    assert [p.tokens for p in again[7]] == [p.tokens for p in order[7]]  # without having drawn those before
+
+
+def test_an_order_that_changed_cannot_be_continued() -> None:
+    prompts = [Prompt(CASE, (i,)) for i in range(6)]
+    state = PromptSampler(prompts, 2, 0).state(5)
+    PromptSampler(prompts, 2, 0).check(state)
+    with pytest.raises(UserError, match="prompts: 6 then, 5 now"):
+        PromptSampler(prompts[:5], 2, 0).check(state)
+
+
+def test_prompts_end_where_answers_begin() -> None:
+    rollout = of(single([5, 6], [9, 8, 2]), single([4, 5, 6, 7], [7, 2]))
+    assert rollout.tokens.shape == (2, 16)
+    assert rollout.mask.shape == (2, 9)
+    first = rollout.tokens.shape[1] - rollout.mask.shape[1]  # the column of the prompt's last token
+    assert rollout.tokens[0, first - 1 : first + 4].tolist() == [5, 6, 9, 8, 2]
+    assert rollout.positions[0, first - 1 : first + 4].tolist() == [0, 1, 2, 3, 4]
+    assert rollout.positions[1, first - 3 : first + 3].tolist() == [0, 1, 2, 3, 4, 5]
+    assert rollout.segment_ids.sum(axis=1).tolist() == [5, 6]
+    assert rollout.labels[0, :4].tolist() == [9, 8, 2, 0]
+    assert rollout.mask[0, :4].tolist() == [True, True, True, False]
+    assert rollout.logprobs[0, :4].tolist() == [-1, -2, -3, 0]
+    assert rollout.rewards[..., 0].tolist() == [[0, 0, 0.5] + [0] * 6, [0, 0.5] + [0] * 7]
+    assert rollout.rewards.dtype == np.float32
+
+
+def test_labels_are_what_was_written_after_their_column() -> None:
+    rollout = of(single([5, 6], [9, 8, 2]), single([4], [7, 2]))
+    columns = np.arange(rollout.mask.shape[1]) + rollout.tokens.shape[1] - rollout.mask.shape[1]
+    for row in range(2):
+        inside = rollout.mask[row]
+        assert rollout.tokens[row, columns[inside] + 1].tolist() == rollout.labels[row, inside].tolist()
+
+
+def test_the_mask_is_not_derived_from_the_pad_id() -> None:
+    """EOS is the pad id here: a target where it was written and nowhere else, not in a prompt full of it."""
+    rollout = of(single([0, 0, 5], [9, 0]), single([0, 0, 5], [9, 9, 9, 9], finished=False))
+    assert rollout.mask[:, :5].tolist() == [[True, True, False, False, False], [True] * 4 + [False]]
+    assert rollout.segment_ids.sum(axis=1).tolist() == [5, 7]
+    assert rollout.truncated.tolist() == [False, True]
+
+
+def test_a_tools_reply_is_read_and_is_no_target() -> None:
+    """Two turns: the EOS of the first is a label although the conversation goes on with other tokens."""
+    turns = [Turn(CASE, "", True, 1, (9, 2), (-1.0, -2.0)), Turn(CASE, "", True, 6, (8, 2), (-3.0, -4.0))]
+    episode = Episode(CASE, [5, 6, 9, 30, 31, 32, 33, 8, 2], 2, turns)
+    rollout = collate([episode], [np.float32([[1.0], [-0.25]])])
+    assert rollout.segment_ids.sum() == 9
+    inside = rollout.mask[0].nonzero()[0].tolist()
+    assert inside == [0, 1, 5, 6]
+    assert rollout.labels[0, inside].tolist() == [9, 2, 8, 2]
+    assert rollout.logprobs[0, inside].tolist() == [-1, -2, -3, -4]
+    assert rollout.rewards[0, inside, 0].tolist() == [0, 1.0, 0, -0.25]
+    first = rollout.tokens.shape[1] - rollout.mask.shape[1]
+    assert rollout.tokens[0, first + 1 : first + 3].tolist() == [9, 30]  # what follows the answer, not EOS
+
+
+def test_fractional_rewards_are_kept() -> None:
+    rollout = collate([single([5], [9, 2])], [np.float32([[-0.25, 1 / 3]])])
+    np.testing.assert_allclose(rollout.rewards[0, 1], [-0.25, 1 / 3], rtol=1e-6)
+
+
+def test_sizes_are_few() -> None:
+    shapes = set()
+    for size in range(1, 60):
+        rollout = of(single([5] * size, [9] * (1 + size % 13)))
+        shapes.add((rollout.tokens.shape, rollout.mask.shape))
+        assert rollout.segment_ids.sum() == size + 1 + size % 13
+    assert len(shapes) < 18

@@ -1,0 +1,232 @@
+"""Where learning ends: the closed-form optimum of the KL-regularised objective, on problems small enough to know it.
+
+The policy that maximises ``E[R] - beta KL(pi || ref)`` is ``pi ~ ref exp(R / beta)``. Real parts only: the sampler
+draws tokens of a tiny Llama, the rewards are the paper's or those of an environment, and the compiled step learns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tl_jax.config import AlgorithmConfig
+from tl_jax.inference.generate import Sampling, generate
+from tl_jax.model.config import LlamaConfig
+from tl_jax.model.llama import init_params, make_graphdef, merge
+from tl_jax.model.value import make_value_graphdef
+from tl_jax.rl import estimators
+from tl_jax.rl import step as ppo_step
+from tl_jax.rl.batch import RolloutBatch, collate
+from tl_jax.rl.episodes import Episode, Turn
+from tl_jax.rl.kl import kl_estimate, shaped_rewards
+from tl_jax.rl.state import RlState, StepSpec, TrainableModel, init_rl_state
+from tl_jax.rl.step import make_rl_step
+from tl_jax.tooluse.rewards.score import score
+from tl_jax.tooluse.schema import Call, Case, Message, Tool
+
+PLACE = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+    "required": ["city"],
+}
+CASE = Case(
+    "weather",
+    (Tool("get_weather", "", PLACE), Tool("get_time", "", PLACE)),
+    (Message("user", "Weather in Oslo?"),),
+    ((Call("get_weather", {"city": "Oslo"}),),),
+)
+CALLS = (
+    "get_weather(city='Oslo')",
+    "get_weather(city='Rome')",
+    "get_weather(city='Oslo', days=3)",
+    "get_weather()",
+    "get_time(city='Oslo')",
+    "no call at all",
+)
+"""One token each, by increasing fault: the paper's rewards are 1, -0.25, -0.5, -0.5, -1.5 and -2."""
+ACTIONS = len(CALLS)
+MODEL = LlamaConfig(
+    vocab_size=8,
+    hidden_size=16,
+    intermediate_size=16,
+    num_layers=1,
+    num_heads=2,
+    num_kv_heads=2,
+    head_dim=8,
+    initializer_range=0.4,
+    tie_word_embeddings=False,
+    bos_token_id=1,
+    eos_token_id=2,
+    pad_token_id=0,
+)
+GRAPH = make_graphdef(MODEL, dtype=jnp.float32, remat="none", scan_layers=False)
+CRITIC = make_value_graphdef(MODEL, dtype=jnp.float32, remat="none", scan_layers=False)
+PROMPT, TOOL_SAYS = [7], 6
+"""The question, and what a tool answers with between two calls: the tokens that are no calls."""
+BETAS = (0.5, 1.0, 2.0)
+ROWS = 384
+STEPS, RATE = {1: 80, 2: 160}, {1: 0.02, 2: 0.006}
+"""Rollouts and learning rates for problems of one call and of two."""
+CLOSE = 0.02
+
+
+def bandit_rewards() -> np.ndarray:
+    """[V]: what each token earns; tokens that are no call are no call."""
+    values = [score(call, CASE, "paper").value for call in CALLS]
+    assert values == [1, -0.25, -0.5, -0.5, -1.5, -2]
+    return np.array([*values, *[values[-1]] * (MODEL.vocab_size - ACTIONS)])
+
+
+def two_step_rewards() -> np.ndarray:
+    """[V, V]: the second call is worth most after the right first one, and the greedy first call is the wrong one."""
+    first, second = bandit_rewards(), np.random.default_rng(0).uniform(-1, 1, (MODEL.vocab_size,) * 2)
+    return 0.3 * first[::-1, None] + second
+
+
+@cache
+def optimum_of_reference(steps: int) -> np.ndarray:
+    """The reference's distribution over tokens [V], or over pairs of them [V, V]."""
+    return distribution(initial_params(), steps)
+
+
+def initial_params() -> Any:
+    return init_params(MODEL, jax.random.key(4))
+
+
+@jax.jit
+def _next_token(params: Any, tokens: jax.Array) -> jax.Array:
+    """[B, V]: softmax after each row of ``tokens``."""
+    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+    return jax.nn.softmax(merge(GRAPH, params)(tokens, positions, jnp.ones_like(tokens))[:, -1])
+
+
+def distribution(params: Any, steps: int) -> np.ndarray:
+    first = np.asarray(_next_token(params, jnp.array([PROMPT])), np.float64)[0]
+    if steps == 1:
+        return first
+    rows = jnp.array([[*PROMPT, token, TOOL_SAYS] for token in range(MODEL.vocab_size)])
+    return first[:, None] * np.asarray(_next_token(params, rows), np.float64)
+
+
+def regularised(reference: np.ndarray, rewards: np.ndarray, beta: float) -> np.ndarray:
+    """ref exp(R / beta) / Z"""
+    weights = reference * np.exp((rewards - rewards.max()) / beta)
+    return weights / weights.sum()
+
+
+def total_variation(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(one - other).sum() / 2)
+
+
+def sample(params: Any, prompts: list[list[int]], key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+    """One token for each prompt, and its log-probability."""
+    made = generate(GRAPH, params, prompts, Sampling(1), key, eos_ids=(), pad_id=0)
+    return made.tokens[:, 0], made.logprobs[:, 0]
+
+
+def rollout(params: Any, rewards: np.ndarray, key: jax.Array) -> RolloutBatch:
+    """Episodes of one call, or of two with a tool's answer between them; the reward comes at the end."""
+    steps, episodes = rewards.ndim, [Episode(CASE, list(PROMPT), 1) for _ in range(ROWS)]
+    for step in range(steps):
+        tokens, logprobs = sample(params, [one.stream for one in episodes], jax.random.fold_in(key, step))
+        for episode, token, logprob in zip(episodes, tokens.tolist(), logprobs.tolist(), strict=True):
+            episode.turns.append(Turn(CASE, "", True, len(episode.stream) - 1, (token,), (logprob,)))
+            episode.stream += [token] if step == steps - 1 else [token, TOOL_SAYS]
+    earned = [rewards[tuple(turn.tokens[0] for turn in one.turns)] for one in episodes]
+    return collate(episodes, [np.float32([[0.0]] * (steps - 1) + [[value]]) for value in earned])
+
+
+ALGORITHMS: dict[str, AlgorithmConfig] = {
+    "ppo": AlgorithmConfig(estimator="gae", lam=1.0, minibatches=2, reward_clip=None),
+    "grpo": AlgorithmConfig(estimator="grpo", minibatches=2, reward_clip=None),
+    "rloo": AlgorithmConfig(estimator="rloo", minibatches=2, reward_clip=None),
+    "k2 in the loss": AlgorithmConfig(
+        estimator="dr_grpo", minibatches=2, reward_clip=None, kl_in="loss", kl_estimator="k2"
+    ),
+    "k3 in the loss": AlgorithmConfig(
+        estimator="dr_grpo", minibatches=2, reward_clip=None, kl_in="loss", kl_estimator="k3"
+    ),
+}
+
+
+@cache
+def program(name: str, calls: int) -> tuple[Callable[..., RlState], Callable[..., Any]]:
+    """What makes the first state, and the compiled step; the coefficient of the KL is in the state."""
+    schedule = optax.cosine_decay_schedule(RATE[calls], 2 * STEPS[calls], alpha=0.01)
+    actor, critic = (
+        TrainableModel(GRAPH, optax.adam(schedule), schedule),
+        TrainableModel(CRITIC, optax.adam(0.02), schedule),
+    )
+    setup = StepSpec(actor, critic, ALGORITHMS[name], group_size=ROWS // 8, answer_length=1)
+    fast = {"xla_backend_optimization_level": 1}  # hundreds of steps: compiling better than the other tests pays here
+    return lambda params: init_rl_state(params, MODEL, setup, 0), jax.jit(make_rl_step(setup), compiler_options=fast)
+
+
+def learnt(name: str, rewards: np.ndarray, beta: float) -> np.ndarray:
+    """The distribution that an algorithm ends with."""
+    init, step = program(name, rewards.ndim)
+    state = replace(init(initial_params()), kl_coef=jnp.float32(beta))
+    for number in range(STEPS[rewards.ndim]):
+        state, _ = step(state, rollout(state.params, rewards, jax.random.key(number)))
+    return distribution(state.params, rewards.ndim)
+
+
+@pytest.mark.parametrize("beta", BETAS)
+@pytest.mark.parametrize("name", ["ppo", "grpo", "rloo"])
+def test_a_bandit_over_calls_ends_at_the_optimum(name: str, beta: float) -> None:
+    rewards = bandit_rewards()
+    expected = regularised(optimum_of_reference(1), rewards, beta)
+    assert total_variation(expected, optimum_of_reference(1)) > 5 * CLOSE  # there is something to learn
+    got = learnt(name, rewards, beta)
+    assert total_variation(got, expected) < CLOSE
+
+
+def test_k2_in_the_loss_ends_at_the_same_optimum() -> None:
+    rewards, beta = bandit_rewards(), 2.0
+    expected = regularised(optimum_of_reference(1), rewards, beta)
+    assert total_variation(learnt("k2 in the loss", rewards, beta), expected) < CLOSE
+
+
+def test_k3_in_the_loss_ends_at_the_optimum_of_the_other_kl() -> None:
+    """GRPO's own place for the KL: its gradient is that of KL(ref || pi), whose optimum is beta ref / (c - R)."""
+    rewards, reference, beta = bandit_rewards(), optimum_of_reference(1), 1.0
+    low, high = rewards.max() + 1e-9, rewards.max() + 10.0
+    for _ in range(100):
+        c = (low + high) / 2
+        low, high = (c, high) if (beta * reference / (c - rewards)).sum() > 1 else (low, c)
+    expected = beta * reference / (low - rewards)
+    assert total_variation(expected, regularised(reference, rewards, beta)) > 2 * CLOSE
+    assert total_variation(learnt("k3 in the loss", rewards, beta), expected) < CLOSE
+
+
+@pytest.mark.parametrize("beta", BETAS)
+@pytest.mark.parametrize("name", ["ppo", "grpo", "rloo"])
+def test_two_calls_with_a_tools_answer_between_them_end_at_the_optimum(name: str, beta: float) -> None:
+    rewards = two_step_rewards()
+    expected = regularised(optimum_of_reference(2), rewards, beta)
+    assert total_variation(expected, optimum_of_reference(2)) > 5 * CLOSE
+    got = learnt(name, rewards, beta)
+    assert total_variation(got, expected) < CLOSE
+
+
+@pytest.mark.parametrize("name", ["ppo", "grpo", "rloo"])
+@pytest.mark.parametrize("defect", ["wrong sign of the KL", "k3 in the reward"])
+def test_a_defect_of_the_kl_ends_elsewhere(name: str, defect: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the tests above would miss if they were not sharp enough."""
+    if defect == "k3 in the reward":
+        monkeypatch.setattr(ppo_step, "kl_estimate", lambda _, new, old: kl_estimate("k3", new, old))
+    else:
+        monkeypatch.setattr(estimators, "shaped_rewards", lambda r, kl, mask, beta: shaped_rewards(r, -kl, mask, beta))
+    program.cache_clear()  # compiled anew, with the defect and then without it
+    rewards = bandit_rewards()
+    got = learnt(name, rewards, beta=1.0)
+    program.cache_clear()
+    assert total_variation(got, regularised(optimum_of_reference(1), rewards, 1.0)) > 5 * CLOSE

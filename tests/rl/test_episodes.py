@@ -1,0 +1,167 @@
+"""Episodes: tokens in, tokens out, whatever the format; and what ends them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from tl_jax.data.codec import encode, encode_prompt, load_tokenizer, renderer_for, stop_tokens
+from tl_jax.data.prompts import Prompt
+from tl_jax.inference.generate import Generation, Sampling
+from tl_jax.inference.sampler import Sampler
+from tl_jax.rl.episodes import EnvironmentSpec, Episode, run_multi_turn
+from tl_jax.tooluse.environments.base import Replay
+from tl_jax.tooluse.schema import Call, Case, Message, Tool, Trajectory
+from tl_jax.tooluse.text.render import Renderer
+
+CHATML = (
+    "{% if tools %}<|im_start|>system\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content or '' }}"
+    "{% for c in m.tool_calls or [] %}<tool_call>{{ c.function | tojson }}</tool_call>{% endfor %}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+PLACE = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+TOOLS = (Tool("find_city", "Finds a city.", PLACE), Tool("find_country", "Finds a country.", PLACE))
+CALLS = (Call("find_city", {"name": "Oslo"}), Call("find_country", {"name": "Norway"}))
+TRAJECTORY = Trajectory(
+    "t",
+    TOOLS,
+    (
+        Message("user", "Where is Oslo, and where is Norway?"),
+        Message("assistant", "", (CALLS[0],)),
+        Message("tool", '{"row": 7}'),
+        Message("assistant", "", (CALLS[1],)),
+        Message("tool", '{"row": 8}'),
+        Message("assistant", "In rows 7 and 8."),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Scripted(Sampler):
+    """A sampler that says given texts, turn by turn, and remembers what it was asked."""
+
+    lines: Sequence[Sequence[str]] = ()
+    """for each turn one text per episode that is still played"""
+    asked: list[list[list[int]]] = field(default_factory=list)
+    loose: bool = False
+    """every character is a token of its own: another tokenisation than the tokenizer's"""
+
+    def generate(self, params: Any, prompts: Sequence[Sequence[int]], key: jax.Array) -> Generation:
+        texts = self.lines[len(self.asked)]
+        self.asked.append([list(prompt) for prompt in prompts])
+        rows = [self.ids(text) for text in texts]
+        width = self.sampling.max_new_tokens
+        tokens = np.full((len(rows), width), self.eos_ids[0], np.int32)
+        for row, ids in enumerate(rows):
+            tokens[row, : len(ids)] = ids[:width]
+        lengths = np.array([min(len(ids), width) for ids in rows])
+        finished = np.array([len(ids) <= width for ids in rows])
+        return Generation(tokens, np.full(tokens.shape, -0.5, np.float32), lengths, finished)
+
+    def ids(self, text: str) -> list[int]:
+        pieces = list(text) if self.loose else [text]
+        found = [id for piece in pieces for id in self.tokenizer(piece, add_special_tokens=False)["input_ids"]]
+        return [*found, self.eos_ids[0]]
+
+
+@pytest.fixture(scope="module", params=["paper", "chat"])
+def format(request: pytest.FixtureRequest, model_dir: Path) -> tuple[Renderer, PreTrainedTokenizerFast]:
+    tokenizer = load_tokenizer(model_dir)
+    if request.param == "chat":
+        tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+        tokenizer.chat_template = CHATML
+    return renderer_for(request.param, tokenizer), tokenizer
+
+
+def prompt_of(case: Case, renderer: Renderer, tokenizer: PreTrainedTokenizerFast) -> Prompt:
+    return Prompt(case, tuple(encode_prompt(renderer, case.tools, case.messages, tokenizer)))
+
+
+def played(
+    format: tuple[Renderer, PreTrainedTokenizerFast],
+    lines: Sequence[Sequence[str]],
+    *,
+    max_turns: int = 9,
+    max_length: int = 4096,
+    new_tokens: int = 120,
+    loose: bool = False,
+) -> tuple[list[Episode], Scripted]:
+    renderer, tokenizer = format
+    sampler = Scripted(
+        None, tokenizer, Sampling(new_tokens), stop_tokens(renderer, tokenizer), lines=lines, loose=loose
+    )
+    stage = EnvironmentSpec(lambda: Replay([TRAJECTORY]), renderer, max_turns, max_length)
+    prompts = [prompt_of(Replay([TRAJECTORY]).cases[0], renderer, tokenizer)] * len(lines[0])
+    return run_multi_turn(sampler, None, prompts, jax.random.key(0), stage), sampler
+
+
+def spoken(format: tuple[Renderer, PreTrainedTokenizerFast], call: Call) -> str:
+    """A call as the format writes it, from right after the generation prompt."""
+    renderer, _ = format
+    rendered = renderer.render(TOOLS, [TRAJECTORY.messages[0], Message("assistant", "", (call,))])
+    start, end = rendered.turns[0].answer
+    return rendered.text[start:end]
+
+
+def test_the_gold_calls_replayed_are_the_training_stream(format: tuple[Renderer, PreTrainedTokenizerFast]) -> None:
+    """What was read is, token for token, the beginning of the stream that supervised training makes of the recording,
+    and every answer with its end is where a target of it is."""
+    renderer, tokenizer = format
+    (episode,), _ = played(format, [[spoken(format, call)] for call in CALLS])
+    whole = encode(renderer.render(TOOLS, TRAJECTORY.messages), tokenizer)
+    until = whole.turns[1].end
+    assert episode.stream[:until] == whole.ids[:until].tolist()
+    assert len(episode.stream) == until + 1  # the last answer is read with its EOS: nothing follows
+    for turn, expected in zip(episode.turns, whole.turns, strict=False):
+        assert turn.start == expected.start - 1
+        assert list(turn.tokens[:-1]) == whole.ids[expected.start : expected.end].tolist()
+    assert [turn.results for turn in episode.turns] == [('{"row": 7}',), ('{"row": 8}',)]
+    assert [turn.case.gold for turn in episode.turns] == [(CALLS,), ((CALLS[1],),)]
+    assert not episode.truncated
+
+
+def test_nothing_that_was_sampled_is_tokenised_again(format: tuple[Renderer, PreTrainedTokenizerFast]) -> None:
+    """A policy that spells its calls in single characters is continued from those."""
+    (usual,), first = played(format, [[spoken(format, call)] for call in CALLS])
+    (spelt,), second = played(format, [[spoken(format, call)] for call in CALLS], loose=True)
+    start = len(first.asked[0][0])
+    answer = list(spelt.turns[0].tokens[:-1])
+    assert len(answer) > len(usual.turns[0].tokens)
+    assert second.asked[1][0][start : start + len(answer)] == answer
+    following = first.asked[1][0][start + len(usual.turns[0].tokens) - 1 :]
+    assert second.asked[1][0][start + len(answer) :] == following
+
+
+def test_what_ends_an_episode(format: tuple[Renderer, PreTrainedTokenizerFast]) -> None:
+    """An unknown call, an answer in words, an answer without end; the fourth one plays on alone."""
+    right = spoken(format, CALLS[0])
+    wrong = spoken(format, Call("find_city", {"name": "Rome"}))
+    lines = [[wrong, "I do not know.", right * 40, right], ["Done."]]
+    episodes, sampler = played(format, lines, new_tokens=80)
+    assert [len(episode.turns) for episode in episodes] == [1, 1, 1, 2]
+    assert [len(asked) for asked in sampler.asked] == [4, 1]
+    assert [episode.truncated for episode in episodes] == [False, False, True, False]
+    assert "no such call" in episodes[0].turns[0].results[0]
+    assert [episode.turns[0].calls != () for episode in episodes] == [True, False, False, True]
+    for episode in episodes:
+        assert episode.stream[-len(episode.turns[-1].tokens) :] == list(episode.turns[-1].tokens)
+
+
+def test_limits_on_turns_and_length(format: tuple[Renderer, PreTrainedTokenizerFast]) -> None:
+    lines = [[spoken(format, call)] for call in CALLS]
+    (episode,), _ = played(format, lines, max_turns=1)
+    assert (len(episode.turns), episode.truncated) == (1, False)
+    (episode,), sampler = played(format, lines)
+    enough = len(sampler.asked[1][0])
+    (episode,), _ = played(format, lines, max_length=enough)
+    assert len(episode.turns) == 2
+    (episode,), _ = played(format, lines, max_length=enough - 1)
+    assert (len(episode.turns), episode.truncated) == (1, True)

@@ -1,0 +1,106 @@
+"""Which advantages an estimator gives its tokens: 2 prompts with 3 answers each, by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from tl_jax.config import AlgorithmConfig
+from tl_jax.rl.estimators import Estimate, estimate
+
+MASK = np.array([[1, 1, 0], [1, 0, 0], [1, 1, 1], [1, 0, 0], [1, 1, 0], [1, 1, 1]], bool)
+REWARDS = np.array([1.0, 2, 6, 0, 0, 3])
+"""of the answers; each on its last token"""
+KL = np.where(MASK, 0.5, 9.0)
+
+
+def estimated(kl_coef: float = 0.0, group_size: int = 3, rewards: Any = REWARDS, **settings: Any) -> Estimate:
+    config = AlgorithmConfig(**settings)
+    parts = np.atleast_2d(rewards.T).T
+    tokens = np.zeros((*MASK.shape, parts.shape[1]))
+    tokens[np.arange(6), MASK.sum(axis=1) - 1] = parts
+    zeros, weights = jnp.zeros(MASK.shape), jnp.arange(1, 1 + parts.shape[1], dtype=jnp.float32)
+    return estimate(
+        jnp.float32(tokens),
+        weights,
+        jnp.float32(KL),
+        zeros,
+        jnp.zeros(6),
+        jnp.asarray(MASK),
+        config,
+        kl_coef=kl_coef,
+        group_size=group_size,
+    )
+
+
+def per_answer(values: Any) -> np.ndarray:
+    return np.where(MASK, np.asarray(values)[:, None], 0)
+
+
+def test_grpo() -> None:
+    expected = np.array([-2, -1, 3, 0, 0, 0]) / np.sqrt(7) + np.array([0, 0, 0, -1, -1, 2]) / np.sqrt(3)
+    np.testing.assert_allclose(estimated(estimator="grpo").advantages, per_answer(expected), rtol=1e-5)
+
+
+def test_dr_grpo_and_rloo() -> None:
+    centred = per_answer([-2, -1, 3, -1, -1, 2])
+    np.testing.assert_allclose(estimated(estimator="dr_grpo").advantages, centred, rtol=1e-5)
+    np.testing.assert_allclose(estimated(estimator="rloo").advantages, 1.5 * centred, rtol=1e-5)
+
+
+def test_the_kl_in_the_reward_counts_every_token_of_an_answer() -> None:
+    """Lengths 2, 1, 3 and 1, 2, 3 cost 0.2 per token: returns .6, 1.8, 5.4 (mean 2.6) and -.2, -.4, 2.4 (mean .6)."""
+    got = estimated(kl_coef=0.4, estimator="dr_grpo")
+    np.testing.assert_allclose(got.advantages, per_answer([-2, -0.8, 2.8, -0.8, -1, 1.8]), rtol=1e-5)
+    np.testing.assert_allclose(got.scores, REWARDS)  # reported without it
+    apart = estimated(kl_coef=0.4, estimator="dr_grpo", kl_in="loss", kl_estimator="k3")
+    np.testing.assert_allclose(apart.advantages, per_answer([-2, -1, 3, -1, -1, 2]), rtol=1e-5)
+
+
+def test_reinforce_plus_plus() -> None:
+    """Rubric to come with the KL, whitened over all twelve tokens; with groups less their mean return."""
+    to_go = np.zeros(MASK.shape)
+    for row, length in enumerate(MASK.sum(axis=1)):
+        to_go[row, :length] = REWARDS[row] - 0.2 * np.arange(length, 0, -1)
+    for group_size, baseline in ((1, np.zeros(6)), (3, np.repeat([2.6, 0.6], 3))):
+        centred = to_go - baseline[:, None]
+        expected = (centred - centred[MASK].mean()) / centred[MASK].std()
+        got = estimated(kl_coef=0.4, estimator="reinforce++", group_size=group_size)
+        np.testing.assert_allclose(np.asarray(got.advantages)[MASK], expected[MASK], rtol=1e-4, atol=1e-5)
+
+
+def test_gdpo_normalises_rewards_apart_and_whitens_over_answers() -> None:
+    rewards = np.stack([REWARDS, [600.0, 200, 100, 300, 0, 0]], axis=1)  # the weights are 1 and 2
+    one = np.array([-2, -1, 3, 0, 0, 0]) / np.sqrt(7) + np.array([0, 0, 0, -1, -1, 2]) / np.sqrt(3)
+    other = np.array([3, -1, -2, 0, 0, 0]) / np.sqrt(7) + np.array([0, 0, 0, 2, -1, -1]) / np.sqrt(3)
+    # 600, 200, 100: mean 300, sample variance (9 + 1 + 4) 10^4 / 2, a standard deviation of 100 sqrt(7)
+    summed = one + 2 * other
+    got = estimated(rewards=rewards, estimator="gdpo", kl_in="loss", kl_estimator="k3")
+    np.testing.assert_allclose(
+        got.advantages, per_answer((summed - summed.mean()) / summed.std()), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_gae_without_a_critic_that_knows_anything_is_the_discounted_return() -> None:
+    got = estimated(estimator="gae", lam=1.0, gamma=0.5, whiten_advantages=False)
+    expected = [[0.5, 1, 0], [2, 0, 0], [1.5, 3, 6], [0, 0, 0], [0, 0, 0], [0.75, 1.5, 3]]
+    np.testing.assert_allclose(got.advantages, expected, rtol=1e-6)
+    np.testing.assert_allclose(got.returns, expected, rtol=1e-6)
+
+
+def test_whitened_rewards_keep_their_mean() -> None:
+    got = estimated(estimator="gae", lam=0.0, gamma=0.0, whiten_advantages=False, whiten_rewards=True)
+    tokens = np.zeros(MASK.shape)
+    tokens[np.arange(6), MASK.sum(axis=1) - 1] = REWARDS
+    inside = tokens[MASK]
+    expected = (inside - inside.mean()) / inside.std() + inside.mean()
+    np.testing.assert_allclose(np.asarray(got.advantages)[MASK], expected, rtol=1e-4)
+
+
+def test_equal_groups() -> None:
+    same = np.array([1.0, 1, 1, 0, 0, 3])
+    assert estimated(estimator="grpo", rewards=same).equal.tolist() == [True] * 3 + [False] * 3
+    assert not np.any(estimated(estimator="grpo").equal)
+    assert not np.any(estimated(estimator="reinforce++", group_size=1).equal)

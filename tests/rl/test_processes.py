@@ -1,0 +1,198 @@
+"""Whole runs of reinforcement learning as a user starts them: killed, continued, on other devices, in two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from tests.xla_flags import xla_flags
+from tl_jax.config import RlConfig, SftConfig, to_yaml
+from tl_jax.training.sft import run_sft
+
+pytestmark = pytest.mark.slow
+STEPS, SAVED = 6, 3
+ROWS = 8
+TIMES = ("time", "tokens_per_second", "seconds_sampling", "seconds_learning")
+REWARD = "tests.training.deadly:length"
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight trajectories of two calls each, which even a tiny model learns to make."""
+    tools = [{"name": name, "description": ""} for name in ("find_city", "find_country")]
+    rows = []
+    for index in range(8):
+        messages = [{"role": "user", "content": f"Where is Place {index}?"}]
+        for tool in tools:
+            messages.append({"role": "assistant", "tool_calls": [{"name": tool["name"], "arguments": {}}]})
+            messages.append({"role": "tool", "content": f"row {index * 7}"})
+        rows.append({"id": f"t{index}", "tools": tools, "messages": messages})
+    file = tmp_path_factory.mktemp("recordings") / "train.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+@pytest.fixture(scope="module")
+def caller(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, recordings: Path) -> Path:
+    """A supervised run whose model makes calls."""
+    run_dir = tmp_path_factory.mktemp("caller") / "run"
+    run_sft(
+        SftConfig.model_validate(
+            {
+                "run_dir": run_dir,
+                "steps": 60,
+                "model": {"path": model_dir, "dtype": "float32"},
+                "data": {"path": recordings, "max_length": 256, "batch_size": 8},
+                "log_every": 60,
+                "optimizer": {"learning_rate": 3e-3, "schedule": "constant"},
+            }
+        )
+    )
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def configured(tmp_path_factory: pytest.TempPathFactory, caller: Path, recordings: Path) -> Callable[..., RlConfig]:
+    """The same short run under any name: episodes against recordings, an adaptive KL, a critic, several rewards."""
+    home = tmp_path_factory.mktemp("runs")
+
+    def make(name: str, **settings: Any) -> RlConfig:
+        return RlConfig.model_validate(
+            {
+                "run_dir": home / name,
+                "steps": STEPS,
+                "log_every": 1,
+                "checkpoint": {"every": SAVED},
+                "model": {"path": caller, "dtype": "float32"},
+                "data": {"path": recordings, "max_prompt_length": 400},
+                "environment": "replay",
+                "max_turns": 3,
+                "batch_size": ROWS // 2,
+                "group_size": 2,
+                "eval_prompts": 2,
+                "reward": {"monotone": 1.0, "live": 0.5, REWARD: 1.0},
+                "sampling": {"max_new_tokens": 16},
+                "algorithm": {"minibatches": 2, "epochs": 2, "kl_target": 0.5, "missing_eos_penalty": 0.5},
+                "actor": {"learning_rate": 1e-3, "eps": 1e-5},
+                "critic": {"learning_rate": 1e-3, "eps": 1e-5},
+            }
+            | settings
+        )
+
+    return make
+
+
+def launch(config: RlConfig, devices: int = 1, **environment: str) -> subprocess.Popen[str]:
+    """``tl-jax ppo`` in a process of its own."""
+    file = config.run_dir.with_suffix(".yaml")
+    file.write_text(to_yaml(config))
+    return subprocess.Popen(
+        [sys.executable, "-m", "tl_jax.cli", "ppo", "--config", str(file)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "XLA_FLAGS": xla_flags(devices), **environment},
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    _, shown = process.communicate(timeout=300)
+    assert process.returncode == 0, shown
+    return shown
+
+
+def metrics(config: RlConfig) -> list[dict[str, Any]]:
+    lines = (config.run_dir / "metrics.jsonl").read_text().splitlines()
+    return [{name: value for name, value in json.loads(line).items() if name not in TIMES} for line in lines]
+
+
+def samples(config: RlConfig) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (config.run_dir / "samples.jsonl").read_text().splitlines()]
+
+
+def state(config: RlConfig) -> Any:
+    """Everything that the last checkpoint holds, as NumPy arrays."""
+    saved = ocp.StandardCheckpointer().restore((config.run_dir / "checkpoints" / str(STEPS) / "state").resolve())
+    return jax.tree.map(np.asarray, saved)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(configured: Callable[..., RlConfig]) -> RlConfig:
+    config = configured("uninterrupted")
+    finish(launch(config))
+    return config
+
+
+def test_episodes_have_several_turns_and_all_is_reported(uninterrupted: RlConfig) -> None:
+    rows = metrics(uninterrupted)
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    assert max(row["turns"] for row in rows) > 1
+    assert any(turn["turn"] > 0 and turn["results"] for turn in samples(uninterrupted))
+    for row in rows:
+        assert sum(value for name, value in row.items() if name.startswith("outcome/")) == pytest.approx(1)
+        assert row["reward"] == pytest.approx(
+            row["turns"] * (row["reward/monotone"] + 0.5 * row["reward/live"] + row[f"reward/{REWARD}"])
+        )
+        assert row["sampler_drift_max"] < 1e-3  # what was re-scored is what was sampled, turn after turn
+    assert len({row["kl_coef"] for row in rows}) == STEPS  # it adapts
+
+
+@pytest.mark.parametrize("seconds", ["0", "0.15"], ids=["between updates", "inside an update"])
+def test_a_killed_run_resumes_bit_for_bit(
+    configured: Callable[..., RlConfig], uninterrupted: RlConfig, seconds: str
+) -> None:
+    """Killed in the step after next of the checkpoint: by the reward, or once the update has begun."""
+    config = configured(f"killed {seconds}")
+    turns = [round(row["turns"] * ROWS) for row in metrics(uninterrupted)]
+    asked = 2 * 3 + sum(turns[: SAVED + 1]) + (1 if seconds == "0" else turns[SAVED + 1])
+    process = launch(config, DIE_AT=str(asked), DIE_AFTER=seconds)
+    process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL
+    assert SAVED <= len(metrics(config)) < STEPS
+    assert "continuing" in finish(launch(config))
+    assert metrics(config) == metrics(uninterrupted)
+    assert samples(config) == samples(uninterrupted)
+    jax.tree.map(np.testing.assert_array_equal, state(config), state(uninterrupted))
+
+
+def same_run(config: RlConfig, expected: RlConfig) -> None:
+    """The same tokens were sampled, and the same was learnt from them."""
+    for ours, theirs in zip(samples(config), samples(expected), strict=True):
+        assert ours["prediction"] == theirs["prediction"]
+        assert ours["results"] == theirs["results"]
+    for one, other in zip(metrics(config), metrics(expected), strict=True):
+        assert one.keys() == other.keys()
+        for name, value in other.items():
+            tolerance = 1e-2 if name.endswith("clip_fraction") else 1e-4  # a token may lie on the limit
+            assert one[name] == pytest.approx(value, rel=2e-3, abs=tolerance), name
+
+
+def test_eight_devices_equal_one(configured: Callable[..., RlConfig], uninterrupted: RlConfig) -> None:
+    config = configured("eight", mesh={"data": 2, "fsdp": 2, "tensor": 2})
+    finish(launch(config, devices=8))
+    same_run(config, uninterrupted)
+
+
+def test_two_processes_equal_one(configured: Callable[..., RlConfig], uninterrupted: RlConfig) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    config = configured("two", mesh={"fsdp": 2})
+    shared = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+    both = [launch(config, **shared, JAX_PROCESS_ID=str(rank)) for rank in range(2)]
+    shown = [finish(process) for process in both]
+    assert f"done: {STEPS} steps" in shown[0]
+    assert "step" not in shown[1]  # only the first one talks
+    same_run(config, uninterrupted)

@@ -1,0 +1,396 @@
+"""One PPO step against dense NumPy restatements of what it should do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType, Mesh
+
+from tests.training.helpers import TINY, assert_trees_close
+from tl_jax.config import AlgorithmConfig, MeshConfig
+from tl_jax.model.llama import init_params, make_graphdef, merge
+from tl_jax.model.sharding import MESH_AXES, batch_sharding, make_global_array, make_mesh, shard_tree
+from tl_jax.model.value import make_value_graphdef
+from tl_jax.rl.batch import RolloutBatch, collate
+from tl_jax.rl.episodes import Episode, Turn
+from tl_jax.rl.state import (
+    RlState,
+    StepSpec,
+    TrainableModel,
+    abstract_rl_state,
+    init_rl_state,
+    start_rl_state,
+)
+from tl_jax.rl.step import make_rl_step, per_token_logps, score_rollout, shuffled_rows
+from tl_jax.tooluse.schema import Case
+from tl_jax.training.compile import compile_step
+
+TEMPERATURE = 0.7
+ACTOR_GRAPH = make_graphdef(TINY, dtype=jnp.float32)
+CRITIC_GRAPH = make_value_graphdef(TINY, dtype=jnp.float32)
+
+SCORE = jax.jit(
+    lambda state, rollout, config: score_rollout(state, rollout, setup_of(optax.sgd(0.0), config)), static_argnums=2
+)
+
+
+def setup_of(optimizer: optax.GradientTransformation, config: AlgorithmConfig, **more: Any) -> StepSpec:
+    rate = optax.constant_schedule(0.0)
+    actor, critic = TrainableModel(ACTOR_GRAPH, optimizer, rate), TrainableModel(CRITIC_GRAPH, optimizer, rate)
+    return StepSpec(actor, critic, config, temperature=TEMPERATURE, answer_length=8, **more)
+
+
+def initial(config: AlgorithmConfig, optimizer: optax.GradientTransformation) -> partial[RlState]:
+    return partial(init_rl_state, model=TINY, setup=setup_of(optimizer, config), seed=1)
+
+
+def drifted_state(config: AlgorithmConfig, optimizer: optax.GradientTransformation) -> RlState:
+    """A state whose actor has left the reference and whose critic expects something."""
+    state = initial(config, optimizer)(init_params(TINY, jax.random.key(7)))
+    other = init_params(TINY, jax.random.key(8))
+    actor = jax.tree.map(lambda a, b: 0.9 * a + 0.1 * b, state.params, other)
+    head = jax.random.normal(jax.random.key(9), (TINY.hidden_size,)) / 8
+    return replace(state, params=actor, critic=state.critic and state.critic | {"value_head": head})
+
+
+CASE = Case("c", (), ())
+
+
+def random_rollout(rows: int = 8, width: int = 8, seed: int = 0) -> RolloutBatch:
+    """Ragged prompts and answers; EOS (2) is also the pad id and occurs in prompts."""
+    rng = np.random.default_rng(seed)
+    episodes, rewards = [], []
+    for _ in range(rows):
+        prompt = [1, 2, *rng.integers(3, TINY.vocab_size, rng.integers(2, 14)).tolist()]
+        written = [*rng.integers(3, TINY.vocab_size, rng.integers(0, width)).tolist(), 2]
+        logprobs = rng.normal(size=len(written)).tolist()
+        turn = Turn(CASE, "", True, len(prompt) - 1, tuple(written), tuple(logprobs))
+        episodes.append(Episode(CASE, prompt + written, len(prompt), [turn]))
+        rewards.append(np.float32([[rng.choice([-2.0, -1.3, -0.25, 1.0])]]))
+    return collate(episodes, rewards)
+
+
+def dense(rollout: RolloutBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rollout laid out differently: rows that begin at column 0, where each answer stands in them, and its end.
+
+    Returns:
+        tokens [B, T], the answers' columns [B, N] (any column outside the mask), length of each row [B]. The answers
+        are read to their end, so the last tokens of a row are its labels.
+    """
+    rows = [tokens[segments > 0] for tokens, segments in zip(rollout.tokens, rollout.segment_ids, strict=True)]
+    lengths = np.array([len(row) for row in rows])
+    tokens = np.zeros_like(rollout.tokens)
+    for index, row in enumerate(rows):
+        tokens[index, : len(row)] = row
+    columns = (lengths - rollout.mask.sum(axis=1))[:, None] + np.arange(rollout.mask.shape[1])
+    return tokens, np.where(rollout.mask, columns, 1), lengths
+
+
+@jax.jit
+def dense_logprobs(params: Any, tokens: jax.Array, columns: jax.Array, lengths: jax.Array) -> jax.Array:
+    """[B, N] with the whole softmax at once."""
+    places = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+    logits = merge(ACTOR_GRAPH, params)(tokens, places, (places < lengths[:, None]).astype(jnp.int32))
+    logprobs = jax.nn.log_softmax(logits / TEMPERATURE)
+    rows = jnp.arange(len(tokens))[:, None]
+    return logprobs[rows, columns - 1, tokens[rows, columns]]
+
+
+@jax.jit
+def dense_values(critic: Any, tokens: jax.Array, columns: jax.Array, lengths: jax.Array) -> jax.Array:
+    places = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+    values = merge(CRITIC_GRAPH, critic)(tokens, places, (places < lengths[:, None]).astype(jnp.int32))
+    return jnp.take_along_axis(values, columns - 1, axis=1)
+
+
+def dense_advantages(state: RlState, rollout: RolloutBatch, config: AlgorithmConfig) -> np.ndarray:
+    """[B, N] in float64 by the definition, before whitening; 0 outside the mask."""
+    args = dense(rollout)
+    policy, reference = (np.asarray(dense_logprobs(p, *args), np.float64) for p in (state.params, state.reference))
+    values, decay = np.asarray(dense_values(state.critic, *args), np.float64), config.gamma * config.lam
+    advantages = np.zeros(values.shape)
+    for row, length in enumerate(rollout.mask.sum(axis=1)):
+        rewards = -config.kl_coef * (policy - reference)[row, :length]
+        rewards[-1] += rollout.rewards[row].sum()
+        expected = np.append(values[row, :length], 0.0)
+        deltas = rewards + config.gamma * expected[1:] - expected[:-1]
+        for start in range(length):
+            advantages[row, start] = sum(decay ** (t - start) * deltas[t] for t in range(start, length))
+    return advantages
+
+
+def test_scores_equal_a_dense_restatement() -> None:
+    config = AlgorithmConfig(kl_coef=0.4, gamma=0.95, lam=0.9, whiten_advantages=False, minibatches=4)
+    state, rollout = drifted_state(config, optax.sgd(1.0)), random_rollout()
+    experience, metrics = SCORE(state, rollout, config)
+    args, mask = dense(rollout), rollout.mask
+    logprobs, reference = (dense_logprobs(params, *args) for params in (state.params, state.reference))
+    values, advantages = dense_values(state.critic, *args), dense_advantages(state, rollout, config)
+    for actual, expected in (
+        (experience.old_logprobs, logprobs),
+        (experience.old_values, values),
+        (experience.advantages, advantages),
+        (experience.returns, advantages + values),
+    ):
+        np.testing.assert_allclose(np.asarray(actual)[mask], np.asarray(expected)[mask], rtol=1e-3, atol=1e-4)
+    kl = np.where(mask, logprobs - reference, 0)
+    assert metrics["kl"] == pytest.approx(kl.sum() / mask.sum(), rel=1e-4)
+    assert metrics["kl_per_answer"] == pytest.approx(kl.sum(axis=1).mean(), rel=1e-4)
+    drift = np.abs(rollout.logprobs - logprobs)[mask]
+    assert metrics["sampler_drift"] == pytest.approx(drift.mean(), rel=1e-4)
+    assert metrics["sampler_drift_max"] == pytest.approx(drift.max(), rel=1e-4)
+
+
+def test_reference_logprobs_have_the_policys_temperature() -> None:
+    """Before any update policy and reference are the same model: the KL is 0 at every temperature."""
+    config = AlgorithmConfig(kl_coef=0.4, gamma=0.95, lam=0.9, whiten_advantages=False, minibatches=4)
+    state = initial(config, optax.sgd(1.0))(init_params(TINY, jax.random.key(7)))
+    _, metrics = SCORE(state, random_rollout(), config)
+    assert metrics["kl"] == 0
+    assert metrics["kl_per_answer"] == 0
+
+
+def test_whitening_is_global_over_all_minibatches() -> None:
+    config = AlgorithmConfig(whiten_advantages=True, minibatches=4)
+    state, rollout = drifted_state(config, optax.sgd(1.0)), random_rollout()
+    experience, _ = SCORE(state, rollout, config)
+    raw = dense_advantages(state, rollout, config)[rollout.mask]
+    white = np.asarray(experience.advantages)[rollout.mask]
+    np.testing.assert_allclose(white, (raw - raw.mean()) / raw.std(), rtol=1e-3, atol=1e-3)
+
+
+def test_first_step_ratio_is_one() -> None:
+    """Old log-probabilities come from the function that the loss uses: nothing is clipped before the first update."""
+    config = AlgorithmConfig(clip_low=1e-6, clip_high=1e-6, minibatches=4, epochs=3)
+    still = optax.sgd(0.0)
+    state = drifted_state(config, still)
+    _, metrics = jax.jit(make_rl_step(setup_of(still, config)))(state, random_rollout())
+    assert metrics["approx_kl"] == pytest.approx(0, abs=1e-9)
+    assert metrics["clip_fraction"] == 0
+
+
+def test_one_update_is_the_policy_gradient_and_the_value_regression() -> None:
+    """With one epoch and one minibatch the gradient is -A grad(log p) / n, whatever the clip: the ratio is 1."""
+    config = AlgorithmConfig(kl_coef=0.4, whiten_advantages=False)
+    sgd = optax.sgd(1.0)
+    state, rollout = drifted_state(config, sgd), random_rollout()
+    new, metrics = jax.jit(make_rl_step(setup_of(sgd, config)))(state, rollout)
+    args, mask = dense(rollout), rollout.mask
+    advantages = dense_advantages(state, rollout, config).astype(np.float32)
+    returns, count = advantages + dense_values(state.critic, *args), mask.sum()
+
+    def surrogate(params: Any) -> jax.Array:
+        return -jnp.sum(jnp.where(mask, advantages * dense_logprobs(params, *args), 0)) / count
+
+    def regression(critic: Any) -> jax.Array:
+        return 0.5 * jnp.sum(jnp.where(mask, (dense_values(critic, *args) - returns) ** 2, 0)) / count
+
+    change = jax.tree.map(jnp.subtract, state.params, new.params)
+    assert_trees_close(change, jax.grad(surrogate)(state.params), rtol=2e-3)
+    change = jax.tree.map(jnp.subtract, state.critic, new.critic)
+    assert_trees_close(change, jax.grad(regression)(state.critic), rtol=2e-3)
+    assert metrics["policy_loss"] == pytest.approx(-advantages.sum() / count, rel=1e-3)
+    assert metrics["value_loss"] == pytest.approx(0.5 * np.sum(advantages**2) / count, rel=1e-3)
+    assert_trees_close(new.reference, state.reference, rtol=0)
+    assert (int(state.step), int(new.step)) == (0, 1)
+
+
+def test_critic_weights_are_actually_loaded() -> None:
+    params = init_params(TINY, jax.random.key(7))
+    state = initial(AlgorithmConfig(critic_tower="sft"), optax.sgd(1.0))(params)
+    expected = {name: value for name, value in params.items() if name != "lm_head"}
+    assert_trees_close(state.critic["tower"], expected, rtol=0)
+    assert not np.asarray(state.critic["value_head"]).any()
+    random = initial(AlgorithmConfig(critic_tower="random"), optax.sgd(1.0))(params)
+    assert np.abs(random.critic["tower"]["layers"]["q"] - params["layers"]["q"]).mean() > 0.1
+
+
+def one_step(config: AlgorithmConfig, rollout: RolloutBatch, state: RlState | None = None, **more: Any) -> Any:
+    """A step of gradient descent at rate 1: state before, state after, metrics."""
+    sgd = optax.sgd(1.0)
+    state = state or drifted_state(config, sgd)
+    new, metrics = jax.jit(make_rl_step(setup_of(sgd, config, **more)))(state, rollout)
+    return state, new, metrics
+
+
+def moved(before: Any, after: Any) -> bool:
+    return any(np.any(a != b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True))
+
+
+def test_stopping_is_trained() -> None:
+    """Where every answer is worth something, their last token, EOS, becomes more likely."""
+    rollout = random_rollout()
+    rollout = replace(rollout, rewards=np.abs(rollout.rewards))
+    config = AlgorithmConfig(whiten_advantages=False, kl_coef=0, lam=1.0)
+    state = initial(config, optax.sgd(1.0))(init_params(TINY, jax.random.key(7)))
+    _, new, _ = one_step(config, rollout, state)
+    args, ends = dense(rollout), np.array([np.flatnonzero(row)[-1] for row in rollout.rewards[..., 0]])
+    before, after = (np.asarray(dense_logprobs(p, *args))[np.arange(8), ends] for p in (state.params, new.params))
+    assert np.all(rollout.labels[np.arange(8), ends] == 2)
+    assert after.mean() > before.mean() + 1e-3
+
+
+def test_a_shared_tower_learns_from_both_losses() -> None:
+    config = AlgorithmConfig(critic_tower="shared", whiten_advantages=False, value_coef=0.5)
+    state, new, metrics = one_step(config, rollout := random_rollout())
+    assert state.critic.keys() == {"value_head"}
+    assert moved(state.critic, new.critic)
+    own, _ = SCORE(state, rollout, config)
+    setup, mask = setup_of(optax.sgd(1.0), config), rollout.mask
+
+    def loss(params: Any, head: Any) -> jax.Array:
+        hidden = merge(ACTOR_GRAPH, params).hidden(rollout.tokens, rollout.positions, rollout.segment_ids)
+        values = hidden[:, -mask.shape[1] :] @ head["value_head"]
+        scores, _ = per_token_logps(params, {}, rollout, setup)
+        policy = -jnp.sum(jnp.where(mask, own.advantages * jnp.exp(scores.log_probs - own.old_logprobs), 0))
+        return (policy + 0.25 * jnp.sum(jnp.where(mask, (values - own.returns) ** 2, 0))) / mask.sum()
+
+    change = jax.tree.map(jnp.subtract, (state.params, state.critic), (new.params, new.critic))
+    assert_trees_close(change, jax.grad(loss, argnums=(0, 1))(state.params, state.critic), rtol=2e-3)
+    assert "explained_variance" in metrics
+
+
+def test_only_the_critic_learns_while_it_warms_up() -> None:
+    config = AlgorithmConfig(critic_warmup=1)
+    state, after_one, _ = one_step(config, random_rollout())
+    assert not moved((state.params, state.opt_state), (after_one.params, after_one.opt_state))
+    assert moved(state.critic, after_one.critic)
+    _, after_two, _ = one_step(config, random_rollout(), after_one)
+    assert moved(after_one.params, after_two.params)
+
+
+def test_no_update_follows_once_the_policy_is_too_far() -> None:
+    """The first update moves it; the second minibatch shows that, and nothing is learnt from it or after it."""
+    free = AlgorithmConfig(epochs=3, minibatches=2)
+    held = free.model_copy(update={"target_kl": 1e-6})
+    state, new, metrics = one_step(held, rollout := random_rollout())
+    assert metrics["updates"] == 1
+    assert moved(state.params, new.params)
+    _, _, all_of_it = one_step(free, rollout)
+    assert all_of_it["updates"] == 6
+    _, same, far_limit = one_step(free.model_copy(update={"target_kl": 1e9}), rollout)
+    assert far_limit["updates"] == 6
+    _, nothing, _ = one_step(free.model_copy(update={"target_kl": 0.0, "epochs": 1, "minibatches": 1}), rollout)
+    assert moved(state.params, nothing.params)  # 0 is not exceeded by a policy that has not moved
+    assert_trees_close(same.params, one_step(free, rollout)[1].params, rtol=1e-5)
+
+
+def test_the_entropy_bonus_raises_entropy() -> None:
+    config = AlgorithmConfig(whiten_advantages=False, kl_coef=0, entropy_coef=1.0)
+    silent = replace(rollout := random_rollout(), rewards=np.zeros_like(rollout.rewards))
+    state = initial(config, optax.sgd(1.0))(init_params(TINY, jax.random.key(7)))
+    _, new, before = one_step(config, silent, state)
+    _, after = SCORE(new, silent, config)
+    assert after["entropy"] > before["entropy"]
+
+
+def test_a_truncated_episode_is_worth_what_the_critic_still_expects() -> None:
+    config = AlgorithmConfig(whiten_advantages=False, bootstrap_truncated=True, gamma=0.9)
+    state, rollout = drifted_state(config, optax.sgd(1.0)), random_rollout()
+    cut = replace(rollout, truncated=np.arange(8) < 3)
+    ended, bootstrapped = (SCORE(state, one, config)[0].returns for one in (rollout, cut))
+    off, _ = SCORE(state, cut, config.model_copy(update={"bootstrap_truncated": False}))
+    np.testing.assert_array_equal(off.returns, ended)
+    tokens, columns, lengths = dense(rollout)
+    after_all = dense_values(state.critic, tokens, np.tile(lengths[:, None], (1, columns.shape[1])), lengths)[:, 0]
+    for row, last in enumerate(rollout.mask.sum(axis=1) - 1):
+        gained = bootstrapped[row, last] - ended[row, last]
+        assert gained == pytest.approx(0.9 * float(after_all[row]) if row < 3 else 0, rel=1e-3, abs=1e-5)
+
+
+def test_equal_groups_are_counted_and_dropped() -> None:
+    """Dropping them changes no direction, only what the average is over: a third of the answers here."""
+    rollout = random_rollout(rows=6)
+    rewards = np.zeros_like(rollout.rewards)
+    rewards[:, 0, 0] = [1, 1, -2, 1, -0.25, -0.25]
+    rollout = replace(rollout, rewards=rewards)
+    base = AlgorithmConfig(estimator="grpo", kl_in="loss", kl_estimator="k3", kl_coef=0)
+    state, kept, metrics = one_step(base, rollout, group_size=2)
+    assert metrics["equal_groups"] == pytest.approx(2 / 3)
+    _, dropped, _ = one_step(base.model_copy(update={"drop_equal_groups": True}), rollout, group_size=2)
+    small, large = (jax.tree.map(jnp.subtract, state.params, new.params) for new in (kept, dropped))
+    assert moved(kept.params, state.params)
+    assert_trees_close(large, jax.tree.map(lambda x: 3 * x, small), rtol=1e-3)
+    assert (state.critic, kept.critic) == ({}, {})
+
+
+def test_the_coefficient_of_the_kl_adapts_and_is_used() -> None:
+    config = AlgorithmConfig(kl_coef=0.4, kl_target=1e-3, kl_rate=0.5)
+    state, new, metrics = one_step(config, rollout := random_rollout())
+    too_large = float(metrics["kl_per_answer"]) > 1e-3
+    assert new.kl_coef == pytest.approx(0.4 * (1.1 if too_large else 0.9))
+    _, doubled = SCORE(replace(state, kl_coef=jnp.float32(0.8)), rollout, config)
+    assert doubled["reward_with_kl"] == pytest.approx(
+        float(metrics["score"] - 0.8 * metrics["kl_per_answer"]), rel=1e-4
+    )
+
+
+def test_importance_weights_reach_the_gradient() -> None:
+    """A sampler that says every token was half as likely as the policy finds it doubles them, up to the cap."""
+    config = AlgorithmConfig(whiten_advantages=False)
+    state, rollout = drifted_state(config, optax.sgd(1.0)), random_rollout()
+    told = SCORE(state, rollout, config)[0].old_logprobs - np.log(2)
+    rollout = replace(rollout, logprobs=np.asarray(told, np.float32))
+    changes = []
+    for cap in (None, 10.0, 1.5):
+        _, new, metrics = one_step(config.model_copy(update={"importance_cap": cap}), rollout, state)
+        changes.append(jax.tree.map(jnp.subtract, state.params, new.params))
+    assert_trees_close(changes[1], jax.tree.map(lambda x: 2 * x, changes[0]), rtol=1e-3)
+    assert_trees_close(changes[2], jax.tree.map(lambda x: 1.5 * x, changes[0]), rtol=1e-3)
+    assert metrics["importance"] == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("average", ["tokens", "answers", "length"])
+@pytest.mark.parametrize("critic_tower", ["sft", "shared"])
+def test_parts_of_a_minibatch_make_the_same_update(average: str, critic_tower: str) -> None:
+    """Answers differ in length, so that parts with weights of their own would pull elsewhere."""
+    options = {"average": average, "critic_tower": critic_tower, "entropy_coef": 0.1, "kl_coef": 0.2}
+    whole = AlgorithmConfig(**options, kl_in="loss", kl_estimator="k2")
+    state = drifted_state(whole, optax.sgd(1.0))
+    results = [one_step(whole.model_copy(update={"accumulate": parts}), random_rollout(), state) for parts in (1, 4)]
+    (_, one, expected), (_, parted, metrics) = results
+    assert moved(one.params, state.params)
+    assert_trees_close(parted.params, one.params, rtol=1e-5)
+    assert_trees_close(parted.critic, one.critic, rtol=1e-5)
+    for name, value in expected.items():
+        assert metrics[name] == pytest.approx(float(value), rel=1e-4, abs=1e-6), name
+
+
+def test_every_epoch_visits_every_row_once() -> None:
+    config = AlgorithmConfig(epochs=3, minibatches=4)
+    rows = np.asarray(shuffled_rows(jax.random.key(0), 12, config))
+    assert rows.shape == (12, 3)
+    epochs = rows.reshape(3, 12)
+    assert all(sorted(epoch) == list(range(12)) for epoch in epochs.tolist())
+    assert len({tuple(epoch) for epoch in epochs.tolist()}) == 3
+
+
+def test_sharded_step_equals_the_one_on_a_single_device() -> None:
+    config = AlgorithmConfig(epochs=2, minibatches=2, accumulate=2, kl_coef=0.2)
+    adam, rollout = optax.adam(1e-3), random_rollout(rows=16)
+    init = initial(config, adam)
+
+    def two_steps(mesh: Mesh) -> tuple[Any, Any]:
+        with jax.set_mesh(mesh):
+            params = shard_tree(init_params(TINY, jax.random.key(7)), mesh)
+            target = abstract_rl_state(init, params, mesh)
+            state = start_rl_state(init, params, mesh)
+            step = compile_step(make_rl_step(setup_of(adam, config)), target, mesh)
+            for _ in range(2):
+                state, metrics = step(state, make_global_array(rollout, batch_sharding(mesh)))
+                jax.block_until_ready(state)
+            return jax.device_get((state.params, state.critic)), jax.device_get(metrics)
+
+    one = jax.make_mesh((1, 1, 1), MESH_AXES, devices=jax.devices()[:1], axis_types=(AxisType.Auto,) * 3)
+    expected, expected_metrics = two_steps(one)
+    actual, metrics = two_steps(make_mesh(MeshConfig(data=2, fsdp=2, tensor=2)))
+    assert_trees_close(actual, expected, rtol=1e-4)
+    for name, value in expected_metrics.items():
+        assert metrics[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name

@@ -1,0 +1,45 @@
+"""The best pairing, against all pairings there are and against SciPy."""
+
+from __future__ import annotations
+
+import random
+import sys
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tl_jax.tooluse.rewards.matching import LARGE, best_assignment, hungarian
+
+
+@given(
+    st.integers(1, 5).flatmap(
+        lambda n: st.lists(st.lists(st.integers(-8, 8), min_size=n, max_size=n), min_size=1, max_size=5)
+    )
+)
+def test_assignment_against_brute_force(scores: list[list[int]]) -> None:
+    rows, columns = len(scores), len(scores[0])
+    pairs = best_assignment(scores)
+    assert len(pairs) == len({r for r, _ in pairs}) == len({c for _, c in pairs}) == min(rows, columns)
+    if rows <= columns:
+        best = max(sum(scores[r][c] for r, c in enumerate(order)) for order in permutations(range(columns), rows))
+    else:
+        best = max(sum(scores[r][c] for c, r in enumerate(order)) for order in permutations(range(rows), columns))
+    assert sum(scores[r][c] for r, c in pairs) == best
+
+
+def test_scipy_and_plain_agree_on_large_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = random.Random(0)
+    for rows, columns in ((20, 20), (22, 31), (31, 22), (5, 120)):
+        scores = [[draw.choice([1, -0.25, -0.5, -1.5, -2]) for _ in range(columns)] for _ in range(rows)]
+        assert rows * columns >= LARGE
+        plain = hungarian(scores if rows <= columns else [list(row) for row in zip(*scores, strict=True)])
+        best = sum(scores[a][b] if rows <= columns else scores[b][a] for a, b in plain)
+        with_scipy = best_assignment(scores)
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "tl_jax.tooluse.rewards.matching_scipy", None)
+            without = best_assignment(scores)
+        for pairs in (with_scipy, without):
+            assert len(pairs) == len({r for r, _ in pairs}) == len({c for _, c in pairs}) == min(rows, columns)
+            assert sum(scores[r][c] for r, c in pairs) == pytest.approx(best)

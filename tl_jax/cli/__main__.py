@@ -1,0 +1,7 @@
+"""``python -m tl_jax.cli``."""
+
+import sys
+
+from tl_jax.cli import main
+
+sys.exit(main())

@@ -1,0 +1,33 @@
+"""One typed tree of settings for every command."""
+
+from tl_jax.config.base import AnyPath, ConfigError, Node
+from tl_jax.config.data import DataConfig, Format, MaeConfig, PktConfig
+from tl_jax.config.load import annotated_yaml, load_config, to_yaml
+from tl_jax.config.model import MeshConfig, ModelConfig
+from tl_jax.config.rl import AlgorithmConfig, Limit, RlConfig, RlDataConfig, SamplingConfig
+from tl_jax.config.run import CheckpointConfig, OptimizerConfig, RunConfig
+from tl_jax.config.sft import SftConfig
+
+__all__ = [
+    "AlgorithmConfig",
+    "AnyPath",
+    "CheckpointConfig",
+    "ConfigError",
+    "DataConfig",
+    "Format",
+    "Limit",
+    "MaeConfig",
+    "MeshConfig",
+    "ModelConfig",
+    "Node",
+    "OptimizerConfig",
+    "PktConfig",
+    "RlConfig",
+    "RlDataConfig",
+    "RunConfig",
+    "SamplingConfig",
+    "SftConfig",
+    "annotated_yaml",
+    "load_config",
+    "to_yaml",
+]

@@ -1,0 +1,62 @@
+"""Trajectories, what MAE and PKT do to them, and how they become rows of tokens."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, field_validator
+
+from tl_jax.config.base import AnyPath, Node
+from tl_jax.tooluse.readers import FORMATS
+
+
+class MaeConfig(Node):
+    """Mitigating adverse effects: which erroneous calls are kept out of the gradient."""
+
+    rule: str = Field("paper", description="none, paper, reference, or your own: module:function(tool_result)")
+    block: Literal["all", "caller"] = Field("all", description="all errors, or only those that are the caller's fault")
+    factor: float = Field(0.0, ge=0, le=1, description="weight of a blocked turn; 0 = it is no target")
+    packs: tuple[str, ...] = Field((), description="families of errors that rule paper looks for; empty = all")
+
+    @field_validator("rule")
+    @classmethod
+    def _names_a_rule(cls, rule: str) -> str:
+        if rule not in ("none", "paper", "reference") and ":" not in rule:
+            raise ValueError("must be none, paper, reference or module:function")
+        return rule
+
+
+class PktConfig(Node):
+    """Prioritising key tokens: their weight is clip(|NK| / |K|, 1, max_weight)."""
+
+    mode: Literal["none", "paper", "reference"] = "paper"
+    max_weight: float = Field(9.0, ge=1.0)
+
+
+def _check_format(name: str) -> str:
+    if name not in ("auto", *FORMATS):
+        near = difflib.get_close_matches(name, FORMATS, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"{hint}known formats: {', '.join(('auto', *FORMATS))}")
+    return name
+
+
+Format = Annotated[str, AfterValidator(_check_format), Field(description="auto, or a format of docs/formats.md")]
+
+
+class DataConfig(Node):
+    """Trajectories and how they become rows of tokens."""
+
+    path: AnyPath = Field(description="trajectories: JSONL or JSON file")
+    format: Format = "auto"
+    eval_path: AnyPath | None = Field(None, description="held-out trajectories whose loss is reported")
+    renderer: Literal["paper", "released", "chat"] = Field("paper", description="text format of tools and calls")
+    mae: MaeConfig = MaeConfig()
+    pkt: PktConfig = PktConfig()
+    max_length: int = Field(2048, ge=8, description="tokens in a row")
+    overlong: Literal["drop_context", "skip"] = Field(
+        "drop_context", description="a longer trajectory loses whole leading turns of context, or is skipped"
+    )
+    pack: bool = Field(True, description="several trajectories in one row")
+    batch_size: int = Field(8, ge=1, description="rows in one optimizer step, over all devices")

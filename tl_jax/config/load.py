@@ -1,0 +1,111 @@
+"""Reading a configuration: defaults, values from YAML files, dotted overrides from the command line.
+
+pydantic checks types and unknown keys; this file turns its findings into one line each with the nearest known key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import yaml
+from pydantic import ValidationError
+
+from tl_jax.config.base import ConfigError, Node
+
+Config = TypeVar("Config", bound=Node)
+
+
+def load_config(kind: type[Config], files: Sequence[Path], overrides: Sequence[str]) -> Config:
+    """Reads YAML ``files`` in order (later ones win), applies ``key.sub=value`` overrides, checks the result.
+
+    Raises:
+        ConfigError: a missing or unreadable file, an unknown key (with the nearest known one) or a wrong value.
+    """
+    tree: dict[str, Any] = {}
+    for file in files:
+        try:
+            loaded = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        except OSError as error:
+            raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(loaded, dict):
+            raise ConfigError(f"{file}: must be a mapping of keys to values")
+        _merge(tree, loaded)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"override {override!r}: write key=value, for instance seed=1 or data.max_length=4096")
+        _merge(tree, _nested(key.split("."), _scalar(text)))
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(kind, item) for item in error.errors())) from None
+
+
+def to_yaml(config: Node) -> str:
+    """The whole tree, defaults included, as YAML that `load_config` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def annotated_yaml(kind: type[Node], defaults: Node | None = None, indent: str = "") -> str:
+    """Every key of ``kind`` with its default, its choices and what it means, as YAML to start a file from."""
+    lines = []
+    for name, field in kind.model_fields.items():
+        default = getattr(defaults, name) if defaults else field.default
+        choices = " | ".join(get_args(field.annotation)) if get_origin(field.annotation) is Literal else ""
+        notes = "; ".join(note for note in (choices, field.description) if note)
+        comment = f"  # {notes}" if notes else ""
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Node):
+            section = default if isinstance(default, Node) else None
+            lines.append(f"{indent}{name}:{comment}\n{annotated_yaml(field.annotation, section, indent + '  ')}")
+        else:
+            value = "REQUIRED" if field.is_required() else json.dumps(default, default=str)
+            lines.append(f"{indent}{name}: {value}{comment}\n")
+    return "".join(lines)
+
+
+def _scalar(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _nested(path: list[str], value: Any) -> dict[str, Any]:
+    for key in reversed(path):
+        value = {key: value}
+    return value
+
+
+def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
+    for key, value in new.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _explain(kind: type[Node], item: Any) -> str:
+    path = [str(part) for part in item["loc"]]
+    where = ".".join(path)
+    if item["type"] == "extra_forbidden":
+        node: Any = kind
+        for part in path[:-1]:
+            node = node.model_fields[part].annotation
+        near = difflib.get_close_matches(path[-1], node.model_fields, 1)
+        return f"unknown key {where!r}" + (
+            f"; did you mean {'.'.join([*path[:-1], near[0]])!r}?"
+            if near
+            else f"; known here: {', '.join(node.model_fields)}"
+        )
+    if item["type"] == "missing":
+        return f"key {where!r} is missing; set it in the file or as {where}=VALUE"
+    problem = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "value_error" and isinstance(item["input"], dict):  # of a section as a whole
+        return f"{where}: {problem}" if where else problem
+    return f"key {where!r}: {problem}, got {item['input']!r}"

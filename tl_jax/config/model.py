@@ -1,0 +1,28 @@
+"""Which weights are trained or run, and on which devices."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tl_jax.config.base import AnyPath, Node
+
+
+class ModelConfig(Node):
+    """Which weights, and how they are run."""
+
+    path: AnyPath = Field(description="Hugging Face directory, tl-jax checkpoint or run directory to start from")
+    dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="dtype of the computation")
+    param_dtype: Literal["bfloat16", "float32"] = Field("float32", description="dtype of the stored parameters")
+    attention: Literal["xla", "cudnn", "splash"] = Field("xla", description="attention backend")
+    remat: Literal["none", "block", "dots"] = Field("block", description="what the backward pass recomputes")
+    scan_layers: bool = Field(True, description="run the layers with lax.scan (compiles once) or unrolled")
+
+
+class MeshConfig(Node):
+    """Devices along each axis; one of them may be -1: whatever is left."""
+
+    data: int = 1
+    fsdp: int = -1
+    tensor: int = 1

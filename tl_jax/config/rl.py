@@ -1,0 +1,129 @@
+"""Settings of ``tl-jax rl``: PPO, or by ``algorithm.estimator`` GRPO and its kin."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from tl_jax.config.base import AnyPath, Node
+from tl_jax.config.data import Format, MaeConfig
+from tl_jax.config.run import OptimizerConfig, RunConfig
+
+
+class SamplingConfig(Node):
+    max_new_tokens: int = Field(256, ge=1)
+    temperature: float = Field(1.0, ge=0, description="0 = greedy")
+    top_k: int | None = Field(None, ge=1)
+    top_p: float | None = Field(None, gt=0, le=1)
+    batch_size: int | None = Field(
+        None, ge=1, description="answers written at once, those to prompts of similar lengths together; null = all"
+    )
+
+
+class RlDataConfig(Node):
+    """Decision points to act on: trajectories (each call is one) or evaluation cases with gold calls."""
+
+    path: AnyPath
+    format: Format = "auto"
+    renderer: Literal["paper", "released", "chat"] = "paper"
+    mae: MaeConfig = MaeConfig()
+    max_prompt_length: int = Field(2048, ge=8, description="longer prompts are skipped and counted")
+    eval_path: AnyPath | None = Field(None, description="where eval_prompts come from; null = path")
+
+
+Limit = Annotated[float, Field(ge=0)] | None
+"""``None`` switches a limit off; 0 is a limit of 0."""
+
+
+class AlgorithmConfig(Node):
+    """How answers become updates; ``null`` switches a term off, 0 means 0. docs/rl.md has every formula."""
+
+    estimator: Literal["gae", "grpo", "dr_grpo", "rloo", "reinforce++", "gdpo"] = Field(
+        "gae", description="advantages: gae with a critic (PPO), or answers to the same prompt against each other"
+    )
+    epochs: int = Field(1, ge=1, description="passes over each rollout")
+    minibatches: int = Field(1, ge=1, description="updates per pass")
+    accumulate: int = Field(1, ge=1, description="parts of a minibatch, one after another to save memory; same update")
+    kl_coef: float = Field(0.1, ge=0, description="weight of the KL to the reference (adaptive: its first value)")
+    kl_in: Literal["reward", "loss"] = Field("reward", description="where the KL enters")
+    kl_estimator: Literal["k1", "k2", "k3"] = Field("k1", description="reward: k1; loss: k2, or k3 as in GRPO")
+    kl_target: float | None = Field(None, gt=0, description="nats per answer that kl_coef adapts to; null = fixed")
+    kl_rate: float = Field(0.1, ge=0, description="how fast it adapts: at most 20 % of this per rollout")
+    gamma: float = Field(1.0, ge=0, le=1)
+    lam: float = Field(0.95, ge=0, le=1)
+    clip_low: Limit = Field(0.2, description="how far a probability ratio may fall below 1")
+    clip_high: Limit = Field(0.2, description="how far it may rise above 1")
+    dual_clip: float | None = Field(None, gt=1, description="limit of the ratio of a token with negative advantage")
+    value_clip: Limit = Field(0.2, description="how far a value may move from the old one")
+    reward_clip: Limit = Field(5.0, description="limit of the size of a turn's reward")
+    whiten_advantages: bool = Field(True, description="gae only: mean 0, variance 1 over the rollout")
+    whiten_rewards: bool = Field(False, description="variance 1 over the rollout's tokens, mean kept")
+    average: Literal["published", "tokens", "answers", "length"] = Field(
+        "published", description="how the losses of tokens are averaged; published = as the estimator's paper does"
+    )
+    entropy_coef: float | None = Field(None, ge=0, description="weight of an entropy bonus")
+    target_kl: Limit = Field(None, description="no update once KL(old || new) of a minibatch exceeds it")
+    importance_cap: Limit = Field(None, description="limit of the weights that correct the sampler's probabilities")
+    missing_eos_penalty: Limit = Field(None, description="taken from the reward of an answer that was cut off")
+    bootstrap_truncated: bool = Field(False, description="gae: an answer cut off ends with the critic's value")
+    drop_equal_groups: bool = Field(False, description="answers of a group with equal rewards are no targets")
+    critic_tower: Literal["sft", "random", "shared"] = Field(
+        "sft", description="its own from the SFT weights or at random, or the actor's with a head; the head starts at 0"
+    )
+    value_coef: float = Field(
+        1.0, ge=0, description="weight of the value loss against the policy's, for a shared tower"
+    )
+    critic_warmup: int = Field(0, ge=0, description="rollouts from which only the critic learns")
+    logprob_temperature: float | None = Field(
+        None, gt=0, description="temperature of the log-probabilities in ratio and KL; null = that of the sampling"
+    )
+
+    @model_validator(mode="after")
+    def _kl_where_it_works(self) -> AlgorithmConfig:
+        if self.kl_in == "reward" and self.kl_estimator != "k1":
+            raise ValueError(
+                f"kl_estimator={self.kl_estimator} in the reward has a wrong gradient, which all but vanishes near the "
+                "reference; use k1 there, or kl_in=loss"
+            )
+        if self.estimator == "gdpo" and (self.kl_in == "reward" or self.whiten_rewards):
+            raise ValueError("gdpo normalises each reward by itself: use kl_in=loss and whiten_rewards=false")
+        return self
+
+    @property
+    def has_critic(self) -> bool:
+        return self.estimator == "gae"
+
+
+class RlConfig(RunConfig):
+    """``tl-jax ppo``: PPO, or by ``algorithm.estimator`` GRPO and its kin"""
+
+    data: RlDataConfig
+    sampling: SamplingConfig = SamplingConfig()
+    algorithm: AlgorithmConfig = AlgorithmConfig()
+    reward: str | dict[str, float] = Field(
+        "paper",
+        description="of a turn: a profile, live, or module:function(prediction, case) -> float; or {name: weight}",
+    )
+    episode_reward: str | None = Field(None, description="module:function(episode) -> float, added at its end")
+    environment: str | None = Field(
+        None,
+        description="what answers calls: replay (recorded results) or module:function() -> Environment",
+    )
+    max_turns: int = Field(9, ge=1, description="turns of an episode at most, with an environment")
+    batch_size: int = Field(64, ge=1, description="prompts in one rollout")
+    group_size: int = Field(1, ge=1, description="answers to each prompt")
+    steps: int = Field(100, ge=1, description="rollouts")
+    actor: OptimizerConfig = OptimizerConfig(learning_rate=1e-6)
+    critic: OptimizerConfig = OptimizerConfig(learning_rate=5e-6)
+    eval_prompts: int = Field(64, ge=0, description="decision points of the fixed set scored greedily before and after")
+    eval_every: int | None = Field(None, ge=1, description="also every so many rollouts")
+
+    @model_validator(mode="after")
+    def _groups_have_members(self) -> RlConfig:
+        if self.algorithm.estimator in ("grpo", "dr_grpo", "rloo", "gdpo") and self.group_size < 2:
+            raise ValueError(
+                f"algorithm.estimator={self.algorithm.estimator} compares answers to the same prompt; "
+                "set group_size to 2 or more, for instance 8"
+            )
+        return self

@@ -1,0 +1,45 @@
+"""What every training command has: a run directory, a model, devices, an optimizer, checkpoints."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tl_jax.config.base import AnyPath, Node
+from tl_jax.config.model import MeshConfig, ModelConfig
+
+
+class OptimizerConfig(Node):
+    """AdamW and its schedule."""
+
+    learning_rate: float = Field(1e-5, gt=0)
+    schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    warmup_steps: int = Field(0, ge=0)
+    warmup_ratio: float = Field(0.0, ge=0, le=1, description="used when warmup_steps is 0")
+    final_scale: float = Field(0.0, ge=0, le=1, description="last learning rate / peak")
+    b1: float = 0.9
+    b2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = Field(0.0, ge=0)
+    clip_norm: float | None = Field(1.0, description="global gradient norm; null = no clipping")
+
+
+class CheckpointConfig(Node):
+    every: int = Field(100, ge=1, description="steps between checkpoints")
+    keep: int = Field(2, ge=1, description="how many are kept")
+    resume: Literal["auto", "never", "must"] = Field("auto", description="continue from the run directory's newest")
+
+
+class RunConfig(Node):
+    """What every training command has."""
+
+    run_dir: AnyPath = Field(description="where config, logs, metrics and checkpoints go")
+    seed: int = 0
+    model: ModelConfig
+    mesh: MeshConfig = MeshConfig()
+    distributed: Literal["auto", "on", "off"] = Field(
+        "auto", description="jax.distributed: auto = when a cluster is detected"
+    )
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    log_every: int = Field(10, ge=1)

@@ -1,0 +1,20 @@
+"""Settings of ``tl-jax sft``."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tl_jax.config.data import DataConfig
+from tl_jax.config.run import OptimizerConfig, RunConfig
+
+
+class SftConfig(RunConfig):
+    """``tl-jax sft``"""
+
+    data: DataConfig
+    optimizer: OptimizerConfig = OptimizerConfig()
+    epochs: float = Field(1.0, gt=0)
+    steps: int | None = Field(None, ge=1, description="overrides epochs")
+    accumulate: int = Field(1, ge=1, description="micro-batches per optimizer step; divides data.batch_size")
+    loss: str = Field("tl_jax.training.losses:weighted_cross_entropy", description="dotted path module:function")
+    eval_every: int | None = Field(None, ge=1, description="steps between held-out losses; null = at the end only")

@@ -1,0 +1,138 @@
+"""One trajectory as the model is trained on it: every token, whether it is a target, its weight and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from tl_jax.config import MaeConfig, PktConfig
+from tl_jax.data.codec import Encoded, encode, end_of_sequence, load_tokenizer, renderer_for
+from tl_jax.data.inspection.console import to_terminal
+from tl_jax.data.inspection.html import to_html
+from tl_jax.data.inspection.view import LEGEND, Kind, TokenView, TurnView, View, visible
+from tl_jax.data.supervision import Example, TurnTargets, supervise_encoded
+from tl_jax.tooluse.mae.apply import Block, apply_mae
+from tl_jax.tooluse.schema import Trajectory
+
+__all__ = ["inspect_trajectory", "to_html", "to_terminal"]
+
+
+def inspect_trajectory(
+    trajectory: Trajectory,
+    tokenizer: Path | PreTrainedTokenizerFast,
+    renderer: str = "paper",
+    mae: MaeConfig = MaeConfig(),  # noqa: B008 (frozen)
+    pkt: PktConfig = PktConfig(),  # noqa: B008
+) -> View:
+    """Encodes and supervises ``trajectory`` exactly as for training and explains the outcome.
+
+    Raises:
+        UserError: the format cannot express the trajectory, or the tokenizer cannot encode it exactly.
+    """
+    tokenizer = load_tokenizer(tokenizer) if isinstance(tokenizer, Path) else tokenizer
+    writer = renderer_for(renderer, tokenizer)
+    marked, blocks = apply_mae(trajectory, **mae.model_dump())
+    rendered = writer.render(marked.tools, marked.messages)
+    encoded = encode(rendered, tokenizer)
+    example = supervise_encoded(marked, encoded, writer, tokenizer, pkt)
+    turns = tuple(_turns(marked, encoded, example, _reasons(marked, blocks), tokenizer))
+    tokens = _mark_targets(_context(rendered.text, encoded, turns, tokenizer), encoded, example, tokenizer)
+    roles = tuple(f"{message.role} {message.name or ''}".strip() for message in marked.messages)
+    return View(trajectory.id, _settings(renderer, mae, pkt), roles, tuple(tokens), turns)
+
+
+def _settings(renderer: str, mae: MaeConfig, pkt: PktConfig) -> str:
+    whose = {"all": "every error", "caller": "the caller's errors"}[mae.block]
+    blocked = "" if mae.rule == "none" else f" ({whose} x {mae.factor:g})"
+    limit = "" if pkt.mode == "none" else f" (weights up to {pkt.max_weight:g})"
+    return f"Format {renderer}, MAE {mae.rule}{blocked}, PKT {pkt.mode}{limit}"
+
+
+def _reasons(marked: Trajectory, blocks: list[Block]) -> dict[int, str]:
+    """Why a turn's loss is not counted in full."""
+    reasons = {
+        index: f"weight {message.weight:g} in the data"
+        for index, message in marked.turns
+        if message.weight is not None and message.weight != 1
+    }
+    for block in blocks:
+        finding = block.finding
+        how = "down-weighted" if marked.messages[block.message].weight else "blocked"
+        why = f"{how}, {finding.category.value} (detector {finding.rule}): {finding.evidence}"
+        reasons[block.message] = visible(" ".join(why.split()))
+    return reasons
+
+
+def _turns(
+    marked: Trajectory, encoded: Encoded, example: Example, reasons: dict[int, str], tokenizer: PreTrainedTokenizerFast
+) -> Iterator[TurnView]:
+    targets = {found.message: found for found in example.targets}
+    for turn in encoded.turns:
+        message = marked.messages[turn.message]
+        share, calls = 1.0 if message.weight is None else message.weight, tuple(c.name for c in message.tool_calls)
+        view = TurnView(turn.message, turn.end - turn.start, share, calls, reasons.get(turn.message, ""))
+        if found := targets.get(turn.message):
+            ids = [int(label) for label in example.labels[found.start : found.start + len(found.raw)]]
+            view = _with_weights(view, found, [visible(piece) for piece in tokenizer.convert_ids_to_tokens(ids)])
+        yield view
+
+
+def _with_weights(view: TurnView, found: TurnTargets, pieces: list[str]) -> TurnView:
+    keys = list(found.keys)
+    return replace(
+        view,
+        keys=tuple(pieces[key] for key in keys),
+        key_weight=float(found.raw[keys[0]]) if keys else 1.0,
+        normaliser=found.normaliser,
+        loss_on_keys=float(found.raw[keys].sum()) / found.normaliser,
+    )
+
+
+def _context(
+    text: str, encoded: Encoded, turns: tuple[TurnView, ...], tokenizer: PreTrainedTokenizerFast
+) -> list[TokenView]:
+    """Every token of the stream as if none were a target; those of answers that are none are marked."""
+    blocked = {turn.message: turn.why for turn in turns if not turn.target}
+    answers = {
+        i: blocked[turn.message]
+        for turn in encoded.turns
+        if turn.message in blocked
+        for i in range(turn.start, turn.end)
+    }
+    views, shown = [], 0
+    for index, (start, end) in enumerate(encoded.offsets.tolist()):
+        mark = tokenizer.convert_ids_to_tokens(int(encoded.ids[index])) if start == end else ""
+        own, shown = text[shown : max(end, shown)], max(shown, end)
+        kind: Kind = "blocked" if index in answers else "context"
+        views.append(TokenView(own, int(encoded.message[index]), kind, why=answers.get(index, ""), mark=mark))
+    return views
+
+
+def _mark_targets(
+    views: list[TokenView], encoded: Encoded, example: Example, tokenizer: PreTrainedTokenizerFast
+) -> list[TokenView]:
+    """Gives answers their weights. A stop token that only the labels have is put in where it is predicted."""
+    turns = {turn.message: turn for turn in encoded.turns}
+    forks: dict[int, TokenView] = {}
+    for found in example.targets:
+        turn, last = turns[found.message], len(found.raw) - 1
+        for number in np.flatnonzero(found.raw).tolist():
+            kind: Kind = "key" if number in found.keys else "stop" if number == last else "plain"
+            place = found.start + number
+            fork = number == last and turn.stop is None
+            view = TokenView("", found.message, kind, mark=_eos(tokenizer)) if fork else views[place + 1]
+            weight, raw = float(example.weights[place]), float(found.raw[number])
+            view = replace(view, kind=kind, weight=weight, raw=raw, why=LEGEND[kind], message=found.message)
+            if fork:
+                forks[turn.end] = view
+            else:
+                views[place + 1] = view
+    return [view for i in range(len(views) + 1) for view in ([forks[i]] if i in forks else []) + views[i : i + 1]]
+
+
+def _eos(tokenizer: PreTrainedTokenizerFast) -> str:
+    return str(tokenizer.convert_ids_to_tokens(end_of_sequence(tokenizer)))

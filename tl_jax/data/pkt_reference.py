@@ -1,0 +1,114 @@
+"""The weights the released code computes, token for token (profile ``reference``).
+
+Reproduced as they are, oddities included, so that figures can be compared; `supervision` has the published definition.
+
+* ``K``: the answer's first token and the first token by which another tool's name differs from the called one.
+* ``P``: tokens that close an argument, wherever they stand, a value's own ")" too; the last token if there is none.
+* ``O``: all other targets, the stop token included. ``w = min(|O| / |K|, max_weight)`` if ``|K| < |O|``, else 1.
+* A token in both K and P counts ``w + 1`` in the numerator, but ``w`` in the denominator.
+* The answer is taken to begin two tokens after the last token "istant". One inside the answer ("Assistant", "distant")
+  therefore hides everything before it from the loss.
+* The called name ends at the first token that opens an argument list, the kinds of such tokens being tried in turn. An
+  answer without any stops that code with an error, as do other rarities; such a turn has plain weights here.
+
+That code can only read the two formats of `FORMATS`. In a chat template the same arithmetic (`weigh`) is applied to the
+K and P that the structure gives. docs/pkt.md lists every case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from tl_jax.data.segment_tokenizer import plain_tokenizer
+
+FORMATS = ("paper", "released")
+"""The formats that the released code can read."""
+
+_CLOSERS = frozenset(["',", "')", "▁')", "▁'')", '")', '▁")', '▁"")', '.")', ')")', ")", ")_", "()", "()_"])
+_OPENERS = ("(", "()", "(_", "_(", "_()", "()_", '("')
+_NAME_ENDS = ("(", "()", "():")
+_MARK = "istant"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedWeights:
+    """``sum(numerator * ce) / denominator`` is that code's loss of a turn."""
+
+    numerator: np.ndarray
+    """float64 [n + 1]: the answer's n tokens and the stop token."""
+    denominator: float
+    keys: tuple[int, ...]
+
+
+def turn_weights(answer: Sequence[str], names: Iterable[Sequence[str]], max_weight: float) -> ReleasedWeights:
+    """Weights of an answer given as token strings, ``names`` being those of every tool offered."""
+    answer = [token.replace("Ġ", "▁") for token in answer]
+    size = len(answer) + 1
+    begin = _after_last_mark(answer, followed_by_colon=False)
+    called = _called_name(answer)
+    if called is None or begin >= size:
+        return plain_weights(size)
+    shared = {_common(called, name) for name in names if list(name) != called}
+    keys = {begin} | {begin + length for length in shared}
+    closers = {i for i in range(begin, len(answer)) if answer[i] in _CLOSERS} or {max(begin, len(answer) - 1)}
+    if max(keys) >= size:
+        return plain_weights(size)
+    return weigh(size, keys, closers, max_weight, begin)
+
+
+def weigh(
+    size: int, keys: AbstractSet[int], closers: AbstractSet[int], max_weight: float, begin: int = 0
+) -> ReleasedWeights:
+    """The released arithmetic for targets ``[begin, size)``, the last being the stop token. O is what K and P leave."""
+    others = size - begin - len(keys | closers)
+    weight = min(others / len(keys), max_weight) if len(keys) < others else 1.0
+    numerator = np.zeros(size)
+    numerator[begin:] = 1.0
+    numerator[sorted(keys)] = weight
+    denominator = float(numerator.sum())
+    numerator[sorted(keys & closers)] += 1.0
+    return ReleasedWeights(numerator, denominator, tuple(sorted(keys)))
+
+
+def plain_weights(size: int) -> ReleasedWeights:
+    """No key tokens: each target counts 1."""
+    return ReleasedWeights(np.ones(size), float(size), ())
+
+
+@lru_cache(maxsize=65536)
+def name_tokens(name: str, tokenizer: PreTrainedTokenizerFast) -> tuple[str, ...]:
+    """A tool's name as the system prompt has it, between ``def`` and the parenthesis."""
+    tokens = [token.replace("Ġ", "▁") for token in plain_tokenizer(tokenizer).encode(f" {name}(", opens=False).tokens]
+    end = next((i for i, token in enumerate(tokens) if token in _NAME_ENDS), len(tokens))
+    return tuple(tokens[:end])
+
+
+def _called_name(answer: Sequence[str]) -> list[str] | None:
+    """The tokens from the last role marker to where an argument list opens; None if none does."""
+    start = _after_last_mark(answer, followed_by_colon=True)
+    for opener in _OPENERS:
+        if opener in answer[max(start - 2, 0) :]:
+            end = list(answer).index(opener, max(start - 2, 0))
+            return list(answer[start:end])
+    return None
+
+
+def _after_last_mark(answer: Sequence[str], followed_by_colon: bool) -> int:
+    """Where the answer begins to that code: 0, or two tokens after the last "istant" in it."""
+    marks = [
+        i
+        for i, token in enumerate(answer)
+        if token == _MARK and (not followed_by_colon or answer[i + 1 : i + 2] == [":"])
+    ]
+    return marks[-1] + 2 if marks else 0
+
+
+def _common(one: Sequence[str], other: Sequence[str]) -> int:
+    """Length of the longest common prefix."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

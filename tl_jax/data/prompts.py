@@ -1,0 +1,75 @@
+"""Where decision points come from: files of evaluation cases, or trajectories whose every call is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tl_jax.config import MaeConfig
+from tl_jax.data.sources import trajectories
+from tl_jax.tooluse.mae.apply import apply_mae
+from tl_jax.tooluse.readers import holds_cases, read_cases
+from tl_jax.tooluse.schema import Case, DataError, decision_points
+from tl_jax.tooluse.text.render import Renderer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+PAPER_MAE = MaeConfig(rule="paper", block="all")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A decision point and the tokens the model is asked to continue, generation prompt included."""
+
+    case: Case
+    tokens: tuple[int, ...]
+
+
+def load_cases(path: Path, format: str = "auto", mae: MaeConfig = PAPER_MAE, limit: int | None = None) -> list[Case]:
+    """The first ``limit`` cases of a file, in its order.
+
+    A file whose first row has gold calls holds cases. Any other holds trajectories: every call of theirs
+    that MAE (default: the paper's rule) does not block is a case, with the call as its gold answer.
+
+    Raises:
+        DataError: a bad row, two cases of the same id, or no case at all.
+    """
+    found = read_cases(path, format) if _is_cases(path, format) else _from_trajectories(path, format, mae)
+    cases = list(islice(found, limit))
+    if not cases:
+        raise DataError("holds no cases: neither gold calls nor trajectories with calls", path=str(path))
+    seen: set[str] = set()
+    for case in cases:
+        if case.id in seen:
+            raise DataError(f"the id {case.id!r} appears twice; ids tell predictions apart", path=str(path), field="id")
+        seen.add(case.id)
+    return cases
+
+
+def encode_prompts(
+    cases: Sequence[Case], renderer: Renderer, tokenizer: PreTrainedTokenizerFast, max_length: int | None = None
+) -> tuple[list[Prompt], int]:
+    """Prompts of at most ``max_length`` tokens, and how many were longer and are left out.
+
+    A prompt is never cut: without the definitions of its tools no answer could be right.
+    """
+    from tl_jax.data.codec import encode_prompt  # here, because scoring needs cases but neither transformers nor NumPy
+
+    prompts = [Prompt(case, tuple(encode_prompt(renderer, case.tools, case.messages, tokenizer))) for case in cases]
+    kept = [prompt for prompt in prompts if max_length is None or len(prompt.tokens) <= max_length]
+    return kept, len(prompts) - len(kept)
+
+
+def _is_cases(path: Path, format: str) -> bool:
+    """Whether it is a file of cases; what is no file at all, a saved dataset for instance, holds trajectories."""
+    return path.is_file() and path.suffix != ".parquet" and holds_cases(path, format)
+
+
+def _from_trajectories(path: Path, format: str, mae: MaeConfig) -> Iterator[Case]:
+    for trajectory in trajectories(path, format):
+        # A call that failed is no gold answer, however little it weighs in training: hence the factor of 0.
+        yield from decision_points(apply_mae(trajectory, **mae.model_dump() | {"factor": 0.0})[0])

@@ -1,0 +1,183 @@
+"""Text -> tokens in pieces: control tokens only where the format put them, and no seams where a text is cut.
+
+A tokenizer's own ``__call__`` cannot do this: it turns "</s>" in a user's message into the token that ends a turn, and
+encodes the second half of a text as if it opened one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+from tokenizers import Encoding, Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from tl_jax.errors import UserError
+
+
+class EncodeError(UserError):
+    """A text or a tokenizer for which exact supervision is impossible."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Characters ``[start, end)``: one control token (``token`` is its id), or plain text."""
+
+    start: int
+    end: int
+    token: int | None = None
+    opens: bool = False
+    """Whether a tokenizer that puts a blank before a text does so here."""
+
+
+class PlainTokenizer:
+    """A fast tokenizer taken apart.
+
+    ``first`` and ``rest`` know no control tokens, so that no text can become one. ``first`` treats its input as the
+    beginning of a text, ``rest`` as a continuation: without the blank that Llama's tokenizers put before a text.
+    Control tokens are the special ones and those that the chat template writes (``<tool_call>``).
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        spec = json.loads(tokenizer.backend_tokenizer.to_str())
+        template = str(tokenizer.chat_template or "")
+        control = {
+            token["content"]: token
+            for token in spec["added_tokens"]
+            if token["special"] or (token["content"].strip() and token["content"] in template)
+        }
+        spec |= {
+            "added_tokens": [token for token in spec["added_tokens"] if token["content"] not in control],
+            "post_processor": None,
+            "truncation": None,
+            "padding": None,
+        }
+        _forbid(spec["model"], set(control))
+        self.first = Tokenizer.from_str(json.dumps(spec))
+        edited = {part: _without_prefix(spec[part]) for part in ("normalizer", "pre_tokenizer")}
+        self.rest = self.first if spec | edited == spec else Tokenizer.from_str(json.dumps(spec | edited))
+        self._ids: dict[str, int] = {content: token["id"] for content, token in control.items()}
+        self._never = set(self._ids.values()) - {tokenizer.unk_token_id}
+        longest_first = sorted(control.values(), key=lambda token: -len(token["content"]))
+        self._pattern = re.compile("|".join(map(_token_pattern, longest_first)) or r"(?!)")
+        self._prefix_after_control = self._prefixes_after_control(tokenizer.backend_tokenizer)
+        self.bos = _opening(tokenizer.backend_tokenizer)
+        self._check(tokenizer)
+
+    def pieces(self, text: str, cuts: Sequence[int], untrusted: Sequence[tuple[int, int]]) -> list[Piece]:
+        """Cuts ``text`` at the sorted positions ``cuts`` and at every control token outside the ``untrusted`` spans."""
+        pieces: list[Piece] = []
+        for start, end in pairwise(cuts):
+            position, after_control = start, bool(pieces) and pieces[-1].token is not None
+            for found in self._control(text, start, end, untrusted):
+                if position < found.start:
+                    pieces.append(Piece(position, found.start, opens=self._opens(position, after_control)))
+                pieces.append(found)
+                position, after_control = found.end, True
+            if position < end:
+                pieces.append(Piece(position, end, opens=self._opens(position, after_control)))
+        return pieces
+
+    def encode(self, text: str, opens: bool) -> Encoding:
+        """Tokens of plain text; offsets count from its beginning.
+
+        Raises:
+            EncodeError: the vocabulary itself turns ordinary text into a control token.
+        """
+        encoding = (self.first if opens else self.rest).encode(text, add_special_tokens=False)
+        if not self._never.isdisjoint(encoding.ids):
+            raise EncodeError(
+                f"the tokenizer makes a control token of ordinary text: {text[:60]!r}; use another tokenizer"
+            )
+        return encoding
+
+    def _control(self, text: str, start: int, end: int, untrusted: Sequence[tuple[int, int]]) -> Iterator[Piece]:
+        """The control tokens in ``[start, end)`` that lie wholly outside the sorted ``untrusted`` spans."""
+        for stretch in _gaps(start, end, untrusted):
+            for match in self._pattern.finditer(text, *stretch):
+                yield Piece(*match.span(), token=self._ids[match[match.lastindex or 0]])
+
+    def _opens(self, position: int, after_control: bool) -> bool:
+        return position == 0 or (after_control and self._prefix_after_control)
+
+    def _prefixes_after_control(self, backend: Tokenizer) -> bool:
+        """Whether the tokenizer puts its blank after control tokens too (Llama's older ones do)."""
+        mark = next(iter(self._ids), None)
+        if mark is None or self.rest is self.first:
+            return False
+        after = backend.encode(f"{mark}a", add_special_tokens=False).ids[1:]
+        return after == self.first.encode("a").ids != self.rest.encode("a").ids
+
+    def _check(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        """A text cut in two must give tokens of the same text."""
+        head, tail = "a:", "b\n  c"
+        text = self.first.decode(self.encode(head, opens=True).ids + self.encode(tail, opens=False).ids)
+        if not text.endswith(head + tail):
+            raise EncodeError(
+                f"tokenizer {tokenizer.name_or_path!r} changes a text that is encoded in two parts ({head + tail!r} "
+                f"becomes {text!r}), so prompts would differ from what was trained on; use a BPE tokenizer"
+            )
+
+
+@lru_cache(maxsize=16)
+def plain_tokenizer(tokenizer: PreTrainedTokenizerFast) -> PlainTokenizer:
+    """The parts of ``tokenizer``, made once."""
+    return PlainTokenizer(tokenizer)
+
+
+def _opening(backend: Tokenizer) -> tuple[int, ...]:
+    """Ids that ``__call__`` puts before every text: BOS or nothing."""
+    encoding = backend.encode("a", add_special_tokens=True)
+    return tuple(encoding.ids[: encoding.special_tokens_mask.index(0)])
+
+
+def _token_pattern(token: dict[str, Any]) -> str:
+    """A control token, with the blanks around it that some tokenizers count as part of it."""
+    blanks = {True: r"\s*", False: ""}
+    return f"{blanks[token['lstrip']]}({re.escape(token['content'])}){blanks[token['rstrip']]}"
+
+
+def _forbid(model: dict[str, Any], contents: set[str]) -> None:
+    """Removes the merges that would spell a control token."""
+    if "merges" in model:
+        joined = ((m, m.replace(" ", "", 1) if isinstance(m, str) else "".join(m)) for m in model["merges"])
+        model["merges"] = [merge for merge, result in joined if result not in contents]
+
+
+def _without_prefix(node: Any) -> Any:
+    """A normalizer's or pre-tokenizer's JSON without the step that puts a blank before a text."""
+    if node is None or node["type"] == "Prepend":
+        return None
+    if node["type"] == "Sequence":
+        key = "normalizers" if "normalizers" in node else "pretokenizers"
+        parts = [_without_prefix(part) for part in node[key]]
+        return {**node, key: [part for part in parts if part is not None]}
+    if node["type"] == "Metaspace":
+        return {
+            "type": "Metaspace",
+            "replacement": node["replacement"],
+            "prepend_scheme": "never",
+            "split": node.get("split", True),
+        }
+    if node["type"] == "ByteLevel":
+        return {**node, "add_prefix_space": False}
+    return node
+
+
+def _gaps(start: int, end: int, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The stretches of ``[start, end)`` that no span touches; the spans are sorted by their start."""
+    for span_start, span_end in spans:
+        if span_end <= start:
+            continue
+        if span_start >= end:
+            break
+        if start < span_start:
+            yield start, span_start
+        start = max(start, span_end)
+    if start < end:
+        yield start, end

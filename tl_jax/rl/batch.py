@@ -1,0 +1,108 @@
+"""Rollouts as arrays, and which prompts are answered at which step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+
+from tl_jax.data.batch import Array
+from tl_jax.data.prompts import Prompt
+from tl_jax.errors import UserError
+from tl_jax.inference.generate import bucket
+from tl_jax.rl.episodes import Episode
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class RolloutBatch:
+    """B episodes: what the policy read, ``T`` tokens, and what it wrote at the last ``N`` of them.
+
+    A label is the token written after reading the column's token, as in training: the EOS of a turn is a label even
+    where the conversation goes on with something else. Prompts are padded on the left and end at column ``T - N``.
+    """
+
+    tokens: Array
+    """int32 [B, T]: what was read, tools' results included."""
+    positions: Array
+    """int32 [B, T]: from 0 at the prompt's first token."""
+    segment_ids: Array
+    """int32 [B, T]: 1 = read, 0 = padding on either side."""
+    labels: Array
+    """int32 [B, N]: what was written."""
+    mask: Array
+    """bool [B, N]: where something was, EOS included. Never in the last column, whose value tells what a policy that
+    was cut off might still expect."""
+    logprobs: Array
+    """float32 [B, N]: what the sampler says of its tokens."""
+    rewards: Array
+    """float32 [B, N, R]: R rewards, on the last token of the turn that earned them."""
+    truncated: Array
+    """bool [B]: cut off by a limit, and not ended."""
+
+
+def collate(episodes: Sequence[Episode], rewards: Sequence[np.ndarray], min_length: int = 16) -> RolloutBatch:
+    """Arrays of a few sizes only, so that a step is seldom compiled anew: T and N - 1 are `bucket` sizes.
+
+    Args:
+        episodes: B of them.
+        rewards: for each one, float32 [turns, R].
+        min_length: the smallest T.
+    """
+    width = bucket(max(len(episode.stream) - episode.prompt_length for episode in episodes), 8) + 1
+    length = bucket(max(episode.prompt_length for episode in episodes) + width - 1, min_length)
+    rows, start = len(episodes), length - width
+    tokens, segments = np.zeros((2, rows, length), np.int32)
+    labels, mask = np.zeros((rows, width), np.int32), np.zeros((rows, width), bool)
+    logprobs = np.zeros((rows, width), np.float32)
+    earned = np.zeros((rows, width, rewards[0].shape[1]), np.float32)
+    for row, (episode, values) in enumerate(zip(episodes, rewards, strict=True)):
+        first = start + 1 - episode.prompt_length
+        read = slice(first, first + len(episode.stream))
+        tokens[row, read], segments[row, read] = episode.stream, 1
+        for turn, value in zip(episode.turns, values, strict=True):
+            begin = turn.start + 1 - episode.prompt_length
+            written = slice(begin, begin + len(turn.tokens))
+            labels[row, written], mask[row, written], logprobs[row, written] = turn.tokens, True, turn.logprobs
+            earned[row, written.stop - 1] = value
+    return RolloutBatch(
+        tokens=tokens,
+        positions=np.maximum(np.cumsum(segments, axis=1) - 1, 0).astype(np.int32),
+        segment_ids=segments,
+        labels=labels,
+        mask=mask,
+        logprobs=logprobs,
+        rewards=earned,
+        truncated=np.array([episode.truncated for episode in episodes]),
+    )
+
+
+class PromptSampler:
+    """Which prompts step ``n`` answers: shuffled anew in every epoch, a pure function of prompts, size, seed and n."""
+
+    def __init__(self, prompts: Sequence[Prompt], batch_size: int, seed: int) -> None:
+        self._identity = {"prompts": len(prompts), "batch_size": batch_size, "seed": seed}
+        self._batches = grain.MapDataset.source(prompts).seed(seed).shuffle().repeat().batch(batch_size, batch_fn=list)
+
+    def __getitem__(self, step: int) -> list[Prompt]:
+        """The prompts of a step, from 0."""
+        batch: list[Prompt] = self._batches[step]
+        return batch
+
+    def state(self, step: int) -> dict[str, Any]:
+        """Goes into the checkpoint after ``step`` rollouts; fit for JSON."""
+        return {**self._identity, "step": step}
+
+    def check(self, state: dict[str, Any]) -> None:
+        """Raises `UserError` unless this order continues the one of ``state``."""
+        changed = [
+            f"{name}: {state.get(name)} then, {now} now"
+            for name, now in self._identity.items()
+            if state.get(name) != now
+        ]
+        if changed:
+            raise UserError(f"cannot continue the prompts where they were left ({'; '.join(changed)})")

@@ -1,0 +1,88 @@
+"""What is acted on: decision points of a file, or openings of episodes, and the stage those are played on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tl_jax.config import RlConfig
+from tl_jax.data.prompts import Prompt, encode_prompts, load_cases
+from tl_jax.data.sources import trajectories
+from tl_jax.errors import UserError
+from tl_jax.model.config import LlamaConfig
+from tl_jax.plugins import resolve
+from tl_jax.rl.episodes import EnvironmentSpec
+from tl_jax.rl.rubric import needs_gold
+from tl_jax.tooluse.environments.base import Environment, Replay
+from tl_jax.tooluse.mae.apply import apply_mae
+from tl_jax.tooluse.schema import Case
+from tl_jax.tooluse.text.render import Renderer
+
+
+def load_prompts(
+    config: RlConfig, renderer: Renderer, tokenizer: Any, model: LlamaConfig, path: Path
+) -> tuple[list[Prompt], str]:
+    """The prompts of a file that can be acted on, and a line about those that cannot.
+
+    Raises:
+        UserError: there is none.
+    """
+    cases = _cases(config, path)
+    rewarded = [case for case in cases if not needs_gold(config) or (case.gold_kind != "none" and case.gold)]
+    limit = min(config.data.max_prompt_length, model.max_position_embeddings - config.sampling.max_new_tokens)
+    prompts, too_long = encode_prompts(rewarded, renderer, tokenizer, limit)
+    kind = "episodes" if config.environment else "decision points"
+    report = (
+        f"{path}: {len(prompts)} of {len(cases)} {kind}; {too_long} have a prompt of more than {limit} "
+        f"tokens, {len(cases) - len(rewarded)} no gold call"
+    )
+    if not prompts:
+        raise UserError(f"nothing to act on: {report}")
+    return prompts, report
+
+
+def make_environment_spec(config: RlConfig, renderer: Renderer, model: LlamaConfig) -> EnvironmentSpec | None:
+    """Where episodes are played; None where every prompt gets one answer.
+
+    Raises:
+        UserError: no such environment.
+    """
+    if config.environment is None:
+        return None
+    limit = min(config.data.max_prompt_length, model.max_position_embeddings - config.sampling.max_new_tokens)
+    return EnvironmentSpec(_environment(config), renderer, config.max_turns, limit)
+
+
+def _environment(config: RlConfig) -> Callable[[], Environment]:
+    """What makes the environment of one episode."""
+    if config.environment == "replay":
+        paths = [config.data.path, *([config.data.eval_path] if config.data.eval_path else [])]
+        recorded = Replay(trajectory for path in dict.fromkeys(paths) for trajectory in _recorded(config, path))
+        return partial(copy, recorded)
+    assert config.environment is not None
+    if ":" not in config.environment:
+        raise UserError(f"environment={config.environment!r}: must be replay or module:function")
+    make: Callable[[], Environment] = resolve(config.environment)
+    return make
+
+
+def _cases(config: RlConfig, path: Path) -> list[Case]:
+    """The cases of a file: its decision points, or what episodes begin with."""
+    if config.environment is None:
+        return load_cases(path, config.data.format, config.data.mae)
+    if config.environment == "replay":
+        return Replay(_recorded(config, path)).cases
+    environment = _environment(config)()
+    try:
+        return [environment.reset(case) for case in load_cases(path, config.data.format, config.data.mae)]
+    finally:
+        environment.close()
+
+
+def _recorded(config: RlConfig, path: Path) -> list[Any]:
+    """Trajectories with the calls that MAE blocks marked: nobody is rewarded for repeating them."""
+    mae = config.data.mae.model_dump() | {"factor": 0.0}
+    return [apply_mae(trajectory, **mae)[0] for trajectory in trajectories(path, config.data.format)]

@@ -1,0 +1,135 @@
+"""What a turn and an episode are worth: the rewards that a configuration names, on what was played."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tl_jax.config import RlConfig
+from tl_jax.errors import UserError
+from tl_jax.plugins import resolve
+from tl_jax.rl.episodes import Episode, Turn
+from tl_jax.tooluse.rewards.live import live_reward
+from tl_jax.tooluse.rewards.score import Reward, resolve_profile, score
+
+TurnReward = Callable[[Turn], Reward]
+MISSING_EOS = "missing_eos"
+EPISODE = "episode"
+
+
+@dataclass(frozen=True)
+class EpisodeRewards:
+    """An episode's rewards."""
+
+    values: np.ndarray
+    """float32 [turns, R], as they enter the advantages: held to ``reward_clip``, penalty and episode included"""
+    turns: tuple[tuple[Reward, ...], ...]
+    """what each turn earned from each reward, as it was given"""
+
+
+@dataclass(frozen=True)
+class Rubric:
+    """The rewards of a configuration; R of them, each with a weight."""
+
+    turn_rewards: Mapping[str, TurnReward]
+    weights: tuple[float, ...]
+    """[R]: those of the turn's rewards, then 1 for the penalty and the episode's reward where there are any"""
+    reward_clip: float | None
+    missing_eos_penalty: float | None
+    episode_reward: Callable[[Episode], float] | None
+
+    def __call__(self, episode: Episode) -> EpisodeRewards:
+        given = tuple(tuple(reward(turn) for reward in self.turn_rewards.values()) for turn in episode.turns)
+        values = np.array([[one.value for one in turn] for turn in given], np.float64)
+        if self.reward_clip is not None:
+            values = np.clip(values, -self.reward_clip, self.reward_clip)
+        columns = [values]
+        if self.missing_eos_penalty is not None:
+            columns.append(np.array([[0.0 if turn.finished else -self.missing_eos_penalty] for turn in episode.turns]))
+        if self.episode_reward is not None:
+            whole = np.zeros((len(episode.turns), 1))
+            whole[-1] = self.episode_reward(episode)
+            columns.append(whole)
+        return EpisodeRewards(np.concatenate(columns, axis=1, dtype=np.float32), given)
+
+    def total(self, scored: EpisodeRewards) -> float:
+        """The weighted sum of what the turns were given, before clipping and penalties, and of the episode's reward."""
+        count = len(self.turn_rewards)
+        turns = sum(
+            weight * sum(turn[i].value for turn in scored.turns) for i, weight in enumerate(self.weights[:count])
+        )
+        return turns + (float(scored.values[-1, -1]) if self.episode_reward else 0.0)
+
+
+def make_rubric(config: RlConfig) -> Rubric:
+    """The rewards that ``config`` names.
+
+    Raises:
+        UserError: no such profile or function.
+    """
+    named = {config.reward: 1.0} if isinstance(config.reward, str) else config.reward
+    if not named:
+        raise UserError("reward: names none; give a profile such as monotone, or {profile: weight, ...}")
+    penalty, whole = config.algorithm.missing_eos_penalty, config.episode_reward
+    extra = (penalty is not None) + (whole is not None)
+    return Rubric(
+        {name: resolve_reward(name) for name in named},
+        (*named.values(), *(1.0,) * extra),
+        config.algorithm.reward_clip,
+        penalty,
+        _episode_reward(whole) if whole else None,
+    )
+
+
+def resolve_reward(name: str) -> TurnReward:
+    """A profile of `tl_jax.tooluse.rewards.score`, a table in a YAML file, ``live``, or the user's
+    ``module:function``, a function of ``(prediction, case)`` that returns a number.
+
+    Raises:
+        UserError: no such profile or function. A turn raises it too if the function returns no finite number, or if
+            the profile compares with gold calls and there are none.
+    """
+    if name == "live":
+        return lambda turn: live_reward(turn.calls, turn.results)
+    if ":" in name:
+        function = resolve(name)
+        return lambda turn: _custom(name, function(turn.text, turn.case), turn.case.id)
+    profile = resolve_profile(name)
+
+    def reward(turn: Turn) -> Reward:
+        try:
+            return score(turn.text, turn.case, profile)
+        except ValueError as error:
+            raise UserError(f"reward {name}: {error}; use live or a function of your own") from None
+
+    return reward
+
+
+def needs_gold(config: RlConfig) -> bool:
+    """Whether one of the rewards compares with gold calls."""
+    names = [config.reward] if isinstance(config.reward, str) else list(config.reward)
+    return any(name != "live" and ":" not in name for name in names)
+
+
+def _custom(name: str, result: Any, place: str) -> Reward:
+    value = _number(name, result, place)
+    return Reward(value, "custom", f"{name}: {value:+g}")
+
+
+def _episode_reward(name: str) -> Callable[[Episode], float]:
+    function = resolve(name)
+    return lambda episode: _number(name, function(episode), episode.case.id)
+
+
+def _number(name: str, result: Any, place: str) -> float:
+    try:
+        value = float(result)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"reward {name}: gave {result!r} for case {place!r}; it must return a finite number")
+    return value

@@ -1,0 +1,100 @@
+"""Reading an answer against a case: what every profile but the reference scorer has in common.
+
+The whole completion has to be the calls asked for and nothing else. Calls are parsed, never searched for, and values
+are compared with their types, so that no text scores without being right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from tl_jax.tooluse.rewards.compare import Fault, bind_all, offered_tools
+from tl_jax.tooluse.rewards.verdict import Verdict
+from tl_jax.tooluse.schema import Call, Case, Tool
+from tl_jax.tooluse.text.parse import MAX_LENGTH, Answer, parse_answer
+
+MAX_SPARE = 100
+"""Calls beyond those asked for that are still compared, each with every gold call."""
+
+
+class Profile(Protocol):
+    """A way of turning faults into figures."""
+
+    @property
+    def name(self) -> str: ...
+
+    def whole(self, fault: Fault | None) -> Verdict:
+        """An answer that is right or wrong as a whole, without calls to compare."""
+
+    def calls(self, predicted: Sequence[Call], gold: Sequence[Call], offered: Mapping[str, Tool]) -> Verdict:
+        """Calls against the gold calls, of which there is at least one."""
+
+    def arithmetic(self, verdict: Verdict) -> str:
+        """How a verdict's value came about."""
+
+
+def grade(prediction: str, case: Case, profile: Profile) -> Verdict:
+    """The best over the gold alternatives. Never raises for any prediction.
+
+    Raises:
+        ValueError: a case without gold.
+    """
+    wanted = alternatives(case)
+    answer, offered = parse_answer(prediction), offered_tools(case)
+    calls = bind_all(answer.calls, answer.positional, offered)
+    verdicts = [_against(gold, prediction, answer, calls, offered, profile) for gold in wanted]
+    return max(verdicts, key=lambda verdict: verdict.value) if len(verdicts) > 1 else verdicts[0]
+
+
+def alternatives(case: Case) -> list[tuple[Call, ...]]:
+    """The calls that are each a right answer; none at all (an empty alternative) means that no call is to be made.
+
+    The answer to a ``sequence`` is its first call.
+
+    Raises:
+        ValueError: a case without gold.
+    """
+    if case.gold_kind == "none" or not case.gold:
+        raise ValueError(f"case {case.id!r} has no gold answer, so there is nothing to reward")
+    return [gold[:1] for gold in case.gold] if case.gold_kind == "sequence" else list(case.gold)
+
+
+def _against(
+    gold: Sequence[Call],
+    prediction: str,
+    answer: Answer,
+    calls: Sequence[Call],
+    offered: Mapping[str, Tool],
+    profile: Profile,
+) -> Verdict:
+    if not gold:
+        return profile.whole(uncalled_for(prediction, calls, offered))
+    if answer.problem is not None:
+        return profile.whole(Fault("parse_failure", reason=answer.problem))
+    if len(calls) > len(gold) + MAX_SPARE:
+        return profile.whole(Fault("parse_failure", reason=f"{len(calls)} calls instead of {len(gold)}"))
+    return profile.calls(calls, gold, offered)
+
+
+def uncalled_for(prediction: str, calls: Sequence[Call], offered: Mapping[str, Tool]) -> Fault | None:
+    """What is wrong with an answer where no call is to be made: a call, the makings of one, or no text at all."""
+    for call in calls:
+        if call.name not in offered and f"{call.name} (" not in prediction:  # "Paris (2024)" is prose
+            return Fault("hallucinated_tool", (), call)
+    for call in calls:
+        if call.name in offered:
+            return Fault("wrong_tool", (), call)
+    if not prediction.strip():
+        return Fault("parse_failure", reason="neither text nor a call")
+    if len(prediction) > MAX_LENGTH:
+        return Fault("parse_failure", reason=f"longer than {MAX_LENGTH} characters")
+    if "<tool_call>" in prediction or any(_begins_a_call(name, prediction) for name in offered):
+        return Fault("parse_failure", reason="a call that is not understood")
+    return None
+
+
+def _begins_a_call(name: str, text: str) -> bool:
+    """Whether a text holds ``name(`` or, as JSON, ``"name": "name"``."""
+    return f"{name}(" in text or re.search(rf'"name"\s*:\s*"{re.escape(name)}"', text) is not None

@@ -1,0 +1,67 @@
+"""Which predicted call answers which gold call: the pairing with the greatest total score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+LARGE = 400
+"""Cells of a table from which SciPy's solver is used where it is installed. It gives the same total, only sooner."""
+
+
+def best_assignment(scores: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
+    """Pairs (row, column) with the greatest total score; each row and column is used once, as far as they go round.
+
+    Always optimal, with SciPy or without.
+    """
+    if not scores or not scores[0]:
+        return []
+    if len(scores) > len(scores[0]):
+        return sorted((row, column) for column, row in best_assignment(list(zip(*scores, strict=True))))
+    favourites = [max(range(len(row)), key=row.__getitem__) for row in scores]
+    if len(set(favourites)) == len(favourites):  # every row can have what it likes best
+        return list(enumerate(favourites))
+    if len(scores) * len(scores[0]) >= LARGE:
+        try:
+            from tl_jax.tooluse.rewards.matching_scipy import assign
+        except ModuleNotFoundError:
+            return hungarian(scores)
+        return assign(scores)
+    return hungarian(scores)
+
+
+def hungarian(scores: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
+    """The best assignment of rows to columns, by the Hungarian method with potentials, for rows <= columns.
+
+    O(rows² · columns), https://en.wikipedia.org/wiki/Hungarian_algorithm.
+    """
+    columns = range(len(scores[0]))
+    row_potential, column_potential = [0.0] * len(scores), [0.0] * len(columns)
+    owner: dict[int, int] = {}  # column -> row
+    for start in range(len(scores)):
+        slack, came_from = [float("inf")] * len(columns), [-1] * len(columns)
+        row, column, visited = start, -1, set[int]()
+        while True:  # walk along the cheapest alternating path until it reaches a free column
+            for other in columns:
+                if other not in visited:
+                    cost = -scores[row][other] - row_potential[row] - column_potential[other]
+                    if cost < slack[other]:
+                        slack[other], came_from[other] = cost, column
+            nearest = min((other for other in columns if other not in visited), key=slack.__getitem__)
+            step = slack[nearest]
+            row_potential[start] += step
+            for other in visited:
+                row_potential[owner[other]] += step
+                column_potential[other] -= step
+            for other in columns:
+                if other not in visited:
+                    slack[other] -= step
+            column = nearest
+            visited.add(column)
+            if column not in owner:
+                break
+            row = owner[column]
+        while column != -1:  # hand the columns of the path on
+            previous = came_from[column]
+            owner[column] = start if previous == -1 else owner[previous]
+            column = previous
+    return sorted((row, column) for column, row in owner.items())

@@ -1,0 +1,165 @@
+"""Rewards that are a table: so much for each kind of fault, and the paper's table above all."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tl_jax.tooluse.rewards.compare import Fault, compare, same_value
+from tl_jax.tooluse.rewards.matching import best_assignment
+from tl_jax.tooluse.rewards.verdict import CATEGORIES, Verdict, summed
+from tl_jax.tooluse.schema import Call, DataError, Tool
+
+PARAMETER_FAULTS = ("hallucinated_parameter", "redundant_parameter", "missing_parameter")
+
+
+@dataclass(frozen=True, slots=True)
+class RewardTable:
+    """What each outcome is worth. The fields from ``parse_failure`` to ``correct`` are the categories of a reward.
+
+    The three faults of parameter names add up; ``parameter_floor`` bounds their sum from below. With
+    ``coerce_strings`` a string equals what it spells, ``"1"`` an integer, unless schema and gold call both have text.
+    """
+
+    name: str
+    parse_failure: float = -2.0
+    hallucinated_tool: float = -2.0
+    wrong_tool: float = -1.5
+    hallucinated_parameter: float = -0.8
+    redundant_parameter: float = -0.5
+    missing_parameter: float = -0.5
+    wrong_value: float = -0.25
+    correct: float = 1.0
+    parameter_floor: float | None = None
+    coerce_strings: bool = False
+
+    PAPER: ClassVar[RewardTable]
+    MONOTONE: ClassVar[RewardTable]
+    BINARY: ClassVar[RewardTable]
+
+    def whole(self, fault: Fault | None) -> Verdict:
+        faults = (fault,) if fault else ()
+        value = self._worth(faults)
+        return Verdict(value, faults, (value,))
+
+    def calls(self, predicted: Sequence[Call], gold: Sequence[Call], offered: Mapping[str, Tool]) -> Verdict:
+        """The mean over the calls, paired with the gold calls as well as possible.
+
+        A call too few or too many counts as the worst there is: it is not the form that was asked for, and calls could
+        otherwise be added to dilute a bad one. Where one call was asked for, any other number is a parse failure.
+        """
+        if len(gold) == 1 and len(predicted) != 1:
+            return self.whole(Fault("parse_failure", reason=f"{len(predicted)} calls instead of one"))
+        faults = [
+            [compare(call, one, offered, same_value, defaults=True, coerce=self.coerce_strings) for one in gold]
+            for call in predicted
+        ]
+        if len(predicted) == len(gold) == 1:
+            value = self._worth(faults[0][0])
+            return Verdict(value, faults[0][0], (value,))
+        values = [[self._worth(cell) for cell in row] for row in faults]
+        pairs = best_assignment(values)
+        spare = unpaired(predicted, gold, pairs)
+        terms = [values[row][column] for row, column in pairs] + [self._worst] * len(spare)
+        found = [fault for row, column in pairs for fault in faults[row][column]]
+        return Verdict(sum(terms) / len(terms), (*found, *spare), tuple(terms))
+
+    def arithmetic(self, verdict: Verdict) -> str:
+        if len(verdict.terms) > 1:
+            shown = " ".join(f"{term:+g}" for term in verdict.terms[:8]) + (" ..." if len(verdict.terms) > 8 else "")
+            return f"mean of {len(verdict.terms)} calls: {shown} = {verdict.value:+g}"
+        amounts = [float(getattr(self, fault.category)) for fault in verdict.faults] or [self.correct]
+        bounded = f", but no less than {verdict.value:+g}" if sum(amounts) != verdict.value else ""
+        return summed(amounts) + bounded
+
+    @property
+    def _worst(self) -> float:
+        names = self._worth(tuple(Fault(category) for category in PARAMETER_FAULTS))
+        return min(self.parse_failure, self.hallucinated_tool, self.wrong_tool, self.wrong_value, names)
+
+    def _worth(self, faults: tuple[Fault, ...]) -> float:
+        if not faults:
+            return float(self.correct)
+        total = float(sum(getattr(self, fault.category) for fault in faults))
+        floor = self.parameter_floor
+        if floor is not None and total < floor and faults[0].category in PARAMETER_FAULTS:
+            return float(floor)
+        return total
+
+
+RewardTable.PAPER = RewardTable("paper")
+RewardTable.MONOTONE = RewardTable("monotone", parameter_floor=-1.4)  # the right tool never scores below the wrong one
+RewardTable.BINARY = RewardTable("binary", 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+
+
+def unpaired(predicted: Sequence[Call], gold: Sequence[Call], pairs: Sequence[tuple[int, int]]) -> list[Fault]:
+    """A fault for each call that a pairing leaves over, on either side."""
+    rows, columns = {row for row, _ in pairs}, {column for _, column in pairs}
+    lacking = [
+        Fault("parse_failure", (), None, call, f"no call of {call.name!r}")
+        for column, call in enumerate(gold)
+        if column not in columns
+    ]
+    return lacking + [
+        Fault("parse_failure", (), call, None, "a call too many")
+        for row, call in enumerate(predicted)
+        if row not in rows
+    ]
+
+
+def read_table(path: Path) -> RewardTable:
+    """A table from a YAML file: any of the fields of `RewardTable`; what is left out is as in the paper.
+
+    Raises:
+        DataError: names file and key: not readable, an unknown key (with the nearest), not a number, or amounts under
+            which a wrong answer would earn as much as a right one.
+    """
+    import yaml  # here alone, so that the package itself needs the standard library only
+
+    try:
+        row = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", path=str(path)) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"is not YAML: {' '.join(str(error).split())}", path=str(path)) from None
+    if not isinstance(row, dict):
+        raise DataError("must be a mapping of outcomes to amounts", path=str(path))
+    try:
+        table = RewardTable(**{"name": path.stem} | {key: _checked(key, value) for key, value in row.items()})
+        _check_order(table)
+    except DataError as error:
+        raise error.at(str(path), None) from None
+    return table
+
+
+def _checked(key: Any, value: Any) -> Any:
+    known = [one.name for one in fields(RewardTable)]
+    if key not in known:
+        near = difflib.get_close_matches(str(key), known, 1)
+        raise DataError(f"unknown key; {f'did you mean {near[0]!r}?' if near else f'known: {known}'}", field=str(key))
+    if key == "name":
+        return str(value)
+    if key == "coerce_strings":
+        if not isinstance(value, bool):
+            raise DataError(f"must be true or false, not {value!r}", field=key)
+        return value
+    if key == "parameter_floor" and value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise DataError(f"must be a finite number, not {value!r}", field=key)
+    return float(value)
+
+
+def _check_order(table: RewardTable) -> None:
+    """No fault may be worth as much as no fault."""
+    for category in CATEGORIES:
+        if getattr(table, category) >= table.correct:
+            raise DataError(f"must be less than 'correct' ({table.correct:g})", field=category)
+    if sum(max(0.0, getattr(table, category)) for category in PARAMETER_FAULTS) >= table.correct:
+        raise DataError(f"may add up to as much as 'correct' ({table.correct:g})", field=", ".join(PARAMETER_FAULTS))
+    if table.parameter_floor is not None and table.parameter_floor >= table.correct:
+        raise DataError(f"must be less than 'correct' ({table.correct:g})", field="parameter_floor")
