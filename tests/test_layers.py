@@ -20,7 +20,7 @@ LAYERS = (
     ("cli",),
 )
 """From the ground up; packages of one layer may use each other. Modules beside them may be used by all."""
-FOR_ALL = {"tl_jax.errors", "tl_jax.plugins"}
+FOR_ALL = {"tl_jax.errors", "tl_jax.plugins", "tl_jax.registry"}
 OPTIONAL = {"matching_scipy.py"}
 """Loaded only where the library it wraps is installed."""
 FILES = sorted(PACKAGE.rglob("*.py"))
