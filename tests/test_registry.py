@@ -48,7 +48,8 @@ def test_the_table(animals: Registry[Animal]) -> None:
 
 def test_the_tables_of_the_documents_are_up_to_date() -> None:
     spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     tables = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tables)
     stale = [page for page in tables.PAGES if tables.with_tables(page.read_text()) != page.read_text()]
