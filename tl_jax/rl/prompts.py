@@ -14,7 +14,7 @@ from tl_jax.data.sources import trajectories
 from tl_jax.errors import UserError
 from tl_jax.model.config import LlamaConfig
 from tl_jax.plugins import resolve
-from tl_jax.rl.episodes import EnvironmentSpec
+from tl_jax.rl.rollout import EnvironmentSpec
 from tl_jax.rl.rubric import needs_gold
 from tl_jax.tooluse.environments.base import Environment, Replay
 from tl_jax.tooluse.mae.apply import apply_mae

@@ -6,7 +6,6 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -27,8 +26,9 @@ from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh
 from tl_jax.model.value import make_value_graphdef
 from tl_jax.rl.batch import PromptSampler, RolloutBatch, collate
-from tl_jax.rl.episodes import EnvironmentSpec, Episode, run_multi_turn, run_single_turn
+from tl_jax.rl.episodes import Episode
 from tl_jax.rl.prompts import load_prompts, make_environment_spec
+from tl_jax.rl.rollout import RolloutWorker
 from tl_jax.rl.rubric import EpisodeRewards, Rubric, make_rubric
 from tl_jax.rl.state import (
     RlState,
@@ -51,24 +51,6 @@ from tl_jax.training.state import fold_key
 SAMPLES_FILE = "samples.jsonl"
 SHOWN_SAMPLES = 4
 """Episodes of a rollout that are printed and kept, whenever metrics are."""
-
-
-class RolloutWorker:
-    """How episodes come about: with an environment or as single answers."""
-
-    def __init__(self, sampler: Sampler, stage: EnvironmentSpec | None) -> None:
-        self.sampler, self.stage = sampler, stage
-
-    def __call__(self, params: Params, prompts: Sequence[Prompt], key: jax.Array) -> list[Episode]:
-        """An episode for every prompt; the same ``key`` gives the same ones."""
-        if self.stage is None:
-            return run_single_turn(self.sampler, params, prompts, key)
-        return run_multi_turn(self.sampler, params, prompts, key, self.stage)
-
-    def greedy(self, batch_size: int) -> RolloutWorker:
-        """The same without chance, ``batch_size`` episodes at once."""
-        sampling = Sampling(self.sampler.sampling.max_new_tokens, temperature=0.0)
-        return RolloutWorker(replace(self.sampler, sampling=sampling, max_batch=batch_size), self.stage)
 
 
 def run_rl(config: RlConfig) -> dict[str, Any]:

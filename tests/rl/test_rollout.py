@@ -16,7 +16,8 @@ from tl_jax.data.codec import encode, encode_prompt, load_tokenizer, renderer_fo
 from tl_jax.data.prompts import Prompt
 from tl_jax.inference.generate import Generation, Sampling
 from tl_jax.inference.sampler import Sampler
-from tl_jax.rl.episodes import EnvironmentSpec, Episode, run_multi_turn
+from tl_jax.rl.episodes import Episode
+from tl_jax.rl.rollout import EnvironmentSpec, run_multi_turn
 from tl_jax.tooluse.environments.base import Replay
 from tl_jax.tooluse.schema import Call, Case, Message, Tool, Trajectory
 from tl_jax.tooluse.text.render import Renderer
