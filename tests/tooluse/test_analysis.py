@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_jax.tooluse.analysis import Distribution, analyse, shared_beginnings
+from tl_jax.tooluse.analysis import Distribution, analyse
 from tl_jax.tooluse.readers import read_trajectories
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
 
@@ -68,15 +68,6 @@ def test_names_that_begin_alike() -> None:
     assert names.characters.counts == {0: 1, 3: 3}  # finish; "get" in the three others
     assert names.words.counts == {0: 1, 1: 1, 2: 2}  # get, user
     assert names.contained == 1
-
-
-@given(st.lists(st.text("ab", max_size=5), max_size=6, unique=True).map(sorted))
-def test_shared_beginnings_are_those_with_all_others(names: list[str]) -> None:
-    def common(one: str, other: str) -> int:
-        return max(n for n in range(6) if one[:n] == other[:n] and n <= min(len(one), len(other)))
-
-    expected = [max((common(name, other) for other in names if other != name), default=0) for name in names]
-    assert list(shared_beginnings(tuple(names))) == expected
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=40))

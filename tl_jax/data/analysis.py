@@ -12,7 +12,8 @@ from tl_jax.config import PktConfig
 from tl_jax.data.codec import renderer_for
 from tl_jax.data.segment_tokenizer import plain_tokenizer
 from tl_jax.data.supervision import supervise
-from tl_jax.tooluse.analysis import Distribution, shared_beginnings
+from tl_jax.tooluse.analysis import Distribution
+from tl_jax.tooluse.prefixes import shared_prefixes
 from tl_jax.tooluse.schema import Trajectory
 
 
@@ -97,4 +98,4 @@ class TokenAnalyser:
         """Of each offered name, tokenised as it stands after a blank and before "("."""
         names = {tool.name for tool in trajectory.tools}
         plain = plain_tokenizer(self._tokenizer)
-        return shared_beginnings(tuple(sorted(tuple(plain.encode(f" {name}(", opens=False).ids) for name in names)))
+        return shared_prefixes(tuple(sorted(tuple(plain.encode(f" {name}(", opens=False).ids) for name in names)))

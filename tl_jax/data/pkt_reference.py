@@ -26,6 +26,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from tl_jax.data.segment_tokenizer import plain_tokenizer
+from tl_jax.tooluse.prefixes import common_prefix
 
 FORMATS = ("paper", "released")
 """The formats that the released code can read."""
@@ -54,7 +55,7 @@ def turn_weights(answer: Sequence[str], names: Iterable[Sequence[str]], max_weig
     called = _called_name(answer)
     if called is None or begin >= size:
         return plain_weights(size)
-    shared = {_common(called, name) for name in names if list(name) != called}
+    shared = {common_prefix(called, list(name)) for name in names if list(name) != called}
     keys = {begin} | {begin + length for length in shared}
     closers = {i for i in range(begin, len(answer)) if answer[i] in _CLOSERS} or {max(begin, len(answer) - 1)}
     if max(keys) >= size:
@@ -107,8 +108,3 @@ def _after_last_mark(answer: Sequence[str], followed_by_colon: bool) -> int:
         if token == _MARK and (not followed_by_colon or answer[i + 1 : i + 2] == [":"])
     ]
     return marks[-1] + 2 if marks else 0
-
-
-def _common(one: Sequence[str], other: Sequence[str]) -> int:
-    """Length of the longest common prefix."""
-    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -19,6 +19,7 @@ from tl_jax.config import PktConfig
 from tl_jax.data import pkt_reference as released
 from tl_jax.data.codec import Encoded, EncodedCall, EncodedTurn, encode, end_of_sequence
 from tl_jax.data.segment_tokenizer import EncodeError, plain_tokenizer
+from tl_jax.tooluse.prefixes import common_prefix
 from tl_jax.tooluse.schema import Message, Tool, Trajectory
 from tl_jax.tooluse.text.render import Renderer
 
@@ -163,10 +164,5 @@ def _shared_tokens(
         return ids[first:]
 
     golden = tokens(gold)
-    lengths = {_common(golden, tokens(name)) for name in others}
+    lengths = {common_prefix(golden, tokens(name)) for name in others}
     return tuple(sorted(lengths - {0}))
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Length of the longest common prefix."""
-    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

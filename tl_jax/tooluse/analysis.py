@@ -9,11 +9,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 from tl_jax.tooluse.mae.apply import Block, apply_mae
+from tl_jax.tooluse.prefixes import shared_prefixes
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
 
 
@@ -185,26 +184,11 @@ def _next_step(call: Call, later: Sequence[Sequence[Call]]) -> str:
 
 def _count_names(names: Names, tools: Sequence[Tool]) -> None:
     offered = tuple(sorted({tool.name for tool in tools}))
-    for name, length in zip(offered, shared_beginnings(offered), strict=True):
+    for name, length in zip(offered, shared_prefixes(offered), strict=True):
         names.characters.add(length)
         names.contained += length == len(name)
-    for length in shared_beginnings(tuple(sorted(map(_words, offered)))):
+    for length in shared_prefixes(tuple(sorted(map(_words, offered)))):
         names.words.add(length)
-
-
-@lru_cache(maxsize=4096)
-def shared_beginnings(sequences: tuple[Sequence[Any], ...]) -> tuple[int, ...]:
-    """For each of the sorted sequences the length of the longest beginning it shares with one of the others.
-
-    In sorted order the closest relative of a sequence is its neighbour.
-    """
-    between = [0, *(_common(one, other) for one, other in pairwise(sequences)), 0]
-    return tuple(map(max, pairwise(between))) if sequences else ()
-
-
-def _common(one: Sequence[Any], other: Sequence[Any]) -> int:
-    same = (a == b for a, b in zip(one, other, strict=False))
-    return next((i for i, equal in enumerate(same) if not equal), min(len(one), len(other)))
 
 
 def _words(name: str) -> tuple[str, ...]:

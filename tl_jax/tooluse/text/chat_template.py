@@ -9,13 +9,13 @@ that rewrites the past raises `RenderError`.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
+from tl_jax.tooluse.prefixes import common_prefix
 from tl_jax.tooluse.schema import Call, Message, Tool
 from tl_jax.tooluse.text.spans import Apply, CallSpan, Rendered, RenderError, Span, TurnSpan
 
@@ -155,7 +155,7 @@ class _Conversation:
             return end
         shorter = replace(message, tool_calls=message.tool_calls[: number + 1])
         text = self._write([*self.messages[:index], shorter])
-        return _common(upto, text[: self._answer_end(index, text)])
+        return common_prefix(upto, text[: self._answer_end(index, text)])
 
     def _part(self, index: int, number: int, upto: str, call: Call, what: str) -> Span:
         """Where the name or argument stands that ``call`` has a sentinel for."""
@@ -171,8 +171,8 @@ class _Conversation:
         stand_in = replace(self, tools=(Tool(self.sentinel),)).text
         if stand_in == self.text:
             raise RenderError("the chat template does not show the tools; use another template or the format 'paper'")
-        start = _common(self.text, stand_in)
-        return start, len(self.text) - min(_common(self.text[::-1], stand_in[::-1]), len(self.text) - start)
+        start = common_prefix(self.text, stand_in)
+        return start, len(self.text) - min(common_prefix(self.text[::-1], stand_in[::-1]), len(self.text) - start)
 
     def _find(
         self, text: str, messages: Sequence[Message], index: int, changed: Message, generation: bool = False
@@ -260,11 +260,6 @@ def _ends(pieces: Sequence[str], length: int) -> Iterator[int]:
 def _assembled(text: str, pieces: Sequence[str], spans: Sequence[Span]) -> str:
     """The pieces with the spans of ``text`` between them."""
     return "".join(piece + _cut(text, span) for piece, span in zip(pieces, [*spans, (0, 0)], strict=True))
-
-
-def _common(one: str, other: str) -> int:
-    """Length of the longest common prefix."""
-    return bisect_left(range(min(len(one), len(other))), True, key=lambda i: one[: i + 1] != other[: i + 1])
 
 
 def _cut(text: str, span: Span) -> str:
