@@ -15,8 +15,9 @@ Equal: TypeAlias = Callable[[Any, Any], bool]
 class Fault(NamedTuple):
     """One kind of difference between a predicted call and a gold call.
 
-    ``category`` is a field of `tl_jax.tooluse.rewards.score.RewardTable`; ``arguments`` are the names of the offending
-    arguments, where it is arguments that offend; ``predicted`` and ``gold`` are what was compared.
+    ``category`` is a key of `tl_jax.tooluse.rewards.verdict.OUTCOMES`; ``arguments`` are the names of the offending
+    arguments, where it is arguments that offend; ``predicted`` and ``gold`` are what was compared; ``reason`` says what
+    is wrong where calls and arguments do not.
     """
 
     category: str
@@ -27,18 +28,19 @@ class Fault(NamedTuple):
 
     @property
     def detail(self) -> str:
-        """In words what is wrong; one line."""
+        """What is wrong, in words, on one line: the ``reason`` where one is given."""
+        return " ".join((self.reason or self._difference()).split())
+
+    def _difference(self) -> str:
         call, gold = self.predicted, self.gold
         if self.category == "wrong_value" and call and gold:
             pairs = ((name, _show(call.arguments[name]), _show(gold.arguments[name])) for name in self.arguments)
-            words = ", ".join(f"{name!r} is {value}, not {wanted}" for name, value, wanted in pairs)
-        elif self.category == "hallucinated_tool" and call:
-            words = f"{call.name!r} is not offered"
-        elif self.category == "wrong_tool" and call:
-            words = f"{call.name!r} instead of {gold.name!r}" if gold else f"{call.name!r}, where no call is needed"
-        else:
-            words = self.reason or ", ".join(map(repr, self.arguments))
-        return " ".join(words.split())
+            return ", ".join(f"{name!r} is {value}, not {wanted}" for name, value, wanted in pairs)
+        if self.category == "hallucinated_tool" and call:
+            return f"{call.name!r} is not offered"
+        if self.category == "wrong_tool" and call:
+            return f"{call.name!r} instead of {gold.name!r}" if gold else f"{call.name!r}, where no call is needed"
+        return ", ".join(map(repr, self.arguments))
 
 
 def offered_tools(case: Case) -> dict[str, Tool]:
