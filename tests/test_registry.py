@@ -42,6 +42,21 @@ def test_an_unknown_name_says_what_there_is(animals: Registry[Animal]) -> None:
         animals.find("whale")
 
 
+def test_what_may_be_written_besides_a_name() -> None:
+    assert Registry("animal", [Animal("cat", 4), Animal("hen", 2)]).choices() == "cat, hen"
+    animals = Registry("animal", [Animal("cat", 4)], also="the path of a picture")
+    assert animals.choices() == "cat or the path of a picture"
+    with pytest.raises(UserError, match="unknown animal 'whale'; known: cat or the path of a picture"):
+        animals.find("whale")
+
+
+def test_columns_made_when_the_table_is(animals: Registry[Animal]) -> None:
+    homes = Registry("home", [Animal("house", 0)], lambda: {"home": lambda h: h.name, **dict.fromkeys(animals, len)})
+    assert homes.table().splitlines()[0] == "| home | cat |"
+    with animals.added(Animal("hen", 2)):
+        assert homes.table().splitlines()[0] == "| home | cat | hen |"
+
+
 def test_the_table(animals: Registry[Animal]) -> None:
     assert animals.table().splitlines() == ["| animal | legs \\| feet |", "| --- | --- |", "| `cat` | 4 |"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from tl_jax.errors import UserError
 
@@ -23,6 +23,7 @@ class Named(Protocol):
 
 
 Record = TypeVar("Record", bound=Named)
+Columns: TypeAlias = Mapping[str, Callable[[Record], Any]]
 
 
 class Registry(Mapping[str, Record], Generic[Record]):
@@ -31,7 +32,8 @@ class Registry(Mapping[str, Record], Generic[Record]):
     Args:
         kind: what a record is, for error messages: ``estimator``.
         records: the first ones.
-        columns: heading -> cell of a record, for `table`.
+        columns: heading -> cell of a record, for `table`; or what makes them, where they depend on other records.
+        also: what users may write besides a name, for error messages: ``module:function``.
 
     Example:
         >>> from collections import namedtuple
@@ -51,9 +53,10 @@ class Registry(Mapping[str, Record], Generic[Record]):
         self,
         kind: str,
         records: Iterable[Record] = (),
-        columns: Mapping[str, Callable[[Record], Any]] | None = None,
+        columns: Columns[Record] | Callable[[], Columns[Record]] | None = None,
+        also: str = "",
     ) -> None:
-        self.kind = kind
+        self.kind, self.also = kind, also
         self._records: dict[str, Record] = {}
         self._columns = columns or {kind: lambda record: f"`{record.name}`"}
         for record in records:
@@ -101,10 +104,15 @@ class Registry(Mapping[str, Record], Generic[Record]):
     def hint(self, name: str) -> str:
         """What may have been meant by an unknown name."""
         near = difflib.get_close_matches(name.lower(), self._records, 1)
-        return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(self._records)}"
+        return f"did you mean {near[0]!r}?" if near else f"known: {self.choices()}"
+
+    def choices(self) -> str:
+        """What users may write, in words: ``cat, hen or module:function``."""
+        return ", ".join(self._records) + (f" or {self.also}" if self.also else "")
 
     def table(self) -> str:
         """The records as a Markdown table, one a row, without a newline at its end."""
-        rows = [[str(cell(record)) for cell in self._columns.values()] for record in self.values()]
-        lines = [list(self._columns), ["---"] * len(self._columns), *rows]
+        columns = self._columns() if callable(self._columns) else self._columns
+        rows = [[str(cell(record)) for cell in columns.values()] for record in self.values()]
+        lines = [list(columns), ["---"] * len(columns), *rows]
         return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)

@@ -270,4 +270,6 @@ def test_it_explains_itself() -> None:
     assert str(found) == "hallucinated_parameter: 'keyword'; missing_parameter: 'query': -0.8 -0.5 = -1.3"
     assert str(explain("search(query = 'hate') ", LOVE, "reference")) == "wrong_value: 'query': -0.25"
     assert str(explain("search(query = 'love') ", LOVE, "reference")) == "correct: +1"
-    assert str(explain("finish(answer = 'love') ", LOVE, "reference")) == "wrong_tool: 'finish' instead of 'search': -1.5"
+    assert (
+        str(explain("finish(answer = 'love') ", LOVE, "reference")) == "wrong_tool: 'finish' instead of 'search': -1.5"
+    )
