@@ -2,7 +2,7 @@
 
     make demo && python benchmarks/rl_seeds.py --demo runs/demo --out runs/rl_seeds
 
-Each run is ``tl-jax ppo --config benchmarks/rl_seeds/NAME.yaml seed=N`` on the demo's training trajectories, one core
+Each run is ``tl-jax rl --config benchmarks/rl_seeds/NAME.yaml seed=N`` on the demo's training trajectories, one core
 each. Every model answers two sets greedily: the demo's held-out decision points (new values and unseen domains), and as
 many from the training trajectories. Printed are mean and standard deviation over the seeds. Takes about an hour on two
 cores; finished runs are not repeated when it is started again.

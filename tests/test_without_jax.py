@@ -89,8 +89,7 @@ def test_mae_score_and_reward_run(python: Path, tmp_path: Path) -> None:
     score = run(command, "score", *files, folder=tmp_path)
     assert score.returncode == 0, score.stderr
     assert (json.loads(score.stdout)["PI"], json.loads(score.stdout)["CF"]) == (100, 0)
-    program = "from tl_jax.cli.reward import reward; reward()"
-    reward = run(python, "-c", program, *files, folder=tmp_path)
+    reward = run(command, "reward", *files, folder=tmp_path)
     assert reward.returncode == 0, reward.stderr
     assert json.loads(reward.stdout)["reward"] == -0.25
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from tl_jax import demo
 from tl_jax.cli import main
+from tl_jax.cli.options import OneOf
 
 TOOLS = [{"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}]
 
@@ -31,6 +34,38 @@ def test_help_explains_every_command(command: str) -> None:
     explanation = " ".join((main.commands[command].help or "").split())[:60]
     assert len(explanation) > 20
     assert explanation in " ".join(result.output.split())
+
+
+def test_the_list_of_commands_has_each_of_them_once() -> None:
+    shown = re.findall(r"^  ([a-z][a-z-]+)  ", run("--help").output, flags=re.MULTILINE)
+    assert sorted(shown) == sorted(main.commands)
+
+
+@pytest.mark.parametrize("alias", ["ppo", "grpo"])
+def test_rl_has_other_names(alias: str) -> None:
+    assert run(alias, "--help").output == run("rl", "--help").output.replace("Usage: main rl", f"Usage: main {alias}")
+    assert run("config", alias).output == run("config", "rl").output
+
+
+def test_what_a_program_adds_to_a_registry_is_offered() -> None:
+    names = {"cat": 1}
+    command = click.Command("pet", params=[click.Option(["--kind"], type=OneOf(names, "any"))])
+    assert CliRunner().invoke(command, ["--kind", "hen"]).exit_code == 2
+    names["hen"] = 2
+    assert CliRunner().invoke(command, ["--kind", "hen"]).exit_code == 0
+    assert "[any|cat|hen]" in CliRunner().invoke(command, ["--help"]).output
+
+
+def test_an_unknown_mae_rule_is_one_line_with_a_suggestion(tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "in.jsonl", {})
+    for command in (
+        ("inspect", "--data", source, "--tokenizer", BASE, "--mae"),
+        ("analyze", "--data", source, "--rule"),
+    ):
+        result = run(*command, "papre")
+        assert result.exit_code == 2
+        assert result.output.count("\n") == 1
+        assert "did you mean 'paper'?" in result.output
 
 
 def test_a_mistyped_command_is_corrected() -> None:

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.data.helpers import byte_level, failing, weather
-from tl_jax.cli.analyze import analyze
+from tl_jax.cli import main
 from tl_jax.errors import UserError
 from tl_jax.evaluation.analysis_report import Report, write_plot
 from tl_jax.evaluation.charts import Bar, Chart, to_html
@@ -28,7 +28,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object) -> str:
-    result = CliRunner().invoke(analyze, [str(argument) for argument in arguments], catch_exceptions=False)
+    result = CliRunner().invoke(main, ["analyze", *(str(argument) for argument in arguments)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
 

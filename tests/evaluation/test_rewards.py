@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from tl_jax.cli import Main
-from tl_jax.cli.reward import reward
+from tl_jax.cli import main
 from tl_jax.evaluation.rewards import histogram, reward_file
 from tl_jax.tooluse.schema import DataError
 
@@ -53,7 +52,6 @@ def run(folder: Path, *options: str, answers: dict[str, str] = ANSWERS, cases: t
     }
     for path, rows in files.values():
         path.write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
-    main = Main(commands={"reward": reward})
     return CliRunner().invoke(
         main, ["reward", *(str(x) for flag, (path, _) in files.items() for x in (flag, path)), *options]
     )

@@ -95,11 +95,11 @@ def configured(tmp_path_factory: pytest.TempPathFactory, caller: Path, recording
 
 
 def launch(config: RlConfig, devices: int = 1, **environment: str) -> subprocess.Popen[str]:
-    """``tl-jax ppo`` in a process of its own."""
+    """``tl-jax rl`` in a process of its own."""
     file = config.run_dir.with_suffix(".yaml")
     file.write_text(to_yaml(config))
     return subprocess.Popen(
-        [sys.executable, "-m", "tl_jax.cli", "ppo", "--config", str(file)],
+        [sys.executable, "-m", "tl_jax.cli", "rl", "--config", str(file)],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "XLA_FLAGS": xla_flags(devices), **environment},

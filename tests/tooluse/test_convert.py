@@ -20,8 +20,7 @@ from tests.tooluse.readers.helpers import (
     document,
     lines,
 )
-from tl_jax.cli import Main
-from tl_jax.cli.data import data
+from tl_jax.cli import main
 from tl_jax.tooluse.convert import convert
 from tl_jax.tooluse.readers import read_cases, read_trajectories
 from tl_jax.tooluse.readers.registry import TRAJECTORIES
@@ -29,7 +28,7 @@ from tl_jax.tooluse.schema import Case, DataError
 
 
 def run(*arguments: Any) -> Result:
-    return CliRunner().invoke(Main(commands={"data": data}), ["data", "convert", *map(str, arguments)])
+    return CliRunner().invoke(main, ["data", "convert", *map(str, arguments)])
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -1,7 +1,5 @@
 """``python -m tl_jax.cli``."""
 
-import sys
-
 from tl_jax.cli import main
 
-sys.exit(main())
+main(prog_name="tl-jax")

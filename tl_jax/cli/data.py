@@ -1,13 +1,29 @@
-"""``tl-jax data``: what can be done to files of data without a model."""
+"""Commands about files of trajectories and cases; none of them needs a model."""
 
 from __future__ import annotations
 
+import difflib
+import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tl_jax.tooluse.readers import FORMATS
+from tl_jax.cli.options import (
+    FILE,
+    OUT,
+    OUT_FILE,
+    ExistingPath,
+    choices_of,
+    format_option,
+    mae_options,
+    max_weight_option,
+    pack_option,
+    renderer_option,
+    rule_option,
+)
+from tl_jax.config import MaeConfig, PktConfig
 
 
 @click.group()
@@ -15,17 +31,17 @@ def data() -> None:
     """Convert and check files of trajectories and evaluation cases."""
 
 
-@data.command()
+@data.command(name="convert")
 @click.option(
     "--in",
     "sources",
-    type=click.Path(exists=True, path_type=Path),
+    type=ExistingPath(),
     multiple=True,
     required=True,
     help="File, or folder of .json and .jsonl files; may be given several times.",
 )
-@click.option("--format", type=click.Choice(["auto", *FORMATS]), default="auto", show_default=True)
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Canonical JSONL to write.")
+@format_option("format")
+@click.option("--out", type=OUT_FILE, required=True, help="Canonical JSONL to write.")
 @click.option(
     "--as",
     "kind",
@@ -35,20 +51,122 @@ def data() -> None:
     help="cases: every call of a trajectory becomes one.",
 )
 @click.option("--on-error", type=click.Choice(["raise", "skip"]), default="raise", show_default=True)
-def convert(sources: tuple[Path, ...], out: Path, **options: Any) -> None:
+def convert_data(sources: tuple[Path, ...], out: Path, **options: Any) -> None:
     """Write files of any known format as canonical JSONL.
 
     Every row is checked and API keys are replaced by ***. A bad row stops everything, with file, line and field, or is
     skipped and listed.
     """
-    from tl_jax.tooluse.convert import convert as run
+    from tl_jax.tooluse.convert import convert
 
     found = [file for source in sources for file in _files(source)]
-    reports = run(found, out, **options)
+    reports = convert(found, out, **options)
     for report in reports:
         for line in report.lines():
             click.echo(line)
     click.echo(f"{out}: {sum(report.written for report in reports)} rows")
+
+
+@click.command()
+@click.option("--in", "source", type=FILE, required=True, help="Trajectories.")
+@format_option()
+@click.option("--out", type=OUT, required=True, help="Canonical JSONL to write.")
+@click.option("--audit", type=OUT, help="JSONL: one line for each blocked turn.")
+@rule_option("--rule")
+@mae_options
+def mae(source: Path, out: Path, audit: Path | None, **options: Any) -> None:
+    """Mark erroneous calls: they stay in the context with weight 0 and are never a target.
+
+    Prints how many turns each rule blocks; --rule decides which of them is applied.
+    """
+    from tl_jax.tooluse.mae.audit import run_mae
+
+    for line in run_mae(source, out, audit, **options).lines():
+        click.echo(line)
+
+
+@click.command()
+@click.option("--data", type=ExistingPath(), required=True, help="Trajectories.")
+@format_option()
+@click.option("--tokenizer", type=ExistingPath(), help="Adds key tokens and lengths in tokens.")
+@renderer_option
+@max_weight_option
+@rule_option("--rule")
+@pack_option
+@click.option("--json", "json_path", type=OUT_FILE, help="All figures, as JSON.")
+@click.option("--plot", type=OUT_FILE, help="Charts: FILE.html or FILE.png.")
+def analyze(
+    data: Path,
+    kind: str,
+    rule: str,
+    packs: tuple[str, ...],
+    tokenizer: Path | None,
+    json_path: Path | None,
+    plot: Path | None,
+    **key_tokens: Any,
+) -> None:
+    """Show what is in a file of trajectories: failed calls and what follows them, key tokens, names, lengths."""
+    from tl_jax.data.sources import trajectories
+    from tl_jax.evaluation.analysis_report import Report, print_report, write_plot
+    from tl_jax.tooluse.analysis import Analyser
+
+    counts, tokens = Analyser(rule, packs), None
+    if tokenizer:
+        from tl_jax.data.analysis import TokenAnalyser
+        from tl_jax.data.codec import load_tokenizer
+
+        tokens = TokenAnalyser(load_tokenizer(tokenizer), **key_tokens)
+    for trajectory in trajectories(data, kind):
+        marked = counts.add(trajectory)
+        if tokens:
+            tokens.add(marked)
+    report = Report(str(data), counts.result, tokens.result if tokens else None)
+    print_report(report)
+    if json_path:
+        json_path.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
+    if plot:
+        write_plot(report, plot)
+
+
+@click.command()
+@click.option("--data", type=FILE, required=True, help="Trajectories.")
+@click.option("--tokenizer", type=ExistingPath(), required=True, help="Tokenizer or model directory.")
+@click.option("--id", "wanted", help="Which trajectory (default: the first).")
+@format_option()
+@renderer_option
+@rule_option("--mae")
+@mae_options
+@click.option("--pkt", type=choices_of(PktConfig, "mode"), default="paper", show_default=True)
+@max_weight_option
+@click.option("--html", type=OUT, help="Also write a self-contained HTML page.")
+def inspect(
+    data: Path,
+    tokenizer: Path,
+    wanted: str | None,
+    kind: str,
+    renderer: str,
+    pkt: Any,
+    max_weight: float,
+    html: Path | None,
+    **mae: Any,
+) -> None:
+    """Show one trajectory's tokens coloured by target and weight."""
+    from tl_jax.data.inspection.inspect import inspect_trajectory, to_html, to_terminal
+
+    view = inspect_trajectory(
+        _one_trajectory(data, kind, wanted),
+        tokenizer,
+        renderer,
+        MaeConfig(**mae),
+        PktConfig(mode=pkt, max_weight=max_weight),
+    )
+    to_terminal(view)
+    if html:
+        html.write_text(to_html(view), encoding="utf-8")
+        click.echo(f"written: {html}")
+
+
+COMMANDS = (data, mae, analyze, inspect)
 
 
 def _files(source: Path) -> list[Path]:
@@ -66,3 +184,17 @@ def _files(source: Path) -> list[Path]:
     if not found:
         raise click.UsageError(f"no .json or .jsonl file in {source}")
     return found
+
+
+def _one_trajectory(path: Path, kind: str, wanted: str | None) -> Any:
+    """The trajectory called ``wanted``, or the file's first."""
+    from tl_jax.tooluse.readers import read_trajectories
+
+    seen: Counter[str] = Counter()
+    for trajectory in read_trajectories(path, kind):
+        if wanted is None or trajectory.id == wanted:
+            return trajectory
+        seen[trajectory.id] += 1
+    near = difflib.get_close_matches(wanted or "", seen, 3)
+    problem = f"no trajectory {wanted!r} in {path}" if wanted else f"no trajectory in {path}"
+    raise click.UsageError(problem + (f"; nearest: {', '.join(near)}" if near else ""))

@@ -96,7 +96,7 @@ class AlgorithmConfig(Node):
 
 
 class RlConfig(RunConfig):
-    """``tl-jax ppo``: PPO, or by ``algorithm.estimator`` GRPO and its kin"""
+    """``tl-jax rl``: PPO, or by ``algorithm.estimator`` GRPO and its kin"""
 
     data: RlDataConfig
     sampling: SamplingConfig = SamplingConfig()

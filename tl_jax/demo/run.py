@@ -83,7 +83,7 @@ class Demo:
         return words
 
     def train(self, kind: str, model: Path, held_out: str) -> None:
-        """Trains on the marked trajectories as ``tl-jax sft`` or ``tl-jax ppo`` does; Ctrl-C ends the demo too."""
+        """Trains on the marked trajectories as ``tl-jax sft`` or ``tl-jax rl`` does; Ctrl-C ends the demo too."""
         from tl_jax.rl.train import run_rl
         from tl_jax.training.sft import run_sft
 

@@ -39,15 +39,15 @@ class RewardedFile:
     faults: tuple[tuple[str, str], ...]
 
 
-def reward_file(cases: Path, predictions: Path, profile: str = "paper") -> RewardedFile:
-    """RewardedFile every prediction.
+def reward_file(cases: Path, predictions: Path, profile: str = "paper", format: str = "auto") -> RewardedFile:
+    """The reward of every prediction. ``format`` is that of ``cases``; auto looks at the first row.
 
     Raises:
         UserError: an unknown profile, a file that cannot be read, two cases of one id, predictions of no case.
     """
     chosen, answers = resolve_profile(profile), read_predictions(predictions)
     rows, missing, without_gold, faults, seen = [], [], [], [], set()
-    for case in read_cases(cases):
+    for case in read_cases(cases, format):
         if case.id in seen:
             raise DataError(f"{case.id!r} appears twice; ids tell predictions apart", path=str(cases), field="id")
         seen.add(case.id)

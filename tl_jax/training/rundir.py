@@ -21,7 +21,7 @@ from tl_jax.model.directory import copy_tokenizer, write_json
 
 README = """\
 A training run of tl-jax. Continue it, or use its newest checkpoint, by naming this directory:
-    tl-jax sft --config config.yaml          (tl-jax ppo for a reinforcement run)
+    tl-jax sft --config config.yaml          (tl-jax rl for a reinforcement run)
     tl-jax generate --model DIRECTORY --input messages.json
     tl-jax export --from DIRECTORY --to HUGGING_FACE_DIRECTORY
 

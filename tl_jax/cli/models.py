@@ -1,0 +1,70 @@
+"""Commands about weights: random ones, and their two formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from tl_jax.cli.options import DTYPE, OUT, ExistingPath
+
+Dtype = Literal["bfloat16", "float32"]
+
+
+@click.command()
+@click.option("--preset", required=True, help="tiny, codellama-7b, ...; --preset list shows them all.")
+@click.option("--tokenizer", type=ExistingPath(), help="Tokenizer directory, or a SentencePiece .model file.")
+@click.option("--out", type=OUT, help="Hugging Face directory to write.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--dtype", type=DTYPE, default="float32", show_default=True)
+def init_model(preset: str, tokenizer: Path | None, out: Path | None, seed: int, dtype: Dtype) -> None:
+    """Write a model with random weights in Hugging Face format, to try things without a download."""
+    from tl_jax.data.codec import load_tokenizer
+    from tl_jax.model import presets
+
+    if preset == "list":
+        for name, config in presets.PRESETS.items():
+            click.echo(f"{name:24} {config.num_layers} layers, width {config.hidden_size}")
+        return
+    if tokenizer is None or out is None:
+        raise click.UsageError("--tokenizer and --out are needed")
+    config = presets.init_model(preset, load_tokenizer(tokenizer), out, seed=seed, dtype=dtype)
+    click.echo(f"{out}: {preset}, vocabulary {config.vocab_size}, random weights (seed {seed}, {dtype})")
+
+
+@click.command()
+@click.option("--from", "source", type=ExistingPath(), required=True, help="Hugging Face directory.")
+@click.option("--to", "target", type=OUT, required=True, help="Checkpoint directory to write.")
+@click.option("--dtype", type=DTYPE, default="float32", show_default=True)
+def convert(source: Path, target: Path, dtype: Dtype) -> None:
+    """Turn a Hugging Face checkpoint (safetensors, one file or sharded) into an Orbax one."""
+    from tl_jax.model.store import open_model, save_model
+
+    model = open_model(source, param_dtype=dtype)
+    save_model(target, model.config, model.params, model.tokenizer_dir)
+    click.echo(f"{target}: {_parameters(model.params):,} parameters from {source}")
+
+
+@click.command()
+@click.option("--from", "source", type=ExistingPath(), required=True, help="Checkpoint, run or HF directory.")
+@click.option("--to", "target", type=OUT, required=True, help="Directory to write.")
+@click.option("--dtype", type=DTYPE, help="Default: as stored.")
+@click.option("--overwrite", is_flag=True, help="Replace what is in the directory.")
+def export(source: Path, target: Path, dtype: Dtype | None, overwrite: bool) -> None:
+    """Write a Hugging Face checkpoint with config, tokenizer, chat template and generation config."""
+    from tl_jax.model.hf import export_hf
+    from tl_jax.model.store import open_model
+
+    model = open_model(source, param_dtype=None)
+    export_hf(model.params, model.config, model.tokenizer_dir, target, dtype=dtype, overwrite=overwrite)
+    click.echo(f"{target}: {_parameters(model.params):,} parameters; transformers loads it as it is")
+
+
+COMMANDS = (init_model, convert, export)
+
+
+def _parameters(params: Any) -> int:
+    import jax
+
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

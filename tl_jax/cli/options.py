@@ -1,0 +1,177 @@
+"""Options and types of arguments that several commands have.
+
+Choices are read when they are shown or checked, not when this file is imported: a record that a program adds to a
+registry is offered like ours.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar, get_args
+
+import click
+
+from tl_jax.config import MaeConfig, Node, RlDataConfig
+from tl_jax.tooluse.mae.apply import RULES
+from tl_jax.tooluse.readers import FORMATS
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Option: TypeAlias = Callable[[Command], Command]
+
+
+class ExistingPath(click.Path):
+    """An existing file or directory; a missing one is reported with the nearest name beside it."""
+
+    def __init__(self, **kind: bool) -> None:
+        super().__init__(exists=True, path_type=Path, **kind)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            path = Path(value)
+            names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+            near = difflib.get_close_matches(path.name, names, 1)
+            hint = f" Did you mean {str(path.parent / near[0])!r}?" if near and not path.exists() else ""
+            raise click.BadParameter(error.message + hint, ctx, param) from None
+
+
+class OneOf(click.Choice[str]):
+    """One of some names, as they are when the option is used.
+
+    Args:
+        names: a registry, or any other collection of names.
+        before: names that are not in it, such as ``auto``.
+    """
+
+    def __init__(self, names: Iterable[str], *before: str) -> None:
+        self._names, self._before = names, before
+        self.case_sensitive = True
+
+    @property
+    def choices(self) -> tuple[str, ...]:  # type: ignore[override]  # an attribute of click's own class
+        return (*self._before, *self._names)
+
+
+class OneOfOr(click.ParamType[str]):
+    """One of some names, or something else that the library checks: a file, a function.
+
+    Args:
+        names: a registry, or any other collection of names.
+        other: how the help calls what else there may be: ``module:function``.
+        sign: what it has to contain; empty = the library tells a wrong one.
+    """
+
+    name = "name"
+
+    def __init__(self, names: Iterable[str], other: str, sign: str = "") -> None:
+        self._names, self._other, self._sign = names, other, sign
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return f"[{'|'.join((*self._names, self._other))}]"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in (names := [*self._names]) and self._sign not in value:
+            near = difflib.get_close_matches(value, names, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}, or {self._other}."
+            self.fail(f"{value!r} is unknown; {hint}", param, ctx)
+        return value
+
+
+def choices_of(section: type[Node], key: str) -> click.Choice[str]:
+    """The values that a key of the configuration may have."""
+    return click.Choice(get_args(section.model_fields[key].annotation))
+
+
+FILE = ExistingPath(dir_okay=False)
+OUT = click.Path(path_type=Path)
+OUT_FILE = click.Path(dir_okay=False, path_type=Path)
+FORMAT = OneOf(FORMATS, "auto")
+RENDERER = choices_of(RlDataConfig, "renderer")
+DTYPE = click.Choice(["float32", "bfloat16"])
+
+
+def group_of(*options: Option[Any]) -> Option[Any]:
+    """One decorator for several options, which the help lists in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def format_option(name: str = "kind", help: str | None = None) -> Option[Any]:
+    """``--format`` of a file that is read, as the argument ``name``."""
+    return click.option("--format", name, type=FORMAT, default="auto", show_default=True, help=help)
+
+
+renderer_option = click.option("--renderer", type=RENDERER, default="paper", show_default=True)
+pack_option = click.option(
+    "--pack", "packs", multiple=True, help="Rule paper looks for this family only; may be repeated."
+)
+max_weight_option = click.option(
+    "--max-weight", type=click.FloatRange(min=1), default=9.0, show_default=True, help="Of key tokens."
+)
+
+
+def rule_option(flag: str) -> Option[Any]:
+    """Which answers of tools are errors, as the argument ``rule``."""
+    return click.option(
+        flag,
+        "rule",
+        type=OneOfOr(RULES, "module:function", sign=":"),
+        default="paper",
+        show_default=True,
+        help="Which results are errors.",
+    )
+
+
+mae_options = group_of(
+    click.option(
+        "--block",
+        type=choices_of(MaeConfig, "block"),
+        default="all",
+        show_default=True,
+        help="Every error, or only those that are the caller's fault.",
+    ),
+    click.option(
+        "--factor", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Weight of a blocked turn."
+    ),
+    pack_option,
+)
+"""What a MAE rule blocks, and how much that weighs."""
+
+training_options = group_of(
+    click.option(
+        "--config", "files", type=FILE, multiple=True, required=True, help="YAML; given several times, later ones win."
+    ),
+    click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]..."),
+)
+"""``--config FILE... [key=value ...]``."""
+
+sampling_options = group_of(
+    click.option("--max-new-tokens", default=256, show_default=True, type=click.IntRange(min=1)),
+    click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(min=0), help="0 = greedy."),
+    click.option("--top-k", type=click.IntRange(min=1)),
+    click.option("--top-p", type=click.FloatRange(min=0, max=1, min_open=True)),
+    click.option("--seed", default=0, show_default=True),
+    click.option("--dtype", type=DTYPE, default="bfloat16", show_default=True),
+)
+"""How answers are drawn."""
+
+scoring_options = group_of(
+    click.option(
+        "--policy",
+        type=click.Choice(["any", "all"]),
+        default="any",
+        show_default=True,
+        help="The first call against any gold call, or all calls against all.",
+    ),
+    click.option("--strict", is_flag=True, help='Calls and nothing else; "500" is not 500.'),
+    click.option("--rotbench", is_flag=True, help="As RoTBench: a call without arguments is wrong."),
+)
+"""What counts as right."""

@@ -1,0 +1,51 @@
+"""Commands that train, and the one that shows their settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from tl_jax.cli.options import OneOf, training_options
+from tl_jax.config import RlConfig, RunConfig, SftConfig, annotated_yaml, load_config
+
+
+@click.command()
+@training_options
+def sft(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
+    """Supervised training with MAE and PKT. Run again with the same run_dir to continue."""
+    config = load_config(SftConfig, files, overrides)
+    from tl_jax.training.sft import run_sft
+
+    run_sft(config)
+
+
+@click.command()
+@training_options
+def rl(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
+    """Reinforcement training on rule-based rewards (IRM): PPO, GRPO and others.
+
+    algorithm.estimator says which; one answer to a prompt, or episodes with environment=replay. Run again with the same
+    run_dir to continue. "tl-jax ppo" and "tl-jax grpo" are other names of this command.
+    """
+    config = load_config(RlConfig, files, overrides)
+    from tl_jax.rl.train import run_rl
+
+    run_rl(config)
+
+
+ALIASES = {"ppo": rl, "grpo": rl}
+"""Other names of commands, which the list of all does not show."""
+
+CONFIGS: Mapping[str, type[RunConfig]] = {"sft": SftConfig, "rl": RlConfig, **dict.fromkeys(ALIASES, RlConfig)}
+
+
+@click.command(name="config")
+@click.argument("command", type=OneOf(CONFIGS))
+def show_config(command: str) -> None:
+    """Print every setting of a training command with its default and meaning, as YAML."""
+    click.echo(annotated_yaml(CONFIGS[command]), nl=False)
+
+
+COMMANDS = (sft, rl, show_config)
