@@ -26,6 +26,20 @@ Record = TypeVar("Record", bound=Named)
 Columns: TypeAlias = Mapping[str, Callable[[Record], Any]]
 
 
+def suggestion(name: str, known: Iterable[str], choices: str = "") -> str:
+    """What may have been meant by an unknown name: the nearest known one, or all of them (``choices`` in words).
+
+    Example:
+        >>> suggestion("hten", ["cat", "hen"])
+        "did you mean 'hen'?"
+        >>> suggestion("whale", ["cat", "hen"])
+        'known: cat, hen'
+    """
+    names = list(known)
+    near = difflib.get_close_matches(name, names, 1) or difflib.get_close_matches(name.lower(), names, 1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {choices or ', '.join(names)}"
+
+
 class Registry(Mapping[str, Record], Generic[Record]):
     """The records of one kind in their order, by name.
 
@@ -103,8 +117,7 @@ class Registry(Mapping[str, Record], Generic[Record]):
 
     def hint(self, name: str) -> str:
         """What may have been meant by an unknown name."""
-        near = difflib.get_close_matches(name.lower(), self._records, 1)
-        return f"did you mean {near[0]!r}?" if near else f"known: {self.choices()}"
+        return suggestion(name, self._records, self.choices())
 
     def choices(self) -> str:
         """What users may write, in words: ``cat, hen or module:function``."""

@@ -14,9 +14,8 @@ from jax.extend.core import jaxprs_in_params
 
 from tests.training.helpers import assert_trees_close, random_batch
 from tl_jax.data.batch import Batch
-from tl_jax.errors import UserError
 from tl_jax.model.llama import merge
-from tl_jax.training.losses import label_log_probs, resolve, weighted_cross_entropy
+from tl_jax.training.losses import label_log_probs, weighted_cross_entropy
 
 
 def plain_log_probs(logits: Any) -> np.ndarray:
@@ -152,31 +151,3 @@ def test_logits_of_the_whole_batch_never_exist(scored: Any) -> None:
 
     assert largest(4) <= hidden.size  # nothing is larger than the hidden states, kept residuals included
     assert largest(40) >= mask.size * 30
-
-
-class TestResolve:
-    def test_finds_a_function(self) -> None:
-        assert resolve("tl_jax.training.losses:weighted_cross_entropy") is weighted_cross_entropy
-
-    @pytest.mark.parametrize(
-        ("path", "message"),
-        [
-            ("weighted_cross_entropy", "write module:function"),
-            ("tl_jax.training.losses:", "write module:function"),
-            ("no_such_package.losses:mine", "there is no module 'no_such_package'"),
-            ("tl_jax.training.loses:mine", "there is no module 'tl_jax.training.loses'"),
-            ("tl_jax.training.losses:weighted_crossentropy", "did you mean tl_jax.training.losses:weighted_cross_ent"),
-            ("tl_jax.training.losses:CHUNKS", "is a int, not a function"),
-        ],
-    )
-    def test_says_what_is_wrong(self, path: str, message: str) -> None:
-        with pytest.raises(UserError) as error:
-            resolve(path)
-        assert message in str(error.value)
-        assert repr(path) in str(error.value)
-
-    def test_an_import_that_fails_inside_the_module_is_not_hidden(self, tmp_path: Any, monkeypatch: Any) -> None:
-        (tmp_path / "broken_losses.py").write_text("import package_that_is_not_there\n")
-        monkeypatch.chdir(tmp_path)
-        with pytest.raises(ModuleNotFoundError, match="package_that_is_not_there"):
-            resolve("broken_losses:mine")

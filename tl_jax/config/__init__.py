@@ -1,6 +1,6 @@
 """One typed tree of settings for every command."""
 
-from tl_jax.config.base import AnyPath, ConfigError, Node
+from tl_jax.config.base import AnyPath, Choice, ConfigError, Node, PluginField
 from tl_jax.config.data import DataConfig, Format, MaeConfig, PktConfig
 from tl_jax.config.load import annotated_yaml, load_config, to_yaml
 from tl_jax.config.model import MeshConfig, ModelConfig
@@ -12,6 +12,7 @@ __all__ = [
     "AlgorithmConfig",
     "AnyPath",
     "CheckpointConfig",
+    "Choice",
     "ConfigError",
     "DataConfig",
     "Format",
@@ -22,6 +23,7 @@ __all__ = [
     "Node",
     "OptimizerConfig",
     "PktConfig",
+    "PluginField",
     "RlConfig",
     "RlDataConfig",
     "RunConfig",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import Field, field_validator
 
-from tl_jax.config.base import AnyPath, Node
+from tl_jax.config.base import AnyPath, Choice, Node
 from tl_jax.tooluse.readers import FORMATS
 
 
@@ -34,15 +33,7 @@ class PktConfig(Node):
     max_weight: float = Field(9.0, ge=1.0)
 
 
-def _check_format(name: str) -> str:
-    if name not in ("auto", *FORMATS):
-        near = difflib.get_close_matches(name, FORMATS, 1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"{hint}known formats: {', '.join(('auto', *FORMATS))}")
-    return name
-
-
-Format = Annotated[str, AfterValidator(_check_format), Field(description="auto, or a format of docs/formats.md")]
+Format = Annotated[str, Choice(FORMATS, also=("auto",)), Field(description="auto, or a format of docs/formats.md")]
 
 
 class DataConfig(Node):

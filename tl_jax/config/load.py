@@ -13,8 +13,10 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
-from tl_jax.config.base import ConfigError, Node
+from tl_jax.config.base import Choice, ConfigError, Node
+from tl_jax.plugins import Plugin
 
 Config = TypeVar("Config", bound=Node)
 
@@ -57,8 +59,7 @@ def annotated_yaml(kind: type[Node], defaults: Node | None = None, indent: str =
     lines = []
     for name, field in kind.model_fields.items():
         default = getattr(defaults, name) if defaults else field.default
-        choices = " | ".join(get_args(field.annotation)) if get_origin(field.annotation) is Literal else ""
-        notes = "; ".join(note for note in (choices, field.description) if note)
+        notes = "; ".join(note for note in (" | ".join(_choices(field)), field.description) if note)
         comment = f"  # {notes}" if notes else ""
         if isinstance(field.annotation, type) and issubclass(field.annotation, Node):
             section = default if isinstance(default, Node) else None
@@ -67,6 +68,15 @@ def annotated_yaml(kind: type[Node], defaults: Node | None = None, indent: str =
             value = "REQUIRED" if field.is_required() else json.dumps(default, default=str)
             lines.append(f"{indent}{name}: {value}{comment}\n")
     return "".join(lines)
+
+
+def _choices(field: FieldInfo) -> Sequence[str]:
+    """The names among which a setting chooses, if it does."""
+    if get_origin(field.annotation) is Literal:
+        return get_args(field.annotation)
+    of_registry = [choice for choice in field.metadata if isinstance(choice, Choice)]
+    dotted = ("module:function",) if field.annotation is Plugin else ()
+    return (*of_registry[0].all, *dotted) if of_registry else ()
 
 
 def _scalar(text: str) -> Any:
