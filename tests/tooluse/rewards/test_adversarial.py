@@ -10,15 +10,20 @@ from typing import Any
 import pytest
 
 from tests.tooluse.rewards.attacks import NO_CALL, PARALLEL, SEVERAL, SINGLE, Attack, attacks
+from tl_jax.tooluse.rewards.reference import Reference
 from tl_jax.tooluse.rewards.score import PROFILES, RewardTable, score
 from tl_jax.tooluse.text.render import PaperRenderer
 
 SECONDS = 0.05
 OWN = RewardTable("own", parse_failure=-1, hallucinated_tool=-3, wrong_tool=-0.5, wrong_value=0.2, correct=2)
-JUDGES = [
-    *(name for name in PROFILES if not name.startswith("reference")),
+ORDERED = RewardTable("ordered", pairing="in_order")
+GRADED = [
+    *(name for name, profile in PROFILES.items() if not isinstance(profile, Reference)),  # which is easily cheated
     OWN,
-]  # the reference scorer is easily cheated
+    ORDERED,
+]
+
+TABLES = [one for one in GRADED if isinstance(PROFILES.get(one) if isinstance(one, str) else one, RewardTable)]
 
 events: list[str] | None = None
 
@@ -45,7 +50,7 @@ def test_there_are_many_and_no_two_are_the_same(everything: list[Attack]) -> Non
     assert len({attack.name for attack in everything}) == len(everything)
 
 
-@pytest.mark.parametrize("profile", JUDGES, ids=name)
+@pytest.mark.parametrize("profile", GRADED, ids=name)
 def test_none_earns_more_than_deserved(everything: list[Attack], profile: str | RewardTable) -> None:
     best = {one.id: score(right(one), one, profile).value for one in (*SINGLE, PARALLEL, NO_CALL)}
     for attack in everything:
@@ -56,7 +61,7 @@ def test_none_earns_more_than_deserved(everything: list[Attack], profile: str | 
         assert reward.value < best[attack.case.id], (attack.name, attack.answer[:200])
 
 
-@pytest.mark.parametrize("profile", ["paper", "monotone", "binary", OWN], ids=name)
+@pytest.mark.parametrize("profile", TABLES, ids=name)
 def test_a_table_takes_guesses_for_a_failure(everything: list[Attack], profile: str | RewardTable) -> None:
     guesses = [attack for attack in everything if attack.name.split(":")[0] in SEVERAL]
     assert len(guesses) >= 40
@@ -64,7 +69,7 @@ def test_a_table_takes_guesses_for_a_failure(everything: list[Attack], profile: 
         assert score(attack.answer, attack.case, profile).category == "parse_failure", attack.name
 
 
-@pytest.mark.parametrize("profile", [*PROFILES, OWN], ids=name)
+@pytest.mark.parametrize("profile", [*PROFILES, OWN, ORDERED], ids=name)
 def test_none_executes_anything(everything: list[Attack], profile: str | RewardTable) -> None:
     """Python itself reports files opened, code run, modules imported and processes started."""
     global events
@@ -80,7 +85,7 @@ def test_none_executes_anything(everything: list[Attack], profile: str | RewardT
     assert not Path(touched).exists()
 
 
-@pytest.mark.parametrize("profile", [*PROFILES, OWN], ids=name)
+@pytest.mark.parametrize("profile", [*PROFILES, OWN, ORDERED], ids=name)
 def test_none_takes_long(everything: list[Attack], profile: str | RewardTable) -> None:
     slow = {attack.name: took for attack in everything if (took := seconds(attack, profile)) > SECONDS}
     assert not slow

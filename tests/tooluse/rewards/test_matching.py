@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_jax.tooluse.rewards.matching import LARGE, best_assignment, hungarian
+from tl_jax.tooluse.rewards.matching import LARGE, PAIRINGS, best_assignment, hungarian, in_order
 
 
 @given(
@@ -43,3 +43,16 @@ def test_scipy_and_plain_agree_on_large_tables(monkeypatch: pytest.MonkeyPatch) 
         for pairs in (with_scipy, without):
             assert len(pairs) == len({r for r, _ in pairs}) == len({c for _, c in pairs}) == min(rows, columns)
             assert sum(scores[r][c] for r, c in pairs) == pytest.approx(best)
+
+
+@given(st.integers(0, 6), st.integers(1, 6), st.sampled_from(sorted(PAIRINGS)))
+def test_every_pairing_uses_each_call_once(rows: int, columns: int, name: str) -> None:
+    pairs = PAIRINGS[name].pairs([[float(row == column) for column in range(columns)] for row in range(rows)])
+    assert len(pairs) == len({row for row, _ in pairs}) == len({column for _, column in pairs}) == min(rows, columns)
+    assert all(row in range(rows) and column in range(columns) for row, column in pairs)
+
+
+def test_in_order_is_by_place_whatever_the_scores() -> None:
+    assert in_order([[0, 9], [9, 0]]) == [(0, 0), (1, 1)]
+    assert in_order([[0, 9]]) == [(0, 0)]
+    assert in_order([[0], [9]]) == [(0, 0)]

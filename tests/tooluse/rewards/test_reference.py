@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from tl_jax.tooluse.rewards.reference import judge_text
+from tl_jax.tooluse.rewards.reference import grade_text
 from tl_jax.tooluse.rewards.score import explain, score
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
 from tl_jax.tooluse.text.render import PaperRenderer, ReleasedRenderer
@@ -199,7 +199,7 @@ def test_equal_to_the_restatement_on_debris() -> None:
         parts = ["".join(draw.choice((*PIECES, *USERS)) for _ in range(draw.randrange(7))) for _ in range(3)]
         prompt = f"{parts[0]}\nAssistant:{draw.choice(['', '', ' search', ' f', ' nothing'])}"
         prediction, gold = (draw.choice(["", "(", "search(", "f("]) + part for part in parts[1:])
-        assert judge_text(prediction, gold, prompt).value == restated(prediction, gold, prompt), (
+        assert grade_text(prediction, gold, prompt).value == restated(prediction, gold, prompt), (
             prompt,
             gold,
             prediction,
@@ -247,21 +247,21 @@ def test_in_the_released_format_any_argument_is_right() -> None:
 
 def test_defaults_and_return_types_confuse_it() -> None:
     def outcome(prediction: str, definition: str) -> float:
-        return judge_text(prediction, "f(a = 'x')", f"{definition}\nAssistant:").value
+        return grade_text(prediction, "f(a = 'x')", f"{definition}\nAssistant:").value
 
     assert outcome("f(a = 'x', b = 'y')", "def f(a:str, b):") == -0.8  # untyped parameters vanish
     assert outcome("f(a = 'x', b = 'y')", "def f(a:str, b:str):") == -0.5
     assert outcome("f(a = 'x')", "def f(a:str) -> str:\ndef g():") == 1
-    assert judge_text("g()", "g()", "def f(a:str) -> str:\ndef g():\nAssistant:").value == -2  # swallowed
-    assert judge_text("f(c = 'x')", "f(c = 'x')", "def f(a: Callable[[int], str]=g(1, c: 2):\nAssistant:").value == 1
+    assert grade_text("g()", "g()", "def f(a:str) -> str:\ndef g():\nAssistant:").value == -2  # swallowed
+    assert grade_text("f(c = 'x')", "f(c = 'x')", "def f(a: Callable[[int], str]=g(1, c: 2):\nAssistant:").value == 1
 
 
 def test_a_prompt_may_name_the_tool() -> None:
     prompt = "def f(a:str):\ndef g(b:str):\nAssistant: f"
-    assert judge_text("(a = 'x')", "(a = 'x')", prompt).value == 1
-    assert judge_text("(b = 'x')", "(a = 'x')", prompt).value == -1.3
+    assert grade_text("(a = 'x')", "(a = 'x')", prompt).value == 1
+    assert grade_text("(b = 'x')", "(a = 'x')", prompt).value == -1.3
     with pytest.raises(ValueError, match="Assistant:"):
-        judge_text("f()", "f()", "def f():")
+        grade_text("f()", "f()", "def f():")
 
 
 def test_it_explains_itself() -> None:

@@ -266,7 +266,8 @@ def test_parallel_reward_is_the_best_pairing_and_more_calls_never_dilute(words: 
 
 # --- properties ------------------------------------------------------------------------------------------------------
 
-RANGES = {"binary": (0.0, 1.0), "toolrl": (-3.0, 4.0)}  # the others: -2 to 1
+RANGES = {"binary": (0.0, 1.0), "toolrl": (-3.0, 4.0)}
+"""Profiles whose least and greatest reward are not -2 and 1."""
 fragments = st.sampled_from(
     [
         *(

@@ -1,4 +1,4 @@
-"""Reading an answer against a case: what every profile but the reference scorer has in common.
+"""Grading an answer by its calls: what every profile but the reference scorer has in common.
 
 The whole completion has to be the calls asked for and nothing else. Calls are parsed, never searched for, and values
 are compared with their types, so that no text scores without being right.
@@ -20,10 +20,28 @@ MAX_SPARE = 100
 
 
 class Profile(Protocol):
-    """A way of turning faults into figures."""
+    """A way of turning an answer into a figure: a record of `tl_jax.tooluse.rewards.profiles.PROFILES`."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def description(self) -> str:
+        """In a few words, for the documents."""
+
+    def grade(self, prediction: str, case: Case) -> Verdict:
+        """The best over the gold alternatives. Never raises for any prediction.
+
+        Raises:
+            ValueError: a case without gold.
+        """
+
+    def arithmetic(self, verdict: Verdict) -> str:
+        """How a verdict's value came about."""
+
+
+class CallGrader(Protocol):
+    """A way of turning faults of parsed calls into figures."""
 
     def whole(self, fault: Fault | None) -> Verdict:
         """An answer that is right or wrong as a whole, without calls to compare."""
@@ -31,12 +49,9 @@ class Profile(Protocol):
     def calls(self, predicted: Sequence[Call], gold: Sequence[Call], offered: Mapping[str, Tool]) -> Verdict:
         """Calls against the gold calls, of which there is at least one."""
 
-    def arithmetic(self, verdict: Verdict) -> str:
-        """How a verdict's value came about."""
 
-
-def grade(prediction: str, case: Case, profile: Profile) -> Verdict:
-    """The best over the gold alternatives. Never raises for any prediction.
+def grade_calls(prediction: str, case: Case, grader: CallGrader) -> Verdict:
+    """Parses an answer and grades its calls: `Profile.grade` of a profile that is a `CallGrader`.
 
     Raises:
         ValueError: a case without gold.
@@ -44,7 +59,7 @@ def grade(prediction: str, case: Case, profile: Profile) -> Verdict:
     wanted = alternatives(case)
     answer, offered = parse_answer(prediction), offered_tools(case)
     calls = bind_all(answer.calls, answer.positional, offered)
-    verdicts = [_against(gold, prediction, answer, calls, offered, profile) for gold in wanted]
+    verdicts = [_against(gold, prediction, answer, calls, offered, grader) for gold in wanted]
     return max(verdicts, key=lambda verdict: verdict.value) if len(verdicts) > 1 else verdicts[0]
 
 
@@ -67,15 +82,15 @@ def _against(
     answer: Answer,
     calls: Sequence[Call],
     offered: Mapping[str, Tool],
-    profile: Profile,
+    grader: CallGrader,
 ) -> Verdict:
     if not gold:
-        return profile.whole(uncalled_for(prediction, calls, offered))
+        return grader.whole(uncalled_for(prediction, calls, offered))
     if answer.problem is not None:
-        return profile.whole(Fault("parse_failure", reason=answer.problem))
+        return grader.whole(Fault("parse_failure", reason=answer.problem))
     if len(calls) > len(gold) + MAX_SPARE:
-        return profile.whole(Fault("parse_failure", reason=f"{len(calls)} calls instead of {len(gold)}"))
-    return profile.calls(calls, gold, offered)
+        return grader.whole(Fault("parse_failure", reason=f"{len(calls)} calls instead of {len(gold)}"))
+    return grader.calls(calls, gold, offered)
 
 
 def uncalled_for(prediction: str, calls: Sequence[Call], offered: Mapping[str, Tool]) -> Fault | None:

@@ -1,8 +1,11 @@
-"""Which predicted call answers which gold call: the pairing with the greatest total score."""
+"""Which predicted call answers which gold call: `PAIRINGS` are the ways there are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from tl_jax.registry import Registry
 
 LARGE = 400
 """Cells of a table from which SciPy's solver is used where it is installed. It gives the same total, only sooner."""
@@ -27,6 +30,11 @@ def best_assignment(scores: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
             return hungarian(scores)
         return assign(scores)
     return hungarian(scores)
+
+
+def in_order(scores: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
+    """Pairs (row, column) by place: the first with the first, the second with the second. No score matters."""
+    return [(place, place) for place in range(min(len(scores), len(scores[0]) if scores else 0))]
 
 
 def hungarian(scores: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
@@ -65,3 +73,22 @@ def hungarian(scores: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
             owner[column] = start if previous == -1 else owner[previous]
             column = previous
     return sorted((row, column) for column, row in owner.items())
+
+
+class Pairing(NamedTuple):
+    """A way of pairing predicted calls (rows) with gold calls (columns)."""
+
+    name: str
+    pairs: Callable[[Sequence[Sequence[float]]], list[tuple[int, int]]]
+    """Takes what each pair would be worth [rows][columns]; gives pairs (row, column), each row and column once."""
+    description: str
+
+
+PAIRINGS = Registry(
+    "pairing",
+    (
+        Pairing("best", best_assignment, "so that the total is greatest: the order of the calls is free"),
+        Pairing("in_order", in_order, "the first call with the first, the second with the second, and so on"),
+    ),
+    columns={"pairing": lambda pairing: f"`{pairing.name}`", "calls are paired": lambda pairing: pairing.description},
+)

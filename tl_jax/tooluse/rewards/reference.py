@@ -43,8 +43,8 @@ _AMOUNTS = {
 class Reference:
     """The released scorer as a profile: the case is rendered as text first, in one of the two formats."""
 
-    def __init__(self, name: str, renderer: PaperRenderer | ReleasedRenderer) -> None:
-        self.name, self._renderer = name, renderer
+    def __init__(self, name: str, renderer: PaperRenderer | ReleasedRenderer, description: str) -> None:
+        self.name, self.description, self._renderer = name, description, renderer
 
     def grade(self, prediction: str, case: Case) -> Verdict:
         """The best over the gold alternatives; the answer to several calls is the first, as everywhere in this scorer.
@@ -54,7 +54,7 @@ class Reference:
         """
         prompt = self._renderer.prompt(case.tools, case.messages).text
         golds = [self._renderer.answer(gold) for gold in alternatives(case)]
-        return max((judge_text(prediction, gold, prompt) for gold in golds), key=lambda verdict: verdict.value)
+        return max((grade_text(prediction, gold, prompt) for gold in golds), key=lambda verdict: verdict.value)
 
     def arithmetic(self, verdict: Verdict) -> str:
         amounts = [_AMOUNTS[fault.category] for fault in verdict.faults]
@@ -62,7 +62,7 @@ class Reference:
         return figures if len(amounts) < 2 else f"{figures} = {verdict.value:+g}"
 
 
-def judge_text(completion: str, gold: str, prompt: str) -> Verdict:
+def grade_text(completion: str, gold: str, prompt: str) -> Verdict:
     """What the released scorer makes of a completion.
 
     Args:
@@ -129,7 +129,3 @@ def _tools(prompt: str) -> dict[str, list[str]]:
 
 def _verdict(*faults: Fault) -> Verdict:
     return Verdict(round(sum(_AMOUNTS[fault.category] for fault in faults), 2) if faults else 1.0, faults)
-
-
-REFERENCE = Reference("reference", PaperRenderer())
-REFERENCE_RELEASED = Reference("reference-released", ReleasedRenderer())

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import math
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 from tl_jax.tooluse.rewards.compare import Fault, compare, same_value
-from tl_jax.tooluse.rewards.matching import best_assignment
+from tl_jax.tooluse.rewards.grade import grade_calls
+from tl_jax.tooluse.rewards.matching import PAIRINGS
 from tl_jax.tooluse.rewards.verdict import CATEGORIES, Verdict, summed
-from tl_jax.tooluse.schema import Call, DataError, Tool
+from tl_jax.tooluse.schema import Call, Case, DataError, Tool
 
 PARAMETER_FAULTS = ("hallucinated_parameter", "redundant_parameter", "missing_parameter")
 
@@ -21,8 +23,14 @@ PARAMETER_FAULTS = ("hallucinated_parameter", "redundant_parameter", "missing_pa
 class RewardTable:
     """What each outcome is worth. The fields from ``parse_failure`` to ``correct`` are the categories of a reward.
 
-    The three faults of parameter names add up; ``parameter_floor`` bounds their sum from below. With
-    ``coerce_strings`` a string equals what it spells, ``"1"`` an integer, unless schema and gold call both have text.
+    Attributes:
+        parameter_floor: the least that the three faults of parameter names, which add up, may sum to; None = no bound.
+        coerce_strings: a string equals what it spells, ``"1"`` an integer, unless schema and gold call both have text.
+        pairing: how several calls are paired with the gold calls, one of `PAIRINGS`.
+        description: in a few words, for the documents.
+
+    Raises:
+        DataError: there is no such pairing.
     """
 
     name: str
@@ -36,10 +44,15 @@ class RewardTable:
     correct: float = 1.0
     parameter_floor: float | None = None
     coerce_strings: bool = False
+    pairing: str = "best"
+    description: str = ""
 
-    PAPER: ClassVar[RewardTable]
-    MONOTONE: ClassVar[RewardTable]
-    BINARY: ClassVar[RewardTable]
+    def __post_init__(self) -> None:
+        if self.pairing not in PAIRINGS:
+            raise DataError(f"unknown pairing {self.pairing!r}; {PAIRINGS.hint(self.pairing)}", field="pairing")
+
+    def grade(self, prediction: str, case: Case) -> Verdict:
+        return grade_calls(prediction, case, self)
 
     def whole(self, fault: Fault | None) -> Verdict:
         faults = (fault,) if fault else ()
@@ -47,7 +60,7 @@ class RewardTable:
         return Verdict(value, faults, (value,))
 
     def calls(self, predicted: Sequence[Call], gold: Sequence[Call], offered: Mapping[str, Tool]) -> Verdict:
-        """The mean over the calls, paired with the gold calls as well as possible.
+        """The mean over the calls, each paired with a gold call by ``pairing``.
 
         A call too few or too many counts as the worst there is: it is not the form that was asked for, and calls could
         otherwise be added to dilute a bad one. Where one call was asked for, any other number is a parse failure.
@@ -62,7 +75,7 @@ class RewardTable:
             value = self._worth(faults[0][0])
             return Verdict(value, faults[0][0], (value,))
         values = [[self._worth(cell) for cell in row] for row in faults]
-        pairs = best_assignment(values)
+        pairs = PAIRINGS[self.pairing].pairs(values)
         spare = unpaired(predicted, gold, pairs)
         terms = [values[row][column] for row, column in pairs] + [self._worst] * len(spare)
         found = [fault for row, column in pairs for fault in faults[row][column]]
@@ -91,11 +104,6 @@ class RewardTable:
         return total
 
 
-RewardTable.PAPER = RewardTable("paper")
-RewardTable.MONOTONE = RewardTable("monotone", parameter_floor=-1.4)  # the right tool never scores below the wrong one
-RewardTable.BINARY = RewardTable("binary", 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
-
-
 def unpaired(predicted: Sequence[Call], gold: Sequence[Call], pairs: Sequence[tuple[int, int]]) -> list[Fault]:
     """A fault for each call that a pairing leaves over, on either side."""
     rows, columns = {row for row, _ in pairs}, {column for _, column in pairs}
@@ -115,8 +123,8 @@ def read_table(path: Path) -> RewardTable:
     """A table from a YAML file: any of the fields of `RewardTable`; what is left out is as in the paper.
 
     Raises:
-        DataError: names file and key: not readable, an unknown key (with the nearest), not a number, or amounts under
-            which a wrong answer would earn as much as a right one.
+        DataError: names file and key: not readable, an unknown key or pairing (with the nearest), a value of another
+            type, or amounts under which a wrong answer would earn as much as a right one.
     """
     import yaml  # here alone, so that the package itself needs the standard library only
 
@@ -136,22 +144,27 @@ def read_table(path: Path) -> RewardTable:
     return table
 
 
+_WORDS: Mapping[type, str] = {float: "a finite number", bool: "true or false", str: "text", NoneType: "null"}
+
+
 def _checked(key: Any, value: Any) -> Any:
-    known = [one.name for one in fields(RewardTable)]
-    if key not in known:
-        near = difflib.get_close_matches(str(key), known, 1)
-        raise DataError(f"unknown key; {f'did you mean {near[0]!r}?' if near else f'known: {known}'}", field=str(key))
-    if key == "name":
-        return str(value)
-    if key == "coerce_strings":
-        if not isinstance(value, bool):
-            raise DataError(f"must be true or false, not {value!r}", field=key)
-        return value
-    if key == "parameter_floor" and value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise DataError(f"must be a finite number, not {value!r}", field=key)
-    return float(value)
+    """The value of a field of `RewardTable`, if it is of the field's type."""
+    types = get_type_hints(RewardTable)
+    if key not in types:
+        near = difflib.get_close_matches(str(key), types, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {list(types)}"
+        raise DataError(f"unknown key; {hint}", field=str(key))
+    kinds = get_args(types[key]) or (types[key],)
+    if not any(_is(value, kind) for kind in kinds):
+        raise DataError(f"must be {' or '.join(_WORDS[kind] for kind in kinds)}, not {value!r}", field=key)
+    return float(value) if float in kinds and value is not None else value
+
+
+def _is(value: Any, kind: type) -> bool:
+    if kind is float:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return is_number and abs(value) <= sys.float_info.max  # neither infinite nor NaN
+    return isinstance(value, kind)
 
 
 def _check_order(table: RewardTable) -> None:

@@ -20,10 +20,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from tl_jax.tooluse.rewards.compare import Fault, compare, same_argument, same_value, settled
+from tl_jax.tooluse.rewards.grade import grade_calls
 from tl_jax.tooluse.rewards.matching import best_assignment
 from tl_jax.tooluse.rewards.table import unpaired
 from tl_jax.tooluse.rewards.verdict import Verdict
-from tl_jax.tooluse.schema import Call, Tool
+from tl_jax.tooluse.schema import Call, Case, Tool
 
 HIGHEST = 3.0
 
@@ -32,6 +33,10 @@ class ToolRl:
     """The profile ``toolrl``."""
 
     name = "toolrl"
+    description = "graded by what is right, as in ToolRL"
+
+    def grade(self, prediction: str, case: Case) -> Verdict:
+        return grade_calls(prediction, case, self)
 
     def whole(self, fault: Fault | None) -> Verdict:
         form = 0.0 if fault and fault.category == "parse_failure" else 1.0

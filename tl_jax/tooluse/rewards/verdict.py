@@ -1,4 +1,4 @@
-"""What comes of judging an answer: its reward, the faults found and how the figure came about."""
+"""What grading an answer gives: its reward, the faults found and how the figure came about."""
 
 from __future__ import annotations
 
@@ -6,25 +6,41 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from tl_jax.registry import Registry
 from tl_jax.tooluse.rewards.compare import Fault
 
-CATEGORIES = (
-    "parse_failure",
-    "hallucinated_tool",
-    "wrong_tool",
-    "hallucinated_parameter",
-    "redundant_parameter",
-    "missing_parameter",
-    "wrong_value",
-)
-"""Kinds of faults, the gravest first: the order of the paper's table."""
+
+class Outcome(NamedTuple):
+    """What an answer can be: a kind of fault, or right."""
+
+    name: str
+    meaning: str
+
 
 CORRECT = "correct"
+OUTCOMES = Registry(
+    "outcome",
+    (
+        Outcome("parse_failure", "not the form asked for"),
+        Outcome("hallucinated_tool", "a tool that is not offered"),
+        Outcome("wrong_tool", "another tool than the gold call's"),
+        Outcome("hallucinated_parameter", "a parameter outside the schema"),
+        Outcome("redundant_parameter", "one in the schema but not in the gold call"),
+        Outcome("missing_parameter", "one of the gold call's is missing"),
+        Outcome("wrong_value", "names right, a value differs"),
+        Outcome(CORRECT, "all right"),
+    ),
+)
+"""The gravest first: the order of the paper's table."""
+
+CATEGORIES = tuple(name for name in OUTCOMES if name != CORRECT)
+"""Kinds of faults, the gravest first."""
+
 _SHOWN = 8
 
 
 class Verdict(NamedTuple):
-    """A judgement in figures only, because thousands are made each second.
+    """A grade in figures only, because thousands are given each second.
 
     ``faults`` are those of all calls; ``terms`` is what the profile computed ``value`` from.
     """
