@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tl_jax.tooluse.rewards.score import PROFILES
+from tl_jax.tooluse.rewards.score import PROFILES, RewardTable
 from tl_jax.tooluse.rewards.table import read_table
+from tl_jax.tooluse.rewards.verdict import CATEGORIES
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "rewards.md").read_text(encoding="utf-8")
 CASE = {
@@ -38,20 +39,31 @@ def test_the_first_example() -> None:
     assert "found" in names("python")
 
 
+def table(name: str) -> list[list[str]]:
+    """The cells of a generated table, without the line below its heading."""
+    (found,) = re.findall(rf"<!-- table [\w.]+:{name} -->\n(.*?)<!-- end -->", TEXT, re.DOTALL)
+    heading, _, *rows = found.splitlines()
+    return [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in (heading, *rows)]
+
+
 def test_the_table_is_the_one_in_use() -> None:
-    rows = [[cell.strip() for cell in line.split("|")[2:-1]] for line in TEXT.splitlines() if line.startswith("| ")]
-    header, *outcomes = [row for row in rows if len(row) == 4]
-    assert len(outcomes) == 8
-    for column, profile in enumerate(header[1:], 1):
-        for row in outcomes:
-            assert float(row[column]) == getattr(PROFILES[profile.strip("`")], row[0].strip("`"))
+    (_, _, *profiles), *outcomes = table("AMOUNTS")
+    assert set(profiles) == {name for name, profile in PROFILES.items() if isinstance(profile, RewardTable)}
+    assert [category for _, category, *_ in outcomes] == [*CATEGORIES, "correct"]
+    for _, category, *amounts in outcomes:
+        assert list(map(float, amounts)) == [getattr(PROFILES[profile], category) for profile in profiles]
+
+
+def test_every_profile_is_named() -> None:
+    assert [name for name, *_ in table("PROFILES")[1:]] == list(PROFILES)
 
 
 def test_the_table_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(block("yaml"))
-    table = read_table(path)
-    assert (table.wrong_value, table.parameter_floor, table.coerce_strings) == (0.2, -1.0, True)
+    assert read_table(path) == RewardTable(
+        "mine", wrong_value=0.2, parameter_floor=-1, coerce_strings=True, pairing="in_order"
+    )
 
 
 def test_verl() -> None:

@@ -32,7 +32,11 @@ PROFILES: Registry[Profile] = Registry(
         Reference("reference", PaperRenderer(), "the scorer that was released with the paper, bug for bug"),
         Reference("reference-released", ReleasedRenderer(), "the same on the text format of the released data"),
     ),
-    columns={"profile": lambda profile: f"`{profile.name}`", "": lambda profile: profile.description},
+    columns={
+        "profile": lambda profile: f"`{profile.name}`",
+        "what it is": lambda profile: profile.description,
+        "pairing": lambda profile: f"`{profile.pairing}`" if isinstance(profile, RewardTable) else "",
+    },
     also="the path of a YAML file",
 )
 """What ``reward=`` and ``--profile`` name."""
