@@ -11,8 +11,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from tests.data.helpers import SPECIAL, byte_level, weather
-from tl_jax.data.codec import encode, encode_prompt, load_tokenizer, renderer_for, stop_tokens
-from tl_jax.data.segment_tokenizer import EncodeError, plain_tokenizer
+from tl_jax.data.codec import Codec, load_tokenizer
+from tl_jax.data.segment_tokenizer import EncodeError, segment_tokenizer
 from tl_jax.errors import UserError
 from tl_jax.tooluse.schema import Message, Trajectory
 
@@ -53,22 +53,22 @@ plenty = settings(max_examples=30, deadline=None, suppress_health_check=[HealthC
 
 def prefixes(trajectory: Trajectory, name: str, tokenizer: PreTrainedTokenizerFast) -> None:
     """The prompt of every turn is the beginning of the stream; the answer's tokens are the answer's text."""
-    renderer = renderer_for(name, tokenizer)
-    rendered = renderer.render(trajectory.tools, trajectory.messages)
-    encoded = encode(rendered, tokenizer)
+    codec = Codec.open(name, tokenizer)
+    rendered = codec.renderer.render(trajectory.tools, trajectory.messages)
+    encoded = codec.encode(trajectory.tools, trajectory.messages)
     assert len(encoded.turns) == len(list(trajectory.turns))
     for turn, span in zip(encoded.turns, rendered.turns, strict=True):
-        prompt = encode_prompt(renderer, trajectory.tools, trajectory.messages[: turn.message], tokenizer)
+        prompt = codec.prompt(trajectory.tools, trajectory.messages[: turn.message])
         assert prompt == encoded.ids[: turn.start].tolist()
         answer = rendered.text[slice(*span.answer)]
-        decoded = plain_tokenizer(tokenizer).rest.decode(encoded.ids[: turn.end].tolist(), skip_special_tokens=False)
+        decoded = segment_tokenizer(tokenizer).rest.decode(encoded.ids[: turn.end].tolist(), skip_special_tokens=False)
         plain = "�" not in decoded and "<tool_call>" not in answer and "▁" not in answer
         assert not plain or decoded.endswith(answer)
 
 
 def test_sentencepiece_model_gives_the_librarys_tokens(llama: PreTrainedTokenizerFast, shared_data: Path, some) -> None:
     library = SentencePieceProcessor(model_file=str(shared_data / "tokenizer" / "llama2.model"))
-    texts = [renderer_for("paper", llama).render(t.tools, t.messages).text for t in some]
+    texts = [Codec.open("paper", llama).renderer.render(t.tools, t.messages).text for t in some]
     texts += [text.replace(" ", "   ").replace("\n", "\n\n\t") for text in texts[:20]]
     texts += ["", " ", "  two  spaces \n\n   x\ttab ", "\nline", " lead", "\r\n", "▁ ▁▁x"]
     assert [llama(text).input_ids for text in texts] == [[1, *library.encode(text)] for text in texts]
@@ -78,15 +78,15 @@ def test_sentencepiece_model_gives_the_librarys_tokens(llama: PreTrainedTokenize
 @given(text=hostile)
 def test_sentencepiece_on_any_text(llama: PreTrainedTokenizerFast, shared_data: Path, text: str) -> None:
     library = SentencePieceProcessor(model_file=str(shared_data / "tokenizer" / "llama2.model"))
-    assert plain_tokenizer(llama).encode(text, opens=True).ids == library.encode(text)
+    assert segment_tokenizer(llama).encode(text, opens=True).ids == library.encode(text)
 
 
 @pytest.mark.parametrize("name", ["paper", "released"])
 def test_stream_is_what_the_tokenizer_makes_of_the_whole_text(llama: PreTrainedTokenizerFast, some, name: str) -> None:
     """Cutting at the answers leaves no seam; BOS and EOS are where the model was trained to see them."""
     for trajectory in some:
-        rendered = renderer_for(name, llama).render(trajectory.tools, trajectory.messages)
-        assert encode(rendered, llama).ids.tolist() == [*llama(rendered.text).input_ids, llama.eos_token_id]
+        encoded = Codec.open(name, llama).encode(trajectory.tools, trajectory.messages)
+        assert encoded.ids.tolist() == [*llama(encoded.text).input_ids, llama.eos_token_id]
 
 
 @pytest.mark.parametrize("name", ["paper", "released"])
@@ -118,7 +118,7 @@ def test_prompts_are_prefixes_without_data(merging: PreTrainedTokenizerFast, nam
 
 def test_without_cuts_a_merging_tokenizer_breaks_the_prompts(merging: PreTrainedTokenizerFast) -> None:
     """What the cuts are for: in this vocabulary tokens reach across the edges of answers."""
-    trajectory, renderer = weather(), renderer_for("paper", merging)
+    trajectory, renderer = weather(), Codec.open("paper", merging).renderer
     whole = merging(renderer.render(trajectory.tools, trajectory.messages).text).input_ids
     prompt = merging(renderer.prompt(trajectory.tools, trajectory.messages[:2]).text).input_ids
     assert prompt != whole[: len(prompt)]
@@ -134,8 +134,9 @@ def test_foreign_text_never_becomes_a_control_token(
     system, call = base.messages[0], base.messages[2]
     messages = (system, Message("user", question), call, Message("tool", result), Message("assistant", answer))
     trajectory = Trajectory("h", base.tools, messages)
-    rendered = renderer_for(name, bpe).render(trajectory.tools, trajectory.messages)
-    encoded = encode(rendered, bpe)
+    codec = Codec.open(name, bpe)
+    rendered = codec.renderer.render(trajectory.tools, trajectory.messages)
+    encoded = codec.encode(trajectory.tools, trajectory.messages)
     control = {bpe.convert_tokens_to_ids(token) for token in (*SPECIAL, "<tool_call>", "</tool_call>")}
     untrusted = [span for span in rendered.untrusted if span[0] < span[1]]
     for token, (start, end) in zip(encoded.ids.tolist(), encoded.offsets.tolist(), strict=True):
@@ -153,27 +154,28 @@ def test_foreign_text_never_becomes_a_control_token_llama(
     llama: PreTrainedTokenizerFast, question: str, answer: str
 ) -> None:
     trajectory = Trajectory("h", (), (Message("user", question), Message("assistant", answer), Message("user", "x")))
-    ids = encode(renderer_for("paper", llama).render((), trajectory.messages), llama).ids.tolist()
+    ids = Codec.open("paper", llama).encode((), trajectory.messages).ids.tolist()
     assert [i for i, token in enumerate(ids) if token in (0, 1, 2)] == [0, len(ids) - 1]
     prefixes(trajectory, "paper", llama)
 
 
 def test_special_tokens_of_the_template_are_recognised(bpe: PreTrainedTokenizerFast) -> None:
     trajectory = weather()
-    rendered = renderer_for("chat", bpe).render(trajectory.tools, trajectory.messages)
-    encoded = encode(rendered, bpe)
-    assert encoded.ids.tolist() == bpe(rendered.text, add_special_tokens=False).input_ids
+    codec = Codec.open("chat", bpe)
+    encoded = codec.encode(trajectory.tools, trajectory.messages)
+    assert encoded.ids.tolist() == bpe(encoded.text, add_special_tokens=False).input_ids
     assert {turn.stop for turn in encoded.turns} == {bpe.convert_tokens_to_ids("<|im_end|>")}
     assert all(encoded.ids[turn.end] == turn.stop for turn in encoded.turns)
-    assert stop_tokens(renderer_for("chat", bpe), bpe) == (bpe.convert_tokens_to_ids("<|im_end|>"), bpe.eos_token_id)
-    assert stop_tokens(renderer_for("paper", bpe), bpe) == (bpe.eos_token_id,)
+    assert codec.stop_ids == (bpe.convert_tokens_to_ids("<|im_end|>"), bpe.eos_token_id)
+    assert Codec.open("paper", bpe).stop_ids == (bpe.eos_token_id,)
 
 
 @pytest.mark.parametrize("name", ["paper", "released", "chat"])
 def test_owners_and_names(bpe: PreTrainedTokenizerFast, name: str) -> None:
     trajectory = weather()
-    rendered = renderer_for(name, bpe).render(trajectory.tools, trajectory.messages)
-    encoded = encode(rendered, bpe)
+    codec = Codec.open(name, bpe)
+    rendered = codec.renderer.render(trajectory.tools, trajectory.messages)
+    encoded = codec.encode(trajectory.tools, trajectory.messages)
     for (start, _), owner in zip(encoded.offsets, encoded.message, strict=True):
         begun = [i for i, span in enumerate(rendered.messages) if span[0] <= start]
         assert owner == (begun[-1] if begun else -1)
@@ -211,9 +213,9 @@ def test_the_blank_before_a_text_stays_before_the_text(llama: PreTrainedTokenize
         Message("assistant", "ok"),
     )
     for name in ("paper", "chat"):
-        rendered = renderer_for(name, tokenizer).render((), messages)
-        ids = encode(rendered, tokenizer).ids.tolist()
-        assert ids == tokenizer(rendered.text, add_special_tokens=name == "paper").input_ids + [2] * (name == "paper")
+        encoded = Codec.open(name, tokenizer).encode((), messages)
+        ids = encoded.ids.tolist()
+        assert ids == tokenizer(encoded.text, add_special_tokens=name == "paper").input_ids + [2] * (name == "paper")
         assert ids.count(1) == (1 if name == "paper" else 2)  # the template has its own BOS; none is added
         prefixes(Trajectory("x", (), messages), name, tokenizer)
 
@@ -225,7 +227,7 @@ def test_merges_that_spell_a_special_token_do_nothing() -> None:
     eos = tokenizer.eos_token_id
     assert eos in [token.id for token in tokenizer.backend_tokenizer.model.tokenize("x<end>x")]
     messages = (Message("user", "a<end>b<end>"), Message("assistant", "<end>"))
-    ids = encode(renderer_for("paper", tokenizer).render((), messages), tokenizer).ids.tolist()
+    ids = Codec.open("paper", tokenizer).encode((), messages).ids.tolist()
     assert ids.count(eos) == 1
     assert ids[-1] == eos
 
@@ -239,7 +241,7 @@ def test_tokenizers_that_change_a_text_are_refused() -> None:
     )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", eos_token="[E]")
     with pytest.raises(EncodeError, match="use a BPE tokenizer"):
-        encode_prompt(renderer_for("paper", tokenizer), (), [Message("user", "a")], tokenizer)
+        Codec.open("paper", tokenizer).prompt((), [Message("user", "a")])
 
 
 def test_a_prefix_that_cannot_be_taken_away_is_refused() -> None:
@@ -247,32 +249,32 @@ def test_a_prefix_that_cannot_be_taken_away_is_refused() -> None:
     tokenizer = byte_level(["a:b c"], use_regex=True, size=300)
     tokenizer.backend_tokenizer.normalizer = normalizers.Replace("b", " b")
     with pytest.raises(EncodeError, match="encoded in two parts"):
-        encode_prompt(renderer_for("paper", tokenizer), (), [Message("user", "a")], tokenizer)
+        Codec.open("paper", tokenizer).prompt((), [Message("user", "a")])
 
 
 def test_bos_is_added_as_the_tokenizer_does(bpe: PreTrainedTokenizerFast) -> None:
     messages = [Message("user", "hi")]
-    assert encode_prompt(renderer_for("paper", bpe), (), messages, bpe)[0] != bpe.eos_token_id
+    assert Codec.open("paper", bpe).prompt((), messages)[0] != bpe.eos_token_id
     opened = byte_level(["hi"], use_regex=True, size=300)
     opened.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="<|im_start|> $A <|endoftext|>", special_tokens=[("<|im_start|>", 1), ("<|endoftext|>", 0)]
     )
-    prompt = encode_prompt(renderer_for("paper", opened), (), messages, opened)
+    prompt = Codec.open("paper", opened).prompt((), messages)
     assert prompt[0] == 1
     assert 0 not in prompt
-    assert encode_prompt(renderer_for("chat", opened), (), messages, opened).count(1) == 2  # one per message, no other
+    assert Codec.open("chat", opened).prompt((), messages).count(1) == 2  # one per message, no other
 
 
 def test_no_eos_is_an_error() -> None:
     tokenizer = byte_level(["hi"], use_regex=True, size=300)
     tokenizer.eos_token = None
     with pytest.raises(EncodeError, match="names no EOS"):
-        encode(renderer_for("paper", tokenizer).render((), [Message("user", "hi")]), tokenizer)
+        Codec.open("paper", tokenizer).encode((), [Message("user", "hi")])
 
 
 def test_lone_surrogates_are_a_clear_error(bpe: PreTrainedTokenizerFast) -> None:
     with pytest.raises(EncodeError, match="surrogate"):
-        encode_prompt(renderer_for("paper", bpe), (), [Message("user", "a\ud800")], bpe)
+        Codec.open("paper", bpe).prompt((), [Message("user", "a\ud800")])
 
 
 def test_load_tokenizer_from_directories(bpe: PreTrainedTokenizerFast, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.data.helpers import byte_level, failing, weather
 from tl_jax.config import DataConfig, MaeConfig, PktConfig
+from tl_jax.data.codec import Codec
 from tl_jax.data.dataset import build_dataset
 from tl_jax.data.sources import trajectories
 from tl_jax.tooluse.schema import DataError, Message, Trajectory
@@ -24,7 +25,7 @@ def write(path: Path, rows: list[Trajectory]) -> Path:
 def test_real_file(llama: PreTrainedTokenizerFast, shared_data: Path) -> None:
     path = shared_data / "train" / "permissive_1018.jsonl"
     before = time.process_time()
-    dataset = build_dataset(DataConfig(path=path, max_length=8192), llama)
+    dataset = build_dataset(DataConfig(path=path, max_length=8192), Codec.open("paper", llama))
     assert time.process_time() - before < 60  # 3 s on an idle core
     report = dataset.report
     assert (report.trajectories, report.turns) == (1018, 5593)
@@ -40,7 +41,7 @@ def test_real_file(llama: PreTrainedTokenizerFast, shared_data: Path) -> None:
 def test_nothing_is_lost_silently(bpe: PreTrainedTokenizerFast, some, tmp_path: Path, overlong: str) -> None:
     path = write(tmp_path / "some.jsonl", some)
     config = DataConfig(path=path, max_length=1500, overlong=overlong, pkt=PktConfig(mode="none"))
-    report = build_dataset(config, bpe).report
+    report = build_dataset(config, Codec.open("paper", bpe)).report
     assert report.trajectories == len(some)
     assert report.targets + report.blocked.total() + report.weightless + report.skipped_turns == report.turns
     assert (report.skipped_long > 0) == (overlong == "skip")
@@ -50,8 +51,8 @@ def test_nothing_is_lost_silently(bpe: PreTrainedTokenizerFast, some, tmp_path: 
 
 def test_mae_blocks_what_an_error_answers(bpe: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     path = write(tmp_path / "two.jsonl", [weather(), failing()])
-    with_mae = build_dataset(DataConfig(path=path), bpe).report
-    without = build_dataset(DataConfig(path=path, mae=MaeConfig(rule="none")), bpe).report
+    with_mae = build_dataset(DataConfig(path=path), Codec.open("paper", bpe)).report
+    without = build_dataset(DataConfig(path=path, mae=MaeConfig(rule="none")), Codec.open("paper", bpe)).report
     assert (without.targets, without.blocked.total()) == (6, 0)
     assert (with_mae.targets, with_mae.blocked.total()) == (5, 1)
     assert [category for _, category in with_mae.blocked] == ["parameter_hallucination"]
@@ -60,7 +61,7 @@ def test_mae_blocks_what_an_error_answers(bpe: PreTrainedTokenizerFast, tmp_path
 
 def test_mae_may_only_reduce_the_weight(bpe: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     path = write(tmp_path / "two.jsonl", [weather(), failing()])
-    dataset = build_dataset(DataConfig(path=path, mae=MaeConfig(factor=0.25), pack=False), bpe)
+    dataset = build_dataset(DataConfig(path=path, mae=MaeConfig(factor=0.25), pack=False), Codec.open("paper", bpe))
     assert (dataset.report.targets, dataset.report.blocked.total(), dataset.report.reduced) == (6, 0, 1)
     assert sorted(example.weights.sum() for row in dataset.rows for example in row.examples) == pytest.approx(
         [2.25, 3.0]
@@ -70,16 +71,18 @@ def test_mae_may_only_reduce_the_weight(bpe: PreTrainedTokenizerFast, tmp_path: 
 def test_trajectories_without_target_are_counted(bpe: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     silent = Trajectory("silent", (), (Message("user", "hello"),))
     muted = Trajectory("muted", (), (Message("user", "hello"), Message("assistant", "hi", weight=0.0)))
-    dataset = build_dataset(DataConfig(path=write(tmp_path / "a.jsonl", [silent, weather(), muted])), bpe)
+    dataset = build_dataset(
+        DataConfig(path=write(tmp_path / "a.jsonl", [silent, weather(), muted])), Codec.open("paper", bpe)
+    )
     assert (dataset.report.without_target, dataset.report.weightless, dataset.report.examples) == (2, 1, 1)
     with pytest.raises(DataError, match=r"nothing to train on.*2 trajectories without a target"):
-        build_dataset(DataConfig(path=write(tmp_path / "b.jsonl", [silent, muted])), bpe)
+        build_dataset(DataConfig(path=write(tmp_path / "b.jsonl", [silent, muted])), Codec.open("paper", bpe))
 
 
 def test_too_long_for_any_row_is_an_error(bpe: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [weather()])
     with pytest.raises(DataError, match=r"nothing to train on.*3 too long"):
-        build_dataset(DataConfig(path=path, max_length=16), bpe)
+        build_dataset(DataConfig(path=path, max_length=16), Codec.open("paper", bpe))
 
 
 def test_errors_name_file_and_trajectory(tmp_path: Path) -> None:
@@ -87,7 +90,7 @@ def test_errors_name_file_and_trajectory(tmp_path: Path) -> None:
     forgetful = byte_level(["hi"], use_regex=True, size=300)
     forgetful.chat_template = "{% for message in messages %}{{ message.content }}{% endfor %}"
     with pytest.raises(DataError, match=r"a\.jsonl: trajectory 'weather': the chat template"):
-        build_dataset(DataConfig(path=path, renderer="chat"), forgetful)
+        build_dataset(DataConfig(path=path, renderer="chat"), Codec.open("chat", forgetful))
 
 
 def test_tables_read_as_the_file_they_were_made_from(tmp_path: Path) -> None:

@@ -14,10 +14,9 @@ from transformers import PreTrainedTokenizerFast
 from tests.data.helpers import failing, weather
 from tl_jax.cli import main
 from tl_jax.config import MaeConfig, PktConfig
-from tl_jax.data.codec import renderer_for
+from tl_jax.data.codec import Codec
 from tl_jax.data.inspection.inspect import inspect_trajectory, to_html, to_terminal
 from tl_jax.data.inspection.view import TokenView, visible
-from tl_jax.data.supervision import supervise
 from tl_jax.tooluse.mae.apply import apply_mae
 from tl_jax.tooluse.schema import Message, Trajectory
 
@@ -58,11 +57,11 @@ def terminal(view, **options) -> str:
 
 @pytest.mark.parametrize("name", ["paper", "chat"])
 def test_tokens_are_the_text_and_the_weights_of_training(bpe: PreTrainedTokenizerFast, name: str) -> None:
-    trajectory, renderer = failing(), renderer_for(name, bpe)
-    view = inspect_trajectory(trajectory, bpe, name)
+    trajectory, codec = failing(), Codec.open(name, bpe)
+    view = inspect_trajectory(trajectory, codec)
     marked, _ = apply_mae(trajectory, "paper", "all")
-    example = supervise(marked, renderer, bpe, PktConfig())
-    assert "".join(token.text for token in view.tokens) == renderer.render(marked.tools, marked.messages).text
+    example = codec.supervise(marked, PktConfig())
+    assert "".join(token.text for token in view.tokens) == codec.renderer.render(marked.tools, marked.messages).text
     assert [token.weight for token in view.tokens if token.target] == [w for w in example.weights.tolist() if w]
     stops = [token for token in view.tokens if token.kind == "stop"]
     assert [token.text or token.mark for token in stops] == ["<|endoftext|>" if name == "paper" else "<|im_end|>"] * 2
@@ -86,8 +85,8 @@ def test_weight_zero_in_the_data_is_said_so(bpe: PreTrainedTokenizerFast) -> Non
 
 def test_a_down_weighted_error_is_a_target_and_says_why(bpe: PreTrainedTokenizerFast) -> None:
     """Against the numbers of the undisturbed trajectory: the same weights, times the factor."""
-    view = inspect_trajectory(failing(), bpe, mae=MaeConfig(factor=0.25))
-    full = inspect_trajectory(failing(), bpe, mae=MaeConfig(rule="none"))
+    view = inspect_trajectory(failing(), Codec.open("paper", bpe), mae=MaeConfig(factor=0.25))
+    full = inspect_trajectory(failing(), Codec.open("paper", bpe), mae=MaeConfig(rule="none"))
     turn, whole = view.turns[0], full.turns[0]
     assert turn.target
     assert (turn.share, whole.share) == (0.25, 1)
@@ -104,7 +103,7 @@ def test_a_down_weighted_error_is_a_target_and_says_why(bpe: PreTrainedTokenizer
 @pytest.mark.parametrize("mode", ["none", "paper", "reference"])
 def test_numbers_of_a_turn_are_those_of_its_tokens(bpe: PreTrainedTokenizerFast, mode: str) -> None:
     for name in ("paper", "chat"):
-        view = inspect_trajectory(weather(), bpe, name, pkt=PktConfig(mode=mode))
+        view = inspect_trajectory(weather(), Codec.open(name, bpe), pkt=PktConfig(mode=mode))
         for turn, tokens in view.answers():
             assert turn.tokens == len(tokens) - 1
             assert tokens[-1].kind == "stop"
@@ -121,7 +120,7 @@ TAGS = "html head meta title style body h1 h2 p ul li table thead tbody tr th td
 
 
 def test_page_is_self_contained_and_shows_everything(bpe: PreTrainedTokenizerFast) -> None:
-    view = inspect_trajectory(hostile(), bpe)
+    view = inspect_trajectory(hostile(), Codec.open("paper", bpe))
     page = to_html(view)
     found = Spans(page)
     assert set(found.tags) <= set(TAGS.split())
@@ -144,7 +143,9 @@ def test_ids_roles_and_names_are_harmless_too(bpe: PreTrainedTokenizerFast) -> N
     base = hostile()
     messages = list(base.messages)
     messages[3] = replace(messages[3], name=f"<b>{BIDI}{BOLD_RED}")
-    view = inspect_trajectory(replace(base, id=f"<i>{BIDI}{BOLD_RED}", messages=tuple(messages)), bpe)
+    view = inspect_trajectory(
+        replace(base, id=f"<i>{BIDI}{BOLD_RED}", messages=tuple(messages)), Codec.open("paper", bpe)
+    )
     for shown in (to_html(view), terminal(view)):
         assert not {BIDI, "\x1b"} & set(shown)
     assert set(Spans(to_html(view)).tags) <= set(TAGS.split())
@@ -158,7 +159,7 @@ def test_tokens_on_their_own_show_their_blanks() -> None:
 
 def test_terminal_lines_up_the_answers(bpe: PreTrainedTokenizerFast) -> None:
     """Token n of every turn begins in the column headed n, its weight below it."""
-    view = inspect_trajectory(weather(), bpe)
+    view = inspect_trajectory(weather(), Codec.open("paper", bpe))
     lines = terminal(view).split("\n")
     start = next(i for i, line in enumerate(lines) if line.strip().startswith("message"))
     columns = [lines[start].index(f"{n} ", 12) for n in range(4)]
@@ -171,7 +172,7 @@ def test_terminal_lines_up_the_answers(bpe: PreTrainedTokenizerFast) -> None:
 
 
 def test_terminal_shows_turns_and_reasons(bpe: PreTrainedTokenizerFast) -> None:
-    shown = terminal(inspect_trajectory(hostile(), bpe), context=10_000)
+    shown = terminal(inspect_trajectory(hostile(), Codec.open("paper", bpe)), context=10_000)
     assert "message 2, assistant: no target: blocked, parameter_hallucination" in shown
     assert "message 5, assistant: target" in shown
     assert "key tokens" in shown
@@ -185,7 +186,7 @@ def test_long_contexts_are_shortened(bpe: PreTrainedTokenizerFast) -> None:
     base = weather()
     messages = list(base.messages)
     messages[1] = Message("user", "x" * 5000)
-    view = inspect_trajectory(replace(base, messages=tuple(messages)), bpe)
+    view = inspect_trajectory(replace(base, messages=tuple(messages)), Codec.open("paper", bpe))
     shown = terminal(view, context=200)
     assert "characters ..." in shown
     assert shown.count("x") < 400
@@ -199,7 +200,7 @@ def test_visible_leaves_ordinary_text_alone() -> None:
 
 
 def test_reference_mode_shows_its_own_weights(llama: PreTrainedTokenizerFast) -> None:
-    view = inspect_trajectory(weather(), llama, "released", pkt=PktConfig(mode="reference"))
+    view = inspect_trajectory(weather(), Codec.open("released", llama), pkt=PktConfig(mode="reference"))
     assert view.settings == "Format released, MAE paper (every error x 0), PKT reference (weights up to 9)"
     assert max(token.raw for token in view.tokens) > 1
 

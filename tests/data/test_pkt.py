@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.data.vocabularies import LLAMA3_TEMPLATE, QUOTED_TEMPLATE, TOOLS, byte_level, conversation, sentencepiece
 from tl_jax.config import PktConfig
-from tl_jax.data.codec import encode, load_tokenizer, renderer_for
-from tl_jax.data.supervision import TurnTargets, supervise
+from tl_jax.data.codec import Codec, load_tokenizer
+from tl_jax.data.supervision import TurnTargets
 from tl_jax.tooluse.schema import Call, Message, Trajectory
 from tl_jax.tooluse.text.render import Rendered
 
@@ -74,9 +74,9 @@ def expected_keys(rendered: Rendered, number: int, calls: Sequence[Call], tokeni
 @pytest.mark.parametrize(("kind", "name"), COMBINATIONS)
 def test_keys_are_where_another_name_would_part(vocabularies, kind: str, name: str) -> None:
     tokenizer, trajectory = vocabularies(kind), conversation()
-    renderer = renderer_for(name, tokenizer)
-    example = supervise(trajectory, renderer, tokenizer, PktConfig(mode="paper"))
-    rendered = renderer.render(trajectory.tools, trajectory.messages)
+    codec = Codec.open(name, tokenizer)
+    example = codec.supervise(trajectory, PktConfig(mode="paper"))
+    rendered = codec.renderer.render(trajectory.tools, trajectory.messages)
     texts, several, prose = 0, 0, 0
     for number, found in enumerate(example.targets):
         message = trajectory.messages[found.message]
@@ -99,10 +99,10 @@ def test_keys_are_where_another_name_would_part(vocabularies, kind: str, name: s
 def test_what_the_key_tokens_say(vocabularies, kind: str, name: str) -> None:
     """The text at the key tokens: the first one begins the name, one follows it where the name begins another's."""
     tokenizer, trajectory = vocabularies(kind), conversation()
-    renderer = renderer_for(name, tokenizer)
-    rendered = renderer.render(trajectory.tools, trajectory.messages)
-    encoded = encode(rendered, tokenizer)
-    example = supervise(trajectory, renderer, tokenizer, PktConfig(mode="paper"))
+    codec = Codec.open(name, tokenizer)
+    rendered = codec.renderer.render(trajectory.tools, trajectory.messages)
+    encoded = codec.encode(trajectory.tools, trajectory.messages)
+    example = codec.supervise(trajectory, PktConfig(mode="paper"))
     for found, turn in zip(example.targets, rendered.turns, strict=True):
         calls = trajectory.messages[found.message].tool_calls
         if len(calls) != 1:
@@ -122,7 +122,7 @@ def test_quotes_merge_with_names_in_one_template_and_not_in_the_other(vocabulari
     trajectory = conversation()
     for kind, merged in (("qwen-quoted", True), ("qwen", False), ("llama3", False)):
         tokenizer = vocabularies(kind)
-        example = supervise(trajectory, renderer_for("chat", tokenizer), tokenizer, PktConfig(mode="paper"))
+        example = Codec.open("chat", tokenizer).supervise(trajectory, PktConfig(mode="paper"))
         first = example.targets[0]
         token = tokenizer.decode([int(example.labels[first.start + first.keys[0]])])
         assert token.startswith('"g') == merged, token
@@ -136,8 +136,8 @@ def test_digits_are_split_as_in_the_big_vocabulary(vocabularies, kind: str, digi
     assert tokens[-len(digits) :] == digits
     tools = tuple(tool for tool in TOOLS if tool.name.startswith("step"))
     messages = (Message("user", "?"), Message("assistant", "", (Call("step12"),)))
-    renderer = renderer_for("paper", tokenizer)
-    example = supervise(Trajectory("x", tools, messages), renderer, tokenizer, PktConfig(mode="paper"))
+    codec = Codec.open("paper", tokenizer)
+    example = codec.supervise(Trajectory("x", tools, messages), PktConfig(mode="paper"))
     (found,) = example.targets
     words = len(tokenizer(" step", add_special_tokens=False).input_ids)
     # three digits are one token of their own; one by one, "1" and "12" begin "123"
@@ -157,9 +157,9 @@ def reference(found: TurnTargets, keys: set[int], closers: set[int], ce: np.ndar
 def test_reference_arithmetic_in_a_chat_template(vocabularies, kind: str) -> None:
     """K as in `paper` mode; P is the token after each argument's value, found here by searching the text."""
     tokenizer, trajectory = vocabularies(kind), conversation()
-    renderer = renderer_for("chat", tokenizer)
-    example = supervise(trajectory, renderer, tokenizer, PktConfig(mode="reference"))
-    rendered = renderer.render(trajectory.tools, trajectory.messages)
+    codec = Codec.open("chat", tokenizer)
+    example = codec.supervise(trajectory, PktConfig(mode="reference"))
+    rendered = codec.renderer.render(trajectory.tools, trajectory.messages)
     text = rendered.text
     offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
     random, differs = np.random.default_rng(0), 0
@@ -187,10 +187,10 @@ def test_reference_in_a_byte_level_vocabulary_begins_at_the_answer(vocabularies)
     """Where the role marker is one token the released code stops; here the answer begins where it does."""
     tokenizer = vocabularies("llama3")
     messages = (Message("user", "?"), Message("assistant", "", (Call("getPaperDetails", {"paperId": "12"}),)))
-    renderer = renderer_for("paper", tokenizer)
-    example = supervise(Trajectory("x", TOOLS, messages), renderer, tokenizer, PktConfig(mode="reference"))
+    codec = Codec.open("paper", tokenizer)
+    example = codec.supervise(Trajectory("x", TOOLS, messages), PktConfig(mode="reference"))
     (found,) = example.targets
     assert found.keys[0] == 0
     assert found.raw[0] > 1
-    paper = supervise(Trajectory("x", TOOLS, messages), renderer, tokenizer, PktConfig(mode="paper"))
+    paper = codec.supervise(Trajectory("x", TOOLS, messages), PktConfig(mode="paper"))
     assert found.keys == paper.targets[0].keys

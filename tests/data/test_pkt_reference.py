@@ -11,10 +11,8 @@ from sentencepiece import SentencePieceProcessor
 from transformers import PreTrainedTokenizerFast
 
 from tl_jax.config import PktConfig
-from tl_jax.data.codec import renderer_for
-from tl_jax.data.supervision import supervise
+from tl_jax.data.codec import Codec
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
-from tl_jax.tooluse.text.render import PaperRenderer
 
 REFERENCE = PktConfig(mode="reference")
 CLOSERS = {"',", "')", ")", ")_", "()", "()_", "▁'')", "▁')", '")', '▁")', '▁"")', '.")', ')")'}
@@ -64,10 +62,10 @@ def released_loss(tokens: list[str], ce: np.ndarray, cap: float = 9.0) -> tuple[
 
 def samples(trajectory: Trajectory, name: str, tokenizer: PreTrainedTokenizerFast, library) -> Iterator[tuple]:
     """(token strings of the sample that ends with a turn, what our example has for that turn)."""
-    renderer = renderer_for(name, tokenizer)
-    example = supervise(trajectory, renderer, tokenizer, REFERENCE)
+    codec = Codec.open(name, tokenizer)
+    example = codec.supervise(trajectory, REFERENCE)
     for found in example.targets:
-        text = renderer.render(trajectory.tools, trajectory.messages[: found.message + 1]).text
+        text = codec.renderer.render(trajectory.tools, trajectory.messages[: found.message + 1]).text
         yield ["<s>", *library.encode(text, out_type=str), "</s>"], found, example
 
 
@@ -140,7 +138,7 @@ def test_only_the_stop_token_is_left(llama: PreTrainedTokenizerFast, shared_data
 
 def test_turns_on_which_the_released_code_stops_have_plain_weights(llama: PreTrainedTokenizerFast) -> None:
     messages = (Message("user", "?"), Message("assistant", "Just text."))
-    example = supervise(Trajectory("x", (), messages), PaperRenderer(), llama, REFERENCE)
+    example = Codec.open("paper", llama).supervise(Trajectory("x", (), messages), REFERENCE)
     assert set(example.targets[0].raw) == {1.0}
     assert example.targets[0].keys == ()
     assert example.weights.sum() == pytest.approx(1)

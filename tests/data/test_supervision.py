@@ -12,8 +12,9 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.data.helpers import weather
 from tl_jax.config import PktConfig
-from tl_jax.data.codec import encode, encode_prompt, renderer_for
-from tl_jax.data.supervision import Example, key_weight, supervise, turn_targets
+from tl_jax.data.codec import Codec
+from tl_jax.data.encoding import encode
+from tl_jax.data.supervision import Example, key_weight, turn_targets
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
 from tl_jax.tooluse.text.render import PaperRenderer, Rendered
 
@@ -70,14 +71,14 @@ def test_weight_is_clipped_on_both_sides(tokens: int, keys: int, expected: float
 @pytest.mark.parametrize("name", ["paper", "released"])
 def test_each_turn_predicts_its_answer_then_eos(llama: PreTrainedTokenizerFast, some, name: str, mode: str) -> None:
     """Against samples made one per turn, as the released code trains: prompt, answer and EOS, encoded whole."""
-    renderer = renderer_for(name, llama)
+    codec = Codec.open(name, llama)
     for trajectory in some:
-        example = supervise(trajectory, renderer, llama, PktConfig(mode=mode))
+        example = codec.supervise(trajectory, PktConfig(mode=mode))
         covered = np.zeros(len(example.tokens), bool)
         for found in example.targets:
             until = trajectory.messages[: found.message + 1]
-            sample = [*llama(renderer.render(trajectory.tools, until).text).input_ids, llama.eos_token_id]
-            prompt = len(encode_prompt(renderer, trajectory.tools, until[:-1], llama))
+            sample = [*llama(codec.renderer.render(trajectory.tools, until).text).input_ids, llama.eos_token_id]
+            prompt = len(codec.prompt(trajectory.tools, until[:-1]))
             span = slice(prompt - 1, len(sample) - 1)
             assert example.tokens[: span.stop].tolist() == sample[:-1]
             assert example.labels[span].tolist() == sample[prompt:]
@@ -90,7 +91,7 @@ def test_each_turn_predicts_its_answer_then_eos(llama: PreTrainedTokenizerFast, 
 
 
 def test_stream_continues_with_a_newline_where_the_label_is_eos(llama: PreTrainedTokenizerFast) -> None:
-    example = supervise(weather(), PaperRenderer(), llama, PAPER)
+    example = Codec.open("paper", llama).supervise(weather(), PAPER)
     found = example.targets[0]
     fork = found.start + len(found.raw) - 1
     assert example.labels[fork] == llama.eos_token_id
@@ -103,15 +104,15 @@ def test_turn_weights_scale_and_block(llama: PreTrainedTokenizerFast) -> None:
     base = weather()
     messages = list(base.messages)
     messages[2], messages[5] = replace(messages[2], weight=0.0), replace(messages[5], weight=0.25)
-    example = supervise(replace(base, messages=tuple(messages)), PaperRenderer(), llama, PAPER)
+    example = Codec.open("paper", llama).supervise(replace(base, messages=tuple(messages)), PAPER)
     assert [found.message for found in example.targets] == [5, 8]
     assert example.turns == 1.25
     assert example.weights.sum() == pytest.approx(1.25)
-    assert example.tokens.tolist() == supervise(base, PaperRenderer(), llama, NONE).tokens.tolist()
+    assert example.tokens.tolist() == Codec.open("paper", llama).supervise(base, NONE).tokens.tolist()
 
 
 def test_key_tokens_of_every_call_and_none_of_text(llama: PreTrainedTokenizerFast) -> None:
-    example = supervise(weather(), PaperRenderer(), llama, PAPER)
+    example = Codec.open("paper", llama).supervise(weather(), PAPER)
     first, both, text = (pieces(example, llama, i) for i in range(3))
     keys = [
         [tokens[key] for key in found.keys] for tokens, found in zip((first, both, text), example.targets, strict=True)
@@ -132,7 +133,7 @@ def test_key_tokens_against_whole_prompts(llama: PreTrainedTokenizerFast, shared
     library = SentencePieceProcessor(model_file=str(shared_data / "tokenizer" / "llama2.model"))
     renderer, checked = PaperRenderer(), 0
     for trajectory in every[::12]:
-        example = supervise(trajectory, renderer, llama, PAPER)
+        example = Codec(renderer, llama).supervise(trajectory, PAPER)
         for found in example.targets:
             message = trajectory.messages[found.message]
             if len(message.tool_calls) != 1 or message.content:
@@ -156,7 +157,7 @@ def test_key_tokens_against_whole_prompts(llama: PreTrainedTokenizerFast, shared
 
 def test_chat_template_turns_end_with_its_own_token(bpe: PreTrainedTokenizerFast) -> None:
     trajectory = weather()
-    example = supervise(trajectory, renderer_for("chat", bpe), bpe, PAPER)
+    example = Codec.open("chat", bpe).supervise(trajectory, PAPER)
     stop = bpe.convert_tokens_to_ids("<|im_end|>")
     for found in example.targets:
         end = found.start + len(found.raw) - 1
@@ -171,7 +172,7 @@ def test_chat_template_turns_end_with_its_own_token(bpe: PreTrainedTokenizerFast
 
 def test_a_name_that_is_not_offered_is_compared_with_all_others(llama: PreTrainedTokenizerFast) -> None:
     messages = (Message("user", "?"), Message("assistant", "", (Call("getPaper", {}),)))
-    example = supervise(Trajectory("x", PAPERS, messages), PaperRenderer(), llama, PAPER)
+    example = Codec.open("paper", llama).supervise(Trajectory("x", PAPERS, messages), PAPER)
     assert [pieces(example, llama)[key] for key in example.targets[0].keys] == ["▁get", "aper", "()"]
 
 
@@ -194,9 +195,9 @@ def test_what_messages_say_moves_no_target(request, kind: str, contents, mode) -
         calls = (Call("f", {"a": answer}),) if call else ()
         messages += [Message("user", question), Message("assistant", "" if call else answer, calls)]
     trajectory = Trajectory("x", (Tool("f", "", OBJECT),), tuple(messages))
-    renderer = PaperRenderer()
-    example = supervise(trajectory, renderer, tokenizer, PktConfig(mode=mode))
-    encoded = encode(renderer.render(trajectory.tools, trajectory.messages), tokenizer)
+    codec = Codec.open("paper", tokenizer)
+    example = codec.supervise(trajectory, PktConfig(mode=mode))
+    encoded = codec.encode(trajectory.tools, trajectory.messages)
     assert len(example.targets) == len(contents) == example.turns
     for found, turn in zip(example.targets, encoded.turns, strict=True):
         expected = [*encoded.ids[turn.start : turn.end], tokenizer.eos_token_id]

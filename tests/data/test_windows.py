@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
 
 import numpy as np
 from hypothesis import HealthCheck, given, settings
@@ -9,19 +8,17 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from tl_jax.config import PktConfig
-from tl_jax.data.codec import encode, encode_prompt, renderer_for
-from tl_jax.data.supervision import Example, supervise
+from tl_jax.data.codec import Codec
+from tl_jax.data.supervision import Example
 from tl_jax.data.windows import Windows, split
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
-from tl_jax.tooluse.text.render import PaperRenderer
 
 PKT = PktConfig()
 
 
 def divide(trajectory: Trajectory, tokenizer: PreTrainedTokenizerFast, length: int, name: str = "paper") -> Windows:
-    renderer = renderer_for(name, tokenizer)
-    encoded = encode(renderer.render(trajectory.tools, trajectory.messages), tokenizer)
-    return split(trajectory, encoded, partial(supervise, renderer=renderer, tokenizer=tokenizer, pkt=PKT), length)
+    codec = Codec.open(name, tokenizer)
+    return split(trajectory, codec.encode(trajectory.tools, trajectory.messages), codec, PKT, length)
 
 
 def answers(example: Example) -> list[tuple[int, ...]]:
@@ -67,7 +64,7 @@ def test_windows_of_a_long_conversation(bpe: PreTrainedTokenizerFast) -> None:
 
 def test_no_target_is_lost_or_trained_twice(bpe: PreTrainedTokenizerFast) -> None:
     trajectory = conversation([f"text {i} " * (i % 5) for i in range(12)])
-    whole = supervise(trajectory, PaperRenderer(), bpe, PKT)
+    whole = Codec.open("paper", bpe).supervise(trajectory, PKT)
     parts = divide(trajectory, bpe, 350)
     assert parts.skipped_targets == 0
     assert [answer for example in parts.examples for answer in answers(example)] == answers(whole)
@@ -102,7 +99,7 @@ def test_windows_are_prompts_as_at_inference(bpe: PreTrainedTokenizerFast) -> No
         text = bpe.decode(example.tokens.tolist())
         assert text.startswith("<|im_start|>system")
     start = divide(trajectory, bpe, 400).examples[0]
-    prompt = encode_prompt(PaperRenderer(), trajectory.tools, trajectory.messages[:2], bpe)
+    prompt = Codec.open("paper", bpe).prompt(trajectory.tools, trajectory.messages[:2])
     assert start.tokens[: len(prompt)].tolist() == prompt
 
 
@@ -128,7 +125,7 @@ def test_accounts_always_balance(
     for index in (turns[i] for i in blocked if i < len(turns)):
         messages[index] = Message("assistant", messages[index].content, messages[index].tool_calls, weight=0.0)
     trajectory = Trajectory("x", base.tools, tuple(messages))
-    whole = supervise(trajectory, PaperRenderer(), bpe, PKT)
+    whole = Codec.open("paper", bpe).supervise(trajectory, PKT)
     parts = divide(trajectory, bpe, length)
     found = Counter(answer for example in parts.examples for answer in answers(example))
     assert found <= Counter(answers(whole))

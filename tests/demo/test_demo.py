@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 
 import tl_jax
 from tests.xla_flags import xla_flags
-from tl_jax.data.codec import encode, encode_prompt, load_tokenizer, renderer_for
+from tl_jax.data.codec import Codec, load_tokenizer
 from tl_jax.demo.base import BASE, echoes, lessons, write_jsonl
 from tl_jax.demo.run import Demo, Size, _write_cases, _write_data, run_demo
 from tl_jax.demo.tokenizer import VOCABULARY, train_tokenizer
@@ -63,12 +63,11 @@ def test_shipped_base_is_small_and_its_template_is_the_papers() -> None:
 
 
 def test_a_prompt_of_the_demo_is_a_prefix_of_what_is_trained() -> None:
-    tokenizer = load_tokenizer(BASE)
-    renderer = renderer_for("paper", tokenizer)
+    codec = Codec.open("paper", BASE)
     for trajectory in generate(4, 10, "values"):
-        whole = encode(renderer.render(trajectory.tools, trajectory.messages), tokenizer).ids.tolist()
+        whole = codec.encode(trajectory.tools, trajectory.messages).ids.tolist()
         for index, _ in trajectory.turns:
-            prompt = encode_prompt(renderer, trajectory.tools, trajectory.messages[:index], tokenizer)
+            prompt = codec.prompt(trajectory.tools, trajectory.messages[:index])
             assert whole[: len(prompt)] == prompt
 
 

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tests.training.helpers import TINY
-from tl_jax.data.codec import encode_prompt, load_tokenizer, renderer_for
+from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import load_cases
 from tl_jax.errors import UserError
 from tl_jax.evaluation.runner import evaluate
@@ -85,16 +85,17 @@ def test_answers_are_those_of_transformers(evaluated: Path, model_dir: Path, cas
     """Greedy, prompt by prompt, in another implementation."""
     import torch
 
-    reference, tokenizer = LlamaForCausalLM.from_pretrained(model_dir, dtype=torch.float32), load_tokenizer(model_dir)
-    renderer, rows = renderer_for("paper", tokenizer), predictions(evaluated)
+    reference = LlamaForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    codec, rows = Codec.open("paper", model_dir), predictions(evaluated)
     for case in load_cases(cases_file):
-        prompt = encode_prompt(renderer, case.tools, case.messages, tokenizer)
+        prompt = codec.prompt(case.tools, case.messages)
         if case.id == "c4":
             assert rows[case.id]["prediction"] == ""
             assert rows[case.id]["problem"] == f"prompt of {len(prompt)} tokens"
             continue
         out = reference.generate(torch.tensor([prompt]), max_new_tokens=8, do_sample=False, pad_token_id=0)
-        text = tokenizer.decode(out[0, len(prompt) :], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        new = out[0, len(prompt) :]
+        text = codec.tokenizer.decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         assert rows[case.id]["prediction"] == text.removeprefix(" ")
 
 

@@ -10,17 +10,15 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from transformers import PreTrainedTokenizerFast
 
-from tl_jax.data.codec import encode, encode_prompt, load_tokenizer, renderer_for, stop_tokens
+from tl_jax.data.codec import Codec, load_tokenizer
 from tl_jax.data.prompts import Prompt
 from tl_jax.inference.generate import Generation, Sampling
 from tl_jax.inference.sampler import Sampler
 from tl_jax.rl.episodes import Episode
 from tl_jax.rl.rollout import EnvironmentSpec, run_multi_turn
 from tl_jax.tooluse.environments.base import Replay
-from tl_jax.tooluse.schema import Call, Case, Message, Tool, Trajectory
-from tl_jax.tooluse.text.render import Renderer
+from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
 
 CHATML = (
     "{% if tools %}<|im_start|>system\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
@@ -69,25 +67,21 @@ class Scripted(Sampler):
 
     def ids(self, text: str) -> list[int]:
         pieces = list(text) if self.loose else [text]
-        found = [id for piece in pieces for id in self.tokenizer(piece, add_special_tokens=False)["input_ids"]]
+        found = [id for piece in pieces for id in self.codec.tokenizer(piece, add_special_tokens=False)["input_ids"]]
         return [*found, self.eos_ids[0]]
 
 
 @pytest.fixture(scope="module", params=["paper", "chat"])
-def format(request: pytest.FixtureRequest, model_dir: Path) -> tuple[Renderer, PreTrainedTokenizerFast]:
+def codec(request: pytest.FixtureRequest, model_dir: Path) -> Codec:
     tokenizer = load_tokenizer(model_dir)
     if request.param == "chat":
         tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
         tokenizer.chat_template = CHATML
-    return renderer_for(request.param, tokenizer), tokenizer
-
-
-def prompt_of(case: Case, renderer: Renderer, tokenizer: PreTrainedTokenizerFast) -> Prompt:
-    return Prompt(case, tuple(encode_prompt(renderer, case.tools, case.messages, tokenizer)))
+    return Codec.open(request.param, tokenizer)
 
 
 def played(
-    format: tuple[Renderer, PreTrainedTokenizerFast],
+    codec: Codec,
     lines: Sequence[Sequence[str]],
     *,
     max_turns: int = 9,
@@ -95,29 +89,25 @@ def played(
     new_tokens: int = 120,
     loose: bool = False,
 ) -> tuple[list[Episode], Scripted]:
-    renderer, tokenizer = format
-    sampler = Scripted(
-        None, tokenizer, Sampling(new_tokens), stop_tokens(renderer, tokenizer), lines=lines, loose=loose
-    )
-    stage = EnvironmentSpec(lambda: Replay([TRAJECTORY]), renderer, max_turns, max_length)
-    prompts = [prompt_of(Replay([TRAJECTORY]).cases[0], renderer, tokenizer)] * len(lines[0])
+    sampler = Scripted(None, codec, Sampling(new_tokens), codec.stop_ids, lines=lines, loose=loose)
+    stage = EnvironmentSpec(lambda: Replay([TRAJECTORY]), max_turns, max_length)
+    case = Replay([TRAJECTORY]).cases[0]
+    prompts = [Prompt(case, tuple(codec.prompt(case.tools, case.messages)))] * len(lines[0])
     return run_multi_turn(sampler, None, prompts, jax.random.key(0), stage), sampler
 
 
-def spoken(format: tuple[Renderer, PreTrainedTokenizerFast], call: Call) -> str:
+def spoken(codec: Codec, call: Call) -> str:
     """A call as the format writes it, from right after the generation prompt."""
-    renderer, _ = format
-    rendered = renderer.render(TOOLS, [TRAJECTORY.messages[0], Message("assistant", "", (call,))])
+    rendered = codec.renderer.render(TOOLS, [TRAJECTORY.messages[0], Message("assistant", "", (call,))])
     start, end = rendered.turns[0].answer
     return rendered.text[start:end]
 
 
-def test_the_gold_calls_replayed_are_the_training_stream(format: tuple[Renderer, PreTrainedTokenizerFast]) -> None:
+def test_the_gold_calls_replayed_are_the_training_stream(codec: Codec) -> None:
     """What was read is, token for token, the beginning of the stream that supervised training makes of the recording,
     and every answer with its end is where a target of it is."""
-    renderer, tokenizer = format
-    (episode,), _ = played(format, [[spoken(format, call)] for call in CALLS])
-    whole = encode(renderer.render(TOOLS, TRAJECTORY.messages), tokenizer)
+    (episode,), _ = played(codec, [[spoken(codec, call)] for call in CALLS])
+    whole = codec.encode(TOOLS, TRAJECTORY.messages)
     until = whole.turns[1].end
     assert episode.stream[:until] == whole.ids[:until].tolist()
     assert len(episode.stream) == until + 1  # the last answer is read with its EOS: nothing follows
@@ -129,10 +119,10 @@ def test_the_gold_calls_replayed_are_the_training_stream(format: tuple[Renderer,
     assert not episode.truncated
 
 
-def test_nothing_that_was_sampled_is_tokenised_again(format: tuple[Renderer, PreTrainedTokenizerFast]) -> None:
+def test_nothing_that_was_sampled_is_tokenised_again(codec: Codec) -> None:
     """A policy that spells its calls in single characters is continued from those."""
-    (usual,), first = played(format, [[spoken(format, call)] for call in CALLS])
-    (spelt,), second = played(format, [[spoken(format, call)] for call in CALLS], loose=True)
+    (usual,), first = played(codec, [[spoken(codec, call)] for call in CALLS])
+    (spelt,), second = played(codec, [[spoken(codec, call)] for call in CALLS], loose=True)
     start = len(first.asked[0][0])
     answer = list(spelt.turns[0].tokens[:-1])
     assert len(answer) > len(usual.turns[0].tokens)
@@ -141,12 +131,12 @@ def test_nothing_that_was_sampled_is_tokenised_again(format: tuple[Renderer, Pre
     assert second.asked[1][0][start + len(answer) :] == following
 
 
-def test_what_ends_an_episode(format: tuple[Renderer, PreTrainedTokenizerFast]) -> None:
+def test_what_ends_an_episode(codec: Codec) -> None:
     """An unknown call, an answer in words, an answer without end; the fourth one plays on alone."""
-    right = spoken(format, CALLS[0])
-    wrong = spoken(format, Call("find_city", {"name": "Rome"}))
+    right = spoken(codec, CALLS[0])
+    wrong = spoken(codec, Call("find_city", {"name": "Rome"}))
     lines = [[wrong, "I do not know.", right * 40, right], ["Done."]]
-    episodes, sampler = played(format, lines, new_tokens=80)
+    episodes, sampler = played(codec, lines, new_tokens=80)
     assert [len(episode.turns) for episode in episodes] == [1, 1, 1, 2]
     assert [len(asked) for asked in sampler.asked] == [4, 1]
     assert [episode.truncated for episode in episodes] == [False, False, True, False]
@@ -156,13 +146,13 @@ def test_what_ends_an_episode(format: tuple[Renderer, PreTrainedTokenizerFast]) 
         assert episode.stream[-len(episode.turns[-1].tokens) :] == list(episode.turns[-1].tokens)
 
 
-def test_limits_on_turns_and_length(format: tuple[Renderer, PreTrainedTokenizerFast]) -> None:
-    lines = [[spoken(format, call)] for call in CALLS]
-    (episode,), _ = played(format, lines, max_turns=1)
+def test_limits_on_turns_and_length(codec: Codec) -> None:
+    lines = [[spoken(codec, call)] for call in CALLS]
+    (episode,), _ = played(codec, lines, max_turns=1)
     assert (len(episode.turns), episode.truncated) == (1, False)
-    (episode,), sampler = played(format, lines)
+    (episode,), sampler = played(codec, lines)
     enough = len(sampler.asked[1][0])
-    (episode,), _ = played(format, lines, max_length=enough)
+    (episode,), _ = played(codec, lines, max_length=enough)
     assert len(episode.turns) == 2
-    (episode,), _ = played(format, lines, max_length=enough - 1)
+    (episode,), _ = played(codec, lines, max_length=enough - 1)
     assert (len(episode.turns), episode.truncated) == (1, True)

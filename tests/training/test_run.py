@@ -93,11 +93,11 @@ def test_a_run_learns_and_reports(uninterrupted: SftConfig) -> None:
 
 
 def test_the_reported_held_out_loss_is_that_of_the_saved_model(uninterrupted: SftConfig) -> None:
-    from tl_jax.data.codec import load_tokenizer
+    from tl_jax.data.codec import Codec
     from tl_jax.data.dataset import build_dataset
 
     model = open_model(uninterrupted.run_dir)
-    rows = build_dataset(uninterrupted.data, load_tokenizer(model.tokenizer_dir)).rows
+    rows = build_dataset(uninterrupted.data, Codec.open("paper", model.tokenizer_dir)).rows
     step = jax.jit(make_eval_step(make_graphdef(model.config, dtype="float32"), weighted_cross_entropy))
     found = evaluate(step, model.params, batches(rows, 4))  # another batch size than the run's
     assert metrics(uninterrupted.run_dir)[-1]["eval_loss"] == pytest.approx(found["loss"], rel=1e-5)

@@ -19,9 +19,8 @@ from sentencepiece import SentencePieceProcessor
 from tests.training.helpers import TINY, assert_trees_close
 from tl_jax.config import DataConfig, PktConfig
 from tl_jax.data.batch import Batch
-from tl_jax.data.codec import load_tokenizer, renderer_for
+from tl_jax.data.codec import Codec
 from tl_jax.data.packing import collate, pack
-from tl_jax.data.supervision import supervise
 from tl_jax.model.llama import Llama, init_params, make_graphdef, merge
 from tl_jax.tooluse.mae.apply import apply_mae, blocked_turns
 from tl_jax.tooluse.readers import read_trajectories
@@ -138,11 +137,10 @@ def test_one_pass_equals_a_sample_for_each_turn(
     all_turns = sum(len(list(trajectory.turns)) for trajectory in trajectories)
     assert len(separate) < all_turns if mae else len(separate) == all_turns
 
-    tokenizer = load_tokenizer(model_file)
-    renderer = renderer_for(DataConfig.model_fields["renderer"].default, tokenizer)
+    codec = Codec.open(DataConfig.model_fields["renderer"].default, model_file)
     weighing = PktConfig(mode="paper" if pkt else "none")
     marked = [apply_mae(trajectory, "paper" if mae else "none")[0] for trajectory in trajectories]
-    examples = [supervise(trajectory, renderer, tokenizer, weighing) for trajectory in marked]
+    examples = [codec.supervise(trajectory, weighing) for trajectory in marked]
     one_pass = collate(pack(examples, LENGTH))
 
     gradient, loss = loss_and_gradient(one_pass)

@@ -101,9 +101,10 @@ def analyze(
     rule: str,
     packs: tuple[str, ...],
     tokenizer: Path | None,
+    renderer: str,
+    max_weight: float,
     json_path: Path | None,
     plot: Path | None,
-    **key_tokens: Any,
 ) -> None:
     """Show what is in a file of trajectories: failed calls and what follows them, key tokens, names, lengths."""
     from tl_jax.data.sources import trajectories
@@ -113,9 +114,9 @@ def analyze(
     counts, tokens = Analyser(rule, packs), None
     if tokenizer:
         from tl_jax.data.analysis import TokenAnalyser
-        from tl_jax.data.codec import load_tokenizer
+        from tl_jax.data.codec import Codec
 
-        tokens = TokenAnalyser(load_tokenizer(tokenizer), **key_tokens)
+        tokens = TokenAnalyser(Codec.open(renderer, tokenizer), max_weight)
     for trajectory in trajectories(data, kind):
         marked = counts.add(trajectory)
         if tokens:
@@ -151,12 +152,12 @@ def inspect(
     **mae: Any,
 ) -> None:
     """Show one trajectory's tokens coloured by target and weight."""
+    from tl_jax.data.codec import Codec
     from tl_jax.data.inspection.inspect import inspect_trajectory, to_html, to_terminal
 
     view = inspect_trajectory(
         _one_trajectory(data, kind, wanted),
-        tokenizer,
-        renderer,
+        Codec.open(renderer, tokenizer),
         MaeConfig(**mae),
         PktConfig(mode=pkt, max_weight=max_weight),
     )

@@ -6,12 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from transformers import PreTrainedTokenizerFast
-
 from tl_jax.config import PktConfig
-from tl_jax.data.codec import renderer_for
-from tl_jax.data.segment_tokenizer import plain_tokenizer
-from tl_jax.data.supervision import supervise
+from tl_jax.data.codec import Codec
 from tl_jax.tooluse.analysis import Distribution
 from tl_jax.tooluse.prefixes import shared_prefixes
 from tl_jax.tooluse.schema import Trajectory
@@ -68,10 +64,9 @@ class TokenAnalysis:
 class TokenAnalyser:
     """Counts trajectory after trajectory, encoded and weighted as for training."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, renderer: str = "paper", max_weight: float = 9.0) -> None:
-        self.result = TokenAnalysis(renderer, max_weight)
-        self._tokenizer = tokenizer
-        self._renderer = renderer_for(renderer, tokenizer)
+    def __init__(self, codec: Codec, max_weight: float = 9.0) -> None:
+        self.result = TokenAnalysis(codec.renderer.name, max_weight)
+        self._codec = codec
         self._pkt = PktConfig(mode="paper", max_weight=max_weight)
 
     def add(self, trajectory: Trajectory) -> None:
@@ -80,7 +75,7 @@ class TokenAnalyser:
         Raises:
             UserError: the format cannot express the trajectory, or the tokenizer cannot encode it exactly.
         """
-        result, example = self.result, supervise(trajectory, self._renderer, self._tokenizer, self._pkt)
+        result, example = self.result, self._codec.supervise(trajectory, self._pkt)
         result.tokens.add(len(example.tokens))
         result.targets.add(int((example.weights > 0).sum()))
         for found in example.targets:
@@ -97,5 +92,5 @@ class TokenAnalyser:
     def _shared_tokens(self, trajectory: Trajectory) -> tuple[int, ...]:
         """Of each offered name, tokenised as it stands after a blank and before "("."""
         names = {tool.name for tool in trajectory.tools}
-        plain = plain_tokenizer(self._tokenizer)
-        return shared_prefixes(tuple(sorted(tuple(plain.encode(f" {name}(", opens=False).ids) for name in names)))
+        segments = self._codec.segments
+        return shared_prefixes(tuple(sorted(tuple(segments.encode(f" {name}(", opens=False).ids) for name in names)))

@@ -1,69 +1,101 @@
-"""Rendered text -> token ids that know which message, answer and call they belong to.
-
-The text is cut where an answer begins and where it ends, so no token crosses either edge: the prompt of every turn is
-token for token the beginning of the stream the model is trained on.
-"""
+"""The pair that turns conversations into tokens and tokens into answers: a text format and a tokenizer."""
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from tl_jax.data.segment_tokenizer import EncodeError, Piece, PlainTokenizer, plain_tokenizer
+from tl_jax.config import PktConfig
+from tl_jax.data.encoding import Encoded, encode
+from tl_jax.data.segment_tokenizer import SegmentTokenizer, segment_tokenizer
 from tl_jax.data.spm import load_sentencepiece
+from tl_jax.data.supervision import Example, supervise
 from tl_jax.errors import UserError
-from tl_jax.tooluse.schema import Message, Tool
-from tl_jax.tooluse.text.render import CallSpan, Rendered, Renderer, make_renderer
-
-Range = tuple[int, int]
-"""``[start, end)``"""
-
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-_CONTEXT = 16
-"""Characters after a name that are enough to tokenise it as it stands there."""
+from tl_jax.tooluse.schema import Message, Tool, Trajectory
+from tl_jax.tooluse.text.render import Renderer, make_renderer
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedCall:
-    """One call. ``before`` and ``after`` are the text around its name that is tokenised together with it."""
+@dataclass(frozen=True)
+class Codec:
+    """How conversations are written (``renderer``) and how the text becomes tokens (``tokenizer``).
 
-    name: Range
-    """Its tokens; the first may begin with a quote or a blank before the name, the last end with what follows it."""
-    before: str
-    after: str
-    closers: tuple[int, ...] = ()
-    """For every argument the token that closes it: the one with the first character after the value."""
+    Training, evaluation and rollouts of one model share one codec, so that a prompt is token for token what precedes
+    the answer in training.
+    """
 
+    renderer: Renderer
+    tokenizer: PreTrainedTokenizerFast
 
-@dataclass(frozen=True, slots=True)
-class EncodedTurn:
-    """One assistant message: its answer is ``ids[start:end]``, ``stop`` the token that ends it (None: EOS)."""
+    @classmethod
+    def open(cls, renderer: str, tokenizer: PreTrainedTokenizerFast | str | Path) -> Codec:
+        """The codec of a text format and a tokenizer.
 
-    message: int
-    start: int
-    end: int
-    stop: int | None
-    calls: tuple[EncodedCall, ...]
+        Args:
+            renderer: ``paper``, ``released`` or ``chat``; ``chat`` is the tokenizer's own template.
+            tokenizer: one that is loaded, or where `load_tokenizer` finds it.
 
+        Raises:
+            UserError: no such format or tokenizer, or a tokenizer without the template that ``chat`` needs.
+        """
+        loaded = load_tokenizer(tokenizer) if isinstance(tokenizer, str | Path) else tokenizer
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A conversation as tokens."""
+        def apply(messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, generation: bool) -> str:
+            text: str = loaded.apply_chat_template(
+                messages, tools=tools, tokenize=False, add_generation_prompt=generation
+            )
+            return text
 
-    ids: np.ndarray
-    """int32 [T]"""
-    offsets: np.ndarray
-    """int32 [T, 2]: characters of the rendered text; an empty range for BOS and EOS that the text does not hold."""
-    message: np.ndarray
-    """int32 [T]: the message that owns the token; -1 = before the first one."""
-    turns: tuple[EncodedTurn, ...]
+        return cls(make_renderer(renderer, apply if loaded.chat_template else None), loaded)
+
+    @property
+    def segments(self) -> SegmentTokenizer:
+        """The tokenizer for parts of a text."""
+        return segment_tokenizer(self.tokenizer)
+
+    @cached_property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Ids that end an answer: the format's own terminator, if it has one, and EOS."""
+        stop = self.encode((), [Message("user", "."), Message("assistant", ".")]).turns[0].stop
+        eos = self.tokenizer.eos_token_id
+        return tuple(dict.fromkeys(int(token) for token in (stop, eos) if token is not None))
+
+    def encode(self, tools: Sequence[Tool], messages: Sequence[Message], *, generation: bool = False) -> Encoded:
+        """A whole conversation, to train on; with ``generation``, followed by the prompt for the model's next answer.
+
+        Raises:
+            UserError: the format cannot express the conversation, or the tokenizer cannot encode it exactly.
+        """
+        write = self.renderer.prompt if generation else self.renderer.render
+        return encode(write(tools, messages), self.tokenizer)
+
+    def prompt(self, tools: Sequence[Tool], messages: Sequence[Message]) -> list[int]:
+        """Ids after which the model answers ``messages``: what precedes that answer in training, exactly."""
+        ids: list[int] = self.encode(tools, messages, generation=True).ids.tolist()
+        return ids
+
+    def supervise(self, trajectory: Trajectory, pkt: PktConfig, encoded: Encoded | None = None) -> Example:
+        """Tokens, labels and weights of ``trajectory``. A turn of weight 0 (what MAE sets) is context only.
+
+        Args:
+            trajectory: with its turns' weights.
+            pkt: how key tokens are weighted.
+            encoded: the trajectory as `encode` gives it, where that is at hand.
+
+        Raises:
+            UserError: as `encode`.
+        """
+        encoded = self.encode(trajectory.tools, trajectory.messages) if encoded is None else encoded
+        return supervise(trajectory, encoded, self.tokenizer, self.renderer.name, pkt)
+
+    def answer(self, ids: Sequence[int]) -> str:
+        """The text of an answer's tokens, without special ones and the blank that opens an answer."""
+        text = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(text).removeprefix(" ")
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
@@ -88,128 +120,3 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
     if len(models) != 1:
         raise UserError(f"{path}: holds neither tokenizer.json nor exactly one SentencePiece .model file")
     return load_sentencepiece(models[0])
-
-
-def renderer_for(name: str, tokenizer: PreTrainedTokenizerFast) -> Renderer:
-    """The renderer called ``name`` (paper, released, chat); ``chat`` is the tokenizer's own template."""
-
-    def apply(messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, add_generation_prompt: bool) -> str:
-        text: str = tokenizer.apply_chat_template(
-            messages, tools=tools, tokenize=False, add_generation_prompt=add_generation_prompt
-        )
-        return text
-
-    return make_renderer(name, apply if tokenizer.chat_template else None)
-
-
-def encode(rendered: Rendered, tokenizer: PreTrainedTokenizerFast) -> Encoded:
-    """Tokens of a whole conversation, or of a prompt.
-
-    BOS opens the stream exactly if the tokenizer's own ``__call__`` puts it there (and the text has none itself); EOS
-    closes it if the format says so. Special tokens are recognised in the format's own text only.
-
-    Raises:
-        EncodeError: the tokenizer cannot encode a text in parts, or has no EOS; the text is not valid Unicode.
-    """
-    plain, text = plain_tokenizer(tokenizer), rendered.text
-    if lone := _LONE_SURROGATE.search(text):
-        around = text[max(lone.start() - 20, 0) : lone.start()]
-        raise EncodeError(f"not valid Unicode: half of a surrogate pair, {lone[0]!r}, after {around!r}; mend the data")
-    cuts = sorted({0, len(text), *(edge for turn in rendered.turns for edge in turn.answer)})
-    pieces = plain.pieces(text, cuts, sorted(rendered.untrusted))
-    stream = _Stream(plain, text, pieces)
-    closing = [end_of_sequence(tokenizer)] if rendered.closed_by_eos else []
-    ids = np.asarray([*stream.ids, *closing], np.int32)
-    offsets = np.asarray([*stream.offsets, *((len(text),) * 2 for _ in closing)], np.int32).reshape(-1, 2)
-    turns = tuple(
-        EncodedTurn(
-            turn.message,
-            stream.index(turn.answer[0]),
-            stream.index(turn.answer[1]),
-            None if turn.stop is None else stream.control_token(turn.stop[0]),
-            tuple(stream.call(call) for call in turn.calls),
-        )
-        for turn in rendered.turns
-    )
-    starts = [start for start, _ in rendered.messages]
-    owners = np.searchsorted(starts, offsets[:, 0], side="right").astype(np.int32) - 1
-    owners[: stream.opening] = -1
-    return Encoded(ids, offsets, owners, turns)
-
-
-def encode_prompt(
-    renderer: Renderer, tools: Sequence[Tool], messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast
-) -> list[int]:
-    """Ids of the prompt after which the model answers ``messages``: what precedes the answer in training, exactly."""
-    return list(map(int, encode(renderer.prompt(tools, messages), tokenizer).ids))
-
-
-def end_of_sequence(tokenizer: PreTrainedTokenizerFast) -> int:
-    """The id of EOS.
-
-    Raises:
-        EncodeError: the tokenizer names none.
-    """
-    if tokenizer.eos_token_id is None:
-        raise EncodeError(
-            f"tokenizer {tokenizer.name_or_path!r} names no EOS token, which ends every answer; "
-            'set "eos_token" in its tokenizer_config.json'
-        )
-    return int(tokenizer.eos_token_id)
-
-
-def stop_tokens(renderer: Renderer, tokenizer: PreTrainedTokenizerFast) -> tuple[int, ...]:
-    """Ids that end an answer: the template's own terminator, if it has one, and EOS."""
-    rendered = renderer.render((), [Message("user", "."), Message("assistant", ".")])
-    stop = encode(rendered, tokenizer).turns[0].stop
-    eos = tokenizer.eos_token_id
-    return tuple(dict.fromkeys(int(token) for token in (stop, eos) if token is not None))
-
-
-class _Stream:
-    """The tokens of all pieces, and where a character is among them."""
-
-    def __init__(self, plain: PlainTokenizer, text: str, pieces: Sequence[Piece]) -> None:
-        has_own_bos = bool(pieces) and pieces[0].token is not None and (pieces[0].token,) == plain.bos
-        opening = () if has_own_bos else plain.bos
-        self.opening = len(opening)
-        self.ids: list[int] = list(opening)
-        self.offsets: list[tuple[int, int]] = [(0, 0)] * len(opening)
-        self._text, self._pieces = text, pieces
-        self._first_token: list[int] = []
-        for piece in pieces:
-            self._first_token.append(len(self.ids))
-            if piece.token is not None:
-                self.ids.append(piece.token)
-                self.offsets.append((piece.start, piece.end))
-                continue
-            encoding = plain.encode(text[piece.start : piece.end], piece.opens)
-            self.ids += encoding.ids
-            self.offsets += [(piece.start + start, piece.start + end) for start, end in encoding.offsets]
-        self._first_token.append(len(self.ids))
-
-    def index(self, position: int) -> int:
-        """The token that begins at character ``position``, which must be a cut."""
-        return self._first_token[bisect_left(self._pieces, position, key=lambda piece: piece.start)]
-
-    def control_token(self, position: int) -> int | None:
-        """The id of the control token that begins at character ``position``; None if plain text does."""
-        found = bisect_left(self._pieces, position, key=lambda piece: piece.start)
-        return self._pieces[found].token if found < len(self._pieces) else None
-
-    def call(self, call: CallSpan) -> EncodedCall:
-        """``call`` in tokens."""
-        start, end = call.name
-        found = bisect_right(self._pieces, start, key=lambda piece: piece.start) - 1
-        tokens = range(self._first_token[found], self._first_token[found + 1])
-        first = bisect_right(tokens, start, key=lambda token: self.offsets[token][1])
-        last = bisect_left(tokens, end, key=lambda token: self.offsets[token][0])
-        piece = self._pieces[found]
-        after = self._text[end : piece.end][:_CONTEXT]
-        closers = tuple(self._holding(value_end) for _, value_end in call.arguments.values())
-        name = (tokens.start + first, tokens.start + last)
-        return EncodedCall(name, self._text[piece.start : start], after, closers)
-
-    def _holding(self, position: int) -> int:
-        """The token with the character at ``position``; the stream's length if there is none."""
-        return bisect_right(self.offsets, position, key=lambda offset: offset[1])

@@ -7,18 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerFast
-
 from tl_jax.config import DataConfig
-from tl_jax.data.codec import encode, renderer_for
+from tl_jax.data.codec import Codec
 from tl_jax.data.packing import Row, pack
 from tl_jax.data.sources import trajectories
-from tl_jax.data.supervision import Example, supervise, supervise_encoded
+from tl_jax.data.supervision import Example
 from tl_jax.data.windows import split
 from tl_jax.errors import UserError
 from tl_jax.tooluse.mae.apply import apply_mae
 from tl_jax.tooluse.schema import DataError, Trajectory
-from tl_jax.tooluse.text.render import Renderer
 
 
 @dataclass
@@ -90,18 +87,18 @@ class Dataset:
     report: DataReport
 
 
-def build_dataset(config: DataConfig, tokenizer: PreTrainedTokenizerFast, path: Path | None = None) -> Dataset:
+def build_dataset(config: DataConfig, codec: Codec, path: Path | None = None) -> Dataset:
     """Reads, marks (MAE), encodes, weighs (PKT), divides and packs the trajectories at ``path`` (``config.path``).
 
     Raises:
         UserError: unreadable data, a trajectory that the format cannot express, or no target in all of it.
     """
     path = config.path if path is None else path
-    renderer, report = renderer_for(config.renderer, tokenizer), DataReport()
+    report = DataReport()
     examples: list[Example] = []
     for trajectory in trajectories(path, config.format):
         try:
-            for example in _examples(trajectory, config, renderer, tokenizer, report):
+            for example in _examples(trajectory, config, codec, report):
                 report.targets += len(example.targets)
                 examples.append(replace(example, targets=()))
         except UserError as error:
@@ -116,13 +113,7 @@ def build_dataset(config: DataConfig, tokenizer: PreTrainedTokenizerFast, path: 
     return Dataset(rows, report)
 
 
-def _examples(
-    trajectory: Trajectory,
-    config: DataConfig,
-    renderer: Renderer,
-    tokenizer: PreTrainedTokenizerFast,
-    report: DataReport,
-) -> Iterator[Example]:
+def _examples(trajectory: Trajectory, config: DataConfig, codec: Codec, report: DataReport) -> Iterator[Example]:
     """The examples of one trajectory: none, one or several."""
     marked, blocks = apply_mae(trajectory, **config.mae.model_dump())
     out = [block for block in blocks if marked.messages[block.message].weight == 0]
@@ -137,17 +128,15 @@ def _examples(
     if not targets:
         report.without_target += 1
         return
-    encoded = encode(renderer.render(marked.tools, marked.messages), tokenizer)
+    encoded = codec.encode(marked.tools, marked.messages)
     needed = max(turn.end for turn in encoded.turns if marked.messages[turn.message].weight != 0)
     if needed <= config.max_length:
-        yield supervise_encoded(marked, encoded, renderer, tokenizer, config.pkt).trimmed()
+        yield codec.supervise(marked, config.pkt, encoded).trimmed()
     elif config.overlong == "skip":
         report.skipped_long += 1
         report.skipped_turns += targets
     else:
-        windows = split(
-            marked, encoded, lambda part: supervise(part, renderer, tokenizer, config.pkt), config.max_length
-        )
+        windows = split(marked, encoded, codec, config.pkt, config.max_length)
         report.divided += bool(windows.examples)
         report.dropped_context_turns += windows.dropped_turns
         report.skipped_turns += windows.skipped_targets

@@ -25,7 +25,7 @@ from functools import lru_cache
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from tl_jax.data.segment_tokenizer import plain_tokenizer
+from tl_jax.data.segment_tokenizer import segment_tokenizer
 from tl_jax.tooluse.prefixes import common_prefix
 
 FORMATS = ("paper", "released")
@@ -85,7 +85,7 @@ def plain_weights(size: int) -> ReleasedWeights:
 @lru_cache(maxsize=65536)
 def name_tokens(name: str, tokenizer: PreTrainedTokenizerFast) -> tuple[str, ...]:
     """A tool's name as the system prompt has it, between ``def`` and the parenthesis."""
-    tokens = [token.replace("Ġ", "▁") for token in plain_tokenizer(tokenizer).encode(f" {name}(", opens=False).tokens]
+    tokens = [token.replace("Ġ", "▁") for token in segment_tokenizer(tokenizer).encode(f" {name}(", opens=False).tokens]
     end = next((i for i, token in enumerate(tokens) if token in _NAME_ENDS), len(tokens))
     return tuple(tokens[:end])
 

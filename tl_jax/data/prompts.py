@@ -13,10 +13,9 @@ from tl_jax.data.sources import trajectories
 from tl_jax.tooluse.mae.apply import apply_mae
 from tl_jax.tooluse.readers import holds_cases, read_cases
 from tl_jax.tooluse.schema import Case, DataError, decision_points
-from tl_jax.tooluse.text.render import Renderer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from tl_jax.data.codec import Codec  # scoring needs cases but neither transformers nor NumPy
 
 PAPER_MAE = MaeConfig(rule="paper", block="all")
 
@@ -50,16 +49,12 @@ def load_cases(path: Path, format: str = "auto", mae: MaeConfig = PAPER_MAE, lim
     return cases
 
 
-def encode_prompts(
-    cases: Sequence[Case], renderer: Renderer, tokenizer: PreTrainedTokenizerFast, max_length: int | None = None
-) -> tuple[list[Prompt], int]:
+def encode_prompts(cases: Sequence[Case], codec: Codec, max_length: int | None = None) -> tuple[list[Prompt], int]:
     """Prompts of at most ``max_length`` tokens, and how many were longer and are left out.
 
     A prompt is never cut: without the definitions of its tools no answer could be right.
     """
-    from tl_jax.data.codec import encode_prompt  # here, because scoring needs cases but neither transformers nor NumPy
-
-    prompts = [Prompt(case, tuple(encode_prompt(renderer, case.tools, case.messages, tokenizer))) for case in cases]
+    prompts = [Prompt(case, tuple(codec.prompt(case.tools, case.messages))) for case in cases]
     kept = [prompt for prompt in prompts if max_length is None or len(prompt.tokens) <= max_length]
     return kept, len(prompts) - len(kept)
 

@@ -35,7 +35,7 @@ class Piece:
     """Whether a tokenizer that puts a blank before a text does so here."""
 
 
-class PlainTokenizer:
+class SegmentTokenizer:
     """A fast tokenizer taken apart.
 
     ``first`` and ``rest`` know no control tokens, so that no text can become one. ``first`` treats its input as the
@@ -125,9 +125,9 @@ class PlainTokenizer:
 
 
 @lru_cache(maxsize=16)
-def plain_tokenizer(tokenizer: PreTrainedTokenizerFast) -> PlainTokenizer:
+def segment_tokenizer(tokenizer: PreTrainedTokenizerFast) -> SegmentTokenizer:
     """The parts of ``tokenizer``, made once."""
-    return PlainTokenizer(tokenizer)
+    return SegmentTokenizer(tokenizer)
 
 
 def _opening(backend: Tokenizer) -> tuple[int, ...]:

@@ -17,11 +17,10 @@ from transformers import PreTrainedTokenizerFast
 
 from tl_jax.config import PktConfig
 from tl_jax.data import pkt_reference as released
-from tl_jax.data.codec import Encoded, EncodedCall, EncodedTurn, encode, end_of_sequence
-from tl_jax.data.segment_tokenizer import EncodeError, plain_tokenizer
+from tl_jax.data.encoding import Encoded, EncodedCall, EncodedTurn, end_of_sequence
+from tl_jax.data.segment_tokenizer import EncodeError, segment_tokenizer
 from tl_jax.tooluse.prefixes import common_prefix
 from tl_jax.tooluse.schema import Message, Tool, Trajectory
-from tl_jax.tooluse.text.render import Renderer
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +60,15 @@ class Example:
 
 
 def supervise(
-    trajectory: Trajectory, renderer: Renderer, tokenizer: PreTrainedTokenizerFast, pkt: PktConfig
+    trajectory: Trajectory, encoded: Encoded, tokenizer: PreTrainedTokenizerFast, format_name: str, pkt: PktConfig
 ) -> Example:
-    """Tokens, labels and weights of ``trajectory``. A turn of weight 0 (what MAE sets) is context only.
+    """Tokens, labels and weights of ``trajectory``, which is ``encoded`` in the format called ``format_name``.
+
+    A turn of weight 0 (what MAE sets) is context only.
 
     Raises:
-        UserError: the format cannot express the trajectory, or the tokenizer cannot encode it exactly.
+        EncodeError: an answer that nothing precedes, or a tokenizer without the EOS that is to be learnt.
     """
-    encoded = encode(renderer.render(trajectory.tools, trajectory.messages), tokenizer)
-    return supervise_encoded(trajectory, encoded, renderer, tokenizer, pkt)
-
-
-def supervise_encoded(
-    trajectory: Trajectory, encoded: Encoded, renderer: Renderer, tokenizer: PreTrainedTokenizerFast, pkt: PktConfig
-) -> Example:
-    """The same for a trajectory that is encoded already."""
     labels = np.zeros_like(encoded.ids)
     weights = np.zeros(len(encoded.ids), np.float32)
     targets, total, earlier = [], 0.0, 0
@@ -87,7 +80,7 @@ def supervise_encoded(
         share = 1.0 if message.weight is None else message.weight
         if not share:
             continue
-        found = turn_targets(encoded, turn, message, trajectory.tools, tokenizer, pkt, renderer.name)
+        found = turn_targets(encoded, turn, message, trajectory.tools, tokenizer, pkt, format_name)
         span = slice(turn.start - 1, turn.end)
         stop = end_of_sequence(tokenizer) if turn.stop is None else turn.stop
         labels[span] = [*encoded.ids[turn.start : turn.end], stop]
@@ -155,7 +148,7 @@ def _shared_tokens(
     before: str, gold: str, after: str, others: tuple[str, ...], tokenizer: PreTrainedTokenizerFast
 ) -> tuple[int, ...]:
     """The lengths > 0, in tokens, of what the name ``gold`` has in common with each other name in the same place."""
-    plain = plain_tokenizer(tokenizer)
+    plain = segment_tokenizer(tokenizer)
 
     def tokens(name: str) -> list[int]:
         encoding = plain.encode(before + name + after, opens=False)

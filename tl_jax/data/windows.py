@@ -7,12 +7,14 @@ No answer is cut, and none is trained twice: it is a target in the first window 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tl_jax.data.codec import Encoded
+from tl_jax.config import PktConfig
+from tl_jax.data.codec import Codec
+from tl_jax.data.encoding import Encoded
 from tl_jax.data.supervision import Example
 from tl_jax.tooluse.schema import Trajectory
 
@@ -28,9 +30,7 @@ class Windows:
     """Turns that do not fit into a row even with the least context: the message they answer, or the call and result."""
 
 
-def split(
-    trajectory: Trajectory, encoded: Encoded, supervise: Callable[[Trajectory], Example], max_length: int
-) -> Windows:
+def split(trajectory: Trajectory, encoded: Encoded, codec: Codec, pkt: PktConfig, max_length: int) -> Windows:
     """Cuts ``trajectory`` (whose tokens are ``encoded``) into windows of at most ``max_length`` tokens."""
     layout = _Layout(trajectory, encoded)
     waiting = [index for index, message in trajectory.turns if message.weight != 0]
@@ -42,7 +42,7 @@ def split(
             waiting, skipped, budget = waiting[1:], skipped + 1, max_length
             continue
         start, end = found
-        example = supervise(layout.cut(start, end, waiting)).trimmed()
+        example = codec.supervise(layout.cut(start, end, waiting), pkt).trimmed()
         excess = len(example.tokens) - max_length
         if excess > 0:  # a chat template may write a part of a conversation longer than it stood in the whole
             budget -= excess

@@ -201,13 +201,12 @@ def _is_held_out(trajectory: Trajectory) -> bool:
 
 def _write_cases(demo: Demo) -> None:
     """The decision points that are answered: those whose prompt fits into a row, at most as many as `Size` says."""
-    from tl_jax.data.codec import load_tokenizer, renderer_for
+    from tl_jax.data.codec import Codec
     from tl_jax.data.prompts import encode_prompts, load_cases
 
     config = _sft_config(demo, BASE)
-    tokenizer = load_tokenizer(BASE)
     cases = load_cases(demo.out / "data/held_out.jsonl")
-    prompts, too_long = encode_prompts(cases, renderer_for("paper", tokenizer), tokenizer, config.data.max_length)
+    prompts, too_long = encode_prompts(cases, Codec.open(config.data.renderer, BASE), config.data.max_length)
     if not prompts:
         raise UserError(
             f"{demo.data}: none of the {too_long} held-out decision points has a prompt of at most "
@@ -261,7 +260,7 @@ def _held_out_loss(demo: Demo, model: Path) -> float:
     """The training loss (MAE and PKT included) on the held-out trajectories."""
     import jax
 
-    from tl_jax.data.codec import load_tokenizer
+    from tl_jax.data.codec import Codec
     from tl_jax.data.dataset import build_dataset
     from tl_jax.data.loader import batches
     from tl_jax.model.llama import make_graphdef
@@ -270,7 +269,7 @@ def _held_out_loss(demo: Demo, model: Path) -> float:
     from tl_jax.training.sft import evaluate, make_eval_step
 
     config, loaded = _sft_config(demo, model).data, open_model(model)
-    rows = build_dataset(config, load_tokenizer(loaded.tokenizer_dir)).rows
+    rows = build_dataset(config, Codec.open(config.renderer, loaded.tokenizer_dir)).rows
     step = jax.jit(make_eval_step(make_graphdef(loaded.config, dtype="float32"), weighted_cross_entropy))
     return evaluate(step, loaded.params, batches(rows, config.batch_size))["loss"]
 

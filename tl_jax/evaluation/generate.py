@@ -10,7 +10,6 @@ from typing import Any, Literal
 import jax
 
 from tl_jax.config import MeshConfig
-from tl_jax.data.codec import encode_prompt
 from tl_jax.inference.generate import GenerationError, Sampling
 from tl_jax.inference.sampler import open_sampler
 from tl_jax.tooluse.schema import DataError, Message, Tool
@@ -45,8 +44,8 @@ def generate_file(
     many = source.suffix == ".jsonl"
     conversations = list(_read_lines(source) if many else [_read_one(source)])
     sampling = Sampling(max_new_tokens, temperature, top_k, top_p)
-    sampler, form, loaded = open_sampler(model, sampling, renderer, dtype, mesh)
-    prompts = [encode_prompt(form, tools, messages, sampler.tokenizer) for _, tools, messages in conversations]
+    sampler, loaded = open_sampler(model, sampling, renderer, dtype, mesh)
+    prompts = [sampler.codec.prompt(tools, messages) for _, tools, messages in conversations]
     context = loaded.config.max_position_embeddings
     for (identity, _, _), prompt in zip(conversations, prompts, strict=True):
         if len(prompt) + max_new_tokens > context:

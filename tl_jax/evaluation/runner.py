@@ -80,9 +80,9 @@ def evaluate(
     remaining = [case for case in wanted if case.id not in known]
     if remaining:
         sampling = Sampling(max_new_tokens, temperature, top_k, top_p)
-        sampler, form, loaded = open_sampler(model, sampling, renderer, dtype, mesh)
+        sampler, loaded = open_sampler(model, sampling, renderer, dtype, mesh)
         room = loaded.config.max_position_embeddings - max_new_tokens
-        prompts, _ = encode_prompts(remaining, form, sampler.tokenizer)
+        prompts, _ = encode_prompts(remaining, sampler.codec)
         too_long = sum(len(prompt.tokens) > room for prompt in prompts)
         if too_long == len(wanted):
             raise UserError(

@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import jax
 from jax.sharding import Mesh
 
 from tl_jax.config import MeshConfig
-from tl_jax.data.codec import load_tokenizer, renderer_for, stop_tokens
+from tl_jax.data.codec import Codec
 from tl_jax.inference.generate import Generation, Sampling, generate
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import GraphDef, make_graphdef
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import make_mesh
 from tl_jax.model.store import LoadedModel, open_model
-from tl_jax.tooluse.text.render import Renderer
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 
 @dataclass(frozen=True)
@@ -29,7 +25,7 @@ class Sampler:
     """A model's way to answer: how it samples, where it stops and how its tokens become text."""
 
     graphdef: GraphDef
-    tokenizer: PreTrainedTokenizerFast
+    codec: Codec
     sampling: Sampling
     eos_ids: tuple[int, ...]
     """tokens that end an answer, see `answer_stops`"""
@@ -55,15 +51,13 @@ class Sampler:
         """The answers without the token that ended them, without special tokens and the space that opens an answer."""
         answers = []
         for tokens, length, finished in zip(generation.tokens, generation.lengths, generation.finished, strict=True):
-            written = tokens[: length - int(finished)].tolist()
-            text = self.tokenizer.decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-            answers.append(str(text).removeprefix(" "))
+            answers.append(self.codec.answer(tokens[: length - int(finished)].tolist()))
         return answers
 
 
-def answer_stops(renderer: Renderer, tokenizer: PreTrainedTokenizerFast, model: LlamaConfig) -> tuple[int, ...]:
+def answer_stops(codec: Codec, model: LlamaConfig) -> tuple[int, ...]:
     """Every token that ends an answer: the format's terminator, EOS, and what the model's configuration names."""
-    return tuple(dict.fromkeys((*stop_tokens(renderer, tokenizer), *model.eos_ids)))
+    return tuple(dict.fromkeys((*codec.stop_ids, *model.eos_ids)))
 
 
 def open_sampler(
@@ -72,14 +66,13 @@ def open_sampler(
     renderer: str = "paper",
     dtype: Literal["bfloat16", "float32"] = "bfloat16",
     mesh: MeshConfig | None = None,
-) -> tuple[Sampler, Renderer, LoadedModel]:
-    """A stored model that can answer: its sampler, the renderer of its prompts, and the model with its parameters.
+) -> tuple[Sampler, LoadedModel]:
+    """A stored model that can answer: its sampler, and the model with its parameters.
 
     ``mesh`` says how devices share the work; by default all of them along ``fsdp``.
     """
     devices = make_mesh(mesh or MeshConfig())
     loaded = open_model(model, param_dtype=dtype, mesh=devices)
-    tokenizer = load_tokenizer(loaded.tokenizer_dir)
-    form = renderer_for(renderer, tokenizer)
+    codec = Codec.open(renderer, loaded.tokenizer_dir)
     graphdef = make_graphdef(loaded.config, dtype=dtype, scan_layers=False)
-    return Sampler(graphdef, tokenizer, sampling, answer_stops(form, tokenizer, loaded.config), devices), form, loaded
+    return Sampler(graphdef, codec, sampling, answer_stops(codec, loaded.config), devices), loaded

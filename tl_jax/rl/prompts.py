@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_jax.config import RlConfig
+from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import Prompt, encode_prompts, load_cases
 from tl_jax.data.sources import trajectories
 from tl_jax.errors import UserError
@@ -19,12 +20,9 @@ from tl_jax.rl.rubric import needs_gold
 from tl_jax.tooluse.environments.base import Environment, Replay
 from tl_jax.tooluse.mae.apply import apply_mae
 from tl_jax.tooluse.schema import Case
-from tl_jax.tooluse.text.render import Renderer
 
 
-def load_prompts(
-    config: RlConfig, renderer: Renderer, tokenizer: Any, model: LlamaConfig, path: Path
-) -> tuple[list[Prompt], str]:
+def load_prompts(config: RlConfig, codec: Codec, model: LlamaConfig, path: Path) -> tuple[list[Prompt], str]:
     """The prompts of a file that can be acted on, and a line about those that cannot.
 
     Raises:
@@ -33,7 +31,7 @@ def load_prompts(
     cases = _cases(config, path)
     rewarded = [case for case in cases if not needs_gold(config) or (case.gold_kind != "none" and case.gold)]
     limit = min(config.data.max_prompt_length, model.max_position_embeddings - config.sampling.max_new_tokens)
-    prompts, too_long = encode_prompts(rewarded, renderer, tokenizer, limit)
+    prompts, too_long = encode_prompts(rewarded, codec, limit)
     kind = "episodes" if config.environment else "decision points"
     report = (
         f"{path}: {len(prompts)} of {len(cases)} {kind}; {too_long} have a prompt of more than {limit} "
@@ -44,7 +42,7 @@ def load_prompts(
     return prompts, report
 
 
-def make_environment_spec(config: RlConfig, renderer: Renderer, model: LlamaConfig) -> EnvironmentSpec | None:
+def make_environment_spec(config: RlConfig, model: LlamaConfig) -> EnvironmentSpec | None:
     """Where episodes are played; None where every prompt gets one answer.
 
     Raises:
@@ -53,7 +51,7 @@ def make_environment_spec(config: RlConfig, renderer: Renderer, model: LlamaConf
     if config.environment is None:
         return None
     limit = min(config.data.max_prompt_length, model.max_position_embeddings - config.sampling.max_new_tokens)
-    return EnvironmentSpec(_environment(config), renderer, config.max_turns, limit)
+    return EnvironmentSpec(_environment(config), config.max_turns, limit)
 
 
 def _environment(config: RlConfig) -> Callable[[], Environment]:

@@ -14,7 +14,6 @@ from typing import Any
 
 import jax
 
-from tl_jax.data.codec import encode, encode_prompt
 from tl_jax.data.prompts import Prompt
 from tl_jax.inference.generate import Sampling
 from tl_jax.inference.sampler import Sampler
@@ -24,7 +23,6 @@ from tl_jax.tooluse.environments.base import Environment
 from tl_jax.tooluse.rewards.compare import bind_all, offered_tools
 from tl_jax.tooluse.schema import Case, Message
 from tl_jax.tooluse.text.parse import parse_answer
-from tl_jax.tooluse.text.render import Renderer
 from tl_jax.training.distributed import agreed, is_main
 
 THREADS = 8
@@ -37,7 +35,6 @@ class EnvironmentSpec:
 
     make: Callable[[], Environment]
     """a new environment; every episode has its own"""
-    renderer: Renderer
     max_turns: int
     max_length: int
     """tokens of a conversation, from which an answer still begins"""
@@ -81,7 +78,7 @@ def run_multi_turn(
         cases = [Case.from_json(row) for row in agreed(lambda: _openings(environments, prompts))]
         episodes = []
         for case in cases:
-            tokens = encode_prompt(stage.renderer, case.tools, case.messages, sampler.tokenizer)
+            tokens = sampler.codec.prompt(case.tools, case.messages)
             episodes.append(Episode(case, tokens, len(tokens)))
         playing = list(range(len(episodes)))
         for number in range(stage.max_turns):
@@ -163,7 +160,7 @@ def _goes_on(
     """Takes the results into the episode; whether another turn follows them."""
     turn = episode.turns[-1] = replace(episode.turns[-1], results=tuple(reply["results"]))
     if not reply["done"] and not last:
-        after, tokens = _continued(turn, reply["gold"], stage.renderer, sampler)
+        after, tokens = _continued(turn, reply["gold"], sampler)
         closing = int(turn.finished)  # EOS was a label; the conversation goes on as the format writes it
         if len(episode.stream) + len(turn.tokens) - closing + len(tokens) <= stage.max_length:
             episode.stream += [*turn.tokens[: len(turn.tokens) - closing], *tokens]
@@ -174,12 +171,12 @@ def _goes_on(
     return False
 
 
-def _continued(turn: Turn, gold: list[Any], renderer: Renderer, sampler: Sampler) -> tuple[Case, list[int]]:
+def _continued(turn: Turn, gold: list[Any], sampler: Sampler) -> tuple[Case, list[int]]:
     """The case of the next turn, and the tokens between this answer and the next one."""
     said = Message("assistant", parse_answer(turn.text).text, turn.calls)
     results = (Message("tool", result, name=call.name) for call, result in zip(turn.calls, turn.results, strict=True))
     messages = (*turn.case.messages, said, *results)
-    encoded = encode(renderer.prompt(turn.case.tools, messages), sampler.tokenizer)
+    encoded = sampler.codec.encode(turn.case.tools, messages, generation=True)
     after = encoded.turns[-1].end
     case = Case.from_json(
         turn.case.to_json()

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tl_jax.config import ConfigError, RlConfig
-from tl_jax.data.codec import load_tokenizer, renderer_for
+from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import Prompt
 from tl_jax.inference.generate import Sampling
 from tl_jax.inference.sampler import Sampler, answer_stops
@@ -66,19 +66,18 @@ def run_rl(config: RlConfig) -> dict[str, Any]:
     run = Run(config)
     with jax.set_mesh(mesh):
         model, params, tokenizer_dir = run.open_model(mesh)
-        tokenizer = load_tokenizer(tokenizer_dir)
-        renderer = renderer_for(config.data.renderer, tokenizer)
-        stage = make_environment_spec(config, renderer, model)
-        load = partial(load_prompts, config, renderer, tokenizer, model)
+        codec = Codec.open(config.data.renderer, tokenizer_dir)
+        stage = make_environment_spec(config, model)
+        load = partial(load_prompts, config, codec, model)
         prompts, report = load(config.data.path)
         judged = load(config.data.eval_path)[0] if config.data.eval_path else prompts
         order = PromptSampler(prompts, config.batch_size, config.seed)
         setup = make_step_spec(config, model, rewards)
         sampler = Sampler(
             setup.actor.graphdef,
-            tokenizer,
+            codec,
             Sampling(**config.sampling.model_dump(exclude={"batch_size"})),
-            answer_stops(renderer, tokenizer, model),
+            answer_stops(codec, model),
             mesh,
             max_batch=config.sampling.batch_size,
         )

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from tl_jax.config import ConfigError, SftConfig
 from tl_jax.data.batch import Batch
-from tl_jax.data.codec import load_tokenizer
+from tl_jax.data.codec import Codec
 from tl_jax.data.dataset import build_dataset
 from tl_jax.data.loader import Loader, batches
 from tl_jax.data.packing import Row
@@ -119,9 +119,9 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
     run = Run(config)
     with jax.set_mesh(mesh):
         model, params, tokenizer_dir = run.open_model(mesh)
-        tokenizer = load_tokenizer(tokenizer_dir)
-        dataset = build_dataset(config.data, tokenizer)
-        held_out = _held_out_rows(config, tokenizer)
+        codec = Codec.open(config.data.renderer, tokenizer_dir)
+        dataset = build_dataset(config.data, codec)
+        held_out = _held_out_rows(config, codec)
         loader = Loader(dataset.rows, config.data.batch_size, config.seed)
         total = config.steps or math.ceil(config.epochs * loader.steps_per_epoch)
         optimizer, schedule = make_optimizer(config.optimizer, total)
@@ -191,10 +191,10 @@ def _train(
     return {"step": int(state.step), "stopped_by": run.stopped_by, **latest}
 
 
-def _held_out_rows(config: SftConfig, tokenizer: Any) -> Sequence[Row]:
+def _held_out_rows(config: SftConfig, codec: Codec) -> Sequence[Row]:
     if config.data.eval_path is None:
         return []
-    return build_dataset(config.data, tokenizer, config.data.eval_path).rows
+    return build_dataset(config.data, codec, config.data.eval_path).rows
 
 
 def _on_mesh(batch: Batch, mesh: Mesh) -> Batch:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from tl_jax.config import MaeConfig, PktConfig
-from tl_jax.data.codec import Encoded, encode, end_of_sequence, load_tokenizer, renderer_for
+from tl_jax.data.codec import Codec
+from tl_jax.data.encoding import Encoded, end_of_sequence
 from tl_jax.data.inspection.console import to_terminal
 from tl_jax.data.inspection.html import to_html
 from tl_jax.data.inspection.view import LEGEND, Kind, TokenView, TurnView, View, visible
-from tl_jax.data.supervision import Example, TurnTargets, supervise_encoded
+from tl_jax.data.supervision import Example, TurnTargets
 from tl_jax.tooluse.mae.apply import Block, apply_mae
 from tl_jax.tooluse.schema import Trajectory
 
@@ -23,8 +23,7 @@ __all__ = ["inspect_trajectory", "to_html", "to_terminal"]
 
 def inspect_trajectory(
     trajectory: Trajectory,
-    tokenizer: Path | PreTrainedTokenizerFast,
-    renderer: str = "paper",
+    codec: Codec,
     mae: MaeConfig = MaeConfig(),  # noqa: B008 (frozen)
     pkt: PktConfig = PktConfig(),  # noqa: B008
 ) -> View:
@@ -33,16 +32,13 @@ def inspect_trajectory(
     Raises:
         UserError: the format cannot express the trajectory, or the tokenizer cannot encode it exactly.
     """
-    tokenizer = load_tokenizer(tokenizer) if isinstance(tokenizer, Path) else tokenizer
-    writer = renderer_for(renderer, tokenizer)
     marked, blocks = apply_mae(trajectory, **mae.model_dump())
-    rendered = writer.render(marked.tools, marked.messages)
-    encoded = encode(rendered, tokenizer)
-    example = supervise_encoded(marked, encoded, writer, tokenizer, pkt)
+    encoded, tokenizer = codec.encode(marked.tools, marked.messages), codec.tokenizer
+    example = codec.supervise(marked, pkt, encoded)
     turns = tuple(_turns(marked, encoded, example, _reasons(marked, blocks), tokenizer))
-    tokens = _mark_targets(_context(rendered.text, encoded, turns, tokenizer), encoded, example, tokenizer)
+    tokens = _mark_targets(_context(encoded, turns, tokenizer), encoded, example, tokenizer)
     roles = tuple(f"{message.role} {message.name or ''}".strip() for message in marked.messages)
-    return View(trajectory.id, _settings(renderer, mae, pkt), roles, tuple(tokens), turns)
+    return View(trajectory.id, _settings(codec.renderer.name, mae, pkt), roles, tuple(tokens), turns)
 
 
 def _settings(renderer: str, mae: MaeConfig, pkt: PktConfig) -> str:
@@ -92,9 +88,7 @@ def _with_weights(view: TurnView, found: TurnTargets, pieces: list[str]) -> Turn
     )
 
 
-def _context(
-    text: str, encoded: Encoded, turns: tuple[TurnView, ...], tokenizer: PreTrainedTokenizerFast
-) -> list[TokenView]:
+def _context(encoded: Encoded, turns: tuple[TurnView, ...], tokenizer: PreTrainedTokenizerFast) -> list[TokenView]:
     """Every token of the stream as if none were a target; those of answers that are none are marked."""
     blocked = {turn.message: turn.why for turn in turns if not turn.target}
     answers = {
@@ -106,7 +100,7 @@ def _context(
     views, shown = [], 0
     for index, (start, end) in enumerate(encoded.offsets.tolist()):
         mark = tokenizer.convert_ids_to_tokens(int(encoded.ids[index])) if start == end else ""
-        own, shown = text[shown : max(end, shown)], max(shown, end)
+        own, shown = encoded.text[shown : max(end, shown)], max(shown, end)
         kind: Kind = "blocked" if index in answers else "context"
         views.append(TokenView(own, int(encoded.message[index]), kind, why=answers.get(index, ""), mark=mark))
     return views
