@@ -78,7 +78,7 @@ def test_tokens_are_the_text_and_the_weights_of_training(bpe: PreTrainedTokenize
 def test_weight_zero_in_the_data_is_said_so(bpe: PreTrainedTokenizerFast) -> None:
     base = weather()
     muted = replace(base, messages=(*base.messages[:8], replace(base.messages[8], weight=0.0)))
-    view = inspect_trajectory(muted, bpe)
+    view = inspect_trajectory(muted, Codec.open("paper", bpe))
     assert view.turns[2].note == "no target: weight 0 in the data"
     assert "2 of 3 turns are targets" in view.summary
 
