@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar, get_args
 import click
 
 from tl_jax.config import MaeConfig, Node, RlDataConfig
-from tl_jax.tooluse.mae.apply import RULES
+from tl_jax.tooluse.mae.rules import RULES
 from tl_jax.tooluse.readers import FORMATS
 
 Command = TypeVar("Command", bound=Callable[..., Any])

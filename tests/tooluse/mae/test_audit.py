@@ -8,10 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from tl_jax.cli import main
+from tl_jax.config import MaeConfig
 from tl_jax.errors import UserError
-from tl_jax.tooluse.mae.apply import PACKS, Category
+from tl_jax.tooluse.mae.apply import PACKS, RULES, Category, Finding
 from tl_jax.tooluse.mae.audit import run_mae
+from tl_jax.tooluse.mae.finding import Finder
+from tl_jax.tooluse.mae.rules import Rule
 from tl_jax.tooluse.schema import Call, Message, Trajectory
 
 
@@ -95,10 +100,24 @@ def test_the_documented_rule_works(source: Path, tmp_path: Path, monkeypatch: py
     assert weights(tmp_path / "out.jsonl") == [0, 0, 0, None, None]
 
 
-def test_packs_are_documented() -> None:
+def test_packs_rules_and_categories_are_documented() -> None:
     page = (Path(__file__).resolve().parents[3] / "docs" / "mae.md").read_text(encoding="utf-8")
-    assert [name for name in PACKS if f"| `{name}` |" not in page] == []
-    assert [category for category in Category if f"| `{category}` |" not in page] == []
+    assert [name for name in (*PACKS, *RULES, *Category) if f"| `{name}` |" not in page] == []
+
+
+def test_a_rule_from_outside_is_offered_and_counted(source: Path, tmp_path: Path) -> None:
+    threes = Finder.of_results(
+        lambda result, calls: Finding(Category.BAD_VALUE, "three", "3") if three(result) else None
+    )
+    with RULES.added(Rule("threes", "a result of 3", lambda packs: threes, has_categories=False)):
+        report = run_mae(source, tmp_path / "out.jsonl", None, rule="threes")
+        assert report.rules["threes"].turns == {"three": 1}
+        assert weights(tmp_path / "out.jsonl") == [None, None, 0, None, None]
+        assert MaeConfig(rule="threes").rule == "threes"
+        help_text = CliRunner().invoke(main, ["mae", "--help"]).output
+        assert "threes" in help_text
+    with pytest.raises(UserError, match="unknown MAE rule 'threes'; known: none, paper, reference or module:function"):
+        run_mae(source, tmp_path / "out.jsonl", None, rule="threes")
 
 
 @pytest.mark.parametrize("wrong", [{"rule": "papper"}, {"packs": ("htpp",)}, {"rule": "nowhere:f"}])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tl_jax.tooluse.mae.apply import Block, Blocked, apply_mae, blocked_turns
+from tl_jax.tooluse.mae.rules import RULES
 from tl_jax.tooluse.readers import read_trajectories
 from tl_jax.tooluse.schema import Trajectory
 
@@ -20,7 +21,7 @@ class RuleCounts:
     trajectories: int = 0
     """Those with at least one blocked turn."""
     turns: Counter[str] = field(default_factory=Counter)
-    """By category; by cue for the reference rule, whose cues the released code does not tell apart otherwise."""
+    """By category, or by what found them where the rule has no categories."""
 
 
 @dataclass
@@ -61,14 +62,15 @@ def run_mae(
 ) -> MaeReport:
     """Read ``source``, multiply the weight of blocked turns by ``factor``, write canonical JSONL to ``out``.
 
-    ``paper`` and ``reference`` are always counted. The audit holds one JSON line for each blocked turn and rule:
+    Every rule but ``none`` is counted. The audit holds one JSON line for each blocked turn and rule:
     ``file, id, turn`` (1 = the first assistant turn), ``message`` (index), ``rule, applied, category, detector,
     evidence``. Both files appear only once complete.
 
     Raises:
         UserError: a row that cannot be read, an unknown rule or pack; nothing is written then.
     """
-    report = MaeReport(rule, factor, {name: RuleCounts() for name in dict.fromkeys((rule, "paper", "reference"))})
+    names = dict.fromkeys((rule, *(name for name in RULES if name != "none")))
+    report = MaeReport(rule, factor, {name: RuleCounts() for name in names})
     rows: list[str] = []
     records: list[str] = []
     for trajectory in read_trajectories(source, kind):
@@ -88,7 +90,8 @@ def run_mae(
 
 
 def _heading(rule: str, item: Block) -> str:
-    return item.finding.rule if rule == "reference" else str(item.finding.category)
+    by_category = rule not in RULES or RULES[rule].has_categories
+    return str(item.finding.category) if by_category else item.finding.rule
 
 
 def _records(source: Path, trajectory: Trajectory, found: list[Block], rule: str, applied: bool) -> list[str]:

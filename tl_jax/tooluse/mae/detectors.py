@@ -10,30 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 from tl_jax.errors import UserError
+from tl_jax.tooluse.mae.finding import Finding, excerpt
 from tl_jax.tooluse.mae.phrases import PACKS, TEXT_RULES, Category, classify
 from tl_jax.tooluse.schema import Call
 from tl_jax.tooluse.text.literals import CUT, as_text, structure
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """An error: whose fault it is, the detector that found it and a short piece of the text."""
-
-    category: Category
-    rule: str
-    evidence: str
-
-
-def excerpt(text: str, limit: int = 120) -> str:
-    """The beginning of a text on one line."""
-    line = " ".join(text[: 4 * limit].split())
-    return line if len(line) <= limit else line[: limit - 3] + "..."
-
 
 Field: TypeAlias = tuple[str, str, Any]
 """Key reduced for comparison, key as written, value."""

@@ -9,10 +9,12 @@ data set is a few more rows and a line in `PACKS`. Quantifiers are bounded: tool
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
+from typing import NamedTuple
+
+from tl_jax.registry import Registry
 
 
 class Category(StrEnum):
@@ -26,16 +28,34 @@ class Category(StrEnum):
     UNKNOWN_ERROR = "unknown_error"
 
 
-PACKS: Mapping[str, str] = {
-    "fields": "JSON and Python objects whose error, success, status or code field says so by its value",
-    "messages": "texts that begin like an error message in English",
-    "python": "tracebacks and Python's exceptions without their class, as ToolEyes and RoTBench hand them on",
-    "http": "HTTP status lines and pages, lost connections",
-    "languages": "error messages in Chinese, Japanese, Korean and some European languages",
-    "toolbench": 'ToolBench\'s envelope {"error": ..., "response": ...}, whose error does not always mean one',
-    "tau_bench": 'tau-bench: texts that begin with "Error: ", and unknown actions',
-}
-"""What the detectors can look for: name -> what it is."""
+class Pack(NamedTuple):
+    """A family of errors that rule ``paper`` can look for."""
+
+    name: str
+    finds: str
+
+
+PACKS = Registry(
+    "rule pack",
+    (
+        Pack("fields", "error, success, status and code fields by their value"),
+        Pack("messages", "texts that begin like an error message in English"),
+        Pack(
+            "python",
+            "tracebacks and exceptions without their class, as ToolEyes and RoTBench hand them on; a result that is "
+            "nothing but one of the call's arguments in quotes is a `KeyError`",
+        ),
+        Pack("http", "status lines and pages, lost connections"),
+        Pack("languages", "error messages in Chinese, Japanese, Korean, Russian, German, French and others"),
+        Pack(
+            "toolbench",
+            'the envelope `{"error": ..., "response": ...}`. Its server fills `error` wherever certain words occur in '
+            'the response ("Message error..." for any "error"), so a response that holds a result outweighs it',
+        ),
+        Pack("tau_bench", "`Error: ...` and unknown actions"),
+    ),
+    columns={"pack": lambda pack: f"`{pack.name}`", "finds": lambda pack: pack.finds},
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,49 @@
+"""An error that a rule of MAE found, and what every rule gives: a `Finder`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+
+from tl_jax.tooluse.mae.phrases import Category
+from tl_jax.tooluse.schema import Call, Message
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An error: whose fault it is, the detector that found it and a short piece of the text."""
+
+    category: Category
+    rule: str
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finder:
+    """How a rule finds errors.
+
+    Attributes:
+        in_result: the error that one tool result reports, or None; given the result and the calls it answers.
+        in_turn: the errors that answer a turn; given the turn's calls and the messages after it.
+    """
+
+    in_result: Callable[[str, Sequence[Call]], Finding | None]
+    in_turn: Callable[[Sequence[Call], Sequence[Message]], Iterable[Finding]]
+
+    @classmethod
+    def of_results(cls, in_result: Callable[[str, Sequence[Call]], Finding | None]) -> Finder:
+        """A rule that looks at every tool message that answers a turn, and at nothing else."""
+
+        def in_turn(calls: Sequence[Call], following: Sequence[Message]) -> Iterator[Finding]:
+            for message in takewhile(lambda message: message.role == "tool", following):
+                if finding := in_result(message.content, calls):
+                    yield finding
+
+        return cls(in_result, in_turn)
+
+
+def excerpt(text: str, limit: int = 120) -> str:
+    """The beginning of a text on one line."""
+    line = " ".join(text[: 4 * limit].split())
+    return line if len(line) <= limit else line[: limit - 3] + "..."
