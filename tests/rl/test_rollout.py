@@ -17,7 +17,7 @@ from tl_jax.inference.generate import Generation, Sampling
 from tl_jax.inference.sampler import Sampler
 from tl_jax.rl.episodes import Episode
 from tl_jax.rl.rollout import EnvironmentSpec, run_multi_turn
-from tl_jax.tooluse.environments.base import Replay
+from tl_jax.tooluse.environments.replay import Replay
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
 
 CHATML = (

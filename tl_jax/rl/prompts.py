@@ -17,7 +17,8 @@ from tl_jax.model.config import LlamaConfig
 from tl_jax.plugins import resolve
 from tl_jax.rl.rollout import EnvironmentSpec
 from tl_jax.rl.rubric import needs_gold
-from tl_jax.tooluse.environments.base import Environment, Replay
+from tl_jax.tooluse.environments.base import Environment
+from tl_jax.tooluse.environments.registry import ENVIRONMENTS
 from tl_jax.tooluse.mae.apply import apply_mae
 from tl_jax.tooluse.schema import Case
 
@@ -56,13 +57,13 @@ def make_environment_spec(config: RlConfig, model: LlamaConfig) -> EnvironmentSp
 
 def _environment(config: RlConfig) -> Callable[[], Environment]:
     """What makes the environment of one episode."""
-    if config.environment == "replay":
-        paths = [config.data.path, *([config.data.eval_path] if config.data.eval_path else [])]
-        recorded = Replay(trajectory for path in dict.fromkeys(paths) for trajectory in _recorded(config, path))
-        return partial(copy, recorded)
     assert config.environment is not None
+    if known := ENVIRONMENTS.get(config.environment):
+        paths = [config.data.path, *([config.data.eval_path] if config.data.eval_path else [])]
+        recorded = known.make(trajectory for path in dict.fromkeys(paths) for trajectory in _recorded(config, path))
+        return partial(copy, recorded)
     if ":" not in config.environment:
-        raise UserError(f"environment={config.environment!r}: must be replay or module:function")
+        raise UserError(f"environment={config.environment!r}: must be {ENVIRONMENTS.choices()}")
     make: Callable[[], Environment] = resolve(config.environment)
     return make
 
@@ -71,8 +72,8 @@ def _cases(config: RlConfig, path: Path) -> list[Case]:
     """The cases of a file: its decision points, or what episodes begin with."""
     if config.environment is None:
         return load_cases(path, config.data.format, config.data.mae)
-    if config.environment == "replay":
-        return Replay(_recorded(config, path)).cases
+    if known := ENVIRONMENTS.get(config.environment):
+        return known.make(_recorded(config, path)).cases
     environment = _environment(config)()
     try:
         return [environment.reset(case) for case in load_cases(path, config.data.format, config.data.mae)]

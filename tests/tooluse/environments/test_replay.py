@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tl_jax.errors import UserError
-from tl_jax.tooluse.environments.base import NOT_RECORDED, Environment, Replay
+from tl_jax.tooluse.environments.base import Environment
+from tl_jax.tooluse.environments.replay import NOT_RECORDED, Replay
 from tl_jax.tooluse.mae.apply import apply_mae, find_error
 from tl_jax.tooluse.readers import read_trajectories
 from tl_jax.tooluse.schema import Call, Case, Message, Tool, Trajectory

@@ -42,7 +42,7 @@ class PythonTools:
     """An `Environment` whose tools are Python functions. Episodes side by side need one each.
 
     Results: a text is given as it is, everything else as JSON, or as ``repr`` prints it where JSON has no form for it.
-    An exception becomes ``Error: ValueError: message``. Results are cut at `sandbox_worker.MAX_RESULT` characters.
+    An exception becomes ``Error: ValueError: message``. Results are cut at `python_worker.MAX_RESULT` characters.
 
     Args:
         functions: importable functions, or dotted paths such as ``my_tools:search``; `tool_schema` reads them.
