@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,13 @@ from transformers import AutoTokenizer
 
 import tl_jax
 from tests.xla_flags import xla_flags
+from tl_jax.cli import main
+from tl_jax.config import RlConfig, SftConfig, load_config, to_yaml
 from tl_jax.data.codec import Codec, load_tokenizer
 from tl_jax.demo.base import BASE, echoes, lessons, write_jsonl
-from tl_jax.demo.run import Demo, Size, _write_cases, _write_data, run_demo
+from tl_jax.demo.data import write_cases, write_data
+from tl_jax.demo.run import run_demo
+from tl_jax.demo.session import Demo, Size
 from tl_jax.demo.tokenizer import VOCABULARY, train_tokenizer
 from tl_jax.demo.world import domains, generate
 from tl_jax.errors import UserError
@@ -91,21 +96,21 @@ def test_own_data_is_split_by_id_and_nothing_is_lost(tmp_path: Path) -> None:
     own = tmp_path / "own.jsonl"
     write_jsonl(own, generate(9, 80, "train"))
     demo = Demo(tmp_path / "out", own, SMALL)
-    _write_data(demo)
+    write_data(demo)
     train, held_out = (list(read_trajectories(tmp_path / "out/data" / f)) for f in ("train.jsonl", "held_out.jsonl"))
     assert train
     assert held_out
     assert not {t.id for t in train} & {t.id for t in held_out}
     assert {t.id for t in train + held_out} == {t.id for t in read_trajectories(own)}
     write_jsonl(own, list(generate(9, 80, "train"))[::-1])
-    _write_data(demo)
+    write_data(demo)
     assert {t.id for t in read_trajectories(tmp_path / "out/data/held_out.jsonl")} == {t.id for t in held_out}
 
 
 def test_only_the_calls_of_own_data_are_targets(tmp_path: Path) -> None:
     own = tmp_path / "own.jsonl"
     write_jsonl(own, generate(9, 80, "train"))
-    _write_data(Demo(tmp_path / "out", own, SMALL))
+    write_data(Demo(tmp_path / "out", own, SMALL))
     before = {t.id: t for t in read_trajectories(own)}
     for file in ("train.jsonl", "held_out.jsonl"):
         for trajectory in read_trajectories(tmp_path / "out/data" / file):
@@ -121,15 +126,15 @@ def test_own_data_too_long_for_the_small_model_is_told_at_once(tmp_path: Path) -
     long = Message("user", "and " * 3000)
     write_jsonl(own, (replace(t, messages=(long, *t.messages[1:])) for t in generate(9, 80, "train")))
     demo = Demo(tmp_path / "out", own, SMALL)
-    _write_data(demo)
+    write_data(demo)
     with pytest.raises(UserError, match=r"own\.jsonl: .* tokens"):
-        _write_cases(demo)
+        write_cases(demo)
 
 
 def test_the_full_demo_asks_at_least_300_decision_points_of_both_kinds(tmp_path: Path) -> None:
     demo = Demo(tmp_path, None, Size(train=1))
-    _write_data(demo)
-    _write_cases(demo)
+    write_data(demo)
+    write_cases(demo)
     cases = [json.loads(line) for line in (tmp_path / "data/cases.jsonl").read_text().splitlines()]
     assert len(cases) >= 300
     assert {case["suite"] for case in cases} == {"known tools, new values", "unseen domains"}
@@ -150,7 +155,8 @@ def test_everything_once(tmp_path: Path) -> None:
     """
     shutil.copytree(Path(tl_jax.__file__).parent, tmp_path / "tl_jax")
     script = (
-        "import sys; from pathlib import Path; from tl_jax.demo.run import QUICK, run_demo\n"
+        "import sys; from pathlib import Path; from tl_jax.demo.run import run_demo\n"
+        "from tl_jax.demo.session import QUICK\n"
         "run_demo(Path(sys.argv[1]), size=QUICK)"
     )
     out = tmp_path / "demo"
@@ -163,8 +169,16 @@ def test_everything_once(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    for stage in ("mae", "eval", "sft", "ppo", "export"):
-        assert f"$ tl-jax {stage} " in done.stdout
+    commands = [shlex.split(line)[2:] for line in done.stdout.splitlines() if line.startswith("$ tl-jax ")]
+    assert [command[0] for command in commands] == ["mae", "eval", "sft", "eval", "rl", "eval", "export"]
+    for name, *arguments in commands:
+        given = main.commands[name].make_context(name, arguments).params
+        if name in ("sft", "rl"):
+            config = load_config(SftConfig if name == "sft" else RlConfig, given["files"], given["overrides"])
+            assert to_yaml(config) == (config.run_dir / "config.yaml").read_text()
+        if name == "eval":
+            settings = json.loads((given["out"] / "settings.json").read_text())
+            assert all(settings[key] == given[key] for key in ("renderer", "dtype", "max_new_tokens", "temperature"))
     for row in ("before", "after SFT", "after PPO"):
         assert row in done.stdout
     assert "transformers loads" in done.stdout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
@@ -43,7 +43,7 @@ def convert(source: Path, target: Path, dtype: Dtype) -> None:
 
     model = open_model(source, param_dtype=dtype)
     save_model(target, model.config, model.params, model.tokenizer_dir)
-    click.echo(f"{target}: {_parameters(model.params):,} parameters from {source}")
+    click.echo(f"{target}: {model.size:,} parameters from {source}")
 
 
 @click.command()
@@ -58,13 +58,7 @@ def export(source: Path, target: Path, dtype: Dtype | None, overwrite: bool) -> 
 
     model = open_model(source, param_dtype=None)
     export_hf(model.params, model.config, model.tokenizer_dir, target, dtype=dtype, overwrite=overwrite)
-    click.echo(f"{target}: {_parameters(model.params):,} parameters; transformers loads it as it is")
+    click.echo(f"{target}: {model.size:,} parameters; transformers loads it as it is")
 
 
 COMMANDS = (init_model, convert, export)
-
-
-def _parameters(params: Any) -> int:
-    import jax
-
-    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -41,6 +41,11 @@ class LoadedModel:
     tokenizer_dir: Path
     path: Path
 
+    @property
+    def size(self) -> int:
+        """How many parameters there are."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.params))
+
 
 def open_model(
     path: str | Path, *, param_dtype: Literal["bfloat16", "float32"] | None = "float32", mesh: Mesh | None = None

@@ -1,0 +1,112 @@
+"""The demo's figures: losses and rewards, what transformers makes of the exported model, and the table at the end."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Column, Table
+
+from tl_jax.demo.session import Demo
+from tl_jax.tooluse.readers import read_predictions, read_trajectories
+
+
+def held_out_loss(demo: Demo, model: Path) -> float:
+    """The training loss (MAE and PKT included) on the held-out trajectories."""
+    import jax
+
+    from tl_jax.data.codec import Codec
+    from tl_jax.data.dataset import build_dataset
+    from tl_jax.data.loader import batches
+    from tl_jax.model.llama import make_graphdef
+    from tl_jax.model.store import open_model
+    from tl_jax.training.losses import weighted_cross_entropy
+    from tl_jax.training.sft import evaluate, make_eval_step
+
+    config, loaded = demo.sft_config(model).data, open_model(model)
+    rows = build_dataset(config, Codec.open(config.renderer, loaded.tokenizer_dir)).rows
+    step = jax.jit(make_eval_step(make_graphdef(loaded.config, dtype="float32"), weighted_cross_entropy))
+    return evaluate(step, loaded.params, batches(rows, config.batch_size))["loss"]
+
+
+def mean_reward(demo: Demo, folder: Path) -> float:
+    """Mean of the paper's reward over the answers in ``folder``."""
+    from tl_jax.data.prompts import load_cases
+    from tl_jax.tooluse.rewards.score import score
+
+    answers = read_predictions(folder / "predictions.jsonl")
+    cases = load_cases(demo.out / "data/cases.jsonl")
+    return sum(score(answers[case.id], case).value for case in cases) / len(cases)
+
+
+def compare_with_transformers(demo: Demo) -> None:
+    """Loads the exported model with the other library and compares logits on a held-out prompt."""
+    if importlib.util.find_spec("torch") is None:
+        demo.console.print("torch is not installed, so transformers cannot be asked for its logits")
+        return
+    import jax.numpy as jnp
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from tl_jax.model.llama import make_graphdef, merge
+    from tl_jax.model.store import open_model
+
+    text = next(read_trajectories(demo.out / "data/held_out.jsonl")).messages[0].content
+    ids = AutoTokenizer.from_pretrained(demo.out / "model")(f"User: {text}\nAssistant:")["input_ids"]
+    theirs = AutoModelForCausalLM.from_pretrained(demo.out / "model", dtype=torch.float32)(torch.tensor([ids])).logits
+    loaded = open_model(demo.out / "model", param_dtype="float32")
+    tokens = jnp.asarray([ids])
+    model = merge(make_graphdef(loaded.config, dtype="float32"), loaded.params)
+    ours = model(tokens, jnp.arange(tokens.shape[1])[None], jnp.ones_like(tokens))
+    difference = float(abs(ours - jnp.asarray(theirs.detach().numpy())).max())
+    demo.console.print(
+        f"transformers loads {demo.out / 'model'}; its logits differ from ours by {difference:.1e} at most"
+    )
+
+
+def conclude(demo: Demo) -> None:
+    """The table, the times, and where everything lies."""
+    demo.console.rule("[bold]What came of it", align="left")
+    demo.console.print(_results(demo))
+    times = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in demo.seconds.items())
+    demo.console.print(f"{time.perf_counter() - demo.started:.0f} seconds in all: {times}")
+    for path, what in (
+        ("data", "trajectories, MAE's audit, held-out cases"),
+        ("sft", "run directory: log, metrics, TensorBoard, checkpoint"),
+        ("ppo", "the same, and samples.jsonl with explained rewards"),
+        ("eval", "answers and scores of all three models"),
+        ("model", "the trained model for transformers"),
+    ):
+        demo.console.print(f"  {demo.out / path}  {what}")
+
+
+def _results(demo: Demo) -> Table:
+    columns = ("TS %", "PI %", "CF %", "loss", "reward")
+    table = Table(
+        "held-out decision points",
+        "model",
+        Column("cases", justify="right"),
+        *(Column(name, justify="right") for name in columns),
+    )
+    summaries, figures = {}, {}
+    for name in ("before", "after SFT", "after PPO"):
+        folder = demo.out / "eval" / name.replace(" ", "_")
+        summaries[name] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        figures[name] = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
+    parts: Sequence[str] = sorted(summaries["before"]["suites"])
+    for suite in ["all", *(parts if 1 < len(parts) <= 3 else [])]:
+        table.add_section()
+        for name, summary in summaries.items():
+            part = summary if suite == "all" else summary["suites"][suite]
+            whole = [f"{figures[name]['loss']:.3f}", f"{figures[name]['reward']:+.3f}"] if suite == "all" else ["", ""]
+            table.add_row(
+                suite if name == "before" else "",
+                name,
+                str(part["cases"]),
+                *(f"{part[key]:.1f}" for key in ("TS", "PI", "CF")),
+                *whole,
+            )
+    return table
