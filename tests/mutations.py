@@ -98,9 +98,9 @@ MUTATIONS = (
     Mutation(
         "whitening per chunk",
         "estimators.py",
-        "            advantages = adv.whiten(advantages, mask)\n",
-        "            halves = zip(jnp.split(advantages, 2), jnp.split(mask, 2), strict=True)\n"
-        "            advantages = jnp.concatenate([adv.whiten(*half) for half in halves])\n",
+        "        advantages = adv.whiten(advantages, mask)\n",
+        "        halves = zip(jnp.split(advantages, 2), jnp.split(mask, 2), strict=True)\n"
+        "        advantages = jnp.concatenate([adv.whiten(*half) for half in halves])\n",
         "test_step.py::test_whitening_is_global_over_all_minibatches",
     ),
     Mutation(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tl_jax.config import AlgorithmConfig
-from tl_jax.rl.estimators import Estimate, estimate
+from tl_jax.config.estimators import ESTIMATORS, Estimator
+from tl_jax.errors import UserError
+from tl_jax.rl.estimators import Estimate, EstimatorInputs, estimate
 
 MASK = np.array([[1, 1, 0], [1, 0, 0], [1, 1, 1], [1, 0, 0], [1, 1, 0], [1, 1, 1]], bool)
 REWARDS = np.array([1.0, 2, 6, 0, 0, 3])
@@ -23,15 +27,17 @@ def estimated(kl_coef: float = 0.0, group_size: int = 3, rewards: Any = REWARDS,
     tokens[np.arange(6), MASK.sum(axis=1) - 1] = parts
     zeros, weights = jnp.zeros(MASK.shape), jnp.arange(1, 1 + parts.shape[1], dtype=jnp.float32)
     return estimate(
-        jnp.float32(tokens),
-        weights,
-        jnp.float32(KL),
-        zeros,
-        jnp.zeros(6),
-        jnp.asarray(MASK),
-        config,
-        kl_coef=kl_coef,
-        group_size=group_size,
+        EstimatorInputs(
+            rewards=jnp.float32(tokens),
+            weights=weights,
+            kl=jnp.float32(KL),
+            kl_coef=kl_coef,
+            values=zeros,
+            last_values=jnp.zeros(6),
+            mask=jnp.asarray(MASK),
+            group_size=group_size,
+            config=config,
+        )
     )
 
 
@@ -39,15 +45,82 @@ def per_answer(values: Any) -> np.ndarray:
     return np.where(MASK, np.asarray(values)[:, None], 0)
 
 
-def test_grpo() -> None:
-    expected = np.array([-2, -1, 3, 0, 0, 0]) / np.sqrt(7) + np.array([0, 0, 0, -1, -1, 2]) / np.sqrt(3)
-    np.testing.assert_allclose(estimated(estimator="grpo").advantages, per_answer(expected), rtol=1e-5)
+def whitened(tokens: np.ndarray) -> np.ndarray:
+    inside = tokens[MASK]
+    return np.where(MASK, (tokens - inside.mean()) / inside.std(), 0)
 
 
-def test_dr_grpo_and_rloo() -> None:
-    centred = per_answer([-2, -1, 3, -1, -1, 2])
-    np.testing.assert_allclose(estimated(estimator="dr_grpo").advantages, centred, rtol=1e-5)
-    np.testing.assert_allclose(estimated(estimator="rloo").advantages, 1.5 * centred, rtol=1e-5)
+NORMALISED = np.array([-2, -1, 3, 0, 0, 0]) / np.sqrt(7) + np.array([0, 0, 0, -1, -1, 2]) / np.sqrt(3)
+CENTRED = np.array([-2.0, -1, 3, -1, -1, 2])
+"""In a group, against its mean: of 1, 2, 6 it is 3, with a sample variance of 7; of 0, 0, 3 it is 1, with 3."""
+CLOSED_FORMS = {
+    "gae": whitened(per_answer(REWARDS)),
+    "grpo": per_answer(NORMALISED),
+    "dr_grpo": per_answer(CENTRED),
+    "rloo": per_answer(1.5 * CENTRED),
+    "reinforce++": whitened(per_answer(CENTRED)),
+    "gdpo": per_answer(NORMALISED / NORMALISED.std()),  # their mean is 0
+}
+"""[6, 3]: advantages without KL, discount and critic. Every estimator has one."""
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_the_closed_form(name: str) -> None:
+    got = estimated(estimator=name, kl_in="loss", kl_estimator="k3", lam=1.0)
+    np.testing.assert_allclose(got.advantages, CLOSED_FORMS[name], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(got.scores, REWARDS)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_what_is_outside_the_mask_changes_nothing(name: str) -> None:
+    settings = {"estimator": name, "gamma": 0.9, "lam": 0.8} | ESTIMATORS[name].requires
+    if settings.get("kl_in") == "loss":
+        settings["kl_estimator"] = "k3"
+    config = AlgorithmConfig(**settings)
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=(*MASK.shape, *more)).astype(np.float32) for more in ((2,), (), ())]
+    results = []
+    for outside in (0.0, 1e30):
+        rewards, kl, values = (
+            np.where(MASK.reshape(*MASK.shape, *[1] * (array.ndim - 2)), array, np.float32(outside)) for array in arrays
+        )
+        inputs = EstimatorInputs(
+            rewards=jnp.asarray(rewards),
+            weights=jnp.array([1.0, 0.5]),
+            kl=jnp.asarray(kl),
+            kl_coef=0.1,
+            values=jnp.asarray(values),
+            last_values=jnp.zeros(6),
+            mask=jnp.asarray(MASK),
+            group_size=3,
+            config=config,
+        )
+        results.append(estimate(inputs))
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not np.asarray(results[0].advantages)[~MASK].any()
+    assert np.asarray(results[0].advantages)[MASK].any()
+
+
+def no_returns(inputs: EstimatorInputs) -> jax.Array:
+    return inputs.shaped
+
+
+def too_short(inputs: EstimatorInputs) -> jax.Array:
+    return inputs.returns[1:]
+
+
+@pytest.mark.parametrize(
+    ("compute", "needs_critic", "match"),
+    [
+        (no_returns, True, r"'mine': needs_critic=True, so .*no_returns.* must return \(advantages, returns\)"),
+        (too_short, False, r"'mine': .*too_short.* gave advantages of shape \[5\]; for 6 episodes of 3 tokens"),
+    ],
+)
+def test_an_estimator_that_does_not_keep_its_word(compute: Any, needs_critic: bool, match: str) -> None:
+    mine = Estimator(name="mine", compute=compute, advantage="", source="", average="tokens", needs_critic=needs_critic)
+    with ESTIMATORS.added(mine), pytest.raises(UserError, match=match):
+        estimated(estimator="mine")
 
 
 def test_the_kl_in_the_reward_counts_every_token_of_an_answer() -> None:
@@ -60,7 +133,7 @@ def test_the_kl_in_the_reward_counts_every_token_of_an_answer() -> None:
 
 
 def test_reinforce_plus_plus() -> None:
-    """Rubric to come with the KL, whitened over all twelve tokens; with groups less their mean return."""
+    """Rewards to come with the KL, whitened over all twelve tokens; with groups less their mean return."""
     to_go = np.zeros(MASK.shape)
     for row, length in enumerate(MASK.sum(axis=1)):
         to_go[row, :length] = REWARDS[row] - 0.2 * np.arange(length, 0, -1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import json
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tl_jax.config.base import AnyPath, Node
+from tl_jax.config.base import AnyPath, Choice, Node
 from tl_jax.config.data import Format, MaeConfig
+from tl_jax.config.estimators import ESTIMATORS, Average
 from tl_jax.config.run import OptimizerConfig, RunConfig
 
 
@@ -39,7 +41,7 @@ Limit = Annotated[float, Field(ge=0)] | None
 class AlgorithmConfig(Node):
     """How answers become updates; ``null`` switches a term off, 0 means 0. docs/rl.md has every formula."""
 
-    estimator: Literal["gae", "grpo", "dr_grpo", "rloo", "reinforce++", "gdpo"] = Field(
+    estimator: Annotated[str, Choice(ESTIMATORS)] = Field(
         "gae", description="advantages: gae with a critic (PPO), or answers to the same prompt against each other"
     )
     epochs: int = Field(1, ge=1, description="passes over each rollout")
@@ -59,7 +61,7 @@ class AlgorithmConfig(Node):
     reward_clip: Limit = Field(5.0, description="limit of the size of a turn's reward")
     whiten_advantages: bool = Field(True, description="gae only: mean 0, variance 1 over the rollout")
     whiten_rewards: bool = Field(False, description="variance 1 over the rollout's tokens, mean kept")
-    average: Literal["published", "tokens", "answers", "length"] = Field(
+    average: Literal["published", Average] = Field(
         "published", description="how the losses of tokens are averaged; published = as the estimator's paper does"
     )
     entropy_coef: float | None = Field(None, ge=0, description="weight of an entropy bonus")
@@ -84,15 +86,31 @@ class AlgorithmConfig(Node):
         if self.kl_in == "reward" and self.kl_estimator != "k1":
             raise ValueError(
                 f"kl_estimator={self.kl_estimator} in the reward has a wrong gradient, which all but vanishes near the "
-                "reference; use k1 there, or kl_in=loss"
+                "reference policy; use k1 there, or kl_in=loss"
             )
-        if self.estimator == "gdpo" and (self.kl_in == "reward" or self.whiten_rewards):
-            raise ValueError("gdpo normalises each reward by itself: use kl_in=loss and whiten_rewards=false")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_its_estimator(self) -> AlgorithmConfig:
+        estimator = ESTIMATORS[self.estimator]
+        if any(getattr(self, name) != value for name, value in estimator.requires.items()):
+            settings = " and ".join(f"{name}={_as_yaml(value)}" for name, value in estimator.requires.items())
+            raise ValueError(f"{self.estimator} {estimator.because}: use {settings}")
         return self
 
     @property
     def has_critic(self) -> bool:
-        return self.estimator == "gae"
+        return ESTIMATORS[self.estimator].needs_critic
+
+    @property
+    def loss_average(self) -> Average:
+        """How the losses of tokens are averaged, with ``published`` resolved."""
+        return ESTIMATORS[self.estimator].average if self.average == "published" else self.average
+
+
+def _as_yaml(value: Any) -> str:
+    """A setting as users write it: ``false``, ``null``, ``loss``."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 class RlConfig(RunConfig):
@@ -121,7 +139,7 @@ class RlConfig(RunConfig):
 
     @model_validator(mode="after")
     def _groups_have_members(self) -> RlConfig:
-        if self.algorithm.estimator in ("grpo", "dr_grpo", "rloo", "gdpo") and self.group_size < 2:
+        if ESTIMATORS[self.algorithm.estimator].needs_groups and self.group_size < 2:
             raise ValueError(
                 f"algorithm.estimator={self.algorithm.estimator} compares answers to the same prompt; "
                 "set group_size to 2 or more, for instance 8"

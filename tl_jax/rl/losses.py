@@ -5,13 +5,13 @@ Arrays are float32 ``[B, N]``; ``None`` switches a limit off, 0 is a limit of 0.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 
-Average = Literal["tokens", "answers", "length"]
+from tl_jax.config.estimators import Average
 
 
 class TokenLosses(NamedTuple):

@@ -23,7 +23,7 @@ from tl_jax.model.value import ValueModel, head_values
 from tl_jax.rl import losses as rl_losses
 from tl_jax.rl.advantages import after_last, explained_variance, masked_mean
 from tl_jax.rl.batch import RolloutBatch
-from tl_jax.rl.estimators import estimate
+from tl_jax.rl.estimators import EstimatorInputs, estimate
 from tl_jax.rl.kl import adapted_kl_coef, kl_estimate
 from tl_jax.rl.state import RlState, StepSpec, TrainableModel
 from tl_jax.training.losses import TokenScores, label_log_probs
@@ -154,15 +154,17 @@ def score_rollout(state: RlState, rollout: RolloutBatch, setup: StepSpec) -> tup
     last_values = jnp.where(rollout.truncated & config.bootstrap_truncated, after_last(values, mask), 0.0)
     values = jnp.where(mask, values, 0.0)
     estimated = estimate(
-        rollout.rewards,
-        jnp.asarray(setup.reward_weights, jnp.float32),
-        kl,
-        values,
-        last_values,
-        mask,
-        config,
-        kl_coef=state.kl_coef,
-        group_size=setup.group_size,
+        EstimatorInputs(
+            rewards=rollout.rewards,
+            weights=jnp.asarray(setup.reward_weights, jnp.float32),
+            kl=kl,
+            kl_coef=state.kl_coef,
+            values=values,
+            last_values=last_values,
+            mask=mask,
+            group_size=setup.group_size,
+            config=config,
+        )
     )
     importance = rl_losses.importance_weights(logprobs, rollout.logprobs, config.importance_cap)
     drift = jnp.where(mask, jnp.abs(logprobs - rollout.logprobs), 0.0)
@@ -246,17 +248,6 @@ def update_minibatch(
     return learning, (seen, metrics)
 
 
-PUBLISHED_AVERAGE: dict[str, rl_losses.Average] = {
-    "gae": "tokens",
-    "grpo": "answers",
-    "dr_grpo": "length",
-    "rloo": "length",
-    "reinforce++": "tokens",
-    "gdpo": "answers",
-}
-"""How the paper of each estimator averages; RLOO's sum over an answer's tokens differs from "length" by a factor."""
-
-
 class Weights(NamedTuple):
     """What a token counts in the sums over a minibatch, float32 [B, N] each; 0 where it counts nothing."""
 
@@ -271,10 +262,9 @@ class Weights(NamedTuple):
 def minibatch_weights(batch: Experience, setup: StepSpec) -> Weights:
     """Made for a whole minibatch, so that it can be added up in parts."""
     config = setup.config
-    average = PUBLISHED_AVERAGE[config.estimator] if config.average == "published" else config.average
     weights = partial(rl_losses.token_weights, length=setup.answer_length)
     return Weights(
-        loss=weights(batch.mask, average),
+        loss=weights(batch.mask, config.loss_average),
         learnt=weights(batch.mask, "tokens"),
         written=weights(batch.rollout.mask, "tokens"),
     )
