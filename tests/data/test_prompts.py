@@ -65,7 +65,7 @@ def test_calls_of_trajectories_are_cases_unless_mae_blocks_them(write: Write) ->
 
 
 def test_an_id_that_appears_twice_is_an_error(write: Write) -> None:
-    with pytest.raises(DataError, match=r"rows\.jsonl: id: the id 'a' appears twice"):
+    with pytest.raises(DataError, match=r"rows\.jsonl: id: 'a' appears twice"):
         load_cases(write([case("a"), case("a")]))
 
 

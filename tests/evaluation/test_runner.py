@@ -21,7 +21,7 @@ from tl_jax.errors import UserError
 from tl_jax.evaluation.runner import evaluate
 from tl_jax.model.hf import export_hf
 from tl_jax.model.llama import init_params
-from tl_jax.tooluse.metrics import score_prediction, summarise
+from tl_jax.tooluse.metrics import Scoring, score_prediction, summarise
 
 TOOLS = [{"name": name, "description": "Goes there."} for name in ("go", "go_slowly")]
 
@@ -136,9 +136,10 @@ def test_a_finished_run_needs_no_model(evaluated: Path, model_dir: Path, cases_f
 def test_the_same_answers_are_scored_anew(evaluated: Path, model_dir: Path, cases_file: Path, tmp_path: Path) -> None:
     for name in ("predictions.jsonl", "settings.json"):
         (tmp_path / name).write_text((evaluated / name).read_text())
-    run(model_dir, cases_file, tmp_path, policy="all", strict=True)
+    scoring = Scoring("all", strict=True)
+    run(model_dir, cases_file, tmp_path, scoring=scoring)
     rows, cases = predictions(evaluated), load_cases(cases_file)
-    expected = summarise(score_prediction(rows[case.id]["prediction"], case, "all", strict=True) for case in cases)
+    expected = summarise(score_prediction(rows[case.id]["prediction"], case, scoring) for case in cases)
     saved = json.loads((tmp_path / "summary.json").read_text())
     assert (saved["policy"], saved["strict"], saved["rotbench"]) == ("all", True, False)
     assert saved["errors"] == expected.errors

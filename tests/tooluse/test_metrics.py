@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_jax.tooluse.metrics import NO_GOLD, CaseScore, Policy, bootstrap_interval, score_prediction, summarise
+from tl_jax.tooluse.metrics import NO_GOLD, CaseScore, Policy, Scoring, bootstrap_interval, score_prediction, summarise
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
 from tl_jax.tooluse.text.render import PaperRenderer, ReleasedRenderer
+
+ALL, STRICT, ROTBENCH = Scoring("all"), Scoring(strict=True), Scoring(rotbench=True)
 
 
 def schema(*names: str) -> dict[str, Any]:
@@ -84,13 +86,13 @@ def test_policy_all_wants_every_call_and_no_other() -> None:
     two = case((GET, Call("done", {"answer": "x"})), kind="parallel")
     get, done = "get-user(id=500, fields=['a'])", "done(answer='x')"
     assert score_prediction(get, two).cf
-    assert score_prediction(get, two, "all") == CaseScore(False, False, False, "parse_failure")
-    assert score_prediction(f"{done}\n{get}", two, "all") == CaseScore(True, True, True, "correct")
-    assert score_prediction(f"{get}\n{get}", two, "all") == CaseScore(False, False, False, "wrong_tool")
-    assert score_prediction(f"done(answer='y')\n{get}", two, "all") == CaseScore(True, True, False, "wrong_value")
-    assert score_prediction(f"{done}\n{get}\n{get}", two, "all") == CaseScore(False, False, False, "parse_failure")
+    assert score_prediction(get, two, ALL) == CaseScore(False, False, False, "parse_failure")
+    assert score_prediction(f"{done}\n{get}", two, ALL) == CaseScore(True, True, True, "correct")
+    assert score_prediction(f"{get}\n{get}", two, ALL) == CaseScore(False, False, False, "wrong_tool")
+    assert score_prediction(f"done(answer='y')\n{get}", two, ALL) == CaseScore(True, True, False, "wrong_value")
+    assert score_prediction(f"{done}\n{get}\n{get}", two, ALL) == CaseScore(False, False, False, "parse_failure")
     with pytest.raises(ValueError, match="unknown policy"):
-        score_prediction(get, two, "most")  # type: ignore[arg-type]
+        score_prediction(get, two, Scoring("most"))  # type: ignore[arg-type]
 
 
 def test_summary_counts_unscored_cases_apart() -> None:
@@ -122,28 +124,28 @@ def test_summary_counts_unscored_cases_apart() -> None:
 def test_strict_compares_types_and_wants_nothing_but_calls(
     policy: Policy, prediction: str, expected: CaseScore
 ) -> None:
-    assert score_prediction(prediction, case((GET,)), policy, strict=True) == expected
+    assert score_prediction(prediction, case((GET,)), Scoring(policy, strict=True)) == expected
 
 
 def test_strict_looks_at_the_first_of_several_calls() -> None:
     get, done = "get-user(id=500, fields=['a'])", "done(answer='x')"
-    assert score_prediction(f"{get}\n{done}", case((GET,)), strict=True).cf
-    assert not score_prediction(f"{done}\n{get}", case((GET,)), strict=True).ts
+    assert score_prediction(f"{get}\n{done}", case((GET,)), STRICT).cf
+    assert not score_prediction(f"{done}\n{get}", case((GET,)), STRICT).ts
 
 
 def test_rotbench_gives_nothing_to_a_call_without_arguments() -> None:
     empty = case((Call("done"),), (GET,))
     assert score_prediction("done()", empty) == CaseScore(True, True, True, "correct")
-    assert score_prediction("done()", empty, rotbench=True) == CaseScore(False, False, False, "no_arguments")
-    assert score_prediction("get-user()", case((GET,)), rotbench=True) == CaseScore(False, False, False, "no_arguments")
-    assert score_prediction("get-user(500, ['a'])", empty, rotbench=True).cf
-    assert score_prediction("nothing()", empty, rotbench=True).error == "hallucinated_tool"
+    assert score_prediction("done()", empty, ROTBENCH) == CaseScore(False, False, False, "no_arguments")
+    assert score_prediction("get-user()", case((GET,)), ROTBENCH) == CaseScore(False, False, False, "no_arguments")
+    assert score_prediction("get-user(500, ['a'])", empty, ROTBENCH).cf
+    assert score_prediction("nothing()", empty, ROTBENCH).error == "hallucinated_tool"
 
 
 def test_rotbench_understands_finish_under_its_clean_name() -> None:
     noised = case((Call("done", {"answer": "42"}),), finish="done")
     assert score_prediction("finish(answer='x')", noised).ts is False
-    assert score_prediction("finish(answer='x')", noised, rotbench=True).cf
+    assert score_prediction("finish(answer='x')", noised, ROTBENCH).cf
 
 
 @pytest.mark.parametrize(("level", "cases"), [("clean", 105), ("slight", 210)])
@@ -152,7 +154,7 @@ def test_rotbench_ceiling(shared_data: Path, level: str, cases: int) -> None:
     path = shared_data / "eval" / f"rotbench_{level}.jsonl"
     rows = [Case.from_json(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
     write = PaperRenderer().answer
-    summary = summarise(score_prediction(write(row.gold[0]), row, rotbench=True) for row in rows)
+    summary = summarise(score_prediction(write(row.gold[0]), row, ROTBENCH) for row in rows)
     assert summary.cases == cases
     assert [round(share, 2) for share in (summary.ts, summary.pi, summary.cf)] == [92.38, 92.38, 92.38]
     assert summary.errors == {"correct": cases * 97 // 105, "no_arguments": cases * 8 // 105}
@@ -196,7 +198,7 @@ def test_summary_holds_the_interval_of_each_share() -> None:
 def test_never_raises_and_levels_build_on_each_other(prediction: str) -> None:
     for policy in ("any", "all"):
         results = [
-            score_prediction(prediction, case((GET,)), policy, strict=strict, rotbench=rotbench)
+            score_prediction(prediction, case((GET,)), Scoring(policy, strict, rotbench))
             for strict in (False, True)
             for rotbench in (False, True)
         ]
@@ -219,7 +221,7 @@ def test_gold_calls_score_100(shared_data: Path, write: Callable[[Sequence[Call]
         pairs = [(write(alternative), example) for example in cases for alternative in example.gold]
         for policy in ("any", "all"):
             for strict in (False, True):
-                summary = summarise(score_prediction(answer, row, policy, strict=strict) for answer, row in pairs)
+                summary = summarise(score_prediction(answer, row, Scoring(policy, strict)) for answer, row in pairs)
                 assert summary.cases == len(pairs)
                 if pairs:
                     assert (summary.ts, summary.pi, summary.cf) == (100.0, 100.0, 100.0), path.name
@@ -242,4 +244,4 @@ def test_a_call_with_words_after_it_is_no_answer_in_text() -> None:
 )
 def test_where_no_call_is_needed_text_is_right(policy: Policy, prediction: str, right: bool, error: str) -> None:
     greeting = Case("1", (Tool("f"),), (Message("user", "hi"),), gold=((),))
-    assert score_prediction(prediction, greeting, policy) == CaseScore(right, right, right, error)
+    assert score_prediction(prediction, greeting, Scoring(policy)) == CaseScore(right, right, right, error)

@@ -19,6 +19,7 @@ from tl_jax.cli.options import (
     sampling_options,
     scoring_options,
 )
+from tl_jax.tooluse.metrics import Policy, Scoring
 from tl_jax.tooluse.rewards.score import PROFILES
 
 SHOWN_IDS = 3
@@ -64,11 +65,11 @@ def generate(model: Path, source: Path, **options: Any) -> None:
 @click.option("--overwrite", is_flag=True, help="Answer again what predictions.jsonl already holds.")
 @scoring_options
 @sampling_options
-def evaluate(model: Path, cases: Path, out: Path, **options: Any) -> None:
+def evaluate(model: Path, cases: Path, out: Path, policy: Policy, strict: bool, rotbench: bool, **options: Any) -> None:
     """Answer every case and score TS, PI and CF; writes predictions.jsonl and summary.json."""
     from tl_jax.evaluation.runner import evaluate as run
 
-    run(model, cases, out, **options)
+    run(model, cases, out, scoring=Scoring(policy, strict, rotbench), **options)
 
 
 @click.command()
@@ -80,7 +81,7 @@ def score(cases: Path, kind: str, predictions: Path, as_json: bool, **rules: Any
     from tl_jax.evaluation.report import print_summary, summary_json
     from tl_jax.evaluation.score import score_file
 
-    summary, missing = score_file(cases, predictions, kind, **rules)
+    summary, missing = score_file(cases, predictions, kind, Scoring(**rules))
     if missing:
         click.echo(f"{missing} cases have no prediction and count as wrong", err=True)
     if as_json:

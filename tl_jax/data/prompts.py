@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -38,15 +38,24 @@ def load_cases(path: Path, format: str = "auto", mae: MaeConfig = PAPER_MAE, lim
         DataError: a bad row, two cases of the same id, or no case at all.
     """
     found = read_cases(path, format) if _is_cases(path, format) else _from_trajectories(path, format, mae)
-    cases = list(islice(found, limit))
+    cases = list(with_distinct_ids(islice(found, limit), path))
     if not cases:
         raise DataError("holds no cases: neither gold calls nor trajectories with calls", path=str(path))
+    return cases
+
+
+def with_distinct_ids(cases: Iterable[Case], path: Path) -> Iterator[Case]:
+    """The cases of a file one after another, as long as no two have the same id.
+
+    Raises:
+        DataError: two have.
+    """
     seen: set[str] = set()
     for case in cases:
         if case.id in seen:
-            raise DataError(f"the id {case.id!r} appears twice; ids tell predictions apart", path=str(path), field="id")
+            raise DataError(f"{case.id!r} appears twice; ids tell predictions apart", path=str(path), field="id")
         seen.add(case.id)
-    return cases
+        yield case
 
 
 def encode_prompts(cases: Sequence[Case], codec: Codec, max_length: int | None = None) -> tuple[list[Prompt], int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from tl_jax.tooluse.metrics import CaseScore, Summary, summarise
+from tl_jax.tooluse.metrics import CaseScore, Scoring, Summary, summarise
 
 ALL = "all"
 
@@ -40,10 +41,10 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     }
 
 
-def write_summary(path: Path, suites: Mapping[str, Summary], rules: Mapping[str, Any]) -> None:
+def write_summary(path: Path, suites: Mapping[str, Summary], scoring: Scoring) -> None:
     """``summary.json``: how it was scored, the figures over everything, and for each suite under ``suites``."""
     parts = {name: summary_json(summary) for name, summary in suites.items() if name != ALL}
-    content = {**rules, **summary_json(suites[ALL]), "suites": parts}
+    content = {**asdict(scoring), **summary_json(suites[ALL]), "suites": parts}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

@@ -11,10 +11,11 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from tl_jax.tooluse.readers import read_cases, read_predictions
+from tl_jax.evaluation.predictions import join_predictions
+from tl_jax.tooluse.readers import read_cases
 from tl_jax.tooluse.rewards.gold import gold_faults
 from tl_jax.tooluse.rewards.score import Reward, resolve_profile, score
-from tl_jax.tooluse.schema import Case, DataError
+from tl_jax.tooluse.schema import Case
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +46,16 @@ def reward_file(cases: Path, predictions: Path, profile: str = "paper", format: 
     Raises:
         UserError: an unknown profile, a file that cannot be read, two cases of one id, predictions of no case.
     """
-    chosen, answers = resolve_profile(profile), read_predictions(predictions)
-    rows, missing, without_gold, faults, seen = [], [], [], [], set()
-    for case in read_cases(cases, format):
-        if case.id in seen:
-            raise DataError(f"{case.id!r} appears twice; ids tell predictions apart", path=str(cases), field="id")
-        seen.add(case.id)
+    chosen = resolve_profile(profile)
+    rows, missing, without_gold, faults = [], [], [], []
+    for case, prediction in join_predictions(read_cases(cases, format), cases, predictions):
         faults += [(case.id, fault) for fault in gold_faults(case)]
         if case.gold_kind == "none" or not case.gold:
-            without_gold += [case.id] if case.id in answers else []
-        elif case.id in answers:
-            rows.append(Rewarded(case, score(answers[case.id], case, chosen)))
-        else:
+            without_gold += [] if prediction is None else [case.id]
+        elif prediction is None:
             missing.append(case.id)
-    if unknown := answers.keys() - seen:
-        raise DataError(
-            f"{len(unknown)} predictions belong to no case of {cases}, for instance {min(unknown)!r}",
-            path=str(predictions),
-            field="id",
-        )
+        else:
+            rows.append(Rewarded(case, score(prediction, case, chosen)))
     return RewardedFile(tuple(rows), tuple(missing), tuple(without_gold), tuple(faults))
 
 

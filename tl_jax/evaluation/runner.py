@@ -18,7 +18,7 @@ from tl_jax.evaluation.report import ALL, by_suite, print_summary, write_summary
 from tl_jax.inference.generate import Sampling
 from tl_jax.inference.sampler import Sampler, open_sampler
 from tl_jax.model.parameters import Params
-from tl_jax.tooluse.metrics import Policy, Summary, score_prediction
+from tl_jax.tooluse.metrics import PAPER_SCORING, Scoring, Summary, score_prediction
 from tl_jax.tooluse.readers import read_predictions
 
 PREDICTIONS, SETTINGS, SUMMARY = "predictions.jsonl", "settings.json", "summary.json"
@@ -40,9 +40,7 @@ def evaluate(
     top_k: int | None = None,
     top_p: float | None = None,
     seed: int = 0,
-    policy: Policy = "any",
-    strict: bool = False,
-    rotbench: bool = False,
+    scoring: Scoring = PAPER_SCORING,
     mesh: MeshConfig | None = None,
     console: Console | None = None,
 ) -> Summary:
@@ -56,7 +54,7 @@ def evaluate(
         format: of ``cases``; auto looks at the first row.
         out: directory to write.
         overwrite: forget the answers that ``out`` holds.
-        policy, strict, rotbench: as for `score_prediction`; another choice scores the same answers anew.
+        scoring: what counts as right; another choice scores the same answers anew.
         mesh: how devices share the work; by default all of them along ``fsdp``.
 
     Raises:
@@ -97,11 +95,8 @@ def evaluate(
                 progress.advance(task)
         if too_long:
             console.print(f"{too_long} prompts are too long for the model; their answers are empty")
-    suites = by_suite(
-        (case.suite, score_prediction(known[case.id], case, policy, strict=strict, rotbench=rotbench))
-        for case in wanted
-    )
-    write_summary(out / SUMMARY, suites, {"policy": policy, "strict": strict, "rotbench": rotbench})
+    suites = by_suite((case.suite, score_prediction(known[case.id], case, scoring)) for case in wanted)
+    write_summary(out / SUMMARY, suites, scoring)
     print_summary(suites[ALL], suites, console)
     return suites[ALL]
 

@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from tl_jax.tooluse.rewards.compare import Equal, bind_all, compare, offered_tools, same_text, same_value
 from tl_jax.tooluse.rewards.grade import uncalled_for
@@ -29,6 +29,33 @@ NO_GOLD = "no_gold"
 
 NO_ARGUMENTS = "no_arguments"
 """The ``error`` of a right call without arguments, where they are scored as RoTBench does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """What counts as right; by default what the paper counts.
+
+    Attributes:
+        policy: which of the answer's calls are compared with which gold calls, see `Policy`.
+        strict: as in training rewards, values are compared with their types (``"500"`` is not ``500``), and an answer
+            that is not calls and nothing else (prose, a code fence, a call that is not closed) is right in nothing.
+        rotbench: as in RoTBench's own script, an answer with a call without arguments is right in nothing, and
+            ``finish`` is understood where the finish tool has another name.
+
+    Raises:
+        ValueError: unknown policy.
+    """
+
+    policy: Policy = "any"
+    strict: bool = False
+    rotbench: bool = False
+
+    def __post_init__(self) -> None:
+        if self.policy not in get_args(Policy):
+            raise ValueError(f"unknown policy {self.policy!r}; known: {', '.join(get_args(Policy))}")
+
+
+PAPER_SCORING = Scoring()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +86,7 @@ class Summary:
     unscored: int = 0
 
 
-def score_prediction(
-    prediction: str, case: Case, policy: Policy = "any", *, strict: bool = False, rotbench: bool = False
-) -> CaseScore:
+def score_prediction(prediction: str, case: Case, scoring: Scoring = PAPER_SCORING) -> CaseScore:
     """Scores one answer. Never raises for any prediction.
 
     * TS: the tool's name is right.
@@ -70,38 +95,32 @@ def score_prediction(
       tools (``meta.finish``, ``meta.ask_to_user``) are not compared.
     * Where no call is needed (an empty alternative), an answer in text is right in all three.
 
-    Args:
-        policy: which of the answer's calls are compared with which gold calls, see `Policy`.
-        strict: as in training rewards, values are compared with their types (``"500"`` is not ``500``), and an answer
-            that is not calls and nothing else (prose, a code fence, a call that is not closed) is right in nothing.
-        rotbench: as in RoTBench's own script, an answer with a call without arguments is right in nothing, and
-            ``finish`` is understood where the finish tool has another name.
-
-    Raises:
-        ValueError: unknown policy.
+    Example:
+        >>> from tl_jax.tooluse.schema import Call, Message
+        >>> case = Case("1", (), (Message("user", "Look for love."),), ((Call("search", {"query": "love"}),),))
+        >>> score_prediction("Sure: search(query='hate')", case)
+        CaseScore(ts=True, pi=True, cf=False, error='wrong_value')
     """
-    if policy not in ("any", "all"):
-        raise ValueError(f"unknown policy {policy!r}; known: any, all")
     alternatives = list(case.gold)
     if case.gold_kind == "none" or not alternatives:
         return CaseScore(False, False, False, NO_GOLD)
     offered = offered_tools(case)
     if () in alternatives and uncalled_for(prediction, parse_answer(prediction).calls, offered) is None:
         return CaseScore(True, True, True, "correct")
-    calls = _calls(prediction, offered, policy, strict)
+    calls = _calls(prediction, offered, scoring)
     finish, ask = case.meta.get("finish") or "finish", case.meta.get("ask_to_user") or "ask_to_user"
-    if rotbench:
+    if scoring.rotbench:
         calls = [replace(call, name=finish) if call.name == "finish" else call for call in calls]
-    if policy == "any":
+    if scoring.policy == "any":
         alternatives = [(call,) for alternative in alternatives for call in alternative] or [()]
     wanted = [
         [replace(call, wild=tuple(call.arguments)) if call.name in (finish, ask) else call for call in alternative]
         for alternative in alternatives
     ]
-    equal = same_value if strict else same_text
+    equal = same_value if scoring.strict else same_text
     scores = [_score(calls, gold, offered, equal) for gold in wanted]
     best = max(scores, key=lambda item: (item.ts, item.pi, item.cf))
-    if rotbench and best.ts and not all(call.arguments for call in calls):
+    if scoring.rotbench and best.ts and not all(call.arguments for call in calls):
         return CaseScore(False, False, False, NO_ARGUMENTS)
     return best
 
@@ -160,16 +179,16 @@ _LEVELS = {"wrong_value": 2, "hallucinated_parameter": 1, "redundant_parameter":
 """What a call with this fault still has right: 1 the tool, 2 the parameters as well. Others nothing; no fault is 3."""
 
 
-def _calls(prediction: str, offered: Mapping[str, Tool], policy: Policy, strict: bool) -> list[Call]:
+def _calls(prediction: str, offered: Mapping[str, Tool], scoring: Scoring) -> list[Call]:
     """The calls of an answer that are to be compared."""
-    if policy == "any" and not strict:
+    if scoring.policy == "any" and not scoring.strict:
         call = first_call(prediction, offered.values())
         return [call] if call else []
     answer = parse_answer(prediction)
-    if strict and answer.problem is not None:
+    if scoring.strict and answer.problem is not None:
         return []
     calls = bind_all(answer.calls, answer.positional, offered)
-    return calls[:1] if policy == "any" else calls
+    return calls[:1] if scoring.policy == "any" else calls
 
 
 def _score(calls: Sequence[Call], gold: Sequence[Call], offered: Mapping[str, Tool], equal: Equal) -> CaseScore:
