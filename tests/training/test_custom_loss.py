@@ -14,7 +14,7 @@ import pytest
 
 from tests.training.helpers import random_batch
 from tl_jax.model.llama import merge
-from tl_jax.training.losses import resolve
+from tl_jax.plugins import resolve
 from tl_jax.training.sft import make_train_step
 from tl_jax.training.state import init_state
 

@@ -15,7 +15,9 @@ from jax.extend.core import jaxprs_in_params
 from tests.training.helpers import assert_trees_close, random_batch
 from tl_jax.data.batch import Batch
 from tl_jax.model.llama import merge
-from tl_jax.training.losses import label_log_probs, weighted_cross_entropy
+from tl_jax.training.losses import correct, entropy, label_log_probs, weighted_cross_entropy
+
+ENTROPY_AND_CORRECT = {"entropy": entropy, "correct": correct}
 
 
 def plain_log_probs(logits: Any) -> np.ndarray:
@@ -81,14 +83,14 @@ def scored() -> tuple[Projection, jax.Array, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize(("chunk", "temperature"), [(None, 1.0), (1, 0.7), (7, 1.0), (64, 1.5)])
 def test_log_probs_and_entropy_for_any_chunk(scored: Any, chunk: int | None, temperature: float) -> None:
     model, hidden, labels, mask = scored
-    scores = label_log_probs(model, hidden, labels, mask, temperature=temperature, entropy=True, chunk=chunk)
+    scores = label_log_probs(model, hidden, labels, mask, ENTROPY_AND_CORRECT, temperature=temperature, chunk=chunk)
     expected = plain_log_probs(np.asarray(hidden) @ np.asarray(model.matrix) / temperature)
     log_probs = np.take_along_axis(expected, labels[..., None], -1)[..., 0]
     np.testing.assert_allclose(scores.log_probs, np.where(mask, log_probs, 0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(
-        scores.entropy, np.where(mask, -(np.exp(expected) * expected).sum(-1), 0), rtol=1e-4, atol=1e-5
+        scores.statistics["entropy"], np.where(mask, -(np.exp(expected) * expected).sum(-1), 0), rtol=1e-4, atol=1e-5
     )
-    np.testing.assert_array_equal(scores.correct, mask & (expected.argmax(-1) == labels))
+    np.testing.assert_array_equal(scores.statistics["correct"], mask & (expected.argmax(-1) == labels))
 
 
 def test_gradient_by_finite_differences(scored: Any) -> None:
@@ -96,8 +98,10 @@ def test_gradient_by_finite_differences(scored: Any) -> None:
     direction = jnp.asarray(np.random.default_rng(0).normal(size=hidden.shape), jnp.float32)
 
     def f(step: jax.Array) -> jax.Array:
-        scores = label_log_probs(model, hidden + step * direction, labels, mask, temperature=1.3, entropy=True, chunk=4)
-        return jnp.sum(jnp.sin(scores.log_probs)) + jnp.sum(scores.entropy**2)
+        scores = label_log_probs(
+            model, hidden + step * direction, labels, mask, {"entropy": entropy}, temperature=1.3, chunk=4
+        )
+        return jnp.sum(jnp.sin(scores.log_probs)) + jnp.sum(scores.statistics["entropy"] ** 2)
 
     slope = (f(jnp.float32(1e-2)) - f(jnp.float32(-1e-2))) / 2e-2
     np.testing.assert_allclose(jax.grad(f)(jnp.float32(0)), slope, rtol=2e-3)

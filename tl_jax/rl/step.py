@@ -6,7 +6,7 @@ alike, in float32 and at one temperature: with unchanged weights the ratio is 1 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -26,7 +26,7 @@ from tl_jax.rl.batch import RolloutBatch
 from tl_jax.rl.estimators import EstimatorInputs, estimate
 from tl_jax.rl.kl import adapted_kl_coef, kl_estimate
 from tl_jax.rl.state import RlState, StepSpec, TrainableModel
-from tl_jax.training.losses import TokenScores, label_log_probs
+from tl_jax.training.losses import Statistic, TokenScores, entropy, label_log_probs
 from tl_jax.training.micro_batches import accumulate, join, split
 from tl_jax.training.state import Params, fold_key
 
@@ -103,21 +103,24 @@ def _rates(step: jax.Array, updates: int, setup: StepSpec) -> Metrics:
 
 
 def per_token_logps(
-    params: Params, critic: Params, rollout: RolloutBatch, setup: StepSpec, entropy: bool = False
+    params: Params,
+    critic: Params,
+    rollout: RolloutBatch,
+    setup: StepSpec,
+    statistics: Mapping[str, Statistic] | None = None,
 ) -> tuple[TokenScores, jax.Array]:
     """What the models think of a rollout's rows.
 
     Returns:
-        the scores of the labels, float32 [B, N], 0 outside the mask; and the critic's values, float32 [B, N]: what it
-        expects before each column's label is written. They are 0 without a critic, or where ``critic`` is empty.
+        the scores of the labels with ``statistics``, float32 [B, N], 0 outside the mask; and the critic's values,
+        float32 [B, N]: what it expects before each column's label is written. They are 0 without a critic, or where
+        ``critic`` is empty.
     """
     width = rollout.mask.shape[1]
     inputs = (rollout.tokens, rollout.positions, rollout.segment_ids)
     actor: Llama = merge(setup.actor.graphdef, params)
     hidden = actor.hidden(*inputs)[:, -width:]
-    scores = label_log_probs(
-        actor, hidden, rollout.labels, rollout.mask, temperature=setup.temperature, entropy=entropy
-    )
+    scores = label_log_probs(actor, hidden, rollout.labels, rollout.mask, statistics, temperature=setup.temperature)
     if not critic:
         return scores, jnp.zeros(rollout.mask.shape, jnp.float32)
     if setup.config.critic_tower == "shared":
@@ -144,12 +147,12 @@ def score_rollout(state: RlState, rollout: RolloutBatch, setup: StepSpec) -> tup
     config, mask = setup.config, rollout.mask
 
     def score(rows: RolloutBatch) -> tuple[jax.Array | None, ...]:
-        policy, values = per_token_logps(state.params, state.critic, rows, setup, entropy=True)
+        policy, values = per_token_logps(state.params, state.critic, rows, setup, {"entropy": entropy})
         reference, _ = per_token_logps(state.reference, {}, rows, setup)
-        return policy.log_probs, policy.entropy, reference.log_probs, values
+        return policy.log_probs, policy.statistics["entropy"], reference.log_probs, values
 
     parts = split(rollout, config.minibatches * config.accumulate)
-    logprobs, entropy, reference, values = join(jax.lax.map(score, parts))
+    logprobs, entropies, reference, values = join(jax.lax.map(score, parts))
     kl = kl_estimate("k1", logprobs, reference)
     last_values = jnp.where(rollout.truncated & config.bootstrap_truncated, after_last(values, mask), 0.0)
     values = jnp.where(mask, values, 0.0)
@@ -175,7 +178,7 @@ def score_rollout(state: RlState, rollout: RolloutBatch, setup: StepSpec) -> tup
         "kl": masked_mean(kl, mask),
         "kl_per_answer": kl_per_answer,
         "kl_coef": state.kl_coef,
-        "entropy": masked_mean(entropy, mask),
+        "entropy": masked_mean(entropies, mask),
         "sampler_drift": masked_mean(drift, mask),
         "sampler_drift_max": jnp.max(drift),
     }
@@ -279,7 +282,8 @@ def loss_sum(
     stops; ``approx_kl``, the k3 estimate of KL(old || new) per token. All add up over the parts of a minibatch.
     """
     config, weighted_sum = setup.config, rl_losses.weighted_sum
-    scores, values = per_token_logps(params, critic, batch.rollout, setup, entropy=config.entropy_coef is not None)
+    statistics = {} if config.entropy_coef is None else {"entropy": entropy}
+    scores, values = per_token_logps(params, critic, batch.rollout, setup, statistics)
     logprobs = scores.log_probs
     policy = rl_losses.policy_losses(
         logprobs, batch.old_logprobs, batch.advantages, config.clip_low, config.clip_high, config.dual_clip
@@ -295,8 +299,7 @@ def loss_sum(
         metrics["kl_loss"] = kl_coef * weighted_sum(kl, weights.loss)
         loss += metrics["kl_loss"]
     if config.entropy_coef is not None:
-        assert scores.entropy is not None
-        loss -= config.entropy_coef * weighted_sum(scores.entropy, weights.loss)
+        loss -= config.entropy_coef * weighted_sum(scores.statistics["entropy"], weights.loss)
     if config.has_critic:
         of_values = rl_losses.value_losses(values, batch.old_values, batch.returns, config.value_clip)
         metrics["value_loss"] = weighted_sum(of_values.losses, weights.written)

@@ -7,7 +7,7 @@ target, a chunk at a time, and recomputed in the backward pass: ``[B, T, V]`` ne
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import chex
@@ -16,7 +16,6 @@ import jax.numpy as jnp
 
 from tl_jax.data.batch import Batch
 from tl_jax.model.llama import Llama
-from tl_jax.plugins import resolve as resolve
 
 CHUNKS = 8
 """Into how many pieces a row is cut: a row with targets on 1/8 of its positions pays for one of them."""
@@ -39,15 +38,44 @@ class Loss(NamedTuple):
 LossFn = Callable[[Llama, Batch], Loss]
 
 
+class ChunkLogits(NamedTuple):
+    """What the model predicts at the positions of a chunk, for a `Statistic` to be computed from. All float32."""
+
+    logits: jax.Array
+    """[B, C, V], divided by the temperature"""
+    log_normaliser: jax.Array
+    """[B, C]: ``logsumexp(logits)``"""
+    label_logits: jax.Array
+    """[B, C]: the logits of the labels"""
+
+
+Statistic = Callable[[ChunkLogits], jax.Array]
+"""A pure function that gives a number for every position, [B, C]."""
+
+
 class TokenScores(NamedTuple):
-    """What the model says of given labels. All float32 [B, T], 0 where the mask is."""
+    """What the model says of given labels. All float32 [B, T], 0 outside the mask."""
 
     log_probs: jax.Array
-    """log-probability of the label."""
-    entropy: jax.Array | None
-    """entropy of the distribution in nats; ``None`` unless asked for."""
-    correct: jax.Array
+    """log-probability of the label"""
+    statistics: dict[str, jax.Array]
+    """those that were asked for"""
+
+
+def entropy(chunk: ChunkLogits) -> jax.Array:
+    """Entropy of the predicted distribution in nats."""
+    probabilities = jnp.exp(chunk.logits - chunk.log_normaliser[..., None])
+    return chunk.log_normaliser - jnp.sum(probabilities * chunk.logits, axis=-1)
+
+
+def correct(chunk: ChunkLogits) -> jax.Array:
     """1 where no token is more likely than the label."""
+    return chunk.label_logits >= jax.lax.stop_gradient(jnp.max(chunk.logits, axis=-1))
+
+
+def mean_log_prob(chunk: ChunkLogits) -> jax.Array:
+    """Mean log-probability of all V tokens: minus the cross-entropy with the uniform distribution."""
+    return jnp.mean(chunk.logits, axis=-1) - chunk.log_normaliser
 
 
 def weighted_cross_entropy(model: Llama, batch: Batch) -> Loss:
@@ -60,11 +88,11 @@ def weighted_cross_entropy(model: Llama, batch: Batch) -> Loss:
     chex.assert_shape(batch.turns, batch.tokens.shape[:1])
     hidden = model.hidden(batch.tokens, batch.positions, batch.segment_ids)
     is_target = batch.weights > 0
-    scores = label_log_probs(model, hidden, batch.labels, is_target)
+    scores = label_log_probs(model, hidden, batch.labels, is_target, {"correct": correct})
     metrics = {
         "targets": jnp.sum(is_target, dtype=jnp.float32),
         "cross_entropy": -jnp.sum(scores.log_probs),
-        "accuracy": jnp.sum(scores.correct),
+        "accuracy": jnp.sum(scores.statistics["correct"]),
     }
     return Loss(-jnp.sum(batch.weights * scores.log_probs), jnp.sum(batch.turns), metrics)
 
@@ -74,9 +102,9 @@ def label_log_probs(
     hidden: jax.Array,
     labels: jax.Array,
     mask: jax.Array,
+    statistics: Mapping[str, Statistic] | None = None,
     *,
     temperature: float | jax.Array = 1.0,
-    entropy: bool = False,
     chunk: int | None = None,
 ) -> TokenScores:
     """Scores of ``labels`` [B, T] under ``softmax(model.logits(hidden) / temperature)`` in float32, where ``mask``.
@@ -90,10 +118,11 @@ def label_log_probs(
         hidden: [B, T, D].
         labels: int [B, T]; read only where ``mask``.
         mask: bool [B, T].
+        statistics: what else to compute of the same logits, by name, such as `entropy`.
         temperature: > 0.
-        entropy: compute the entropy too.
         chunk: positions per chunk; by default an eighth of the row.
     """
+    statistics = statistics or {}
     chex.assert_rank(hidden, 3)
     chex.assert_shape([labels, mask], hidden.shape[:2])
     batch, length = labels.shape
@@ -115,11 +144,15 @@ def label_log_probs(
 
     def score(part: tuple[jax.Array, jax.Array, jax.Array]) -> TokenScores:
         states, targets, wanted = part
-        return _scores(model.logits(states) / temperature, targets, wanted, entropy)
+        of_chunk = _chunk_logits(model.logits(states) / temperature, targets)
+        values = {name: statistic(of_chunk) for name, statistic in statistics.items()}
+        chex.assert_shape(list(values.values()), wanted.shape)
+        scores = TokenScores(of_chunk.label_logits - of_chunk.log_normaliser, values)
+        return jax.tree.map(lambda x: jnp.where(wanted, jnp.asarray(x, jnp.float32), 0.0), scores)
 
     def skip(part: tuple[jax.Array, jax.Array, jax.Array]) -> TokenScores:
         zero = jnp.zeros(part[1].shape, jnp.float32)
-        return TokenScores(zero, zero if entropy else None, zero)
+        return TokenScores(zero, dict.fromkeys(statistics, zero))
 
     @jax.checkpoint
     def body(_: None, part: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[None, TokenScores]:
@@ -129,19 +162,9 @@ def label_log_probs(
     return jax.tree.map(scatter, scores)
 
 
-def _scores(logits: jax.Array, labels: jax.Array, mask: jax.Array, entropy: bool) -> TokenScores:
-    """The scores of float32 ``logits`` [B, C, V]."""
-    normaliser = jax.nn.logsumexp(logits, axis=-1)
+def _chunk_logits(logits: jax.Array, labels: jax.Array) -> ChunkLogits:
+    log_normaliser = jax.nn.logsumexp(logits, axis=-1)
     # A comparison instead of a gather: elementwise in the vocabulary, so it fuses and works with a sharded one.
     chosen = labels[..., None] == jnp.arange(logits.shape[-1])
-    label_logit = jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1)
-    best = jax.lax.stop_gradient(jnp.max(logits, axis=-1))
-    spread = None
-    if entropy:
-        mean_logit = jnp.sum(jnp.exp(logits - normaliser[..., None]) * logits, axis=-1)
-        spread = jnp.where(mask, normaliser - mean_logit, 0.0)
-    return TokenScores(
-        log_probs=jnp.where(mask, label_logit - normaliser, 0.0),
-        entropy=spread,
-        correct=jnp.where(mask, (label_logit >= best).astype(jnp.float32), 0.0),
-    )
+    label_logits = jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1)
+    return ChunkLogits(logits, log_normaliser, label_logits)

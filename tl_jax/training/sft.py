@@ -22,10 +22,11 @@ from tl_jax.data.packing import Row
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import GraphDef, make_graphdef, merge
 from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh
+from tl_jax.plugins import resolve
 from tl_jax.training.compile import abstract_state, compile_eval, compile_step, start_state
 from tl_jax.training.distributed import initialise
 from tl_jax.training.loop import Averages, Run
-from tl_jax.training.losses import Loss, LossFn, resolve
+from tl_jax.training.losses import Loss, LossFn
 from tl_jax.training.micro_batches import accumulate
 from tl_jax.training.optimizer import make_optimizer
 from tl_jax.training.speed import Speedometer, work
