@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from tl_jax.tooluse.mae.apply import find_error
-from tl_jax.tooluse.readers import read_trajectories, rotbench
+from tl_jax.tooluse.readers import read_cases, read_trajectories
 from tl_jax.tooluse.schema import Call, Message
 
 LABELS = Path(__file__).resolve().parents[1] / "tests" / "tooluse" / "mae" / "labels.csv"
@@ -74,7 +74,7 @@ def tool_results(data: Path) -> Iterator[tuple[Key, str, str, tuple[Call, ...]]]
     for trajectory in read_trajectories(data / "train" / "permissive_1018.jsonl"):
         for index, text, calls in _answers(trajectory.messages):
             yield (trajectory.id, index), trajectory.suite, text, calls
-    for case in rotbench.read(data / "raw" / "rotbench" / "Third_Turn_clean.json"):
+    for case in read_cases(data / "raw" / "rotbench" / "Third_Turn_clean.json"):
         for index, text, calls in _answers(case.messages):
             yield (case.id, index), "rotbench", text, calls
 

@@ -22,8 +22,7 @@ from tests.tooluse.readers.helpers import (
 )
 from tl_jax.cli import main
 from tl_jax.tooluse.convert import convert
-from tl_jax.tooluse.readers import read_cases, read_trajectories
-from tl_jax.tooluse.readers.registry import TRAJECTORIES
+from tl_jax.tooluse.readers import FORMATS, read_cases, read_trajectories
 from tl_jax.tooluse.schema import Case, DataError
 
 
@@ -36,7 +35,7 @@ def test_every_format_becomes_canonical(tmp_path: Path, name: str) -> None:
     source = lines(tmp_path / "clean.jsonl", *EXAMPLES[name])
     out = tmp_path / "new" / "out.jsonl"
     (report,) = convert([source], out, name)
-    read = read_trajectories if name in TRAJECTORIES else read_cases
+    read = read_trajectories if FORMATS[name].trajectories else read_cases
     assert list(read(out, "canonical")) == list(read(source, name))  # type: ignore[operator]
     assert (report.written, report.skipped) == (len(out.read_text().splitlines()), [])
 

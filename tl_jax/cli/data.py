@@ -24,6 +24,7 @@ from tl_jax.cli.options import (
     rule_option,
 )
 from tl_jax.config import MaeConfig, PktConfig
+from tl_jax.tooluse.readers import is_companion
 
 
 @click.group()
@@ -177,10 +178,7 @@ def _files(source: Path) -> list[Path]:
     found = sorted(
         path
         for path in source.rglob("*")
-        if path.suffix in (".json", ".jsonl")
-        and path.is_file()
-        and not path.name.endswith("tools.json")
-        and "possible_answer" not in str(path.relative_to(source))
+        if path.suffix in (".json", ".jsonl") and path.is_file() and not is_companion(path.relative_to(source))
     )
     if not found:
         raise click.UsageError(f"no .json or .jsonl file in {source}")

@@ -1,7 +1,7 @@
 """One typed tree of settings for every command."""
 
 from tl_jax.config.base import AnyPath, Choice, ConfigError, Node, PluginField
-from tl_jax.config.data import DataConfig, Format, MaeConfig, PktConfig
+from tl_jax.config.data import DataConfig, FormatName, MaeConfig, PktConfig
 from tl_jax.config.load import annotated_yaml, load_config, to_yaml
 from tl_jax.config.model import MeshConfig, ModelConfig
 from tl_jax.config.rl import AlgorithmConfig, Limit, RlConfig, RlDataConfig, SamplingConfig
@@ -15,7 +15,7 @@ __all__ = [
     "Choice",
     "ConfigError",
     "DataConfig",
-    "Format",
+    "FormatName",
     "Limit",
     "MaeConfig",
     "MeshConfig",

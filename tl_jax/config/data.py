@@ -34,14 +34,14 @@ class PktConfig(Node):
     max_weight: float = Field(9.0, ge=1.0)
 
 
-Format = Annotated[str, Choice(FORMATS, also=("auto",)), Field(description="auto, or a format of docs/formats.md")]
+FormatName = Annotated[str, Choice(FORMATS, also=("auto",)), Field(description="auto, or a format of docs/formats.md")]
 
 
 class DataConfig(Node):
     """Trajectories and how they become rows of tokens."""
 
     path: AnyPath = Field(description="trajectories: JSONL or JSON file")
-    format: Format = "auto"
+    format: FormatName = "auto"
     eval_path: AnyPath | None = Field(None, description="held-out trajectories whose loss is reported")
     renderer: Literal["paper", "released", "chat"] = Field("paper", description="text format of tools and calls")
     mae: MaeConfig = MaeConfig()

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from tl_jax.config.base import AnyPath, Choice, Node
-from tl_jax.config.data import Format, MaeConfig
+from tl_jax.config.data import FormatName, MaeConfig
 from tl_jax.config.estimators import ESTIMATORS, Average
 from tl_jax.config.run import OptimizerConfig, RunConfig
 
@@ -27,7 +27,7 @@ class RlDataConfig(Node):
     """Decision points to act on: trajectories (each call is one) or evaluation cases with gold calls."""
 
     path: AnyPath
-    format: Format = "auto"
+    format: FormatName = "auto"
     renderer: Literal["paper", "released", "chat"] = "paper"
     mae: MaeConfig = MaeConfig()
     max_prompt_length: int = Field(2048, ge=8, description="longer prompts are skipped and counted")

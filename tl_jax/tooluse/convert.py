@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TextIO, TypeAlias
 
-from tl_jax.tooluse.readers import detect_format, holds_cases, read_cases, read_trajectories
+from tl_jax.tooluse.readers import FORMATS, detect_format, holds_cases, read_cases, read_trajectories
 from tl_jax.tooluse.readers.rows import OnError
 from tl_jax.tooluse.schema import Case, DataError, Trajectory
 from tl_jax.tooluse.secrets import MASK, mask
@@ -128,7 +128,7 @@ def _checked(row: Trajectory | Case, report: FileReport, seen: dict[str, Path]) 
         raise DataError(f"row {row.id!r} cannot be written: {error}") from None
     again = type(row).from_json(json.loads(line))
     seen[row.id] = report.path
-    report.masked += masked + (_masked_on_reading(row) if report.format == "toolalpaca" else 0)
+    report.masked += masked + (_masked_on_reading(row) if FORMATS[report.format].masks_keys else 0)
     offered = {tool.name for tool in again.tools}
     report.unoffered += sum(call.name not in offered for message in again.messages for call in message.tool_calls)
     if isinstance(again, Case):
@@ -137,6 +137,6 @@ def _checked(row: Trajectory | Case, report: FileReport, seen: dict[str, Path]) 
 
 
 def _masked_on_reading(row: Trajectory | Case) -> int:
-    """Gold arguments that ToolAlpaca's reader has masked."""
+    """Gold arguments that the reader has masked."""
     gold = [call for alternative in row.gold for call in alternative] if isinstance(row, Case) else []
     return sum(value == MASK for call in gold for value in call.arguments.values())

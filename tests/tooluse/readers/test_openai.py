@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tl_jax.tooluse.readers import openai, read_trajectories
+from tl_jax.tooluse.readers import read_trajectories
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool
 
 TOOL = {"type": "function", "function": {"name": "f", "description": "F.", "parameters": {"type": "object"}}}
@@ -21,7 +21,7 @@ def call(identity: str, name: str = "f", arguments: Any = "{}") -> dict[str, Any
 def read(tmp_path: Path, *rows: Any) -> list[Any]:
     path = tmp_path / "chat.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return list(openai.read(path))
+    return list(read_trajectories(path, "openai"))
 
 
 def test_a_whole_row(tmp_path: Path) -> None:

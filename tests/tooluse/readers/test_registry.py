@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from tests.tooluse.readers.helpers import EXAMPLES, TAU_BENCH, TOOLBENCH, XLAM, document, lines
 from tl_jax.tooluse.readers import FORMATS, detect_format, holds_cases, read_cases, read_trajectories
-from tl_jax.tooluse.readers.registry import CASES, TRAJECTORIES
 from tl_jax.tooluse.schema import Case, DataError, Trajectory, decision_points
 
 ROWS = [
@@ -26,8 +25,8 @@ ROWS = [
 def test_every_format_is_recognised_and_read(tmp_path: Path, name: str, row: Any) -> None:
     for path in (lines(tmp_path / "clean.jsonl", row), document(tmp_path / "clean.json", [row])):
         assert detect_format(path) == name
-        assert holds_cases(path) == (name not in TRAJECTORIES)
-        if name in TRAJECTORIES:
+        assert holds_cases(path) == (FORMATS[name].holds == "cases")
+        if FORMATS[name].trajectories:
             trajectories = list(read_trajectories(path))
             assert trajectories == list(read_trajectories(path, name))
             assert all(Trajectory.from_json(json.loads(json.dumps(item.to_json()))) == item for item in trajectories)
@@ -38,7 +37,6 @@ def test_every_format_is_recognised_and_read(tmp_path: Path, name: str, row: Any
 
 
 def test_every_name_has_an_example_and_a_reader() -> None:
-    assert set(FORMATS) == set(TRAJECTORIES) | set(CASES)
     assert set(EXAMPLES) | {"canonical", "openai", "tl"} == set(FORMATS)
 
 
@@ -109,10 +107,9 @@ def test_damaged_rows_are_read_or_refused(tmp_path: Path, name: str, row: Any, d
         target[last] = data.draw(values)
     path = lines(tmp_path / "clean.jsonl", damaged)
     errors: list[DataError] = []
-    for readers in (TRAJECTORIES, CASES):
-        if name in readers:
-            found = list(readers[name](path, "skip", errors.append))
-            assert all(isinstance(item, (Trajectory, Case)) for item in found)
+    for read in (FORMATS[name].trajectories, FORMATS[name].cases):
+        if read:
+            assert all(isinstance(item, (Trajectory, Case)) for item in read(path, errors.append))
     assert all("clean.jsonl" in str(error) and error.field for error in errors)
     with suppress(DataError):
         detect_format(path)

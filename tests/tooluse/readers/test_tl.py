@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tl_jax.tooluse.readers import read_cases, read_trajectories, tl
+from tl_jax.tooluse.readers import read_cases, read_trajectories
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool
 
 PARAMETERS = {"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]}
@@ -67,7 +67,7 @@ def test_a_whole_row(tmp_path: Path) -> None:
     ],
 )
 def test_a_call_or_a_turn_of_text(tmp_path: Path, content: str, call: Call | None) -> None:
-    (trajectory,) = tl.read(written(tmp_path, [row(("assistant", content))]))
+    (trajectory,) = read_trajectories(written(tmp_path, [row(("assistant", content))]))
     expected = Message("assistant", tool_calls=(call,)) if call else Message("assistant", content)
     assert trajectory.messages == (expected,)
 
@@ -89,5 +89,5 @@ def test_a_call_or_a_turn_of_text(tmp_path: Path, content: str, call: Call | Non
 def test_bad_rows_are_located(tmp_path: Path, bad: Any, problem: str) -> None:
     path = written(tmp_path, [row(("user", "fine")), bad])
     with pytest.raises(DataError, match=problem) as error:
-        list(tl.read(path))
+        list(read_trajectories(path, "tl"))
     assert str(error.value).startswith(f"{path}: [1]")

@@ -1,6 +1,32 @@
-"""Files of trajectories and cases, in whichever format they are."""
+"""Files of trajectories and cases, in whichever format they are.
 
-from tl_jax.tooluse.readers.files import read_predictions
-from tl_jax.tooluse.readers.registry import FORMATS, detect_format, holds_cases, read_cases, read_trajectories
+Each format is one file with its record ``FORMAT`` and stands in the table of `registry`. The other files help them:
+`rows` opens files, `fields` takes rows apart, `schemas`, `openapi` and `toolbox` make tools, `react`
+reads conversations in text.
+"""
 
-__all__ = ["FORMATS", "detect_format", "holds_cases", "read_cases", "read_predictions", "read_trajectories"]
+from tl_jax.tooluse.readers.format import Format, has
+from tl_jax.tooluse.readers.predictions import read_predictions
+from tl_jax.tooluse.readers.registry import (
+    FORMATS,
+    detect_format,
+    holds_cases,
+    is_companion,
+    read_cases,
+    read_trajectories,
+)
+from tl_jax.tooluse.readers.rows import Place, each_row
+
+__all__ = [
+    "FORMATS",
+    "Format",
+    "Place",
+    "detect_format",
+    "each_row",
+    "has",
+    "holds_cases",
+    "is_companion",
+    "read_cases",
+    "read_predictions",
+    "read_trajectories",
+]

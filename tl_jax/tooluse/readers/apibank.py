@@ -12,26 +12,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from tl_jax.tooluse.readers.documents import attempt
 from tl_jax.tooluse.readers.fields import arguments, member, plain
-from tl_jax.tooluse.readers.rows import OnError, Place, Report, first_row, read_rows
+from tl_jax.tooluse.readers.format import Format, has
+from tl_jax.tooluse.readers.rows import Place, Report, attempt, first_row, read_rows
 from tl_jax.tooluse.readers.schemas import json_schema
-from tl_jax.tooluse.readers.toolbox import beside, calls_of, inferred, joined
+from tl_jax.tooluse.readers.toolbox import beside, calls_of, inferred, is_tools, joined
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
 _SEARCHER = "ToolSearcher"
+_IS_REQUIREMENT = has("requirement", "apis", without="messages")
 
 Step: TypeAlias = tuple[list[Message], tuple[Tool, ...]]
 """The messages of a step, and the tools that it finds."""
 
 
-def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Trajectory]:
-    """Trajectories: one of a dialogue's file, one of each row of level 3; see `read_rows` for errors."""
+def read(path: Path, report: Report | None) -> Iterator[Trajectory]:
+    """Trajectories: one of a dialogue's file, one of each row of level 3."""
     offered = beside(path)
     if "apis" in first_row(path)[1]:
-        return read_rows(path, lambda row, place: [_requirement(row, place, offered)], on_error, report)
-    reporter = report if on_error == "skip" else None
-    return attempt(lambda: [_dialogue(Path(path), offered)], Place(Path(path)), reporter)
+        return read_rows(path, lambda row, place: [_requirement(row, place, offered)], report)
+    return attempt(lambda: [_dialogue(path, offered)], Place(path), report)
 
 
 def _dialogue(path: Path, offered: tuple[Tool, ...] | None) -> Trajectory:
@@ -86,3 +86,14 @@ def _trajectory(identity: str, steps: list[Step], offered: tuple[Tool, ...] | No
     unknown = inferred(call for call in calls_of(messages) if call.name not in tools)
     meta = {"tools_inferred": [tool.name for tool in unknown]} if unknown else {}
     return Trajectory(identity, (*tools.values(), *unknown), messages, "apibank", meta)
+
+
+FORMAT = Format(
+    name="apibank",
+    description="API-Bank: a dialogue of levels 1 and 2 a file (rows by `User`, `AI`, `API`), and `level-3.json`; what "
+    "ToolSearcher finds becomes the tools",
+    recognises=lambda row: _IS_REQUIREMENT(row) or row.get("role") in ("User", "AI", "API"),
+    trajectories=read,
+    is_companion=is_tools,
+    source="https://github.com/AlibabaResearch/DAMO-ConvAI",
+)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tl_jax.tooluse.readers.fields import member
-from tl_jax.tooluse.readers.rows import OnError, Place, Report, read_rows
+from tl_jax.tooluse.readers.format import Format, has
+from tl_jax.tooluse.readers.rows import Place, Report, read_rows
 from tl_jax.tooluse.readers.schemas import json_schema
 from tl_jax.tooluse.schema import Call, Case, DataError, Message, Tool
 from tl_jax.tooluse.text.parse import bind, parse_answer
@@ -27,14 +28,14 @@ _OPERATORS: dict[type[ast.operator], Any] = {
 }
 
 
-def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Case]:
-    """Cases; see `read_rows` for errors.
+def read(path: Path, report: Report | None) -> Iterator[Case]:
+    """Cases.
 
     Raises:
         DataError: also where the file of answers cannot be read.
     """
-    answers = _answers(Path(path))
-    return read_rows(path, lambda row, place: [_case(row, place, answers)], on_error, report)
+    answers = _answers(path)
+    return read_rows(path, lambda row, place: [_case(row, place, answers)], report)
 
 
 def _answers(path: Path) -> dict[str, dict[str, Any]]:
@@ -62,7 +63,7 @@ def _case(row: Any, place: Place, answers: dict[str, dict[str, Any]]) -> Case:
     gold = tuple(_call(source, tools, f"ground_truth[{i}]") for i, source in enumerate(sources))
     split, _, number = identity.rpartition("_")
     meta = {
-        "index": place.item if place.item is not None else (place.line or 1) - 1,
+        "index": place.index,
         "source_id": identity,
         "gold_source": sources,
         "execution_result_type": answer.get("execution_result_type"),
@@ -111,3 +112,13 @@ class _Calculator(ast.NodeTransformer):
                 if type(node.op) in _OPERATORS:
                     return ast.copy_location(ast.Constant(_OPERATORS[type(node.op)](a, b)), node)
         return node
+
+
+FORMAT = Format(
+    name="bfcl",
+    description="BFCL's executable categories; the gold calls from the `possible_answer` file beside",
+    recognises=has("question", "function", without="messages"),
+    cases=read,
+    is_companion=lambda path: "possible_answer" in str(path),
+    source="https://github.com/ShishirPatil/gorilla",
+)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from tl_jax.tooluse.readers.rows import OnError, Place, Report, read_rows
+from tl_jax.tooluse.readers.format import Format
+from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.schema import Case, Trajectory, decision_points
-
-
-def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Trajectory]:
-    """Trajectories; see `read_rows` for errors."""
-    return read_rows(path, trajectories, on_error, report)
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
@@ -22,6 +17,21 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
 
 def cases(row: Any, place: Place) -> list[Case]:
     """The case in a row; of a row without gold calls, a trajectory, its decision points."""
-    if isinstance(row, dict) and not row.keys() & {"gold", "gold_kind"}:
+    if isinstance(row, dict) and not is_case(row):
         return list(decision_points(Trajectory.from_json(row)))
     return [Case.from_json(row)]
+
+
+def is_case(row: Mapping[str, Any]) -> bool:
+    """Whether a row says what the right answer is, or that there is none."""
+    return "gold" in row or "gold_kind" in row
+
+
+FORMAT = Format(
+    name="canonical",
+    description="our own rows, as above and below; what every command writes",
+    recognises=lambda row: isinstance(row.get("messages"), list),
+    trajectories=each_row(trajectories),
+    cases=each_row(cases),
+    is_case=is_case,
+)

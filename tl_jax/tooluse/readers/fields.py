@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import json
-import warnings
 from typing import Any, TypeVar
 
 from tl_jax.tooluse.readers.rows import parse
 from tl_jax.tooluse.schema import DataError
+from tl_jax.tooluse.text.literals import python_literal
 
 T = TypeVar("T")
 
@@ -32,6 +31,19 @@ def member(row: Any, key: str, kind: type[T], where: str = "") -> T:
     return value
 
 
+def listed(row: Any, key: str, where: str = "") -> list[Any]:
+    """The list ``row[key]``, or the list that it is as text; otherwise as `member`.
+
+    Raises:
+        DataError: it is missing or anything else.
+    """
+    value, field = member(row, key, object, where), f"{where}.{key}" if where else key
+    value = literal(value, field) if isinstance(value, str) else value
+    if not isinstance(value, list):
+        raise DataError(f"must be a list as JSON text, not {type(value).__name__}", field=field)
+    return value
+
+
 def literal(text: str, where: str) -> Any:
     """The JSON value in a text that is JSON or, as some data sets have it, a Python literal.
 
@@ -43,10 +55,8 @@ def literal(text: str, where: str) -> Any:
     except DataError as error:
         problem = error.problem
     try:
-        with warnings.catch_warnings():  # Python warns of escapes such as \d
-            warnings.simplefilter("ignore")
-            return parse(json.dumps(ast.literal_eval(text.strip()), allow_nan=False))
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return parse(json.dumps(python_literal(text.strip()), allow_nan=False))
+    except (ValueError, TypeError, RecursionError):
         raise DataError(f"is neither JSON nor a Python literal: {problem}", field=where) from None
 
 

@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from tl_jax.tooluse.readers.fields import arguments, member
-from tl_jax.tooluse.readers.rows import OnError, Place, Report, parse, read_rows
+from tl_jax.tooluse.readers.format import Format, has
+from tl_jax.tooluse.readers.rows import Place, each_row, parse
+from tl_jax.tooluse.readers.toolbox import last_called
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
 _TURN = re.compile(r"^[ \t]*(SYSTEM|USER|ASSISTANT|FUNCTION RESPONSE):", re.MULTILINE)
 _CALL = re.compile(r'\{\s*"name"\s*:\s*"([^"]+)"\s*(?:,\s*"arguments"\s*:\s*(.*?)\s*)?\}\s*', re.DOTALL)
 _END = "<|endoftext|>"
-
-
-def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Trajectory]:
-    """Trajectories; see `read_rows` for errors."""
-    return read_rows(path, trajectories, on_error, report)
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
@@ -48,8 +43,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
             case "ASSISTANT":
                 messages.append(_answer(text, where))
             case "FUNCTION RESPONSE":
-                called = next((turn.tool_calls[0].name for turn in reversed(messages) if turn.tool_calls), None)
-                messages.append(Message("tool", text, name=called))
+                messages.append(Message("tool", text, name=last_called(messages)))
     if not messages:
         raise DataError("holds no turns", field=field)
     return [Trajectory(place.name, tools, tuple(messages), "glaive")]
@@ -81,3 +75,12 @@ def _answer(text: str, where: str) -> Message:
     if given.startswith("'") and given.endswith("'"):
         given = given[1:-1].replace("\\'", "'")
     return Message("assistant", said.strip(), (Call(match[1], arguments(given, f"{where}: arguments")),))
+
+
+FORMAT = Format(
+    name="glaive",
+    description="Glaive function calling v2: `system`, and `chat` with `<functioncall>`; version 1 (`sample`) by name",
+    recognises=has("system", "chat", without="messages"),
+    trajectories=each_row(trajectories),
+    source="https://huggingface.co/datasets/glaiveai/glaive-function-calling-v2",
+)

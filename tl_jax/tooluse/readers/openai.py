@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from tl_jax.tooluse.readers.rows import OnError, Place, Report, parse, read_rows
+from tl_jax.tooluse.readers import canonical
+from tl_jax.tooluse.readers.format import Format
+from tl_jax.tooluse.readers.rows import Place, each_row, parse
 from tl_jax.tooluse.schema import DataError, Trajectory
 
 _ROLES = {"developer": "system", "function": "tool"}
 
 
-def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Trajectory]:
-    """Trajectories; a row without ``id`` is named after file and line. See `read_rows` for errors."""
-    return read_rows(path, trajectories, on_error, report)
-
-
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
-    """The trajectory in a row."""
-    if not isinstance(row, dict) or not isinstance(row.get("messages"), list):
-        raise DataError("must be a list of messages", field="messages")
-    called: dict[str, Any] = {}  # call id -> tool
-    messages = [_message(value, f"messages[{i}]", called) for i, value in enumerate(row["messages"])]
+    """The trajectory in a row; without ``id`` it is named after file and line."""
+    row = row if isinstance(row, dict) else {}
     identity = place.name if row.get("id") is None else row["id"]
-    tools = row.get("tools") or row.get("functions")
-    return [Trajectory.from_json({"id": identity, "tools": tools, "messages": messages})]
+    return [conversation(identity, row.get("messages"), row.get("tools") or row.get("functions"))]
+
+
+def conversation(identity: Any, messages: Any, tools: Any, where: str = "messages") -> Trajectory:
+    """The trajectory of messages and tools in OpenAI's shape, which other formats hold as well.
+
+    Args:
+        where: the field that the messages stand in, for errors.
+
+    Raises:
+        DataError: a message, call or tool that cannot be read.
+    """
+    called: dict[str, Any] = {}  # call id -> tool
+    try:
+        if not isinstance(messages, list):
+            raise DataError("must be a list of messages", field="messages")
+        read = [_message(value, f"messages[{i}]", called) for i, value in enumerate(messages)]
+        return Trajectory.from_json({"id": identity, "tools": tools, "messages": read})
+    except DataError as error:
+        inside = error.field.startswith("messages")
+        field = where + error.field.removeprefix("messages") if inside else error.field
+        raise DataError(error.problem, field=field) from None
 
 
 def _message(value: Any, where: str, called: dict[str, Any]) -> dict[str, Any]:
@@ -76,3 +89,35 @@ def _text(content: Any, where: str) -> Any:
         if not isinstance(part, dict) or not isinstance(part.get("text"), str):
             raise DataError("only parts of text can be read", field=f"{where}[{index}]")
     return "".join(part["text"] for part in content)
+
+
+def _recognises(row: Mapping[str, Any]) -> bool:
+    """A list of messages without an ``id``, or in a shape that only OpenAI's API writes."""
+    if not isinstance(row.get("messages"), list) or canonical.is_case(row):
+        return False
+    tools = any(_has(tool, "function") for tool in _list(row.get("tools")))
+    return row.get("id") is None or tools or any(map(_is_openai, row["messages"]))
+
+
+def _is_openai(message: Any) -> bool:
+    if not isinstance(message, dict):
+        return False
+    calls = any(_has(call, "function") for call in _list(message.get("tool_calls")))
+    return calls or isinstance(message.get("content"), list) or "tool_call_id" in message or "function_call" in message
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _has(value: Any, key: str) -> bool:
+    return isinstance(value, dict) and key in value
+
+
+FORMAT = Format(
+    name="openai",
+    description="`messages` and `tools` of OpenAI's API and fine-tuning files; `arguments` of calls are JSON text",
+    recognises=_recognises,
+    trajectories=each_row(trajectories),
+    source="https://platform.openai.com/docs/api-reference/fine-tuning/chat-input",
+)

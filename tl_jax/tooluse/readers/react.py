@@ -9,6 +9,7 @@ from typing import Any
 
 from tl_jax.tooluse.readers.fields import arguments, literal, member
 from tl_jax.tooluse.readers.rows import parse
+from tl_jax.tooluse.readers.toolbox import last_called
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool
 
 _ACTION = re.compile(r"^[ \t]*Action:(.*)\n\s*Action Input:", re.MULTILINE)
@@ -67,8 +68,7 @@ def messages(conversation: Sequence[Any], where: str = "conversations") -> list[
             case "assistant" | "gpt":
                 result.append(Message("assistant", _thought(value)))
             case "function" | "tool" | "observation":
-                calls = [turn.tool_calls[0].name for turn in result if turn.tool_calls]
-                result.append(Message("tool", value, name=calls[-1] if calls else None))
+                result.append(Message("tool", value, name=last_called(result)))
             case _:
                 raise DataError(f"unknown speaker {role!r}", field=f"{place}.from")
     return result

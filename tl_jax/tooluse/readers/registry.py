@@ -1,89 +1,69 @@
-"""Every format by its name, how to recognise it, and reading a file of any of them."""
+"""Every format by its name, finding out which one a file is in, and reading a file of any of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, TypeAlias
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path, PurePath
 
-from tl_jax.tooluse.readers import (
-    apibank,
-    bfcl,
-    canonical,
-    files,
-    glaive,
-    openai,
-    rotbench,
-    sharegpt,
-    tau_bench,
-    tl,
-    toolalpaca,
-    toolbench,
-    tooleyes,
-    tooltalk,
-    xlam,
-)
-from tl_jax.tooluse.readers.documents import one_object
+from tl_jax.errors import UserError
+from tl_jax.registry import Registry, suggestion
+from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.rows import OnError, Report, first_row
 from tl_jax.tooluse.schema import Case, DataError, Trajectory, decision_points
 
-Reader: TypeAlias = Callable[[str | Path, OnError, Report | None], Iterator[Any]]
-
-TRAJECTORIES: Mapping[str, Reader] = {
-    "canonical": canonical.read,
-    "openai": openai.read,
-    "tl": tl.read,
-    "apibank": apibank.read,
-    "glaive": glaive.read,
-    "sharegpt": sharegpt.read,
-    "tau-bench": tau_bench.read,
-    "toolbench": toolbench.read,
-    "tooltalk": tooltalk.read,
-    "xlam": xlam.read,
-}
-"""Formats of recorded episodes."""
-
-CASES: Mapping[str, Reader] = {
-    "bfcl": bfcl.read,
-    "rotbench": rotbench.read,
-    "toolalpaca": toolalpaca.read,
-    "tooleyes": tooleyes.read,
-    "xlam": xlam.read_cases,
-}
-"""Formats of questions with their gold answers."""
-
-FORMATS = tuple(dict.fromkeys((*TRAJECTORIES, *CASES)))
-"""Every name; "auto" looks at a file's first row."""
-
-_NATIVE = ("canonical", "openai", "tl")
-_FIELDS = (
-    ("toolbench", ("answer_generation",)),
-    ("toolalpaca", ("Function_Description", "Instructions")),
-    ("tau-bench", ("traj",)),
-    ("tooltalk", ("conversation", "apis_used")),
-    ("apibank", ("requirement", "apis")),
-    ("bfcl", ("question", "function")),
-    ("xlam", ("query", "tools", "answers")),
-    ("glaive", ("system", "chat")),
+_MODULES = (
+    "canonical",  # a list of messages
+    "openai",  # ... in the shape that only OpenAI's API writes
+    "tl",  # a list of conversations
+    "sharegpt",  # ... of {from, value}
+    "rotbench",  # ... whose system prompt lists tools
+    "tooleyes",  # ... and that say where the tools are
+    "toolbench",  # ... or APIs, which are called by Thought, Action and Action Input
+    "glaive",  # fields that no other format has, from here on
+    "xlam",
+    "bfcl",
+    "apibank",
+    "tooltalk",
+    "tau_bench",
+    "toolalpaca",
 )
-"""Fields that only one format has."""
+"""The files of this package that are formats, each with its record ``FORMAT``.
+
+From the most general one to the most specific: a later format is asked first whether it recognises a file.
+"""
+
+FORMATS: Registry[Format] = Registry(
+    "format",
+    [import_module(f"{__package__}.{module}").FORMAT for module in _MODULES],
+    columns={
+        "name": lambda format: f"[`{format.name}`]({format.source})" if format.source else f"`{format.name}`",
+        "holds": lambda format: format.holds,
+        "what is read": lambda format: format.description,
+    },
+)
+"""Every format. ``FORMATS.add(Format(...))`` makes one of your own known, and prefers it where it recognises a file."""
 
 
 def read_trajectories(
     path: str | Path, format: str = "auto", on_error: OnError = "raise", report: Report | None = None
 ) -> Iterator[Trajectory]:
-    """The trajectories of a file, one after another; see `read_rows` for errors.
+    """The trajectories of a file, one after another.
+
+    Args:
+        format: a name in `FORMATS`, or "auto".
+        on_error: "skip" leaves bad rows out and hands each error to ``report``, which is then required.
 
     Raises:
-        ValueError: unknown format.
-        DataError: a format of evaluation cases.
+        UserError: unknown format.
+        DataError: a file that cannot be read, or of evaluation cases; while reading, the first bad row, with its place.
     """
-    kind = _known(path, format)
-    if kind not in TRAJECTORIES:
+    reporter, known = _reporter(on_error, report), _find(path, format)
+    if known.trajectories is None:
         raise DataError(
-            f"{kind} files hold evaluation cases; there are no episodes in them to learn from", path=str(path)
+            f"{known.name} files hold evaluation cases; there are no episodes in them to learn from", path=str(path)
         )
-    return TRAJECTORIES[kind](path, on_error, report)
+    return known.trajectories(Path(path), reporter)
 
 
 def read_cases(
@@ -91,67 +71,54 @@ def read_cases(
 ) -> Iterator[Case]:
     """The cases of a file. Trajectories give their decision points: every call is a case.
 
-    Raises:
-        ValueError: unknown format.
+    Args and errors are those of `read_trajectories`.
     """
-    kind = _known(path, format)
-    if kind in CASES:
-        return CASES[kind](path, on_error, report)
-    if kind in _NATIVE:
-        return files.read_cases(path, kind, on_error, report)
-    found = TRAJECTORIES[kind](path, on_error, report)
-    return (case for trajectory in found for case in decision_points(trajectory))
+    reporter, known = _reporter(on_error, report), _find(path, format)
+    if known.cases is not None:
+        return known.cases(Path(path), reporter)
+    return (case for item in read_trajectories(path, known.name, on_error, report) for case in decision_points(item))
 
 
 def holds_cases(path: str | Path, format: str = "auto") -> bool:
-    """Whether a file holds cases, and not trajectories: by its format or, in our own, by its first row.
+    """Whether a file holds cases, and not trajectories: by its format or, where that has both, by its first row.
 
     Raises:
-        ValueError: unknown format.
+        UserError: unknown format.
         DataError: a file that cannot be read, or of no known format.
     """
-    kind = _known(path, format)
-    if kind == "canonical":
-        return bool({"gold", "gold_kind"} & first_row(path)[1].keys())
-    return kind not in TRAJECTORIES
+    known = _find(path, format)
+    if known.holds == "both":
+        return known.is_case is not None and known.is_case(first_row(path)[1])
+    return known.holds == "cases"
+
+
+def is_companion(path: PurePath) -> bool:
+    """Whether a file is one that a reader looks for beside others, such as gold answers, and no data by itself."""
+    return any(format.is_companion(path) for format in FORMATS.values())
 
 
 def detect_format(path: str | Path) -> str:
-    """The format of a file, by its first row.
+    """The name of a file's format, by its first row.
 
     Raises:
         DataError: an empty file, or a row of no known format.
     """
-    document = one_object(path)
-    row = document if document is not None else first_row(path)[1]
-    for name, fields in _FIELDS:
-        if "messages" not in row and all(field in row for field in fields):
-            return name
-    if row.get("role") in ("User", "AI", "API"):
-        return "apibank"
-    if _speaks(row):
-        return _conversation(row)
-    return files.detect_format(path)
+    place, row = first_row(path)
+    for format in reversed([*FORMATS.values()]):
+        if format.recognises(row):
+            return format.name
+    raise place.locate(DataError('has neither "messages" nor "conversations": not a known format', field="row"))
 
 
-def _speaks(row: Mapping[str, Any]) -> bool:
-    """Whether it is a conversation of ``{from, value}``."""
-    turns = row.get("conversations")
-    return isinstance(turns, list) and bool(turns) and all(isinstance(turn, dict) and "from" in turn for turn in turns)
+def _find(path: str | Path, name: str) -> Format:
+    if name == "auto":
+        name = detect_format(path)
+    if name not in FORMATS:
+        raise UserError(f"unknown format {name!r}; {suggestion(name, ('auto', *FORMATS))}")
+    return FORMATS[name]
 
 
-def _conversation(row: Mapping[str, Any]) -> str:
-    prompt = str(row["conversations"][0].get("value"))
-    if toolbench.APIS in prompt and "Action Input" in prompt:
-        return "toolbench"
-    if rotbench.TOOLS in prompt and "scenario" in row:
-        return "tooleyes" if "path" in row else "rotbench"
-    return "sharegpt"
-
-
-def _known(path: str | Path, format: str) -> str:
-    if format == "auto":
-        return detect_format(path)
-    if format not in FORMATS:
-        raise ValueError(f"unknown format {format!r}; known: auto, {', '.join(FORMATS)}")
-    return format
+def _reporter(on_error: OnError, report: Report | None) -> Report | None:
+    if on_error not in ("raise", "skip") or (on_error == "skip" and report is None):
+        raise ValueError("on_error is 'raise', or 'skip' together with a report function")
+    return report if on_error == "skip" else None

@@ -9,25 +9,19 @@ their places, the last and the one before.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from tl_jax.tooluse.readers import react
+from tl_jax.tooluse.readers import react, sharegpt
 from tl_jax.tooluse.readers.fields import member
-from tl_jax.tooluse.readers.rows import OnError, Place, Report, read_rows
-from tl_jax.tooluse.schema import Call, Case, DataError
+from tl_jax.tooluse.readers.format import Format
+from tl_jax.tooluse.readers.rows import Place, each_row
+from tl_jax.tooluse.schema import Call, Case, DataError, Tool
 
 TOOLS = "of the following tools:"
 """What stands before the tools in the system prompt."""
 
 _LEVEL = re.compile(r"clean|slight|medium|heavy|union")
 _FIRST_ROWS, _THIRD_ROWS = 105, 70
-
-
-def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Case]:
-    """Cases; see `read_rows` for errors."""
-    return read_rows(path, cases, on_error, report)
 
 
 def cases(row: Any, place: Place) -> list[Case]:
@@ -38,21 +32,16 @@ def cases(row: Any, place: Place) -> list[Case]:
     level = _LEVEL.search(place.path.stem.lower())
     if not level:
         raise DataError("the file's name must say the noise: clean, slight, medium, heavy or union", field="row")
-    where = "conversations[0].value"
-    tools = react.tools(member(conversation[0], "value", str, "conversations[0]"), TOOLS, where)
-    if len(tools) < 2:
-        raise DataError("lists fewer than two tools; the last two ask the user and end the task", field=where)
-    ask, finish = tools[-2].name, tools[-1].name
-    index = place.item if place.item is not None else (place.line or 1) - 1
+    tools, ask, finish = offered(conversation)
     third = len(conversation) > 3
     split = f"third_turn_{level[0]}" if third else level[0]
     clean_rows = _THIRD_ROWS if third else _FIRST_ROWS
     meta = {
-        "index": index,
+        "index": place.index,
         "source_id": member(row, "id", str),
         "scenario": row.get("scenario"),
-        "noise_kind": _noise(level[0], index < clean_rows),
-        "clean_index": index % clean_rows,
+        "noise_kind": _noise(level[0], place.index < clean_rows),
+        "clean_index": place.index % clean_rows,
         "finish": finish,
         "ask_to_user": ask,
     }
@@ -60,7 +49,21 @@ def cases(row: Any, place: Place) -> list[Case]:
         (_wild(call, (ask, finish)),) for call in _gold(conversation[-1], f"conversations[{len(conversation) - 1}]")
     )
     messages = tuple(react.messages(conversation[:-1]))
-    return [Case(f"rotbench/{split}/{index:04d}", tools, messages, gold, "alternatives", "rotbench", split, meta)]
+    identity = f"rotbench/{split}/{place.index:04d}"
+    return [Case(identity, tools, messages, gold, "alternatives", "rotbench", split, meta)]
+
+
+def offered(conversation: list[Any]) -> tuple[tuple[Tool, ...], str, str]:
+    """The tools in a system prompt, and the names of the two special ones: to ask the user, and to end the task.
+
+    Raises:
+        DataError: there is no list of at least two tools.
+    """
+    where = "conversations[0].value"
+    tools = react.tools(member(conversation[0], "value", str, "conversations[0]"), TOOLS, where)
+    if len(tools) < 2:
+        raise DataError("lists fewer than two tools; the last two ask the user and end the task", field=where)
+    return tools, tools[-2].name, tools[-1].name
 
 
 def _gold(message: Any, where: str) -> list[Call]:
@@ -79,3 +82,12 @@ def _wild(call: Call, free: tuple[str, str]) -> Call:
 
 def _noise(level: str, first_half: bool) -> str:
     return {"clean": "none", "union": "union"}.get(level, "tool_name" if first_half else "parameter")
+
+
+FORMAT = Format(
+    name="rotbench",
+    description="RoTBench, first and third turn; the file's name tells the noise",
+    recognises=lambda row: TOOLS in sharegpt.system_prompt(row) and "scenario" in row,
+    cases=each_row(cases),
+    source="https://github.com/Junjie-Ye/RoTBench",
+)

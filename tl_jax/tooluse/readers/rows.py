@@ -1,4 +1,4 @@
-"""Rows of a JSONL file, or of a file that is one JSON list, each with the place it comes from."""
+"""Rows of a JSONL file, or of a file that is one JSON list or one object, each with the place it comes from."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import codecs
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeAlias, TypeVar
 
@@ -18,7 +19,7 @@ Report: TypeAlias = Callable[[DataError], None]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a row stands: a line of a JSONL file (from 1) or an item of a JSON list (from 0)."""
+    """Where a row stands: a line of a JSONL file (from 1), an item of a JSON list (from 0), or it is the whole file."""
 
     path: Path
     line: int | None = None
@@ -26,8 +27,14 @@ class Place:
 
     @property
     def name(self) -> str:
-        """An id for a row that has none."""
-        return f"{self.path.stem}:{self.line if self.item is None else self.item}"
+        """An id for a row that has none; the file's name where that is one object."""
+        number = self.line if self.item is None else self.item
+        return self.path.stem if number is None else f"{self.path.stem}:{number}"
+
+    @property
+    def index(self) -> int:
+        """The row's number, from 0. Blank lines count."""
+        return self.item if self.item is not None else (self.line or 1) - 1
 
     def locate(self, error: DataError) -> DataError:
         """The error with its place."""
@@ -41,20 +48,43 @@ Convert: TypeAlias = Callable[[Any, Place], Iterable[T]]
 """Makes objects of one row; raises `DataError` for a bad one."""
 
 
-def read_rows(
-    path: str | Path, convert: Convert[T], on_error: OnError = "raise", report: Report | None = None
-) -> Iterator[T]:
+Reader: TypeAlias = Callable[[Path, Report | None], Iterator[T]]
+"""Reads a file. The error of a bad row goes to the report and the row is left out; without a report it is raised."""
+
+
+def read_rows(path: str | Path, convert: Convert[T], report: Report | None = None) -> Iterator[T]:
     """What ``convert`` makes of every row, one row at a time for JSONL. Blank lines are ignored.
 
     Args:
-        on_error: "skip" leaves bad rows out and hands each error to ``report``, which is then required.
+        report: is handed the error of each bad row, which is then left out; None = the first one is raised.
 
     Raises:
-        DataError: a file that cannot be read, or the first bad row; it names file and line, or item of the list.
+        DataError: a file that cannot be read, or the first bad row; it names file and line, or the list's item.
     """
-    if on_error not in ("raise", "skip") or (on_error == "skip" and report is None):
-        raise ValueError("on_error is 'raise', or 'skip' together with a report function")
-    return _converted(Path(path), convert, report if on_error == "skip" else None)
+
+    def made(place: Place, load: Callable[[], Any]) -> Iterable[T]:
+        return convert(load(), place)
+
+    for place, load in _rows(Path(path)):
+        yield from attempt(partial(made, place, load), place, report)
+
+
+def each_row(convert: Convert[T]) -> Reader[T]:
+    """The reader of a format that is one JSON object a row: `read_rows` with this ``convert``."""
+    return lambda path, report: read_rows(path, convert, report)
+
+
+def attempt(make: Callable[[], Iterable[T]], place: Place, report: Report | None) -> Iterator[T]:
+    """What ``make`` returns, one by one; its `DataError` is reported, or raised if there is no ``report``."""
+    try:
+        made = list(make())
+    except DataError as error:
+        located = error if error.path else place.locate(error)
+        if report is None:
+            raise located from None
+        report(located)
+    else:
+        yield from made
 
 
 def first_row(path: str | Path) -> tuple[Place, dict[str, Any]]:
@@ -70,27 +100,18 @@ def first_row(path: str | Path) -> tuple[Place, dict[str, Any]]:
             raise DataError(f"must be a JSON object, not {type(value).__name__}", field="row")
         return [(place, value)]
 
-    found = next(read_rows(path, keep, "skip", problems.append), None)
+    found = next(read_rows(path, keep, problems.append), None)
     if found is None:
         raise problems[0] if problems else DataError("holds no rows", path=str(path))
     return found
 
 
-def _converted(path: Path, convert: Convert[T], report: Report | None) -> Iterator[T]:
-    for place, load in _rows(path):
-        try:
-            made = list(convert(load(), place))
-        except DataError as error:
-            located = place.locate(error)
-            if report is None:
-                raise located from None
-            report(located)
-        else:
-            yield from made
-
-
 def _rows(path: Path) -> Iterator[tuple[Place, Callable[[], Any]]]:
     """The place of each row, and a function that parses it."""
+    document = _one_object(path)
+    if document is not None:
+        yield Place(path), lambda: document
+        return
     try:
         file = path.open("rb")
     except OSError as error:
@@ -117,6 +138,27 @@ def _items(path: Path, line: int, content: bytes) -> Iterator[tuple[Place, Calla
         raise error.at(str(path), line - 1 + (error.line or 1)) from None
     for index, value in enumerate(items):
         yield Place(path, item=index), lambda value=value: value  # type: ignore[misc]
+
+
+def _one_object(path: Path) -> dict[str, Any] | None:
+    """The object over many lines that a whole file is; None for JSONL (even of one line), a list or no JSON."""
+    try:
+        with path.open("rb") as file:
+            head = next((line for line in file if line.strip()), b"").removeprefix(codecs.BOM_UTF8)
+            if not head.lstrip().startswith(b"{") or _is_json(head):
+                return None
+            value = parse(head + file.read())
+    except (OSError, DataError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        parse(line)
+    except DataError:
+        return False
+    return True
 
 
 def parse(content: bytes | str) -> Any:

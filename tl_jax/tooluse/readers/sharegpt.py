@@ -8,24 +8,19 @@ JSON text, and a call or result is a turn of its own, by ``function_call`` or ``
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from tl_jax.tooluse.readers.fields import arguments, literal, member, plain
-from tl_jax.tooluse.readers.rows import OnError, Place, Report, read_rows
+from tl_jax.tooluse.readers.format import Format
+from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.toolbox import joined
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
 
-def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Trajectory]:
-    """Trajectories; see `read_rows` for errors."""
-    return read_rows(path, trajectories, on_error, report)
-
-
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The conversation in a row. A system prompt that lists tools describes this format and is left out."""
-    tools = _listed(row.get("tools"), "tools") if isinstance(row, dict) else ()
+    tools = _tools(row.get("tools"), "tools") if isinstance(row, dict) else ()
     messages: list[Message] = []
     system = row.get("system") if isinstance(row, dict) else None
     if isinstance(system, str) and system.strip():
@@ -35,7 +30,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         speaker, value = member(item, "from", str, where), member(item, "value", str, where)
         listed = [text for text in _tagged(value, "tools")[0] if text.startswith(("[", "{"))]
         if speaker == "system" and listed:
-            tools = tools or _listed(listed[0], f"{where}.value: tools")
+            tools = tools or _tools(listed[0], f"{where}.value: tools")
         else:
             messages += _turn(speaker, value, messages, where)
     if not messages:
@@ -97,7 +92,7 @@ def _results(value: str, before: list[Message]) -> list[Message]:
     return results
 
 
-def _listed(value: Any, where: str) -> tuple[Tool, ...]:
+def _tools(value: Any, where: str) -> tuple[Tool, ...]:
     """Tools as a list, as JSON text of a list, or as objects one a line."""
     if isinstance(value, str) and value.strip():
         try:
@@ -106,3 +101,23 @@ def _listed(value: Any, where: str) -> tuple[Tool, ...]:
             value = [literal(line, where) for line in value.splitlines() if line.strip()]
     values = value if isinstance(value, list) else [value] if value else []
     return tuple(Tool.from_json(item, f"{where}[{i}]") for i, item in enumerate(values))
+
+
+def system_prompt(row: Mapping[str, Any]) -> str:
+    """What the first speaker of a conversation ``[{from, value}]`` says; empty if the row holds none."""
+    return str(row["conversations"][0].get("value")) if _speaks(row) else ""
+
+
+def _speaks(row: Mapping[str, Any]) -> bool:
+    turns = row.get("conversations")
+    return isinstance(turns, list) and bool(turns) and all(isinstance(turn, dict) and "from" in turn for turn in turns)
+
+
+FORMAT = Format(
+    name="sharegpt",
+    description="`conversations` of `from` and `value`: Hermes (`<tools>`, `<tool_call>`, `<tool_response>`) and "
+    "LLaMA-Factory (`function_call`, `observation`, `tools`)",
+    recognises=_speaks,
+    trajectories=each_row(trajectories),
+    source="https://huggingface.co/datasets/NousResearch/hermes-function-calling-v1",
+)

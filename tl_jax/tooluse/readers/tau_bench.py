@@ -13,14 +13,15 @@ from typing import Any
 
 from tl_jax.tooluse.readers import openai
 from tl_jax.tooluse.readers.fields import member
-from tl_jax.tooluse.readers.rows import OnError, Place, Report, read_rows
-from tl_jax.tooluse.readers.toolbox import beside, calls_of, inferred
-from tl_jax.tooluse.schema import DataError, Trajectory
+from tl_jax.tooluse.readers.format import Format, has
+from tl_jax.tooluse.readers.rows import Place, Report, read_rows
+from tl_jax.tooluse.readers.toolbox import beside, calls_of, inferred, is_tools
+from tl_jax.tooluse.schema import Trajectory
 
 
-def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Trajectory]:
-    """Trajectories; see `read_rows` for errors. Without a file of tools the whole file is held in memory."""
-    found = read_rows(path, _trajectory, on_error, report)
+def read(path: Path, report: Report | None) -> Iterator[Trajectory]:
+    """Trajectories. Without a file of tools the whole file is held in memory."""
+    found = read_rows(path, _trajectory, report)
     tools = beside(path)
     return (replace(item, tools=item.tools or tools) for item in found) if tools is not None else _with_inferred(found)
 
@@ -35,10 +36,16 @@ def _with_inferred(found: Iterator[Trajectory]) -> Iterator[Trajectory]:
 def _trajectory(row: Any, place: Place) -> list[Trajectory]:
     messages = member(row, "traj", list)
     identity = place.name if row.get("task_id") is None else f"tau_bench/{row['task_id']}/{row.get('trial', 0)}"
-    try:
-        found = openai.trajectories({"id": identity, "messages": messages, "tools": row.get("tools")}, place)
-    except DataError as error:
-        field = error.field.replace("messages", "traj", 1) if error.field.startswith("messages") else error.field
-        raise DataError(error.problem, field=field) from None
+    found = openai.conversation(identity, messages, row.get("tools"), "traj")
     meta = {key: row[key] for key in ("reward", "task_id", "trial") if key in row}
-    return [replace(item, suite="tau_bench", meta=meta) for item in found]
+    return [replace(found, suite="tau_bench", meta=meta)]
+
+
+FORMAT = Format(
+    name="tau-bench",
+    description="tau-bench histories: `task_id`, `trial`, `reward`, `traj`",
+    recognises=has("traj", without="messages"),
+    trajectories=read,
+    is_companion=is_tools,
+    source="https://github.com/sierra-research/tau-bench",
+)

@@ -7,11 +7,11 @@ arguments as JSON, and a tool result has the role ``function``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from tl_jax.tooluse.readers.rows import OnError, Place, Report, parse, read_rows
+from tl_jax.tooluse.readers.fields import member
+from tl_jax.tooluse.readers.format import Format, has
+from tl_jax.tooluse.readers.rows import Place, each_row, parse
 from tl_jax.tooluse.schema import Call, DataError, Message, Role, Tool, Trajectory
 
 _ROLES: dict[str, Role] = {
@@ -23,11 +23,6 @@ _ROLES: dict[str, Role] = {
 }
 
 
-def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Trajectory]:
-    """Trajectories; see `read_rows` for errors."""
-    return read_rows(path, trajectories, on_error, report)
-
-
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The trajectory in a row."""
     conversations = row.get("conversations") if isinstance(row, dict) else None
@@ -36,7 +31,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     if row.get("id") is None:
         raise DataError("is missing", field="id")
     where = "conversations[0].content"
-    tools = _tools(_field(conversations[0], "content", where), where)
+    tools = _tools(member(conversations[0], "content", str, "conversations[0]"), where)
     messages: list[Message] = []
     for index, value in enumerate(conversations[1:], 1):
         messages.append(_message(value, f"conversations[{index}]", _last_called(messages)))
@@ -55,11 +50,10 @@ def _tools(content: str, where: str) -> tuple[Tool, ...]:
 
 def _message(value: Any, where: str, called: str | None) -> Message:
     """One message; ``called`` is the tool whose result it may be."""
-    name = _field(value, "role", f"{where}.role")
+    name, content = member(value, "role", str, where), member(value, "content", str, where)
     role = _ROLES.get(name)
     if role is None:
         raise DataError(f"unknown role {name!r}; expected one of {', '.join(_ROLES)}", field=f"{where}.role")
-    content = _field(value, "content", f"{where}.content")
     if role == "assistant" and (call := _call(content)):
         return Message(role, tool_calls=(call,))
     return Message(role, content, name=called if role == "tool" else None)
@@ -83,8 +77,11 @@ def _last_called(messages: list[Message]) -> str | None:
     return latest.tool_calls[0].name if latest and latest.tool_calls else None
 
 
-def _field(value: Any, key: str, where: str) -> str:
-    found = value.get(key) if isinstance(value, dict) else None
-    if not isinstance(found, str):
-        raise DataError("is missing" if found is None else f"must be text, not {type(found).__name__}", field=where)
-    return found
+FORMAT = Format(
+    name="tl",
+    description="the paper's raw rows: `id` and `conversations` by `user`, `assistant` and `function`, after a first "
+    "message with the tools as JSON; a call is its name, a newline and its arguments as JSON",
+    recognises=has("conversations"),
+    trajectories=each_row(trajectories),
+    source="https://github.com/Junjie-Ye/TL-Training",
+)

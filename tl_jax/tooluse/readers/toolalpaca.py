@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tl_jax.tooluse.readers.documents import attempt
 from tl_jax.tooluse.readers.fields import arguments, member
+from tl_jax.tooluse.readers.format import Format, has
 from tl_jax.tooluse.readers.openapi import described_function, described_operation, operations
-from tl_jax.tooluse.readers.rows import OnError, Place, Report, read_rows
+from tl_jax.tooluse.readers.rows import Place, Report, attempt, read_rows
 from tl_jax.tooluse.schema import Call, Case, DataError, Message, Tool
 from tl_jax.tooluse.secrets import MASK, replace_all
 
@@ -41,14 +41,13 @@ class _Api:
         return member(self.row, "Instructions", list)
 
 
-def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Case]:
+def read(path: Path, report: Report | None) -> Iterator[Case]:
     """Cases, numbered through the file; an instruction that cannot be read does not spoil its API's others."""
-    prefix = f"toolalpaca/{Path(path).stem.removeprefix('eval_')}"
+    prefix = f"toolalpaca/{path.stem.removeprefix('eval_')}"
     number = 0
-    for api in read_rows(path, lambda row, place: [_api(row, place)], on_error, report):
+    for api in read_rows(path, lambda row, place: [_api(row, place)], report):
         for index in range(len(api.instructions)):
-            make = partial(_cases, api, index, f"{prefix}/{number:04d}")
-            yield from attempt(make, api.place, report if on_error == "skip" else None)
+            yield from attempt(partial(_cases, api, index, f"{prefix}/{number:04d}"), api.place, report)
             number += 1
 
 
@@ -89,7 +88,7 @@ def _cases(api: _Api, index: int, identity: str) -> list[Case]:
     needed = tuple(call for call, optional, _ in made if not optional)
     meta: dict[str, Any] = {
         "api": api.row.get("Name"),
-        "api_index": api.place.item if api.place.item is not None else (api.place.line or 1) - 1,
+        "api_index": api.place.index,
         "index": index,
         "auth_args": api.auth_args,
         "components": str(api.row["Function_Description"].get("components") or "").strip(),
@@ -133,3 +132,13 @@ def _closed(text: str) -> str:
         escaped = character == "\\" and not escaped
         result += character
     return result + "".join(reversed(expected))
+
+
+FORMAT = Format(
+    name="toolalpaca",
+    description="ToolAlpaca's `eval_real.json` and `eval_simulated.json`; the keys in them are masked as they are read",
+    recognises=has("Function_Description", "Instructions", without="messages"),
+    cases=read,
+    masks_keys=True,
+    source="https://github.com/tangqiaoyu/ToolAlpaca",
+)

@@ -7,25 +7,20 @@ that ToolLLaMA is trained on, ``{id, conversations: [{from, value}]}``, one for 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from tl_jax.tooluse.readers import openai, react
-from tl_jax.tooluse.readers.documents import read_document
+from tl_jax.tooluse.readers import openai, react, sharegpt
 from tl_jax.tooluse.readers.fields import member
-from tl_jax.tooluse.readers.rows import OnError, Place, Report
+from tl_jax.tooluse.readers.format import Format, has
+from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.toolbox import joined
 from tl_jax.tooluse.schema import DataError, Trajectory
 
 APIS = "have access to the following APIs:"
 """What stands before the tools in the system prompt of a training row."""
-
-
-def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Trajectory]:
-    """Trajectories; see `read_rows` for errors."""
-    return read_document(path, trajectories, on_error, report)
+_IS_ANSWER = has("answer_generation", without="messages")
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
@@ -47,18 +42,27 @@ def _answer(row: dict[str, Any], place: Place) -> Trajectory:
     if not paths:
         raise DataError("is empty: the run reached no answer", field="answer_generation.train_messages")
     where = f"answer_generation.train_messages[{len(paths) - 1}]"
-    identity = place.path.stem if place.line is None and place.item is None else place.name
-    try:
-        found = openai.trajectories({"id": identity, "messages": paths[-1], "tools": answer.get("function")}, place)
-    except DataError as error:
-        field = error.field.replace("messages", where, 1) if error.field.startswith("messages") else error.field
-        raise DataError(error.problem, field=field) from None
+    found = openai.conversation(place.name, paths[-1], answer.get("function"), where)
     messages = joined(
         replace(message, content=react.question(message.content)) if message.role == "user" else message
-        for message in found[0].messages
+        for message in found.messages
         if message.role != "system"
     )
     if not messages:
         raise DataError("holds nothing but the system prompt", field=where)
     meta = {key: answer[key] for key in ("query", "valid_data", "finish_type") if key in answer}
-    return replace(found[0], messages=messages, suite="toolbench", meta=meta)
+    return replace(found, messages=messages, suite="toolbench", meta=meta)
+
+
+def _recognises(row: Mapping[str, Any]) -> bool:
+    prompt = sharegpt.system_prompt(row)
+    return _IS_ANSWER(row) or (APIS in prompt and "Action Input" in prompt)
+
+
+FORMAT = Format(
+    name="toolbench",
+    description="ToolBench and StableToolBench: one answer a file (`answer_generation`), or ToolLLaMA's training rows",
+    recognises=_recognises,
+    trajectories=each_row(trajectories),
+    source="https://github.com/OpenBMB/ToolBench",
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from tl_jax.tooluse.readers.rows import read_rows
@@ -24,6 +24,11 @@ def beside(path: str | Path) -> tuple[Tool, ...] | None:
     return None
 
 
+def is_tools(path: PurePath) -> bool:
+    """Whether a file is named as one that `beside` looks for."""
+    return path.name.endswith("tools.json")
+
+
 def inferred(calls: Iterable[Call]) -> tuple[Tool, ...]:
     """Tools that fit all calls: every argument ever given, required where no call of the tool lacks it."""
     seen: dict[str, list[Call]] = {}
@@ -35,6 +40,11 @@ def inferred(calls: Iterable[Call]) -> tuple[Tool, ...]:
 def calls_of(messages: Iterable[Message]) -> list[Call]:
     """Every call in a conversation."""
     return [call for message in messages for call in message.tool_calls]
+
+
+def last_called(messages: Sequence[Message]) -> str | None:
+    """The tool whose result comes next: the first one that the last turn with calls has called."""
+    return next((turn.tool_calls[0].name for turn in reversed(messages) if turn.tool_calls), None)
 
 
 def _fitting(name: str, calls: Sequence[Call]) -> Tool:

@@ -5,20 +5,13 @@ The queries are to be solved by running tools; there is no gold answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from tl_jax.tooluse.readers import react
+from tl_jax.tooluse.readers import react, rotbench
 from tl_jax.tooluse.readers.fields import member
-from tl_jax.tooluse.readers.rotbench import TOOLS
-from tl_jax.tooluse.readers.rows import OnError, Place, Report, read_rows
+from tl_jax.tooluse.readers.format import Format
+from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.schema import Case, DataError
-
-
-def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Case]:
-    """Cases; see `read_rows` for errors."""
-    return read_rows(path, cases, on_error, report)
 
 
 def cases(row: Any, place: Place) -> list[Case]:
@@ -26,19 +19,24 @@ def cases(row: Any, place: Place) -> list[Case]:
     conversation = member(row, "conversations", list)
     if len(conversation) < 2:
         raise DataError("must be a system prompt and a question", field="conversations")
-    where = "conversations[0].value"
-    tools = react.tools(member(conversation[0], "value", str, "conversations[0]"), TOOLS, where)
-    if len(tools) < 2:
-        raise DataError("lists fewer than two tools; the last two ask the user and end the task", field=where)
-    index = place.item if place.item is not None else (place.line or 1) - 1
+    tools, ask, finish = rotbench.offered(conversation)
     split = "five_shot" if "five" in place.path.stem else "zero_shot"
     meta = {
-        "index": index,
+        "index": place.index,
         "source_id": member(row, "id", str),
         "scenario": row.get("scenario"),
         "library": "/".join(member(row, "path", str).split("/")[-2:]),
-        "finish": tools[-1].name,
-        "ask_to_user": tools[-2].name,
+        "finish": finish,
+        "ask_to_user": ask,
     }
     messages = tuple(react.messages(conversation))
-    return [Case(f"tooleyes/{split}/{index:04d}", tools, messages, (), "none", "tooleyes", split, meta)]
+    return [Case(f"tooleyes/{split}/{place.index:04d}", tools, messages, (), "none", "tooleyes", split, meta)]
+
+
+FORMAT = Format(
+    name="tooleyes",
+    description="ToolEyes' queries, without gold",
+    recognises=lambda row: rotbench.FORMAT.recognises(row) and "path" in row,
+    cases=each_row(cases),
+    source="https://github.com/Junjie-Ye/ToolEyes",
+)

@@ -12,16 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tl_jax.tooluse.readers.documents import read_document
 from tl_jax.tooluse.readers.fields import arguments, member, plain
-from tl_jax.tooluse.readers.rows import OnError, Place, Report
-from tl_jax.tooluse.readers.toolbox import beside, calls_of, inferred
+from tl_jax.tooluse.readers.format import Format, has
+from tl_jax.tooluse.readers.rows import Place, Report, read_rows
+from tl_jax.tooluse.readers.toolbox import beside, calls_of, inferred, is_tools
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
 
-def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Trajectory]:
-    """Trajectories; see `read_rows` for errors."""
-    return read_document(path, partial(trajectories, offered=beside(path)), on_error, report)
+def read(path: Path, report: Report | None) -> Iterator[Trajectory]:
+    """Trajectories."""
+    return read_rows(path, partial(trajectories, offered=beside(path)), report)
 
 
 def trajectories(row: Any, place: Place, offered: tuple[Tool, ...] | None = None) -> list[Trajectory]:
@@ -38,7 +38,7 @@ def trajectories(row: Any, place: Place, offered: tuple[Tool, ...] | None = None
     if not messages:
         raise DataError("has no turns", field="conversation")
     meta = {"scenario": row["scenario"]} if isinstance(row.get("scenario"), str) else {}
-    identity = f"tooltalk/{place.path.stem if place.line is None and place.item is None else place.name}"
+    identity = f"tooltalk/{place.name}"
     tools = offered if offered is not None else inferred(calls_of(messages))
     return [Trajectory(identity, tools, tuple(messages), "tooltalk", meta)]
 
@@ -49,3 +49,13 @@ def _call(api: Any, where: str) -> list[Message]:
     made = Call(name, arguments(request.get("parameters") or {}, f"{where}.request.parameters"))
     result = api["exception"] if api.get("exception") else api.get("response")
     return [Message("assistant", tool_calls=(made,)), Message("tool", plain(result), name=name)]
+
+
+FORMAT = Format(
+    name="tooltalk",
+    description="ToolTalk: one conversation a file",
+    recognises=has("conversation", "apis_used", without="messages"),
+    trajectories=read,
+    is_companion=is_tools,
+    source="https://github.com/microsoft/ToolTalk",
+)

@@ -7,24 +7,13 @@ left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from tl_jax.tooluse.readers.fields import arguments, literal, member
-from tl_jax.tooluse.readers.rows import OnError, Place, Report, read_rows
+from tl_jax.tooluse.readers.fields import arguments, listed, member
+from tl_jax.tooluse.readers.format import Format, has
+from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.schemas import is_optional, json_schema
 from tl_jax.tooluse.schema import Call, Case, DataError, Message, Tool, Trajectory
-
-
-def read(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Trajectory]:
-    """Trajectories: the question and the calls; see `read_rows` for errors."""
-    return read_rows(path, trajectories, on_error, report)
-
-
-def read_cases(path: str | Path, on_error: OnError = "raise", report: Report | None = None) -> Iterator[Case]:
-    """Cases: the question, with the calls as gold; see `read_rows` for errors."""
-    return read_rows(path, cases, on_error, report)
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
@@ -43,18 +32,10 @@ def cases(row: Any, place: Place) -> list[Case]:
 
 def _example(row: Any, place: Place) -> tuple[str, tuple[Tool, ...], Message, tuple[Call, ...]]:
     question = Message("user", member(row, "query", str))
-    tools = tuple(_tool(value, f"tools[{i}]") for i, value in enumerate(_listed(row, "tools")))
-    calls = tuple(_call(value, f"answers[{i}]") for i, value in enumerate(_listed(row, "answers")))
+    tools = tuple(_tool(value, f"tools[{i}]") for i, value in enumerate(listed(row, "tools")))
+    calls = tuple(_call(value, f"answers[{i}]") for i, value in enumerate(listed(row, "answers")))
     identity = place.name if row.get("id") is None else f"xlam/{row['id']}"
     return identity, tools, question, calls
-
-
-def _listed(row: Any, key: str) -> list[Any]:
-    value = member(row, key, object)
-    value = literal(value, key) if isinstance(value, str) else value
-    if not isinstance(value, list):
-        raise DataError(f"must be a list as JSON text, not {type(value).__name__}", field=key)
-    return value
 
 
 def _tool(value: Any, where: str) -> Tool:
@@ -77,3 +58,13 @@ def _call(value: Any, where: str) -> Call:
     return Call(
         member(value, "name", str, where), arguments(member(value, "arguments", object, where), f"{where}.arguments")
     )
+
+
+FORMAT = Format(
+    name="xlam",
+    description="xLAM / APIGen: `query`, `tools`, `answers`; cases where cases are wanted",
+    recognises=has("query", "tools", "answers", without="messages"),
+    trajectories=each_row(trajectories),
+    cases=each_row(cases),
+    source="https://huggingface.co/datasets/Salesforce/xlam-function-calling-60k",
+)

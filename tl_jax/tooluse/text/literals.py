@@ -30,6 +30,20 @@ def structure(text: str) -> Any:
     return value
 
 
+def python_literal(text: str) -> Any:
+    """The value that a text denotes in Python: ``{'a': None}``.
+
+    Raises:
+        ValueError: it is no literal, or too deep.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about escapes such as "\d" in untrusted text
+            return ast.literal_eval(text)
+    except (TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
 def as_text(field: Any) -> str:
     """Text as it is, anything else as JSON."""
     try:
@@ -45,10 +59,8 @@ def _parsed(text: str) -> Any:
     except (ValueError, RecursionError):
         pass
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about escapes such as "\d" in untrusted text
-            return ast.literal_eval(text)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return python_literal(text)
+    except ValueError:
         return None
 
 
