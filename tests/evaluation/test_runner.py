@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
 import jax
 import pytest
-from rich.console import Console
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -18,6 +18,7 @@ from tests.training.helpers import TINY
 from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import load_cases
 from tl_jax.errors import UserError
+from tl_jax.evaluation.answering import Answering
 from tl_jax.evaluation.runner import evaluate
 from tl_jax.model.hf import export_hf
 from tl_jax.model.llama import init_params
@@ -70,11 +71,11 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, cases_f
 
 def run(model: Path, cases: Path, out: Path, **options: Any) -> str:
     """What is printed."""
-    console = Console(file=io.StringIO(), width=120)
-    evaluate(
-        model, cases, out, **{"batch_size": 4, "max_new_tokens": 8, "dtype": "float32", **options}, console=console
-    )
-    return console.file.getvalue()
+    which = {name: options.pop(name) for name in ("scoring", "limit", "overwrite") if name in options}
+    answering = Answering.of(**{"batch_size": 4, "max_new_tokens": 8, "dtype": "float32", **options})
+    with redirect_stderr(io.StringIO()) as printed:
+        evaluate(model, cases, out, answering, **which)
+    return printed.getvalue()
 
 
 def predictions(out: Path) -> dict[str, dict[str, Any]]:

@@ -19,7 +19,7 @@ from tl_jax.cli.options import (
     sampling_options,
     scoring_options,
 )
-from tl_jax.tooluse.metrics import Policy, Scoring
+from tl_jax.tooluse.metrics import Scoring
 from tl_jax.tooluse.rewards.score import PROFILES
 
 SHOWN_IDS = 3
@@ -48,9 +48,10 @@ def generate(model: Path, source: Path, **options: Any) -> None:
     A JSON file holds one conversation: a list of {"role", "content"} with roles System, User, Assistant, Output. A
     JSONL file holds one such list (or {"id", "messages"}) a line and gives one JSON line each.
     """
+    from tl_jax.evaluation.answering import Answering
     from tl_jax.evaluation.generate import generate_file
 
-    for line in generate_file(model, source, **options):
+    for line in generate_file(model, source, Answering.of(**options)):
         click.echo(line)
 
 
@@ -65,11 +66,16 @@ def generate(model: Path, source: Path, **options: Any) -> None:
 @click.option("--overwrite", is_flag=True, help="Answer again what predictions.jsonl already holds.")
 @scoring_options
 @sampling_options
-def evaluate(model: Path, cases: Path, out: Path, policy: Policy, strict: bool, rotbench: bool, **options: Any) -> None:
+def evaluate(model: Path, cases: Path, out: Path, **options: Any) -> None:
     """Answer every case and score TS, PI and CF; writes predictions.jsonl and summary.json."""
+    from tl_jax.evaluation.answering import Answering
     from tl_jax.evaluation.runner import evaluate as run
 
-    run(model, cases, out, scoring=Scoring(policy, strict, rotbench), **options)
+    scoring, which = (
+        {name: options.pop(name) for name in names}
+        for names in (("policy", "strict", "rotbench"), ("format", "limit", "overwrite"))
+    )
+    run(model, cases, out, Answering.of(**options), Scoring(**scoring), **which)
 
 
 @click.command()

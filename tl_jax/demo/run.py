@@ -75,13 +75,14 @@ def _mark_errors(demo: Demo) -> None:
 
 def _evaluate(demo: Demo, name: str, model: Path) -> None:
     """A stage of its own: answers to the held-out cases, their scores, and the figures that `conclude` shows."""
+    from tl_jax.evaluation.answering import Answering
     from tl_jax.evaluation.runner import evaluate
 
     cases, folder = demo.out / "data/cases.jsonl", demo.out / "eval" / name.replace(" ", "_")
     settings: dict[str, Any] = {"dtype": "float32", "max_new_tokens": 64, "batch_size": 32}
     with demo.stage(f"eval {name}", "TS, PI and CF of greedy answers; held-out loss; mean reward."):
         demo.show("eval", model=model, cases=cases, out=folder, **settings)
-        evaluate(model, cases, folder, **settings)
+        evaluate(model, cases, folder, Answering.of(**settings))
         figures = {"loss": held_out_loss(demo, model), "reward": mean_reward(demo, folder)}
         (folder / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         demo.console.print(f"held-out loss {figures['loss']:.3f}, mean reward {figures['reward']:+.3f}")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 
-from tl_jax.config import MeshConfig
-from tl_jax.inference.generate import GenerationError, Sampling
-from tl_jax.inference.sampler import open_sampler
+from tl_jax.evaluation.answering import GREEDY, Answering
+from tl_jax.inference.generate import GenerationError
 from tl_jax.tooluse.schema import DataError, Message, Tool
 
 _ROLES = {"output": "tool", "function": "tool"}
@@ -21,16 +20,7 @@ _ROLES = {"output": "tool", "function": "tool"}
 def generate_file(
     model: Path,
     source: Path,
-    *,
-    renderer: str = "paper",
-    batch_size: int = 8,
-    dtype: Literal["bfloat16", "float32"] = "bfloat16",
-    max_new_tokens: int = 256,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int = 0,
-    mesh: MeshConfig | None = None,
+    answering: Answering = GREEDY,
 ) -> Iterator[str]:
     """Answers to the conversations of ``source``, in their order, ready to print.
 
@@ -43,19 +33,18 @@ def generate_file(
     """
     many = source.suffix == ".jsonl"
     conversations = list(_read_lines(source) if many else [_read_one(source)])
-    sampling = Sampling(max_new_tokens, temperature, top_k, top_p)
-    sampler, loaded = open_sampler(model, sampling, renderer, dtype, mesh)
+    sampler, loaded = answering.open(model)
     prompts = [sampler.codec.prompt(tools, messages) for _, tools, messages in conversations]
-    context = loaded.config.max_position_embeddings
+    new_tokens, context = answering.sampling.max_new_tokens, loaded.config.max_position_embeddings
     for (identity, _, _), prompt in zip(conversations, prompts, strict=True):
-        if len(prompt) + max_new_tokens > context:
+        if len(prompt) + new_tokens > context:
             raise GenerationError(
-                f"conversation {identity} has {len(prompt)} tokens, which with --max-new-tokens {max_new_tokens} is "
+                f"conversation {identity} has {len(prompt)} tokens, which with --max-new-tokens {new_tokens} is "
                 f"more than the model's context of {context}"
             )
-    for start in range(0, len(prompts), batch_size):
-        key = jax.random.fold_in(jax.random.key(seed), start)
-        generation = sampler.generate(loaded.params, prompts[start : start + batch_size], key)
+    for start in range(0, len(prompts), answering.batch_size):
+        key = jax.random.fold_in(jax.random.key(answering.seed), start)
+        generation = sampler.generate(loaded.params, prompts[start : start + answering.batch_size], key)
         for (identity, _, _), text in zip(conversations[start:], sampler.texts(generation), strict=False):
             yield json.dumps({"id": identity, "prediction": text}, ensure_ascii=False) if many else text
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any
 
 import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tl_jax.config import MeshConfig
 from tl_jax.data.prompts import Prompt, encode_prompts, load_cases
 from tl_jax.errors import UserError
+from tl_jax.evaluation.answering import GREEDY, Answering
 from tl_jax.evaluation.report import ALL, by_suite, print_summary, write_summary
-from tl_jax.inference.generate import Sampling
-from tl_jax.inference.sampler import Sampler, open_sampler
+from tl_jax.inference.sampler import Sampler
 from tl_jax.model.parameters import Params
 from tl_jax.tooluse.metrics import PAPER_SCORING, Scoring, Summary, score_prediction
 from tl_jax.tooluse.readers import read_predictions
+from tl_jax.tooluse.schema import Case
 
 PREDICTIONS, SETTINGS, SUMMARY = "predictions.jsonl", "settings.json", "summary.json"
 
@@ -28,90 +30,93 @@ def evaluate(
     model: Path,
     cases: Path,
     out: Path,
+    answering: Answering = GREEDY,
+    scoring: Scoring = PAPER_SCORING,
     *,
     format: str = "auto",
-    renderer: str = "paper",
-    batch_size: int = 16,
     limit: int | None = None,
     overwrite: bool = False,
-    dtype: Literal["bfloat16", "float32"] = "bfloat16",
-    max_new_tokens: int = 256,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int = 0,
-    scoring: Scoring = PAPER_SCORING,
-    mesh: MeshConfig | None = None,
-    console: Console | None = None,
 ) -> Summary:
-    """Answers every case and writes ``predictions.jsonl`` and ``summary.json`` to ``out``; prints the table.
+    """Answers every case and writes ``predictions.jsonl`` and ``summary.json`` to ``out``; prints the table on stderr.
 
     A run that was cut off continues: cases answered in ``predictions.jsonl`` are not asked again.
 
     Args:
         model: a Hugging Face, checkpoint or run directory.
         cases: cases, or trajectories (each call is a case), in any format of the readers.
-        format: of ``cases``; auto looks at the first row.
         out: directory to write.
-        overwrite: forget the answers that ``out`` holds.
         scoring: what counts as right; another choice scores the same answers anew.
-        mesh: how devices share the work; by default all of them along ``fsdp``.
+        format: of ``cases``; auto looks at the first row.
+        limit: only so many cases, the first ones.
+        overwrite: forget the answers that ``out`` holds.
 
     Raises:
         UserError: anything that cannot be read, ``out`` holds answers made with other settings, or the model has room
             for none of the prompts.
     """
-    console = console or Console(stderr=True)
+    console = Console(stderr=True)
     wanted = load_cases(cases, format, limit=limit)
     settings = {
         "model": str(model.resolve()),
         "cases": str(cases.resolve()),
-        "renderer": renderer,
-        "dtype": dtype,
-        "max_new_tokens": max_new_tokens,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "seed": seed,
+        "renderer": answering.renderer,
+        "dtype": answering.dtype,
+        **asdict(answering.sampling),
+        "seed": answering.seed,
     }
-    known = _open_directory(out, settings, overwrite)
-    remaining = [case for case in wanted if case.id not in known]
-    if remaining:
-        sampling = Sampling(max_new_tokens, temperature, top_k, top_p)
-        sampler, loaded = open_sampler(model, sampling, renderer, dtype, mesh)
-        room = loaded.config.max_position_embeddings - max_new_tokens
-        prompts, _ = encode_prompts(remaining, sampler.codec)
-        too_long = sum(len(prompt.tokens) > room for prompt in prompts)
-        if too_long == len(wanted):
-            raise UserError(
-                f"all {too_long} prompts are too long for the model: with --max-new-tokens {max_new_tokens} it has "
-                f"room for {max(room, 0)} tokens, and the shortest has {min(len(p.tokens) for p in prompts)}"
-            )
-        with (out / PREDICTIONS).open("a", encoding="utf-8") as file, _progress(console) as progress:
-            task = progress.add_task("answering", total=len(wanted), completed=len(wanted) - len(remaining))
-            for row in _answers(sampler, loaded.params, prompts, room, batch_size, jax.random.key(seed)):
-                _write(file, row)
-                known[row["id"]] = row["prediction"]
-                progress.advance(task)
-        if too_long:
-            console.print(f"{too_long} prompts are too long for the model; their answers are empty")
-    suites = by_suite((case.suite, score_prediction(known[case.id], case, scoring)) for case in wanted)
+    answers = _open_directory(out, settings, overwrite)
+    if any(case.id not in answers for case in wanted):
+        answers = _answer(model, wanted, answers, answering, out / PREDICTIONS, console)
+    suites = by_suite((case.suite, score_prediction(answers[case.id], case, scoring)) for case in wanted)
     write_summary(out / SUMMARY, suites, scoring)
     print_summary(suites[ALL], suites, console)
     return suites[ALL]
 
 
-def _answers(
-    sampler: Sampler, params: Params, prompts: Sequence[Prompt], room: int, batch_size: int, key: jax.Array
+def _answer(
+    model: Path,
+    cases: Sequence[Case],
+    answers: Mapping[str, str],
+    answering: Answering,
+    predictions: Path,
+    console: Console,
+) -> dict[str, str]:
+    """The answers to all cases, by id: the known ones and those that the model gives, written as they come."""
+    sampler, loaded = answering.open(model)
+    new_tokens = answering.sampling.max_new_tokens
+    room = loaded.config.max_position_embeddings - new_tokens
+    prompts, _ = encode_prompts([case for case in cases if case.id not in answers], sampler.codec)
+    prompts.sort(key=lambda prompt: -len(prompt.tokens))  # the longest first: memory runs out at once or never
+    too_long = [prompt for prompt in prompts if len(prompt.tokens) > room]
+    if len(too_long) == len(cases):
+        raise UserError(
+            f"all {len(too_long)} prompts are too long for the model: with --max-new-tokens {new_tokens} it has room "
+            f"for {max(room, 0)} tokens, and the shortest has {len(prompts[-1].tokens)}"
+        )
+    found = dict(answers)
+    with predictions.open("a", encoding="utf-8") as file, _progress(console) as progress:
+        task = progress.add_task("answering", total=len(cases), completed=len(cases) - len(prompts))
+        unanswered = (
+            {"id": prompt.case.id, "prediction": "", "problem": f"prompt of {len(prompt.tokens)} tokens"}
+            for prompt in too_long
+        )
+        for row in chain(unanswered, _generated(sampler, loaded.params, prompts[len(too_long) :], answering)):
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.flush()
+            found[row["id"]] = row["prediction"]
+            progress.advance(task)
+    if too_long:
+        console.print(f"{len(too_long)} prompts are too long for the model; their answers are empty")
+    return found
+
+
+def _generated(
+    sampler: Sampler, params: Params, prompts: Sequence[Prompt], answering: Answering
 ) -> Iterator[dict[str, Any]]:
-    """A row of predictions for every prompt, the longest first: memory runs out at once or never."""
-    ordered = sorted(prompts, key=lambda prompt: -len(prompt.tokens))
-    for prompt in ordered:
-        if len(prompt.tokens) > room:
-            yield {"id": prompt.case.id, "prediction": "", "problem": f"prompt of {len(prompt.tokens)} tokens"}
-    fitting = [prompt for prompt in ordered if len(prompt.tokens) <= room]
-    for start in range(0, len(fitting), batch_size):
-        batch = fitting[start : start + batch_size]
+    """A row of predictions for every prompt."""
+    key = jax.random.key(answering.seed)
+    for start in range(0, len(prompts), answering.batch_size):
+        batch = prompts[start : start + answering.batch_size]
         generation = sampler.generate(params, [prompt.tokens for prompt in batch], jax.random.fold_in(key, start))
         for row, (prompt, text) in enumerate(zip(batch, sampler.texts(generation), strict=True)):
             length, finished = int(generation.lengths[row]), bool(generation.finished[row])
@@ -141,11 +146,6 @@ def _whole_lines(predictions: Path) -> dict[str, str]:
     content = predictions.read_bytes()
     predictions.write_bytes(content[: content.rfind(b"\n") + 1])
     return read_predictions(predictions)
-
-
-def _write(file: TextIO, row: Mapping[str, Any]) -> None:
-    file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    file.flush()
 
 
 def _progress(console: Console) -> Progress:

@@ -1,0 +1,54 @@
+"""How a stored model answers: everything that decides what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tl_jax.config import MeshConfig
+from tl_jax.inference.generate import Sampling
+from tl_jax.inference.sampler import Sampler, open_sampler
+from tl_jax.model.store import LoadedModel
+
+_GREEDY = Sampling(256, temperature=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """Text format, sampling and the devices it runs on.
+
+    Attributes:
+        renderer: the text format of prompts and answers.
+        dtype: of the computation.
+        batch_size: prompts that are answered at once.
+        seed: of the sampling; the same seed gives the same answers.
+        mesh: how devices share the work; by default all of them along ``fsdp``.
+    """
+
+    sampling: Sampling = _GREEDY
+    renderer: str = "paper"
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    batch_size: int = 16
+    seed: int = 0
+    mesh: MeshConfig | None = None
+
+    @classmethod
+    def of(
+        cls,
+        max_new_tokens: int = 256,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        **others: Any,
+    ) -> Answering:
+        """From settings side by side, as the command line has them; ``others`` are the attributes above."""
+        return cls(Sampling(max_new_tokens, temperature, top_k, top_p), **others)
+
+    def open(self, model: Path) -> tuple[Sampler, LoadedModel]:
+        """A model, checkpoint or run directory, ready to answer; and the model with its parameters."""
+        return open_sampler(model, self.sampling, self.renderer, self.dtype, self.mesh)
+
+
+GREEDY = Answering()
+"""The most likely answer, in the paper's format."""
