@@ -11,10 +11,12 @@ from typing import Any
 
 import jax
 import pytest
+from click.testing import CliRunner
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tests.training.helpers import TINY
+from tl_jax.cli import main
 from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import load_cases
 from tl_jax.errors import UserError
@@ -158,3 +160,20 @@ def test_overwrite_answers_anew(model_dir: Path, cases_file: Path, tmp_path: Pat
     assert set(predictions(tmp_path)) == {"c0", "c1"}
     assert predictions(tmp_path)["c0"]["prediction"] != "old"
     assert "TS %" in printed
+
+
+def test_the_commands_answer_alike(evaluated: Path, model_dir: Path, cases_file: Path, tmp_path: Path) -> None:
+    """``eval`` as `evaluate`; ``generate`` the same for the same messages and tools."""
+    options = ("--model", str(model_dir), "--batch-size", "4", "--max-new-tokens", "8", "--dtype", "float32")
+    out, source = tmp_path / "out", tmp_path / "conversations.jsonl"
+    done = CliRunner().invoke(main, ["eval", *options, "--cases", str(cases_file), "--out", str(out), "--strict"])
+    assert done.exit_code == 0, done.output
+    assert (out / "predictions.jsonl").read_bytes() == (evaluated / "predictions.jsonl").read_bytes()
+    assert json.loads((out / "settings.json").read_text()) == json.loads((evaluated / "settings.json").read_text())
+    assert json.loads((out / "summary.json").read_text())["strict"] is True
+    asked = [row for row in map(json.loads, cases_file.read_text().splitlines()) if row["id"] != "c4"]  # too long
+    source.write_text("".join(json.dumps(row) + "\n" for row in asked))
+    done = CliRunner().invoke(main, ["generate", *options, "--input", str(source)])
+    assert done.exit_code == 0, done.output
+    said = {row["id"]: row["prediction"] for row in map(json.loads, done.stdout.splitlines())}
+    assert said == {row["id"]: predictions(evaluated)[row["id"]]["prediction"] for row in asked}
