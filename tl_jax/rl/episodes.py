@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tl_jax.data.prompts import Prompt
 from tl_jax.tooluse.schema import Call, Case
 
 
@@ -29,7 +30,7 @@ class Turn:
 
 @dataclass(slots=True)
 class Episode:
-    """A case as it was played."""
+    """A case, and what became of it turn by turn."""
 
     case: Case
     stream: list[int]
@@ -38,3 +39,19 @@ class Episode:
     turns: list[Turn] = field(default_factory=list)
     truncated: bool = False
     """cut off by a limit on tokens"""
+
+    @classmethod
+    def begin(cls, prompt: Prompt) -> Episode:
+        """An episode without turns."""
+        return cls(prompt.case, list(prompt.tokens), len(prompt.tokens))
+
+    def go_on(self, turn: Turn, after: Prompt) -> None:
+        """Adds a turn that another one follows, which answers ``after``."""
+        self.turns.append(turn)
+        self.stream = list(after.tokens)
+
+    def end(self, turn: Turn, too_long: bool = False) -> None:
+        """Adds the last turn; ``too_long``: another one would have followed, had there been room."""
+        self.turns.append(turn)
+        self.stream += turn.tokens
+        self.truncated = too_long or not turn.finished

@@ -1,7 +1,7 @@
-"""Playing a model: one answer to a prompt, or turn after turn with an environment that answers its calls.
+"""Rollouts: one answer to a prompt, or turn after turn with an environment that answers the calls.
 
-Tokens in, tokens out: what the model wrote stays as it was sampled, and only what follows it, the tools' results and
-the next generation prompt, is encoded, as part of the whole conversation and by the same encoder as training's.
+Tokens in, tokens out: what the model wrote stays as it was sampled. Only what follows an answer, the tools' results and
+the next generation prompt, is encoded, as part of the whole conversation and by the same codec as in training.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 
+from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import Prompt
 from tl_jax.inference.generate import Sampling
 from tl_jax.inference.sampler import Sampler
@@ -21,7 +23,7 @@ from tl_jax.model.parameters import Params
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.tooluse.environments.base import Environment
 from tl_jax.tooluse.rewards.compare import bind_all, offered_tools
-from tl_jax.tooluse.schema import Case, Message
+from tl_jax.tooluse.schema import Call, Case, Message
 from tl_jax.tooluse.text.parse import parse_answer
 from tl_jax.training.distributed import agreed, is_main
 
@@ -31,94 +33,129 @@ THREADS = 8
 
 @dataclass(frozen=True)
 class EnvironmentSpec:
-    """Where episodes of several turns are played."""
+    """What answers calls, and how long an episode may get."""
 
     make: Callable[[], Environment]
     """a new environment; every episode has its own"""
     max_turns: int
     max_length: int
-    """tokens of a conversation, from which an answer still begins"""
+    """tokens that the prompt of a turn may have, earlier turns included"""
 
 
 class RolloutWorker:
-    """Samples episodes: of several turns with an environment, of one without."""
+    """Samples episodes: of several turns with an environment, of one turn without."""
 
-    def __init__(self, sampler: Sampler, stage: EnvironmentSpec | None) -> None:
-        self.sampler, self.stage = sampler, stage
+    def __init__(self, sampler: Sampler, environment: EnvironmentSpec | None) -> None:
+        self.sampler, self.environment = sampler, environment
 
     def __call__(self, params: Params, prompts: Sequence[Prompt], key: jax.Array) -> list[Episode]:
         """An episode for every prompt; the same ``key`` gives the same ones."""
-        if self.stage is None:
+        if self.environment is None:
             return run_single_turn(self.sampler, params, prompts, key)
-        return run_multi_turn(self.sampler, params, prompts, key, self.stage)
+        return run_multi_turn(self.sampler, params, prompts, key, self.environment)
 
     def greedy(self, batch_size: int) -> RolloutWorker:
         """The same without chance, ``batch_size`` episodes at once."""
         sampling = Sampling(self.sampler.sampling.max_new_tokens, temperature=0.0)
-        return RolloutWorker(replace(self.sampler, sampling=sampling, max_batch=batch_size), self.stage)
+        return RolloutWorker(replace(self.sampler, sampling=sampling, max_batch=batch_size), self.environment)
 
 
 def run_single_turn(sampler: Sampler, params: Params, prompts: Sequence[Prompt], key: jax.Array) -> list[Episode]:
     """One answer to every prompt."""
-    episodes = [Episode(prompt.case, list(prompt.tokens), len(prompt.tokens)) for prompt in prompts]
-    generate_turn(sampler, params, episodes, [prompt.case for prompt in prompts], key)
-    for episode in episodes:
-        episode.stream += episode.turns[0].tokens
+    episodes = [Episode.begin(prompt) for prompt in prompts]
+    for episode, turn in zip(episodes, generate_turn(sampler, params, prompts, key), strict=True):
+        episode.end(turn)
     return episodes
 
 
 def run_multi_turn(
-    sampler: Sampler, params: Params, prompts: Sequence[Prompt], key: jax.Array, stage: EnvironmentSpec
+    sampler: Sampler, params: Params, prompts: Sequence[Prompt], key: jax.Array, spec: EnvironmentSpec
 ) -> list[Episode]:
     """Turn after turn, until the environment is done, a turn makes no call or is cut off, or a limit is reached.
 
     The environments live in the main process; the others are told what came back.
     """
-    with _environments(stage, len(prompts)) as environments:
-        cases = [Case.from_json(row) for row in agreed(lambda: _openings(environments, prompts))]
-        episodes = []
-        for case in cases:
-            tokens = sampler.codec.prompt(case.tools, case.messages)
-            episodes.append(Episode(case, tokens, len(tokens)))
-        playing = list(range(len(episodes)))
-        for number in range(stage.max_turns):
-            chosen = [episodes[index] for index in playing]
-            generate_turn(sampler, params, chosen, [cases[index] for index in playing], jax.random.fold_in(key, number))
-            replies = agreed(lambda: _replies(environments, episodes, playing))  # noqa: B023 (called at once)
-            last = number == stage.max_turns - 1
-            playing = [
-                index
-                for index, reply in zip(playing, replies, strict=True)
-                if _goes_on(episodes[index], cases, index, reply, last, stage, sampler)
-            ]
-            if not playing:
+    codec = sampler.codec
+    with _environments(spec, len(prompts)) as environments:
+        openings = [Case.from_json(row) for row in agreed(partial(_openings, environments, prompts))]
+        first = [Prompt(case, tuple(codec.prompt(case.tools, case.messages))) for case in openings]
+        episodes = [Episode.begin(prompt) for prompt in first]
+        pending = dict(enumerate(first))  # what the episodes that still go on are to answer next
+        for number in range(spec.max_turns):
+            turns = generate_turn(sampler, params, list(pending.values()), jax.random.fold_in(key, number))
+            replies = [Reply(*row) for row in agreed(partial(_replies, environments, list(pending), turns))]
+            following = {}
+            for (i, prompt), turn, reply in zip(pending.items(), turns, replies, strict=True):
+                answered = replace(turn, results=tuple(reply.results))
+                over = reply.done or number == spec.max_turns - 1
+                after = None if over else next_prompt(prompt, answered, reply.expected, codec)
+                if after and len(after.tokens) <= spec.max_length:
+                    episodes[i].go_on(answered, after)
+                    following[i] = after
+                else:
+                    episodes[i].end(answered, too_long=after is not None)
+            pending = following
+            if not pending:
                 break
     return episodes
 
 
-def generate_turn(
-    sampler: Sampler, params: Params, episodes: Sequence[Episode], cases: Sequence[Case], key: jax.Array
-) -> None:
-    """Adds a turn to every episode."""
-    generation = sampler.generate(params, [episode.stream for episode in episodes], key)
-    texts = sampler.texts(generation)
-    for row, (episode, case) in enumerate(zip(episodes, cases, strict=True)):
+def generate_turn(sampler: Sampler, params: Params, prompts: Sequence[Prompt], key: jax.Array) -> list[Turn]:
+    """The model's answer to every prompt, with the calls it makes."""
+    generation = sampler.generate(params, [prompt.tokens for prompt in prompts], key)
+    turns = []
+    for row, (prompt, text) in enumerate(zip(prompts, sampler.texts(generation), strict=True)):
         length, finished = generation.lengths[row], bool(generation.finished[row])
         tokens, logprobs = (x[row, :length].tolist() for x in (generation.tokens, generation.logprobs))
-        turn = Turn(case, texts[row], finished, len(episode.stream) - 1, tuple(tokens), tuple(logprobs))
-        parsed = parse_answer(turn.text)
-        calls = bind_all(parsed.calls, parsed.positional, offered_tools(case))
-        episode.turns.append(replace(turn, calls=tuple(calls) if finished else ()))
-        episode.truncated = not finished
+        calls = _calls(text, prompt.case) if finished else ()
+        turns.append(Turn(prompt.case, text, finished, len(prompt.tokens) - 1, tuple(tokens), tuple(logprobs), calls))
+    return turns
+
+
+def next_prompt(prompt: Prompt, turn: Turn, expected: Sequence[Any], codec: Codec) -> Prompt:
+    """What the model is asked after a turn: the conversation with its answer and the results of its calls.
+
+    Args:
+        prompt: that the turn answered.
+        turn: a finished one, with results.
+        expected: the calls still expected, as JSON: gold of the next turn.
+        codec: encodes what follows the answer.
+    """
+    said = Message("assistant", parse_answer(turn.text).text, turn.calls)
+    results = (Message("tool", result, name=call.name) for call, result in zip(turn.calls, turn.results, strict=True))
+    messages = (*prompt.case.messages, said, *results)
+    gold = tuple((Call.from_json(call),) for call in expected)
+    case = replace(prompt.case, messages=messages, gold=gold, gold_kind="alternatives" if gold else "none")
+    encoded = codec.encode(case.tools, messages, generation=True)
+    between = encoded.ids[encoded.turns[-1].end :].tolist()
+    answer = turn.tokens[:-1]  # without EOS, which was a label: the conversation goes on as the format writes it
+    return Prompt(case, (*prompt.tokens, *answer, *between))
+
+
+def _calls(text: str, case: Case) -> tuple[Call, ...]:
+    """The calls that an answer makes, positional arguments named by the tools on offer."""
+    parsed = parse_answer(text)
+    return tuple(bind_all(parsed.calls, parsed.positional, offered_tools(case)))
+
+
+class Reply(NamedTuple):
+    """What comes back to a turn, in JSON values: processes tell it each other."""
+
+    results: list[str]
+    """one for each call"""
+    done: bool
+    """the episode is over"""
+    expected: list[Any]
+    """the calls still to be made, where the environment knows them"""
 
 
 @contextmanager
-def _environments(stage: EnvironmentSpec, count: int) -> Iterator[list[Environment]]:
+def _environments(spec: EnvironmentSpec, count: int) -> Iterator[list[Environment]]:
     """One for each episode, in the main process."""
     made: list[Environment] = []
     try:
         if is_main():
-            made += [stage.make() for _ in range(count)]
+            made += [spec.make() for _ in range(count)]
         yield made
     finally:
         for environment in made:
@@ -126,64 +163,22 @@ def _environments(stage: EnvironmentSpec, count: int) -> Iterator[list[Environme
 
 
 def _openings(environments: Sequence[Environment], prompts: Sequence[Prompt]) -> list[Any]:
+    """The cases with which the episodes begin, as JSON."""
     with ThreadPoolExecutor(THREADS) as pool:
-        cases = pool.map(lambda pair: pair[0].reset(pair[1].case), zip(environments, prompts, strict=True))
+        cases = pool.map(lambda environment, prompt: environment.reset(prompt.case), environments, prompts)
         return [case.to_json() for case in cases]
 
 
-def _replies(environments: Sequence[Environment], episodes: Sequence[Episode], playing: Sequence[int]) -> list[Any]:
-    """What comes back to the newest turn of every episode that is still playing."""
+def _replies(environments: Sequence[Environment], pending: Sequence[int], turns: Sequence[Turn]) -> list[Reply]:
+    """What comes back to the turns of the episodes that still go on."""
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(lambda index: _reply(environments[index], episodes[index].turns[-1]), playing))
+        return list(pool.map(_reply, [environments[i] for i in pending], turns))
 
 
-def _reply(environment: Environment, turn: Turn) -> dict[str, Any]:
-    """Results of the turn's calls, whether the episode is over, and the gold calls of the next turn."""
+def _reply(environment: Environment, turn: Turn) -> Reply:
     results, done = [], not turn.calls
     for call in turn.calls:
         result, over = environment.step(call)
         results.append(result)
         done = done or over
-    expected = getattr(environment, "expected", ())
-    return {"results": results, "done": done, "gold": [[call.to_json()] for call in expected]}
-
-
-def _goes_on(
-    episode: Episode,
-    cases: list[Case],
-    index: int,
-    reply: dict[str, Any],
-    last: bool,
-    stage: EnvironmentSpec,
-    sampler: Sampler,
-) -> bool:
-    """Takes the results into the episode; whether another turn follows them."""
-    turn = episode.turns[-1] = replace(episode.turns[-1], results=tuple(reply["results"]))
-    if not reply["done"] and not last:
-        after, tokens = _continued(turn, reply["gold"], sampler)
-        closing = int(turn.finished)  # EOS was a label; the conversation goes on as the format writes it
-        if len(episode.stream) + len(turn.tokens) - closing + len(tokens) <= stage.max_length:
-            episode.stream += [*turn.tokens[: len(turn.tokens) - closing], *tokens]
-            cases[index] = after
-            return True
-        episode.truncated = True
-    episode.stream += turn.tokens
-    return False
-
-
-def _continued(turn: Turn, gold: list[Any], sampler: Sampler) -> tuple[Case, list[int]]:
-    """The case of the next turn, and the tokens between this answer and the next one."""
-    said = Message("assistant", parse_answer(turn.text).text, turn.calls)
-    results = (Message("tool", result, name=call.name) for call, result in zip(turn.calls, turn.results, strict=True))
-    messages = (*turn.case.messages, said, *results)
-    encoded = sampler.codec.encode(turn.case.tools, messages, generation=True)
-    after = encoded.turns[-1].end
-    case = Case.from_json(
-        turn.case.to_json()
-        | {
-            "messages": [message.to_json() for message in messages],
-            "gold": gold,
-            "gold_kind": "alternatives" if gold else "none",
-        }
-    )
-    return case, [int(token) for token in encoded.ids[after:]]
+    return Reply(results, done, [call.to_json() for call in getattr(environment, "expected", ())])
