@@ -155,8 +155,14 @@ def bootstrap_interval(right: int, cases: int, confidence: float = 0.95) -> Inte
 
     A resample of ``cases`` outcomes of which ``right`` are right has Binomial(cases, right / cases) right ones, so the
     percentiles over all resamples are quantiles of that distribution (Efron and Tibshirani 1993, section 13.3). They
-    are summed up here instead of drawn: what a bootstrap of endlessly many resamples gives, without a seed.
+    are computed here instead of drawn: the limit of infinitely many resamples, without a seed.
     Where all or none are right the interval has no width, and without cases nothing is known: 0 to 100.
+
+    Example:
+        >>> bootstrap_interval(50, 100)
+        (40.0, 60.0)
+        >>> bootstrap_interval(0, 0)
+        (0.0, 100.0)
     """
     if cases == 0:
         return 0.0, 100.0

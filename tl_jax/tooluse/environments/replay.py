@@ -21,7 +21,7 @@ class Replay:
     The tool messages after a turn answer its calls in their order; a call without one has no result and is left out.
     A call whose turn has weight 0 failed: it is answered as recorded, but neither gold nor `expected`. Where the same
     call failed first and then went well, the result is the good one. What follows the user's next message is left out:
-    nobody plays the user, and no model can know what would have been said.
+    there is no user to ask, and no model can know what would have been said.
 
     Attributes:
         cases: the openings, one for every trajectory with a gold call: the messages before the first call, and all
@@ -62,8 +62,8 @@ class Replay:
         """The result recorded for this call, and whether it was the last one expected; the order of calls is free.
 
         Arguments are compared with their types (`same_value`), and an optional one that equals its default is as good
-        as left out. A call that was not recorded, or not as often, ends the episode with an error: nobody knows what
-        would have come.
+        as left out. A call that was not recorded, or not as often, ends the episode with an error: its result
+        is not known.
         """
         for index, (recorded, result, _) in enumerate(self._pending):
             if not compare(call, recorded, self._offered, same_value, defaults=True):

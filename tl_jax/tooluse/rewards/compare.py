@@ -72,6 +72,13 @@ def compare(
         equal: decides whether two argument values are the same. Arguments that ``gold.wild`` names are not compared.
         defaults: an optional argument that equals its schema's default is as good as left out.
         coerce: a string equals what it spells, unless schema and gold call both have text there.
+
+    Example:
+        >>> offered = {"search": Tool("search", parameters={"properties": {"query": {}, "limit": {}}})}
+        >>> gold = Call("search", {"query": "love"})
+        >>> found = compare(Call("search", {"limit": 5}), gold, offered, same_value, defaults=True)
+        >>> [(fault.category, fault.arguments) for fault in found]
+        [('redundant_parameter', ('limit',)), ('missing_parameter', ('query',))]
     """
     if call.name not in offered:
         return (Fault("hallucinated_tool", (), call, gold),)
@@ -114,7 +121,12 @@ def same_argument(name: str, value: Any, gold: Call, tool: Tool, equal: Equal, c
 
 
 def same_value(a: Any, b: Any) -> bool:
-    """Equality of JSON values with their types: 1 is 1.0 but neither True nor "1"; the order of keys is free."""
+    """Equality of JSON values with their types: 1 is 1.0 but neither True nor "1"; the order of keys is free.
+
+    Example:
+        >>> same_value({"a": 1, "b": [2]}, {"b": [2.0], "a": 1.0}), same_value(1, True), same_value(1, "1")
+        (True, False, False)
+    """
     if type(a) is str or type(b) is str:  # most values, at once
         return type(a) is type(b) and a == b
     if isinstance(a, bool) or isinstance(b, bool):
@@ -125,7 +137,12 @@ def same_value(a: Any, b: Any) -> bool:
 
 
 def same_text(a: Any, b: Any) -> bool:
-    """As `same_value`, but a string equals what it spells: "500" is 500, "true" and "True" are True."""
+    """As `same_value`, but a string equals what it spells: "500" is 500, "true" and "True" are True.
+
+    Example:
+        >>> same_text("500", 500), same_text("[1, 2]", [1, 2.0]), same_text("5oo", 500)
+        (True, True, False)
+    """
     if isinstance(a, str) != isinstance(b, str):
         text, value = (a, b) if isinstance(a, str) else (b, a)
         return text == str(value) or _spells(text.strip(), value)

@@ -1,4 +1,4 @@
-"""What is wrong with gold answers: calls that leave the schema they are to be judged by."""
+"""What is wrong with gold answers: calls that do not fit the schemas of their tools."""
 
 from __future__ import annotations
 
@@ -24,6 +24,13 @@ def gold_faults(case: Case) -> list[str]:
     Found are tools that are not offered, arguments outside the schema, required ones that are missing, and values of
     another type or outside an ``enum``. A reward counts what gold uses as offered all the same: repeating the gold
     answer is right.
+
+    Example:
+        >>> from tl_jax.tooluse.schema import Message
+        >>> search = Tool("search", parameters={"properties": {"limit": {"type": "integer"}}})
+        >>> gold = Call("search", {"limit": "ten"})
+        >>> gold_faults(Case("1", (search,), (Message("user", "?"),), ((gold,),)))
+        ["gold[0]: search: argument 'limit' is string, not integer"]
     """
     offered = {tool.name: tool for tool in reversed(case.tools)}
     found = []

@@ -37,7 +37,7 @@ class Profile(Protocol):
         """
 
     def arithmetic(self, verdict: Verdict) -> str:
-        """How a verdict's value came about."""
+        """How a verdict's value was computed, on one line: ``-0.8 -0.5 = -1.3``."""
 
 
 class CallGrader(Protocol):
@@ -94,7 +94,7 @@ def _against(
 
 
 def uncalled_for(prediction: str, calls: Sequence[Call], offered: Mapping[str, Tool]) -> Fault | None:
-    """What is wrong with an answer where no call is to be made: a call, the makings of one, or no text at all."""
+    """What is wrong with an answer where no call is to be made: it makes one, begins one, or says nothing."""
     for call in calls:
         if call.name not in offered and f"{call.name} (" not in prediction:  # "Paris (2024)" is prose
             return Fault("hallucinated_tool", (), call)

@@ -29,6 +29,10 @@ def live_reward(calls: Sequence[Call], results: Sequence[str]) -> Reward:
     Args:
         calls: that the turn made.
         results: one for each.
+
+    Example:
+        >>> live_reward([Call("open"), Call("find")], ['{"pages": 3}', "Unknown tool: find"])
+        Reward(value=-0.5, category='tool_hallucination', explanation='+1 open: success; -2 find: tool_hallucination')
     """
     if not calls:
         return Reward(NO_CALL, "no_call", f"{NO_CALL:+g}: no call")

@@ -12,9 +12,13 @@ LARGE = 400
 
 
 def best_assignment(scores: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
-    """Pairs (row, column) with the greatest total score; each row and column is used once, as far as they go round.
+    """Pairs (row, column) with the greatest total score; each row and column is used at most once.
 
     Always optimal, with SciPy or without.
+
+    Example:
+        >>> best_assignment([[1.0, 0.9], [1.0, 0.0]])
+        [(0, 1), (1, 0)]
     """
     if not scores or not scores[0]:
         return []
@@ -33,7 +37,12 @@ def best_assignment(scores: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
 
 
 def in_order(scores: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
-    """Pairs (row, column) by place: the first with the first, the second with the second. No score matters."""
+    """Pairs (row, column) by place: the first with the first, the second with the second. No score matters.
+
+    Example:
+        >>> in_order([[1.0, 0.9], [1.0, 0.0]])
+        [(0, 0), (1, 1)]
+    """
     return [(place, place) for place in range(min(len(scores), len(scores[0]) if scores else 0))]
 
 

@@ -1,4 +1,4 @@
-"""Rewards that are a table: so much for each kind of fault, and the paper's table above all."""
+"""Rewards that are a table of amounts, one for each kind of fault, as the paper's is."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ class RewardTable:
 
     Raises:
         DataError: there is no such pairing.
+
+    Example:
+        >>> RewardTable("mine", wrong_value=0.5, correct=2.0).whole(None)
+        Verdict(value=2.0, faults=(), terms=(2.0,))
     """
 
     name: str

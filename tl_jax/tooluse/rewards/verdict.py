@@ -1,4 +1,4 @@
-"""What grading an answer gives: its reward, the faults found and how the figure came about."""
+"""What grading an answer gives: its reward, the faults found and how the figure was computed."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Explanation:
     """Why an answer is worth what it is worth; ``str()`` of it is one line.
 
     ``faults`` name category, offending arguments and, in words, what is wrong with them; ``arithmetic`` is how
-    ``value`` comes about, such as ``-0.8 -0.5 = -1.3``.
+    ``value`` was computed, such as ``-0.8 -0.5 = -1.3``.
     """
 
     value: float
