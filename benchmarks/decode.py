@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from tl_jax.inference.generate import Sampling, generate
+from tl_jax.config import SamplingConfig
+from tl_jax.inference.generate import generate
 from tl_jax.model.hf import load_hf
 from tl_jax.model.llama import make_graphdef
 
@@ -68,7 +69,7 @@ def main() -> None:
     tokens = torch.from_numpy(prompts)
     if torch.cuda.is_available():
         theirs, tokens = theirs.cuda(), tokens.cuda()
-    sampling = Sampling(options.new_tokens, temperature=0)
+    sampling = SamplingConfig(max_new_tokens=options.new_tokens, temperature=0)
 
     def run_theirs() -> torch.Tensor:
         mask = torch.ones_like(tokens)

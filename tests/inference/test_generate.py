@@ -12,13 +12,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from transformers import PreTrainedModel
 from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsWarper
 
 from tests.model.tiny import forward, hf_model, load, unpacked
-from tl_jax.config import MeshConfig
+from tl_jax.config import MeshConfig, SamplingConfig
 from tl_jax.inference import generate as module
-from tl_jax.inference.generate import Generation, GenerationError, Sampling, bucket, filter_logits, generate
+from tl_jax.inference.generate import Generation, GenerationError, bucket, filter_logits, generate
 from tl_jax.model.llama import make_graphdef
 from tl_jax.model.sharding import make_mesh, shard_tree
 
@@ -26,7 +27,7 @@ PAD = 0
 NEW = 16
 LENGTHS = (1, 3, 17, 12, 15, 16, 7, 20, 24, 5, 9, 2, 23, 11, 8, 19, 4, 6, 13, 22)
 PROMPTS = [np.random.default_rng(n).integers(1, 96, length).tolist() for n, length in enumerate(LENGTHS)]
-GREEDY = Sampling(NEW, temperature=0)
+GREEDY = SamplingConfig(max_new_tokens=NEW, temperature=0)
 
 
 class Loaded:
@@ -37,7 +38,7 @@ class Loaded:
         self.config, self.params = load(self.theirs, directory)
         self.graphdef = make_graphdef(self.config, dtype=jnp.float32)
 
-    def generate(self, prompts: list[list[int]], sampling: Sampling, seed: int = 0, **options: Any) -> Generation:
+    def generate(self, prompts: list[list[int]], sampling: SamplingConfig, seed: int = 0, **options: Any) -> Generation:
         options = {"eos_ids": (), "pad_id": PAD, "params": self.params, **options}
         return generate(self.graphdef, options.pop("params"), prompts, sampling, jax.random.key(seed), **options)
 
@@ -97,8 +98,15 @@ def test_lengths_and_ends(one: Loaded) -> None:
             assert not result.logprobs[row, length:].any()
 
 
-@pytest.mark.parametrize("sampling", [GREEDY, Sampling(NEW, 0.7, top_k=20, top_p=0.9), Sampling(NEW, 1.3)])
-def test_logprobs_are_those_of_a_pass_without_cache(one: Loaded, sampling: Sampling) -> None:
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        GREEDY,
+        SamplingConfig(max_new_tokens=NEW, temperature=0.7, top_k=20, top_p=0.9),
+        SamplingConfig(max_new_tokens=NEW, temperature=1.3),
+    ],
+)
+def test_logprobs_are_those_of_a_pass_without_cache(one: Loaded, sampling: SamplingConfig) -> None:
     result = one.generate(PROMPTS, sampling)
     rows = np.zeros((len(PROMPTS), max(LENGTHS) + NEW), np.int64)
     for row, prompt in enumerate(PROMPTS):
@@ -110,9 +118,9 @@ def test_logprobs_are_those_of_a_pass_without_cache(one: Loaded, sampling: Sampl
 
 
 def test_samples_do_not_depend_on_padding_company_or_chunks(one: Loaded) -> None:
-    sampling = Sampling(NEW, 1.3)
+    sampling = SamplingConfig(max_new_tokens=NEW, temperature=1.3)
     together = one.generate(PROMPTS, sampling)
-    chunked = one.generate(PROMPTS[:8], sampling, max_batch=3)  # of 24, 16 and 16 tokens
+    chunked = one.generate(PROMPTS[:8], sampling.model_copy(update={"batch_size": 3}))  # of 24, 16 and 16 tokens
     for name in ("tokens", "lengths", "finished"):
         np.testing.assert_array_equal(getattr(chunked, name), getattr(together, name)[:8])
     np.testing.assert_allclose(chunked.logprobs, together.logprobs[:8], atol=1e-5)
@@ -123,7 +131,7 @@ def test_rows_with_the_same_prompt_differ_and_follow_the_distribution(one: Loade
     """First tokens of many rows against softmax(logits / temperature), by a chi-squared statistic."""
     rows, temperature = 1500, 2.0
     prompt = PROMPTS[3]
-    drawn = one.generate([prompt] * rows, Sampling(1, temperature)).tokens[:, 0]
+    drawn = one.generate([prompt] * rows, SamplingConfig(max_new_tokens=1, temperature=temperature)).tokens[:, 0]
     logits = forward(one.graphdef, one.params, *unpacked(np.asarray([prompt])))[0, -1]
     expected = rows * np.asarray(jax.nn.softmax(logits / temperature), np.float64)
     counts = np.bincount(drawn, minlength=96)
@@ -148,17 +156,19 @@ def test_filters_are_those_of_transformers(seed: int, top_k: int | None, top_p: 
 
 
 def test_filtered_tokens_are_never_drawn(one: Loaded) -> None:
-    first = one.generate([PROMPTS[0]] * 60, Sampling(1, temperature=50.0, top_k=3)).tokens
+    first = one.generate([PROMPTS[0]] * 60, SamplingConfig(max_new_tokens=1, temperature=50.0, top_k=3)).tokens
     assert len(np.unique(first)) == 3
-    narrow = one.generate(PROMPTS, Sampling(NEW, temperature=1.0, top_k=20, top_p=1e-6))
+    narrow = one.generate(PROMPTS, SamplingConfig(max_new_tokens=NEW, temperature=1.0, top_k=20, top_p=1e-6))
     np.testing.assert_array_equal(narrow.tokens, one.generate(PROMPTS, GREEDY).tokens)
 
 
 def test_new_values_and_near_lengths_compile_nothing(one: Loaded) -> None:
-    one.generate(PROMPTS[:3], Sampling(NEW, 0.5, top_p=0.5))
+    one.generate(PROMPTS[:3], SamplingConfig(max_new_tokens=NEW, temperature=0.5, top_p=0.5))
     before = module._run._cache_size()
-    one.generate(PROMPTS[1:4], Sampling(NEW, 0.9, top_p=0.7), seed=5, pad_id=3, eos_ids=(7,))
-    one.generate([PROMPTS[7]] * 3, Sampling(NEW, 1.1, top_p=0.9))
+    one.generate(
+        PROMPTS[1:4], SamplingConfig(max_new_tokens=NEW, temperature=0.9, top_p=0.7), seed=5, pad_id=3, eos_ids=(7,)
+    )
+    one.generate([PROMPTS[7]] * 3, SamplingConfig(max_new_tokens=NEW, temperature=1.1, top_p=0.9))
     assert module._run._cache_size() == before
 
 
@@ -170,7 +180,8 @@ def test_prompts_of_similar_lengths_run_together(one: Loaded, monkeypatch: pytes
         return run(*args, **options)
 
     monkeypatch.setattr(module, "_run", noted)
-    one.generate([PROMPTS[n] for n in (1, 7, 4, 8, 12, 11)], GREEDY, max_batch=2)  # of 3, 20, 15, 24, 23 and 2 tokens
+    in_twos = GREEDY.model_copy(update={"batch_size": 2})
+    one.generate([PROMPTS[n] for n in (1, 7, 4, 8, 12, 11)], in_twos)  # of 3, 20, 15, 24, 23 and 2 tokens
     assert shapes == [(2, 24), (2, 24), (2, 16)]
 
 
@@ -198,11 +209,11 @@ def test_buckets() -> None:
     ("sizes", "sampling"),
     [
         ({"data": 2, "fsdp": 2, "tensor": 2}, GREEDY),
-        ({"data": 2, "fsdp": 2, "tensor": 2}, Sampling(NEW, 1.3)),
+        ({"data": 2, "fsdp": 2, "tensor": 2}, SamplingConfig(max_new_tokens=NEW, temperature=1.3)),
         ({"data": 1, "fsdp": 8}, GREEDY),
     ],
 )
-def test_on_a_mesh(one: Loaded, sizes: dict[str, int], sampling: Sampling) -> None:
+def test_on_a_mesh(one: Loaded, sizes: dict[str, int], sampling: SamplingConfig) -> None:
     mesh = make_mesh(MeshConfig(**sizes))
     ours = one.generate(PROMPTS, sampling, params=shard_tree(one.params, mesh), mesh=mesh)
     expected = one.generate(PROMPTS, sampling)
@@ -226,16 +237,28 @@ def test_bfloat16(one: Loaded) -> None:
         ([[1], [1, 96]], GREEDY, "prompt 1 .* vocabulary of 96"),
         ([[-1]], GREEDY, "prompt 0 .* vocabulary"),
         ([[1], [5] * 500], GREEDY, "prompt 1 has 500 tokens.*max_position_embeddings=512"),
-        ([[1]], Sampling(0), "max_new_tokens"),
-        ([[1]], Sampling(1, temperature=-1.0), "temperature"),
-        ([[1]], Sampling(1, temperature=float("nan")), "temperature"),
-        ([[1]], Sampling(1, top_k=0), "top_k"),
-        ([[1]], Sampling(1, top_p=0.0), "top_p"),
-        ([[1]], Sampling(1, top_p=1.5), "top_p"),
     ],
 )
 def test_what_cannot_be_generated_says_so(
-    one: Loaded, prompts: list[list[int]], sampling: Sampling, named: str
+    one: Loaded, prompts: list[list[int]], sampling: SamplingConfig, named: str
 ) -> None:
     with pytest.raises(GenerationError, match=named):
         one.generate(prompts, sampling)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_new_tokens": 0},
+        {"temperature": -1.0},
+        {"temperature": float("nan")},
+        {"top_k": 0},
+        {"top_p": 0.0},
+        {"top_p": 1.5},
+        {"batch_size": 0},
+    ],
+    ids=str,
+)
+def test_settings_out_of_range_cannot_be_made(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        SamplingConfig(**wrong)

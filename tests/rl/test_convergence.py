@@ -17,8 +17,8 @@ import numpy as np
 import optax
 import pytest
 
-from tl_jax.config import AlgorithmConfig
-from tl_jax.inference.generate import Sampling, generate
+from tl_jax.config import AlgorithmConfig, SamplingConfig
+from tl_jax.inference.generate import generate
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import init_params, make_graphdef, merge
 from tl_jax.model.value import make_value_graphdef
@@ -128,7 +128,7 @@ def total_variation(one: np.ndarray, other: np.ndarray) -> float:
 
 def sample(params: Any, prompts: list[list[int]], key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
     """One token for each prompt, and its log-probability."""
-    made = generate(GRAPH, params, prompts, Sampling(1), key, eos_ids=(), pad_id=0)
+    made = generate(GRAPH, params, prompts, SamplingConfig(max_new_tokens=1), key, eos_ids=(), pad_id=0)
     return made.tokens[:, 0], made.logprobs[:, 0]
 
 

@@ -11,9 +11,10 @@ import jax
 import numpy as np
 import pytest
 
+from tl_jax.config import SamplingConfig
 from tl_jax.data.codec import Codec, load_tokenizer
 from tl_jax.data.prompts import Prompt
-from tl_jax.inference.generate import Generation, Sampling
+from tl_jax.inference.generate import Generation
 from tl_jax.inference.sampler import Sampler
 from tl_jax.rl.episodes import Episode
 from tl_jax.rl.rollout import EnvironmentSpec, run_multi_turn
@@ -89,7 +90,7 @@ def played(
     new_tokens: int = 120,
     loose: bool = False,
 ) -> tuple[list[Episode], Scripted]:
-    sampler = Scripted(None, codec, Sampling(new_tokens), codec.stop_ids, lines=lines, loose=loose)
+    sampler = Scripted(None, codec, SamplingConfig(max_new_tokens=new_tokens), codec.stop_ids, lines=lines, loose=loose)
     stage = EnvironmentSpec(lambda: Replay([TRAJECTORY]), max_turns, max_length)
     case = Replay([TRAJECTORY]).cases[0]
     prompts = [Prompt(case, tuple(codec.prompt(case.tools, case.messages)))] * len(lines[0])

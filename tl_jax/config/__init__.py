@@ -4,8 +4,9 @@ from tl_jax.config.base import AnyPath, Choice, ConfigError, Node, PluginField
 from tl_jax.config.data import DataConfig, FormatName, MaeConfig, PktConfig
 from tl_jax.config.load import annotated_yaml, load_config, to_yaml
 from tl_jax.config.model import MeshConfig, ModelConfig
-from tl_jax.config.rl import AlgorithmConfig, Limit, RlConfig, RlDataConfig, SamplingConfig
+from tl_jax.config.rl import AlgorithmConfig, Limit, RlConfig, RlDataConfig
 from tl_jax.config.run import CheckpointConfig, OptimizerConfig, RunConfig
+from tl_jax.config.sampling import SamplingConfig
 from tl_jax.config.sft import SftConfig
 
 __all__ = [

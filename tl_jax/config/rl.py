@@ -11,16 +11,7 @@ from tl_jax.config.base import AnyPath, Choice, Node
 from tl_jax.config.data import FormatName, MaeConfig
 from tl_jax.config.estimators import ESTIMATORS, Average
 from tl_jax.config.run import OptimizerConfig, RunConfig
-
-
-class SamplingConfig(Node):
-    max_new_tokens: int = Field(256, ge=1)
-    temperature: float = Field(1.0, ge=0, description="0 = greedy")
-    top_k: int | None = Field(None, ge=1)
-    top_p: float | None = Field(None, gt=0, le=1)
-    batch_size: int | None = Field(
-        None, ge=1, description="answers written at once, those to prompts of similar lengths together; null = all"
-    )
+from tl_jax.config.sampling import SamplingConfig
 
 
 class RlDataConfig(Node):

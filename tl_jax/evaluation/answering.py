@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tl_jax.config import MeshConfig
-from tl_jax.inference.generate import Sampling
+from tl_jax.config import MeshConfig, SamplingConfig
 from tl_jax.inference.sampler import Sampler, open_sampler
 from tl_jax.model.store import LoadedModel
 
-_GREEDY = Sampling(256, temperature=0.0)
+_GREEDY = SamplingConfig(temperature=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class Answering:
         mesh: how devices share the work; by default all of them along ``fsdp``.
     """
 
-    sampling: Sampling = _GREEDY
+    sampling: SamplingConfig = _GREEDY
     renderer: str = "paper"
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     batch_size: int = 16
@@ -43,7 +42,8 @@ class Answering:
         **others: Any,
     ) -> Answering:
         """From settings side by side, as the command line has them; ``others`` are the attributes above."""
-        return cls(Sampling(max_new_tokens, temperature, top_k, top_p), **others)
+        sampling = SamplingConfig(max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
+        return cls(sampling, **others)
 
     def open(self, model: Path) -> tuple[Sampler, LoadedModel]:
         """A model, checkpoint or run directory, ready to answer; and the model with its parameters."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,7 @@ def evaluate(
         "cases": str(cases.resolve()),
         "renderer": answering.renderer,
         "dtype": answering.dtype,
-        **asdict(answering.sampling),
+        **answering.sampling.model_dump(exclude={"batch_size"}),
         "seed": answering.seed,
     }
     answers = _open_directory(out, settings, overwrite)

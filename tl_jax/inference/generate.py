@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from tl_jax.config import SamplingConfig
 from tl_jax.errors import UserError
 from tl_jax.model.attention import Places
 from tl_jax.model.llama import Cache, GraphDef, Llama, merge
@@ -26,18 +27,7 @@ from tl_jax.model.sharding import batch_sharding, constrain, make_global_array, 
 
 
 class GenerationError(UserError):
-    """Prompts or settings that cannot be generated from; the message names the prompt."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a token is chosen. ``top_k`` first, then ``top_p`` of what is left, as transformers does."""
-
-    max_new_tokens: int
-    temperature: float = 1.0
-    """0 = the most likely token"""
-    top_k: int | None = None
-    top_p: float | None = None
+    """Prompts that cannot be continued; the message names the prompt."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +49,12 @@ def generate(
     graphdef: GraphDef,
     params: Params,
     prompts: Sequence[Sequence[int]],
-    sampling: Sampling,
+    sampling: SamplingConfig,
     key: jax.Array,
     *,
     eos_ids: tuple[int, ...],
     pad_id: int,
     mesh: Mesh | None = None,
-    max_batch: int | None = None,
 ) -> Generation:
     """Continues every prompt until one of ``eos_ids`` or ``max_new_tokens``.
 
@@ -73,20 +62,18 @@ def generate(
         graphdef: of a `Llama`, from `split` or `make_graphdef`.
         params: its parameters; with ``mesh``, placed on it.
         prompts: token ids, of any lengths; the same on every process.
-        sampling: how tokens are chosen. A new value of temperature or top_p compiles nothing.
+        sampling: how tokens are chosen, and how many prompts run at once. A new temperature or top_p compiles nothing.
         key: of the noise; greedy decoding does not read it.
         eos_ids: tokens that end a row; empty = none does.
         pad_id: what follows the end in the result.
         mesh: devices to spread the rows over.
-        max_batch: prompts that run at once, those of similar lengths together; None = all.
 
     Raises:
-        GenerationError: no prompt, an empty one, an unknown token, a prompt that leaves no room for the answer, or
-            settings out of range.
+        GenerationError: no prompt, an empty one, an unknown token, or a prompt that leaves no room for the answer.
     """
     _check(merge(graphdef, params), prompts, sampling)
     order = np.argsort([-len(prompt) for prompt in prompts], stable=True)  # longest first: memory runs out at once
-    step = max_batch or len(prompts)
+    step = sampling.batch_size or len(prompts)
     chunks = [
         _generate_chunk(graphdef, params, prompts, order[start : start + step], sampling, key, eos_ids, pad_id, mesh)
         for start in range(0, len(prompts), step)
@@ -96,16 +83,10 @@ def generate(
     return Generation(tokens=tokens, logprobs=logprobs, lengths=lengths, finished=finished)
 
 
-def _check(model: Llama, prompts: Sequence[Sequence[int]], sampling: Sampling) -> None:
+def _check(model: Llama, prompts: Sequence[Sequence[int]], sampling: SamplingConfig) -> None:
     limit, vocab = model.config.max_position_embeddings, model.config.vocab_size
     if not prompts:
         raise GenerationError("no prompts")
-    if sampling.max_new_tokens < 1 or not sampling.temperature >= 0:
-        raise GenerationError(f"max_new_tokens must be at least 1 and temperature at least 0: {sampling}")
-    if sampling.top_k is not None and sampling.top_k < 1:
-        raise GenerationError(f"top_k must be at least 1, or None for all tokens: {sampling}")
-    if sampling.top_p is not None and not 0 < sampling.top_p <= 1:
-        raise GenerationError(f"top_p must be in (0, 1], or None for all tokens: {sampling}")
     for index, prompt in enumerate(prompts):
         if not len(prompt):
             raise GenerationError(f"prompt {index} has no tokens")
@@ -130,7 +111,7 @@ def _generate_chunk(
     params: Params,
     prompts: Sequence[Sequence[int]],
     chosen: np.ndarray,
-    sampling: Sampling,
+    sampling: SamplingConfig,
     key: jax.Array,
     eos_ids: tuple[int, ...],
     pad_id: int,

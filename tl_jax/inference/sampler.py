@@ -10,9 +10,9 @@ from typing import Literal
 import jax
 from jax.sharding import Mesh
 
-from tl_jax.config import MeshConfig
+from tl_jax.config import MeshConfig, SamplingConfig
 from tl_jax.data.codec import Codec
-from tl_jax.inference.generate import Generation, Sampling, generate
+from tl_jax.inference.generate import Generation, generate
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import GraphDef, make_graphdef
 from tl_jax.model.parameters import Params
@@ -26,12 +26,10 @@ class Sampler:
 
     graphdef: GraphDef
     codec: Codec
-    sampling: Sampling
+    sampling: SamplingConfig
     eos_ids: tuple[int, ...]
     """tokens that end an answer, see `answer_stops`"""
     mesh: Mesh | None = None
-    max_batch: int | None = None
-    """prompts that run at once, those of similar lengths together; None = all"""
 
     def generate(self, params: Params, prompts: Sequence[Sequence[int]], key: jax.Array) -> Generation:
         """Answers as tokens; the same ``key`` gives the same answers."""
@@ -44,7 +42,6 @@ class Sampler:
             eos_ids=self.eos_ids,
             pad_id=self.eos_ids[0],
             mesh=self.mesh,
-            max_batch=self.max_batch,
         )
 
     def texts(self, generation: Generation) -> list[str]:
@@ -62,7 +59,7 @@ def answer_stops(codec: Codec, model: LlamaConfig) -> tuple[int, ...]:
 
 def open_sampler(
     model: Path,
-    sampling: Sampling,
+    sampling: SamplingConfig,
     renderer: str = "paper",
     dtype: Literal["bfloat16", "float32"] = "bfloat16",
     mesh: MeshConfig | None = None,

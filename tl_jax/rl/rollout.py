@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import jax
 
+from tl_jax.config import SamplingConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import Prompt
-from tl_jax.inference.generate import Sampling
 from tl_jax.inference.sampler import Sampler
 from tl_jax.model.parameters import Params
 from tl_jax.rl.episodes import Episode, Turn
@@ -56,8 +56,9 @@ class RolloutWorker:
 
     def greedy(self, batch_size: int) -> RolloutWorker:
         """The same without chance, ``batch_size`` episodes at once."""
-        sampling = Sampling(self.sampler.sampling.max_new_tokens, temperature=0.0)
-        return RolloutWorker(replace(self.sampler, sampling=sampling, max_batch=batch_size), self.environment)
+        length = self.sampler.sampling.max_new_tokens
+        sampling = SamplingConfig(max_new_tokens=length, temperature=0.0, batch_size=batch_size)
+        return RolloutWorker(replace(self.sampler, sampling=sampling), self.environment)
 
 
 def run_single_turn(sampler: Sampler, params: Params, prompts: Sequence[Prompt], key: jax.Array) -> list[Episode]:

@@ -18,7 +18,6 @@ from rich.text import Text
 from tl_jax.config import ConfigError, RlConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import Prompt
-from tl_jax.inference.generate import Sampling
 from tl_jax.inference.sampler import Sampler, answer_stops
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import make_graphdef
@@ -76,10 +75,9 @@ def run_rl(config: RlConfig) -> dict[str, Any]:
         sampler = Sampler(
             setup.actor.graphdef,
             codec,
-            Sampling(**config.sampling.model_dump(exclude={"batch_size"})),
+            config.sampling,
             answer_stops(codec, model),
             mesh,
-            max_batch=config.sampling.batch_size,
         )
         player = RolloutWorker(sampler, stage)
         judge = Evaluator(
