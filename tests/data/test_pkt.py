@@ -6,12 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from pydantic import ValidationError
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 
 from tests.data.vocabularies import LLAMA3_TEMPLATE, QUOTED_TEMPLATE, TOOLS, byte_level, conversation, sentencepiece
-from tl_jax.config import PktConfig
+from tl_jax.cli.data import inspect
+from tl_jax.config import PktConfig, SftConfig, annotated_yaml
+from tl_jax.config.pkt import PKT_MODES, PktMode
 from tl_jax.data.codec import Codec, load_tokenizer
+from tl_jax.data.pkt import Answer, AnswerWeights
 from tl_jax.data.supervision import TurnTargets
 from tl_jax.tooluse.schema import Call, Message, Trajectory
 from tl_jax.tooluse.text.render import Rendered
@@ -81,7 +86,7 @@ def test_keys_are_where_another_name_would_part(vocabularies, kind: str, name: s
     for number, found in enumerate(example.targets):
         message = trajectory.messages[found.message]
         each = expected_keys(rendered, number, message.tool_calls, tokenizer, name != "chat")
-        keys = {key - found.start - 1 for of_call in each for key in of_call}
+        keys = {key - found.predict_from - 1 for of_call in each for key in of_call}
         assert set(found.keys) == keys
         n = len(found.raw) - 1
         weight = min(9.0, max(1.0, (n - len(keys)) / len(keys))) if keys else 1.0
@@ -108,7 +113,7 @@ def test_what_the_key_tokens_say(vocabularies, kind: str, name: str) -> None:
         if len(calls) != 1:
             continue
         start, end = turn.calls[0].name
-        first, *others = (encoded.offsets[found.start + 1 + key].tolist() for key in found.keys)
+        first, *others = (encoded.offsets[found.predict_from + 1 + key].tolist() for key in found.keys)
         assert first[0] <= start < first[1]
         before = rendered.text[first[0] : start]
         assert before.strip("\" '▁") == ""  # a quote or a blank, if anything
@@ -124,7 +129,7 @@ def test_quotes_merge_with_names_in_one_template_and_not_in_the_other(vocabulari
         tokenizer = vocabularies(kind)
         example = Codec.open("chat", tokenizer).supervise(trajectory, PktConfig(mode="paper"))
         first = example.targets[0]
-        token = tokenizer.decode([int(example.labels[first.start + first.keys[0]])])
+        token = tokenizer.decode([int(example.labels[first.predict_from + first.keys[0]])])
         assert token.startswith('"g') == merged, token
         assert token.startswith("g") != merged
 
@@ -171,12 +176,12 @@ def test_reference_arithmetic_in_a_chat_template(vocabularies, kind: str) -> Non
             for value in call.arguments.values():
                 written = str(value) if isinstance(value, int) else f'"{value}"'
                 position = text.index(written, position) + len(written)
-                closers.add(next(i for i, (_, end) in enumerate(offsets) if end > position) - found.start - 1)
+                closers.add(next(i for i, (_, end) in enumerate(offsets) if end > position) - found.predict_from - 1)
         each = expected_keys(rendered, number, calls, tokenizer, special=False)
-        keys = {key - found.start - 1 for of_call in each for key in of_call}
+        keys = {key - found.predict_from - 1 for of_call in each for key in of_call}
         expected = reference(found, keys, closers, ce) if keys else ce.mean()
         assert float(found.raw @ ce) / found.normaliser == pytest.approx(expected, rel=1e-12)
-        span = slice(found.start, found.start + len(found.raw))
+        span = found.span
         assert float(example.weights[span] @ ce) == pytest.approx(expected, rel=1e-6)
         n = len(found.raw) - 1
         differs += bool(keys) and found.raw.max() != min(9.0, max(1.0, (n - len(keys)) / len(keys)))
@@ -194,3 +199,23 @@ def test_reference_in_a_byte_level_vocabulary_begins_at_the_answer(vocabularies)
     assert found.raw[0] > 1
     paper = codec.supervise(Trajectory("x", TOOLS, messages), PktConfig(mode="paper"))
     assert found.keys == paper.targets[0].keys
+
+
+def double(answer: Answer, max_weight: float) -> AnswerWeights:
+    """Every token of a name weighs twice as much."""
+    raw = np.ones(len(answer.ids) + 1)
+    for call in answer.turn.calls:
+        raw[call.name[0] - answer.turn.start : call.name[1] - answer.turn.start] = min(2.0, max_weight)
+    return AnswerWeights(raw, float(raw.sum()))
+
+
+def test_a_mode_of_ones_own_is_one_record(bpe: PreTrainedTokenizerFast) -> None:
+    with PKT_MODES.added(PktMode(name="names", compute=double, weight="2", about="every token of a name")):
+        config = PktConfig(mode="names")
+        assert "paper|reference|names" in CliRunner().invoke(inspect, ["--help"]).output
+        assert "none | paper | reference | names" in annotated_yaml(SftConfig)
+        example = Codec.open("paper", bpe).supervise(conversation(), config)
+    for found, (_, message) in zip(example.targets, conversation().turns, strict=True):
+        assert (found.raw == 2).any() == bool(message.tool_calls)
+    with pytest.raises(ValidationError, match="did you mean 'none'"):
+        PktConfig(mode="nome")

@@ -85,10 +85,10 @@ def test_loss_of_real_turns(llama: PreTrainedTokenizerFast, shared_data: Path, e
                 continue
             ours = np.zeros(len(tokens))
             ours[: len(tokens) - 1] = example.weights[: len(tokens) - 1]
-            ours[: found.start] = 0
+            ours[: found.predict_from] = 0
             assert float(ours @ ce) == pytest.approx(expected, rel=1e-6)
             assert found.normaliser == pytest.approx(sum(weights.values()), rel=1e-12)
-            span = range(found.start, found.start + len(found.raw))
+            span = range(found.predict_from, found.predict_from + len(found.raw))
             assert found.raw.tolist() == pytest.approx([weights.get(t, 0.0) for t in span], rel=1e-6)
             compared += 1
     assert compared >= 500
@@ -105,7 +105,7 @@ def test_key_that_closes_an_argument_counts_twice(llama: PreTrainedTokenizerFast
     ((tokens, found, example),) = samples(Trajectory("x", tools, messages), "paper", llama, library)
     ce = np.random.default_rng(1).exponential(size=len(tokens))
     expected, weights = released_loss(tokens, ce)
-    span = slice(found.start, found.start + len(found.raw))
+    span = found.span
     assert float(example.weights[span] @ ce[span]) == pytest.approx(expected, rel=1e-6)
     assert found.raw.sum() == pytest.approx(sum(weights.values()) + 1)
     assert example.weights.sum() > 1
@@ -122,7 +122,7 @@ def test_the_word_that_shifts_the_answer(llama: PreTrainedTokenizerFast, shared_
         expected, _ = released_loss(tokens, ce)
         assert float(example.weights @ ce[: len(example.weights)]) == pytest.approx(expected, rel=1e-6)
         hidden = found.raw[0] == 0
-        assert hidden == ("istant" in tokens[found.start + 1 :])
+        assert hidden == ("istant" in tokens[found.predict_from + 1 :])
 
 
 def test_only_the_stop_token_is_left(llama: PreTrainedTokenizerFast, shared_data: Path) -> None:

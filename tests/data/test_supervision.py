@@ -14,7 +14,8 @@ from tests.data.helpers import weather
 from tl_jax.config import PktConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.encoding import encode
-from tl_jax.data.supervision import Example, key_weight, turn_targets
+from tl_jax.data.pkt import Answer, key_weight, paper_weights
+from tl_jax.data.supervision import Example
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
 from tl_jax.tooluse.text.render import PaperRenderer, Rendered
 
@@ -25,7 +26,7 @@ PAPERS = tuple(Tool(name, "", OBJECT) for name in ("getPaperDetails", "getPapers
 
 def pieces(example: Example, tokenizer: PreTrainedTokenizerFast, turn: int = 0) -> list[str]:
     found = example.targets[turn]
-    return tokenizer.convert_ids_to_tokens(example.labels[found.start : found.start + len(found.raw)].tolist())
+    return tokenizer.convert_ids_to_tokens(example.labels[found.span].tolist())
 
 
 @pytest.mark.parametrize(
@@ -51,8 +52,9 @@ def test_the_papers_figure(llama: PreTrainedTokenizerFast, call: Call, keys: dic
         written.text[:blank], written.messages, (), (replace(turn, answer=(turn.answer[0], blank)),), closed_by_eos=True
     )
     encoded = encode(rendered, llama)
-    found = turn_targets(encoded, encoded.turns[0], messages[1], PAPERS, llama, PAPER, "paper")
-    answer = llama.convert_ids_to_tokens(encoded.ids[encoded.turns[0].start : encoded.turns[0].end].tolist())
+    ids, names = encoded.ids[encoded.turns[0].start : encoded.turns[0].end], tuple(tool.name for tool in PAPERS)
+    found = paper_weights(Answer(encoded.turns[0], ids, (call.name,), names, "paper", llama), 9.0)
+    answer = llama.convert_ids_to_tokens(ids.tolist())
     assert {key: answer[key] for key in found.keys} == keys
     assert len(answer) - len(keys) == others
     assert [found.raw[key] for key in keys] == [9.0] * len(keys)
@@ -93,7 +95,7 @@ def test_each_turn_predicts_its_answer_then_eos(llama: PreTrainedTokenizerFast, 
 def test_stream_continues_with_a_newline_where_the_label_is_eos(llama: PreTrainedTokenizerFast) -> None:
     example = Codec.open("paper", llama).supervise(weather(), PAPER)
     found = example.targets[0]
-    fork = found.start + len(found.raw) - 1
+    fork = found.predict_from + len(found.raw) - 1
     assert example.labels[fork] == llama.eos_token_id
     assert llama.convert_ids_to_tokens(int(example.tokens[fork + 1])) == "<0x0A>"
     assert example.tokens[-1] == llama.eos_token_id
@@ -160,13 +162,14 @@ def test_chat_template_turns_end_with_its_own_token(bpe: PreTrainedTokenizerFast
     example = Codec.open("chat", bpe).supervise(trajectory, PAPER)
     stop = bpe.convert_tokens_to_ids("<|im_end|>")
     for found in example.targets:
-        end = found.start + len(found.raw) - 1
+        end = found.predict_from + len(found.raw) - 1
         assert example.labels[end] == stop == example.tokens[end + 1]
-        assert example.labels[found.start : end].tolist() == example.tokens[found.start + 1 : end + 1].tolist()
+        answer = example.tokens[found.predict_from + 1 : end + 1].tolist()
+        assert example.labels[found.predict_from : end].tolist() == answer
         calls = trajectory.messages[found.message].tool_calls
         assert len(found.keys) >= len(calls)
         if calls:  # the key token is the name's first, not the token that opens every call
-            written = bpe.decode(example.labels[found.start + found.keys[0] : end].tolist())
+            written = bpe.decode(example.labels[found.predict_from + found.keys[0] : end].tolist())
             assert written.lstrip('"').startswith(calls[0].name)
 
 

@@ -23,7 +23,7 @@ def divide(trajectory: Trajectory, tokenizer: PreTrainedTokenizerFast, length: i
 
 def answers(example: Example) -> list[tuple[int, ...]]:
     """Labels of each target turn."""
-    return [tuple(example.labels[found.start : found.start + len(found.raw)].tolist()) for found in example.targets]
+    return [tuple(example.labels[found.span].tolist()) for found in example.targets]
 
 
 def conversation(texts: list[str]) -> Trajectory:
@@ -58,8 +58,8 @@ def test_windows_of_a_long_conversation(bpe: PreTrainedTokenizerFast) -> None:
     assert all("User: q0" not in text for text in texts[1:])
     assert found.dropped_turns == sum(map(missing_turns, texts)) > 0
     for example in found.examples[1:]:  # context, about half a row of it, precedes the first target
-        assert 0 < example.targets[0].start <= 400
-        assert example.targets[0].start >= 100
+        assert 0 < example.targets[0].predict_from <= 400
+        assert example.targets[0].predict_from >= 100
 
 
 def test_no_target_is_lost_or_trained_twice(bpe: PreTrainedTokenizerFast) -> None:
@@ -84,8 +84,8 @@ def test_a_result_stays_with_its_call_and_question(bpe: PreTrainedTokenizerFast)
     assert parts.skipped_targets == 0
     assert all(text.count("User: the question") == 1 for text in texts)
     for example in parts.examples[1:]:
-        before = bpe.decode(example.tokens[: example.targets[0].start].tolist())
-        answer = bpe.decode(example.labels[example.targets[0].start :].tolist())
+        before = bpe.decode(example.tokens[: example.targets[0].predict_from].tolist())
+        answer = bpe.decode(example.labels[example.targets[0].predict_from :].tolist())
         number = int(answer.split("n = ")[1].split(")")[0]) if answer.startswith(" f(") else 12
         assert f"f(n = {number - 1})" in before
         assert f"result {number - 1} " in before

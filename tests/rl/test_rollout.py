@@ -113,7 +113,7 @@ def test_the_gold_calls_replayed_are_the_training_stream(codec: Codec) -> None:
     assert episode.stream[:until] == whole.ids[:until].tolist()
     assert len(episode.stream) == until + 1  # the last answer is read with its EOS: nothing follows
     for turn, expected in zip(episode.turns, whole.turns, strict=False):
-        assert turn.start == expected.start - 1
+        assert turn.predict_from == expected.start - 1
         assert list(turn.tokens[:-1]) == whole.ids[expected.start : expected.end].tolist()
     assert [turn.results for turn in episode.turns] == [('{"row": 7}',), ('{"row": 8}',)]
     assert [turn.case.gold for turn in episode.turns] == [(CALLS,), ((CALLS[1],),)]

@@ -15,7 +15,7 @@ from tl_jax.cli.options import (
     OUT,
     OUT_FILE,
     ExistingPath,
-    choices_of,
+    OneOf,
     format_option,
     mae_options,
     max_weight_option,
@@ -24,6 +24,7 @@ from tl_jax.cli.options import (
     rule_option,
 )
 from tl_jax.config import MaeConfig, PktConfig
+from tl_jax.config.pkt import PKT_MODES
 from tl_jax.tooluse.readers import is_companion
 
 
@@ -138,7 +139,7 @@ def analyze(
 @renderer_option
 @rule_option("--mae")
 @mae_options
-@click.option("--pkt", type=choices_of(PktConfig, "mode"), default="paper", show_default=True)
+@click.option("--pkt", type=OneOf(PKT_MODES), default="paper", show_default=True)
 @max_weight_option
 @click.option("--html", type=OUT, help="Also write a self-contained HTML page.")
 def inspect(

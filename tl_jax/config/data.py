@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from tl_jax.config.base import AnyPath, Choice, Node
+from tl_jax.config.pkt import PKT_MODES
 from tl_jax.tooluse.mae.rules import RULES
 from tl_jax.tooluse.readers import FORMATS
 
@@ -28,10 +29,10 @@ class MaeConfig(Node):
 
 
 class PktConfig(Node):
-    """Prioritising key tokens: their weight is clip(|NK| / |K|, 1, max_weight)."""
+    """Prioritising key tokens."""
 
-    mode: Literal["none", "paper", "reference"] = "paper"
-    max_weight: float = Field(9.0, ge=1.0)
+    mode: Annotated[str, Choice(PKT_MODES)] = "paper"
+    max_weight: float = Field(9.0, ge=1.0, description="of a key token")
 
 
 FormatName = Annotated[str, Choice(FORMATS, also=("auto",)), Field(description="auto, or a format of docs/formats.md")]

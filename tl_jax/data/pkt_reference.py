@@ -1,6 +1,6 @@
-"""The weights the released code computes, token for token (profile ``reference``).
+"""PKT as the released code counts it, token for token: mode ``reference``.
 
-Reproduced as they are, oddities included, so that figures can be compared; `supervision` has the published definition.
+Reproduced as it is, oddities included, so that figures can be compared; `pkt` has the published definition.
 
 * ``K``: the answer's first token and the first token by which another tool's name differs from the called one.
 * ``P``: tokens that close an argument, wherever they stand, a value's own ")" too; the last token if there is none.
@@ -19,12 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
+from tl_jax.data.pkt import Answer, AnswerWeights, key_tokens
 from tl_jax.data.segment_tokenizer import segment_tokenizer
 from tl_jax.tooluse.prefixes import common_prefix
 
@@ -37,35 +37,37 @@ _NAME_ENDS = ("(", "()", "():")
 _MARK = "istant"
 
 
-@dataclass(frozen=True, slots=True)
-class ReleasedWeights:
-    """``sum(numerator * ce) / denominator`` is that code's loss of a turn."""
+def reference_weights(answer: Answer, max_weight: float) -> AnswerWeights:
+    """Mode ``reference``: the released search in the formats that it can read, its arithmetic in any other."""
+    if answer.format in FORMATS:
+        offered = [name_tokens(name, answer.tokenizer) for name in answer.offered]
+        return search_tokens(answer.tokenizer.convert_ids_to_tokens(answer.ids.tolist()), offered, max_weight)
+    keys, size, turn = key_tokens(answer), len(answer.ids) + 1, answer.turn
+    if not keys:
+        return _no_keys(size)
+    closers = {closer - turn.start for call in turn.calls for closer in call.closers if closer < turn.end}
+    return weigh(size, set(keys), closers, max_weight)
 
-    numerator: np.ndarray
-    """float64 [n + 1]: the answer's n tokens and the stop token."""
-    denominator: float
-    keys: tuple[int, ...]
 
-
-def turn_weights(answer: Sequence[str], names: Iterable[Sequence[str]], max_weight: float) -> ReleasedWeights:
+def search_tokens(answer: Sequence[str], names: Iterable[Sequence[str]], max_weight: float) -> AnswerWeights:
     """Weights of an answer given as token strings, ``names`` being those of every tool offered."""
     answer = [token.replace("Ġ", "▁") for token in answer]
     size = len(answer) + 1
     begin = _after_last_mark(answer, followed_by_colon=False)
     called = _called_name(answer)
     if called is None or begin >= size:
-        return plain_weights(size)
+        return _no_keys(size)
     shared = {common_prefix(called, list(name)) for name in names if list(name) != called}
     keys = {begin} | {begin + length for length in shared}
     closers = {i for i in range(begin, len(answer)) if answer[i] in _CLOSERS} or {max(begin, len(answer) - 1)}
     if max(keys) >= size:
-        return plain_weights(size)
+        return _no_keys(size)
     return weigh(size, keys, closers, max_weight, begin)
 
 
 def weigh(
     size: int, keys: AbstractSet[int], closers: AbstractSet[int], max_weight: float, begin: int = 0
-) -> ReleasedWeights:
+) -> AnswerWeights:
     """The released arithmetic for targets ``[begin, size)``, the last being the stop token. O is what K and P leave."""
     others = size - begin - len(keys | closers)
     weight = min(others / len(keys), max_weight) if len(keys) < others else 1.0
@@ -74,12 +76,12 @@ def weigh(
     numerator[sorted(keys)] = weight
     denominator = float(numerator.sum())
     numerator[sorted(keys & closers)] += 1.0
-    return ReleasedWeights(numerator, denominator, tuple(sorted(keys)))
+    return AnswerWeights(numerator, denominator, tuple(sorted(keys)))
 
 
-def plain_weights(size: int) -> ReleasedWeights:
-    """No key tokens: each target counts 1."""
-    return ReleasedWeights(np.ones(size), float(size), ())
+def _no_keys(size: int) -> AnswerWeights:
+    """Each target counts 1."""
+    return AnswerWeights(np.ones(size), float(size))
 
 
 @lru_cache(maxsize=65536)

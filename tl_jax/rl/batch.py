@@ -65,7 +65,7 @@ def collate(episodes: Sequence[Episode], rewards: Sequence[np.ndarray], min_leng
         read = slice(first, first + len(episode.stream))
         tokens[row, read], segments[row, read] = episode.stream, 1
         for turn, value in zip(episode.turns, values, strict=True):
-            begin = turn.start + 1 - episode.prompt_length
+            begin = turn.predict_from + 1 - episode.prompt_length
             written = slice(begin, begin + len(turn.tokens))
             labels[row, written], mask[row, written], logprobs[row, written] = turn.tokens, True, turn.logprobs
             earned[row, written.stop - 1] = value

@@ -17,7 +17,7 @@ class Turn:
     text: str
     finished: bool
     """ended by EOS and not by the limit"""
-    start: int
+    predict_from: int
     """index in the stream of the token after which the first token was written"""
     tokens: tuple[int, ...]
     """as sampled, EOS included"""

@@ -9,6 +9,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from tl_jax.config import MaeConfig, PktConfig
+from tl_jax.config.pkt import PKT_MODES
 from tl_jax.data.codec import Codec
 from tl_jax.data.encoding import Encoded, end_of_sequence
 from tl_jax.data.inspection.console import to_terminal
@@ -44,7 +45,7 @@ def inspect_trajectory(
 def _settings(renderer: str, mae: MaeConfig, pkt: PktConfig) -> str:
     whose = {"all": "every error", "caller": "the caller's errors"}[mae.block]
     blocked = "" if mae.rule == "none" else f" ({whose} x {mae.factor:g})"
-    limit = "" if pkt.mode == "none" else f" (weights up to {pkt.max_weight:g})"
+    limit = "" if not PKT_MODES[pkt.mode].limited else f" (weights up to {pkt.max_weight:g})"
     return f"Format {renderer}, MAE {mae.rule}{blocked}, PKT {pkt.mode}{limit}"
 
 
@@ -72,7 +73,7 @@ def _turns(
         share, calls = 1.0 if message.weight is None else message.weight, tuple(c.name for c in message.tool_calls)
         view = TurnView(turn.message, turn.end - turn.start, share, calls, reasons.get(turn.message, ""))
         if found := targets.get(turn.message):
-            ids = [int(label) for label in example.labels[found.start : found.start + len(found.raw)]]
+            ids = [int(label) for label in example.labels[found.span]]
             view = _with_weights(view, found, [visible(piece) for piece in tokenizer.convert_ids_to_tokens(ids)])
         yield view
 
@@ -116,7 +117,7 @@ def _mark_targets(
         turn, last = turns[found.message], len(found.raw) - 1
         for number in np.flatnonzero(found.raw).tolist():
             kind: Kind = "key" if number in found.keys else "stop" if number == last else "plain"
-            place = found.start + number
+            place = found.predict_from + number
             fork = number == last and turn.stop is None
             view = TokenView("", found.message, kind, mark=_eos(tokenizer)) if fork else views[place + 1]
             weight, raw = float(example.weights[place]), float(found.raw[number])
