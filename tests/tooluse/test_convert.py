@@ -9,21 +9,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.tooluse.readers.helpers import (
-    BFCL,
-    EXAMPLES,
-    GLAIVE,
-    HERMES,
-    LLAMA_FACTORY,
-    TOOLALPACA,
-    XLAM,
-    document,
-    lines,
-)
+from tests.tooluse.readers.examples import EXAMPLES
+from tests.tooluse.readers.helpers import document, lines
 from tl_jax.cli import main
 from tl_jax.tooluse.convert import convert
 from tl_jax.tooluse.readers import FORMATS, read_cases, read_trajectories
 from tl_jax.tooluse.schema import Case, DataError
+
+(BFCL,), (GLAIVE,), (TOOLALPACA,), (XLAM,) = (EXAMPLES[name] for name in ("bfcl", "glaive", "toolalpaca", "xlam"))
+HERMES, LLAMA_FACTORY = EXAMPLES["sharegpt"]
 
 
 def run(*arguments: Any) -> Result:

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.tooluse.readers.helpers import BFCL, lines
+from tests.tooluse.readers.helpers import as_canonical, lines, without_source
 from tl_jax.tooluse.readers import read_cases
-from tl_jax.tooluse.schema import Call, Case, DataError
+from tl_jax.tooluse.schema import Call, DataError
+
+BFCL = {
+    "id": "exec_parallel_3",
+    "question": [[{"role": "user", "content": "Mean of 1 and 2, and of 3?"}]],
+    "function": [
+        {
+            "name": "mean",
+            "description": "Mean.",
+            "parameters": {
+                "type": "dict",
+                "properties": {"numbers": {"type": "array", "items": {"type": "float"}}, "digits": {"type": "float"}},
+                "required": ["numbers"],
+            },
+        }
+    ],
+    "ground_truth": ["mean([1, 2])", "mean(numbers=[3.0, -1], digits=1/4)"],
+}
+
+EXAMPLES = [BFCL]
 
 QUESTION = {key: value for key, value in BFCL.items() if key != "ground_truth"}
 ANSWER = {"id": BFCL["id"], "ground_truth": ["mean(numbers=[1])"], "execution_result_type": ["exact_match"]}
-
-
-def canonical(path: Path) -> list[Case]:
-    return [Case.from_json(json.loads(line)) for line in path.open(encoding="utf-8")]
-
-
-def without_source(case: Case) -> dict[str, Any]:
-    value = case.to_json()
-    value["meta"] = {key: item for key, item in value["meta"].items() if key not in ("repo", "commit", "path")}
-    return value
 
 
 def test_a_whole_row(tmp_path: Path) -> None:
@@ -95,7 +103,7 @@ def test_bad_rows_are_named(tmp_path: Path, change: dict[str, Any], problem: str
 
 def test_the_real_file_gives_the_canonical_rows(shared_data: Path) -> None:
     found = list(read_cases(shared_data / "raw" / "bfcl" / "BFCL_v4_exec_simple.json"))
-    expected = canonical(shared_data / "eval" / "bfcl_exec_simple.jsonl")
+    expected = as_canonical(shared_data / "eval" / "bfcl_exec_simple.jsonl")
     assert list(map(without_source, found)) == list(map(without_source, expected))
 
 
@@ -106,7 +114,7 @@ def test_parallel_rows_written_in_the_raw_form_come_back(tmp_path: Path, shared_
             return kept | ({"type": value["x-type"]} if "x-type" in value else {})
         return [raw(item) for item in value] if isinstance(value, list) else value
 
-    expected = canonical(shared_data / "eval" / "bfcl_exec_parallel.jsonl")
+    expected = as_canonical(shared_data / "eval" / "bfcl_exec_parallel.jsonl")
     rows = [
         {
             "id": case.meta["source_id"],

@@ -13,6 +13,14 @@ from tl_jax.tooluse.readers import canonical, read_cases, read_trajectories
 from tl_jax.tooluse.readers.rows import Place
 from tl_jax.tooluse.schema import Call, Case, Trajectory, decision_points
 
+CALL = {"name": "f", "arguments": {"a": 1}}
+EXAMPLES = [
+    {
+        "id": "t",
+        "tools": [{"name": "f"}],
+        "messages": [{"role": "user", "content": "go"}, {"role": "assistant", "tool_calls": [CALL]}],
+    }
+]
 HERE = Place(Path("x.jsonl"), line=1)
 
 

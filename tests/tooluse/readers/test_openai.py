@@ -14,6 +14,17 @@ from tl_jax.tooluse.schema import Call, DataError, Message, Tool
 TOOL = {"type": "function", "function": {"name": "f", "description": "F.", "parameters": {"type": "object"}}}
 
 
+EXAMPLES = [
+    {
+        "messages": [
+            {"role": "user", "content": "go"},
+            {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": '{"x": 1}'}}]},
+        ],
+        "tools": [TOOL],
+    }
+]
+
+
 def call(identity: str, name: str = "f", arguments: Any = "{}") -> dict[str, Any]:
     return {"id": identity, "type": "function", "function": {"name": name, "arguments": arguments}}
 

@@ -1,29 +1,55 @@
-"""Formats by name, by their first row, and rows that somebody has damaged."""
+"""Formats by name, by their first row, from outside the package, and rows that somebody has damaged."""
 
 from __future__ import annotations
 
 import copy
+import doctest
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from tests.tooluse.readers.helpers import EXAMPLES, TAU_BENCH, TOOLBENCH, XLAM, document, lines
-from tl_jax.tooluse.readers import FORMATS, detect_format, holds_cases, read_cases, read_trajectories
-from tl_jax.tooluse.schema import Case, DataError, Trajectory, decision_points
+from tests.tooluse.readers.examples import EXAMPLES
+from tests.tooluse.readers.helpers import document, lines
+from tl_jax.cli import main
+from tl_jax.config import DataConfig
+from tl_jax.tooluse import readers
+from tl_jax.tooluse.readers import (
+    FORMATS,
+    Format,
+    Place,
+    canonical,
+    detect_format,
+    each_row,
+    has,
+    holds_cases,
+    is_companion,
+    openai,
+    read_cases,
+    read_trajectories,
+    tl,
+)
+from tl_jax.tooluse.readers import format as format_module
+from tl_jax.tooluse.readers.fields import listed
+from tl_jax.tooluse.schema import Call, Case, DataError, Trajectory, decision_points
 
 ROWS = [
     pytest.param(name, row, id=f"{name}-{number}") for name in EXAMPLES for number, row in enumerate(EXAMPLES[name])
 ]
+MESSAGES = [{"role": "user", "content": "x"}]
 
 
 @pytest.mark.parametrize(("name", "row"), ROWS)
 def test_every_format_is_recognised_and_read(tmp_path: Path, name: str, row: Any) -> None:
-    for path in (lines(tmp_path / "clean.jsonl", row), document(tmp_path / "clean.json", [row])):
+    rows, listed_rows = lines(tmp_path / "clean.jsonl", row), document(tmp_path / "clean.json", [row])
+    for path in (rows, listed_rows, document(tmp_path / "clean_one.json", row)):
         assert detect_format(path) == name
         assert holds_cases(path) == (FORMATS[name].holds == "cases")
         if FORMATS[name].trajectories:
@@ -36,49 +62,160 @@ def test_every_format_is_recognised_and_read(tmp_path: Path, name: str, row: Any
         assert all(Case.from_json(json.loads(json.dumps(item.to_json()))) == item for item in cases)
 
 
-def test_every_name_has_an_example_and_a_reader() -> None:
-    assert set(EXAMPLES) | {"canonical", "openai", "tl"} == set(FORMATS)
+def test_every_file_that_is_a_format_stands_in_the_table() -> None:
+    files = Path(readers.__file__).parent.glob("*.py")
+    formats = {file.stem for file in files if "\nFORMAT = Format(\n" in file.read_text(encoding="utf-8")}
+    assert formats == {name.replace("-", "_") for name in FORMATS}
 
 
-def test_one_object_over_many_lines(tmp_path: Path) -> None:
-    path = document(tmp_path / "10_ChatGPT_DFS.json", TOOLBENCH)
-    assert detect_format(path) == "toolbench"
-    (trajectory,) = read_trajectories(path)
-    assert trajectory.id == "10_ChatGPT_DFS"
-    damaged = document(tmp_path / "bad.json", {"answer_generation": {"train_messages": []}})
-    with pytest.raises(DataError, match=r"bad\.json: answer_generation\.train_messages: is empty"):
-        list(read_trajectories(damaged))
-    errors: list[DataError] = []
-    assert list(read_trajectories(damaged, "auto", "skip", errors.append)) == []
-    assert len(errors) == 1
+def test_the_example() -> None:
+    assert doctest.testmod(format_module).failed == 0
+
+
+def test_a_format_reads_something() -> None:
+    with pytest.raises(ValueError, match="the format 'empty' reads neither trajectories nor cases"):
+        Format(name="empty", description="", recognises=has())
 
 
 def test_cases_are_no_trajectories_but_trajectories_are_cases(tmp_path: Path) -> None:
     path = lines(tmp_path / "clean.jsonl", EXAMPLES["rotbench"][0])
     with pytest.raises(DataError, match=r"clean\.jsonl: rotbench files hold evaluation cases"):
         read_trajectories(path)
-    path = lines(tmp_path / "history.jsonl", TAU_BENCH)
+    path = lines(tmp_path / "history.jsonl", EXAMPLES["tau-bench"][0])
     assert list(read_cases(path)) == [case for item in read_trajectories(path) for case in decision_points(item)]
-    path = lines(tmp_path / "both.jsonl", XLAM)
+    path = lines(tmp_path / "both.jsonl", EXAMPLES["xlam"][0])
     assert next(read_cases(path)).gold == (next(read_trajectories(path)).messages[1].tool_calls,)
     path = lines(tmp_path / "gold.jsonl", next(read_cases(path)).to_json())
     assert holds_cases(path)
     assert not holds_cases(path, "openai")
     with pytest.raises(ValueError, match="unknown format 'csv'; known: auto, canonical"):
         holds_cases(path, "csv")
+    with pytest.raises(ValueError, match="unknown format 'sharegtp'; did you mean 'sharegpt'"):
+        read_cases(path, "sharegtp")
 
 
-@pytest.mark.parametrize("key", ["question", "query", "traj", "sample", "system"])
-def test_our_own_rows_may_have_any_other_field(tmp_path: Path, key: str) -> None:
-    row = {
-        "id": "a",
-        "messages": [{"role": "user", "content": "x"}],
-        key: "x",
-        "function": "x",
-        "tools": [],
-        "answers": 1,
-    }
+TOOL = {"type": "function", "function": {"name": "f"}}
+OPENAI_CALL = {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]}
+TL_ROW = {"id": "a", "conversations": [{"role": "system", "content": "[]"}, {"role": "user", "content": "x"}]}
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"id": "a", "messages": MESSAGES}, "canonical"),
+        ({"id": "a", "messages": MESSAGES, "gold": [], "tools": [TOOL]}, "canonical"),
+        ({"messages": MESSAGES}, "openai"),
+        ({"id": "a", "messages": [OPENAI_CALL]}, "openai"),
+        ({"id": "a", "messages": MESSAGES, "tools": [TOOL]}, "openai"),
+        ({"id": "a", "messages": [{"role": "user", "content": [{"type": "text", "text": "x"}]}]}, "openai"),
+        (TL_ROW, "tl"),
+    ],
+)
+def test_formats_that_are_much_alike(tmp_path: Path, row: Any, expected: str) -> None:
+    path = lines(tmp_path / "data.jsonl", row)
+    assert detect_format(path) == expected
+    assert len(list(read_trajectories(path))) == 1
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if "conversations" not in EXAMPLES[name][0]])
+def test_our_own_rows_may_have_any_other_field(tmp_path: Path, name: str) -> None:
+    row = {**EXAMPLES[name][0], "id": "a", "messages": MESSAGES, "tools": []}
     assert detect_format(lines(tmp_path / "own.jsonl", row)) == "canonical"
+
+
+def test_files_that_are_nothing_we_know(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    with pytest.raises(DataError, match=r"data\.jsonl: holds no rows"):
+        read_trajectories(lines(path))
+    for write in (lines, document):
+        with pytest.raises(DataError, match=r'data\.jsonl(:1)?: row: has neither "messages" nor "conversations"'):
+            read_trajectories(write(path, {"text": "x"}))
+    with pytest.raises(DataError, match=r"data\.jsonl:1: row: must be a JSON object"):
+        read_trajectories(lines(path, 3))
+    with pytest.raises(DataError, match=r"nowhere\.jsonl: cannot be read: No such file"):
+        read_trajectories(tmp_path / "nowhere.jsonl")
+    with pytest.raises(ValueError, match="unknown format 'csv'; known: auto, canonical"):
+        read_trajectories(tmp_path, "csv")
+
+
+def test_files_that_readers_look_for_beside_others() -> None:
+    names = ("tools.json", "airline.tools.json", "possible_answer/q.json", "possible_answer_q.json", "q.json")
+    assert [is_companion(Path(name)) for name in names] == [True, True, True, True, False]
+
+
+TOUCAN = {
+    "uuid": "u1",
+    "subset_name": "single-turn",
+    "question": "Call f.",
+    "target_tools": "f",
+    "tools": json.dumps([{"type": "function", "function": {"name": "f"}}]),
+    "messages": json.dumps(
+        [
+            {"role": "user", "content": "Call f."},
+            {"role": "assistant", "content": "", "function_call": {"name": "f", "arguments": '{"a": 1}'}},
+        ]
+    ),
+}
+
+
+@pytest.fixture
+def toucan() -> Iterator[Format]:
+    """A format that somebody adds, whose rows have messages like our own."""
+
+    def trajectories(row: Any, place: Place) -> list[Trajectory]:
+        return [openai.conversation(row["uuid"], listed(row, "messages"), listed(row, "tools"))]
+
+    record = Format(
+        name="toucan",
+        description="Toucan: `messages` and `tools` as JSON text",
+        recognises=has("target_tools", "messages"),
+        trajectories=each_row(trajectories),
+        is_companion=lambda path: path.name == "splits.json",
+        source="https://huggingface.co/datasets/Agent-Ark/Toucan-1.5M",
+    )
+    with FORMATS.added(record):
+        yield record
+
+
+def test_a_format_from_outside_is_recognised_and_read(tmp_path: Path, toucan: Format) -> None:
+    listed_rows = {key: json.loads(TOUCAN[key]) for key in ("messages", "tools")}
+    for row in (TOUCAN, {**TOUCAN, **listed_rows}):
+        path = lines(tmp_path / "toucan.jsonl", row)
+        assert detect_format(path) == "toucan"
+        assert not holds_cases(path)
+        (trajectory,) = read_trajectories(path)
+        assert (trajectory.id, trajectory.messages[1].tool_calls) == ("u1", (Call("f", {"a": 1}),))
+        assert [case.id for case in read_cases(path)] == ["u1#1"]
+    assert is_companion(Path("splits.json"))
+    path = lines(tmp_path / "toucan.jsonl", {**TOUCAN, "messages": "{}"})
+    with pytest.raises(DataError, match=r"toucan\.jsonl:1: messages: must be a list as JSON text, not dict"):
+        list(read_trajectories(path))
+
+
+def test_a_format_from_outside_is_known_to_the_configuration_the_commands_and_the_documents(
+    tmp_path: Path, toucan: Format
+) -> None:
+    assert DataConfig(path=Path("x"), format="toucan").format == "toucan"
+    source, out = lines(tmp_path / "toucan.jsonl", TOUCAN), tmp_path / "out.jsonl"
+    for command in (["mae"], ["inspect"], ["analyze"], ["data", "convert"]):
+        help_text = CliRunner().invoke(main, [*command, "--help"]).output
+        assert "toucan" in "".join(help_text.split())
+    convert = ["data", "convert", "--in", str(source), "--format", "toucan", "--out", str(out)]
+    result = CliRunner().invoke(main, convert)
+    assert result.exit_code == 0, result.output
+    assert "toucan.jsonl (toucan): 1 trajectories read, 1 written" in result.output
+    assert FORMATS.table().splitlines()[-1] == (
+        "| [`toucan`](https://huggingface.co/datasets/Agent-Ark/Toucan-1.5M) | trajectories "
+        "| Toucan: `messages` and `tools` as JSON text |"
+    )
+
+
+def test_a_format_that_was_not_added_is_unknown(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="format"):
+        DataConfig(path=Path("x"), format="toucan")
+    source = lines(tmp_path / "toucan.jsonl", TOUCAN)
+    command = ["data", "convert", "--in", str(source), "--format", "toucan", "--out", str(tmp_path / "out.jsonl")]
+    assert "'toucan' is not one of 'auto', 'canonical'" in CliRunner().invoke(main, command).output
 
 
 values = st.sampled_from(
@@ -113,3 +250,22 @@ def test_damaged_rows_are_read_or_refused(tmp_path: Path, name: str, row: Any, d
     assert all("clean.jsonl" in str(error) and error.field for error in errors)
     with suppress(DataError):
         detect_format(path)
+
+
+names = [
+    *("id", "messages", "conversations", "role", "content", "tool_calls", "tool_call_id", "function", "name", "weight"),
+    *("arguments", "tools", "parameters", "properties", "required", "gold", "gold_kind", "meta", "wild"),
+]
+words = st.sampled_from(["user", "assistant", "tool", "function", "system", "[]", "{}", "f\n{}", "x", "sequence"])
+anything = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-1, 3), words),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(names), inner, max_size=5)),
+    max_leaves=25,
+)
+
+
+@given(st.dictionaries(st.sampled_from(names), anything, max_size=8))
+def test_foreign_rows_are_read_or_refused(row: Any) -> None:
+    for convert in (canonical.trajectories, canonical.cases, tl.trajectories, openai.trajectories):
+        with suppress(DataError):
+            assert isinstance(convert(row, Place(Path("x.jsonl"), line=1)), list)

@@ -1,17 +1,43 @@
-"""RoTBench and ToolEyes."""
+"""RoTBench."""
 
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.tooluse.readers.helpers import ASK, FINISH, LOOKUP, ROTBENCH, TOOLEYES, action, document, prompt, tool, turns
-from tl_jax.tooluse.readers import detect_format, read_cases
+from tests.tooluse.readers.helpers import (
+    ASK,
+    FINISH,
+    LOOKUP,
+    action,
+    as_canonical,
+    document,
+    prompt,
+    tool,
+    turns,
+    without_source,
+)
+from tl_jax.tooluse.readers import read_cases
 from tl_jax.tooluse.schema import Call, Case, DataError, Message
+
+ROTBENCH = {
+    "id": "Turn 1: What does it mean?",
+    "conversations": turns(
+        ("system", prompt([LOOKUP, ASK, FINISH])),
+        ("user", "What does it mean?\nBegin!\n"),
+        (
+            "assistant",
+            [action("lookup", {"word": "it", "limit": "None"}), action("ask_to_user", {"question": "What?"})],
+        ),
+    ),
+    "scenario": "TG",
+}
+
+
+EXAMPLES = [ROTBENCH]
 
 
 def row(conversation: list[dict[str, Any]], identity: str = "Turn 1: q") -> dict[str, Any]:
@@ -20,16 +46,6 @@ def row(conversation: list[dict[str, Any]], identity: str = "Turn 1: q") -> dict
 
 def read(tmp_path: Path, *rows: Any, name: str = "clean") -> list[Case]:
     return list(read_cases(document(tmp_path / f"{name}.json", list(rows)), "rotbench"))
-
-
-def canonical(path: Path) -> list[Case]:
-    return [Case.from_json(json.loads(line)) for line in path.open(encoding="utf-8")]
-
-
-def without_source(case: Case) -> dict[str, Any]:
-    value = case.to_json()
-    value["meta"] = {key: item for key, item in value["meta"].items() if key not in ("repo", "commit", "path")}
-    return value
 
 
 def test_first_turn(tmp_path: Path) -> None:
@@ -122,31 +138,14 @@ def test_the_name_must_tell_the_level(tmp_path: Path) -> None:
         read(tmp_path, ROTBENCH, name="First_Turn")
 
 
-def test_tooleyes(tmp_path: Path) -> None:
-    path = document(tmp_path / "scenario_data_five_processed.json", [TOOLEYES])
-    assert detect_format(path) == "tooleyes"
-    (case,) = read_cases(path)
-    assert (case.id, case.gold, case.gold_kind) == ("tooleyes/five_shot/0000", (), "none")
-    assert case.meta["library"] == "Words/Words"
-    path = document(tmp_path / "bad.json", [{**TOOLEYES, "path": 3}])
-    with pytest.raises(DataError, match=r"bad\.json: \[0\]\.path: must be text, not int"):
-        list(read_cases(path, "tooleyes"))
-
-
-@pytest.mark.parametrize(
-    ("raw", "made"),
-    [
-        ("rotbench/First_Turn_clean.json", "rotbench_clean.jsonl"),
-        ("tooleyes/scenario_data_zero_processed.json", "tooleyes.jsonl"),
-    ],
-)
-def test_real_files_give_the_canonical_rows(shared_data: Path, raw: str, made: str) -> None:
-    found, expected = list(read_cases(shared_data / "raw" / raw)), canonical(shared_data / "eval" / made)
+def test_real_files_give_the_canonical_rows(shared_data: Path) -> None:
+    found = list(read_cases(shared_data / "raw/rotbench/First_Turn_clean.json"))
+    expected = as_canonical(shared_data / "eval/rotbench_clean.jsonl")
     assert list(map(without_source, found)) == list(map(without_source, expected))
 
 
 def test_noised_rows_written_in_the_raw_form_come_back(tmp_path: Path, shared_data: Path) -> None:
-    expected = canonical(shared_data / "eval" / "rotbench_slight.jsonl")
+    expected = as_canonical(shared_data / "eval" / "rotbench_slight.jsonl")
     rows = []
     for case in expected:
         gold = [action(call.name, dict(call.arguments)) for (call,) in case.gold]

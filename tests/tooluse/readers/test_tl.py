@@ -22,6 +22,9 @@ def row(*messages: tuple[str, str], tools: Any = TOOLS) -> dict[str, Any]:
     return {"id": "a", "conversations": [{"role": role, "content": content} for role, content in conversation]}
 
 
+EXAMPLES = [row(("user", "Find x"), ("assistant", 'search\n{"q": "x"}'), ("function", "[]"))]
+
+
 def written(tmp_path: Path, rows: Any) -> Path:
     path = tmp_path / "raw.json"
     path.write_text(json.dumps(rows, indent=1), encoding="utf-8")

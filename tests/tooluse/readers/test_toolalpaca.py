@@ -9,9 +9,54 @@ from typing import Any
 
 import pytest
 
-from tests.tooluse.readers.helpers import TOOLALPACA, document
+from tests.tooluse.readers.helpers import document
 from tl_jax.tooluse.readers import read_cases
 from tl_jax.tooluse.schema import Call, Case, DataError
+
+TOOLALPACA = {
+    "Name": "Words",
+    "Authentication": {"api_key": "k1234567890"},
+    "Function_Description": {
+        "lookup": 'Finds a word.\nParameters: {"api_key": "Required. string. The key.", '
+        '"word": "Required. string. It.", "kind": "string. One of: [noun, verb]. Which."}'
+        "\nOutput: Yes.\n - Format: json\n - Structure: {}",
+        "components": "",
+    },
+    "Function_Projection": {"lookup": ["/lookup", "get"]},
+    "Documentation": json.dumps(
+        {
+            "paths": {
+                "/lookup": {"get": {"summary": "Finds a word."}},
+                "/words/{id}/more": {
+                    "get": {
+                        "summary": "More of it.",
+                        "parameters": [{"name": "id", "required": True, "schema": {"type": "integer"}}],
+                    },
+                    "post": {
+                        "operationId": "addMore",
+                        "requestBody": {
+                            "content": {
+                                "application/json": {
+                                    "schema": {"properties": {"text": {"type": "string"}}, "required": ["text"]}
+                                }
+                            }
+                        },
+                    },
+                },
+            }
+        }
+    ),
+    "Instructions": ["Look up dog.", "More of it, please."],
+    "Golden_Answers": [
+        [{"Action": "lookup", "Action_Input": '{"api_key": "k1234567890", "word": "dog"}'}],
+        [
+            {"Action": "[Optional]lookup", "Action_Input": '{"api_key": "other", "word": "it"'},
+            {"Action": "words_id_more_get", "Action_Input": '{"id": ${id from lookup}}'},
+        ],
+    ],
+}
+
+EXAMPLES = [TOOLALPACA]
 
 
 def read(tmp_path: Path, *apis: Any, **options: Any) -> list[Case]:

@@ -1,0 +1,107 @@
+"""Glaive function calling."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tooluse.readers.helpers import (
+    FINISH,
+    LOOKUP,
+    lines,
+    read_one,
+    real_trajectories,
+    stripped,
+)
+from tl_jax.tooluse.readers import read_trajectories
+from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
+
+GLAIVE = {
+    "system": "SYSTEM: You are a helpful assistant with access to the following functions. Use them if required -\n"
+    + json.dumps(LOOKUP, indent=4)
+    + "\n"
+    + json.dumps(FINISH),
+    "chat": "USER: What's a dog's life?\n\n\nASSISTANT: <functioncall> "
+    '{"name": "lookup", "arguments": \'{"word": "dog\'s life", "limit": 2}\'} <|endoftext|>\n\n\n'
+    'FUNCTION RESPONSE: {"meaning": "USER: none"}\n\n\nASSISTANT: No idea. <|endoftext|>\n\n\n',
+}
+
+
+EXAMPLES = [GLAIVE]
+
+
+def test_glaive(tmp_path: Path) -> None:
+    found = read_one(tmp_path, GLAIVE)
+    assert found.tools == (Tool.from_json(LOOKUP), Tool.from_json(FINISH))
+    assert found.messages == (
+        Message("user", "What's a dog's life?"),
+        Message("assistant", "", (Call("lookup", {"word": "dog's life", "limit": 2}),)),
+        Message("tool", '{"meaning": "USER: none"}', name="lookup"),
+        Message("assistant", "No idea."),
+    )
+    assert read_one(tmp_path, {"sample": GLAIVE["system"] + "\n\n" + GLAIVE["chat"]}, "glaive") == found
+
+
+@pytest.mark.parametrize(
+    ("written", "call"),
+    [
+        ("""{"name": "f", "arguments": '{"a": "it\\'s"}'}""", Call("f", {"a": "it's"})),
+        ("""{"name": "f", "arguments": {"a": {"b": [1]}}}""", Call("f", {"a": {"b": [1]}})),
+        ("""{"name": "f", "arguments": '{}'}""", Call("f")),
+        ("""{"name": "f"}""", Call("f")),
+        ("""{\n"name": "f",\n"arguments": '{\n  "a": "}\\n"\n}'\n}""", Call("f", {"a": "}\n"})),
+    ],
+)
+def test_calls_of_glaive(tmp_path: Path, written: str, call: Call) -> None:
+    chat = f"USER: x\n\n\nASSISTANT: Wait. <functioncall> {written} <|endoftext|>"
+    found = read_one(tmp_path, {"system": "SYSTEM: Hi.", "chat": chat})
+    assert found.messages == (Message("system", "Hi."), Message("user", "x"), Message("assistant", "Wait.", (call,)))
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({**GLAIVE, "chat": "Hi"}, "chat: must begin with SYSTEM:, USER: or ASSISTANT:"),
+        ({**GLAIVE, "chat": " "}, "chat: holds no turns"),
+        ({"system": "Hi", "chat": "USER: x"}, "system: must begin with"),
+        ({**GLAIVE, "system": "SYSTEM: functions: {x"}, r"chat: turn 0 \(SYSTEM\): the tools are not JSON"),
+        (
+            {**GLAIVE, "chat": "ASSISTANT: <functioncall> f()"},
+            r"chat: turn 1 \(ASSISTANT\): after <functioncall> must be",
+        ),
+        (
+            {**GLAIVE, "chat": """USER: x\nASSISTANT: <functioncall> {"name": "f", "arguments": '{a'}"""},
+            r"chat: turn 2 \(ASSISTANT\): arguments: is neither JSON",
+        ),
+    ],
+)
+def test_bad_rows_are_named(tmp_path: Path, row: Any, problem: str) -> None:
+    with pytest.raises(DataError, match=r"data\.jsonl:2: " + problem):
+        list(read_trajectories(lines(tmp_path / "data.jsonl", GLAIVE, row)))
+
+
+def written(item: Trajectory) -> dict[str, str]:
+    parts = []
+    for message in item.messages:
+        if message.tool_calls:
+            (call,) = message.tool_calls
+            arguments = json.dumps(call.arguments, ensure_ascii=False).replace("'", "\\'")
+            said = f'{message.content} <functioncall> {{"name": "{call.name}", "arguments": \'{arguments}\'}}'
+        else:
+            said = message.content
+        speaker = {"user": "USER", "assistant": "ASSISTANT", "tool": "FUNCTION RESPONSE"}[message.role]
+        parts.append(f"{speaker}: {said}" + (" <|endoftext|>" if speaker == "ASSISTANT" else ""))
+    tools = "\n".join(json.dumps(tool.to_json(), indent=4) for tool in item.tools)
+    return {"system": f"SYSTEM: You have functions -\n{tools}", "chat": "\n\n\n".join(parts)}
+
+
+def test_real_conversations_written_in_the_raw_form_come_back(tmp_path: Path, shared_data: Path) -> None:
+    real = [item for item in real_trajectories(shared_data) if item.suite == "glaive_demo"]
+    found = list(read_trajectories(lines(tmp_path / "data.jsonl", *map(written, real))))
+    assert len(found) == 153
+    assert [item.tools for item in found] == [item.tools for item in real]
+    for item, expected in zip(found, real, strict=True):
+        assert [stripped(turn) for turn in item.messages] == [stripped(turn) for turn in expected.messages]
