@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import doctest
 import json
-from collections.abc import Iterator
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ from tl_jax.tooluse.readers import (
     Place,
     canonical,
     detect_format,
-    each_row,
     has,
     holds_cases,
     is_companion,
@@ -37,7 +36,6 @@ from tl_jax.tooluse.readers import (
     tl,
 )
 from tl_jax.tooluse.readers import format as format_module
-from tl_jax.tooluse.readers.fields import listed
 from tl_jax.tooluse.schema import Call, Case, DataError, Trajectory, decision_points
 
 ROWS = [
@@ -117,7 +115,9 @@ def test_formats_that_are_much_alike(tmp_path: Path, row: Any, expected: str) ->
     assert len(list(read_trajectories(path))) == 1
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if "conversations" not in EXAMPLES[name][0]])
+@pytest.mark.parametrize(
+    "name", [name for name, (row, *_) in EXAMPLES.items() if not {"messages", "conversations"} & row.keys()]
+)
 def test_our_own_rows_may_have_any_other_field(tmp_path: Path, name: str) -> None:
     row = {**EXAMPLES[name][0], "id": "a", "messages": MESSAGES, "tools": []}
     assert detect_format(lines(tmp_path / "own.jsonl", row)) == "canonical"
@@ -143,11 +143,8 @@ def test_files_that_readers_look_for_beside_others() -> None:
     assert [is_companion(Path(name)) for name in names] == [True, True, True, True, False]
 
 
-TOUCAN = {
-    "uuid": "u1",
-    "subset_name": "single-turn",
-    "question": "Call f.",
-    "target_tools": "f",
+ACME = {
+    "ticket": "u1",
     "tools": json.dumps([{"type": "function", "function": {"name": "f"}}]),
     "messages": json.dumps(
         [
@@ -159,63 +156,52 @@ TOUCAN = {
 
 
 @pytest.fixture
-def toucan() -> Iterator[Format]:
-    """A format that somebody adds, whose rows have messages like our own."""
-
-    def trajectories(row: Any, place: Place) -> list[Trajectory]:
-        return [openai.conversation(row["uuid"], listed(row, "messages"), listed(row, "tools"))]
-
-    record = Format(
-        name="toucan",
-        description="Toucan: `messages` and `tools` as JSON text",
-        recognises=has("target_tools", "messages"),
-        trajectories=each_row(trajectories),
-        is_companion=lambda path: path.name == "splits.json",
-        source="https://huggingface.co/datasets/Agent-Ark/Toucan-1.5M",
-    )
-    with FORMATS.added(record):
-        yield record
+def acme(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The format that docs/formats.md adds as an example; its rows have messages like our own."""
+    page = (Path(__file__).parents[3] / "docs" / "formats.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.setattr(FORMATS, "_records", dict(FORMATS))
+    exec(code, {})
 
 
-def test_a_format_from_outside_is_recognised_and_read(tmp_path: Path, toucan: Format) -> None:
-    listed_rows = {key: json.loads(TOUCAN[key]) for key in ("messages", "tools")}
-    for row in (TOUCAN, {**TOUCAN, **listed_rows}):
-        path = lines(tmp_path / "toucan.jsonl", row)
-        assert detect_format(path) == "toucan"
+@pytest.mark.usefixtures("acme")
+def test_a_format_from_outside_is_recognised_and_read(tmp_path: Path) -> None:
+    listed_rows = {key: json.loads(ACME[key]) for key in ("messages", "tools")}
+    for row in (ACME, {**ACME, **listed_rows}):
+        path = lines(tmp_path / "acme.jsonl", row)
+        assert detect_format(path) == "acme"
         assert not holds_cases(path)
         (trajectory,) = read_trajectories(path)
         assert (trajectory.id, trajectory.messages[1].tool_calls) == ("u1", (Call("f", {"a": 1}),))
         assert [case.id for case in read_cases(path)] == ["u1#1"]
-    assert is_companion(Path("splits.json"))
-    path = lines(tmp_path / "toucan.jsonl", {**TOUCAN, "messages": "{}"})
-    with pytest.raises(DataError, match=r"toucan\.jsonl:1: messages: must be a list as JSON text, not dict"):
+    path = lines(tmp_path / "acme.jsonl", {**ACME, "messages": "{}"})
+    with pytest.raises(DataError, match=r"acme\.jsonl:1: messages: must be a list as JSON text, not dict"):
         list(read_trajectories(path))
 
 
-def test_a_format_from_outside_is_known_to_the_configuration_the_commands_and_the_documents(
-    tmp_path: Path, toucan: Format
-) -> None:
-    assert DataConfig(path=Path("x"), format="toucan").format == "toucan"
-    source, out = lines(tmp_path / "toucan.jsonl", TOUCAN), tmp_path / "out.jsonl"
+@pytest.mark.usefixtures("acme")
+def test_a_format_from_outside_is_known_to_the_configuration_the_commands_and_the_documents(tmp_path: Path) -> None:
+    assert DataConfig(path=Path("x"), format="acme").format == "acme"
+    source, out = lines(tmp_path / "acme.jsonl", ACME), tmp_path / "out.jsonl"
     for command in (["mae"], ["inspect"], ["analyze"], ["data", "convert"]):
         help_text = CliRunner().invoke(main, [*command, "--help"]).output
-        assert "toucan" in "".join(help_text.split())
-    convert = ["data", "convert", "--in", str(source), "--format", "toucan", "--out", str(out)]
+        assert "acme" in "".join(help_text.split())
+    convert = ["data", "convert", "--in", str(source), "--format", "acme", "--out", str(out)]
     result = CliRunner().invoke(main, convert)
     assert result.exit_code == 0, result.output
-    assert "toucan.jsonl (toucan): 1 trajectories read, 1 written" in result.output
+    assert "acme.jsonl (acme): 1 trajectories read, 1 written" in result.output
     assert FORMATS.table().splitlines()[-1] == (
-        "| [`toucan`](https://huggingface.co/datasets/Agent-Ark/Toucan-1.5M) | trajectories "
-        "| Toucan: `messages` and `tools` as JSON text |"
+        "| [`acme`](https://acme.example/records) | trajectories "
+        "| Acme's records: `messages` and `tools` as JSON text |"
     )
 
 
 def test_a_format_that_was_not_added_is_unknown(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="format"):
-        DataConfig(path=Path("x"), format="toucan")
-    source = lines(tmp_path / "toucan.jsonl", TOUCAN)
-    command = ["data", "convert", "--in", str(source), "--format", "toucan", "--out", str(tmp_path / "out.jsonl")]
-    assert "'toucan' is not one of 'auto', 'canonical'" in CliRunner().invoke(main, command).output
+        DataConfig(path=Path("x"), format="acme")
+    source = lines(tmp_path / "acme.jsonl", ACME)
+    command = ["data", "convert", "--in", str(source), "--format", "acme", "--out", str(tmp_path / "out.jsonl")]
+    assert "'acme' is not one of 'auto', 'canonical'" in CliRunner().invoke(main, command).output
 
 
 values = st.sampled_from(
