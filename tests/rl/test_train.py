@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import numpy as np
 import pytest
 
 from tl_jax.config import ConfigError, RlConfig, SftConfig, load_config
+from tl_jax.config.estimators import ESTIMATORS, Estimator
 from tl_jax.errors import UserError
 from tl_jax.model.store import open_model
 from tl_jax.rl.episodes import Episode
+from tl_jax.rl.estimators import EstimatorInputs
 from tl_jax.rl.train import run_rl
 from tl_jax.tooluse.environments.python import PythonTools
 from tl_jax.tooluse.schema import Case
@@ -246,7 +249,30 @@ def test_python_functions_as_tools_and_a_reward_of_the_episode(undecided: Path, 
     assert "eval_TS" not in result
 
 
-@pytest.mark.parametrize("estimator", ["grpo", "dr_grpo", "rloo", "reinforce++", "gdpo"])
+def better_than_the_worst(inputs: EstimatorInputs) -> jax.Array:
+    """A user's estimator: a return less the least one of its group."""
+    groups = inputs.returns.reshape(-1, inputs.group_size)
+    return (groups - groups.min(axis=1, keepdims=True)).reshape(-1)
+
+
+MINE = Estimator(
+    name="mine",
+    compute=f"{__name__}:better_than_the_worst",
+    advantage="`R_i` minus the least of its group",
+    source="https://example.org/mine",
+    average="answers",
+    needs_groups=True,
+)
+
+
+@pytest.fixture
+def mine() -> Iterator[Estimator]:
+    with ESTIMATORS.added(MINE) as record:
+        yield record
+
+
+@pytest.mark.usefixtures("mine")
+@pytest.mark.parametrize("estimator", [*ESTIMATORS, "mine"])
 def test_every_estimator_learns_to_call_the_rewarded_tool(estimator: str, undecided: Path, tmp_path: Path) -> None:
     gold = [[{"name": "find_country", "arguments": {}}]]  # greedily, the model calls the other tool
     cases = write(tmp_path / "cases.jsonl", [{"id": f"c{i}", "gold": gold, **question(i)} for i in range(10)])

@@ -9,6 +9,7 @@ import click
 
 from tl_jax.cli.options import OneOf, training_options
 from tl_jax.config import RlConfig, RunConfig, SftConfig, annotated_yaml, load_config
+from tl_jax.config.estimators import ESTIMATORS
 
 
 @click.command()
@@ -21,13 +22,21 @@ def sft(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     run_sft(config)
 
 
-@click.command()
+class RlCommand(click.Command):
+    """Its help lists the estimators, those that a program added among them."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Estimators: advantage of a token"):
+            formatter.write_dl([(it.name, it.advantage.replace("`", "")) for it in ESTIMATORS.values()])
+
+
+@click.command(cls=RlCommand)
 @training_options
 def rl(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     """Reinforcement training on rule-based rewards (IRM): PPO, GRPO and others.
 
-    algorithm.estimator says which; one answer to a prompt, or episodes with environment=replay. Run again with the same
-    run_dir to continue. "tl-jax ppo" and "tl-jax grpo" are other names of this command.
+    algorithm.estimator says which, see below; one answer to a prompt, or episodes with environment=replay. Run again
+    with the same run_dir to continue. "tl-jax ppo" and "tl-jax grpo" are other names of this command.
     """
     config = load_config(RlConfig, files, overrides)
     from tl_jax.rl.train import run_rl

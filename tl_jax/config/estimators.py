@@ -80,6 +80,7 @@ ESTIMATORS: Registry[Estimator] = Registry(
             source="https://arxiv.org/abs/1506.02438",
             average="tokens",
             needs_critic=True,
+            published="algorithm.gamma=0.99 algorithm.kl_coef=0 algorithm.value_clip=null algorithm.reward_clip=null",
         ),
         Estimator(
             name="grpo",
@@ -88,6 +89,8 @@ ESTIMATORS: Registry[Estimator] = Registry(
             source="https://arxiv.org/abs/2402.03300",
             average="answers",
             needs_groups=True,
+            published="group_size=64 algorithm.kl_in=loss algorithm.kl_estimator=k3 algorithm.kl_coef=0.04 "
+            "algorithm.reward_clip=null",
         ),
         Estimator(
             name="dr_grpo",
@@ -96,6 +99,7 @@ ESTIMATORS: Registry[Estimator] = Registry(
             source="https://arxiv.org/abs/2503.20783",
             average="length",
             needs_groups=True,
+            published="group_size=8 algorithm.kl_coef=0 algorithm.reward_clip=null",
         ),
         Estimator(
             name="rloo",
@@ -104,6 +108,8 @@ ESTIMATORS: Registry[Estimator] = Registry(
             source="https://arxiv.org/abs/2402.14740",
             average="length",  # the paper's sum over an answer's tokens differs from it by a factor
             needs_groups=True,
+            published="group_size=4 algorithm.kl_coef=0.03 algorithm.clip_low=null algorithm.clip_high=null "
+            "algorithm.reward_clip=null",
         ),
         Estimator(
             name="reinforce++",
@@ -111,6 +117,7 @@ ESTIMATORS: Registry[Estimator] = Registry(
             advantage="rewards to come, less the group's mean return if there are groups, whitened over the rollout",
             source="https://arxiv.org/abs/2501.03262",
             average="tokens",
+            published="algorithm.reward_clip=null",
         ),
         Estimator(
             name="gdpo",
@@ -121,6 +128,7 @@ ESTIMATORS: Registry[Estimator] = Registry(
             needs_groups=True,
             requires={"kl_in": "loss", "whiten_rewards": False},
             because="normalises each reward by itself",
+            published="group_size=8 algorithm.kl_in=loss algorithm.kl_estimator=k3 algorithm.reward_clip=null",
         ),
     ],
     columns={
@@ -131,3 +139,14 @@ ESTIMATORS: Registry[Estimator] = Registry(
         "source": lambda it: it.paper,
     },
 )
+
+PUBLISHED: Registry[Estimator] = Registry(
+    "estimator",
+    ESTIMATORS.values(),
+    columns={
+        "paper": lambda it: it.paper,
+        "estimator": lambda it: f"`{it.name}`",
+        "settings": lambda it: f"`{' '.join((f'algorithm.estimator={it.name}', it.published)).strip()}`",
+    },
+)
+"""`ESTIMATORS` with the settings of their papers, for the documents."""
