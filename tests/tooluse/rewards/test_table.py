@@ -6,9 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from tl_jax.cli import main
 from tl_jax.errors import UserError
 from tl_jax.tooluse.rewards.matching import PAIRINGS, Pairing
+from tl_jax.tooluse.rewards.profiles import AMOUNTS
 from tl_jax.tooluse.rewards.score import PROFILES, RewardTable, explain, resolve_profile, score
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
 
@@ -137,7 +140,14 @@ def test_a_pairing_from_outside() -> None:
 
 
 def test_a_profile_from_outside() -> None:
+    """One record: it is graded by, offered by the command line, and stands in the documents' tables."""
     with pytest.raises(UserError, match="unknown reward 'strict'"):
         resolve_profile("strict")
-    with PROFILES.added(RewardTable("strict", pairing="in_order")):
+    with PROFILES.added(RewardTable("strict", wrong_tool=-1.75, pairing="in_order", description="order counts")):
         assert score(written(1, 3, 2), ONE_TWO_THREE, "strict").value == pytest.approx(0.5 / 3)
+        with pytest.raises(UserError, match="did you mean 'strict'"):
+            resolve_profile("strickt")
+        assert "|strict|" in CliRunner().invoke(main, ["reward", "--help"]).output
+        assert "| `strict` | order counts | `in_order` |" in PROFILES.table()
+        assert "| `wrong_tool` | -1.5 | -1.5 | 0 | -1.75 |" in AMOUNTS.table()
+    assert "strict" not in AMOUNTS.table()
