@@ -43,14 +43,14 @@ class Loaded:
         return generate(self.graphdef, options.pop("params"), prompts, sampling, jax.random.key(seed), **options)
 
 
-@pytest.fixture(scope="module", params=["llama-gqa", "qwen2"])
+@pytest.fixture(scope="module", params=["llama", "qwen2-tied", "qwen3", "qwen3-tied"])
 def each(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     return Loaded(request.param, tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    return Loaded("llama-gqa", tmp_path_factory.mktemp("one"))
+    return Loaded("llama", tmp_path_factory.mktemp("one"))
 
 
 def hf_generate(model: PreTrainedModel, prompts: list[list[int]], eos: list[int]) -> np.ndarray:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 import transformers
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from tests.model.tiny import LLAMA3, SIZES, VARIANTS
 from tl_jax.model.config import LlamaConfig, ModelConfigError, RopeScaling
+from tl_jax.model.families import FAMILIES
 
 V4 = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", **SIZES}  # transformers 4 has rope_theta on top
 
+QWEN3 = {"architectures": ["Qwen3ForCausalLM"]}
+MIXED = ["full_attention", "sliding_attention"]
+
 
 def written(config: transformers.PreTrainedConfig, tmp_path: Path) -> dict[str, object]:
-    config.architectures = [
-        {"llama": "Llama", "qwen2": "Qwen2", "mistral": "Mistral"}[config.model_type] + "ForCausalLM"
-    ]
+    config.architectures = [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[config.model_type]]
     config.save_pretrained(tmp_path)
     return json.loads((tmp_path / "config.json").read_text())
 
@@ -77,7 +81,11 @@ def test_several_ends() -> None:
         ({"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
         ({"quantization_config": {"quant_method": "awq"}}, "quantization_config"),
         ({"architectures": ["MistralForCausalLM"], "sliding_window": 64}, "sliding_window"),
+        ({"architectures": ["MistralForCausalLM"], "max_position_embeddings": 8192}, "sliding_window=4096"),
         ({"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": True, "sliding_window": 64}, "sliding_window"),
+        ({**QWEN3, "use_sliding_window": True, "sliding_window": 64, "max_window_layers": 1}, "sliding_window=64"),
+        ({**QWEN3, "use_sliding_window": True, "sliding_window": 64, "layer_types": MIXED}, "sliding_window=64"),
+        ({**QWEN3, "attention_bias": True}, "attention_bias"),
         ({"hidden_size": "32"}, "hidden_size"),
         ({"vocab_size": None}, "vocab_size"),
         ({"num_key_value_heads": 3}, "num_key_value_heads"),
@@ -89,8 +97,44 @@ def test_what_is_not_computed_is_refused_by_name(changed: dict[str, object], nam
         LlamaConfig.from_hf({**V4, **changed})
 
 
-def test_a_sliding_window_that_never_applies_is_fine() -> None:
-    mistral = {**V4, "architectures": ["MistralForCausalLM"], "sliding_window": 512}
-    assert LlamaConfig.from_hf(mistral).architecture == "mistral"
-    qwen = {**V4, "architectures": ["Qwen2ForCausalLM"], "use_sliding_window": False, "sliding_window": 64}
-    assert LlamaConfig.from_hf(qwen).attention_bias
+@pytest.mark.parametrize(
+    ("architecture", "windows"),
+    [
+        ("MistralForCausalLM", {"sliding_window": None}),
+        ("MistralForCausalLM", {"sliding_window": 512}),
+        ("Qwen2ForCausalLM", {"use_sliding_window": False, "sliding_window": 64}),
+        ("Qwen3ForCausalLM", {"use_sliding_window": False, "sliding_window": 64}),
+        ("Qwen3ForCausalLM", {"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 2}),
+        ("Qwen3ForCausalLM", {"use_sliding_window": True, "sliding_window": 64, "layer_types": ["full_attention"] * 2}),
+        ("LlamaForCausalLM", {"sliding_window": 64}),
+    ],
+)
+def test_a_sliding_window_that_never_applies_is_fine(architecture: str, windows: dict[str, object]) -> None:
+    config = LlamaConfig.from_hf({**V4, "architectures": [architecture], **windows})
+    assert config.family.hf_class == architecture
+
+
+def test_a_family_is_known_by_its_class_or_its_type() -> None:
+    for family in FAMILIES.values():
+        assert MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[family.name] == family.hf_class
+        by_class = LlamaConfig.from_hf({**V4, "architectures": [family.hf_class], "sliding_window": None})
+        by_type = LlamaConfig.from_hf({**V4, "architectures": None, "model_type": family.name, "sliding_window": None})
+        assert by_class == by_type
+        assert by_class.architecture == family.name
+    with pytest.raises(ModelConfigError, match=r"supported are LlamaForCausalLM, .*Qwen3ForCausalLM"):
+        LlamaConfig.from_hf({**V4, "architectures": ["GPT2LMHeadModel"]})
+    with pytest.raises(ModelConfigError, match="did you mean 'qwen3'"):
+        dataclasses.replace(LlamaConfig.from_hf(V4), architecture="qwen33")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_a_file_leaves_out_is_what_transformers_assumes(name: str) -> None:
+    """But for the sizes, which every file has."""
+    theirs = transformers.AutoConfig.for_model(name)
+    sizes = {key: V4[key] for key in ("vocab_size", "hidden_size", "intermediate_size")}
+    sizes |= {"num_hidden_layers": 2, "num_attention_heads": 4}
+    ours = LlamaConfig.from_hf({"model_type": name, **sizes, "sliding_window": None})
+    assert ours.rope_theta == theirs.rope_parameters["rope_theta"]
+    for field in ("rms_norm_eps", "max_position_embeddings", "tie_word_embeddings", "initializer_range"):
+        assert getattr(ours, field) == getattr(theirs, field), field
+    assert ours.head_dim == getattr(transformers.AutoConfig.for_model(name, **sizes), "head_dim", 8)

@@ -12,67 +12,23 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from flax import nnx
 from flax.traverse_util import flatten_dict
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from tests.model.tiny import BY_FAMILY, SIZES, VARIANTS, forward, hf_logits, hf_model, unpacked
 from tl_jax.config import MeshConfig
+from tl_jax.model.config import LlamaConfig
 from tl_jax.model.directory import MARKER, CheckpointError
-from tl_jax.model.hf import INDEX_FILE, SINGLE_FILE, export_hf, load_hf
-from tl_jax.model.llama import Llama, merge, split
+from tl_jax.model.hf import export_hf, load_hf
+from tl_jax.model.hf.tensors import INDEX_FILE, SINGLE_FILE
+from tl_jax.model.llama import make_graphdef
+from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import make_mesh, param_shardings
 
-SIZES = {
-    "vocab_size": 96,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 64,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "attn_implementation": "eager",
-}
-LLAMA3_SCALING = {
-    "rope_type": "llama3",
-    "rope_theta": 1e4,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 16,
-}
-THETA_1E6 = {"rope_type": "default", "rope_theta": 1e6}
-MODELS: dict[str, tuple[type, dict[str, Any]]] = {
-    "gqa": (transformers.LlamaConfig, {"num_key_value_heads": 2, "rope_parameters": THETA_1E6}),
-    "mha-tied": (transformers.LlamaConfig, {"num_key_value_heads": 4, "tie_word_embeddings": True}),
-    "wide-heads": (transformers.LlamaConfig, {"num_key_value_heads": 1, "head_dim": 16, "rms_norm_eps": 1e-3}),
-    "llama3-rope": (transformers.LlamaConfig, {"num_key_value_heads": 2, "rope_parameters": LLAMA3_SCALING}),
-    "qwen2-tied": (transformers.Qwen2Config, {"num_key_value_heads": 2, "tie_word_embeddings": True}),
-    "mistral": (transformers.MistralConfig, {"num_key_value_heads": 2, "sliding_window": None}),
-}
 
-
-def make_model(kind: str) -> transformers.PreTrainedModel:
-    """A random model of transformers in which no parameter, norm or bias keeps its neutral start value."""
-    config_class, settings = MODELS[kind]
-    torch.manual_seed(0)
-    model = transformers.AutoModelForCausalLM.from_config(config_class(**SIZES, **settings)).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.normal_(1.0 if "norm" in name else 0.0, 0.2)
-    return model
-
-
-def our_logits(config: Any, params: Any, tokens: np.ndarray) -> np.ndarray:
-    graphdef, _ = split(Llama(config, rngs=nnx.Rngs(0), dtype=jnp.float32, param_dtype=jnp.float32))
-    positions = np.broadcast_to(np.arange(tokens.shape[1], dtype=np.int32), tokens.shape)
-    return np.asarray(merge(graphdef, params)(tokens, positions, np.ones_like(tokens)))
-
-
-def their_logits(model: transformers.PreTrainedModel, tokens: np.ndarray) -> np.ndarray:
-    with torch.no_grad():
-        return model(torch.from_numpy(tokens).long()).logits.numpy()
+def our_logits(config: LlamaConfig, params: Params, tokens: np.ndarray) -> np.ndarray:
+    return np.asarray(forward(make_graphdef(config, dtype=jnp.float32), params, *unpacked(tokens)))
 
 
 def tensors_of(directory: Path) -> dict[str, torch.Tensor]:
@@ -104,33 +60,31 @@ def tokens() -> np.ndarray:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    make_model("gqa").save_pretrained(tmp_path / "hf")
+    hf_model("llama").save_pretrained(tmp_path / "hf")
     return tmp_path / "hf"
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", VARIANTS)
 def test_logits_equal_transformers_before_and_after_export(kind: str, tmp_path: Path, tokens: np.ndarray) -> None:
-    model = make_model(kind)
+    model = hf_model(kind)
     model.save_pretrained(tmp_path / "hf")
-    expected = their_logits(model, tokens)
+    expected = hf_logits(model, tokens)
 
     config, params = load_hf(tmp_path / "hf")
     assert np.abs(our_logits(config, params, tokens) - expected).max() < 1e-4
 
     export_hf(params, config, tmp_path / "hf", tmp_path / "out")
-    loaded, problems = transformers.AutoModelForCausalLM.from_pretrained(
-        tmp_path / "out", output_loading_info=True, attn_implementation="eager"
-    )
+    loaded, problems = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(problems.values())
     assert type(loaded) is type(model)
-    np.testing.assert_array_equal(their_logits(loaded.eval(), tokens), expected)
+    np.testing.assert_array_equal(hf_logits(loaded.eval(), tokens), expected)
 
 
-@pytest.mark.parametrize("kind", ["gqa", "qwen2-tied"])
+@pytest.mark.parametrize("kind", BY_FAMILY)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("shards", [False, True])
 def test_load_then_export_is_bit_equal(kind: str, dtype: str, shards: bool, tmp_path: Path) -> None:
-    model = make_model(kind).to(getattr(torch, dtype))
+    model = hf_model(kind).to(getattr(torch, dtype))
     model.save_pretrained(tmp_path / "hf", max_shard_size="9KB" if shards else "1GB")
     assert (tmp_path / "hf" / INDEX_FILE).exists() == shards
     stored = tensors_of(tmp_path / "hf")
@@ -160,8 +114,8 @@ def test_exported_shards_and_index(checkpoint: Path, tmp_path: Path, tokens: np.
         assert all(index["weight_map"][name] == file.name for name in inside)
         assert file.stat().st_mode == (tmp_path / "out" / "config.json").stat().st_mode  # as the umask says
     assert index["metadata"]["total_size"] == sum(tensor.nbytes for tensor in tensors_of(tmp_path / "out").values())
-    loaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", attn_implementation="eager")
-    np.testing.assert_array_equal(their_logits(loaded.eval(), tokens), their_logits(make_model("gqa"), tokens))
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    np.testing.assert_array_equal(hf_logits(loaded.eval(), tokens), hf_logits(hf_model("llama"), tokens))
 
 
 def test_mesh_places_every_parameter_by_the_sharding_table(checkpoint: Path) -> None:
@@ -191,9 +145,9 @@ K_PROJ = "model.layers.1.self_attn.k_proj.weight"
         ({K_PROJ: None}, f"missing tensor {K_PROJ}"),
         ({"lm_head.weight": None}, "missing tensor lm_head.weight"),
         ({K_PROJ.replace("1", "2"): torch.zeros(2)}, "unexpected tensor model.layers.2.self_attn.k_proj.weight"),
-        ({K_PROJ.replace("weight", "bias"): torch.zeros(16)}, "unexpected tensor .*k_proj.bias"),
-        ({K_PROJ: torch.zeros(32, 16)}, rf"{K_PROJ} has shape \[32, 16\], config.json makes it \[16, 32\]"),
-        ({K_PROJ: torch.zeros(16, 32, dtype=torch.int8)}, f"{K_PROJ} has dtype I8"),
+        ({K_PROJ.replace("weight", "bias"): torch.zeros(24)}, "unexpected tensor .*k_proj.bias"),
+        ({K_PROJ: torch.zeros(32, 24)}, rf"{K_PROJ} has shape \[32, 24\], config.json makes it \[24, 32\]"),
+        ({K_PROJ: torch.zeros(24, 32, dtype=torch.int8)}, f"{K_PROJ} has dtype I8"),
     ],
 )
 def test_a_tensor_that_does_not_fit_is_named(checkpoint: Path, change: dict[str, Any], message: str) -> None:
@@ -207,8 +161,10 @@ def test_derived_buffers_are_ignored(checkpoint: Path) -> None:
     load_hf(checkpoint)
 
 
-def test_a_tied_head_may_be_stored_twice_but_not_differ(tmp_path: Path) -> None:
-    make_model("mha-tied").save_pretrained(tmp_path)
+@pytest.mark.parametrize("kind", [name for name in BY_FAMILY if name.endswith("tied")])
+def test_a_tied_head_may_be_stored_twice_but_not_differ(kind: str, tmp_path: Path) -> None:
+    """As the released Qwen3-0.6B and 1.7B store it."""
+    hf_model(kind).save_pretrained(tmp_path)
     embedding = load_file(tmp_path / SINGLE_FILE)["model.embed_tokens.weight"]
     edit(tmp_path, {"lm_head.weight": embedding.clone()})
     _, params = load_hf(tmp_path)
@@ -316,7 +272,7 @@ def test_a_failed_export_leaves_everything_as_it_was(
     def full_disk(*_: Any, **__: Any) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("tl_jax.model.hf.copy_tokenizer", full_disk)
+    monkeypatch.setattr("tl_jax.model.hf.write.copy_tokenizer", full_disk)
     changed = jax.tree.map(lambda x: x + 1, params)
     with pytest.raises(OSError, match="no space"):
         export_hf(changed, config, checkpoint, tmp_path / "out")

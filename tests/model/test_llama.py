@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from tests.model.tiny import SIZES, VARIANTS, forward, hf_logits, hf_model, load, random_params, unpacked
 from tl_jax.config import MeshConfig
 from tl_jax.model.config import LlamaConfig
+from tl_jax.model.families import FAMILIES
 from tl_jax.model.llama import Llama, abstract_params, make_graphdef, merge, split
 from tl_jax.model.parameters import init_params
 from tl_jax.model.sharding import batch_sharding, make_mesh, shard_tree
@@ -48,8 +50,7 @@ def test_bfloat16_is_near_float32() -> None:
 
 
 def test_split_and_merge() -> None:
-    model = Llama(CONFIG, rngs=nnx.Rngs(0), dtype=jnp.float32)
-    graphdef, params = split(model)
+    graphdef, params = split(Llama(CONFIG, random_params(CONFIG), dtype=jnp.float32))
     assert make_graphdef(CONFIG, dtype=jnp.float32) == graphdef
     assert hash(make_graphdef(CONFIG, dtype=jnp.float32)) == hash(graphdef)
     assert make_graphdef(CONFIG, dtype=jnp.bfloat16) != graphdef
@@ -67,8 +68,9 @@ def test_initial_values() -> None:
     assert float(params["layers"]["gate"].std()) == pytest.approx(0.2, rel=0.05)
     assert (params["layers"]["attn_norm"] == 1).all()
     assert not np.array_equal(params["layers"]["gate"], params["layers"]["up"])
-    tower = init_params(CONFIG, jax.random.key(3), lm_head=False)
-    np.testing.assert_array_equal(tower["layers"]["q"], params["layers"]["q"])
+    backbone = init_params(CONFIG, jax.random.key(3), lm_head=False)
+    np.testing.assert_array_equal(backbone["layers"]["q"], params["layers"]["q"])
+    assert "lm_head" not in backbone
 
 
 def test_an_unknown_token_is_seen() -> None:
@@ -118,7 +120,7 @@ def packed_and_apart() -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
 
 @pytest.mark.parametrize("chunk", [512, 8])
 def test_packed_is_unpacked(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tl_jax.model.attention._CHUNK", chunk)
+    monkeypatch.setattr("tl_jax.model.attention.portable.CHUNK", chunk)
     graphdef = make_graphdef(CONFIG, dtype=jnp.float32, remat="dots" if chunk == 8 else "block")
     params = random_params(CONFIG)
     packed, apart = packed_and_apart()
@@ -126,17 +128,64 @@ def test_packed_is_unpacked(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None
     assert_trees_close(traced_now(graphdef, params, *packed), traced_now(graphdef, params, *apart))
 
 
-@pytest.fixture(scope="module")
-def plain_gradient() -> Any:
-    graphdef = make_graphdef(CONFIG, dtype=jnp.float32, remat="none", scan_layers=False)
-    return value_and_grad(graphdef, random_params(CONFIG), *packed_and_apart()[1])
+@lru_cache
+def plain_gradient(config: LlamaConfig) -> Any:
+    graphdef = make_graphdef(config, dtype=jnp.float32, remat="none", scan_layers=False)
+    return value_and_grad(graphdef, random_params(config), *packed_and_apart()[1])
 
 
-@pytest.mark.parametrize(("remat", "scan"), [("none", True), ("block", True), ("dots", True), ("dots", False)])
-def test_remat_and_scan_change_nothing(remat: str, scan: bool, plain_gradient: Any) -> None:
-    graphdef = make_graphdef(CONFIG, dtype=jnp.float32, remat=remat, scan_layers=scan)
-    ours = value_and_grad(graphdef, random_params(CONFIG), *packed_and_apart()[1])
-    assert_trees_close(ours, plain_gradient, rtol=1e-6)
+def of_family(architecture: str, **changes: Any) -> LlamaConfig:
+    return dataclasses.replace(CONFIG, architecture=architecture, **changes)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "remat", "scan"),
+    [
+        ("llama", "none", True),
+        ("llama", "block", True),
+        ("llama", "dots", False),
+        *((family, "dots", True) for family in FAMILIES),
+        ("qwen3", "none", True),
+        ("qwen3", "block", True),
+    ],
+)
+def test_remat_and_scan_change_nothing(architecture: str, remat: str, scan: bool) -> None:
+    config = of_family(architecture)
+    graphdef = make_graphdef(config, dtype=jnp.float32, remat=remat, scan_layers=scan)
+    ours = value_and_grad(graphdef, random_params(config), *packed_and_apart()[1])
+    assert_trees_close(ours, plain_gradient(config), rtol=1e-6)
+
+
+def products(jaxpr: Any) -> np.ndarray:
+    """Products with weights in a program, and those of attention, which alone have a batch axis."""
+    count = np.zeros(2, int)
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            _, (left_batch, _) = equation.params["dimension_numbers"]
+            count[int(bool(left_batch))] += 1
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            count += products(inner)
+    return count
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_dots_computes_no_product_with_a_weight_again(family: str) -> None:
+    """A layer has 7 of them and 14 for their gradients, 2 products in attention and 4 for theirs.
+
+    ``dots`` computes only the scores of attention again, ``block`` all but the last product of a layer.
+    """
+    config = of_family(family)
+    batch = (*unpacked(random_tokens(2, 8)), jnp.ones((2, 8)))
+
+    def in_gradient(remat: str) -> tuple[int, ...]:
+        graphdef = make_graphdef(config, dtype=jnp.float32, remat=remat)
+        gradient = jax.grad(lambda params: loss(graphdef, params, *batch))
+        return tuple(products(jax.make_jaxpr(gradient)(abstract_params(config)).jaxpr))
+
+    head = 3  # and its two gradients
+    assert in_gradient("none") == (21 + head, 6)
+    assert in_gradient("dots") == (21 + head, 7)
+    assert in_gradient("block") == (27 + head, 8)
 
 
 def test_remat_keeps_what_it_says() -> None:
@@ -158,27 +207,27 @@ def eight_rows() -> tuple[jax.Array, ...]:
     return ((tokens + jnp.arange(8)[:, None]) % SIZES["vocab_size"], *others)
 
 
-@pytest.fixture(scope="module")
-def one_device_gradient() -> dict[bool, Any]:
-    """By whether the embeddings are tied."""
-    return {tied: value_and_grad(*graphdef_and_params(tied), *eight_rows()) for tied in (False, True)}
-
-
-def graphdef_and_params(tied: bool) -> tuple[Any, Any]:
-    config = dataclasses.replace(CONFIG, tie_word_embeddings=tied)
-    return make_graphdef(config, dtype=jnp.float32), random_params(config)
+@lru_cache
+def one_device_gradient(config: LlamaConfig) -> Any:
+    return value_and_grad(make_graphdef(config, dtype=jnp.float32), random_params(config), *eight_rows())
 
 
 @pytest.mark.parametrize(
-    ("data", "fsdp", "tensor", "tied"),
-    [(8, 1, 1, False), (1, 8, 1, False), (2, 2, 2, False), (1, 4, 2, False), (2, 2, 2, True)],
+    ("data", "fsdp", "tensor", "config"),
+    [
+        (8, 1, 1, CONFIG),
+        (1, 8, 1, CONFIG),
+        (2, 2, 2, CONFIG),
+        (1, 4, 2, CONFIG),
+        (2, 2, 2, of_family("llama", tie_word_embeddings=True)),
+        (1, 8, 1, of_family("qwen3")),
+        (1, 4, 2, of_family("qwen3", tie_word_embeddings=True)),
+    ],
 )
-def test_sharded_is_single_device(
-    data: int, fsdp: int, tensor: int, tied: bool, one_device_gradient: dict[bool, Any]
-) -> None:
+def test_sharded_is_single_device(data: int, fsdp: int, tensor: int, config: LlamaConfig) -> None:
     mesh = make_mesh(MeshConfig(data=data, fsdp=fsdp, tensor=tensor))
-    graphdef, params = graphdef_and_params(tied)
+    graphdef = make_graphdef(config, dtype=jnp.float32)
     with jax.set_mesh(mesh):
         batch = jax.device_put(eight_rows(), batch_sharding(mesh))
-        ours = jax.block_until_ready(value_and_grad(graphdef, shard_tree(params, mesh), *batch))
-    assert_trees_close(ours, one_device_gradient[tied])
+        ours = jax.block_until_ready(value_and_grad(graphdef, shard_tree(random_params(config), mesh), *batch))
+    assert_trees_close(ours, one_device_gradient(config))

@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec as P
 from tests.model.tiny import random_params
 from tl_jax.config import ConfigError, MeshConfig
 from tl_jax.model.config import LlamaConfig
+from tl_jax.model.families import FAMILIES
 from tl_jax.model.parameters import PARAMETERS, abstract_params, init_params
 from tl_jax.model.sharding import (
     RULES,
@@ -37,7 +38,7 @@ CONFIG = LlamaConfig(
     num_heads=4,
     num_kv_heads=2,
     head_dim=8,
-    attention_bias=True,
+    architecture="qwen2",
 )
 
 
@@ -72,10 +73,12 @@ def test_a_mesh_that_does_not_fit_names_the_sizes(asked: dict[str, int]) -> None
 
 
 def test_every_parameter_uses_a_mesh_axis_once_and_every_rule_is_used() -> None:
-    specs = {path: partition_spec(*parameter.axes) for path, parameter in PARAMETERS.items()}
+    own = [parameter for family in FAMILIES.values() for parameter in family.parameters]
+    parameters = [*PARAMETERS.values(), *own]
+    specs = {parameter.path: partition_spec(*parameter.axes) for parameter in parameters}
     assert specs["layers.q"] == P(None, "fsdp", "tensor", None)
     assert specs["embed.embedding"] == P("tensor", "fsdp")
-    assert {axis for parameter in PARAMETERS.values() for axis in parameter.axes} | {"batch"} == set(RULES)
+    assert {axis for parameter in parameters for axis in parameter.axes} | {"batch"} == set(RULES)
     with pytest.raises(ShardingError, match="twice"):
         partition_spec("embed", "batch")
 
@@ -102,7 +105,7 @@ def test_optimizer_states_follow_their_parameters(mesh: Mesh) -> None:
 
 def test_critic_parameters_have_places(mesh: Mesh) -> None:
     places = dict(leaves_with_places(jax.eval_shape(value_params, abstract_params(CONFIG)), mesh))
-    assert places["['tower']['layers']['k_bias']"] == P(None, "tensor", None)
+    assert places["['backbone']['layers']['k_bias']"] == P(None, "tensor", None)
     assert places["['value_head']"] == P(None)
 
 

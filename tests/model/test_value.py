@@ -1,11 +1,10 @@
-"""The critic: a tower without vocabulary and one vector."""
+"""The critic: a language model without its head, and one vector."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from tests.model.tiny import forward, random_params, unpacked
 from tl_jax.model.config import LlamaConfig
@@ -29,7 +28,7 @@ def test_values_are_the_head_times_the_llamas_hidden_states() -> None:
     llama = random_params(CONFIG)
     params = value_params(llama)
     assert "lm_head" in llama
-    assert "lm_head" not in params["tower"]
+    assert "lm_head" not in params["backbone"]
     graphdef = make_value_graphdef(CONFIG, dtype=jnp.float32)
     assert not forward(graphdef, params, *BATCH).any()  # nothing learnt, nothing promised
     head = np.linspace(-1, 1, 32, dtype=np.float32)
@@ -41,19 +40,18 @@ def test_values_are_the_head_times_the_llamas_hidden_states() -> None:
     np.testing.assert_allclose(values, np.asarray(hidden) @ head, rtol=1e-4, atol=1e-5)
 
 
-def test_head_and_tower_learn() -> None:
+def test_head_and_backbone_learn() -> None:
     graphdef = make_value_graphdef(CONFIG, dtype=jnp.float32)
     params = value_params(random_params(CONFIG))
     step = jax.jit(jax.grad(lambda p: ((merge(graphdef, p)(*BATCH) - 1) ** 2).sum()))
     first = step(params)
     assert np.abs(first["value_head"]).max() > 0
-    assert not np.any(first["tower"]["layers"]["q"])  # no gradient passes a head of zeros
+    assert not np.any(first["backbone"]["layers"]["q"])  # no gradient passes a head of zeros
     second = step({**params, "value_head": -0.01 * first["value_head"]})
-    assert np.abs(second["tower"]["layers"]["q"]).max() > 0
+    assert np.abs(second["backbone"]["layers"]["q"]).max() > 0
 
 
 def test_structure() -> None:
-    model = ValueModel(CONFIG, rngs=nnx.Rngs(0), dtype=jnp.float32)
-    graphdef, params = split(model)
+    graphdef, params = split(ValueModel(CONFIG, value_params(random_params(CONFIG)), dtype=jnp.float32))
     assert graphdef == make_value_graphdef(CONFIG, dtype=jnp.float32)
     assert jax.tree.structure(params) == jax.tree.structure(value_params(random_params(CONFIG)))

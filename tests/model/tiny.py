@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PreTrainedModel, Qwen2Config
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel
 
 from tl_jax.model.config import LlamaConfig as OurConfig
+from tl_jax.model.families import FAMILIES
 from tl_jax.model.hf import load_hf
 from tl_jax.model.llama import GraphDef, merge
 from tl_jax.model.parameters import Params, init_params
@@ -34,13 +37,25 @@ LLAMA3 = {
     "original_max_position_embeddings": 16,
 }
 
+
+def _of_family(name: str, tied: bool) -> Callable[[], PreTrainedConfig]:
+    """Wider heads than the hidden size gives, where the family can say so, and attention without a window."""
+    wide = {"head_dim": 12} if "head_dim" in AutoConfig.for_model(name).to_dict() else {}
+    sizes = {**SIZES, **wide, "num_key_value_heads": 2, "sliding_window": None}
+    return lambda: AutoConfig.for_model(name, **sizes, tie_word_embeddings=tied)
+
+
+BY_FAMILY = {
+    f"{name}{'-tied' * tied}": _of_family(name, tied) for name, tied in itertools.product(FAMILIES, (False, True))
+}
+"""Two of every family there is."""
+
 VARIANTS = {
-    "llama-gqa": lambda: LlamaConfig(**SIZES, num_key_value_heads=2),
-    "llama-mha-tied": lambda: LlamaConfig(**SIZES, tie_word_embeddings=True),
+    **BY_FAMILY,
+    "llama-mha": lambda: LlamaConfig(**SIZES),
     "llama3-scaling": lambda: LlamaConfig(**SIZES, num_key_value_heads=1, rope_scaling=dict(LLAMA3)),
     "linear-scaling": lambda: LlamaConfig(**SIZES, rope_scaling={"rope_type": "linear", "factor": 4.0}),
-    "qwen2": lambda: Qwen2Config(**SIZES, num_key_value_heads=2, tie_word_embeddings=True),
-    "mistral": lambda: MistralConfig(**SIZES, num_key_value_heads=2, head_dim=12, sliding_window=None),
+    "coarse-norms": lambda: LlamaConfig(**SIZES, num_key_value_heads=1, rms_norm_eps=1e-3),
 }
 
 

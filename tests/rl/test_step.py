@@ -206,10 +206,10 @@ def test_critic_weights_are_actually_loaded() -> None:
     params = init_params(TINY, jax.random.key(7))
     state = initial(AlgorithmConfig(critic_tower="sft"), optax.sgd(1.0))(params)
     expected = {name: value for name, value in params.items() if name != "lm_head"}
-    assert_trees_close(state.critic["tower"], expected, rtol=0)
+    assert_trees_close(state.critic["backbone"], expected, rtol=0)
     assert not np.asarray(state.critic["value_head"]).any()
     random = initial(AlgorithmConfig(critic_tower="random"), optax.sgd(1.0))(params)
-    assert np.abs(random.critic["tower"]["layers"]["q"] - params["layers"]["q"]).mean() > 0.1
+    assert np.abs(random.critic["backbone"]["layers"]["q"] - params["layers"]["q"]).mean() > 0.1
 
 
 def one_step(config: AlgorithmConfig, rollout: RolloutBatch, state: RlState | None = None, **more: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -44,14 +45,14 @@ def test_schedule(schedule: Any, options: dict[str, Any], warmup: int) -> None:
 
 
 def test_norms_and_biases_do_not_decay() -> None:
-    marked = decays(abstract_params(TINY, jnp.float32) | {"q_bias": 0, "value_head": 0})
-    assert marked["layers"] == {
-        name: not name.endswith("norm") for name in ("attn_norm", "q", "k", "v", "o", "mlp_norm", "gate", "up", "down")
-    }
+    marked = decays(abstract_params(dataclasses.replace(TINY, architecture="qwen2"), jnp.float32) | {"value_head": 0})
+    matrices = {"q", "k", "v", "o", "gate", "up", "down"}
+    assert {name for name, decayed in marked["layers"].items() if decayed} == matrices
+    assert marked["layers"].keys() - matrices == {"attn_norm", "mlp_norm", "q_bias", "k_bias", "v_bias"}
     assert marked["embed"]["embedding"]
     assert marked["lm_head"]
     assert not marked["norm"]
-    assert not marked["q_bias"]
+    assert marked["value_head"]
 
 
 @pytest.mark.parametrize("clip", [None, 0.5])
@@ -61,7 +62,7 @@ def test_updates_follow_adamw(clip: float | None) -> None:
     )
     optimizer, schedule = make_optimizer(config, 4)
     rng = np.random.default_rng(0)
-    params = {"w": rng.normal(size=5), "norm": rng.normal(size=5)}
+    params = {"lm_head": rng.normal(size=5), "norm": rng.normal(size=5)}
     ours = jax.tree.map(jnp.float32, params)
     state = optimizer.init(ours)
     mean, square = ({name: np.zeros(5) for name in params} for _ in range(2))
@@ -76,7 +77,7 @@ def test_updates_follow_adamw(clip: float | None) -> None:
             mean[name] = 0.8 * mean[name] + 0.2 * g
             square[name] = 0.9 * square[name] + 0.1 * g * g
             step = mean[name] / (1 - 0.8 ** (n + 1)) / (np.sqrt(square[name] / (1 - 0.9 ** (n + 1))) + 1e-4)
-            decay = 0.3 * params[name] if name == "w" else 0.0
+            decay = 0.3 * params[name] if name == "lm_head" else 0.0
             params[name] = params[name] - 0.1 * (1 - n / 4) * (step + decay)
         np.testing.assert_allclose(schedule(n), 0.1 * (1 - n / 4), rtol=1e-6)
     for name in params:

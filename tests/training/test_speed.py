@@ -8,6 +8,7 @@ import pytest
 
 from tests.training.helpers import TINY, random_batch
 from tl_jax.model.llama import abstract_params
+from tl_jax.model.parameters import count_in_products
 from tl_jax.model.presets import PRESETS
 from tl_jax.training import speed
 
@@ -15,12 +16,12 @@ from tl_jax.training import speed
 def test_parameters_are_counted_as_the_model_has_them() -> None:
     params = abstract_params(TINY, "float32")
     matrices = [leaf.size for name, leaf in params["layers"].items() if not name.endswith("norm")]
-    assert speed.count_parameters(TINY) == sum(matrices) + params["lm_head"].size
+    assert count_in_products(TINY) == sum(matrices) + params["lm_head"].size
 
 
 def test_flops_of_a_full_row_follow_the_rule() -> None:
     """6 N + 6 L d s per token for one trajectory of s tokens; exact causal counting adds one position in s."""
-    model, length = PRESETS["llama-2-7b"], 4096
+    model, length = PRESETS["llama-2-7b"].config, 4096
     ids = np.ones((2, length), np.int32)
     batch = random_batch(0, 2, length).replace(segment_ids=ids, positions=np.tile(np.arange(length), (2, 1)))
     done = speed.work(model, batch)
@@ -35,7 +36,7 @@ def test_padding_costs_nothing_and_attention_stays_within_a_trajectory() -> None
     for row in range(3):
         for segment in (1, 2):
             s = int((batch.segment_ids[row] == segment).sum())
-            flops += s * 6 * speed.count_parameters(TINY) + 6 * TINY.num_layers * 64 * s * (s + 1)
+            flops += s * 6 * count_in_products(TINY) + 6 * TINY.num_layers * 64 * s * (s + 1)
     done = speed.work(TINY, batch)
     assert done.tokens == (batch.segment_ids > 0).sum()
     np.testing.assert_allclose(done.flops, flops, rtol=1e-9)

@@ -24,8 +24,8 @@ def init_model(preset: str, tokenizer: Path | None, out: Path | None, seed: int,
     from tl_jax.model import presets
 
     if preset == "list":
-        for name, config in presets.PRESETS.items():
-            click.echo(f"{name:24} {config.num_layers} layers, width {config.hidden_size}")
+        for name, known in presets.PRESETS.items():
+            click.echo(f"{name:24} {known.config.num_layers} layers, width {known.config.hidden_size}")
         return
     if tokenizer is None or out is None:
         raise click.UsageError("--tokenizer and --out are needed")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tl_jax.config.base import AnyPath, Node
+from tl_jax.config.attention import BACKENDS
+from tl_jax.config.base import AnyPath, Choice, Node
 
 
 class ModelConfig(Node):
@@ -15,7 +16,7 @@ class ModelConfig(Node):
     path: AnyPath = Field(description="Hugging Face directory, tl-jax checkpoint or run directory to start from")
     dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="dtype of the computation")
     param_dtype: Literal["bfloat16", "float32"] = Field("float32", description="dtype of the stored parameters")
-    attention: Literal["xla", "cudnn", "splash"] = Field("xla", description="attention backend")
+    attention: Annotated[str, Choice(BACKENDS)] = Field("xla", description="attention backend, see docs/models.md")
     remat: Literal["none", "block", "dots"] = Field("block", description="what the backward pass recomputes")
     scan_layers: bool = Field(True, description="run the layers with lax.scan (compiles once) or unrolled")
 

@@ -26,7 +26,7 @@ from tl_jax.demo.tokenizer import train_tokenizer
 from tl_jax.demo.world import draw, generate, made_up_words
 from tl_jax.model.hf import export_hf
 from tl_jax.model.parameters import init_params
-from tl_jax.model.presets import preset
+from tl_jax.model.presets import PRESETS
 from tl_jax.model.store import open_model
 from tl_jax.tooluse.schema import Message, Trajectory
 from tl_jax.tooluse.text.render import PaperRenderer
@@ -117,10 +117,11 @@ def write_jsonl(path: Path, trajectories: Iterable[Trajectory]) -> int:
 
 
 def _random_model(tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+    tiny = PRESETS["tiny"].config
     config = dataclasses.replace(
-        preset("tiny"),
+        tiny,
         vocab_size=len(tokenizer),
-        initializer_range=preset("tiny").hidden_size ** -0.5,
+        initializer_range=tiny.hidden_size**-0.5,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

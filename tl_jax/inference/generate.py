@@ -20,8 +20,9 @@ from jax.sharding import Mesh
 
 from tl_jax.config import SamplingConfig
 from tl_jax.errors import UserError
-from tl_jax.model.attention import Places
-from tl_jax.model.llama import Cache, GraphDef, Llama, merge
+from tl_jax.model.cache import Cache
+from tl_jax.model.families import map_parameters
+from tl_jax.model.llama import GraphDef, Llama, merge
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import batch_sharding, constrain, make_global_array, replicated
 
@@ -206,14 +207,14 @@ def _run(
         return (progress.step < max_new_tokens) & ~progress.done.all()
 
     def advance(progress: _Progress) -> _Progress:
-        places = Places((lengths + progress.step - 1)[:, None], jnp.ones((batch, 1), jnp.int32))
-        hidden, cache = model.decode(progress.last[:, None], places, progress.cache, layers)
+        positions = (lengths + progress.step - 1)[:, None]
+        hidden, cache = model.decode(progress.last[:, None], positions, ones, progress.cache, layers)
         return choose(progress._replace(cache=cache), hidden)
 
-    lengths = segments.sum(axis=1)
+    lengths, ones = segments.sum(axis=1), jnp.ones((batch, 1), jnp.int32)
     positions = jnp.maximum(jnp.cumsum(segments, axis=1) - 1, 0)
-    cache = model.empty_cache(batch, prompt_length)
-    hidden, cache = model.decode(prompt, Places(positions, segments), cache, layers)
+    cache = Cache.empty(model.config, model.dtype, batch, prompt_length)
+    hidden, cache = model.decode(prompt, positions, segments, cache, layers)
     progress = _Progress(
         step=jnp.zeros((), jnp.int32),
         last=jnp.zeros(batch, jnp.int32),
@@ -255,9 +256,6 @@ def _noise(key: jax.Array, rows: jax.Array, step: jax.Array, vocab: int) -> jax.
 
 
 def _in_compute_dtype(params: Params, dtype: jnp.dtype) -> Params:
-    """Matrices in the dtype they are multiplied in, once and not at every step; norms keep theirs."""
-
-    def cast(path: tuple[jax.tree_util.DictKey, ...], leaf: jax.Array) -> jax.Array:
-        return leaf if path[-1].key.endswith("norm") else leaf.astype(dtype)
-
-    return jax.tree_util.tree_map_with_path(cast, params)
+    """Matrices in the dtype they are multiplied in, once and not at every step."""
+    cast: Params = map_parameters(lambda parameter, leaf: leaf.astype(dtype) if parameter.casts else leaf, params)
+    return cast

@@ -1,26 +1,19 @@
-"""What a Llama-family model looks like, read from and written as a Hugging Face ``config.json``.
+"""What a model looks like, read from and written as a Hugging Face ``config.json``.
 
-Llama, Qwen2 and Mistral differ only in what `LlamaConfig` names. What the code cannot run raises `ModelConfigError`,
-which names the field: a model that loads is a model that is computed as it was trained.
+How families differ is in their records, see `tl_jax.model.families`. What the code cannot run raises
+`ModelConfigError`, which names the field: a model that loads is a model that is computed as it was trained.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Architecture = Literal["llama", "qwen2", "mistral"]
-
-_CLASSES: dict[str, Architecture] = {
-    "LlamaForCausalLM": "llama",
-    "Qwen2ForCausalLM": "qwen2",
-    "MistralForCausalLM": "mistral",
-}
-_DEFAULT_THETA = 10000.0  # transformers' default where the file names none
+from tl_jax.errors import UserError
+from tl_jax.model.families import COMPUTED, DEFAULTS, FAMILIES, Family, HfConfig
 
 
-class ModelConfigError(ValueError):
+class ModelConfigError(UserError):
     """A ``config.json`` that cannot be run as it says; the message names the field."""
 
 
@@ -51,25 +44,31 @@ class LlamaConfig:
     num_kv_heads: int
     head_dim: int
     rms_norm_eps: float = 1e-5
-    rope_theta: float = _DEFAULT_THETA
+    rope_theta: float = DEFAULTS["rope_theta"]
     rope_scaling: RopeScaling | None = None
     max_position_embeddings: int = 2048
     tie_word_embeddings: bool = False
-    attention_bias: bool = False
-    """biases on q, k and v (Qwen2)"""
-    architecture: Architecture = "llama"
+    architecture: str = "llama"
+    """a name of `FAMILIES`"""
     initializer_range: float = 0.02
     bos_token_id: int | None = None
     eos_token_id: int | tuple[int, ...] | None = None
     pad_token_id: int | None = None
 
     def __post_init__(self) -> None:
+        if self.architecture not in FAMILIES:
+            raise ModelConfigError(f"architecture {self.architecture!r}: {FAMILIES.hint(self.architecture)}")
         if self.num_heads % self.num_kv_heads:
             raise ModelConfigError(
                 f"num_attention_heads ({self.num_heads}) is not a multiple of num_key_value_heads ({self.num_kv_heads})"
             )
         if self.head_dim % 2:
             raise ModelConfigError(f"head_dim: rotary embeddings need an even size, got {self.head_dim}")
+
+    @property
+    def family(self) -> Family:
+        """The record of its family."""
+        return FAMILIES[self.architecture]
 
     @property
     def eos_ids(self) -> tuple[int, ...]:
@@ -79,17 +78,19 @@ class LlamaConfig:
         return self.eos_token_id if isinstance(self.eos_token_id, tuple) else (self.eos_token_id,)
 
     @classmethod
-    def from_hf(cls, config: Mapping[str, Any]) -> LlamaConfig:
+    def from_hf(cls, config: HfConfig) -> LlamaConfig:
         """Reads the content of a ``config.json`` written by transformers 4 or 5.
 
         Raises:
             ModelConfigError: a missing size, or anything this code does not compute; the message names the field.
         """
-        architecture = _architecture(config)
-        _refuse_unsupported(config, architecture)
+        family = _family(config)
+        _refuse_unsupported(config, family)
+        given = {field: value for field, value in config.items() if value is not None}
+        config = {**DEFAULTS, **family.defaults, **given}
         heads = _size(config, "num_attention_heads")
         hidden = _size(config, "hidden_size")
-        if config.get("head_dim") is None and hidden % heads:
+        if "head_dim" not in config and hidden % heads:
             raise ModelConfigError(
                 f"hidden_size ({hidden}) is not a multiple of num_attention_heads ({heads}); name head_dim"
             )
@@ -103,14 +104,13 @@ class LlamaConfig:
             num_heads=heads,
             num_kv_heads=_size(config, "num_key_value_heads", heads),
             head_dim=_size(config, "head_dim", hidden // heads),
-            rms_norm_eps=float(config.get("rms_norm_eps", 1e-6)),
+            rms_norm_eps=float(config["rms_norm_eps"]),
             rope_theta=theta,
             rope_scaling=scaling,
-            max_position_embeddings=_size(config, "max_position_embeddings", 2048),
-            tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
-            attention_bias=architecture == "qwen2",
-            architecture=architecture,
-            initializer_range=float(config.get("initializer_range", 0.02)),
+            max_position_embeddings=_size(config, "max_position_embeddings"),
+            tie_word_embeddings=bool(config["tie_word_embeddings"]),
+            architecture=family.name,
+            initializer_range=float(config["initializer_range"]),
             bos_token_id=config.get("bos_token_id"),
             eos_token_id=tuple(eos) if isinstance(eos, list | tuple) else eos,
             pad_token_id=config.get("pad_token_id"),
@@ -122,11 +122,10 @@ class LlamaConfig:
         transformers 4 reads ``rope_theta`` and ``rope_scaling``; 5 reads ``rope_parameters`` and lets the older
         names override nothing that it holds.
         """
-        names = {kind: name for name, kind in _CLASSES.items()}
         scaling = None if self.rope_scaling is None else _scaling_to_hf(self.rope_scaling)
-        config: dict[str, Any] = {
-            "architectures": [names[self.architecture]],
-            "model_type": self.architecture,
+        return {
+            "architectures": [self.family.hf_class],
+            "model_type": self.family.name,
             "vocab_size": self.vocab_size,
             "hidden_size": self.hidden_size,
             "intermediate_size": self.intermediate_size,
@@ -147,63 +146,48 @@ class LlamaConfig:
             "eos_token_id": list(self.eos_token_id) if isinstance(self.eos_token_id, tuple) else self.eos_token_id,
             "pad_token_id": self.pad_token_id,
             "use_cache": True,
+            **self.family.written,
         }
-        if self.architecture == "llama":
-            config |= {"attention_bias": False, "mlp_bias": False}
-        if self.architecture == "mistral":
-            config |= {"sliding_window": None}
-        if self.architecture == "qwen2":
-            config |= {"use_sliding_window": False}
-        return config
 
 
-def _architecture(config: Mapping[str, Any]) -> Architecture:
+def _family(config: HfConfig) -> Family:
     named = config.get("architectures")
     if not named:  # a config without a head class still says its type
-        for architecture in _CLASSES.values():
-            if config.get("model_type") == architecture:
-                return architecture
-        raise ModelConfigError(f"model_type {config.get('model_type')!r} is not one of {', '.join(_CLASSES.values())}")
-    if named[0] not in _CLASSES:
-        raise ModelConfigError(f"architectures {named!r}: supported are {', '.join(_CLASSES)}")
-    return _CLASSES[named[0]]
+        if config.get("model_type") not in FAMILIES:
+            raise ModelConfigError(f"model_type {config.get('model_type')!r} is not one of {', '.join(FAMILIES)}")
+        return FAMILIES[config["model_type"]]
+    by_class = {family.hf_class: family for family in FAMILIES.values()}
+    if named[0] not in by_class:
+        raise ModelConfigError(f"architectures {named!r}: supported are {', '.join(by_class)}")
+    return by_class[named[0]]
 
 
-def _size(config: Mapping[str, Any], field: str, default: int | None = None) -> int:
-    value = config.get(field)
-    value = default if value is None else value
+def _size(config: HfConfig, field: str, default: int | None = None) -> int:
+    value = config.get(field, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ModelConfigError(f"{field}: a positive whole number is needed, got {value!r}")
     return value
 
 
-def _refuse_unsupported(config: Mapping[str, Any], architecture: Architecture) -> None:
+def _refuse_unsupported(config: HfConfig, family: Family) -> None:
     """Fields that change the computation and that `llama.py` does not compute."""
-    silent_values: dict[str, tuple[Any, ...]] = {
-        "hidden_act": ("silu", "swish", None),
-        "mlp_bias": (False, None),
-        "attention_bias": (False, None),  # in transformers' Llama it also puts a bias on the output projection
-        "attention_dropout": (0, None),
-        "partial_rotary_factor": (1, None),
-        "quantization_config": (None,),
-    }
-    for field, allowed in silent_values.items():
-        if config.get(field) not in allowed:
-            raise ModelConfigError(f"{field}={config[field]!r} is not supported (only {allowed[0]!r})")
-    sliding = {"mistral": True, "qwen2": bool(config.get("use_sliding_window"))}.get(architecture, False)
-    window, length = config.get("sliding_window"), _size(config, "max_position_embeddings", 2048)
-    if sliding and window is not None and window < length:
+    for field, computed in {**COMPUTED, **family.computed}.items():
+        if config.get(field) not in computed:
+            raise ModelConfigError(f"{field}={config[field]!r} is not supported (only {computed[0]!r})")
+    window = family.window(config)
+    length = config.get("max_position_embeddings") or {**DEFAULTS, **family.defaults}["max_position_embeddings"]
+    if window is not None and window < length:
         raise ModelConfigError(
             f"sliding_window={window} with max_position_embeddings={length} is not supported; set sliding_window to "
             f"null, or max_position_embeddings to at most {window}, where the window never applies"
         )
 
 
-def _rope(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
+def _rope(config: HfConfig) -> tuple[float, RopeScaling | None]:
     """theta and scaling from ``rope_parameters`` (transformers 5) or ``rope_theta`` and ``rope_scaling`` (4)."""
     field = "rope_parameters" if config.get("rope_parameters") else "rope_scaling"
-    rope: Mapping[str, Any] = config.get(field) or {}
-    theta = float(rope.get("rope_theta") or config.get("rope_theta") or _DEFAULT_THETA)
+    rope: HfConfig = config.get(field) or {}
+    theta = float(rope.get("rope_theta") or config["rope_theta"])
     if rope.get("partial_rotary_factor", 1) != 1:
         raise ModelConfigError(f"{field}.partial_rotary_factor={rope['partial_rotary_factor']!r} is not supported")
     kind = rope.get("rope_type", rope.get("type", "default"))  # "type" is the older spelling
@@ -219,7 +203,7 @@ def _rope(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
             float(rope["factor"]),
             float(rope["low_freq_factor"]),
             float(rope["high_freq_factor"]),
-            int(rope.get("original_max_position_embeddings") or _size(config, "max_position_embeddings", 2048)),
+            int(rope.get("original_max_position_embeddings") or _size(config, "max_position_embeddings")),
         )
     except KeyError as error:
         raise ModelConfigError(f"{field}.{error.args[0]} is missing for rope_type {kind!r}") from None

@@ -1,53 +1,147 @@
-"""Every parameter, declared once: its logical axes and its initialiser.
+"""Every parameter, declared once, and the trees that follow from the declarations.
 
-Shapes (from the sizes of a configuration), abstract trees, initial values and shardings all follow from `PARAMETERS`.
-A path is the key of the nested dictionary with dots: ``layers.q`` is ``params["layers"]["q"]``.
+A `Parameter` says all there is to know of one: shape, initial value, sharding (by its axes), name and layout in a
+Hugging Face checkpoint, whether it decays, in which dtype it is used. `PARAMETERS` has those that all families share;
+what only some have is in their own records, see `tl_jax.model.families`.
 """
 
 from __future__ import annotations
 
+import math
 import zlib
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import unflatten_dict
 
-from tl_jax.model.config import LlamaConfig
+from tl_jax.registry import Registry
+
+if TYPE_CHECKING:
+    from tl_jax.model.config import LlamaConfig
 
 Params = dict[str, Any]
 """Nested dictionary of arrays (or of whatever stands for them)."""
 
 
-class Parameter(NamedTuple):
-    """``embedding`` and ``normal`` are normal with their own standard deviations."""
+def always(config: LlamaConfig) -> bool:
+    """Present in every model of the family."""
+    return True
 
+
+def untied(config: LlamaConfig) -> bool:
+    """Present where the vocabulary projection is not the embedding."""
+    return not config.tie_word_embeddings
+
+
+def never(config: LlamaConfig) -> bool:
+    """Present in no language model."""
+    return False
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a model; those of all layers are stacked along a first axis ``layers``."""
+
+    path: str
+    """keys of the nested dictionary, with dots: ``layers.q`` is ``params["layers"]["q"]``"""
     axes: tuple[str, ...]
+    """logical axes, see `axis_sizes` for their lengths and `tl_jax.model.sharding.RULES` for their places"""
+    hf_name: str
+    """tensor in a Hugging Face checkpoint, ``{}`` where it has a layer's number; empty = not in one"""
+    hf_axes: tuple[str, ...] = ()
+    """axes as Hugging Face stores them, ``heads*head_dim`` where one holds two; empty = as here, without ``layers``"""
     init: Literal["normal", "embedding", "ones", "zeros"] = "normal"
+    """``embedding`` and ``normal`` are normal with their own standard deviations"""
+    present: Callable[[LlamaConfig], bool] = always
+    decays: bool = True
+    """weight decay acts on it"""
+    casts: bool = True
+    """used in the dtype of the computation; if not, in the dtype it is stored in"""
+    matrix: bool = False
+    """multiplies activations: counted as work, and what a LoRA adapter can add to"""
+
+    @property
+    def name(self) -> str:
+        """What its registry calls it."""
+        return self.path
+
+    @property
+    def in_layers(self) -> bool:
+        return self.axes[0] == "layers"
+
+    def shape(self, sizes: dict[str, int]) -> tuple[int, ...]:
+        """With the axes' lengths from `axis_sizes`."""
+        return tuple(sizes[axis] for axis in self.axes)
 
 
-PARAMETERS: dict[str, Parameter] = {
-    "embed.embedding": Parameter(("vocab", "embed"), "embedding"),
-    "layers.attn_norm": Parameter(("layers", "norm"), "ones"),
-    "layers.q": Parameter(("layers", "embed", "heads", "head_dim")),
-    "layers.k": Parameter(("layers", "embed", "kv_heads", "head_dim")),
-    "layers.v": Parameter(("layers", "embed", "kv_heads", "head_dim")),
-    "layers.q_bias": Parameter(("layers", "heads", "head_dim"), "zeros"),
-    "layers.k_bias": Parameter(("layers", "kv_heads", "head_dim"), "zeros"),
-    "layers.v_bias": Parameter(("layers", "kv_heads", "head_dim"), "zeros"),
-    "layers.o": Parameter(("layers", "heads", "head_dim", "embed")),
-    "layers.mlp_norm": Parameter(("layers", "norm"), "ones"),
-    "layers.gate": Parameter(("layers", "embed", "mlp")),
-    "layers.up": Parameter(("layers", "embed", "mlp")),
-    "layers.down": Parameter(("layers", "mlp", "embed")),
-    "norm": Parameter(("norm",), "ones"),
-    "lm_head": Parameter(("embed", "vocab")),
-    "value_head": Parameter(("norm",), "zeros"),
-}
+def matrix(path: str, axes: tuple[str, ...], hf_name: str, hf_axes: tuple[str, ...]) -> Parameter:
+    """A matrix that multiplies activations."""
+    return Parameter(path, axes, hf_name, hf_axes, matrix=True)
+
+
+def bias(path: str, axes: tuple[str, ...], hf_name: str, hf_axes: tuple[str, ...] = ()) -> Parameter:
+    """Added to a product: ``layers.q_bias`` to that of ``layers.q``."""
+    return Parameter(path, axes, hf_name, hf_axes, init="zeros", decays=False)
+
+
+def norm(path: str, axes: tuple[str, ...], hf_name: str, hf_axes: tuple[str, ...] = ()) -> Parameter:
+    """The scale of a normalisation; ``layers.q_norm`` is one of the product of ``layers.q``."""
+    return Parameter(path, axes, hf_name, hf_axes, init="ones", decays=False, casts=False)
+
+
+PARAMETERS: Registry[Parameter] = Registry(
+    "parameter",
+    [
+        Parameter("embed.embedding", ("vocab", "embed"), "model.embed_tokens.weight", init="embedding"),
+        norm("layers.attn_norm", ("layers", "norm"), "model.layers.{}.input_layernorm.weight"),
+        matrix(
+            "layers.q",
+            ("layers", "embed", "heads", "head_dim"),
+            "model.layers.{}.self_attn.q_proj.weight",
+            ("heads*head_dim", "embed"),
+        ),
+        matrix(
+            "layers.k",
+            ("layers", "embed", "kv_heads", "head_dim"),
+            "model.layers.{}.self_attn.k_proj.weight",
+            ("kv_heads*head_dim", "embed"),
+        ),
+        matrix(
+            "layers.v",
+            ("layers", "embed", "kv_heads", "head_dim"),
+            "model.layers.{}.self_attn.v_proj.weight",
+            ("kv_heads*head_dim", "embed"),
+        ),
+        matrix(
+            "layers.o",
+            ("layers", "heads", "head_dim", "embed"),
+            "model.layers.{}.self_attn.o_proj.weight",
+            ("embed", "heads*head_dim"),
+        ),
+        norm("layers.mlp_norm", ("layers", "norm"), "model.layers.{}.post_attention_layernorm.weight"),
+        matrix("layers.gate", ("layers", "embed", "mlp"), "model.layers.{}.mlp.gate_proj.weight", ("mlp", "embed")),
+        matrix("layers.up", ("layers", "embed", "mlp"), "model.layers.{}.mlp.up_proj.weight", ("mlp", "embed")),
+        matrix("layers.down", ("layers", "mlp", "embed"), "model.layers.{}.mlp.down_proj.weight", ("embed", "mlp")),
+        norm("norm", ("norm",), "model.norm.weight"),
+        Parameter("lm_head", ("embed", "vocab"), "lm_head.weight", ("vocab", "embed"), present=untied, matrix=True),
+        Parameter("value_head", ("norm",), "", init="zeros", present=never),  # of `tl_jax.model.value` only
+    ],
+    columns={
+        "path": lambda parameter: f"`{parameter.path}`",
+        "axes": lambda parameter: ", ".join(parameter.axes),
+        "Hugging Face tensor": lambda parameter: f"`{parameter.hf_name}`" if parameter.hf_name else "-",
+        "its axes": lambda parameter: ", ".join(parameter.hf_axes) or "the same",
+        "decays": lambda parameter: "yes" if parameter.decays else "no",
+        "present": lambda parameter: parameter.present.__name__,
+    },
+)
 
 
 def axis_sizes(config: LlamaConfig) -> dict[str, int]:
-    """Length of every logical axis that `PARAMETERS` names."""
+    """Length of every logical axis that parameters have."""
     return {
         "layers": config.num_layers,
         "vocab": config.vocab_size,
@@ -60,25 +154,35 @@ def axis_sizes(config: LlamaConfig) -> dict[str, int]:
     }
 
 
-def llama_paths(config: LlamaConfig, lm_head: bool = True) -> tuple[str, ...]:
-    """The parameters a Llama of this configuration has; ``lm_head=False`` for a tower that predicts no tokens."""
-    absent = {"value_head"}
-    if config.tie_word_embeddings or not lm_head:
-        absent.add("lm_head")
-    if not config.attention_bias:
-        absent |= {"layers.q_bias", "layers.k_bias", "layers.v_bias"}
-    return tuple(path for path in PARAMETERS if path not in absent)
+def llama_parameters(config: LlamaConfig, lm_head: bool = True) -> tuple[Parameter, ...]:
+    """The parameters a model of this configuration has; ``lm_head=False`` for one that predicts no tokens."""
+    known = (*PARAMETERS.values(), *config.family.parameters)
+    return tuple(p for p in known if p.present(config) and (lm_head or p.path != "lm_head"))
+
+
+def count_parameters(config: LlamaConfig) -> int:
+    """All parameters of a model."""
+    return _size(llama_parameters(config), config)
+
+
+def count_in_products(config: LlamaConfig) -> int:
+    """Parameters in matrix products: all but embedding, norms and biases. A tied head counts, for it is computed."""
+    matrices = [parameter for parameter in llama_parameters(config) if parameter.matrix]
+    tied_head = [PARAMETERS["embed.embedding"]] if config.tie_word_embeddings else []
+    return _size([*matrices, *tied_head], config)
+
+
+def _size(parameters: Iterable[Parameter], config: LlamaConfig) -> int:
+    sizes = axis_sizes(config)
+    return sum(math.prod(parameter.shape(sizes)) for parameter in parameters)
 
 
 def abstract_params(
     config: LlamaConfig, param_dtype: jax.typing.DTypeLike = jnp.float32, lm_head: bool = True
 ) -> Params:
-    """The tree of a Llama's parameters as ``jax.ShapeDtypeStruct``: shapes without memory."""
-    sizes = axis_sizes(config)
-    leaves = {
-        path: jax.ShapeDtypeStruct(tuple(sizes[axis] for axis in PARAMETERS[path].axes), jnp.dtype(param_dtype))
-        for path in llama_paths(config, lm_head)
-    }
+    """The tree of a model's parameters as ``jax.ShapeDtypeStruct``: shapes without memory."""
+    sizes, dtype = axis_sizes(config), jnp.dtype(param_dtype)
+    leaves = {p.path: jax.ShapeDtypeStruct(p.shape(sizes), dtype) for p in llama_parameters(config, lm_head)}
     return unflatten_dict(leaves, sep=".")
 
 
@@ -94,18 +198,15 @@ def init_params(
     A parameter's values depend on ``key`` and its path only. ``embedding_std`` None is ``initializer_range``.
     """
     stds = {"normal": config.initializer_range, "embedding": embedding_std or config.initializer_range}
-
-    def leaf(path: str, shape: tuple[int, ...]) -> jax.Array:
-        init = PARAMETERS[path].init
-        if init == "ones":
-            return jnp.ones(shape, param_dtype)
-        if init == "zeros":
-            return jnp.zeros(shape, param_dtype)
-        own_key = jax.random.fold_in(key, zlib.crc32(path.encode()))
-        return (stds[init] * jax.random.normal(own_key, shape, jnp.float32)).astype(param_dtype)
-
     sizes = axis_sizes(config)
-    leaves = {
-        path: leaf(path, tuple(sizes[axis] for axis in PARAMETERS[path].axes)) for path in llama_paths(config, lm_head)
-    }
-    return unflatten_dict(leaves, sep=".")
+
+    def value(parameter: Parameter) -> jax.Array:
+        shape = parameter.shape(sizes)
+        if parameter.init == "ones":
+            return jnp.ones(shape, param_dtype)
+        if parameter.init == "zeros":
+            return jnp.zeros(shape, param_dtype)
+        own_key = jax.random.fold_in(key, zlib.crc32(parameter.path.encode()))
+        return (stds[parameter.init] * jax.random.normal(own_key, shape, jnp.float32)).astype(param_dtype)
+
+    return unflatten_dict({p.path: value(p) for p in llama_parameters(config, lm_head)}, sep=".")

@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from tl_jax.config import ConfigError, MeshConfig
-from tl_jax.model.parameters import PARAMETERS
+from tl_jax.model.families import parameter_of
 
 MESH_AXES = ("data", "fsdp", "tensor")
 
@@ -73,34 +73,29 @@ def partition_spec(*axes: str | None) -> PartitionSpec:
 def param_shardings(tree: Tree, mesh: Mesh) -> Tree:
     """The same tree with the `NamedSharding` of every leaf (arrays or ``ShapeDtypeStruct``).
 
-    A leaf is a parameter, or its moment in an optimizer state, if its path ends in a path of `PARAMETERS`. Scalars
-    are replicated.
+    A leaf is a parameter, or its moment in an optimizer state, by the end of its path, see `parameter_of`. Scalars are
+    replicated.
 
     Raises:
-        ShardingError: a path that the table does not have, or a dimension that does not divide by its mesh axis.
+        ShardingError: a path that no parameter has, or a dimension that does not divide by its mesh axis.
     """
 
     def place(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
-        if not leaf.shape:
-            return NamedSharding(mesh, PartitionSpec())
-        names = [str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path]
-        return NamedSharding(mesh, _leaf_spec(names, leaf.shape, mesh))
+        return NamedSharding(mesh, _leaf_spec(path, leaf.shape, mesh) if leaf.shape else PartitionSpec())
 
     return jax.tree_util.tree_map_with_path(place, tree)
 
 
-def _leaf_spec(names: list[str], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    where = ".".join(names)
-    # longest suffix first: "layers.q" before a parameter that might be called "q"
-    suffixes = [".".join(names[start:]) for start in range(len(names))]
-    known = next((suffix for suffix in suffixes if suffix in PARAMETERS), None)
-    if known is None:
-        raise ShardingError(f"parameter {where} {list(shape)} is not in the table tl_jax/model/parameters.py")
-    axes = PARAMETERS[known].axes
-    if len(axes) != len(shape):
-        raise ShardingError(f"parameter {where}: shape {list(shape)} does not fit the axes {axes}")
-    spec = partition_spec(*axes)
-    for axis, size, mesh_axis in zip(axes, shape, spec, strict=True):
+def _leaf_spec(path: tuple[Any, ...], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    try:
+        parameter = parameter_of(path, len(shape))
+    except LookupError as error:
+        raise ShardingError(str(error)) from None
+    where = jax.tree_util.keystr(path, simple=True, separator=".")
+    if len(parameter.axes) != len(shape):
+        raise ShardingError(f"parameter {where}: shape {list(shape)} does not fit the axes {parameter.axes}")
+    spec = partition_spec(*parameter.axes)
+    for axis, size, mesh_axis in zip(parameter.axes, shape, spec, strict=True):
         if mesh_axis is not None and size % mesh.shape[mesh_axis]:
             raise ShardingError(
                 f"parameter {where}: {axis} has length {size}, which does not divide over the "

@@ -1,4 +1,4 @@
-"""A tower that gives every token a value, for PPO's critic: a Llama without vocabulary, and one vector."""
+"""A model that gives every token a value, for PPO's critic: a language model without its head, and one vector."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from flax import nnx
 
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import GraphDef, Llama
-from tl_jax.model.parameters import Params
+from tl_jax.model.parameters import Params, abstract_params
 
 
 class ValueModel(nnx.Module):
-    """``tower`` and ``value_head`` [D]. `split` and `merge` of `llama.py` work on it as they do on a Llama."""
+    """``backbone`` and ``value_head`` [D]. `split` and `merge` of `llama.py` work on it as they do on a `Llama`."""
 
-    def __init__(self, config: LlamaConfig, *, rngs: nnx.Rngs, **options: Any) -> None:
-        """``options`` are those of `Llama`. The head starts at zero: every value is 0 until something is learnt."""
-        self.tower = Llama(config, rngs=rngs, lm_head=False, **options)
-        param_dtype = self.tower.norm[...].dtype
-        self.value_head = nnx.Param(jnp.zeros(config.hidden_size, param_dtype))
+    def __init__(self, config: LlamaConfig, params: Params, **options: Any) -> None:
+        """``params`` are those of `value_params`, ``options`` those of `Llama`."""
+        self.backbone = Llama(config, params["backbone"], **options)
+        self.value_head = nnx.Param(params["value_head"])
 
     def __call__(self, tokens: jax.Array, positions: jax.Array, segment_ids: jax.Array) -> jax.Array:
         """Float32 values [B, T]; arguments as in `Llama.hidden`."""
-        return self.values(self.tower.hidden(tokens, positions, segment_ids))
+        return self.values(self.backbone.hidden(tokens, positions, segment_ids))
 
     def values(self, hidden: jax.Array) -> jax.Array:
         """Float32 [...] from ``hidden`` [..., D]."""
@@ -37,19 +36,21 @@ def head_values(hidden: jax.Array, head: jax.Array) -> jax.Array:
 
 
 def make_value_graphdef(config: LlamaConfig, **options: Any) -> GraphDef:
-    """`split`'s description of ``ValueModel(config, **options)`` without making any parameter."""
-    return nnx.split(nnx.eval_shape(lambda: ValueModel(config, rngs=nnx.Rngs(0), **options)))[0]
+    """`split`'s description of ``ValueModel(config, params, **options)`` without any parameter."""
+    params = jax.eval_shape(value_params, abstract_params(config))
+    return nnx.split(ValueModel(config, params, **options))[0]
 
 
 def value_params(llama: Params) -> Params:
-    """A critic's parameters that start from those of a Llama, with a head of zeros.
+    """A critic's parameters that start from those of a language model, with a head of zeros.
 
-    Arrays of the tower are the same objects: copy them before donating either to a compiled step.
+    Every value is 0 until something is learnt. Arrays of the backbone are the same objects: copy them before donating
+    either to a compiled step.
     """
-    tower = {name: value for name, value in llama.items() if name != "lm_head"}
-    return {"tower": tower, **value_head(llama)}
+    backbone = {name: value for name, value in llama.items() if name != "lm_head"}
+    return {"backbone": backbone, **value_head(llama)}
 
 
 def value_head(llama: Params) -> Params:
-    """A head of zeros for the tower of a Llama: all the parameters of a critic that shares the actor's."""
+    """A head of zeros for the backbone of a language model: all that a critic has that shares the actor's."""
     return {"value_head": jnp.zeros_like(llama["norm"])}

@@ -126,7 +126,7 @@ def per_token_logps(
     if setup.config.critic_tower == "shared":
         return scores, head_values(hidden, critic["value_head"])
     model: ValueModel = merge(setup.critic.graphdef, critic)
-    return scores, model.values(model.tower.hidden(*inputs)[:, -width:])
+    return scores, model.values(model.backbone.hidden(*inputs)[:, -width:])
 
 
 def score_rollout(state: RlState, rollout: RolloutBatch, setup: StepSpec) -> tuple[Experience, Metrics]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import optax
 
 from tl_jax.config import OptimizerConfig
+from tl_jax.model.families import map_parameters
 
 
 def make_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
@@ -39,10 +39,5 @@ def make_optimizer(config: OptimizerConfig, total_steps: int) -> tuple[optax.Gra
 
 
 def decays(params: Any) -> Any:
-    """True for each parameter that weight decay acts on. By name, for norms are matrices once layers are stacked."""
-
-    def is_matrix(path: tuple[Any, ...], _: Any) -> bool:
-        name = str(path[-1].key)
-        return not name.endswith(("norm", "bias"))
-
-    return jax.tree_util.tree_map_with_path(is_matrix, params)
+    """True for each parameter that weight decay acts on, as its record says."""
+    return map_parameters(lambda parameter, _: parameter.decays, params)

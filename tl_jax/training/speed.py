@@ -16,6 +16,7 @@ import numpy as np
 
 from tl_jax.data.batch import Batch
 from tl_jax.model.config import LlamaConfig
+from tl_jax.model.parameters import count_in_products
 
 # Dense bfloat16 peak of one device in operations per second, by the vendors' data sheets; first match wins.
 _PEAKS = (
@@ -39,13 +40,6 @@ def peak_flops(device_kind: str) -> float | None:
     return next((peak for name, peak in _PEAKS if name in device_kind), None)
 
 
-def count_parameters(config: LlamaConfig) -> int:
-    """Parameters in matrix products: all but the embedding and the norms. A tied head counts, for it is computed."""
-    attention = config.hidden_size * config.head_dim * 2 * (config.num_heads + config.num_kv_heads)
-    mlp = 3 * config.hidden_size * config.intermediate_size
-    return config.num_layers * (attention + mlp) + config.hidden_size * config.vocab_size
-
-
 @dataclass(frozen=True)
 class Work:
     """What a batch costs."""
@@ -60,7 +54,7 @@ def work(config: LlamaConfig, batch: Batch) -> Work:
     tokens = int(real.sum())
     visible = float(np.where(real, np.asarray(batch.positions) + 1.0, 0.0).sum())
     attention = 12.0 * config.num_layers * config.num_heads * config.head_dim * visible
-    return Work(tokens, 6.0 * count_parameters(config) * tokens + attention)
+    return Work(tokens, 6.0 * count_in_products(config) * tokens + attention)
 
 
 class Speedometer:

@@ -1,0 +1,53 @@
+"""The TPU kernel in its reference interpretation against the portable backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.model.attention.inputs import inputs, packed_mask
+from tl_jax.config import MeshConfig
+from tl_jax.model.attention import AttentionError, attention
+from tl_jax.model.attention.splash import splash
+from tl_jax.model.sharding import make_mesh
+
+interpreted = partial(splash, interpret=True)
+
+
+@pytest.mark.parametrize(("length", "groups"), [(128, 2), (256, 1)])
+def test_forward_and_gradient_of_packed_rows(length: int, groups: int) -> None:
+    arrays, mask = inputs(2, length, 2, groups, 128), packed_mask(2, length)
+    real = np.asarray(mask.segment_ids)[:, :, None, None] > 0
+
+    def run(backend: Callable[..., jax.Array]) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        def total(*x: jax.Array) -> jax.Array:
+            return (jnp.sin(backend(*x, mask)) * real).sum()
+
+        return jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2)))(*arrays)
+
+    ours, expected = run(interpreted), run(attention)
+    np.testing.assert_allclose(ours[0], expected[0], rtol=1e-5)
+    for left, right in zip(ours[1], expected[1], strict=True):
+        np.testing.assert_allclose(left, right, atol=2e-4)
+
+
+def test_on_a_mesh() -> None:
+    arrays, mask = inputs(4, 128, 2, 2, 128), packed_mask(4, 128)
+    expected = attention(*arrays, mask)
+    with jax.set_mesh(make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))):
+        ours = jax.jit(interpreted)(*arrays, mask)
+    real = np.asarray(mask.segment_ids) > 0
+    np.testing.assert_allclose(np.asarray(ours)[real], np.asarray(expected)[real], atol=2e-4)
+
+
+def test_what_it_cannot_do_is_an_error() -> None:
+    arrays, mask = inputs(1, 24, 2, 1, 8), packed_mask(1, 24)
+    with pytest.raises(AttentionError, match="'splash' needs a TPU, not 'cpu'"):
+        attention(*arrays, mask, "splash")
+    with pytest.raises(AttentionError, match="multiple of 128, got 24"):
+        interpreted(*arrays, mask)
