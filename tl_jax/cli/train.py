@@ -26,7 +26,7 @@ class RlCommand(click.Command):
     """Its help lists the estimators, those that a program added among them."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Estimators: advantage of a token"):
+        with formatter.section("Estimators (the advantage of a token)"):
             formatter.write_dl([(it.name, it.advantage.replace("`", "")) for it in ESTIMATORS.values()])
 
 
