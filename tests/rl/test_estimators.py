@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -177,3 +179,12 @@ def test_equal_groups() -> None:
     assert estimated(estimator="grpo", rewards=same).equal.tolist() == [True] * 3 + [False] * 3
     assert not np.any(estimated(estimator="grpo").equal)
     assert not np.any(estimated(estimator="reinforce++", group_size=1).equal)
+
+
+def test_the_documents_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[2] / "docs" / "rl.md"
+    (example,) = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    monkeypatch.setattr(ESTIMATORS, "_records", dict(ESTIMATORS))  # what it adds goes with this test
+    exec(example, {})
+    got = estimated(estimator="against_the_best")
+    np.testing.assert_allclose(got.advantages, per_answer([-5, -4, 0, -3, -3, 0]))

@@ -80,7 +80,6 @@ ESTIMATORS: Registry[Estimator] = Registry(
             source="https://arxiv.org/abs/1506.02438",
             average="tokens",
             needs_critic=True,
-            published="algorithm.gamma=0.99 algorithm.kl_coef=0 algorithm.value_clip=null algorithm.reward_clip=null",
         ),
         Estimator(
             name="grpo",
@@ -128,7 +127,7 @@ ESTIMATORS: Registry[Estimator] = Registry(
             needs_groups=True,
             requires={"kl_in": "loss", "whiten_rewards": False},
             because="normalises each reward by itself",
-            published="group_size=8 algorithm.kl_in=loss algorithm.kl_estimator=k3 algorithm.reward_clip=null",
+            published="group_size=4 algorithm.kl_in=loss algorithm.kl_estimator=k3 algorithm.reward_clip=null",
         ),
     ],
     columns={
@@ -146,7 +145,7 @@ PUBLISHED: Registry[Estimator] = Registry(
     columns={
         "paper": lambda it: it.paper,
         "estimator": lambda it: f"`{it.name}`",
-        "settings": lambda it: f"`{' '.join((f'algorithm.estimator={it.name}', it.published)).strip()}`",
+        "settings of `tl-jax rl`": lambda it: f"`{' '.join((f'algorithm.estimator={it.name}', it.published)).strip()}`",
     },
 )
 """`ESTIMATORS` with the settings of their papers, for the documents."""
