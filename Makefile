@@ -1,10 +1,13 @@
-# make demo | make test | make setup. Uses uv when it is installed, venv + pip otherwise.
+# make demo | make quick | make test. Uses uv when it is installed, venv + pip otherwise.
 PYTHON ?= python3
-VENV   := .venv
+VENV   ?= .venv
 BIN    := $(VENV)/bin
 TORCH  ?= torch==2.13.0
 DATA   ?=
 OUT    ?= runs/demo
+JOBS   ?= 2
+COV    ?=
+QUICK  := tests/tooluse tests/config tests/cli $(wildcard tests/test_*.py)
 
 UV := $(shell command -v uv 2>/dev/null)
 ifdef UV
@@ -14,9 +17,10 @@ else
   MAKE_VENV = $(PYTHON) -m venv $(VENV)
   INSTALL   = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
+PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup lint clean
+.PHONY: help demo setup quick check test mutations lint docs dist clean
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/'
@@ -24,19 +28,49 @@ help:            ## this list
 demo: $(VENV)/.torch  ## the whole pipeline on a small model; DATA=FILE.jsonl for your own trajectories, OUT=DIR
 	$(BIN)/tl-jax demo --out $(OUT) $(if $(DATA),--data $(DATA))
 
-test: lint       ## lint, types and the test suite
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+setup: $(VENV)/.setup  ## only the environment: .venv with the tl-jax command in it
+
+quick: $(VENV)/.test  ## ruff and the tests that need no JAX, nor an environment with it: half a minute
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(PYTEST) -m "not slow and not jax" $(QUICK)
+
+check: lint      ## lint, types and every test but the slow ones; JOBS=4 on more cores
+	$(PYTEST) -m "not slow"
+
+test: lint       ## lint, types and the whole test suite; COV=1 measures what it covers
+	$(PYTEST) $(if $(COV),--cov --cov-report=term:skip-covered)
+
+mutations: $(VENV)/.dev  ## breaks the code on purpose, one place at a time: a test must notice each
+	$(BIN)/python -m tests.mutations
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-setup: $(VENV)/.setup  ## only the environment: .venv with the tl-jax command in it
+docs: $(VENV)/.docs  ## the documents and the API reference as a site in build/site; a dead link is an error
+	$(BIN)/zensical build --strict --clean
 
-$(VENV)/.setup: pyproject.toml
+dist: $(VENV)/.test  ## a wheel in dist/, installed and tried in clean environments with and without JAX
+	rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(BIN)/python -m pytest tests/wheel.py
+
+$(VENV)/.python:
 	test -x $(BIN)/python || $(MAKE_VENV)
+	@touch $@
+
+$(VENV)/.setup: pyproject.toml $(VENV)/.python
 	$(INSTALL) -e '.[train]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml $(VENV)/.python
+	$(INSTALL) -e '.[test]'
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml $(VENV)/.python
+	$(INSTALL) -e '.[docs]'
 	@touch $@
 
 # torch only checks exported models against transformers; the CPU build is enough. pip is used even beside uv, and the
@@ -50,5 +84,5 @@ $(VENV)/.dev: $(VENV)/.torch
 	$(INSTALL) -e '.[dev]'
 	@touch $@
 
-clean:           ## remove the environment and caches (runs/ stays)
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean:           ## remove the environment, builds and caches (runs/ stays)
+	rm -rf $(VENV) build dist .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

@@ -1,11 +1,15 @@
-"""Settings every test runs under: the CPU with eight fake devices, and where the real data lies.
+"""Settings every test runs under: the CPU with eight fake devices, one compilation cache, and where the real data lies.
 
-The flags are set before JAX is imported.
+All of it is set before JAX is imported, for the launched processes as well.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
+import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.xla_flags import xla_flags
@@ -20,6 +24,33 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile("shared_cores", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared_cores")
+
+CACHE_BYTES = 1 << 30
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Workers and launched processes share what XLA compiled, and so does the next run, until the cache is full.
+
+    JAX names an entry by the program, the flags and the version of XLA; the processor, for which it is compiled too, is
+    in the folder's name. An entry that a killed process left half written is compiled anew.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or not find_spec("jax"):
+        return
+    cache = config.cache.mkdir(f"xla-{processor()}")  # type: ignore[union-attr]
+    if sum(file.stat().st_size for file in cache.iterdir()) > CACHE_BYTES:
+        shutil.rmtree(cache)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+
+def processor() -> str:
+    """Tells processors with different instructions apart."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    facts = {line for line in lines if line.startswith(("model name", "flags", "Features"))}
+    return hashlib.sha256("".join([platform.machine(), *sorted(facts)]).encode()).hexdigest()[:8]
+
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

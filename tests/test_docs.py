@@ -24,6 +24,23 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.parent != ROOT], ids=lambda page: page.name)
+def test_the_pages_of_the_site_link_only_to_each_other(page: Path) -> None:
+    assert re.findall(r"\]\(\.\./[^)]*\)", page.read_text(encoding="utf-8")) == []
+
+
+def test_every_page_is_in_the_navigation_and_every_module_in_the_reference() -> None:
+    named = set(re.findall(r"- ([\w./]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE))
+    assert named == {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
+    shown = {
+        name for page in (ROOT / "docs/api").iterdir() for name in re.findall("^::: (.*)$", page.read_text(), re.M)
+    }
+    modules = {".".join(file.relative_to(ROOT).with_suffix("").parts) for file in (ROOT / "tl_jax").rglob("*.py")}
+    rooms = ("tl_jax.cli.", "tl_jax.demo.", "tl_jax.__")
+    wanted = {name for name in modules if not name.startswith(rooms) and not name.endswith("__init__")}
+    assert {name for name in wanted if not any(name == part or name.startswith(f"{part}.") for part in shown)} == set()
+
+
 @pytest.mark.parametrize("page", [*PAGES, *SETTINGS], ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_and_file_named_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")

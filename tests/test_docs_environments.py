@@ -11,7 +11,7 @@ TEXT = (Path(__file__).resolve().parents[1] / "docs" / "environments.md").read_t
 
 
 def test_the_example(tmp_path: Path) -> None:
-    module, program, output = re.findall(r"^```[a-z ]+\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    module, program, output = re.findall(r"^```[^\n]+\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
     (tmp_path / "my_tools.py").write_text(module)
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == output

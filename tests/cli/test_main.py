@@ -181,6 +181,7 @@ BASE = Path(demo.__file__).parent / "base"
 """The demo's model: a context of 4096 tokens."""
 
 
+@pytest.mark.jax
 def test_generate_names_the_conversation_that_is_too_long(tmp_path: Path) -> None:
     short, long = ([{"role": "User", "content": "word " * count}] for count in (1, 3000))
     source = write_lines(tmp_path / "asked.jsonl", short, {"id": "saga", "messages": long})
@@ -191,6 +192,7 @@ def test_generate_names_the_conversation_that_is_too_long(tmp_path: Path) -> Non
     assert "4096" in result.output
 
 
+@pytest.mark.jax
 def test_eval_stops_when_the_model_has_room_for_no_prompt(tmp_path: Path) -> None:
     case = {"tools": TOOLS, "messages": [{"role": "user", "content": "?"}], "gold": [[{"name": "get_weather"}]]}
     cases = write_lines(tmp_path / "cases.jsonl", {"id": "1", **case}, {"id": "2", **case})

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -163,6 +162,7 @@ def test_rotbench_ceiling(shared_data: Path, level: str, cases: int) -> None:
 @pytest.mark.parametrize(("right", "cases"), [(1, 3), (40, 105), (97, 105), (1, 114), (888, 1018)])
 def test_interval_is_that_of_resampled_cases(right: int, cases: int) -> None:
     """Against a bootstrap that does draw cases: its percentiles lie within what drawing leaves to chance."""
+    np = pytest.importorskip("numpy")
     outcomes = np.arange(cases) < right
     drawn = np.random.default_rng(0).integers(cases, size=(10_000, cases))
     expected = np.percentile(100 * outcomes[drawn].mean(axis=1), [2.5, 97.5], method="inverted_cdf")
@@ -171,7 +171,7 @@ def test_interval_is_that_of_resampled_cases(right: int, cases: int) -> None:
 
 @given(st.integers(1, 3000), st.data())
 def test_interval_is_made_of_binomial_quantiles(cases: int, data: st.DataObject) -> None:
-    binomial = pytest.importorskip("scipy.stats").binom
+    np, binomial = pytest.importorskip("numpy"), pytest.importorskip("scipy.stats").binom
     right = data.draw(st.integers(0, cases))
     counts = np.array(bootstrap_interval(right, cases)) * cases / 100
     np.testing.assert_allclose(counts, binomial.ppf([0.025, 0.975], cases, right / cases), atol=1e-6)

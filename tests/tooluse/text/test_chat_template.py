@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from transformers import PreTrainedTokenizerFast
 
 from tests.tooluse import strategies
 from tl_jax.tooluse.schema import Call, Message, Tool
 from tl_jax.tooluse.text.parse import parse_answer
 from tl_jax.tooluse.text.render import ChatTemplateRenderer, RenderError
+
+tokenizers, transformers = pytest.importorskip("tokenizers"), pytest.importorskip("transformers")
 
 # Tools in the system message, calls in tags, neighbouring tool results in one user block.
 TAGGED = """
@@ -113,7 +112,8 @@ Renderer = Callable[[str], ChatTemplateRenderer]
 
 @pytest.fixture(scope="module")
 def renderer() -> Renderer:
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"a": 0}, unk_token="a")))
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}, unk_token="a"))
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words)
 
     def make(template: str) -> ChatTemplateRenderer:
         def apply(messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, generation: bool) -> str:

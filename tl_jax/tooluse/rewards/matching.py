@@ -89,7 +89,7 @@ class Pairing(NamedTuple):
 
     name: str
     pairs: Callable[[Sequence[Sequence[float]]], list[tuple[int, int]]]
-    """Takes what each pair would be worth [rows][columns]; gives pairs (row, column), each row and column once."""
+    """Takes what each pair would be worth, by row and column; gives pairs (row, column), each of both once."""
     description: str
 
 
