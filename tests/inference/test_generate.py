@@ -176,7 +176,7 @@ def test_prompts_of_similar_lengths_run_together(one: Loaded, monkeypatch: pytes
     shapes, run = [], module._run
 
     def noted(*args: Any, **options: Any) -> Any:
-        shapes.append(args[2].shape)
+        shapes.append(args[2].tokens.shape)
         return run(*args, **options)
 
     monkeypatch.setattr(module, "_run", noted)

@@ -1,4 +1,4 @@
-"""A family from outside the package is one record: read, computed, sharded, exported and told of by it alone."""
+"""A family from outside the package is one record, which is enough to read, compute, shard, export and document it."""
 
 from __future__ import annotations
 

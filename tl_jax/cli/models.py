@@ -21,15 +21,16 @@ Dtype = Literal["bfloat16", "float32"]
 def init_model(preset: str, tokenizer: Path | None, out: Path | None, seed: int, dtype: Dtype) -> None:
     """Write a model with random weights in Hugging Face format, to try things without a download."""
     from tl_jax.data.codec import load_tokenizer
-    from tl_jax.model import presets
+    from tl_jax.model import random_model
+    from tl_jax.model.presets import PRESETS
 
     if preset == "list":
-        for name, known in presets.PRESETS.items():
+        for name, known in PRESETS.items():
             click.echo(f"{name:24} {known.config.num_layers} layers, width {known.config.hidden_size}")
         return
     if tokenizer is None or out is None:
         raise click.UsageError("--tokenizer and --out are needed")
-    config = presets.init_model(preset, load_tokenizer(tokenizer), out, seed=seed, dtype=dtype)
+    config = random_model.init_model(preset, load_tokenizer(tokenizer), out, seed=seed, dtype=dtype)
     click.echo(f"{out}: {preset}, vocabulary {config.vocab_size}, random weights (seed {seed}, {dtype})")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,9 @@ from tl_jax.model.families import map_parameters
 from tl_jax.model.llama import GraphDef, Llama, merge
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import batch_sharding, constrain, make_global_array, replicated
+
+Array: TypeAlias = Any
+"""Of the host before a program runs, of its devices while it does."""
 
 
 class GenerationError(UserError):
@@ -75,10 +78,21 @@ def generate(
     _check(merge(graphdef, params), prompts, sampling)
     order = np.argsort([-len(prompt) for prompt in prompts], stable=True)  # longest first: memory runs out at once
     step = sampling.batch_size or len(prompts)
-    chunks = [
-        _generate_chunk(graphdef, params, prompts, order[start : start + step], sampling, key, eos_ids, pad_id, mesh)
-        for start in range(0, len(prompts), step)
-    ]
+    spread = math.prod(mesh.shape[axis] for axis in ("data", "fsdp")) if mesh else 1
+    static = _Static(sampling.max_new_tokens, sampling.temperature == 0, sampling.top_k, sampling.top_p is not None)
+    temperature, top_p = np.float32(sampling.temperature), np.float32(sampling.top_p or 1)
+    if mesh is not None:
+        temperature, top_p = make_global_array((temperature, top_p), replicated(mesh))
+    draw = _Draw(key, temperature, top_p, np.asarray(eos_ids or (-1,), np.int32), np.int32(pad_id))
+    chunks = []
+    for start in range(0, len(prompts), step):
+        chosen = order[start : start + step]
+        rows = _padded(prompts, chosen, spread)
+        if mesh is not None:
+            rows = make_global_array(rows, batch_sharding(mesh))
+        with jax.set_mesh(mesh) if mesh is not None else nullcontext():
+            out = _run(graphdef, params, rows, draw, static)
+        chunks.append([np.asarray(array)[: len(chosen)] for array in out])
     back = np.argsort(order)
     tokens, logprobs, lengths, finished = (np.concatenate(parts)[back] for parts in zip(*chunks, strict=True))
     return Generation(tokens=tokens, logprobs=logprobs, lengths=lengths, finished=finished)
@@ -107,48 +121,45 @@ def bucket(size: int, smallest: int = 1) -> int:
     return power * 3 // 4 if power >= 4 and size <= power * 3 // 4 else power
 
 
-def _generate_chunk(
-    graphdef: GraphDef,
-    params: Params,
-    prompts: Sequence[Sequence[int]],
-    chosen: np.ndarray,
-    sampling: SamplingConfig,
-    key: jax.Array,
-    eos_ids: tuple[int, ...],
-    pad_id: int,
-    mesh: Mesh | None,
-) -> tuple[np.ndarray, ...]:
-    """Continues the prompts whose indices are ``chosen``, in that order."""
-    spread = math.prod(mesh.shape[axis] for axis in ("data", "fsdp")) if mesh else 1
+class _Rows(NamedTuple):
+    """Prompts as arrays, padded on the left."""
+
+    tokens: Array  # int32 [B, P]
+    segment_ids: Array  # int32 [B, P]: 0 where there is padding
+    indices: Array  # int32 [B]: of the prompts, for their noise
+
+
+class _Draw(NamedTuple):
+    """How tokens are chosen, of which another value compiles nothing."""
+
+    key: jax.Array
+    temperature: Array  # float32 []
+    top_p: Array  # float32 []
+    eos_ids: Array  # int32 [E]
+    pad_id: Array  # int32 []
+
+
+class _Static(NamedTuple):
+    """What a compiled program depends on."""
+
+    max_new_tokens: int
+    greedy: bool
+    top_k: int | None
+    nucleus: bool
+
+
+def _padded(prompts: Sequence[Sequence[int]], chosen: np.ndarray, spread: int) -> _Rows:
+    """The prompts whose indices are ``chosen``, in that order, in a multiple of ``spread`` rows."""
     rows = -(-bucket(len(chosen)) // spread) * spread
     length = bucket(max(len(prompts[index]) for index in chosen), smallest=16)
-    tokens, segments = np.zeros((2, rows, length), np.int32)
+    tokens, segment_ids = np.zeros((2, rows, length), np.int32)
     indices = np.zeros(rows, np.int32)
     for row, index in enumerate(chosen):
         prompt = prompts[index]
         tokens[row, length - len(prompt) :] = prompt
-        segments[row, length - len(prompt) :] = 1
+        segment_ids[row, length - len(prompt) :] = 1
         indices[row] = index
-    inputs = (tokens, segments, indices)
-    numbers = (np.float32(sampling.temperature), np.float32(sampling.top_p or 1))
-    if mesh is not None:
-        inputs = make_global_array(inputs, batch_sharding(mesh))
-        numbers = make_global_array(numbers, replicated(mesh))
-    with jax.set_mesh(mesh) if mesh is not None else nullcontext():
-        out = _run(
-            graphdef,
-            params,
-            *inputs,
-            key,
-            *numbers,
-            np.asarray(eos_ids or (-1,), np.int32),
-            np.int32(pad_id),
-            max_new_tokens=sampling.max_new_tokens,
-            greedy=sampling.temperature == 0,
-            top_k=sampling.top_k,
-            nucleus=sampling.top_p is not None,
-        )
-    return tuple(np.asarray(array)[: len(chosen)] for array in out)
+    return _Rows(tokens, segment_ids, indices)
 
 
 class _Progress(NamedTuple):
@@ -160,74 +171,60 @@ class _Progress(NamedTuple):
     cache: Cache
 
 
-@partial(jax.jit, static_argnames=("graphdef", "max_new_tokens", "greedy", "top_k", "nucleus"))
+@partial(jax.jit, static_argnames=("graphdef", "static"))
 def _run(
-    graphdef: GraphDef,
-    params: Params,
-    prompt: jax.Array,
-    segments: jax.Array,
-    rows: jax.Array,
-    key: jax.Array,
-    temperature: jax.Array,
-    top_p: jax.Array,
-    eos_ids: jax.Array,
-    pad_id: jax.Array,
-    *,
-    max_new_tokens: int,
-    greedy: bool,
-    top_k: int | None,
-    nucleus: bool,
+    graphdef: GraphDef, params: Params, rows: _Rows, draw: _Draw, static: _Static
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Prefill and decoding loop; see `generate`. Prompts [B, P] are padded on the left, where segments are 0."""
+    """Prefill and decoding loop; see `generate`."""
     model: Llama = merge(graphdef, _in_compute_dtype(params, merge(graphdef, params).dtype))
     layers = model.unstacked()
-    batch, prompt_length = prompt.shape
+    batch, prompt_length = rows.tokens.shape
 
     def choose(progress: _Progress, hidden: jax.Array) -> _Progress:
         """Takes the next token of every row from the hidden state of its last one."""
         logits = constrain(model.logits(hidden[:, -1]), "batch", None)
-        if not greedy:
-            logits = logits / temperature
+        logits = logits if static.greedy else logits / draw.temperature
         scores = logits
-        if not greedy:
-            scores = filter_logits(logits, top_k, top_p if nucleus else None)
-            scores = scores + _noise(key, rows, progress.step, logits.shape[1])
+        if not static.greedy:
+            scores = filter_logits(logits, static.top_k, draw.top_p if static.nucleus else None)
+            scores = scores + _noise(draw.key, rows.indices, progress.step, logits.shape[1])
         chosen = jnp.argmax(scores, axis=-1).astype(jnp.int32)
         logprob = jnp.take_along_axis(jax.nn.log_softmax(logits), chosen[:, None], axis=1)[:, 0]
         done = progress.done
         return progress._replace(
             step=progress.step + 1,
             last=chosen,
-            done=done | jnp.isin(chosen, eos_ids),
-            tokens=progress.tokens.at[:, progress.step].set(jnp.where(done, pad_id, chosen)),
+            done=done | jnp.isin(chosen, draw.eos_ids),
+            tokens=progress.tokens.at[:, progress.step].set(jnp.where(done, draw.pad_id, chosen)),
             logprobs=progress.logprobs.at[:, progress.step].set(jnp.where(done, 0.0, logprob)),
         )
 
     def unfinished(progress: _Progress) -> jax.Array:
-        return (progress.step < max_new_tokens) & ~progress.done.all()
+        return (progress.step < static.max_new_tokens) & ~progress.done.all()
 
     def advance(progress: _Progress) -> _Progress:
         positions = (lengths + progress.step - 1)[:, None]
         hidden, cache = model.decode(progress.last[:, None], positions, ones, progress.cache, layers)
         return choose(progress._replace(cache=cache), hidden)
 
-    lengths, ones = segments.sum(axis=1), jnp.ones((batch, 1), jnp.int32)
-    positions = jnp.maximum(jnp.cumsum(segments, axis=1) - 1, 0)
+    lengths, ones = rows.segment_ids.sum(axis=1), jnp.ones((batch, 1), jnp.int32)
+    positions = jnp.maximum(jnp.cumsum(rows.segment_ids, axis=1) - 1, 0)
     cache = Cache.empty(model.config, model.dtype, batch, prompt_length)
-    hidden, cache = model.decode(prompt, positions, segments, cache, layers)
+    hidden, cache = model.decode(rows.tokens, positions, rows.segment_ids, cache, layers)
     progress = _Progress(
         step=jnp.zeros((), jnp.int32),
         last=jnp.zeros(batch, jnp.int32),
         done=lengths == 0,  # a row that only fills up the batch
-        tokens=jnp.full((batch, max_new_tokens), pad_id, jnp.int32),
-        logprobs=jnp.zeros((batch, max_new_tokens), jnp.float32),
-        cache=cache.extended(max_new_tokens),
+        tokens=jnp.full((batch, static.max_new_tokens), draw.pad_id, jnp.int32),
+        logprobs=jnp.zeros((batch, static.max_new_tokens), jnp.float32),
+        cache=cache.extended(static.max_new_tokens),
     )
     progress = jax.lax.while_loop(unfinished, advance, choose(progress, hidden))
     tokens, logprobs = (constrain(x, None, None) for x in (progress.tokens, progress.logprobs))
-    ends = jnp.isin(tokens, eos_ids)
+    ends = jnp.isin(tokens, draw.eos_ids)
     finished = ends.any(axis=1)
-    return tokens, logprobs, jnp.where(finished, jnp.argmax(ends, axis=1) + 1, max_new_tokens), finished
+    lengths = jnp.where(finished, jnp.argmax(ends, axis=1) + 1, static.max_new_tokens)
+    return tokens, logprobs, lengths, finished
 
 
 def filter_logits(logits: jax.Array, top_k: int | None, top_p: jax.Array | float | None) -> jax.Array:
@@ -246,13 +243,13 @@ def filter_logits(logits: jax.Array, top_k: int | None, top_p: jax.Array | float
     return logits
 
 
-def _noise(key: jax.Array, rows: jax.Array, step: jax.Array, vocab: int) -> jax.Array:
+def _noise(key: jax.Array, indices: jax.Array, step: jax.Array, vocab: int) -> jax.Array:
     """Gumbel noise [B, V]: the argmax of logits plus this is a sample of their softmax."""
 
     def one(row: jax.Array) -> jax.Array:
         return jax.random.gumbel(jax.random.fold_in(jax.random.fold_in(key, row), step), (vocab,))
 
-    return jax.vmap(one)(rows)
+    return jax.vmap(one)(indices)
 
 
 def _in_compute_dtype(params: Params, dtype: jnp.dtype) -> Params:

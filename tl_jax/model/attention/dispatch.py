@@ -19,7 +19,8 @@ def attention(
         query: [B, T, H, K].
         key: [B, S, G, K] where G divides H; head h uses group h // (H / G).
         value: [B, S, G, K].
-        mask: who sees whom. ``splash`` reads the order of the slots as the order of the positions within a segment.
+        mask: which keys each query sees. ``splash`` takes the order of the slots for that of the positions within a
+            segment.
         backend: a name of `tl_jax.config.attention.BACKENDS`.
 
     Returns:
