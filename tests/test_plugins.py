@@ -105,10 +105,6 @@ class Table:
         self.rows, self.name = rows, name
 
 
-class Record:
-    function = f"{__name__}:needy"
-
-
 def options(function: str, **given: Any) -> Plugin:
     return Plugin(f"{__name__}:{function}", given)
 
@@ -126,7 +122,7 @@ def test_without_options_it_is_the_function_itself() -> None:
 
 
 def test_a_name_of_a_table() -> None:
-    assert bind(Plugin("n", {"scale": 2}), ("x",), key="loss", known={"n": Record()})(1.5) == 3.0
+    assert bind(Plugin("n", {"scale": 2}), ("x",), key="loss", function=f"{__name__}:needy")(1.5) == 3.0
 
 
 def test_values_are_read_as_the_annotation_says() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, Union, get_args, get_origin
+from typing import Any, Literal, TypeAlias, Union, get_args, get_origin
 
 from tl_jax.errors import UserError
 from tl_jax.registry import suggestion
@@ -101,6 +101,14 @@ class Plugin:
         """The shortest form that `read` reads back: the bare name where there are no options."""
         return {"name": self.name, "options": dict(self.options)} if self.options else self.name
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """A configuration reads it by `read` and writes it by `short`."""
+        from pydantic_core import core_schema
+
+        writer = core_schema.plain_serializer_function_ser_schema(cls.short)
+        return core_schema.no_info_plain_validator_function(cls.read, serialization=writer)
+
     def __str__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
         return f"{self.name}({options})" if options else self.name
@@ -109,17 +117,7 @@ class Plugin:
         return hash(self.name)
 
 
-class HasFunction(Protocol):
-    """A record of a table of functions."""
-
-    @property
-    def function(self) -> str | Function:
-        """The function or its dotted path."""
-
-
-def bind(
-    plugin: Plugin, arguments: Sequence[str], *, key: str, known: Mapping[str, HasFunction] | None = None
-) -> Function:
+def bind(plugin: Plugin, arguments: Sequence[str], *, key: str, function: str | Function | None = None) -> Function:
     """The function that ``plugin`` names, with its options; to be called as ``function(*arguments)``.
 
     Options are the function's parameters besides the first ``len(arguments)``. They are checked against its signature:
@@ -130,14 +128,13 @@ def bind(
         plugin: what the user chose.
         arguments: names of what the function is called with anyway, for messages.
         key: of the configuration, for messages: ``loss``.
-        known: functions that have a name of their own.
+        function: the one that the name stands for, where it is a name of a table.
 
     Raises:
         UserError: no such function, or options that it does not take.
     """
-    path = known[plugin.name].function if known and plugin.name in known else plugin.name
     try:
-        function = resolve(path)
+        function = resolve(function or plugin.name)
     except UserError as error:
         raise UserError(f"{key}: {error}") from None
     try:

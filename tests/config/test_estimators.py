@@ -65,7 +65,7 @@ def test_an_unknown_one_is_an_error_with_the_nearest() -> None:
 
 def test_one_from_outside_is_known_everywhere() -> None:
     overrides = ("algorithm.estimator=mine", "algorithm.kl_in=loss", "group_size=4")
-    with pytest.raises(ConfigError, match=r"unknown; (did you mean|known: )"):
+    with pytest.raises(ConfigError, match=r"unknown 'mine'; (did you mean|known: )"):
         algorithm(*overrides)
     with ESTIMATORS.added(MINE):
         config = algorithm(*overrides)

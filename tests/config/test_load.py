@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from tl_jax.config import ConfigError, RlConfig, SftConfig, annotated_yaml, load_config, to_yaml
+from tl_jax.tooluse.mae.finding import Finder
+from tl_jax.tooluse.mae.rules import RULES, Rule
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 PATHS = ["run_dir=r", "model.path=m", "data.path=d"]
@@ -87,13 +89,28 @@ def test_the_annotated_defaults_are_the_defaults(tmp_path: Path, kind: type[SftC
     assert "# auto | on | off; jax.distributed" in file.read_text()
 
 
-def test_mae_takes_rules_by_name_or_dotted_path() -> None:
-    for rule in ("none", "reference", "my_rules:house_rule"):
-        assert load_config(SftConfig, [], [*PATHS, f"data.mae.rule={rule}"]).data.mae.rule == rule
+def test_mae_takes_families_of_errors() -> None:
     packs = load_config(SftConfig, [], [*PATHS, "data.mae.packs=[python,http]"]).data.mae.packs
     assert packs == ("python", "http")
-    with pytest.raises(ConfigError, match=r"'data.mae.rule': .*must be none, paper, reference or module:function"):
-        load_config(SftConfig, [], [*PATHS, "data.mae.rule=papper"])
+
+
+def test_a_key_of_a_section_leaves_the_defaults_of_the_others() -> None:
+    config = load_config(RlConfig, [], [*PATHS, "actor.weight_decay=0.1"])
+    assert (config.actor.learning_rate, config.actor.weight_decay) == (1e-6, 0.1)
+    assert config.critic == load_config(RlConfig, [], PATHS).critic
+
+
+def test_an_old_name_of_a_key_is_read_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "old.yaml"
+    file.write_text("algorithm: {critic_tower: shared}\n")
+    assert load_config(RlConfig, [file], PATHS).algorithm.critic_backbone == "shared"
+    assert caplog.messages == [f"{file}: algorithm.critic_tower is now called algorithm.critic_backbone"]
+    later = load_config(RlConfig, [file], [*PATHS, "algorithm.critic_backbone=random"])
+    assert later.algorithm.critic_backbone == "random"
+    assert load_config(RlConfig, [], [*PATHS, "algorithm.critic_tower=random"]).algorithm.critic_backbone == "random"
+    file.write_text("algorithm: {critic_tower: shared, critic_backbone: sft}\n")
+    with pytest.raises(ConfigError, match=r"critic_tower is now called algorithm.critic_backbone; remove one of them"):
+        load_config(RlConfig, [file], PATHS)
 
 
 def test_zero_is_a_limit_and_null_is_none() -> None:
@@ -117,3 +134,12 @@ def test_settings_that_contradict_each_other_are_explained(overrides: list[str],
         load_config(RlConfig, [], [*PATHS, *overrides])
     assert expected in str(raised.value)
     assert "{'" not in str(raised.value)  # no dump of the whole tree
+
+
+@pytest.mark.parametrize("kind", [SftConfig, RlConfig])
+def test_the_annotated_defaults_show_what_registries_offer(kind: type[SftConfig] | type[RlConfig]) -> None:
+    lines = annotated_yaml(kind).splitlines()
+    (rule,) = [line for line in lines if line.lstrip().startswith("rule:")]
+    assert rule.split("# ")[1].startswith(f"{' | '.join(RULES)} | module:function; ")
+    with RULES.added(Rule("threes", "", lambda packs: Finder.of_results(lambda result, calls: None))):
+        assert any("reference | threes | module:function" in line for line in annotated_yaml(kind).splitlines())

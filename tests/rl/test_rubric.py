@@ -23,9 +23,19 @@ def third(prediction: str, case: Case) -> float:
     return 1 / 3 if case.id == "c" else float("nan")
 
 
+def by_length(prediction: str, case: Case, scale: float, floor: float = 0.0) -> float:
+    """A user's reward with options."""
+    return max(len(prediction) * scale, floor)
+
+
 def turns_squared(episode: Episode) -> float:
     """A user's reward of an episode."""
     return len(episode.turns) ** 2 / 10
+
+
+def turns_times(episode: Episode, *, factor: float) -> float:
+    """A user's reward of an episode with an option."""
+    return len(episode.turns) * factor
 
 
 def turn(text: str, finished: bool = True, case: Case = CASE, result: str | None = None) -> Turn:
@@ -86,3 +96,35 @@ def test_several_rewards_stay_apart() -> None:
     assert made.weights == (2.0, 0.5, 1.0)
     np.testing.assert_allclose(scored.values, [[1, 1, 0], [-2, -2, 0.4]])
     assert made.total(scored) == pytest.approx(2 * (1 - 2) + 0.5 * (1 - 2) + 0.4)
+
+
+def test_rewards_with_options() -> None:
+    mine = f"{__name__}:by_length"
+    made = rewards(
+        reward=f"[{{name: {mine}, options: {{scale: 0.5}}}}, live, "
+        f"{{name: {mine}, options: {{scale: 0, floor: 0.25}}, weight: 2}}]",
+        episode_reward=f"{{name: {__name__}:turns_times, options: {{factor: 3}}}}",
+    )
+    assert list(made.turn_rewards) == [f"{mine}(scale=0.5)", "live", f"{mine}(scale=0, floor=0.25)"]
+    assert made.weights == (1.0, 1.0, 2.0, 1.0)
+    np.testing.assert_allclose(made(episode(turn("go()", result="fine"))).values, [[2, 1, 0.25, 3]])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"reward": "{name: NAME:by_length}"}, "reward: NAME:by_length needs the option 'scale'"),
+        ({"reward": "{name: NAME:by_length, options: {scal: 1}}"}, "no option 'scal'; did you mean 'scale'?"),
+        ({"reward": "{name: paper, options: {scale: 1}}"}, "reward.options: paper takes no options, got scale"),
+        (
+            {"reward": "{name: NAME:turns_squared, options: {a: 1}}"},
+            "is called as function(prediction, case), but takes 1",
+        ),
+        ({"episode_reward": "{name: NAME:turns_times, options: {factor: x}}"}, "factor: must be float, got 'x'"),
+        ({"episode_reward": "NAME:turns_cubed"}, "episode_reward: 'NAME:turns_cubed'"),
+    ],
+)
+def test_options_that_do_not_fit(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        rewards(**{key: value.replace("NAME", __name__) for key, value in settings.items()})
+    assert message.replace("NAME", __name__) in str(error.value)

@@ -204,11 +204,11 @@ def test_one_update_is_the_policy_gradient_and_the_value_regression() -> None:
 
 def test_critic_weights_are_actually_loaded() -> None:
     params = init_params(TINY, jax.random.key(7))
-    state = initial(AlgorithmConfig(critic_tower="sft"), optax.sgd(1.0))(params)
+    state = initial(AlgorithmConfig(critic_backbone="sft"), optax.sgd(1.0))(params)
     expected = {name: value for name, value in params.items() if name != "lm_head"}
     assert_trees_close(state.critic["backbone"], expected, rtol=0)
     assert not np.asarray(state.critic["value_head"]).any()
-    random = initial(AlgorithmConfig(critic_tower="random"), optax.sgd(1.0))(params)
+    random = initial(AlgorithmConfig(critic_backbone="random"), optax.sgd(1.0))(params)
     assert np.abs(random.critic["backbone"]["layers"]["q"] - params["layers"]["q"]).mean() > 0.1
 
 
@@ -238,7 +238,7 @@ def test_stopping_is_trained() -> None:
 
 
 def test_a_shared_tower_learns_from_both_losses() -> None:
-    config = AlgorithmConfig(critic_tower="shared", whiten_advantages=False, value_coef=0.5)
+    config = AlgorithmConfig(critic_backbone="shared", whiten_advantages=False, value_coef=0.5)
     state, new, metrics = one_step(config, rollout := random_rollout())
     assert state.critic.keys() == {"value_head"}
     assert moved(state.critic, new.critic)
@@ -348,10 +348,10 @@ def test_importance_weights_reach_the_gradient() -> None:
 
 
 @pytest.mark.parametrize("average", ["tokens", "answers", "length"])
-@pytest.mark.parametrize("critic_tower", ["sft", "shared"])
-def test_parts_of_a_minibatch_make_the_same_update(average: str, critic_tower: str) -> None:
+@pytest.mark.parametrize("critic_backbone", ["sft", "shared"])
+def test_parts_of_a_minibatch_make_the_same_update(average: str, critic_backbone: str) -> None:
     """Answers differ in length, so that parts with weights of their own would pull elsewhere."""
-    options = {"average": average, "critic_tower": critic_tower, "entropy_coef": 0.1, "kl_coef": 0.2}
+    options = {"average": average, "critic_backbone": critic_backbone, "entropy_coef": 0.1, "kl_coef": 0.2}
     whole = AlgorithmConfig(**options, kl_in="loss", kl_estimator="k2")
     state = drifted_state(whole, optax.sgd(1.0))
     results = [one_step(whole.model_copy(update={"accumulate": parts}), random_rollout(), state) for parts in (1, 4)]

@@ -185,7 +185,7 @@ def test_a_users_reward_a_random_critic_and_a_fresh_key_for_every_rollout(undeci
             eval_prompts=0,
             batch_size=16,
             actor__learning_rate=1e-30,
-            algorithm__critic_tower="random",
+            algorithm__critic_backbone="random",
             sampling__top_k=50,
             algorithm__logprob_temperature=1.0,
             sampling__temperature=0.7,

@@ -13,7 +13,7 @@ import pytest
 
 from tl_jax.config import MeshConfig, OptimizerConfig
 from tl_jax.model.sharding import make_mesh, shard_tree
-from tl_jax.training.checkpoint import Checkpoints, ResumeError, abstract, differing_keys, restart_step
+from tl_jax.training.checkpoint import Checkpoints, ResumeError, abstract, restart_step
 from tl_jax.training.compile import abstract_state, start_state
 from tl_jax.training.optimizer import make_optimizer
 from tl_jax.training.state import fold_key, init_state
@@ -108,13 +108,6 @@ def test_resume_says_when_a_run_may_start(tmp_path: Path) -> None:
         assert restart_step(directory, resume) == 8  # type: ignore[arg-type]
     with pytest.raises(ResumeError, match=r"already has a checkpoint of step 8 .*choose another run_dir"):
         restart_step(directory, "never")
-
-
-def test_keys_that_differ() -> None:
-    old = {"seed": 0, "data": {"path": "a", "pkt": {"mode": "paper", "max_weight": 9.0}}, "gone": None}
-    new = {"seed": 0, "data": {"path": "b", "pkt": {"mode": "none", "max_weight": 9.0}}, "added": 1}
-    assert differing_keys(old, new) == ["data.path", "data.pkt.mode", "added", "gone"]
-    assert differing_keys(old, old) == []
 
 
 def test_the_key_differs_at_every_step_and_survives(optimizer: Any) -> None:

@@ -1,8 +1,9 @@
-"""The loss that the documentation shows, as a user would use it."""
+"""The losses that the documentation shows, as a user would use them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +14,74 @@ import optax
 import pytest
 
 from tests.training.helpers import random_batch
+from tl_jax.config import load_config
+from tl_jax.config.sft import SftConfig
+from tl_jax.data.batch import Batch
+from tl_jax.errors import UserError
 from tl_jax.model.llama import merge
-from tl_jax.plugins import resolve
+from tl_jax.training.losses import label_log_probs, make_loss
 from tl_jax.training.sft import make_train_step
 from tl_jax.training.state import init_state
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "custom_loss.md"
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "custom_loss.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+COMMANDS = re.findall(r"tl-jax sft --config configs/sft.yaml (.+)", PAGE)
 
 
-def test_the_documented_loss_compiles_and_trains(
-    graphdef: Any, params: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    (tmp_path / "my_losses.py").write_text(block, encoding="utf-8")
+@pytest.fixture
+def _my_losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's module in the current directory."""
+    (tmp_path / "my_losses.py").write_text("\n".join(BLOCKS), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [str(tmp_path)])  # restored afterwards
-    (name,) = re.findall(r"loss=(my_losses:\w+)", PAGE.read_text(encoding="utf-8"))
+    monkeypatch.delitem(__import__("sys").modules, "my_losses", raising=False)
 
+
+def settings(command: str) -> SftConfig:
+    overrides = [part.strip("'") for part in re.findall(r"'[^']+'|\S+", command)]
+    return load_config(SftConfig, [], ["run_dir=r", "model.path=m", "data.path=d", *overrides])
+
+
+def log_probs(graphdef: Any, params: Any, batch: Batch) -> jax.Array:
+    return jax.nn.log_softmax(merge(graphdef, params)(batch.tokens, batch.positions, batch.segment_ids))
+
+
+def focal(all_: jax.Array, label: jax.Array) -> jax.Array:
+    return -((1 - jnp.exp(label)) ** 3) * label
+
+
+def confident(all_: jax.Array, label: jax.Array) -> jax.Array:
+    return -label + 0.1 * jnp.sum(jnp.exp(all_) * all_, axis=-1)
+
+
+def smoothed(all_: jax.Array, label: jax.Array) -> jax.Array:
+    return -0.8 * label - 0.2 * jnp.mean(all_, axis=-1)
+
+
+def test_the_page_shows_three_commands() -> None:
+    assert [settings(command).loss.name for command in COMMANDS] == [
+        "label_smoothing",
+        "my_losses:focal",
+        "my_losses:confident",
+    ]
+
+
+@pytest.mark.usefixtures("_my_losses")
+@pytest.mark.parametrize(
+    ("command", "formula"),
+    list(zip(COMMANDS, (smoothed, focal, confident), strict=True)),
+    ids=lambda part: str(part)[:32],
+)
+def test_the_documented_losses_compile_and_train(
+    graphdef: Any, params: Any, command: str, formula: Callable[..., jax.Array]
+) -> None:
     batch, optimizer = random_batch(0, 4, 48), optax.sgd(1e-2)
-    logits = merge(graphdef, params)(batch.tokens, batch.positions, batch.segment_ids)
-    log_probs = jnp.take_along_axis(jax.nn.log_softmax(logits), batch.labels[..., None], -1)[..., 0]
-    doubt = (1 - jnp.exp(log_probs)) ** 2
-    expected = -np.sum(batch.weights * doubt * log_probs) / batch.turns.sum()
+    all_ = log_probs(graphdef, params, batch)
+    of_tokens = formula(all_, jnp.take_along_axis(all_, batch.labels[..., None], -1)[..., 0])
+    expected = np.sum(batch.weights * of_tokens) / batch.turns.sum()
 
-    step = jax.jit(make_train_step(graphdef, resolve(name), optimizer, optax.constant_schedule(1e-2)))
+    loss = make_loss(settings(command).loss)
+    step = jax.jit(make_train_step(graphdef, loss, optimizer, optax.constant_schedule(1e-2)))
     state = init_state(params, optimizer, 0)
     losses = []
     for _ in range(3):
@@ -44,4 +89,22 @@ def test_the_documented_loss_compiles_and_trains(
         losses.append(float(metrics["loss"]))
     np.testing.assert_allclose(losses[0], expected, rtol=1e-5)
     assert losses[2] < losses[1] < losses[0]
-    assert 0 < metrics["doubt"] < 1
+
+
+@pytest.mark.usefixtures("_my_losses")
+def test_the_documented_statistic(graphdef: Any, params: Any) -> None:
+    margin = __import__("my_losses").margin
+    batch = random_batch(1, 2, 48)
+    model = merge(graphdef, params)
+    hidden = model.hidden(batch.tokens, batch.positions, batch.segment_ids)
+    mask = batch.weights > 0
+    found = label_log_probs(model, hidden, batch.labels, mask, {"margin": margin}).statistics["margin"]
+    logits = model.logits(hidden)
+    label = jnp.take_along_axis(logits, batch.labels[..., None], -1)[..., 0]
+    np.testing.assert_allclose(found, jnp.where(mask, label - logits.mean(-1), 0), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("_my_losses")
+def test_a_required_option_is_asked_for() -> None:
+    with pytest.raises(UserError, match=r"loss: my_losses:confident needs the option 'beta'; set loss.options.beta"):
+        make_loss(settings("loss=my_losses:confident").loss)

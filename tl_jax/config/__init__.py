@@ -1,8 +1,10 @@
 """One typed tree of settings for every command."""
 
-from tl_jax.config.base import AnyPath, Choice, ConfigError, Node, PluginField
+from tl_jax.config.annotate import annotated_yaml
+from tl_jax.config.base import AnyPath, Choice, ConfigError, Node
+from tl_jax.config.changes import changed_keys
 from tl_jax.config.data import DataConfig, FormatName, MaeConfig, PktConfig
-from tl_jax.config.load import annotated_yaml, load_config, to_yaml
+from tl_jax.config.load import load_config, to_yaml
 from tl_jax.config.model import MeshConfig, ModelConfig
 from tl_jax.config.rl import AlgorithmConfig, Limit, RlConfig, RlDataConfig
 from tl_jax.config.run import CheckpointConfig, OptimizerConfig, RunConfig
@@ -24,13 +26,13 @@ __all__ = [
     "Node",
     "OptimizerConfig",
     "PktConfig",
-    "PluginField",
     "RlConfig",
     "RlDataConfig",
     "RunConfig",
     "SamplingConfig",
     "SftConfig",
     "annotated_yaml",
+    "changed_keys",
     "load_config",
     "to_yaml",
 ]

@@ -7,18 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    GetCoreSchemaHandler,
-    PlainSerializer,
-    PlainValidator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from tl_jax.errors import UserError
-from tl_jax.plugins import Plugin
 from tl_jax.registry import suggestion
 
 
@@ -34,18 +26,11 @@ AnyPath = Annotated[Path, BeforeValidator(lambda value: str(value) if isinstance
 """A path; YAML reads one such as 2026 as a number."""
 
 
-PluginField = Annotated[
-    Plugin,
-    PlainValidator(Plugin.read),
-    PlainSerializer(lambda plugin, info: plugin.short() if info.mode == "json" else plugin),
-]
-"""A function by name or dotted path, with options or without; written back in its shortest form."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Choice:
-    """``Annotated[str, Choice(FORMATS)]`` takes the names of a registry, ``Annotated[PluginField, Choice(LOSSES)]`` a
-    dotted path too. The registry is read whenever a value is checked, so a record added to it is known at once.
+    """``Annotated[str, Choice(FORMATS)]`` takes the names of a registry, ``Annotated[Plugin, Choice(LOSSES,
+    other="module:function")]`` a dotted path too. The registry is read whenever a value is checked, so a record added
+    to it is known at once.
 
     `tl_jax.config.annotated_yaml` shows the names, and an unknown one is an error with the nearest.
     """
@@ -54,20 +39,23 @@ class Choice:
     """the registry, or any other collection of names"""
     also: tuple[str, ...] = ()
     """words that may stand instead"""
+    other: str = ""
+    """what else may, in words; whatever has a colon, a dot or a slash is taken for it, and checked when it is used"""
 
     @property
     def all(self) -> tuple[str, ...]:
-        return (*self.also, *self.names)
+        return (*self.also, *self.names, *([self.other] if self.other else []))
 
-    def check(self, value: str | Plugin) -> str | Plugin:
-        """The value itself.
+    def check(self, value: Any) -> Any:
+        """The value itself: a name, a `Plugin`, or a tuple of records that have one.
 
         Raises:
-            ValueError: it is none of them.
+            ValueError: it is none of the choices.
         """
-        name, dotted = (value.name, ("module:function",)) if isinstance(value, Plugin) else (value, ())
-        if name not in self.all and not (dotted and ":" in name):
-            raise ValueError(f"unknown; {suggestion(name, (*self.all, *dotted))}")
+        for chosen in value if isinstance(value, tuple) else [value]:
+            name = chosen if isinstance(chosen, str) else chosen.name
+            if name not in self.all and not (self.other and set(name) & set(":./")):
+                raise ValueError(f"unknown {name!r}; {suggestion(name, self.all)}")
         return value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from tl_jax.config.base import AnyPath, Choice, Node
 from tl_jax.config.pkt import PKT_MODES
+from tl_jax.plugins import Plugin
 from tl_jax.tooluse.mae.rules import RULES
 from tl_jax.tooluse.readers import FORMATS
 
@@ -15,17 +16,12 @@ from tl_jax.tooluse.readers import FORMATS
 class MaeConfig(Node):
     """Mitigating adverse effects: which erroneous calls are kept out of the gradient."""
 
-    rule: str = Field("paper", description="a rule of docs/mae.md, or your own: module:function(tool_result)")
+    rule: Annotated[Plugin, Choice(RULES, other="module:function")] = Field(
+        Plugin("paper"), description="which tool results are errors, see docs/mae.md; a function of the result"
+    )
     block: Literal["all", "caller"] = Field("all", description="all errors, or only those that are the caller's fault")
     factor: float = Field(0.0, ge=0, le=1, description="weight of a blocked turn; 0 = it is no target")
     packs: tuple[str, ...] = Field((), description="families of errors that rule paper looks for; empty = all")
-
-    @field_validator("rule")
-    @classmethod
-    def _names_a_rule(cls, rule: str) -> str:
-        if rule not in RULES and ":" not in rule:
-            raise ValueError(f"must be {', '.join(RULES)} or module:function")
-        return rule
 
 
 class PktConfig(Node):

@@ -6,19 +6,24 @@ pydantic checks types and unknown keys; this file turns its findings into one li
 from __future__ import annotations
 
 import difflib
-import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 
-from tl_jax.config.base import Choice, ConfigError, Node
+from tl_jax.config.base import ConfigError, Node
+from tl_jax.config.fields import is_plugin, section
 from tl_jax.plugins import Plugin
 
 Config = TypeVar("Config", bound=Node)
+_log = logging.getLogger(__name__)
+
+
+RENAMED = {"algorithm.critic_tower": "algorithm.critic_backbone"}
+"""Keys that had another name once; files and runs that have the old one are read all the same."""
 
 
 def load_config(kind: type[Config], files: Sequence[Path], overrides: Sequence[str]) -> Config:
@@ -27,7 +32,7 @@ def load_config(kind: type[Config], files: Sequence[Path], overrides: Sequence[s
     Raises:
         ConfigError: a missing or unreadable file, an unknown key (with the nearest known one) or a wrong value.
     """
-    tree: dict[str, Any] = {}
+    tree = section_defaults(kind)
     for file in files:
         try:
             loaded = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
@@ -37,12 +42,12 @@ def load_config(kind: type[Config], files: Sequence[Path], overrides: Sequence[s
             raise ConfigError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
         if not isinstance(loaded, dict):
             raise ConfigError(f"{file}: must be a mapping of keys to values")
-        _merge(tree, loaded)
+        merge(kind, tree, renamed(loaded, str(file)))
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise ConfigError(f"override {override!r}: write key=value, for instance seed=1 or data.max_length=4096")
-        _merge(tree, _nested(key.split("."), _scalar(text)))
+        merge(kind, tree, renamed(_nested(key.split("."), _scalar(text)), override))
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
@@ -52,31 +57,6 @@ def load_config(kind: type[Config], files: Sequence[Path], overrides: Sequence[s
 def to_yaml(config: Node) -> str:
     """The whole tree, defaults included, as YAML that `load_config` reads back."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-
-
-def annotated_yaml(kind: type[Node], defaults: Node | None = None, indent: str = "") -> str:
-    """Every key of ``kind`` with its default, its choices and what it means, as YAML to start a file from."""
-    lines = []
-    for name, field in kind.model_fields.items():
-        default = getattr(defaults, name) if defaults else field.default
-        notes = "; ".join(note for note in (" | ".join(_choices(field)), field.description) if note)
-        comment = f"  # {notes}" if notes else ""
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Node):
-            section = default if isinstance(default, Node) else None
-            lines.append(f"{indent}{name}:{comment}\n{annotated_yaml(field.annotation, section, indent + '  ')}")
-        else:
-            value = "REQUIRED" if field.is_required() else json.dumps(default, default=str)
-            lines.append(f"{indent}{name}: {value}{comment}\n")
-    return "".join(lines)
-
-
-def _choices(field: FieldInfo) -> Sequence[str]:
-    """The names among which a setting chooses, if it does."""
-    if get_origin(field.annotation) is Literal:
-        return get_args(field.annotation)
-    of_registry = [choice for choice in field.metadata if isinstance(choice, Choice)]
-    dotted = ("module:function",) if field.annotation is Plugin else ()
-    return (*of_registry[0].all, *dotted) if of_registry else ()
 
 
 def _scalar(text: str) -> Any:
@@ -92,12 +72,68 @@ def _nested(path: list[str], value: Any) -> dict[str, Any]:
     return value
 
 
-def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
+def section_defaults(kind: type[Node]) -> dict[str, Any]:
+    """What the sections of ``kind`` hold besides the defaults of their own kinds: a learning rate of its own for each
+    optimizer, for instance."""
+    defaults = {name: field.default for name, field in kind.model_fields.items() if section(field)}
+    return {
+        name: default.model_dump(mode="json", exclude_unset=True)
+        for name, default in defaults.items()
+        if isinstance(default, Node)
+    }
+
+
+def renamed(tree: dict[str, Any], source: str = "") -> dict[str, Any]:
+    """``tree`` with the present names of its keys, in place; each old one is told, as being in ``source``.
+
+    Raises:
+        ConfigError: a key is there by both its names.
+    """
+    for old, new in RENAMED.items():
+        (*path, name), (*new_path, new_name) = old.split("."), new.split(".")
+        node: Any = tree
+        for part in path:
+            node = node.get(part) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or name not in node:
+            continue
+        target = tree
+        for part in new_path:
+            target = target.setdefault(part, {})
+        if new_name in target:
+            raise ConfigError(f"{source}: {old} is now called {new}; remove one of them")
+        target[new_name] = node.pop(name)
+        if source:
+            _log.warning("%s: %s is now called %s", source, old, new)
+    return tree
+
+
+def merge(kind: type[Node] | None, into: dict[str, Any], new: Mapping[str, Any]) -> None:
+    """Puts ``new`` over ``into``, both of ``kind``: key by key in sections, see `_merged_plugin` for functions."""
     for key, value in new.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
+        field = kind.model_fields.get(key) if kind else None
+        before = into.get(key)
+        if field and is_plugin(field):
+            into[key] = _merged_plugin(field.default if before is None else before, value)
+        elif isinstance(value, dict) and isinstance(before, dict):
+            merge(section(field) if field else None, before, value)
         else:
             into[key] = value
+
+
+def _merged_plugin(before: Any, new: Any) -> Any:
+    """A function named anew starts with no options; options alone are added to those there; so are weights."""
+    if not isinstance(new, dict) or "name" in new:
+        return new
+    if "options" in new:
+        if isinstance(before, str | Plugin):
+            before = Plugin.read(before)
+            before = {"name": before.name, "options": before.options}
+        if not isinstance(before, dict) or not isinstance(new["options"], dict):
+            return new
+        return {**before, **new, "options": {**(before.get("options") or {}), **new["options"]}}
+    if isinstance(before, dict) and not {"name", "options"} & before.keys():
+        return {**before, **new}
+    return new
 
 
 def _explain(kind: type[Node], item: Any) -> str:
@@ -118,4 +154,5 @@ def _explain(kind: type[Node], item: Any) -> str:
     problem = item["msg"].removeprefix("Value error, ")
     if item["type"] == "value_error" and isinstance(item["input"], dict):  # of a section as a whole
         return f"{where}: {problem}" if where else problem
-    return f"key {where!r}: {problem}, got {item['input']!r}"
+    got = "" if repr(item["input"]) in problem else f", got {item['input']!r}"
+    return f"key {where!r}: {problem}{got}"

@@ -10,8 +10,11 @@ from pydantic import Field, model_validator
 from tl_jax.config.base import AnyPath, Choice, Node
 from tl_jax.config.data import FormatName, MaeConfig
 from tl_jax.config.estimators import ESTIMATORS, Average
+from tl_jax.config.rewards import Rewards, WeightedReward
 from tl_jax.config.run import OptimizerConfig, RunConfig
 from tl_jax.config.sampling import SamplingConfig
+from tl_jax.plugins import Plugin
+from tl_jax.tooluse.environments.registry import ENVIRONMENTS
 
 
 class RlDataConfig(Node):
@@ -61,11 +64,11 @@ class AlgorithmConfig(Node):
     missing_eos_penalty: Limit = Field(None, description="taken from the reward of an answer that was cut off")
     bootstrap_truncated: bool = Field(False, description="gae: an answer cut off ends with the critic's value")
     drop_equal_groups: bool = Field(False, description="answers of a group with equal rewards are no targets")
-    critic_tower: Literal["sft", "random", "shared"] = Field(
+    critic_backbone: Literal["sft", "random", "shared"] = Field(
         "sft", description="its own from the SFT weights or at random, or the actor's with a head; the head starts at 0"
     )
     value_coef: float = Field(
-        1.0, ge=0, description="weight of the value loss against the policy's, for a shared tower"
+        1.0, ge=0, description="weight of the value loss against the policy's, for a shared backbone"
     )
     critic_warmup: int = Field(0, ge=0, description="rollouts from which only the critic learns")
     logprob_temperature: float | None = Field(
@@ -110,14 +113,13 @@ class RlConfig(RunConfig):
     data: RlDataConfig
     sampling: SamplingConfig = SamplingConfig()
     algorithm: AlgorithmConfig = AlgorithmConfig()
-    reward: str | dict[str, float] = Field(
-        "paper",
-        description="of a turn: a profile, live, or module:function(prediction, case) -> float; or {name: weight}",
+    reward: Rewards = Field(
+        (WeightedReward(Plugin("paper")),),
+        description="of a turn, see docs/rewards.md; a function of (prediction, case)",
     )
-    episode_reward: str | None = Field(None, description="module:function(episode) -> float, added at its end")
-    environment: str | None = Field(
-        None,
-        description="what answers calls: replay (recorded results) or module:function() -> Environment",
+    episode_reward: Plugin | None = Field(None, description="module:function of the episode, added at its end")
+    environment: Annotated[Plugin, Choice(ENVIRONMENTS, other="module:function")] | None = Field(
+        None, description="what answers calls, see docs/environments.md; a function that makes one"
     )
     max_turns: int = Field(9, ge=1, description="turns of an episode at most, with an environment")
     batch_size: int = Field(64, ge=1, description="prompts in one rollout")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pydantic import Field
 
 from tl_jax.config.data import DataConfig
+from tl_jax.config.losses import LossPlugin
 from tl_jax.config.run import OptimizerConfig, RunConfig
+from tl_jax.plugins import Plugin
 
 
 class SftConfig(RunConfig):
@@ -16,5 +18,7 @@ class SftConfig(RunConfig):
     epochs: float = Field(1.0, gt=0)
     steps: int | None = Field(None, ge=1, description="overrides epochs")
     accumulate: int = Field(1, ge=1, description="micro-batches per optimizer step; divides data.batch_size")
-    loss: str = Field("tl_jax.training.losses:weighted_cross_entropy", description="dotted path module:function")
+    loss: LossPlugin = Field(
+        Plugin("weighted_cross_entropy"), description="with options: {name: label_smoothing, options: {smoothing: 0.1}}"
+    )
     eval_every: int | None = Field(None, ge=1, description="steps between held-out losses; null = at the end only")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,13 @@ from tl_jax.data.prompts import Prompt, encode_prompts, load_cases
 from tl_jax.data.sources import trajectories
 from tl_jax.errors import UserError
 from tl_jax.model.config import LlamaConfig
-from tl_jax.plugins import resolve
+from tl_jax.plugins import Plugin, bind
 from tl_jax.rl.rollout import EnvironmentSpec
 from tl_jax.rl.rubric import needs_gold
 from tl_jax.tooluse.environments.base import Environment
-from tl_jax.tooluse.environments.registry import ENVIRONMENTS
+from tl_jax.tooluse.environments.registry import ENVIRONMENTS, RecordedEnvironment
 from tl_jax.tooluse.mae.apply import apply_mae
-from tl_jax.tooluse.schema import Case
+from tl_jax.tooluse.schema import Case, Trajectory
 
 
 def load_prompts(config: RlConfig, codec: Codec, model: LlamaConfig, path: Path) -> tuple[list[Prompt], str]:
@@ -57,23 +57,27 @@ def make_environment_spec(config: RlConfig, model: LlamaConfig) -> EnvironmentSp
 
 def _environment(config: RlConfig) -> Callable[[], Environment]:
     """What makes the environment of one episode."""
-    assert config.environment is not None
-    if known := ENVIRONMENTS.get(config.environment):
-        paths = [config.data.path, *([config.data.eval_path] if config.data.eval_path else [])]
-        recorded = known.make(trajectory for path in dict.fromkeys(paths) for trajectory in _recorded(config, path))
-        return partial(copy, recorded)
-    if ":" not in config.environment:
-        raise UserError(f"environment={config.environment!r}: must be {ENVIRONMENTS.choices()}")
-    make: Callable[[], Environment] = resolve(config.environment)
-    return make
+    plugin = config.environment
+    assert plugin is not None
+    if plugin.name not in ENVIRONMENTS:
+        make: Callable[[], Environment] = bind(plugin, (), key="environment")
+        return make
+    paths = [config.data.path, *([config.data.eval_path] if config.data.eval_path else [])]
+    recordings = (trajectory for path in dict.fromkeys(paths) for trajectory in _recorded(config, path))
+    return partial(copy, _of_recordings(plugin)(recordings))
+
+
+def _of_recordings(plugin: Plugin) -> Callable[[Iterable[Trajectory]], RecordedEnvironment]:
+    """What makes one of the environments with a name out of recordings."""
+    return bind(plugin, ("trajectories",), key="environment", function=ENVIRONMENTS[plugin.name].make)
 
 
 def _cases(config: RlConfig, path: Path) -> list[Case]:
     """The cases of a file: its decision points, or what episodes begin with."""
     if config.environment is None:
         return load_cases(path, config.data.format, config.data.mae)
-    if known := ENVIRONMENTS.get(config.environment):
-        return known.make(_recorded(config, path)).cases
+    if config.environment.name in ENVIRONMENTS:
+        return _of_recordings(config.environment)(_recorded(config, path)).cases
     environment = _environment(config)()
     try:
         return [environment.reset(case) for case in load_cases(path, config.data.format, config.data.mae)]

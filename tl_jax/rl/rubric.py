@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from tl_jax.config import RlConfig
+from tl_jax.config.rewards import LIVE
 from tl_jax.errors import UserError
-from tl_jax.plugins import resolve
+from tl_jax.plugins import Plugin, bind
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.tooluse.rewards.live import live_reward
 from tl_jax.tooluse.rewards.score import Reward, resolve_profile, score
@@ -71,48 +72,53 @@ def make_rubric(config: RlConfig) -> Rubric:
     Raises:
         UserError: no such profile or function.
     """
-    named = {config.reward: 1.0} if isinstance(config.reward, str) else config.reward
-    if not named:
-        raise UserError("reward: names none; give a profile such as monotone, or {profile: weight, ...}")
     penalty, whole = config.algorithm.missing_eos_penalty, config.episode_reward
     extra = (penalty is not None) + (whole is not None)
+    names = [reward.name for reward in config.reward]
+    rewards = {
+        reward.name if names.count(reward.name) == 1 else str(reward.plugin): resolve_reward(reward.plugin)
+        for reward in config.reward
+    }
     return Rubric(
-        {name: resolve_reward(name) for name in named},
-        (*named.values(), *(1.0,) * extra),
+        rewards,
+        (*(reward.weight for reward in config.reward), *(1.0,) * extra),
         config.algorithm.reward_clip,
         penalty,
         _episode_reward(whole) if whole else None,
     )
 
 
-def resolve_reward(name: str) -> TurnReward:
+def resolve_reward(reward: str | Plugin) -> TurnReward:
     """A profile of `tl_jax.tooluse.rewards.score`, a table in a YAML file, ``live``, or the user's
-    ``module:function``, a function of ``(prediction, case)`` that returns a number.
+    ``module:function``, a function of ``(prediction, case)`` and the options that returns a number.
 
     Raises:
-        UserError: no such profile or function. A turn raises it too if the function returns no finite number, or if
-            the profile compares with gold calls and there are none.
+        UserError: no such profile or function, or options that it does not take. A turn raises it too if the function
+            returns no finite number, or if the profile compares with gold calls and there are none.
     """
-    if name == "live":
-        return lambda turn: live_reward(turn.calls, turn.results)
+    plugin = Plugin.read(reward)
+    name = plugin.name
     if ":" in name:
-        function = resolve(name)
+        function = bind(plugin, ("prediction", "case"), key="reward")
         return lambda turn: _custom(name, function(turn.text, turn.case), turn.case.id)
+    if plugin.options:
+        raise UserError(f"reward.options: {name} takes no options, got {', '.join(plugin.options)}")
+    if name == LIVE:
+        return lambda turn: live_reward(turn.calls, turn.results)
     profile = resolve_profile(name)
 
-    def reward(turn: Turn) -> Reward:
+    def of_turn(turn: Turn) -> Reward:
         try:
             return score(turn.text, turn.case, profile)
         except ValueError as error:
             raise UserError(f"reward {name}: {error}; use live or a function of your own") from None
 
-    return reward
+    return of_turn
 
 
 def needs_gold(config: RlConfig) -> bool:
     """Whether one of the rewards compares with gold calls."""
-    names = [config.reward] if isinstance(config.reward, str) else list(config.reward)
-    return any(name != "live" and ":" not in name for name in names)
+    return any(reward.name != LIVE and ":" not in reward.name for reward in config.reward)
 
 
 def _custom(name: str, result: Any, place: str) -> Reward:
@@ -120,9 +126,9 @@ def _custom(name: str, result: Any, place: str) -> Reward:
     return Reward(value, "custom", f"{name}: {value:+g}")
 
 
-def _episode_reward(name: str) -> Callable[[Episode], float]:
-    function = resolve(name)
-    return lambda episode: _number(name, function(episode), episode.case.id)
+def _episode_reward(plugin: Plugin) -> Callable[[Episode], float]:
+    function = bind(plugin, ("episode",), key="episode_reward")
+    return lambda episode: _number(plugin.name, function(episode), episode.case.id)
 
 
 def _number(name: str, result: Any, place: str) -> float:

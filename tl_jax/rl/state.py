@@ -68,9 +68,9 @@ def init_rl_state(params: Params, model: LlamaConfig, setup: StepSpec, seed: int
     key, config = jax.random.key(seed), setup.config
     if not config.has_critic:
         critic: Params = {}
-    elif config.critic_tower == "shared":
+    elif config.critic_backbone == "shared":
         critic = value_head(params)
-    elif config.critic_tower == "random":
+    elif config.critic_backbone == "random":
         critic = value_params(init_params(model, jax.random.fold_in(key, 0), params["norm"].dtype, lm_head=False))
     else:
         critic = value_params(params)

@@ -123,7 +123,7 @@ def per_token_logps(
     scores = label_log_probs(actor, hidden, rollout.labels, rollout.mask, statistics, temperature=setup.temperature)
     if not critic:
         return scores, jnp.zeros(rollout.mask.shape, jnp.float32)
-    if setup.config.critic_tower == "shared":
+    if setup.config.critic_backbone == "shared":
         return scores, head_values(hidden, critic["value_head"])
     model: ValueModel = merge(setup.critic.graphdef, critic)
     return scores, model.values(model.backbone.hidden(*inputs)[:, -width:])

@@ -89,18 +89,6 @@ def abstract(state: Any, shardings: Any) -> Any:
     return jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), state, shardings)
 
 
-def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted keys under which two configurations differ, in the order of ``new``."""
-    keys: list[str] = []
-    for key in [*new, *(key for key in old if key not in new)]:
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            keys += differing_keys(before, after, f"{prefix}{key}.")
-        elif before != after or (key in old) != (key in new):
-            keys.append(prefix + key)
-    return keys
-
-
 def restart_step(directory: Path, resume: Literal["auto", "never", "must"]) -> int | None:
     """The newest finished checkpoint's step, or None for a fresh start. Writes nothing.
 

@@ -14,13 +14,13 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from tl_jax.config import RunConfig
+from tl_jax.config import RunConfig, changed_keys
 from tl_jax.errors import UserError
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.hf import read_config
 from tl_jax.model.llama import abstract_params
 from tl_jax.model.store import open_model
-from tl_jax.training.checkpoint import Checkpoints, Restored, differing_keys, restart_step
+from tl_jax.training.checkpoint import Checkpoints, Restored, restart_step
 from tl_jax.training.logs import RunLog
 from tl_jax.training.rundir import describe_run
 from tl_jax.training.state import Params
@@ -124,7 +124,7 @@ class Run:
         if self.restart_step is None:
             return None
         restored = self._checkpoints.restore(self.restart_step, target)
-        changed = differing_keys(restored.config, self._config_json())
+        changed = changed_keys(restored.config, self.config)
         if changed := [key for key in changed if key.split(".")[0] not in _HARMLESS]:
             self.log.line(f"warning: continuing with other settings than before: {', '.join(changed)}")
         self.log.line(f"continuing {self.directory} from step {self.restart_step} of {self.total}")

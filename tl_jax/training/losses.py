@@ -14,8 +14,11 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from tl_jax.config.losses import LOSSES
 from tl_jax.data.batch import Batch
+from tl_jax.errors import UserError
 from tl_jax.model.llama import Llama
+from tl_jax.plugins import Plugin, bind
 
 CHUNKS = 8
 """Into how many pieces a row is cut: a row with targets on 1/8 of its positions pays for one of them."""
@@ -78,23 +81,73 @@ def mean_log_prob(chunk: ChunkLogits) -> jax.Array:
     return jnp.mean(chunk.logits, axis=-1) - chunk.log_normaliser
 
 
+def make_loss(plugin: Plugin) -> LossFn:
+    """The loss that a configuration names, with its options.
+
+    Raises:
+        UserError: no such loss, or options that it does not take.
+    """
+    known = LOSSES.get(plugin.name)
+    return bind(plugin, ("model", "batch"), key="loss", function=known.function if known else None)
+
+
 def weighted_cross_entropy(model: Llama, batch: Batch) -> Loss:
     """``sum(weights * cross_entropy) / sum(turns)``: the mean over turns of each turn's weighted mean.
 
     The weights of a turn already add up to its own weight (https://arxiv.org/abs/2412.15495, and `Batch`), so MAE and
     PKT need nothing here.
     """
+    return weighted_loss(model, batch, lambda scores: -scores.log_probs)
+
+
+def label_smoothing(model: Llama, batch: Batch, smoothing: float = 0.1) -> Loss:
+    """Cross-entropy with a target distribution of which ``smoothing`` is uniform over the V tokens.
+
+    Of a target token ``-(1 - smoothing) * log p(label) - smoothing * mean_v log p(v)``
+    (https://arxiv.org/abs/1512.00567, section 7), weighted as by `weighted_cross_entropy`; that is what it is at 0.
+
+    Raises:
+        UserError: ``smoothing`` is not between 0 and 1.
+    """
+    if not 0 <= smoothing <= 1:
+        raise UserError(f"loss.options.smoothing: must be between 0 and 1, got {smoothing}")
+    if smoothing == 0:  # bit for bit: a term times 0 would still be added
+        return weighted_cross_entropy(model, batch)
+
+    def of_token(scores: TokenScores) -> jax.Array:
+        return -((1 - smoothing) * scores.log_probs + smoothing * scores.statistics["mean_log_prob"])
+
+    return weighted_loss(model, batch, of_token, {"mean_log_prob": mean_log_prob})
+
+
+def weighted_loss(
+    model: Llama,
+    batch: Batch,
+    of_token: Callable[[TokenScores], jax.Array],
+    statistics: Mapping[str, Statistic] | None = None,
+) -> Loss:
+    """``sum(weights * of_token) / sum(turns)``, for every loss that is a function of a target token's scores.
+
+    Args:
+        of_token: gives [B, T] of the scores of the labels, in which ``statistics`` are.
+        statistics: what else to compute of the logits, see `label_log_probs`.
+
+    Returns:
+        the loss; its metrics are ``targets``, ``cross_entropy`` and ``accuracy``, whatever ``of_token`` is.
+    """
     chex.assert_equal_shape([batch.tokens, batch.labels, batch.weights])
     chex.assert_shape(batch.turns, batch.tokens.shape[:1])
     hidden = model.hidden(batch.tokens, batch.positions, batch.segment_ids)
     is_target = batch.weights > 0
-    scores = label_log_probs(model, hidden, batch.labels, is_target, {"correct": correct})
+    scores = label_log_probs(model, hidden, batch.labels, is_target, {"correct": correct, **(statistics or {})})
+    losses = of_token(scores)
+    chex.assert_equal_shape([losses, batch.weights])
     metrics = {
         "targets": jnp.sum(is_target, dtype=jnp.float32),
         "cross_entropy": -jnp.sum(scores.log_probs),
         "accuracy": jnp.sum(scores.statistics["correct"]),
     }
-    return Loss(-jnp.sum(batch.weights * scores.log_probs), jnp.sum(batch.turns), metrics)
+    return Loss(jnp.sum(batch.weights * losses), jnp.sum(batch.turns), metrics)
 
 
 def label_log_probs(

@@ -22,11 +22,10 @@ from tl_jax.data.packing import Row
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import GraphDef, make_graphdef, merge
 from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh
-from tl_jax.plugins import resolve
 from tl_jax.training.compile import abstract_state, compile_eval, compile_step, start_state
 from tl_jax.training.distributed import initialise
 from tl_jax.training.loop import Averages, Run
-from tl_jax.training.losses import Loss, LossFn
+from tl_jax.training.losses import Loss, LossFn, make_loss
 from tl_jax.training.micro_batches import accumulate
 from tl_jax.training.optimizer import make_optimizer
 from tl_jax.training.speed import Speedometer, work
@@ -113,7 +112,7 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
     Raises:
         UserError: anything in configuration, data, model or run directory that keeps it from running.
     """
-    loss_fn = resolve(config.loss)
+    loss_fn = make_loss(config.loss)
     initialise(config.distributed)
     mesh = make_mesh(config.mesh)
     _check_batch_size(config, mesh)

@@ -113,7 +113,7 @@ def test_a_rule_from_outside_is_offered_and_counted(source: Path, tmp_path: Path
         report = run_mae(source, tmp_path / "out.jsonl", None, rule="threes")
         assert report.rules["threes"].turns == {"three": 1}
         assert weights(tmp_path / "out.jsonl") == [None, None, 0, None, None]
-        assert MaeConfig(rule="threes").rule == "threes"
+        assert str(MaeConfig(rule="threes").rule) == "threes"
         help_text = CliRunner().invoke(main, ["mae", "--help"]).output
         assert "threes" in help_text
     with pytest.raises(UserError, match="unknown MAE rule 'threes'; known: none, paper, reference or module:function"):

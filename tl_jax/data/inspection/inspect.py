@@ -44,7 +44,7 @@ def inspect_trajectory(
 
 def _settings(renderer: str, mae: MaeConfig, pkt: PktConfig) -> str:
     whose = {"all": "every error", "caller": "the caller's errors"}[mae.block]
-    blocked = "" if mae.rule == "none" else f" ({whose} x {mae.factor:g})"
+    blocked = "" if mae.rule.name == "none" else f" ({whose} x {mae.factor:g})"
     limit = "" if not PKT_MODES[pkt.mode].limited else f" (weights up to {pkt.max_weight:g})"
     return f"Format {renderer}, MAE {mae.rule}{blocked}, PKT {pkt.mode}{limit}"
 
