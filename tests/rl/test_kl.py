@@ -49,7 +49,7 @@ def test_each_estimator_has_the_gradient_that_its_place_needs() -> None:
     np.testing.assert_allclose(loss_gradient("k1"), 0, atol=1e-6)
 
 
-def test_k2_and_k3_in_the_reward_all_but_vanish_near_the_reference() -> None:
+def test_k2_and_k3_in_the_reward_almost_vanish_near_the_reference_policy() -> None:
     near = REFERENCE + 0.01 * jnp.array([1.0, -1.0, 0.5])
     true = jnp.linalg.norm(jax.grad(exact)(near))
     np.testing.assert_allclose(jnp.linalg.norm(reward_gradient("k1", near)), true, rtol=1e-2)

@@ -16,6 +16,8 @@ from tl_jax.registry import Registry
 
 Average = Literal["tokens", "answers", "length"]
 """How the losses of tokens are averaged, see `tl_jax.rl.losses.token_weights`."""
+KlEstimator = Literal["k1", "k2", "k3"]
+"""How the KL to the reference policy is estimated, see `tl_jax.rl.kl`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,29 +1,29 @@
-"""How far the policy is from the reference: estimates per token, their place in the reward, and the coefficient.
+"""How far the policy is from the frozen reference policy: estimates per token, their place in the reward, and the
+coefficient.
 
-Which estimator belongs where (http://joschu.net/blog/kl-approx.html; d = log pi(token) - log ref(token)):
+Which estimate belongs where (http://joschu.net/blog/kl-approx.html; d = log pi(token) - log ref(token)):
 
     k1 = d               in the reward: its policy gradient is that of KL(pi || ref). In the loss: 0 in expectation.
     k2 = d^2 / 2         in the loss: its gradient is that of KL(pi || ref).
     k3 = e^-d - 1 + d    in the loss: its gradient is that of KL(ref || pi), as in GRPO.
 
-k2 and k3 in the reward are refused: their policy gradient is neither, and all but vanishes near the reference.
+k2 and k3 in the reward are refused: their policy gradient is neither, and almost 0 where policy and
+reference policy are close.
 """
 
 from __future__ import annotations
-
-from typing import Literal
 
 import chex
 import jax
 import jax.numpy as jnp
 
-KlEstimator = Literal["k1", "k2", "k3"]
+from tl_jax.config.estimators import KlEstimator
 
 
-def kl_estimate(kind: KlEstimator, logprobs: jax.Array, reference_logprobs: jax.Array) -> jax.Array:
+def kl_estimate(kind: KlEstimator, logprobs: jax.Array, ref_logprobs: jax.Array) -> jax.Array:
     """The estimate of each token, float32 [B, N]; differentiable in ``logprobs``."""
-    chex.assert_equal_shape([logprobs, reference_logprobs])
-    d = logprobs - reference_logprobs
+    chex.assert_equal_shape([logprobs, ref_logprobs])
+    d = logprobs - ref_logprobs
     if kind == "k1":
         return d
     return 0.5 * d**2 if kind == "k2" else jnp.expm1(-d) + d
