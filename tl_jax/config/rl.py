@@ -41,15 +41,13 @@ class AlgorithmConfig(Node):
     epochs: int = Field(1, ge=1, description="passes over each rollout")
     minibatches: int = Field(1, ge=1, description="updates per pass")
     accumulate: int = Field(1, ge=1, description="parts of a minibatch, one after another to save memory; same update")
-    kl_coef: float = Field(
-        0.1, ge=0, description="weight of the KL to the reference policy (adaptive: its first value)"
-    )
+    kl_coef: float = Field(0.1, ge=0, description="weight of the KL to the reference policy; adaptive: its first value")
     kl_in: Literal["reward", "loss"] = Field("reward", description="where the KL enters")
     kl_estimator: KlEstimator = Field("k1", description="reward: k1; loss: k2, or k3 as in GRPO")
     kl_target: float | None = Field(None, gt=0, description="nats per answer that kl_coef adapts to; null = fixed")
     kl_rate: float = Field(0.1, ge=0, description="how fast it adapts: at most 20 % of this per rollout")
-    gamma: float = Field(1.0, ge=0, le=1)
-    lam: float = Field(0.95, ge=0, le=1)
+    gamma: float = Field(1.0, ge=0, le=1, description="discount of later rewards, per token")
+    lam: float = Field(0.95, ge=0, le=1, description="gae: 1 = returns less values, 0 = one step ahead")
     clip_low: Limit = Field(0.2, description="how far a probability ratio may fall below 1")
     clip_high: Limit = Field(0.2, description="how far it may rise above 1")
     dual_clip: float | None = Field(None, gt=1, description="limit of the ratio of a token with negative advantage")
@@ -81,8 +79,8 @@ class AlgorithmConfig(Node):
     def _kl_where_it_works(self) -> AlgorithmConfig:
         if self.kl_in == "reward" and self.kl_estimator != "k1":
             raise ValueError(
-                f"kl_estimator={self.kl_estimator} in the reward has a wrong gradient, almost 0 near the reference policy; "
-                "use k1 there, or kl_in=loss"
+                f"kl_estimator={self.kl_estimator} in the reward has a wrong gradient, almost 0 near the reference "
+                "policy; use k1 there, or kl_in=loss"
             )
         return self
 
