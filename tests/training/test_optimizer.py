@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from tests.training.helpers import TINY
 from tl_jax.config import OptimizerConfig
+from tl_jax.config.schedules import SCHEDULES, Schedule
 from tl_jax.model.llama import abstract_params
 from tl_jax.training.optimizer import decays, make_optimizer, make_schedule
 
@@ -27,7 +29,7 @@ def defined(n: int, config: OptimizerConfig, warmup: int, total: int) -> float:
     return config.learning_rate * (floor + (1 - floor) * share)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize(
     ("options", "warmup"),
     [
@@ -42,6 +44,18 @@ def test_schedule(schedule: Any, options: dict[str, Any], warmup: int) -> None:
     found = make_schedule(config, 40)
     for n in range(45):
         np.testing.assert_allclose(found(n), defined(n, config, warmup, 40), rtol=1e-5, err_msg=str(n))
+
+
+def halves(peak: float, final_scale: float, steps: int) -> Any:
+    """A course of the test's own."""
+    return lambda n: peak / 2**n
+
+
+def test_a_schedule_from_outside() -> None:
+    with SCHEDULES.added(Schedule("halves", f"{__name__}:halves", "halves at every step")):
+        assert make_schedule(OptimizerConfig(learning_rate=1.0, schedule="halves"), 10)(3) == 1 / 8
+    with pytest.raises(ValidationError, match="unknown 'halves'; known: constant"):
+        OptimizerConfig(schedule="halves")
 
 
 def test_norms_and_biases_do_not_decay() -> None:

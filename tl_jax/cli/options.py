@@ -13,9 +13,10 @@ from typing import Any, TypeAlias, TypeVar, get_args
 
 import click
 
-from tl_jax.config import MaeConfig, Node, RlDataConfig
+from tl_jax.config import MaeConfig, Node
 from tl_jax.tooluse.mae.rules import RULES
 from tl_jax.tooluse.readers import FORMATS
+from tl_jax.tooluse.text.render import RENDERERS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Option: TypeAlias = Callable[[Command], Command]
@@ -89,7 +90,7 @@ FILE = ExistingPath(dir_okay=False)
 OUT = click.Path(path_type=Path)
 OUT_FILE = click.Path(dir_okay=False, path_type=Path)
 FORMAT = OneOf(FORMATS, "auto")
-RENDERER = choices_of(RlDataConfig, "renderer")
+RENDERER = OneOf(RENDERERS)
 DTYPE = click.Choice(["float32", "bfloat16"])
 
 

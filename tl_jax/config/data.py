@@ -11,6 +11,7 @@ from tl_jax.config.pkt import PKT_MODES
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.mae.rules import RULES
 from tl_jax.tooluse.readers import FORMATS
+from tl_jax.tooluse.text.render import RENDERERS
 
 
 class MaeConfig(Node):
@@ -34,13 +35,16 @@ class PktConfig(Node):
 FormatName = Annotated[str, Choice(FORMATS, also=("auto",)), Field(description="auto, or a format of docs/formats.md")]
 
 
+RendererName = Annotated[str, Choice(RENDERERS), Field(description="text format of tools and calls")]
+
+
 class DataConfig(Node):
     """Trajectories and how they become rows of tokens."""
 
     path: AnyPath = Field(description="trajectories: JSONL or JSON file")
     format: FormatName = "auto"
     eval_path: AnyPath | None = Field(None, description="held-out trajectories whose loss is reported")
-    renderer: Literal["paper", "released", "chat"] = Field("paper", description="text format of tools and calls")
+    renderer: RendererName = "paper"
     mae: MaeConfig = MaeConfig()
     pkt: PktConfig = PktConfig()
     max_length: int = Field(2048, ge=8, description="tokens in a row")

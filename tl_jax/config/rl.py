@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from tl_jax.config.base import AnyPath, Choice, Node
-from tl_jax.config.data import FormatName, MaeConfig
+from tl_jax.config.data import FormatName, MaeConfig, RendererName
 from tl_jax.config.estimators import ESTIMATORS, Average, KlEstimator
 from tl_jax.config.rewards import Rewards, WeightedReward
 from tl_jax.config.run import OptimizerConfig, RunConfig
@@ -22,7 +22,7 @@ class RlDataConfig(Node):
 
     path: AnyPath
     format: FormatName = "auto"
-    renderer: Literal["paper", "released", "chat"] = "paper"
+    renderer: RendererName = "paper"
     mae: MaeConfig = MaeConfig()
     max_prompt_length: int = Field(2048, ge=8, description="longer prompts are skipped and counted")
     eval_path: AnyPath | None = Field(None, description="where eval_prompts come from; null = path")

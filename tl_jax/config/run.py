@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tl_jax.config.base import AnyPath, Node
+from tl_jax.config.base import AnyPath, Choice, Node
 from tl_jax.config.model import MeshConfig, ModelConfig
+from tl_jax.config.schedules import SCHEDULES
 
 
 class OptimizerConfig(Node):
     """AdamW and its schedule."""
 
     learning_rate: float = Field(1e-5, gt=0)
-    schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    schedule: Annotated[str, Choice(SCHEDULES)] = Field("cosine", description="after warm-up, see docs/config.md")
     warmup_steps: int = Field(0, ge=0)
     warmup_ratio: float = Field(0.0, ge=0, le=1, description="used when warmup_steps is 0")
     final_scale: float = Field(0.0, ge=0, le=1, description="last learning rate / peak")

@@ -36,7 +36,7 @@ class Codec:
         """The codec of a text format and a tokenizer.
 
         Args:
-            renderer: ``paper``, ``released`` or ``chat``; ``chat`` is the tokenizer's own template.
+            renderer: one of `RENDERERS`; ``chat`` is the tokenizer's own template.
             tokenizer: one that is loaded, or where `load_tokenizer` finds it.
 
         Raises:

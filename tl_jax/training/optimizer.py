@@ -7,26 +7,39 @@ from typing import Any
 import optax
 
 from tl_jax.config import OptimizerConfig
+from tl_jax.config.schedules import SCHEDULES
 from tl_jax.model.families import map_parameters
+from tl_jax.plugins import resolve
 
 
 def make_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
     """Learning rate of update ``n`` (from 0).
 
-    With ``W`` warm-up updates it is ``peak * (n + 1) / W`` for ``n < W``; from there it stays (``constant``) or falls
-    to ``peak * final_scale`` at ``n = total_steps``, along half a cosine or a line.
+    With ``W`` warm-up updates it is ``peak * (n + 1) / W`` for ``n < W``; from there it takes the course of `SCHEDULES`
+    that ``config`` names, up to ``n = total_steps``.
     """
-    peak, final = config.learning_rate, config.learning_rate * config.final_scale
+    peak = config.learning_rate
     warmup = config.warmup_steps or round(config.warmup_ratio * total_steps)
-    rest = max(total_steps - warmup, 1)
-    decay = {
-        "constant": optax.constant_schedule(peak),
-        "cosine": optax.cosine_decay_schedule(peak, rest, alpha=config.final_scale),
-        "linear": optax.linear_schedule(peak, final, rest),
-    }[config.schedule]
+    course = resolve(SCHEDULES.find(config.schedule).function)
+    decay: optax.Schedule = course(peak, config.final_scale, max(total_steps - warmup, 1))
     if not warmup:
         return decay
     return optax.join_schedules([optax.linear_schedule(peak / warmup, peak, max(warmup - 1, 1)), decay], [warmup])
+
+
+def constant(peak: float, final_scale: float, steps: int) -> optax.Schedule:
+    """The peak throughout."""
+    return optax.constant_schedule(peak)
+
+
+def cosine(peak: float, final_scale: float, steps: int) -> optax.Schedule:
+    """From the peak to ``final_scale`` of it along half a cosine (https://arxiv.org/abs/1608.03983, one cycle)."""
+    return optax.cosine_decay_schedule(peak, steps, alpha=final_scale)
+
+
+def linear(peak: float, final_scale: float, steps: int) -> optax.Schedule:
+    """From the peak to ``final_scale`` of it along a line."""
+    return optax.linear_schedule(peak, peak * final_scale, steps)
 
 
 def make_optimizer(config: OptimizerConfig, total_steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:

@@ -8,12 +8,24 @@ from pathlib import Path
 
 import jinja2
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from tests.tooluse import strategies
+from tl_jax.cli import main
+from tl_jax.config import RlDataConfig
+from tl_jax.errors import UserError
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
-from tl_jax.tooluse.text.render import PaperRenderer, ReleasedRenderer, RenderError, make_renderer
+from tl_jax.tooluse.text.render import (
+    RENDERERS,
+    NamedRenderer,
+    PaperRenderer,
+    ReleasedRenderer,
+    RenderError,
+    make_renderer,
+)
 
 PUBLISHED_TEMPLATE = jinja2.Template(
     "{% for message in messages %}{{message['role'] + ': ' + message['content']}}{% if loop.last %}"
@@ -202,5 +214,17 @@ def test_make_renderer_names_the_formats_and_asks_for_a_template() -> None:
     assert make_renderer("chat", lambda messages, tools, prompt: "").name == "chat"
     with pytest.raises(RenderError, match="chat template"):
         make_renderer("chat")
-    with pytest.raises(RenderError, match=r"'papr'.*paper, released, chat"):
+    with pytest.raises(UserError, match="unknown text format 'papr'; did you mean 'paper'"):
         make_renderer("papr")
+
+
+def test_a_format_from_outside_is_offered_everywhere() -> None:
+    class Mine(PaperRenderer):
+        name = "mine"
+
+    with RENDERERS.added(NamedRenderer("mine", "my own", lambda apply: Mine())):
+        assert make_renderer("mine").name == "mine"
+        assert RlDataConfig(path="d", renderer="mine").renderer == "mine"
+        assert "mine" in CliRunner().invoke(main, ["inspect", "--help"]).output
+    with pytest.raises(ValidationError, match=r"unknown 'mine'"):
+        RlDataConfig(path="d", renderer="mine")

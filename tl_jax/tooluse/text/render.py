@@ -8,14 +8,17 @@ is written, so nothing inside a message can move them, whatever it says.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from tl_jax.registry import Registry
 from tl_jax.tooluse.schema import Call, Message, Tool
 from tl_jax.tooluse.text.chat_template import ChatTemplateRenderer
 from tl_jax.tooluse.text.spans import Apply, CallSpan, Rendered, Renderer, RenderError, Span, TurnSpan
 
 __all__ = [
+    "RENDERERS",
     "Apply",
     "CallSpan",
     "ChatTemplateRenderer",
@@ -211,16 +214,46 @@ class _Parameter:
         self.default = "" if name in tool.required else " = None"
 
 
+@dataclass(frozen=True, slots=True)
+class NamedRenderer:
+    """A text format as settings name it.
+
+    Attributes:
+        make: takes the model's chat template, where it has one.
+    """
+
+    name: str
+    description: str
+    make: Callable[[Apply | None], Renderer]
+
+
+def _chat(apply: Apply | None) -> Renderer:
+    if apply is None:
+        raise RenderError("the format 'chat' needs the model's chat template, but the tokenizer has none")
+    return ChatTemplateRenderer(apply)
+
+
+RENDERERS = Registry(
+    "text format",
+    (
+        NamedRenderer("paper", "as the paper's README shows it: `f(q = 'love') `", lambda apply: PaperRenderer()),
+        NamedRenderer("released", 'as its data preparation writes it: `f(q="love")`', lambda apply: ReleasedRenderer()),
+        NamedRenderer("chat", "the model's own chat template", _chat),
+    ),
+    columns={
+        "`renderer`": lambda renderer: f"`{renderer.name}`",
+        "what it is": lambda renderer: renderer.description,
+    },
+)
+
+
 def make_renderer(name: str, apply: Apply | None = None) -> Renderer:
-    """The renderer called ``paper``, ``released`` or ``chat``; the last needs the model's chat template."""
-    if name == "chat":
-        if apply is None:
-            raise RenderError("the format 'chat' needs the model's chat template, but the tokenizer has none")
-        return ChatTemplateRenderer(apply)
-    formats: dict[str, type[PaperRenderer] | type[ReleasedRenderer]] = {
-        "paper": PaperRenderer,
-        "released": ReleasedRenderer,
-    }
-    if name not in formats:
-        raise RenderError(f"unknown format {name!r}; expected one of {', '.join(formats)}, chat")
-    return formats[name]()
+    """The renderer of `RENDERERS` called ``name``.
+
+    Args:
+        apply: the model's chat template, which ``chat`` needs.
+
+    Raises:
+        UserError: there is none of this name, or no chat template.
+    """
+    return RENDERERS.find(name).make(apply)
