@@ -96,7 +96,7 @@ def test_the_documented_rule_works(source: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [*sys.path, str(tmp_path)])
     source.write_text(source.read_text().replace('"3"', '"#REJECTED 3"'))
-    run_mae(source, tmp_path / "out.jsonl", None, rule="my_rules:house_rule")
+    run_mae(source, tmp_path / "out.jsonl", None, rule="my_rules:my_rule")
     assert weights(tmp_path / "out.jsonl") == [0, 0, 0, None, None]
 
 
