@@ -354,7 +354,11 @@ def test_a_run_without_a_critic_resumes_bit_for_bit(undecided: Path, cases: Path
         ({"algorithm__estimator": "grpo"}, ConfigError, "set group_size to 2 or more"),
         ({"environment": "reply"}, UserError, "must be replay or module:function"),
         ({"sampling__temperature": 0}, ConfigError, "temperature above 0"),
-        ({"data__max_prompt_length": 8}, UserError, "nothing to act on: .* 10 have a prompt of more than 8 tokens"),
+        (
+            {"data__max_prompt_length": 8},
+            UserError,
+            "no prompt is left: .* 10 have a prompt of more than 8 tokens",
+        ),
         ({"reward": "papper"}, UserError, "did you mean 'paper'"),
     ],
 )

@@ -18,7 +18,7 @@ from tl_jax.tooluse.environments.registry import ENVIRONMENTS
 
 
 class RlDataConfig(Node):
-    """Decision points to act on: trajectories (each call is one) or evaluation cases with gold calls."""
+    """Where prompts come from: trajectories, each call of which is a decision point, or cases with gold calls."""
 
     path: AnyPath
     format: FormatName = "auto"

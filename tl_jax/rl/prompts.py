@@ -1,4 +1,4 @@
-"""What is acted on: decision points of a file, or openings of episodes, and the stage those are played on."""
+"""The prompts of a run, decision points of a file or openings of episodes, and the environment of the episodes."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ from tl_jax.errors import UserError
 from tl_jax.model.config import LlamaConfig
 from tl_jax.plugins import Plugin, bind
 from tl_jax.rl.rollout import EnvironmentSpec
-from tl_jax.rl.rubric import needs_gold
+from tl_jax.rl.rubric import Rubric
 from tl_jax.tooluse.environments.base import Environment
 from tl_jax.tooluse.environments.registry import ENVIRONMENTS, RecordedEnvironment
 from tl_jax.tooluse.mae.apply import apply_mae
 from tl_jax.tooluse.schema import Case, Trajectory
 
 
-def load_prompts(config: RlConfig, codec: Codec, model: LlamaConfig, path: Path) -> tuple[list[Prompt], str]:
-    """The prompts of a file that can be acted on, and a line about those that cannot.
+def load_prompts(
+    config: RlConfig, rubric: Rubric, codec: Codec, model: LlamaConfig, path: Path
+) -> tuple[list[Prompt], str]:
+    """The prompts of a file that can be answered and rewarded, and a line about those that cannot.
 
     Raises:
         UserError: there is none.
     """
     cases = _cases(config, path)
-    rewarded = [case for case in cases if not needs_gold(config) or (case.gold_kind != "none" and case.gold)]
-    limit = min(config.data.max_prompt_length, model.max_position_embeddings - config.sampling.max_new_tokens)
+    rewarded = [case for case in cases if not rubric.needs_gold or (case.gold_kind != "none" and case.gold)]
+    limit = _longest_prompt(config, model)
     prompts, too_long = encode_prompts(rewarded, codec, limit)
     kind = "episodes" if config.environment else "decision points"
     report = (
@@ -39,20 +41,24 @@ def load_prompts(config: RlConfig, codec: Codec, model: LlamaConfig, path: Path)
         f"tokens, {len(cases) - len(rewarded)} no gold call"
     )
     if not prompts:
-        raise UserError(f"nothing to act on: {report}")
+        raise UserError(f"no prompt is left: {report}")
     return prompts, report
 
 
 def make_environment_spec(config: RlConfig, model: LlamaConfig) -> EnvironmentSpec | None:
-    """Where episodes are played; None where every prompt gets one answer.
+    """What answers the calls of episodes; None where every prompt gets one answer.
 
     Raises:
         UserError: no such environment.
     """
     if config.environment is None:
         return None
-    limit = min(config.data.max_prompt_length, model.max_position_embeddings - config.sampling.max_new_tokens)
-    return EnvironmentSpec(_environment(config), config.max_turns, limit)
+    return EnvironmentSpec(_environment(config), config.max_turns, _longest_prompt(config, model))
+
+
+def _longest_prompt(config: RlConfig, model: LlamaConfig) -> int:
+    """Tokens that leave room for an answer."""
+    return min(config.data.max_prompt_length, model.max_position_embeddings - config.sampling.max_new_tokens)
 
 
 def _environment(config: RlConfig) -> Callable[[], Environment]:
@@ -73,7 +79,7 @@ def _of_recordings(plugin: Plugin) -> Callable[[Iterable[Trajectory]], RecordedE
 
 
 def _cases(config: RlConfig, path: Path) -> list[Case]:
-    """The cases of a file: its decision points, or what episodes begin with."""
+    """The cases of a file: its decision points, or the openings of its episodes."""
     if config.environment is None:
         return load_cases(path, config.data.format, config.data.mae)
     if config.environment.name in ENVIRONMENTS:

@@ -1,4 +1,4 @@
-"""What a turn and an episode are worth: the rewards that a configuration names, on what was played."""
+"""Rewards: what turns and episodes are worth, by the rewards that a configuration names."""
 
 from __future__ import annotations
 
@@ -17,9 +17,17 @@ from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.tooluse.rewards.live import live_reward
 from tl_jax.tooluse.rewards.score import Reward, resolve_profile, score
 
-TurnReward = Callable[[Turn], Reward]
-MISSING_EOS = "missing_eos"
-EPISODE = "episode"
+
+@dataclass(frozen=True)
+class TurnReward:
+    """A reward of a turn; R of them, and what else is rewarded, are the columns of `EpisodeRewards`."""
+
+    function: Callable[[Turn], Reward]
+    needs_gold: bool = False
+    """compares the turn with the gold calls of its case"""
+
+    def __call__(self, turn: Turn) -> Reward:
+        return self.function(turn)
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,11 @@ class Rubric:
     reward_clip: float | None
     missing_eos_penalty: float | None
     episode_reward: Callable[[Episode], float] | None
+
+    @property
+    def needs_gold(self) -> bool:
+        """Whether one of the rewards compares with gold calls."""
+        return any(reward.needs_gold for reward in self.turn_rewards.values())
 
     def __call__(self, episode: Episode) -> EpisodeRewards:
         given = tuple(tuple(reward(turn) for reward in self.turn_rewards.values()) for turn in episode.turns)
@@ -89,41 +102,45 @@ def make_rubric(config: RlConfig) -> Rubric:
 
 
 def resolve_reward(reward: str | Plugin) -> TurnReward:
-    """A profile of `tl_jax.tooluse.rewards.score`, a table in a YAML file, ``live``, or the user's
-    ``module:function``, a function of ``(prediction, case)`` and the options that returns a number.
+    """The function that a configured reward is.
+
+    It is ``live``, a profile of `tl_jax.tooluse.rewards.profiles` by name or as a YAML file, or the user's
+    ``module:function`` of ``(prediction, case)`` and the options, which returns a number.
 
     Raises:
         UserError: no such profile or function, or options that it does not take. A turn raises it too if the function
             returns no finite number, or if the profile compares with gold calls and there are none.
     """
     plugin = Plugin.read(reward)
-    name = plugin.name
-    if ":" in name:
-        function = bind(plugin, ("prediction", "case"), key="reward")
-        return lambda turn: _custom(name, function(turn.text, turn.case), turn.case.id)
+    if ":" in plugin.name:
+        return TurnReward(_of_users(plugin))
     if plugin.options:
-        raise UserError(f"reward.options: {name} takes no options, got {', '.join(plugin.options)}")
-    if name == LIVE:
-        return lambda turn: live_reward(turn.calls, turn.results)
+        raise UserError(f"reward.options: {plugin.name} takes no options, got {', '.join(plugin.options)}")
+    if plugin.name == LIVE:
+        return TurnReward(lambda turn: live_reward(turn.calls, turn.results))
+    return TurnReward(_of_profile(plugin.name), needs_gold=True)
+
+
+def _of_profile(name: str) -> Callable[[Turn], Reward]:
     profile = resolve_profile(name)
 
-    def of_turn(turn: Turn) -> Reward:
+    def reward(turn: Turn) -> Reward:
         try:
             return score(turn.text, turn.case, profile)
         except ValueError as error:
             raise UserError(f"reward {name}: {error}; use live or a function of your own") from None
 
-    return of_turn
+    return reward
 
 
-def needs_gold(config: RlConfig) -> bool:
-    """Whether one of the rewards compares with gold calls."""
-    return any(reward.name != LIVE and ":" not in reward.name for reward in config.reward)
+def _of_users(plugin: Plugin) -> Callable[[Turn], Reward]:
+    function = bind(plugin, ("prediction", "case"), key="reward")
 
+    def reward(turn: Turn) -> Reward:
+        value = _number(plugin.name, function(turn.text, turn.case), turn.case.id)
+        return Reward(value, "custom", f"{plugin.name}: {value:+g}")
 
-def _custom(name: str, result: Any, place: str) -> Reward:
-    value = _number(name, result, place)
-    return Reward(value, "custom", f"{name}: {value:+g}")
+    return reward
 
 
 def _episode_reward(plugin: Plugin) -> Callable[[Episode], float]:

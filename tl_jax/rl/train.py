@@ -67,7 +67,7 @@ def run_rl(config: RlConfig) -> dict[str, Any]:
         model, params, tokenizer_dir = run.open_model(mesh)
         codec = Codec.open(config.data.renderer, tokenizer_dir)
         stage = make_environment_spec(config, model)
-        load = partial(load_prompts, config, codec, model)
+        load = partial(load_prompts, config, rewards, codec, model)
         prompts, report = load(config.data.path)
         judged = load(config.data.eval_path)[0] if config.data.eval_path else prompts
         order = PromptSampler(prompts, config.batch_size, config.seed)
