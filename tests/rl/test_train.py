@@ -352,7 +352,7 @@ def test_a_run_without_a_critic_resumes_bit_for_bit(undecided: Path, cases: Path
         ({"algorithm__clip_low": -0.1}, ConfigError, "algorithm.clip_low.*greater than or equal to 0"),
         ({"algorithm__kl_estimator": "k3"}, ConfigError, "k3 in the reward has a wrong gradient.*use k1 there"),
         ({"algorithm__estimator": "grpo"}, ConfigError, "set group_size to 2 or more"),
-        ({"environment": "reply"}, UserError, "must be replay or module:function"),
+        ({"environment": "reply"}, ConfigError, "'environment': unknown 'reply'; did you mean 'replay'"),
         ({"sampling__temperature": 0}, ConfigError, "temperature above 0"),
         (
             {"data__max_prompt_length": 8},
