@@ -25,18 +25,17 @@ class Estimator:
     """How the rewards of a rollout become advantages.
 
     Example:
-        A record of your own, added before the configuration is read::
-
-            ESTIMATORS.add(
-                Estimator(
-                    name="mine",
-                    compute="my_module:mine",
-                    advantage="`R_i` minus the median of its group",
-                    source="https://example.org/mine",
-                    average="tokens",
-                    needs_groups=True,
-                )
-            )
+        >>> mine = Estimator(
+        ...     name="mine",
+        ...     compute="my_module:mine",
+        ...     advantage="`R_i` minus the median of its group",
+        ...     source="https://example.org/mine",
+        ...     average="tokens",
+        ...     needs_groups=True,
+        ... )
+        >>> with ESTIMATORS.added(mine):  # or ESTIMATORS.add(mine), for good
+        ...     ESTIMATORS.find("mine").needs
+        'groups'
     """
 
     name: str
