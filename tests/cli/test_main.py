@@ -62,10 +62,16 @@ def test_an_unknown_mae_rule_is_one_line_with_a_suggestion(tmp_path: Path) -> No
         ("inspect", "--data", source, "--tokenizer", BASE, "--mae"),
         ("analyze", "--data", source, "--rule"),
     ):
-        result = run(*command, "papre")
-        assert result.exit_code == 2
-        assert result.output.count("\n") == 1
-        assert "did you mean 'paper'?" in result.output
+        for rule, told in (
+            ("papre", "did you mean 'paper'?"),
+            ("{name: papre, options: {}}", "did you mean 'paper'?"),
+            ("{nme: paper}", "unknown key 'nme'; did you mean 'name'?"),
+            ("{name: paper", "expected ',' or '}'"),
+        ):
+            result = run(*command, rule)
+            assert result.exit_code == 2
+            assert result.output.count("\n") == 1
+            assert told in result.output
 
 
 def test_a_mistyped_command_is_corrected() -> None:

@@ -25,6 +25,7 @@ from tl_jax.cli.options import (
 )
 from tl_jax.config import MaeConfig, PktConfig
 from tl_jax.config.pkt import PKT_MODES
+from tl_jax.plugins import Plugin
 from tl_jax.tooluse.readers import is_companion
 
 
@@ -100,7 +101,7 @@ def mae(source: Path, out: Path, audit: Path | None, **options: Any) -> None:
 def analyze(
     data: Path,
     kind: str,
-    rule: str,
+    rule: str | Plugin,
     packs: tuple[str, ...],
     tokenizer: Path | None,
     renderer: str,

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, get_args
 
 import click
+import yaml
 
 from tl_jax.config import MaeConfig, Node
+from tl_jax.plugins import Plugin
 from tl_jax.tooluse.mae.rules import RULES
 from tl_jax.tooluse.readers import FORMATS
 from tl_jax.tooluse.text.render import RENDERERS
@@ -81,6 +83,29 @@ class OneOfOr(click.ParamType[str]):
         return value
 
 
+class FunctionName(click.ParamType["str | Plugin"]):
+    """One of some names, ``module:function``, or either with options as a configuration has them: ``{name: ...,
+    options: {...}}``."""
+
+    name = "function"
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._plain = OneOfOr(names, "module:function", sign=":")
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return self._plain.get_metavar(param, ctx)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | Plugin:
+        if not isinstance(value, str) or not value.startswith("{"):
+            return self._plain.convert(value, param, ctx)
+        try:
+            plugin = Plugin.read(yaml.safe_load(value))
+        except (ValueError, yaml.YAMLError) as error:
+            self.fail(f"{value!r}: {' '.join(str(error).split())}", param, ctx)
+        self._plain.convert(plugin.name, param, ctx)
+        return plugin
+
+
 def choices_of(section: type[Node], key: str) -> click.Choice[str]:
     """The values that a key of the configuration may have."""
     return click.Choice(get_args(section.model_fields[key].annotation))
@@ -124,10 +149,10 @@ def rule_option(flag: str) -> Option[Any]:
     return click.option(
         flag,
         "rule",
-        type=OneOfOr(RULES, "module:function", sign=":"),
+        type=FunctionName(RULES),
         default="paper",
         show_default=True,
-        help="Which results are errors.",
+        help="Which results are errors; '{name: module:function, options: {...}}' gives the function options.",
     )
 
 

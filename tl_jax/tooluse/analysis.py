@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tl_jax.plugins import Plugin
 from tl_jax.tooluse.mae.apply import Block, apply_mae
 from tl_jax.tooluse.prefixes import shared_prefixes
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
@@ -135,14 +136,14 @@ class Analysis:
 class Analyser:
     """Counts trajectory after trajectory. Errors are what MAE's ``rule`` with these ``packs`` finds."""
 
-    def __init__(self, rule: str = "paper", packs: tuple[str, ...] = ()) -> None:
-        self.result = Analysis(rule)
-        self._packs = packs
+    def __init__(self, rule: str | Plugin = "paper", packs: tuple[str, ...] = ()) -> None:
+        self.result = Analysis(str(Plugin.read(rule)))
+        self._rule, self._packs = rule, packs
 
     def add(self, trajectory: Trajectory) -> Trajectory:
         """Counts ``trajectory``; returns it with weight 0 on the turns that MAE blocks."""
         result = self.result
-        marked, blocks = apply_mae(trajectory, result.rule, packs=self._packs)
+        marked, blocks = apply_mae(trajectory, self._rule, packs=self._packs)
         turns = [message for _, message in trajectory.turns]
         result.trajectories += 1
         result.calling_turns += sum(bool(turn.tool_calls) for turn in turns)

@@ -98,6 +98,14 @@ def test_the_documented_rule_works(source: Path, tmp_path: Path, monkeypatch: py
     source.write_text(source.read_text().replace('"3"', '"#REJECTED 3"'))
     run_mae(source, tmp_path / "out.jsonl", None, rule="my_rules:my_rule")
     assert weights(tmp_path / "out.jsonl") == [0, 0, 0, None, None]
+    (written,) = re.findall(r"--rule '(.*)'", page)
+    source.write_text(source.read_text().replace("#REJECTED 3", "#BAD 3"))
+    run_mae(source, tmp_path / "out.jsonl", None, rule="my_rules:my_rule")
+    assert weights(tmp_path / "out.jsonl") == [0, 0, None, None, None]
+    command = ["mae", "--in", str(source), "--out", str(tmp_path / "out.jsonl"), "--rule", written]
+    result = CliRunner().invoke(main, command, catch_exceptions=False)
+    assert "rule my_rules:my_rule(sign='#BAD') (applied, weight 0): " in result.output
+    assert weights(tmp_path / "out.jsonl") == [0, 0, 0, None, None]
 
 
 def test_packs_rules_and_categories_are_documented() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tl_jax.plugins import Plugin
 from tl_jax.tooluse.mae.apply import Block, Blocked, apply_mae, blocked_turns
 from tl_jax.tooluse.mae.rules import RULES
 from tl_jax.tooluse.readers import read_trajectories
@@ -55,7 +56,7 @@ def run_mae(
     audit: Path | None,
     *,
     kind: str = "auto",
-    rule: str = "paper",
+    rule: str | Plugin = "paper",
     block: Blocked = "all",
     factor: float = 0.0,
     packs: tuple[str, ...] = (),
@@ -69,18 +70,19 @@ def run_mae(
     Raises:
         UserError: a row that cannot be read, an unknown rule or pack; nothing is written then.
     """
-    names = dict.fromkeys((rule, *(name for name in RULES if name != "none")))
-    report = MaeReport(rule, factor, {name: RuleCounts() for name in names})
+    applied = str(Plugin.read(rule))
+    rules = {applied: rule} | {name: name for name in RULES if name not in ("none", applied)}
+    report = MaeReport(applied, factor, {name: RuleCounts() for name in rules})
     rows: list[str] = []
     records: list[str] = []
     for trajectory in read_trajectories(source, kind):
         report.trajectories += 1
         report.turns += sum(1 for _ in trajectory.turns)
         for name, counts in report.rules.items():
-            found = blocked_turns(trajectory, name, block, packs)
+            found = blocked_turns(trajectory, rules[name], block, packs)
             counts.trajectories += bool(found)
             counts.turns.update(_heading(name, item) for item in found)
-            records += _records(source, trajectory, found, name, name == rule)
+            records += _records(source, trajectory, found, name, name == applied)
         marked, _ = apply_mae(trajectory, rule, block, factor, packs)
         rows.append(json.dumps(marked.to_json(), ensure_ascii=False))
     _write_lines(out, rows)
