@@ -77,6 +77,6 @@ def test_one_from_outside_is_known_everywhere() -> None:
         assert "| mine |" in annotated_yaml(RlConfig).replace("; ", " | ")
         help_text = CliRunner().invoke(main, ["rl", "--help"]).output
         assert "R_i minus the median of its group" in " ".join(help_text.split())
-        row = "| `mine` | `R_i` minus the median of its group | critic and groups | length | [mine](https://example.org"
+        row = "| `R_i` minus the median of its group | critic, groups, `kl_in=loss`, `entropy_coef=null` | length |"
         assert row in ESTIMATORS.table()
     assert "mine" not in ESTIMATORS.table()

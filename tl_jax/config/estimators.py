@@ -7,6 +7,7 @@ without JAX.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -64,11 +65,16 @@ class Estimator:
         return f"[{self.source.rsplit('/', 1)[-1]}]({self.source})"
 
     @property
+    def required(self) -> tuple[str, ...]:
+        """`requires` as users write settings: ``whiten_rewards=false``."""
+        values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in self.requires.items()}
+        return tuple(f"{name}={value}" for name, value in values.items())
+
+    @property
     def needs(self) -> str:
-        """In words; empty where it needs neither critic nor groups."""
-        return " and ".join(
-            word for word, needed in (("critic", self.needs_critic), ("groups", self.needs_groups)) if needed
-        )
+        """What it cannot do without, in Markdown: ``groups, `kl_in=loss` ``."""
+        parts = (["critic"] if self.needs_critic else []) + (["groups"] if self.needs_groups else [])
+        return ", ".join([*parts, *(f"`{setting}`" for setting in self.required)])
 
 
 ESTIMATORS: Registry[Estimator] = Registry(

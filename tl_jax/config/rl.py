@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -88,8 +87,7 @@ class AlgorithmConfig(Node):
     def _fits_its_estimator(self) -> AlgorithmConfig:
         estimator = ESTIMATORS[self.estimator]
         if any(getattr(self, name) != value for name, value in estimator.requires.items()):
-            settings = " and ".join(f"{name}={_as_yaml(value)}" for name, value in estimator.requires.items())
-            raise ValueError(f"{self.estimator} {estimator.because}: use {settings}")
+            raise ValueError(f"{self.estimator} {estimator.because}: use {' and '.join(estimator.required)}")
         return self
 
     @property
@@ -100,11 +98,6 @@ class AlgorithmConfig(Node):
     def loss_average(self) -> Average:
         """How the losses of tokens are averaged, with ``published`` resolved."""
         return ESTIMATORS[self.estimator].average if self.average == "published" else self.average
-
-
-def _as_yaml(value: Any) -> str:
-    """A setting as users write it: ``false``, ``null``, ``loss``."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 class RlConfig(RunConfig):
