@@ -43,8 +43,8 @@ argument_names = st.one_of(names, st.sampled_from(["code:", "from", "名", "x y"
 calls = st.builds(Call, names, st.dictionaries(argument_names, values, max_size=3))
 
 descriptions = texts
-kinds = st.sampled_from(["string", "integer", "number", "boolean", "array", "object", "null", ["string", "null"], None])
-specs = st.fixed_dictionaries({"type": kinds}, optional={"description": descriptions})
+kinds = st.sampled_from(["string", "integer", "number", "boolean", "array", "object", "null", ["string", "null"]])
+specs = st.fixed_dictionaries({}, optional={"type": kinds, "description": descriptions})
 
 
 @st.composite

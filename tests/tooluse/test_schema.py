@@ -75,7 +75,7 @@ def test_json_round_trip(
         ({"messages": [{"role": "user", "content": 1}]}, r"messages\[0\].content: must be text, not int"),
         ({"messages": [USER | {"name": 1}]}, r"messages\[0\].name: must be text, not int"),
         ({"messages": [USER | {"weight": 1}]}, r"messages\[0\]: only an assistant message has tool_calls or weight"),
-        ({"messages": [CALLING | {"tool_calls": "f()"}]}, r"messages\[0\].tool_calls: must be a list of calls"),
+        ({"messages": [CALLING | {"tool_calls": "f()"}]}, r"messages\[0\].tool_calls: must be a list, not str"),
         ({"messages": [CALLING | {"tool_calls": [{}]}]}, r"messages\[0\].tool_calls\[0\].name: is missing"),
         (
             {"messages": [CALLING | {"tool_calls": [{"name": "f", "arguments": "{}"}]}]},

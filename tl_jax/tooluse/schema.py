@@ -1,42 +1,38 @@
 """What a tool, a call, a message, a trajectory and an evaluation case are.
 
 The JSON shapes are OpenAI's (a tool is a name, a description and a JSON schema; an assistant message may carry
-``tool_calls``), flattened the way `docs/formats.md` shows. Everything is validated on the way in: a wrong field
-raises `DataError`, which names file, line, field and what was expected.
+``tool_calls``), flattened the way `docs/formats.md` shows. Everything is validated on the way in: a wrong or unknown
+field raises `DataError`, which names file, line, field and what was expected. Other names and shapes for the same
+things are the business of `tl_jax.tooluse.readers`; a tool, which every format has, is read in all of its shapes here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast, get_args
 
-from tl_jax.errors import UserError
+from tl_jax.errors import DataError
+from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.json_schema import checked, flat
+
+__all__ = ["Call", "Case", "DataError", "GoldKind", "Message", "Role", "Tool", "Trajectory", "decision_points"]
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 GoldKind: TypeAlias = Literal["alternatives", "sequence", "parallel", "none"]
 
 
-class DataError(UserError):
-    """Bad input data. ``str(error)`` reads ``file:line: field: what is wrong``."""
-
-    def __init__(self, problem: str, *, path: str = "", line: int | None = None, field: str = "") -> None:
-        self.problem, self.path, self.line, self.field = problem, path, line, field
-        place = f"{path}:{line}" if path and line is not None else path or (f"line {line}" if line is not None else "")
-        super().__init__(": ".join(part for part in (place, field, problem) if part))
-
-    def at(self, path: str, line: int | None) -> DataError:
-        """The same error with the file and line it was found at."""
-        return DataError(self.problem, path=path, line=line, field=self.field)
-
-
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function the model may call; ``parameters`` is a JSON schema of type ``object``."""
+    """A function the model may call; ``parameters`` is a JSON schema of type ``object``.
+
+    ``extra`` holds what else a file says about it (`TOOL_EXTRAS`): it is kept, and no prompt shows it.
+    """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def properties(self) -> Mapping[str, Mapping[str, Any]]:
@@ -56,53 +52,101 @@ class Tool:
 
     @classmethod
     def from_json(cls, value: Any, where: str = "tool") -> Tool:
-        """Accepts the flat shape and OpenAI's ``{"type": "function", "function": {...}}``."""
-        row = _object(value, where)
-        if "function" in row and "name" not in row:
-            where = f"{where}.function"
-            row = _object(row["function"], where)
-        parameters = _object(row.get("parameters") or {}, f"{where}.parameters")
-        properties = _object(parameters.get("properties") or {}, f"{where}.parameters.properties")
-        for name, spec in properties.items():
-            _object(spec, f"{where}.parameters.properties.{name}")
-        required = parameters.get("required") or []
-        if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
-            raise DataError("must be a list of parameter names", field=f"{where}.parameters.required")
-        return cls(_text(row, "name", where), _text(row, "description", where, default=""), parameters)
+        """Reads every shape that tools have: flat, or OpenAI's ``{"type": "function", "function": {...}}``.
+
+        The schema is called ``parameters``, ``input_schema`` or ``inputSchema``; it may also be the parameters by name,
+        or stand at the tool's own level, and ``required`` beside it.
+        """
+        with Fields(value, where) as outer:
+            if "function" in outer and "name" not in outer:
+                outer.expect("type", "function")
+                extra = outer.keep(*TOOL_EXTRAS, prefix="x-")
+                with Fields(outer.take("function"), f"{where}.function") as inner:
+                    tool = cls._of(inner)
+                return cls(tool.name, tool.description, tool.parameters, {**extra, **tool.extra})
+            return cls._of(outer)
+
+    @classmethod
+    def _of(cls, fields: Fields) -> Tool:
+        name = fields.take("name", kind=str)
+        description = fields.take("description", kind=str, default="")
+        where = fields.at("parameters", "input_schema", "inputSchema")
+        if "properties" in fields:  # the schema's words stand among the tool's
+            where = fields.where
+            schema: Any = {"type": "object", **fields.keep("properties", "required", "additionalProperties", "$defs")}
+        else:
+            schema = fields.take("parameters", "input_schema", "inputSchema", default=None) or {}
+        fields.expect("type", "function", "object", "custom")
+        if isinstance(schema, dict) and flat(schema):
+            schema = {"type": "object", "properties": schema}
+        parameters = checked(schema, where)
+        required = fields.take("required", kind=list, default=None)
+        if required is not None:
+            if parameters.get("required", required) != required:
+                raise DataError("says something else than 'required' in the schema", field=fields.at("required"))
+            parameters = checked({**parameters, "required": required}, fields.where)
+        return cls(name, description, parameters, fields.keep(*TOOL_EXTRAS, prefix="x-"))
 
     def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
+        shown = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
+        return {**shown, **self.extra}
+
+
+TOOL_EXTRAS = (
+    *("strict", "title", "category", "version", "tags", "annotations", "examples", "input_examples"),
+    *("outputSchema", "output_schema", "output", "returns", "return", "response", "responses"),
+    *("cache_control", "defer_loading", "allowed_callers", "eager_input_streaming", "icons", "execution", "_meta"),
+)
+"""What files say about a tool beside name, description and parameters: MCP, OpenAI, Anthropic, BFCL, ToolACE.
+
+Fields that begin with ``x-`` are kept as well.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One tool call. ``wild`` names the arguments whose value is not compared (gold calls only)."""
+    """One tool call. ``wild`` names the arguments whose value is not compared (gold calls only).
+
+    ``id`` tells which result is its own (`Message.call_id`). Two calls that say the same are equal, whatever their ids.
+    """
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     wild: tuple[str, ...] = ()
+    id: str | None = field(default=None, compare=False)
 
     @classmethod
     def from_json(cls, value: Any, where: str = "call") -> Call:
-        """Accepts ``{name, arguments}``; arguments are an object (OpenAI's JSON string is the reader's business)."""
-        row = _object(value, where)
-        arguments = _object(row.get("arguments") or {}, f"{where}.arguments")
-        wild = row.get("wild") or []
-        if not isinstance(wild, list) or not all(isinstance(name, str) for name in wild):
-            raise DataError("must be a list of argument names", field=f"{where}.wild")
-        return cls(_text(row, "name", where), arguments, tuple(wild))
+        """Accepts what `to_json` writes; arguments are an object."""
+        with Fields(value, where) as fields:
+            name = fields.take("name", kind=str)
+            arguments = fields.take("arguments", kind=dict, default={})
+            wild = fields.take("wild", kind=list, default=[])
+            if not all(isinstance(name, str) for name in wild):
+                raise DataError("must be a list of argument names", field=fields.at("wild"))
+            return cls(name, arguments, tuple(wild), fields.take("id", kind=str, default=None))
 
     def to_json(self) -> dict[str, Any]:
         row: dict[str, Any] = {"name": self.name, "arguments": dict(self.arguments)}
-        return row | {"wild": list(self.wild)} if self.wild else row
+        if self.wild:
+            row["wild"] = list(self.wild)
+        if self.id is not None:
+            row["id"] = self.id
+        return row
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message. An assistant message is a *turn*: text, calls, or text followed by calls.
 
-    ``weight`` scales the turn's loss, as in OpenAI's fine-tuning format: 0 keeps the turn as context only (what MAE
-    does to erroneous calls), ``None`` means 1 and is allowed on assistant messages only.
+    Args:
+        name: the tool that a tool message comes from, or who speaks.
+        weight: of an assistant message: scales the turn's loss, as in OpenAI's fine-tuning format: 0 keeps the turn as
+            context only (what MAE does to erroneous calls), None means 1.
+        call_id: of a tool message: the `Call.id` of the call that it answers.
+        error: of a tool message: its environment said that the call failed.
+        reasoning: of an assistant message: what the model thought before it answered. No part of the answer.
+        refusal: of an assistant message: why it does not answer, as OpenAI's models say it. No part of the answer.
     """
 
     role: Role
@@ -110,29 +154,44 @@ class Message:
     tool_calls: tuple[Call, ...] = ()
     name: str | None = None
     weight: float | None = None
+    call_id: str | None = None
+    error: bool = False
+    reasoning: str | None = None
+    refusal: str | None = None
 
     @classmethod
     def from_json(cls, value: Any, where: str = "message") -> Message:
-        row = _object(value, where)
-        role = _text(row, "role", where)
-        if role not in get_args(Role):
-            raise DataError(
-                f"unknown role {role!r}; expected one of {', '.join(get_args(Role))}", field=f"{where}.role"
-            )
-        calls = row.get("tool_calls") or []
-        if not isinstance(calls, list):
-            raise DataError("must be a list of calls", field=f"{where}.tool_calls")
-        if role != "assistant" and (calls or row.get("weight") is not None):
-            raise DataError(f"only an assistant message has tool_calls or weight, this one is {role!r}", field=where)
-        weight = row.get("weight")
-        if weight is not None and (
-            isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf")
-        ):
-            raise DataError(f"must be a finite number >= 0, not {weight!r}", field=f"{where}.weight")
-        parsed = tuple(Call.from_json(call, f"{where}.tool_calls[{i}]") for i, call in enumerate(calls))
-        content = "" if row.get("content") is None else _text(row, "content", where)
-        name = None if row.get("name") is None else _text(row, "name", where)
-        return cls(cast(Role, role), content, parsed, name, None if weight is None else float(weight))
+        """Accepts what `to_json` writes."""
+        with Fields(value, where) as fields:
+            role = fields.take("role", kind=str)
+            content = fields.take("content", kind=str, default="")
+            calls = tuple(Call.from_json(call, at) for call, at in fields.each("tool_calls"))
+            name = fields.take("name", kind=str, default=None)
+            weight = loss_weight(fields.take("weight", default=None), fields.at("weight"))
+            call_id = fields.take("call_id", kind=str, default=None)
+            error = fields.take("error", kind=bool, default=False)
+            reasoning = fields.take("reasoning", kind=str, default=None)
+            refusal = fields.take("refusal", kind=str, default=None)
+        message = cls(cast(Role, role), content, calls, name, weight, call_id, error, reasoning, refusal)
+        message.check(where)
+        return message
+
+    def check(self, where: str) -> None:
+        """Raises `DataError` for an unknown role, or a field that a message of this role cannot have."""
+        if self.role not in get_args(Role):
+            known = ", ".join(get_args(Role))
+            raise DataError(f"unknown role {self.role!r}; expected one of {known}", field=f"{where}.role")
+        if self.role != "assistant":
+            if self.tool_calls or self.weight is not None:
+                raise DataError(
+                    f"only an assistant message has tool_calls or weight, this one is {self.role!r}", field=where
+                )
+            if self.reasoning is not None or self.refusal is not None:
+                raise DataError(
+                    f"only an assistant message has reasoning or refusal, this one is {self.role!r}", field=where
+                )
+        if self.role != "tool" and (self.call_id is not None or self.error):
+            raise DataError(f"only a tool message has call_id or error, this one is {self.role!r}", field=where)
 
     def to_json(self) -> dict[str, Any]:
         row: dict[str, Any] = {"role": self.role, "content": self.content}
@@ -142,6 +201,14 @@ class Message:
             row["tool_calls"] = [call.to_json() for call in self.tool_calls]
         if self.weight is not None:
             row["weight"] = self.weight
+        if self.call_id is not None:
+            row["call_id"] = self.call_id
+        if self.error:
+            row["error"] = True
+        if self.reasoning is not None:
+            row["reasoning"] = self.reasoning
+        if self.refusal is not None:
+            row["refusal"] = self.refusal
         return row
 
 
@@ -162,7 +229,9 @@ class Trajectory:
 
     @classmethod
     def from_json(cls, value: Any) -> Trajectory:
-        return cls(**_common(_object(value, "row")))
+        """Accepts what `to_json` writes."""
+        with Fields(value) as fields:
+            return cls(**_common(fields))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -194,20 +263,11 @@ class Case:
 
     @classmethod
     def from_json(cls, value: Any) -> Case:
-        row = _object(value, "row")
-        gold = row.get("gold") or []
-        if not isinstance(gold, list) or not all(isinstance(alternative, list) for alternative in gold):
-            raise DataError("must be a list of alternatives, each a list of calls", field="gold")
-        kind = row.get("gold_kind", "alternatives")
-        if kind not in get_args(GoldKind):
-            raise DataError(
-                f"unknown kind {kind!r}; expected one of {', '.join(get_args(GoldKind))}", field="gold_kind"
-            )
-        parsed = tuple(
-            tuple(Call.from_json(call, f"gold[{i}][{j}]") for j, call in enumerate(alternative))
-            for i, alternative in enumerate(gold)
-        )
-        return cls(**_common(row), gold=parsed, gold_kind=kind, split=_text(row, "split", "row", default=""))
+        """Accepts what `to_json` writes."""
+        with Fields(value) as fields:
+            parsed = gold_calls(fields.take("gold", default=None) or [], Call.from_json)
+            kind = gold_kind(fields)
+            return cls(**_common(fields), gold=parsed, gold_kind=kind, split=fields.take("split", kind=str, default=""))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -238,39 +298,49 @@ def decision_points(trajectory: Trajectory) -> Iterator[Case]:
             )
 
 
-def _common(row: Mapping[str, Any]) -> dict[str, Any]:
+def gold_calls(value: Any, read: Callable[[Any, str], Call]) -> tuple[tuple[Call, ...], ...]:
+    """The alternatives in a field ``gold``, whose calls ``read`` reads from a value and where it stands."""
+    if not isinstance(value, list) or not all(isinstance(alternative, list) for alternative in value):
+        raise DataError("must be a list of alternatives, each a list of calls", field="gold")
+    return tuple(
+        tuple(read(call, f"gold[{i}][{j}]") for j, call in enumerate(alternative))
+        for i, alternative in enumerate(value)
+    )
+
+
+def gold_kind(fields: Fields) -> GoldKind:
+    """The field ``gold_kind`` of a row."""
+    kind = fields.take("gold_kind", default="alternatives")
+    if kind not in get_args(GoldKind):
+        raise DataError(f"unknown kind {kind!r}; expected one of {', '.join(get_args(GoldKind))}", field="gold_kind")
+    return cast(GoldKind, kind)
+
+
+def loss_weight(value: Any, where: str) -> float | None:
+    """The weight of a turn's loss; None as it is.
+
+    Raises:
+        DataError: it is no finite number from 0 on.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise DataError(f"must be a finite number >= 0, not {value!r}", field=where)
+    return float(value)
+
+
+def _common(fields: Fields) -> dict[str, Any]:
     """The fields that trajectories and cases share."""
-    tools, messages = row.get("tools") or [], row.get("messages")
-    if not isinstance(tools, Sequence) or isinstance(tools, str):
+    tools = fields.take("tools", default=None) or []
+    if not isinstance(tools, list):
         raise DataError("must be a list of tools", field="tools")
+    messages = fields.take("messages", default=None)
     if not isinstance(messages, list) or not messages:
         raise DataError("must be a non-empty list of messages", field="messages")
     return {
-        "id": str(row["id"]) if row.get("id") is not None else _missing("id"),
+        "id": str(fields.take("id")),
         "tools": tuple(Tool.from_json(tool, f"tools[{i}]") for i, tool in enumerate(tools)),
         "messages": tuple(Message.from_json(message, f"messages[{i}]") for i, message in enumerate(messages)),
-        "suite": _text(row, "suite", "row", default=""),
-        "meta": _object(row.get("meta") or {}, "meta"),
+        "suite": fields.take("suite", kind=str, default=""),
+        "meta": fields.take("meta", kind=dict, default={}),
     }
-
-
-def _missing(name: str) -> str:
-    raise DataError("is missing", field=name)
-
-
-def _object(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise DataError(f"must be a JSON object, not {type(value).__name__}", field=where)
-    return value
-
-
-def _text(row: Mapping[str, Any], name: str, where: str, default: str | None = None) -> str:
-    where = name if where == "row" else f"{where}.{name}"
-    value = row.get(name)
-    if value is None:
-        if default is None:
-            raise DataError("is missing", field=where)
-        return default
-    if not isinstance(value, str):
-        raise DataError(f"must be text, not {type(value).__name__}", field=where)
-    return value

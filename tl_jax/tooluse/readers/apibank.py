@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.fields import arguments, member, plain
 from tl_jax.tooluse.readers.format import Format, has
 from tl_jax.tooluse.readers.rows import Place, Report, attempt, first_row, read_rows
@@ -67,16 +68,20 @@ def _call(name: str, given: Any, result: Any, where: str) -> Step:
         result = result["exception"] if result.get("exception") else result["output"]
     if name == _SEARCHER:
         found = result if isinstance(result, list) else [result]
-        return [], tuple(_tool(item) for item in found if isinstance(item, dict) and isinstance(item.get("name"), str))
+        at = f"{where}.output" if where else "result"
+        named = (item for item in found if isinstance(item, dict) and isinstance(item.get("name"), str))
+        return [], tuple(_tool(item, at) for item in named)
     made = Call(name, arguments({} if given is None else given, f"{where}.input" if where else "param_dict"))
     return [Message("assistant", tool_calls=(made,)), Message("tool", plain(result), name=name)], ()
 
 
-def _tool(value: dict[str, Any]) -> Tool:
-    inputs = value.get("input_parameters")
-    properties = inputs if isinstance(inputs, dict) else {}
-    schema = json_schema({"type": "object", "properties": properties, "required": list(properties)})
-    return Tool.from_json({**value, "parameters": schema})
+def _tool(value: dict[str, Any], where: str) -> Tool:
+    with Fields(value, where) as fields:
+        name, description = fields.take("name", kind=str), fields.take("description", kind=str, default="")
+        properties = fields.take("input_parameters", kind=dict, default={})
+        schema = json_schema({"type": "object", "properties": properties, "required": list(properties)})
+        output = fields.take("output_parameters", default=None)
+    return Tool(name, description, schema, {} if output is None else {"x-output": output})
 
 
 def _trajectory(identity: str, steps: list[Step], offered: tuple[Tool, ...] | None) -> Trajectory:

@@ -26,12 +26,14 @@ def described_function(name: str, text: Any, where: str) -> Tool:
     description, found, rest = f"\n{text}".partition("\nParameters:")
     if not isinstance(text, str) or not found:
         raise DataError("must be text with a line 'Parameters: {...}'", field=where)
-    parameters = literal(rest.partition("\nOutput:")[0], f"{where}: Parameters")
+    written, _, output = rest.partition("\nOutput:")
+    parameters = literal(written, f"{where}: Parameters")
     if not isinstance(parameters, dict):
         raise DataError("must be an object", field=f"{where}: Parameters")
     properties = {key: described_parameter(spec) for key, spec in parameters.items()}
     required = [key for key, spec in parameters.items() if str(spec).startswith("Required")]
-    return Tool(name, description.strip(), {"type": "object", "properties": properties, "required": required})
+    schema = {"type": "object", "properties": properties, "required": required}
+    return Tool(name, description.strip(), schema, {"x-output": output.strip()} if output.strip() else {})
 
 
 def described_parameter(spec: Any) -> dict[str, Any]:

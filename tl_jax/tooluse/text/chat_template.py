@@ -241,7 +241,8 @@ def _call_id(number: int) -> str:
 def _openai_tool(tool: Tool) -> dict[str, Any]:
     """Templates may loop over the properties: a tool without parameters gets an empty set of them."""
     schema = {"type": "object", "properties": {}, **tool.parameters}
-    return {"type": "function", "function": {**tool.to_json(), "parameters": schema}}
+    function = {"name": tool.name, "description": tool.description, "parameters": schema}
+    return {"type": "function", "function": function}
 
 
 def _with_argument(call: Call, key: str, value: Any) -> Call:

@@ -1,0 +1,212 @@
+"""Strict reading of JSON objects: a field that nobody asked for is an error, or is dropped and counted.
+
+Whoever reads an object wraps it in `Fields`, takes what it understands and says `Fields.done`. What is understood and
+what is accepted are therefore the same list, and no field can be lost by being forgotten.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal, TypeAlias, TypeVar, overload
+
+from tl_jax.errors import DataError
+from tl_jax.registry import suggestion
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+Unknown: TypeAlias = Literal["error", "drop"]
+"""What becomes of a field that is not known."""
+
+_REQUIRED: Any = object()
+_KINDS: dict[Any, str] = {str: "text", dict: "a JSON object", list: "a list", bool: "true or false"}
+_NUMBERED = re.compile(r"\[\d+\]")
+_NAMED = re.compile(r"\.(properties|patternProperties|definitions|\$defs|dependentSchemas)\.[^.]+")
+
+
+@dataclass
+class Notes:
+    """What was left out or guessed while a file was read, by kind and with how often.
+
+    Args:
+        unknown: ``error`` refuses a field that is not known; ``drop`` leaves it out and counts it.
+    """
+
+    unknown: Unknown = "error"
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Field without its numbers (``messages[].foo``) -> how often it was left out."""
+    remarks: Counter[str] = field(default_factory=Counter)
+    """What else there is to say about the file -> how often."""
+
+    def __post_init__(self) -> None:
+        if self.unknown not in ("error", "drop"):
+            raise ValueError(f"unknown is 'error' or 'drop', not {self.unknown!r}")
+
+    def lines(self) -> list[str]:
+        """For people: one line for each field and each remark."""
+        dropped = [f"unknown field dropped: {path} ({count} times)" for path, count in self.dropped.most_common()]
+        return dropped + [f"{text} ({count} times)" for text, count in self.remarks.most_common()]
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Everything that is read inside is noted here, and unknown fields are treated as `unknown` says."""
+        token = _NOTES.set(self)
+        try:
+            yield
+        finally:
+            _NOTES.reset(token)
+
+    def during(self, make: Callable[[], Iterable[T]]) -> Iterator[T]:
+        """What ``make`` gives, one by one; reading is noted here, but not what the caller does in between."""
+        with self.kept():
+            items = iter(make())
+        while True:
+            with self.kept():
+                item = next(items, _REQUIRED)
+            if item is _REQUIRED:
+                return
+            yield item
+
+
+_NOTES: ContextVar[Notes | None] = ContextVar("notes", default=None)
+
+
+def remark(text: str) -> None:
+    """Counts something that the reader of the file should be told once."""
+    notes = _NOTES.get()
+    if notes is not None:
+        notes.remarks[text] += 1
+
+
+class Fields:
+    """A JSON object that hands out each of its fields once. Null counts as absent everywhere.
+
+    Args:
+        value: what should be an object.
+        where: the field that it stands in, for errors; empty = it is the whole row.
+
+    Raises:
+        DataError: it is no object.
+
+    Example:
+        >>> with Fields({"name": "f", "args": {"x": 1}}, "tool_calls[0]") as call:
+        ...     call.take("name", kind=str), call.take("arguments", "args", kind=dict, default={})
+        ('f', {'x': 1})
+        >>> with Fields({"name": "f", "argumens": {}}, "tool_calls[0]") as call:
+        ...     call.take("name"), call.take("arguments", default=None)
+        Traceback (most recent call last):
+            ...
+        tl_jax.errors.DataError: tool_calls[0].argumens: unknown field; did you mean 'arguments'?
+    """
+
+    __slots__ = ("_asked", "_left", "where")
+
+    def __init__(self, value: Any, where: str = "") -> None:
+        if not isinstance(value, dict):
+            raise DataError(f"must be a JSON object, not {type(value).__name__}", field=where or "row")
+        self.where = where
+        self._left = {key: item for key, item in value.items() if item is not None}
+        self._asked: list[str] = []
+
+    def __enter__(self) -> Fields:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is None:
+            self.done()
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is such a field and it was not taken yet."""
+        return name in self._left
+
+    @overload
+    def take(self, *names: str) -> Any: ...
+    @overload
+    def take(self, *names: str, kind: type[T]) -> T: ...
+    @overload
+    def take(self, *names: str, default: Any) -> Any: ...
+    @overload
+    def take(self, *names: str, kind: type[T], default: D) -> T | D: ...
+    def take(self, *names: str, kind: Any = object, default: Any = _REQUIRED) -> Any:
+        """The field, under whichever of its names it is there.
+
+        Args:
+            names: its name, and others that mean the same.
+            kind: the class that the value has to have. True and False are no numbers.
+            default: what an absent field is; without it the field is required.
+
+        Raises:
+            DataError: it is missing, of another kind, or there under two names with different values.
+        """
+        self._asked += names
+        found = [name for name in names if name in self._left]
+        if not found:
+            if default is _REQUIRED:
+                raise DataError("is missing", field=self.at(names[0]))
+            return default
+        value = self._left.pop(found[0])
+        for other in found[1:]:
+            if self._left.pop(other) != value:
+                raise DataError(f"says something else than {found[0]!r}, which means the same", field=self.at(other))
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind in (int, float)):
+            raise DataError(
+                f"must be {_KINDS.get(kind, kind.__name__)}, not {type(value).__name__}", field=self.at(found[0])
+            )
+        return value
+
+    def at(self, *names: str) -> str:
+        """Where the field stands, for errors and for what is in it. Of several names, the one that is there."""
+        name = next((name for name in names if name in self._left), names[0])
+        return f"{self.where}.{name}" if self.where else name
+
+    def each(self, *names: str) -> list[tuple[Any, str]]:
+        """The items of a list, each with where it stands; an absent list has none.
+
+        Raises:
+            DataError: it is no list.
+        """
+        where = self.at(*names)
+        return [(item, f"{where}[{i}]") for i, item in enumerate(self.take(*names, kind=list, default=[]))]
+
+    def keep(self, *names: str, prefix: str | None = None) -> dict[str, Any]:
+        """Those of these fields that are there, and those that begin with ``prefix``, as they are."""
+        self._asked += names
+        found = [n for n in self._left if n in names or (prefix is not None and n.startswith(prefix))]
+        return {name: self._left.pop(name) for name in found}
+
+    def expect(self, name: str, *values: Any) -> None:
+        """The field, if it is there, has one of these values: it says what kind of object this is, and nothing else.
+
+        Raises:
+            DataError: it has another.
+        """
+        value = self.take(name, default=values[0])
+        if value not in values:
+            raise DataError(f"must be {' or '.join(map(repr, values))}, not {value!r}", field=self.at(name))
+
+    def done(self) -> None:
+        """Says that everything known was taken.
+
+        Raises:
+            DataError: something is left, and `Notes.unknown` is ``error``.
+        """
+        for name in self._left:
+            unknown(self.at(name), name, self._asked)
+
+
+def unknown(where: str, name: str, known: Iterable[str]) -> None:
+    """Complains about a field that is not known, or counts it where such fields are dropped.
+
+    Raises:
+        DataError: unless `Notes.unknown` is ``drop``.
+    """
+    notes = _NOTES.get()
+    if notes is None or notes.unknown == "error":
+        raise DataError(f"unknown field; {suggestion(name, dict.fromkeys(known))}", field=where)
+    notes.dropped[_NAMED.sub(r".\1.*", _NUMBERED.sub("[]", where))] += 1
