@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from tl_jax.config import ConfigError, RlConfig, SftConfig, load_config, to_yaml
-from tl_jax.config.losses import LOSSES
 from tl_jax.config.rewards import WeightedReward
 from tl_jax.plugins import Plugin
 
@@ -160,11 +159,3 @@ def test_what_is_written_back_is_the_shortest_and_reads_the_same(
     assert yaml.safe_load(text)[key] == written
     file.write_text(text)
     assert load_config(kind, [file], []) == config
-
-
-def test_a_loss_added_to_the_table_is_a_choice() -> None:
-    record = type(LOSSES["label_smoothing"])("mine", "my:loss", "", "")
-    with LOSSES.added(record):
-        assert loss("loss=mine") == Plugin("mine")
-    with pytest.raises(ConfigError, match="unknown 'mine'"):
-        loss("loss=mine")

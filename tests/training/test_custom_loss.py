@@ -12,10 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from click.testing import CliRunner
 
 from tests.training.helpers import random_batch
-from tl_jax.config import load_config
-from tl_jax.config.sft import SftConfig
+from tl_jax.cli import main
+from tl_jax.config import ConfigError, SftConfig, load_config
+from tl_jax.config.losses import LOSSES, NamedLoss
 from tl_jax.data.batch import Batch
 from tl_jax.errors import UserError
 from tl_jax.model.llama import merge
@@ -108,3 +110,19 @@ def test_the_documented_statistic(graphdef: Any, params: Any) -> None:
 def test_a_required_option_is_asked_for() -> None:
     with pytest.raises(UserError, match=r"loss: my_losses:confident needs the option 'beta'; set loss.options.beta"):
         make_loss(settings("loss=my_losses:confident").loss)
+
+
+@pytest.mark.usefixtures("_my_losses")
+def test_a_loss_from_outside_has_a_name_everywhere() -> None:
+    record = NamedLoss("focal", "my_losses:focal", "`-(1 - p)^gamma log p`", "https://arxiv.org/abs/1708.02002")
+    with LOSSES.added(record):
+        chosen = settings("loss=focal loss.options.gamma=1").loss
+        assert make_loss(chosen).keywords == {"gamma": 1.0}  # type: ignore[attr-defined]
+        assert settings("loss=my_losses:focal").loss.name == "focal"
+        shown = CliRunner().invoke(main, ["config", "sft"]).output
+        assert "# weighted_cross_entropy | label_smoothing | focal | module:function" in shown
+        assert (
+            "| `focal` | `-(1 - p)^gamma log p` |  | [1708.02002](https://arxiv.org/abs/1708.02002) |" in LOSSES.table()
+        )
+    with pytest.raises(ConfigError, match="unknown 'focal'; known: weighted_cross_entropy"):
+        settings("loss=focal")
