@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tl_jax.config.base import Node
 from tl_jax.config.fields import section
-from tl_jax.config.load import merge, renamed, section_defaults
+from tl_jax.config.merge import merge, renamed, section_defaults
 
 
 def changed_keys(before: Mapping[str, Any], config: Node) -> list[str]:
