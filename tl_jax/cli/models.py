@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import click
 
 from tl_jax.cli.options import DTYPE, OUT, ExistingPath
-
-Dtype = Literal["bfloat16", "float32"]
+from tl_jax.config import Dtype
 
 
 @click.command()

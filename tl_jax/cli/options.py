@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar, get_args
 import click
 import yaml
 
-from tl_jax.config import MaeConfig, Node
+from tl_jax.config import Dtype, MaeConfig, Node
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.mae.rules import RULES
 from tl_jax.tooluse.readers import FORMATS
@@ -116,7 +116,7 @@ OUT = click.Path(path_type=Path)
 OUT_FILE = click.Path(dir_okay=False, path_type=Path)
 FORMAT = OneOf(FORMATS, "auto")
 RENDERER = OneOf(RENDERERS)
-DTYPE = click.Choice(["float32", "bfloat16"])
+DTYPE = click.Choice(get_args(Dtype))
 
 
 def group_of(*options: Option[Any]) -> Option[Any]:

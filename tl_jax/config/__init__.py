@@ -5,7 +5,7 @@ from tl_jax.config.base import AnyPath, Choice, ConfigError, Node
 from tl_jax.config.changes import changed_keys
 from tl_jax.config.data import DataConfig, FormatName, MaeConfig, PktConfig
 from tl_jax.config.load import load_config, to_yaml
-from tl_jax.config.model import MeshConfig, ModelConfig
+from tl_jax.config.model import Dtype, MeshConfig, ModelConfig
 from tl_jax.config.rl import AlgorithmConfig, Limit, RlConfig, RlDataConfig
 from tl_jax.config.run import CheckpointConfig, OptimizerConfig, RunConfig
 from tl_jax.config.sampling import SamplingConfig
@@ -18,6 +18,7 @@ __all__ = [
     "Choice",
     "ConfigError",
     "DataConfig",
+    "Dtype",
     "FormatName",
     "Limit",
     "MaeConfig",

@@ -9,6 +9,7 @@ from pydantic import Field
 from tl_jax.config.base import AnyPath, Choice, Node
 from tl_jax.config.pkt import PKT_MODES
 from tl_jax.plugins import Plugin
+from tl_jax.tooluse.mae.apply import Blocked
 from tl_jax.tooluse.mae.rules import RULES
 from tl_jax.tooluse.readers import FORMATS
 from tl_jax.tooluse.text.render import RENDERERS
@@ -20,7 +21,7 @@ class MaeConfig(Node):
     rule: Annotated[Plugin, Choice(RULES, other="module:function")] = Field(
         Plugin("paper"), description="which tool results are errors, see docs/mae.md; a function of the result"
     )
-    block: Literal["all", "caller"] = Field("all", description="all errors, or only those that are the caller's fault")
+    block: Blocked = Field("all", description="all errors, or only those that are the caller's fault")
     factor: float = Field(0.0, ge=0, le=1, description="weight of a blocked turn; 0 = it is no target")
     packs: tuple[str, ...] = Field((), description="families of errors that rule paper looks for; empty = all")
 

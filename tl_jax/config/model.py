@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
 from tl_jax.config.attention import BACKENDS
 from tl_jax.config.base import AnyPath, Choice, Node
 
+Dtype: TypeAlias = Literal["bfloat16", "float32"]
+Remat: TypeAlias = Literal["none", "block", "dots"]
+
 
 class ModelConfig(Node):
     """Which weights, and how they are run."""
 
     path: AnyPath = Field(description="Hugging Face directory, tl-jax checkpoint or run directory to start from")
-    dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="dtype of the computation")
-    param_dtype: Literal["bfloat16", "float32"] = Field("float32", description="dtype of the stored parameters")
+    dtype: Dtype = Field("bfloat16", description="dtype of the computation")
+    param_dtype: Dtype = Field("float32", description="dtype of the stored parameters")
     attention: Annotated[str, Choice(BACKENDS)] = Field("xla", description="attention backend, see docs/models.md")
-    remat: Literal["none", "block", "dots"] = Field("block", description="what the backward pass recomputes")
+    remat: Remat = Field("block", description="what the backward pass recomputes")
     scan_layers: bool = Field(True, description="run the layers with lax.scan (compiles once) or unrolled")
 
 

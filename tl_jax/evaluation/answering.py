@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from tl_jax.config import MeshConfig, SamplingConfig
+from tl_jax.config import Dtype, MeshConfig, SamplingConfig
 from tl_jax.inference.sampler import Sampler, open_sampler
 from tl_jax.model.store import LoadedModel
 
@@ -27,7 +27,7 @@ class Answering:
 
     sampling: SamplingConfig = _GREEDY
     renderer: str = "paper"
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    dtype: Dtype = "bfloat16"
     batch_size: int = 16
     seed: int = 0
     mesh: MeshConfig | None = None

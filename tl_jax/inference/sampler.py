@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import jax
 from jax.sharding import Mesh
 
-from tl_jax.config import MeshConfig, SamplingConfig
+from tl_jax.config import Dtype, MeshConfig, SamplingConfig
 from tl_jax.data.codec import Codec
 from tl_jax.inference.generate import Generation, generate
 from tl_jax.model.config import LlamaConfig
@@ -61,7 +60,7 @@ def open_sampler(
     model: Path,
     sampling: SamplingConfig,
     renderer: str = "paper",
-    dtype: Literal["bfloat16", "float32"] = "bfloat16",
+    dtype: Dtype = "bfloat16",
     mesh: MeshConfig | None = None,
 ) -> tuple[Sampler, LoadedModel]:
     """A stored model that can answer: its sampler, and the model with its parameters.

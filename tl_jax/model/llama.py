@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import chex
 import jax
@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
+from tl_jax.config.model import Remat
 from tl_jax.model.attention import AttentionMask, attention
 from tl_jax.model.cache import Cache, write
 from tl_jax.model.config import LlamaConfig
@@ -29,7 +30,6 @@ from tl_jax.model.sharding import constrain
 
 __all__ = ["Cache", "GraphDef", "Llama", "abstract_params", "init_params", "make_graphdef", "merge", "split"]
 
-Remat = Literal["none", "block", "dots"]
 GraphDef: TypeAlias = "nnx.GraphDef[Any]"
 Attend = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Any]]
 """(query, key, value) -> (output [B, T, H, K], whatever the layer hands on)."""

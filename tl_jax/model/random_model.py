@@ -6,12 +6,12 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from tl_jax.config import Dtype
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.directory import CheckpointError
 from tl_jax.model.hf import HfTensor, write_hf
@@ -25,7 +25,7 @@ def init_model(
     out: Path,
     *,
     seed: int = 0,
-    dtype: Literal["bfloat16", "float32"] = "float32",
+    dtype: Dtype = "float32",
     overwrite: bool = False,
 ) -> LlamaConfig:
     """Writes a Hugging Face directory with random weights of preset ``name`` and ``tokenizer``.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
 
+from tl_jax.config import Dtype
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.directory import CheckpointError, copy_tokenizer, new_directory, read_json, write_json
 from tl_jax.model.hf.tensors import INDEX_FILE, SINGLE_FILE, HfTensor, hf_tensors
@@ -31,7 +31,7 @@ def export_hf(
     config: LlamaConfig,
     tokenizer_dir: str | Path,
     out: str | Path,
-    dtype: Literal["bfloat16", "float32"] | None = None,
+    dtype: Dtype | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     overwrite: bool = False,
 ) -> None:
