@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tl_jax.config import ConfigError, RlConfig, SftConfig, load_config, to_yaml
+from tl_jax.config.losses import LOSSES
 from tl_jax.config.rewards import WeightedReward
 from tl_jax.plugins import Plugin
 
@@ -58,7 +59,7 @@ def test_a_later_file_that_names_a_function_starts_its_options_anew(tmp_path: Pa
     ("override", "message"),
     [
         ("loss=label_smothing", "key 'loss': unknown 'label_smothing'; did you mean 'label_smoothing'?"),
-        ("loss=nothing", "known: weighted_cross_entropy, label_smoothing, module:function"),
+        ("loss=nothing", f"known: {', '.join(LOSSES)}, module:function"),
         ("loss=3", "key 'loss': write a name, module:function or {name: ..., options: {...}}, got 3"),
         ("loss.option.smoothing=1", "loss: unknown key 'option'; did you mean 'options'?"),
         ("data.mae.rule=papper", "key 'data.mae.rule': unknown 'papper'; did you mean 'paper'?"),
