@@ -1,0 +1,114 @@
+"""The scripts of examples/ run as their first lines say, and their functions do what they promise."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.xla_flags import xla_flags
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture
+def example(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    return importlib.import_module(request.param)
+
+
+def run(name: str, *arguments: object) -> str:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *map(str, arguments)],
+        env={**os.environ, "XLA_FLAGS": xla_flags()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.name)
+def test_the_first_lines_say_what_it_shows_and_how_to_run_it(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert f"\n    python examples/{file.name} " in text[:600]
+    assert f"def test_{file.stem}" in Path(__file__).read_text(encoding="utf-8")
+
+
+# --- a loss -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("example", ["custom_loss"], indirect=True)
+def test_the_rival_is_the_best_other_token(example: Any) -> None:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(2, 5, 7)).astype(np.float32), rng.integers(7, size=(2, 5))
+    others = np.where(np.arange(7) == labels[..., None], -np.inf, logits)
+    of_labels = np.take_along_axis(logits, labels[..., None], axis=2)[..., 0]
+    chunk = SimpleNamespace(logits=logits, label_logits=of_labels)
+    np.testing.assert_allclose(example.rival(chunk), others.max(axis=2) - of_labels, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_custom_loss(tmp_path: Path) -> None:
+    shown = run("custom_loss.py", "--out", tmp_path, "--steps", 2, "--margin", 3, "data.max_length=256")
+    assert "loss " in shown.splitlines()[-1]
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2]
+    assert all(row["loss"] > row["cross_entropy"] for row in rows)
+    assert "margin: 3.0" in (tmp_path / "run/config.yaml").read_text()
+
+
+# --- an environment ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("example", ["custom_environment"], indirect=True)
+def test_a_request_is_fulfilled_by_lending_that_book(example: Any) -> None:
+    from tl_jax.tooluse.schema import Call, Case, Message
+
+    case = Case("1", (), (Message("user", "Lend me Emma for 3 days."),))
+    with example.library() as library:
+        opening = library.reset(case)
+        assert {tool.name for tool in opening.tools} == {"find_book", "lend_book"}
+        found, lent, other = (
+            library.step(Call(name, {"title": title}))[0]
+            for name, title in (("find_book", "Emma"), ("lend_book", "Emma"), ("lend_book", "Ulysses"))
+        )
+        assert library.step(Call("lend_book", {"title": "Ulysses"}))[0] == "Error: ValueError: Ulysses is not available"
+    for results, expected in ((), 0), ((found,), 0), ((other,), 0), ((found, lent), 2):
+        assert example.lent(SimpleNamespace(case=opening, turns=[SimpleNamespace(results=results)])) == expected
+
+
+@pytest.mark.slow
+def test_custom_environment(tmp_path: Path) -> None:
+    settings = ("max_turns=2", "batch_size=2", "group_size=2", "eval_prompts=0", "algorithm.minibatches=1")
+    run("custom_environment.py", "--out", tmp_path, "--steps", 1, *settings)
+    samples = [json.loads(line) for line in (tmp_path / "run/samples.jsonl").read_text().splitlines()]
+    assert {row["turn"] for row in samples} <= {0, 1}
+    assert any(row["results"] for row in samples)
+
+
+# --- rewards elsewhere ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("example", ["trl_rewards"], indirect=True)
+def test_the_reward_function_is_called_with_lists(example: Any) -> None:
+    (row,) = example.dataset(None, 1)
+    right = example.PaperRenderer().answer(example.read_case(row["case"]).gold[0], "")
+    answers = [right, "no call at all", [{"role": "assistant", "content": right}]]
+    assert example.irm_reward(completions=answers, case=[row["case"]] * 3, prompts=[row["prompt"]] * 3) == [1, -2, 1]
+
+
+def test_trl_rewards(tmp_path: Path) -> None:
+    shown = run("trl_rewards.py", "--out", tmp_path, "--limit", 4, "--steps", 1)
+    assert "mean reward" in shown or "+1.00" in shown
