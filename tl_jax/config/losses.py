@@ -43,7 +43,7 @@ LOSSES: Registry[NamedLoss] = Registry(
             "tl_jax.training.losses:label_smoothing",
             "`-(1 - smoothing) log p(label) - smoothing (mean of log p over the vocabulary)`",
             "https://arxiv.org/abs/1512.00567",
-            "`smoothing`, 0.1 by default: share of the target distribution that is uniform",
+            "`smoothing`: share of the target distribution that is uniform",
         ),
     ],
     columns={
