@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -23,6 +23,12 @@ D = TypeVar("D")
 
 Unknown: TypeAlias = Literal["error", "drop"]
 """What becomes of a field that is not known."""
+
+PREFERENCES = (
+    *("chosen", "rejected", "rejected_response", "rejected_messages", "rejected_completion", "kto_tag"),
+    *("preferred_output", "non_preferred_output"),
+)
+"""Fields of rows that say which of two answers is better, or whether an answer is good."""
 
 _REQUIRED: Any = object()
 _KINDS: dict[Any, str] = {str: "text", dict: "a JSON object", list: "a list", bool: "true or false"}
@@ -110,6 +116,8 @@ class Fields:
     def __init__(self, value: Any, where: str = "") -> None:
         if not isinstance(value, dict):
             raise DataError(f"must be a JSON object, not {type(value).__name__}", field=where or "row")
+        if not where:
+            refuse_preferences(value)
         self.where = where
         self._left = {key: item for key, item in value.items() if item is not None}
         self._asked: list[str] = []
@@ -198,6 +206,22 @@ class Fields:
         """
         for name in self._left:
             unknown(self.at(name), name, self._asked)
+
+
+def refuse_preferences(row: Mapping[str, Any]) -> None:
+    """Says that a row is preference data, which nobody may mistake for answers to learn.
+
+    Raises:
+        DataError: it is.
+    """
+    found = [name for name in PREFERENCES if row.get(name) is not None]
+    found += ["label"] if isinstance(row.get("label"), bool) else []
+    if found:
+        raise DataError(
+            "is preference data (DPO, KTO): which answer is better cannot be learnt here; write the answers to imitate "
+            "as trajectories of their own",
+            field=found[0],
+        )
 
 
 def unknown(where: str, name: str, known: Iterable[str]) -> None:

@@ -56,8 +56,8 @@ def test_a_whole_row(tmp_path: Path) -> None:
         Message("system", "Be brief."),
         Message("user", "ab"),
         Message("assistant", "", (Call("f", {"x": 1}), Call("g")), weight=0.0),
-        Message("tool", "two", name="g"),
-        Message("tool", "one", name="f"),
+        Message("tool", "one", name="f", call_id="1"),  # results in the order of the calls
+        Message("tool", "two", name="g", call_id="2"),
         Message("assistant", "done", weight=1.0),
     )
     (detected,) = read_trajectories(tmp_path / "chat.jsonl")
@@ -88,10 +88,10 @@ def test_the_older_shape(tmp_path: Path) -> None:
         ),
         (
             {"role": "assistant", "tool_calls": [call("1", "f", "[1]")]},
-            r"tool_calls\[0\]\.arguments: must be a JSON object, not list",
+            r"tool_calls\[0\]\.function\.arguments: must be a JSON object, not list",
         ),
-        ({"role": "assistant", "tool_calls": [call("1", None)]}, r"tool_calls\[0\]\.name: is missing"),  # type: ignore[arg-type]
-        ({"role": "assistant", "tool_calls": [{"id": "1"}]}, r"tool_calls\[0\]\.function: must be an object"),
+        ({"role": "assistant", "tool_calls": [call("1", None)]}, r"tool_calls\[0\]\.function\.name: is missing"),  # type: ignore[arg-type]
+        ({"role": "assistant", "tool_calls": [{"id": "1"}]}, r"tool_calls\[0\]\.name: is missing"),
         ({"role": "assistant", "tool_calls": {"id": "1"}}, r"tool_calls: must be a list"),
         (
             {"role": "tool", "tool_call_id": "9", "content": "x"},

@@ -115,7 +115,7 @@ def test_a_training_row_of_toolllama(tmp_path: Path) -> None:
         ),
         (
             [changed(TOOLBENCH, "answer_generation.train_messages.1.3.function_call.arguments", "{")],
-            r"1: answer_generation\.train_messages\[1\]\[3\]\.tool_calls\[0\]\.function\.arguments: is not JSON",
+            r"1: answer_generation\.train_messages\[1\]\[3\]\.function_call\.arguments: is not JSON",
         ),
     ],
 )

@@ -5,21 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.format import Format
+from tl_jax.tooluse.readers.messages import read_conversation, read_row
 from tl_jax.tooluse.readers.rows import Place, each_row
-from tl_jax.tooluse.schema import Case, Trajectory, decision_points
+from tl_jax.tooluse.schema import Case, Trajectory, decision_points, gold_calls, gold_kind
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The trajectory in a row."""
-    return [Trajectory.from_json(row)]
+    with Fields(row) as fields:
+        return [read_row(fields, None)]
 
 
 def cases(row: Any, place: Place) -> list[Case]:
     """The case in a row; of a row without gold calls, a trajectory, its decision points."""
     if isinstance(row, dict) and not is_case(row):
-        return list(decision_points(Trajectory.from_json(row)))
-    return [Case.from_json(row)]
+        return list(decision_points(*trajectories(row, place)))
+    with Fields(row) as fields:
+        gold, kind = fields.take("gold", default=None) or [], gold_kind(fields)
+        split = fields.take("split", kind=str, default="")
+        reader, found = read_conversation(fields, None)
+        calls = gold_calls(gold, reader.call)
+    return [Case(found.id, found.tools, found.messages, calls, kind, found.suite, split, found.meta)]
 
 
 def is_case(row: Mapping[str, Any]) -> bool:

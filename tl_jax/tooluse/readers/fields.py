@@ -5,13 +5,33 @@ from __future__ import annotations
 import json
 from typing import Any, TypeVar
 
+from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.rows import parse
 from tl_jax.tooluse.schema import DataError
 from tl_jax.tooluse.text.literals import python_literal
 
 T = TypeVar("T")
 
+DESCRIPTIONS = (
+    *("source", "dataset", "data_source", "origin", "subset", "split", "task", "domain", "category", "subcategory"),
+    *("scenario", "topic", "tags", "type", "difficulty", "level", "license", "language", "lang", "locale"),
+    *("uuid", "source_id", "original_id", "index", "idx", "row_id", "hash", "url", "version", "seed"),
+    *("created", "created_at", "date", "timestamp", "author", "generator", "model", "model_name"),
+    *("score", "scores", "quality", "rating", "num_turns", "turns", "num_tokens", "token_count"),
+    *("parallel_tool_calls", "tool_choice", "temperature", "top_p", "max_tokens"),
+)
+"""Fields of rows that describe where they come from and what they are about, and teach nothing.
+
+A reader keeps them in ``meta`` (`described`). What could be content, such as ``context`` or ``answer``, is not among
+them, nor is anything inside a message, a call or a tool.
+"""
+
 _KINDS: dict[Any, str] = {str: "text", dict: "a JSON object", list: "a list"}
+
+
+def described(row: Fields) -> dict[str, Any]:
+    """Takes what describes a row, for its ``meta``."""
+    return row.keep(*DESCRIPTIONS)
 
 
 def member(row: Any, key: str, kind: type[T], where: str = "") -> T:

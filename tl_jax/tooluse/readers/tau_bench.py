@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tl_jax.tooluse.readers import openai
-from tl_jax.tooluse.readers.fields import member
+from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.format import Format, has
+from tl_jax.tooluse.readers.messages import conversation
 from tl_jax.tooluse.readers.rows import Place, Report, read_rows
 from tl_jax.tooluse.readers.toolbox import beside, calls_of, inferred, is_tools
 from tl_jax.tooluse.schema import Trajectory
@@ -34,11 +34,12 @@ def _with_inferred(found: Iterator[Trajectory]) -> Iterator[Trajectory]:
 
 
 def _trajectory(row: Any, place: Place) -> list[Trajectory]:
-    messages = member(row, "traj", list)
-    identity = place.name if row.get("task_id") is None else f"tau_bench/{row['task_id']}/{row.get('trial', 0)}"
-    found = openai.conversation(identity, messages, row.get("tools"), "traj")
-    meta = {key: row[key] for key in ("reward", "task_id", "trial") if key in row}
-    return [replace(found, suite="tau_bench", meta=meta)]
+    with Fields(row) as fields:
+        meta = fields.keep("reward", "task_id", "trial", "info")
+        messages, tools = fields.take("traj", kind=list), fields.take("tools", default=None)
+    task = meta.get("task_id")
+    identity = place.name if task is None else f"tau_bench/{task}/{meta.get('trial', 0)}"
+    return [replace(conversation(identity, messages, tools, "traj"), suite="tau_bench", meta=meta)]
 
 
 FORMAT = Format(

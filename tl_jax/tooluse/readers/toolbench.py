@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tl_jax.tooluse.readers import openai, react, sharegpt
+from tl_jax.tooluse.readers import react, sharegpt
 from tl_jax.tooluse.readers.fields import member
 from tl_jax.tooluse.readers.format import Format, has
+from tl_jax.tooluse.readers.messages import conversation
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.toolbox import joined
 from tl_jax.tooluse.schema import DataError, Trajectory
@@ -42,7 +43,7 @@ def _answer(row: dict[str, Any], place: Place) -> Trajectory:
     if not paths:
         raise DataError("is empty: the run reached no answer", field="answer_generation.train_messages")
     where = f"answer_generation.train_messages[{len(paths) - 1}]"
-    found = openai.conversation(place.name, paths[-1], answer.get("function"), where)
+    found = conversation(place.name, paths[-1], answer.get("function"), where)
     messages = joined(
         replace(message, content=react.question(message.content)) if message.role == "user" else message
         for message in found.messages

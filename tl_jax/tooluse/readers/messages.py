@@ -1,0 +1,321 @@
+"""Messages and tools in the shapes of chat APIs and of the data sets that take after them.
+
+OpenAI's messages, old and new, with their calls flat (LangChain) or in ``function``; arguments, weights, reasoning and
+errors under every name that is in use. Formats that hold such messages differ in what stands around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from tl_jax.tooluse.fields import Fields, remark
+from tl_jax.tooluse.pairing import in_order, pairs
+from tl_jax.tooluse.readers.fields import described, literal
+from tl_jax.tooluse.readers.nulls import is_padded, without_nulls, without_padding
+from tl_jax.tooluse.readers.rows import parse
+from tl_jax.tooluse.schema import Call, DataError, Message, Role, Tool, Trajectory, loss_weight
+
+TOOLS = ("tools", "functions", "tool_defs", "available_tools")
+"""What the tools of a row are called."""
+ARGUMENTS = ("arguments", "args", "parameters", "input")
+"""What the arguments of a call are called."""
+REASONING = ("reasoning", "reasoning_content", "thinking")
+"""What the thoughts before an answer are called."""
+BY_POSITION = "result matched with its call by position: ids are empty or repeated"
+
+_ROLES = {"developer": "system", "function": "tool"}
+_TEXT_PARTS = ("text", "input_text", "output_text")
+
+
+def read_row(row: Fields, identity: str | None) -> Trajectory:
+    """The trajectory that a row is; takes everything there is to it.
+
+    Args:
+        identity: what it is called if it has no ``id``; None: it has to have one.
+
+    Raises:
+        DataError: a message, call, tool or other field that cannot be read.
+    """
+    _, found = read_conversation(row, identity)
+    return found
+
+
+def read_conversation(row: Fields, identity: str | None) -> tuple[Conversation, Trajectory]:
+    """As `read_row`, together with what read it, which reads the gold calls of cases as well."""
+    own = "suite" in row and "meta" in row
+    at = row.at("messages")
+    values = row.take("messages", default=None)
+    if not isinstance(values, list) or not values:
+        raise DataError("must be a non-empty list of messages", field=at)
+    reader = Conversation(padded=is_padded(values), own=own)
+    reader.offer(row, *TOOLS)
+    name = str(row.take("id") if identity is None else row.take("id", default=identity))
+    system = row.take("system", "system_prompt", kind=str, default="")
+    read = with_system([reader.message(value, f"{at}[{i}]") for i, value in enumerate(values)], system, at)
+    suite = row.take("suite", kind=str, default="")
+    meta = row.take("meta", "metadata", kind=dict, default={})
+    meta = described(row) | (without_nulls(meta) if reader.padded else meta)
+    return reader, Trajectory(name, reader.tools, finished(read), suite, meta)
+
+
+def conversation(identity: Any, messages: Any, tools: Any = None, where: str = "messages") -> Trajectory:
+    """The trajectory of messages and tools that a format holds in places of its own.
+
+    Args:
+        where: the field that the messages stand in, for errors.
+
+    Raises:
+        DataError: a message, call or tool that cannot be read.
+    """
+    try:
+        return read_row(Fields({"messages": messages, "tools": tools}), str(identity))
+    except DataError as error:
+        inside = error.field.startswith("messages")
+        place = where + error.field.removeprefix("messages") if inside else error.field
+        raise DataError(error.problem, field=place) from None
+
+
+def finished(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """The messages with results that follow one another in the order of their calls, as their ids tell it."""
+    ordered = in_order(tuple(messages))
+    for _ in range(pairs(ordered).guessed):
+        remark(BY_POSITION)
+    return ordered
+
+
+def with_system(messages: list[Message], system: str, where: str) -> list[Message]:
+    """The messages, and before them the system text that stands beside them.
+
+    Raises:
+        DataError: the messages begin with another one.
+    """
+    if not system.strip():
+        return messages
+    if messages and messages[0].role == "system":
+        if messages[0].content != system:
+            raise DataError("is a system message, and the row has another system text", field=f"{where}[0]")
+        return messages
+    return [Message("system", system), *messages]
+
+
+def tools(value: Any, where: str) -> tuple[Tool, ...]:
+    """Tools as a list, as one object, or as the JSON text of either.
+
+    Raises:
+        DataError: anything else, or something in it is no tool.
+    """
+    if isinstance(value, str):
+        value = literal(value, where) if value.strip() else []
+    if isinstance(value, dict):
+        value = [value]
+    if not isinstance(value, list):
+        raise DataError(f"must be a list of tools, not {type(value).__name__}", field=where)
+    return tuple(_tool(item, f"{where}[{i}]") for i, item in enumerate(value) if item is not None)
+
+
+def _tool(value: Any, where: str) -> Tool:
+    """A tool that may be JSON text itself."""
+    return Tool.from_json(literal(value, where) if isinstance(value, str) else value, where)
+
+
+@dataclass
+class Conversation:
+    """Reads the messages of one row, one after another.
+
+    Attributes:
+        tools: those offered so far; a system message may hold some as well.
+        padded: a table wrote the row, see `nulls`.
+        own: the row is one that we wrote: every null in it was meant.
+    """
+
+    tools: tuple[Tool, ...] = ()
+    padded: bool = False
+    own: bool = False
+    _called: dict[str, str] = field(default_factory=dict, init=False)
+
+    def offer(self, fields: Fields, *names: str) -> None:
+        """Takes the tools in one of these fields.
+
+        Raises:
+            DataError: no tools, or others than were offered before.
+        """
+        where = fields.at(*names)
+        value = fields.take(*names, default=None)
+        if not value:
+            return
+        found = tools(without_nulls(value) if self.padded else value, where)
+        if self.tools and found != self.tools:
+            raise DataError("other tools are offered elsewhere in the row", field=where)
+        self.tools = found
+
+    def message(self, value: Any, where: str) -> Message:
+        """A message in our shape.
+
+        Raises:
+            DataError: something in it cannot be read, or is not known.
+        """
+        with Fields(value, where) as fields:
+            role = fields.take("role", kind=str)
+            role = _ROLES.get(role, role)
+            content, refusal = _content(fields)
+            made = tuple(self._calls(fields))
+            reasoning = fields.take(*REASONING, kind=str, default="") or None
+            weight = message_weight(fields, role)
+            name = fields.take("name", kind=str, default=None)
+            call_id = identity(fields, "tool_call_id", "call_id")
+            error = failed(fields)
+            if role == "system":
+                self.offer(fields, *TOOLS)
+            if isinstance(error, str):
+                content, error = (content or error), True
+        if call_id is not None:
+            if call_id not in self._called:
+                at = f"{where}.{'tool_call_id' if 'tool_call_id' in value else 'call_id'}"
+                raise DataError(f"{call_id!r} is the id of no earlier call", field=at)
+            name = name or self._called[call_id]
+        message = Message(cast(Role, role), content, made, name, weight, call_id, error, reasoning, refusal)
+        message.check(where)
+        return message
+
+    def _calls(self, fields: Fields) -> Iterable[Call]:
+        calls = fields.each("tool_calls")
+        at = fields.at("function_call")
+        older = fields.take("function_call", default=None)
+        if older is not None:
+            if calls:
+                raise DataError("stands beside tool_calls", field=at)
+            calls = [(older, at)]
+        return [self.call(call, where) for call, where in calls]
+
+    def call(self, value: Any, where: str) -> Call:
+        """A call, flat or with its name and arguments in ``function``.
+
+        Raises:
+            DataError: something in it cannot be read, or is not known.
+        """
+        with Fields(value, where) as outer:
+            known_as = identity(outer, "id", "call_id")
+            outer.expect("type", "function", "tool_call", "function_call", "tool_use")
+            outer.take("index", kind=int, default=None)
+            wild = outer.take("wild", kind=list, default=[])
+            if not all(isinstance(name, str) for name in wild):
+                raise DataError("must be a list of argument names", field=f"{where}.wild")
+            if "function" in outer:
+                with Fields(outer.take("function"), f"{where}.function") as inner:
+                    name, arguments = self._named(inner)
+            else:
+                name, arguments = self._named(outer)
+        if known_as is not None:
+            self._called[known_as] = name
+        return Call(name, arguments, tuple(wild), known_as)
+
+    def _named(self, fields: Fields) -> tuple[str, dict[str, Any]]:
+        name = fields.take("name", kind=str)
+        where = fields.at(*ARGUMENTS)
+        written = fields.take(*ARGUMENTS, default={})
+        if isinstance(written, str):
+            return name, arguments(written, where)
+        tool = next((tool for tool in self.tools if tool.name == name), None)
+        given = arguments(written, where)
+        return name, given if self.own and not self.padded else without_padding(given, tool, self.padded)
+
+
+def arguments(value: Any, where: str) -> dict[str, Any]:
+    """The arguments of a call: an object, or the JSON text of one; an empty text is no arguments.
+
+    Raises:
+        DataError: anything else.
+    """
+    if isinstance(value, str):
+        try:
+            value = parse(value) if value.strip() else {}
+        except DataError as error:
+            raise DataError(error.problem, field=where) from None
+    if not isinstance(value, dict):
+        raise DataError(f"must be a JSON object, not {type(value).__name__}", field=where)
+    return value
+
+
+def message_weight(fields: Fields, role: str = "assistant") -> float | None:
+    """The weight of a message's loss, under whichever of its names; None where it says nothing.
+
+    ``mask`` and ``masked`` mean, as in torchtune, that a message is left *out* of the loss. As a number they could mean
+    either, as loss masks are 1 where a token counts, and are refused. Of other messages than the assistant's only the
+    weight 0 is read: they are no targets anyway.
+
+    Raises:
+        DataError: no weight, or two that differ.
+    """
+    found: dict[str, float | None] = {}
+    for name in ("weight", "loss_weight", "loss", "train", "training", "mask", "masked"):
+        where, value = fields.at(name), fields.take(name, default=None)
+        if value is None:
+            continue
+        if name in ("mask", "masked"):
+            if not isinstance(value, bool):
+                raise DataError("must be true (no target) or false; write numbers as weight", field=where)
+            value = not value
+        found[name] = loss_weight(float(value) if isinstance(value, bool) else value, where)
+    if len(set(found.values())) > 1:
+        first, *others = found
+        raise DataError(f"says something else than {first!r}, which means the same", field=fields.at(others[-1]))
+    weight = next(iter(found.values()), None)
+    return None if role != "assistant" and weight == 0 else weight
+
+
+def identity(fields: Fields, *names: str) -> str | None:
+    """The id of a call, or of the call that a message answers; None where there is none or it is empty.
+
+    Raises:
+        DataError: neither text nor a number.
+    """
+    where, value = fields.at(*names), fields.take(*names, default=None)
+    if value == "":
+        remark(BY_POSITION)
+        return None
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (str, int))):
+        raise DataError(f"must be text, not {type(value).__name__}", field=where)
+    return None if value is None else str(value)
+
+
+def failed(fields: Fields) -> bool | str:
+    """Whether the environment says that a call failed, by any of the names for it; or the error, where that is text.
+
+    Raises:
+        DataError: something else than true and false; a ``status`` that is neither ``error`` nor ``success``.
+    """
+    flag = fields.take("is_error", "isError", kind=bool, default=False)
+    where, error = fields.at("error"), fields.take("error", default=False)
+    if not isinstance(error, (bool, str)):
+        raise DataError(f"must be true, false or text, not {type(error).__name__}", field=where)
+    where, status = fields.at("status"), fields.take("status", default="success")
+    if status not in ("success", "error"):
+        raise DataError(f"must be 'success' or 'error', not {status!r}", field=where)
+    return error or flag or status == "error"
+
+
+def _content(fields: Fields) -> tuple[str, str | None]:
+    """The text of a message, and its refusal. Parts of text are joined."""
+    where, content = fields.at("content"), fields.take("content", default="")
+    refusal = fields.take("refusal", kind=str, default="") or None
+    if not isinstance(content, list):
+        if not isinstance(content, str):
+            raise DataError(f"must be text, not {type(content).__name__}", field=where)
+        return content, refusal
+    texts = []
+    for index, value in enumerate(content):
+        if isinstance(value, str):
+            texts.append(value)
+            continue
+        with Fields(value, f"{where}[{index}]") as part:
+            kind = part.take("type", default="text")
+            if kind == "refusal":
+                refusal = part.take("refusal", kind=str)
+                continue
+            if kind not in _TEXT_PARTS or not isinstance(text := part.take("text", default=None), str):
+                raise DataError("only parts of text can be read", field=part.where)
+            texts.append(text)
+            part.take("cache_control", default=None)  # how long a server keeps the prompt
+    return "".join(texts), refusal
