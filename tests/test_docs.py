@@ -10,7 +10,7 @@ import pytest
 from tl_jax.cli import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 SETTINGS = [
     *sorted((ROOT / "configs").glob("*.yaml")),
     *sorted((ROOT / "tl_jax/demo/configs").glob("*.yaml")),
@@ -44,9 +44,11 @@ def test_every_page_is_in_the_navigation_and_every_module_in_the_reference() -> 
 @pytest.mark.parametrize("page", [*PAGES, *SETTINGS], ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_and_file_named_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    commands = set(re.findall(r"(?:^|[`(]|# +)tl-jax +([a-z-]+)", text, flags=re.MULTILINE))
+    commands = set(re.findall(r"(?:^|[`(]|# +)tl-jax +(?:--import \w+ )?([a-z-]+)", text, flags=re.MULTILINE))
     assert commands - set(main.commands) == set()
     files = set(
-        re.findall(r"\b(?:configs|launch|tl_jax|docs|benchmarks|tests)/[\w./-]+\.(?:ya?ml|py|sh|md|env|csv)", text)
+        re.findall(
+            r"\b(?:configs|launch|tl_jax|docs|benchmarks|tests|examples)/[\w./-]+\.(?:ya?ml|py|sh|md|env|csv)", text
+        )
     )
     assert [file for file in sorted(files) if not (ROOT / file).exists()] == []

@@ -26,8 +26,6 @@ Function: TypeAlias = Callable[..., Any]
 def resolve(function: str | Function) -> Function:
     """The function that a dotted path such as ``my_package.my_module:my_function`` names; a function is itself.
 
-    The current directory is searched too, after everything installed.
-
     Raises:
         UserError: the path is malformed, or module or function do not exist, or it is no function.
     """
@@ -36,16 +34,7 @@ def resolve(function: str | Function) -> Function:
     module_name, colon, name = function.partition(":")
     if not (colon and module_name and name):
         raise UserError(f"{function!r}: write module:function, for instance my_package.my_module:my_function")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there, but something it imports is not: its own traceback says more
-        raise UserError(
-            f"{function!r}: there is no module {error.name!r}; it has to be installed or lie in the current directory"
-        ) from None
+    module = load(module_name, function)
     if not hasattr(module, name):
         near = difflib.get_close_matches(name, vars(module), 1)
         hint = f"; did you mean {module_name}:{near[0]}?" if near else ""
@@ -54,6 +43,29 @@ def resolve(function: str | Function) -> Function:
     if not callable(found):
         raise UserError(f"{function!r}: is a {type(found).__name__}, not a function")
     return found
+
+
+def load(name: str, wanted: str | None = None) -> types.ModuleType:
+    """Imports a module of the user's. The current directory is searched too, after everything installed.
+
+    Args:
+        name: of the module.
+        wanted: what is looked for in it, for the message.
+
+    Raises:
+        UserError: there is no such module.
+    """
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # the module is there, but something it imports is not: its own traceback says more
+        raise UserError(
+            f"{(wanted or name)!r}: there is no module {error.name!r}; it has to be installed or lie in the current "
+            "directory"
+        ) from None
 
 
 @dataclass(frozen=True)

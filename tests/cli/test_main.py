@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,6 +57,21 @@ def test_what_a_program_adds_to_a_registry_is_offered() -> None:
     names["hen"] = 2
     assert CliRunner().invoke(command, ["--kind", "hen"]).exit_code == 0
     assert "[any|cat|hen]" in CliRunner().invoke(command, ["--help"]).output
+
+
+def test_a_module_is_imported_first_and_its_records_are_there(tmp_path: Path) -> None:
+    """In a process of its own, for what it adds would stay."""
+    (tmp_path / "generous.py").write_text(
+        "from tl_jax.tooluse.rewards.profiles import PROFILES, RewardTable\n"
+        "PROFILES.add(RewardTable('generous', correct=3.0, description='more'))\n"
+    )
+    command = [sys.executable, "-m", "tl_jax.cli", "--import", "generous", "reward", "--help"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(demo.__file__).parents[2])}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert "|generous|" in done.stdout, done.stderr
+    result = run("--import", "generos", "reward", "--help")
+    assert result.exit_code == 2
+    assert result.output.startswith("tl-jax: 'generos': there is no module")
 
 
 def test_an_unknown_mae_rule_is_one_line_with_a_suggestion(tmp_path: Path) -> None:

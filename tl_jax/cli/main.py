@@ -15,6 +15,7 @@ import click
 from tl_jax import __version__
 from tl_jax.cli import data, demo, evaluate, models, train
 from tl_jax.errors import UserError
+from tl_jax.plugins import load
 
 SECTIONS = {
     "Data": data.COMMANDS,
@@ -71,7 +72,16 @@ class Main(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(__version__, prog_name="tl-jax")
-def main() -> None:
+@click.option(
+    "--import",
+    "modules",
+    multiple=True,
+    metavar="MODULE",
+    help="Imported first: a module of yours that adds formats, estimators and the like to their tables.",
+)
+def main(modules: tuple[str, ...]) -> None:
     """Train Llama-family models to use tools: MAE, PKT and IRM in JAX."""
+    for module in modules:
+        load(module)
     # Orbax warns about every checkpoint that it opens without its manager; nothing there is for the user to act on.
     logging.getLogger("absl").setLevel(logging.ERROR)
