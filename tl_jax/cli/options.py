@@ -7,7 +7,7 @@ registry is offered like ours.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, get_args
 
@@ -16,6 +16,7 @@ import yaml
 
 from tl_jax.config import Dtype, MaeConfig, Node
 from tl_jax.plugins import Plugin
+from tl_jax.registry import suggestion
 from tl_jax.tooluse.mae.rules import RULES
 from tl_jax.tooluse.readers import FORMATS
 from tl_jax.tooluse.text.render import RENDERERS
@@ -69,16 +70,15 @@ class OneOfOr(click.ParamType[str]):
 
     name = "name"
 
-    def __init__(self, names: Iterable[str], other: str, sign: str = "") -> None:
+    def __init__(self, names: Collection[str], other: str, sign: str = "") -> None:
         self._names, self._other, self._sign = names, other, sign
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         return f"[{'|'.join((*self._names, self._other))}]"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value not in (names := [*self._names]) and self._sign not in value:
-            near = difflib.get_close_matches(value, names, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}, or {self._other}."
+        if value not in self._names and self._sign not in value:
+            hint = suggestion(value, self._names, f"{', '.join(self._names)} or {self._other}.")
             self.fail(f"{value!r} is unknown; {hint}", param, ctx)
         return value
 
@@ -89,7 +89,7 @@ class FunctionName(click.ParamType["str | Plugin"]):
 
     name = "function"
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Collection[str]) -> None:
         self._plain = OneOfOr(names, "module:function", sign=":")
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
@@ -104,6 +104,23 @@ class FunctionName(click.ParamType["str | Plugin"]):
             self.fail(f"{value!r}: {' '.join(str(error).split())}", param, ctx)
         self._plain.convert(plugin.name, param, ctx)
         return plugin
+
+
+class ListingCommand(click.Command):
+    """A command whose help ends with tables of records, as they are when it is shown.
+
+    Args:
+        tables: title -> name and description of each record.
+    """
+
+    def __init__(self, *args: Any, tables: Mapping[str, Callable[[], list[tuple[str, str]]]], **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._tables = tables
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, rows in self._tables.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, description.replace("`", "")) for name, description in rows()])
 
 
 def choices_of(section: type[Node], key: str) -> click.Choice[str]:

@@ -7,30 +7,31 @@ from pathlib import Path
 
 import click
 
-from tl_jax.cli.options import OneOf, training_options
+from tl_jax.cli.options import ListingCommand, OneOf, training_options
 from tl_jax.config import RlConfig, RunConfig, SftConfig, annotated_yaml, load_config
 from tl_jax.config.estimators import ESTIMATORS
+from tl_jax.config.losses import LOSSES
 
 
-@click.command()
+@click.command(
+    cls=ListingCommand, tables={"Losses: of a target token": lambda: [(it.name, it.loss) for it in LOSSES.values()]}
+)
 @training_options
 def sft(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
-    """Supervised training with MAE and PKT. Run again with the same run_dir to continue."""
+    """Supervised training with MAE and PKT. Run again with the same run_dir to continue.
+
+    loss says which loss, see below, or names one of your own: module:function.
+    """
     config = load_config(SftConfig, files, overrides)
     from tl_jax.training.sft import run_sft
 
     run_sft(config)
 
 
-class RlCommand(click.Command):
-    """Its help lists the estimators, those that a program added among them."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Estimators (the advantage of a token)"):
-            formatter.write_dl([(it.name, it.advantage.replace("`", "")) for it in ESTIMATORS.values()])
-
-
-@click.command(cls=RlCommand)
+@click.command(
+    cls=ListingCommand,
+    tables={"Estimators: advantage of a token": lambda: [(it.name, it.advantage) for it in ESTIMATORS.values()]},
+)
 @training_options
 def rl(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     """Reinforcement training on rule-based rewards (IRM): PPO, GRPO and others.
