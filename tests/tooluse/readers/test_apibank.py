@@ -76,7 +76,7 @@ def test_a_dialogue_of_apibank(tmp_path: Path) -> None:
         Message("assistant", "Let me see.", (Call("AddAlarm", {"time": "7:00"}),)),
         Message("tool", '{"id": 1}', name="AddAlarm"),
         Message("assistant", tool_calls=(Call("AddAlarm", {"time": "7:05"}),)),
-        Message("tool", "Full.", name="AddAlarm"),
+        Message("tool", "Full.", name="AddAlarm", error=True),
         Message("assistant", "Done, once."),
     )
     properties = {"time": {"type": "string"}}

@@ -11,6 +11,7 @@ import pytest
 from tests.tooluse.readers.helpers import (
     FINISH,
     LOOKUP,
+    changed,
     lines,
     read_one,
     real_trajectories,
@@ -131,3 +132,26 @@ def test_real_conversations_written_in_the_raw_form_come_back(tmp_path: Path, sh
     assert [item.tools for item in found] == [item.tools for item in real]
     for item, expected in zip(found, real, strict=True):
         assert [stripped(turn) for turn in item.messages] == [stripped(turn) for turn in expected.messages]
+
+
+def test_weights_of_turns(tmp_path: Path) -> None:
+    said = turns(("human", "Hi."), ("gpt", "BAD"), ("human", "1+1?"), ("gpt", "2"))
+    for changes in ([{}, {"weight": 0}, {}, {"weight": 1}], [{"train": False}, {"train": False}, {}, {"train": True}]):
+        row = {"conversations": [turn | change for turn, change in zip(said, changes, strict=True)]}
+        assert [message.weight for message in read_one(tmp_path, row).messages] == [None, 0, None, 1]
+    with pytest.raises(DataError, match=r"conversations\[0\]: only an assistant message has tool_calls or weight"):
+        read_one(tmp_path, {"conversations": [said[0] | {"weight": 1}, said[1]]})
+
+
+def test_what_is_not_known_is_told(tmp_path: Path) -> None:
+    for way, where in (("conversations.1.foo", r"conversations\[1\]\.foo"), ("foo", "foo")):
+        with pytest.raises(DataError, match=rf"data.jsonl:1: {where}: unknown field"):
+            read_one(tmp_path, changed(LLAMA_FACTORY, way, 1))
+    call = changed(LLAMA_FACTORY, "conversations.2.value", '{"name": "lookup", "argumens": {}}')
+    with pytest.raises(DataError, match=r"conversations\[2\]\.value\.argumens: .*did you mean 'arguments'"):
+        read_one(tmp_path, call)
+    with pytest.raises(DataError, match="chosen: is preference data"):
+        read_one(tmp_path, {**LLAMA_FACTORY, "chosen": {}, "rejected": {}})
+    (other,) = turns(("system", "Be long."))
+    with pytest.raises(DataError, match=r"conversations\[0\]: is a system message, and the row has another"):
+        read_one(tmp_path, {**LLAMA_FACTORY, "conversations": [other, *LLAMA_FACTORY["conversations"]]})

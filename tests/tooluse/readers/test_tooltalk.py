@@ -47,11 +47,12 @@ EXAMPLES = [TOOLTALK]
 
 def test_a_conversation_of_tooltalk(tmp_path: Path) -> None:
     (trajectory,) = read_trajectories(document(tmp_path / "Login-easy.json", TOOLTALK))
-    assert (trajectory.id, trajectory.meta) == ("tooltalk/Login-easy", {"scenario": "A day."})
+    meta = {"scenario": "A day.", "conversation_id": "1", "apis_used": ["Login"]}
+    assert (trajectory.id, trajectory.meta) == ("tooltalk/Login-easy", meta)
     assert trajectory.messages == (
         Message("user", "Log me in."),
         Message("assistant", tool_calls=(Call("Login", {"user": "a"}),)),
-        Message("tool", "Unknown user", name="Login"),
+        Message("tool", "Unknown user", name="Login", error=True),
         Message("assistant", tool_calls=(Call("Login", {"user": "b", "n": 2}),)),
         Message("tool", '{"ok": true}', name="Login"),
         Message("assistant", "You are in."),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.readers.fields import arguments, member, plain
+from tl_jax.tooluse.readers.fields import arguments, plain
 from tl_jax.tooluse.readers.format import Format, has
 from tl_jax.tooluse.readers.rows import Place, Report, attempt, first_row, read_rows
 from tl_jax.tooluse.readers.schemas import json_schema
@@ -42,37 +42,44 @@ def _dialogue(path: Path, offered: tuple[Tool, ...] | None) -> Trajectory:
 
 
 def _requirement(row: Any, place: Place, offered: tuple[Tool, ...] | None) -> Trajectory:
-    steps: list[Step] = [([Message("user", member(row, "requirement", str).strip())], ())]
-    for index, api in enumerate(member(row, "apis", list)):
-        where = f"apis[{index}]"
-        steps.append(_call(member(api, "api_name", str, where), api.get("input"), api.get("output"), where))
-    steps.append(([Message("assistant", member(row, "response", str))], ()))
+    with Fields(row) as fields:
+        steps: list[Step] = [([Message("user", fields.take("requirement", kind=str).strip())], ())]
+        for value, where in fields.each("apis"):
+            with Fields(value, where) as api:
+                name, given = api.take("api_name", kind=str), api.take("input", default={})
+                steps.append(_call(name, given, api.take("output", default=None), f"{where}.input", f"{where}.output"))
+        steps.append(([Message("assistant", fields.take("response", kind=str))], ()))
     return _trajectory(place.name, steps, offered)
 
 
 def _step(row: Any) -> Step:
-    match member(row, "role", str):
-        case "User":
-            return [Message("user", member(row, "text", str))], ()
-        case "AI":
-            return [Message("assistant", member(row, "text", str))], ()
-        case "API":
-            return _call(member(row, "api_name", str), row.get("param_dict"), row.get("result"), "")
-        case role:
-            raise DataError(f"unknown role {role!r}; expected User, AI or API", field="role")
+    with Fields(row) as fields:
+        match fields.take("role", kind=str):
+            case "User":
+                return [Message("user", fields.take("text", kind=str))], ()
+            case "AI":
+                return [Message("assistant", fields.take("text", kind=str))], ()
+            case "API":
+                name, given = fields.take("api_name", kind=str), fields.take("param_dict", default={})
+                return _call(name, given, fields.take("result", default=None), "param_dict", "result")
+            case role:
+                raise DataError(f"unknown role {role!r}; expected User, AI or API", field="role")
 
 
-def _call(name: str, given: Any, result: Any, where: str) -> Step:
+def _call(name: str, given: Any, result: Any, given_at: str, result_at: str) -> Step:
     """A call and its result, which is wrapped in ``{api_name, input, output, exception}``."""
+    failed = False
     if isinstance(result, dict) and "output" in result:
-        result = result["exception"] if result.get("exception") else result["output"]
+        with Fields(result, result_at) as fields:
+            fields.keep("api_name", "input")  # the call once more
+            output, exception = fields.take("output", default=None), fields.take("exception", default=None)
+        result, failed = exception or output, bool(exception)
     if name == _SEARCHER:
         found = result if isinstance(result, list) else [result]
-        at = f"{where}.output" if where else "result"
         named = (item for item in found if isinstance(item, dict) and isinstance(item.get("name"), str))
-        return [], tuple(_tool(item, at) for item in named)
-    made = Call(name, arguments({} if given is None else given, f"{where}.input" if where else "param_dict"))
-    return [Message("assistant", tool_calls=(made,)), Message("tool", plain(result), name=name)], ()
+        return [], tuple(_tool(item, result_at) for item in named)
+    made = Call(name, arguments(given, given_at))
+    return [Message("assistant", tool_calls=(made,)), Message("tool", plain(result), name=name, error=failed)], ()
 
 
 def _tool(value: dict[str, Any], where: str) -> Tool:

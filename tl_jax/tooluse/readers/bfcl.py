@@ -13,13 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tl_jax.tooluse.readers.fields import member
+from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.format import Format, has
 from tl_jax.tooluse.readers.rows import Place, Report, read_rows
 from tl_jax.tooluse.readers.schemas import json_schema
 from tl_jax.tooluse.schema import Call, Case, DataError, Message, Tool
 from tl_jax.tooluse.text.parse import bind, parse_answer
 
+_ANSWER = ("ground_truth", "execution_result_type")
+"""What a row of answers says, and a row of older releases itself."""
 _OPERATORS: dict[type[ast.operator], Any] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -46,20 +48,27 @@ def _answers(path: Path) -> dict[str, dict[str, Any]]:
         path.with_name(f"possible_answer_{path.name}"),
     )
     found = next((candidate for candidate in candidates if candidate.is_file()), None)
-    return dict(read_rows(found, lambda row, place: [(member(row, "id", str), row)])) if found else {}
+    return dict(read_rows(found, lambda row, place: [_answer(row)])) if found else {}
+
+
+def _answer(row: Any) -> tuple[str, dict[str, Any]]:
+    with Fields(row) as fields:
+        return fields.take("id", kind=str), fields.keep(*_ANSWER)
 
 
 def _case(row: Any, place: Place, answers: dict[str, dict[str, Any]]) -> Case:
-    identity = member(row, "id", str)
-    answer = {**answers.get(identity, {}), **{key: value for key, value in row.items() if value is not None}}
+    with Fields(row) as fields:
+        identity = fields.take("id", kind=str)
+        answer = {**answers.get(identity, {}), **fields.keep(*_ANSWER)}
+        turns = fields.take("question", kind=list)
+        if len(turns) != 1 or not isinstance(turns[0], list) or not turns[0]:
+            raise DataError("must be one turn: a list of one list of messages", field="question")
+        messages = tuple(Message.from_json(item, f"question[0][{i}]") for i, item in enumerate(turns[0]))
+        tools = tuple(_tool(item, where) for item, where in fields.each("function"))
+        fields.keep("execution_result")  # what the calls return: they are compared, not run
     if answer.get("ground_truth") is None:
         raise DataError(f"{identity!r} has no ground_truth, neither here nor in a possible_answer file", field="id")
-    turns = member(row, "question", list)
-    if len(turns) != 1 or not isinstance(turns[0], list) or not turns[0]:
-        raise DataError("must be one turn: a list of one list of messages", field="question")
-    messages = tuple(Message.from_json(item, f"question[0][{i}]") for i, item in enumerate(turns[0]))
-    tools = tuple(_tool(item, f"function[{i}]") for i, item in enumerate(member(row, "function", list)))
-    sources = member(answer, "ground_truth", list)
+    sources = Fields(answer).take("ground_truth", kind=list)
     gold = tuple(_call(source, tools, f"ground_truth[{i}]") for i, source in enumerate(sources))
     split, _, number = identity.rpartition("_")
     meta = {
@@ -73,7 +82,7 @@ def _case(row: Any, place: Place, answers: dict[str, dict[str, Any]]) -> Case:
 
 
 def _tool(value: Any, where: str) -> Tool:
-    parameters = member(value, "parameters", dict, where)
+    parameters = Fields(value, where).take("parameters", kind=dict)
     return Tool.from_json({**value, "parameters": json_schema(parameters)}, where)
 
 

@@ -51,13 +51,13 @@ def member(row: Any, key: str, kind: type[T], where: str = "") -> T:
     return value
 
 
-def listed(row: Any, key: str, where: str = "") -> list[Any]:
-    """The list ``row[key]``, or the list that it is as text; otherwise as `member`.
+def listed(row: Fields, key: str) -> list[Any]:
+    """Takes a list, or the list that a text is.
 
     Raises:
         DataError: it is missing or anything else.
     """
-    value, field = member(row, key, object, where), f"{where}.{key}" if where else key
+    field, value = row.at(key), row.take(key)
     value = literal(value, field) if isinstance(value, str) else value
     if not isinstance(value, list):
         raise DataError(f"must be a list as JSON text, not {type(value).__name__}", field=field)

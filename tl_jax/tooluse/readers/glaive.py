@@ -11,7 +11,8 @@ import json
 import re
 from typing import Any
 
-from tl_jax.tooluse.readers.fields import arguments, member
+from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.readers.fields import arguments, described
 from tl_jax.tooluse.readers.format import Format, has
 from tl_jax.tooluse.readers.rows import Place, each_row, parse
 from tl_jax.tooluse.readers.toolbox import last_called
@@ -24,8 +25,11 @@ _END = "<|endoftext|>"
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The chat in a row. A system prompt that offers tools says nothing else and is left out."""
-    field = "sample" if isinstance(row, dict) and "sample" in row else "chat"
-    texts = {key: member(row, key, str).strip() for key in (("sample",) if field == "sample" else ("system", "chat"))}
+    with Fields(row) as fields:
+        field = "sample" if "sample" in fields else "chat"
+        keys = ("sample",) if field == "sample" else ("system", "chat")
+        texts = {key: fields.take(key, kind=str).strip() for key in keys}
+        identity, meta = str(fields.take("id", default=place.name)), described(fields)
     for key, text in texts.items():
         if text and not _TURN.match(text):
             raise DataError("must begin with SYSTEM:, USER: or ASSISTANT:", field=key)
@@ -46,7 +50,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
                 messages.append(Message("tool", text, name=last_called(messages)))
     if not messages:
         raise DataError("holds no turns", field=field)
-    return [Trajectory(place.name, tools, tuple(messages), "glaive")]
+    return [Trajectory(identity, tools, tuple(messages), "glaive", meta)]
 
 
 def _tools(prompt: str, where: str) -> tuple[Tool, ...]:

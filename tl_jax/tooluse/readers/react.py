@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tl_jax.tooluse.readers.fields import arguments, literal, member
+from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.readers.fields import arguments, literal
 from tl_jax.tooluse.readers.rows import parse
 from tl_jax.tooluse.readers.toolbox import last_called
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool
@@ -56,7 +57,8 @@ def messages(conversation: Sequence[Any], where: str = "conversations") -> list[
     result: list[Message] = []
     for index, item in enumerate(conversation):
         place = f"{where}[{index}]"
-        role, value = member(item, "from", str, place), member(item, "value", str, place)
+        with Fields(item, place) as fields:
+            role, value = fields.take("from", kind=str), fields.take("value", kind=str)
         match role:
             case "system":
                 pass
@@ -72,6 +74,17 @@ def messages(conversation: Sequence[Any], where: str = "conversations") -> list[
             case _:
                 raise DataError(f"unknown speaker {role!r}", field=f"{place}.from")
     return result
+
+
+def said(item: Any, where: str) -> str:
+    """What a turn ``{from, value}`` says.
+
+    Raises:
+        DataError: it is something else.
+    """
+    with Fields(item, where) as fields:
+        fields.take("from", kind=str)
+        return fields.take("value", kind=str)
 
 
 def question(text: str) -> str:

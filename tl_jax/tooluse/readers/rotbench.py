@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers import react, sharegpt
-from tl_jax.tooluse.readers.fields import member
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.schema import Call, Case, DataError, Tool
@@ -26,7 +26,9 @@ _FIRST_ROWS, _THIRD_ROWS = 105, 70
 
 def cases(row: Any, place: Place) -> list[Case]:
     """The case in a row: gold calls are alternatives; values of ``None`` and of the two special tools are wild."""
-    conversation = member(row, "conversations", list)
+    with Fields(row) as fields:
+        conversation, source_id = fields.take("conversations", kind=list), fields.take("id", kind=str)
+        scenario = fields.take("scenario", default=None)
     if len(conversation) < 3:
         raise DataError("must be a system prompt, a question and the gold calls", field="conversations")
     level = _LEVEL.search(place.path.stem.lower())
@@ -38,8 +40,8 @@ def cases(row: Any, place: Place) -> list[Case]:
     clean_rows = _THIRD_ROWS if third else _FIRST_ROWS
     meta = {
         "index": place.index,
-        "source_id": member(row, "id", str),
-        "scenario": row.get("scenario"),
+        "source_id": source_id,
+        "scenario": scenario,
         "noise_kind": _noise(level[0], place.index < clean_rows),
         "clean_index": place.index % clean_rows,
         "finish": finish,
@@ -60,14 +62,16 @@ def offered(conversation: list[Any]) -> tuple[tuple[Tool, ...], str, str]:
         DataError: there is no list of at least two tools.
     """
     where = "conversations[0].value"
-    tools = react.tools(member(conversation[0], "value", str, "conversations[0]"), TOOLS, where)
+    tools = react.tools(react.said(conversation[0], "conversations[0]"), TOOLS, where)
     if len(tools) < 2:
         raise DataError("lists fewer than two tools; the last two ask the user and end the task", field=where)
     return tools, tools[-2].name, tools[-1].name
 
 
 def _gold(message: Any, where: str) -> list[Call]:
-    answers = member(message, "value", object, where)
+    with Fields(message, where) as fields:
+        fields.expect("from", "assistant", "gpt")
+        answers = fields.take("value")
     texts = answers if isinstance(answers, list) else [answers]
     if not texts or not all(isinstance(text, str) for text in texts):
         raise DataError("must be the gold calls as a list of texts", field=f"{where}.value")

@@ -9,10 +9,13 @@ JSON text, and a call or result is a turn of its own, by ``function_call`` or ``
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from tl_jax.tooluse.readers.fields import arguments, literal, member, plain
+from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.readers.fields import arguments, described, literal, plain
 from tl_jax.tooluse.readers.format import Format
+from tl_jax.tooluse.readers.messages import ARGUMENTS, identity, message_weight, with_system
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.toolbox import joined
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
@@ -20,23 +23,37 @@ from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The conversation in a row. A system prompt that lists tools describes this format and is left out."""
-    tools = _tools(row.get("tools"), "tools") if isinstance(row, dict) else ()
+    with Fields(row) as fields:
+        tools = _tools(fields.take("tools", default=None), "tools")
+        system = fields.take("system", "system_prompt", kind=str, default="")
+        turns = fields.take("conversations", kind=list)
+        name = str(fields.take("id", default=place.name))
+        meta = described(fields)
     messages: list[Message] = []
-    system = row.get("system") if isinstance(row, dict) else None
-    if isinstance(system, str) and system.strip():
-        messages.append(Message("system", system))
-    for index, item in enumerate(member(row, "conversations", list)):
+    for index, item in enumerate(turns):
         where = f"conversations[{index}]"
-        speaker, value = member(item, "from", str, where), member(item, "value", str, where)
+        with Fields(item, where) as turn:
+            speaker, value = turn.take("from", kind=str), turn.take("value", kind=str)
+            weight = message_weight(turn)
         listed = [text for text in _tagged(value, "tools")[0] if text.startswith(("[", "{"))]
         if speaker == "system" and listed:
             tools = tools or _tools(listed[0], f"{where}.value: tools")
         else:
-            messages += _turn(speaker, value, messages, where)
+            messages += _weighed(_turn(speaker, value, messages, where), weight, where)
+    messages = with_system(messages, system, "conversations")
     if not messages:
         raise DataError("holds no turns", field="conversations")
-    identity = place.name if row.get("id") is None else str(row["id"])
-    return [Trajectory(identity, tools, joined(messages), "sharegpt")]
+    return [Trajectory(name, tools, joined(messages), "sharegpt", meta)]
+
+
+def _weighed(messages: list[Message], weight: float | None, where: str) -> list[Message]:
+    """The messages of a turn with its weight. Of a turn that is no assistant's it may be 0: it is no target anyway."""
+    if weight is None or (not weight and messages[0].role != "assistant"):
+        return messages
+    weighed = [replace(message, weight=weight) for message in messages]
+    for message in weighed:
+        message.check(where)
+    return weighed
 
 
 def _turn(speaker: str, value: str, before: list[Message], where: str) -> list[Message]:
@@ -69,9 +86,11 @@ def _calls(text: str, where: str) -> list[Call]:
     value = literal(text, where)
     made = []
     for item in value if isinstance(value, list) else [value]:
-        name = member(item, "name", str, where)
-        given = item["arguments"] if "arguments" in item else item.get("parameters")
-        made.append(Call(name, arguments({} if given is None else given, f"{where}.arguments")))
+        with Fields(item, where) as fields:
+            fields.expect("type", "function", "tool_call")
+            name, known_as = fields.take("name", kind=str), identity(fields, "id")
+            given = fields.take(*ARGUMENTS, default={})
+        made.append(Call(name, arguments(given, f"{where}.arguments"), id=known_as))
     return made
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tl_jax.tooluse.readers.fields import member
+from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.readers.fields import described
 from tl_jax.tooluse.readers.format import Format, has
+from tl_jax.tooluse.readers.messages import message_weight
 from tl_jax.tooluse.readers.rows import Place, each_row, parse
 from tl_jax.tooluse.schema import Call, DataError, Message, Role, Tool, Trajectory
 
@@ -25,17 +27,18 @@ _ROLES: dict[str, Role] = {
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The trajectory in a row."""
-    conversations = row.get("conversations") if isinstance(row, dict) else None
-    if not isinstance(conversations, list) or len(conversations) < 2:
-        raise DataError("must be a list of messages: the tools, then the conversation", field="conversations")
-    if row.get("id") is None:
-        raise DataError("is missing", field="id")
-    where = "conversations[0].content"
-    tools = _tools(member(conversations[0], "content", str, "conversations[0]"), where)
+    with Fields(row if isinstance(row, dict) else {}) as fields:
+        conversations = fields.take("conversations", default=None)
+        if not isinstance(conversations, list) or len(conversations) < 2:
+            raise DataError("must be a list of messages: the tools, then the conversation", field="conversations")
+        identity, meta = str(fields.take("id")), described(fields)
+    with Fields(conversations[0], "conversations[0]") as first:
+        first.expect("role", "system")
+        tools = _tools(first.take("content", kind=str), "conversations[0].content")
     messages: list[Message] = []
     for index, value in enumerate(conversations[1:], 1):
         messages.append(_message(value, f"conversations[{index}]", _last_called(messages)))
-    return [Trajectory(str(row["id"]), tools, tuple(messages))]
+    return [Trajectory(identity, tools, tuple(messages), meta=meta)]
 
 
 def _tools(content: str, where: str) -> tuple[Tool, ...]:
@@ -50,13 +53,17 @@ def _tools(content: str, where: str) -> tuple[Tool, ...]:
 
 def _message(value: Any, where: str, called: str | None) -> Message:
     """One message; ``called`` is the tool whose result it may be."""
-    name, content = member(value, "role", str, where), member(value, "content", str, where)
-    role = _ROLES.get(name)
-    if role is None:
-        raise DataError(f"unknown role {name!r}; expected one of {', '.join(_ROLES)}", field=f"{where}.role")
+    with Fields(value, where) as fields:
+        name, content = fields.take("role", kind=str), fields.take("content", kind=str)
+        role = _ROLES.get(name)
+        if role is None:
+            raise DataError(f"unknown role {name!r}; expected one of {', '.join(_ROLES)}", field=f"{where}.role")
+        weight = message_weight(fields, role)
     if role == "assistant" and (call := _call(content)):
-        return Message(role, tool_calls=(call,))
-    return Message(role, content, name=called if role == "tool" else None)
+        return Message(role, tool_calls=(call,), weight=weight)
+    message = Message(role, content, name=called if role == "tool" else None, weight=weight)
+    message.check(where)
+    return message
 
 
 def _call(content: str) -> Call | None:

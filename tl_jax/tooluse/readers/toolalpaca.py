@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tl_jax.tooluse.readers.fields import arguments, member
+from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.readers.fields import arguments
 from tl_jax.tooluse.readers.format import Format, has
 from tl_jax.tooluse.readers.openapi import described_function, described_operation, operations
 from tl_jax.tooluse.readers.rows import Place, Report, attempt, read_rows
@@ -26,19 +27,22 @@ _MAX_REPAIRED = 5_000
 _OPTIONAL = "[Optional]"
 
 
+_DESCRIBES = (*("Category", "Introduction", "Description", "Link", "API", "NLDocumentation", "OpenAPI", "Instances"),)
+"""What else a row says about its API, in words or in another form."""
+
+
 @dataclass(frozen=True)
 class _Api:
     """A row without its keys. ``recovered`` names tools that only the OpenAPI document describes."""
 
     place: Place
-    row: dict[str, Any]
+    name: str | None
+    components: str
+    instructions: list[Any]
+    answers: list[Any]
     tools: dict[str, Tool]
     recovered: list[str]
     auth_args: list[str]
-
-    @property
-    def instructions(self) -> list[Any]:
-        return member(self.row, "Instructions", list)
 
 
 def read(path: Path, report: Report | None) -> Iterator[Case]:
@@ -52,24 +56,25 @@ def read(path: Path, report: Report | None) -> Iterator[Case]:
 
 
 def _api(row: Any, place: Place) -> _Api:
-    described = member(row, "Function_Description", dict)
-    login = member(row, "Authentication", dict) if row.get("Authentication") else {}
+    login = Fields(row).take("Authentication", kind=dict, default={})
     row, _ = replace_all(row, [str(secret) for secret in login.values() if len(str(secret)) > 3])
-    if len(member(row, "Instructions", list)) != len(member(row, "Golden_Answers", list)):
+    with Fields(row) as fields:
+        fields.keep("Authentication", *_DESCRIBES)
+        name, described = fields.take("Name", default=None), dict(fields.take("Function_Description", kind=dict))
+        instructions, answers = fields.take("Instructions", kind=list), fields.take("Golden_Answers", kind=list)
+        projection = fields.take("Function_Projection", kind=dict, default={})
+        documentation = fields.take("Documentation", default=None)
+    if len(instructions) != len(answers):
         raise DataError("must be as many as Instructions", field="Golden_Answers")
-    tools = {
-        name: described_function(name, row["Function_Description"][name], f"Function_Description.{name}")
-        for name in described
-        if name != "components"
-    }
-    projection = member(row, "Function_Projection", dict) if row.get("Function_Projection") else {}
+    components = str(described.pop("components", None) or "").strip()
+    tools = {key: described_function(key, text, f"Function_Description.{key}") for key, text in described.items()}
     known = [list(target) for target in projection.values() if isinstance(target, list)]
     missing = {
-        name: described_operation(name, operation)
-        for (target, method), (name, operation) in (operations(row.get("Documentation")) if known else {}).items()
-        if [target, method] not in known and name not in tools
+        key: described_operation(key, operation)
+        for (target, method), (key, operation) in (operations(documentation) if known else {}).items()
+        if [target, method] not in known and key not in tools
     }
-    return _Api(place, row, {**tools, **missing}, list(missing), list(login))
+    return _Api(place, name, components, instructions, answers, {**tools, **missing}, list(missing), list(login))
 
 
 def _cases(api: _Api, index: int, identity: str) -> list[Case]:
@@ -80,18 +85,18 @@ def _cases(api: _Api, index: int, identity: str) -> list[Case]:
     if api.auth_args:
         question += "\nAuthentication information: " + " ".join(f"{name}={MASK}" for name in api.auth_args)
     where = f"Golden_Answers[{index}]"
-    steps = api.row["Golden_Answers"][index]
+    steps = api.answers[index]
     if not isinstance(steps, list) or not steps:
         raise DataError("must be a list of calls", field=where)
     made = [_step(step, api.auth_args, f"{where}[{i}]") for i, step in enumerate(steps)]
     whole = tuple(call for call, _, _ in made)
     needed = tuple(call for call, optional, _ in made if not optional)
     meta: dict[str, Any] = {
-        "api": api.row.get("Name"),
+        "api": api.name,
         "api_index": api.place.index,
         "index": index,
         "auth_args": api.auth_args,
-        "components": str(api.row["Function_Description"].get("components") or "").strip(),
+        "components": api.components,
     }
     meta |= {"tools_recovered": api.recovered} if api.recovered else {}
     meta |= {"gold_repaired": True} if any(repaired for _, _, repaired in made) else {}
@@ -103,7 +108,8 @@ def _cases(api: _Api, index: int, identity: str) -> list[Case]:
 
 def _step(step: Any, auth_args: list[str], where: str) -> tuple[Call, bool, bool]:
     """A gold call, whether it may be left out, and whether brackets had to be added to its arguments."""
-    name, written = member(step, "Action", str, where), member(step, "Action_Input", object, where)
+    with Fields(step, where) as fields:
+        name, written = fields.take("Action", kind=str), fields.take("Action_Input")
     where, repaired = f"{where}.Action_Input", False
     try:
         values = arguments(written, where)

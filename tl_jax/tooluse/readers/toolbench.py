@@ -11,14 +11,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers import react, sharegpt
-from tl_jax.tooluse.readers.fields import member
 from tl_jax.tooluse.readers.format import Format, has
 from tl_jax.tooluse.readers.messages import conversation
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.toolbox import joined
 from tl_jax.tooluse.schema import DataError, Trajectory
 
+_SEARCH = (
+    *("win", "tree", "forward_args", "compare_candidates", "try_list", "finish", "trys", "now_depth"),
+    *("final_answer", "chain", "query_count", "total_tokens"),
+)
+"""How the answer was searched for: other paths than the one that is read, and counts."""
 APIS = "have access to the following APIs:"
 """What stands before the tools in the system prompt of a training row."""
 _IS_ANSWER = has("answer_generation", without="messages")
@@ -28,22 +33,26 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The path in a row. The system prompt, which describes tools and format, is left out."""
     if isinstance(row, dict) and "answer_generation" in row:
         return [_answer(row, place)]
-    conversation = member(row, "conversations", list)
-    prompt = member(conversation[0] if conversation else None, "value", str, "conversations[0]")
+    with Fields(row) as fields:
+        turns, source_id = fields.take("conversations", kind=list), fields.take("id", default=None)
+    prompt = react.said(turns[0] if turns else None, "conversations[0]")
     tools = react.tools(prompt, APIS, "conversations[0].value")
-    messages = tuple(react.messages(conversation))
+    messages = tuple(react.messages(turns))
     if not messages:
         raise DataError("holds nothing but the system prompt", field="conversations")
-    return [Trajectory(place.name, tools, messages, "toolbench", {"source_id": row.get("id")})]
+    return [Trajectory(place.name, tools, messages, "toolbench", {"source_id": source_id})]
 
 
 def _answer(row: dict[str, Any], place: Place) -> Trajectory:
-    answer = member(row, "answer_generation", dict)
-    paths = member(answer, "train_messages", list, "answer_generation")
+    with Fields(row) as whole, Fields(whole.take("answer_generation"), "answer_generation") as answer:
+        whole.keep(*_SEARCH)
+        paths, tools = answer.take("train_messages", kind=list), answer.take("function", default=None)
+        meta = answer.keep("query", "valid_data", "finish_type")
+        answer.keep(*_SEARCH)
     if not paths:
         raise DataError("is empty: the run reached no answer", field="answer_generation.train_messages")
     where = f"answer_generation.train_messages[{len(paths) - 1}]"
-    found = conversation(place.name, paths[-1], answer.get("function"), where)
+    found = conversation(place.name, paths[-1], tools, where)
     messages = joined(
         replace(message, content=react.question(message.content)) if message.role == "user" else message
         for message in found.messages
@@ -51,7 +60,6 @@ def _answer(row: dict[str, Any], place: Place) -> Trajectory:
     )
     if not messages:
         raise DataError("holds nothing but the system prompt", field=where)
-    meta = {key: answer[key] for key in ("query", "valid_data", "finish_type") if key in answer}
     return replace(found, messages=messages, suite="toolbench", meta=meta)
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers import react, rotbench
-from tl_jax.tooluse.readers.fields import member
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.schema import Case, DataError
@@ -16,16 +16,18 @@ from tl_jax.tooluse.schema import Case, DataError
 
 def cases(row: Any, place: Place) -> list[Case]:
     """The query in a row; ``meta.library`` is the folder of ToolEyes that holds its tools."""
-    conversation = member(row, "conversations", list)
+    with Fields(row) as fields:
+        conversation, source_id = fields.take("conversations", kind=list), fields.take("id", kind=str)
+        scenario, path = fields.take("scenario", default=None), fields.take("path", kind=str)
     if len(conversation) < 2:
         raise DataError("must be a system prompt and a question", field="conversations")
     tools, ask, finish = rotbench.offered(conversation)
     split = "five_shot" if "five" in place.path.stem else "zero_shot"
     meta = {
         "index": place.index,
-        "source_id": member(row, "id", str),
-        "scenario": row.get("scenario"),
-        "library": "/".join(member(row, "path", str).split("/")[-2:]),
+        "source_id": source_id,
+        "scenario": scenario,
+        "library": "/".join(path.split("/")[-2:]),
         "finish": finish,
         "ask_to_user": ask,
     }

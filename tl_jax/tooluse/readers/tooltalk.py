@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tl_jax.tooluse.readers.fields import arguments, member, plain
+from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.readers.fields import arguments, plain
 from tl_jax.tooluse.readers.format import Format, has
 from tl_jax.tooluse.readers.rows import Place, Report, read_rows
 from tl_jax.tooluse.readers.toolbox import beside, calls_of, inferred, is_tools
@@ -26,29 +27,33 @@ def read(path: Path, report: Report | None) -> Iterator[Trajectory]:
 
 def trajectories(row: Any, place: Place, offered: tuple[Tool, ...] | None = None) -> list[Trajectory]:
     """The conversation in a row."""
+    with Fields(row) as fields:
+        turns = fields.each("conversation")
+        meta = fields.keep("scenario", "name", "conversation_id", "suites_used", "apis_used", "metadata", "user")
     messages: list[Message] = []
-    for index, turn in enumerate(member(row, "conversation", list)):
-        where = f"conversation[{index}]"
-        role, text = member(turn, "role", str, where), member(turn, "text", str, where)
-        if role not in ("user", "assistant"):
-            raise DataError(f"unknown role {role!r}; expected user or assistant", field=f"{where}.role")
-        for number, api in enumerate(member(turn, "apis", list, where) if turn.get("apis") else []):
-            messages += _call(api, f"{where}.apis[{number}]")
+    for value, where in turns:
+        with Fields(value, where) as turn:
+            role, text = turn.take("role", kind=str), turn.take("text", kind=str)
+            turn.take("index", default=None)
+            if role not in ("user", "assistant"):
+                raise DataError(f"unknown role {role!r}; expected user or assistant", field=f"{where}.role")
+            for api, at in turn.each("apis"):
+                messages += _call(api, at)
         messages.append(Message("user" if role == "user" else "assistant", text))
     if not messages:
         raise DataError("has no turns", field="conversation")
-    meta = {"scenario": row["scenario"]} if isinstance(row.get("scenario"), str) else {}
     identity = f"tooltalk/{place.name}"
     tools = offered if offered is not None else inferred(calls_of(messages))
     return [Trajectory(identity, tools, tuple(messages), "tooltalk", meta)]
 
 
 def _call(api: Any, where: str) -> list[Message]:
-    request = member(api, "request", dict, where)
-    name = member(request, "api_name", str, f"{where}.request")
-    made = Call(name, arguments(request.get("parameters") or {}, f"{where}.request.parameters"))
-    result = api["exception"] if api.get("exception") else api.get("response")
-    return [Message("assistant", tool_calls=(made,)), Message("tool", plain(result), name=name)]
+    with Fields(api, where) as fields, Fields(fields.take("request"), f"{where}.request") as request:
+        name = request.take("api_name", kind=str)
+        made = Call(name, arguments(request.take("parameters", default={}), f"{where}.request.parameters"))
+        response, exception = fields.take("response", default=None), fields.take("exception", default=None)
+    result = Message("tool", plain(exception or response), name=name, error=bool(exception))
+    return [Message("assistant", tool_calls=(made,)), result]
 
 
 FORMAT = Format(

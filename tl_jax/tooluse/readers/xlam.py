@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tl_jax.tooluse.readers.fields import arguments, listed, member
+from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.readers.fields import arguments, described, listed
 from tl_jax.tooluse.readers.format import Format, has
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.schemas import is_optional, json_schema
@@ -18,34 +19,45 @@ from tl_jax.tooluse.schema import Call, Case, DataError, Message, Tool, Trajecto
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The example in a row; one that no tool can help with has nothing to learn from."""
-    identity, tools, question, calls = _example(row, place)
+    identity, tools, question, calls, meta = _example(row, place)
     if not calls:
         raise DataError("is empty: there is no answer to learn", field="answers")
-    return [Trajectory(identity, tools, (question, Message("assistant", tool_calls=calls)), "xlam")]
+    return [Trajectory(identity, tools, (question, Message("assistant", tool_calls=calls)), "xlam", meta)]
 
 
 def cases(row: Any, place: Place) -> list[Case]:
     """The example in a row; gold is one alternative of no call where no tool can help."""
-    identity, tools, question, calls = _example(row, place)
-    return [Case(identity, tools, (question,), (calls,), "parallel", "xlam")]
+    identity, tools, question, calls, meta = _example(row, place)
+    return [Case(identity, tools, (question,), (calls,), "parallel", "xlam", meta=meta)]
 
 
-def _example(row: Any, place: Place) -> tuple[str, tuple[Tool, ...], Message, tuple[Call, ...]]:
-    question = Message("user", member(row, "query", str))
-    tools = tuple(_tool(value, f"tools[{i}]") for i, value in enumerate(listed(row, "tools")))
-    calls = tuple(_call(value, f"answers[{i}]") for i, value in enumerate(listed(row, "answers")))
-    identity = place.name if row.get("id") is None else f"xlam/{row['id']}"
-    return identity, tools, question, calls
+def _example(row: Any, place: Place) -> tuple[str, tuple[Tool, ...], Message, tuple[Call, ...], dict[str, Any]]:
+    with Fields(row) as fields:
+        question = Message("user", fields.take("query", kind=str))
+        tools = tuple(_tool(value, f"tools[{i}]") for i, value in enumerate(listed(fields, "tools")))
+        calls = tuple(_call(value, f"answers[{i}]") for i, value in enumerate(listed(fields, "answers")))
+        number = fields.take("id", default=None)
+        identity = place.name if number is None else f"xlam/{number}"
+        return identity, tools, question, calls, described(fields)
 
 
 def _tool(value: Any, where: str) -> Tool:
-    function = value["function"] if isinstance(value, dict) and isinstance(value.get("function"), dict) else value
-    member(function, "name", str, where)
-    parameters = member(function, "parameters", dict, where) if function.get("parameters") else {}
+    """A tool in OpenAI's shape, or with its parameters by name."""
+    if not isinstance(value, dict):
+        raise DataError(f"must be a JSON object, not {type(value).__name__}", field=where)
+    if isinstance(value.get("function"), dict):
+        return Tool.from_json({**value, "function": _with_schema(value["function"], f"{where}.function")}, where)
+    return Tool.from_json(_with_schema(value, where), where)
+
+
+def _with_schema(function: dict[str, Any], where: str) -> dict[str, Any]:
+    parameters = function.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise DataError(f"must be a JSON object, not {type(parameters).__name__}", field=f"{where}.parameters")
     if parameters.get("type") != "object" or not isinstance(parameters.get("properties"), dict):
         required = [key for key, spec in parameters.items() if _is_required(spec, f"{where}.parameters.{key}")]
         parameters = {"type": "object", "properties": parameters, "required": required}
-    return Tool.from_json({**function, "parameters": json_schema(parameters)}, where)
+    return {**function, "parameters": json_schema(parameters)}
 
 
 def _is_required(spec: Any, where: str) -> bool:
@@ -55,9 +67,8 @@ def _is_required(spec: Any, where: str) -> bool:
 
 
 def _call(value: Any, where: str) -> Call:
-    return Call(
-        member(value, "name", str, where), arguments(member(value, "arguments", object, where), f"{where}.arguments")
-    )
+    with Fields(value, where) as fields:
+        return Call(fields.take("name", kind=str), arguments(fields.take("arguments"), f"{where}.arguments"))
 
 
 FORMAT = Format(
