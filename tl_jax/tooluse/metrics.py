@@ -114,7 +114,7 @@ def score_prediction(prediction: str, case: Case, scoring: Scoring = PAPER_SCORI
     if scoring.policy == "any":
         alternatives = [(call,) for alternative in alternatives for call in alternative] or [()]
     wanted = [
-        [replace(call, wild=tuple(call.arguments)) if call.name in (finish, ask) else call for call in alternative]
+        [replace(call, wild=call.known) if call.name in (finish, ask) else call for call in alternative]
         for alternative in alternatives
     ]
     equal = same_value if scoring.strict else same_text

@@ -8,7 +8,7 @@ things are the business of `tl_jax.tooluse.readers`; a tool, which every format 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast, get_args
 
@@ -105,15 +105,38 @@ Fields that begin with ``x-`` are kept as well.
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One tool call. ``wild`` names the arguments whose value is not compared (gold calls only).
+    """One tool call.
 
     ``id`` tells which result is its own (`Message.call_id`). Two calls that say the same are equal, whatever their ids.
+    The rest is said of gold calls only: what else than ``arguments`` is right. ``arguments`` is what a renderer writes.
+
+    Args:
+        wild: arguments whose value is not compared. One that ``arguments`` lacks may be given or not.
+        accepted: argument -> other values that are as good. One that ``arguments`` lacks may be given or not.
+        optional: arguments that may be left out.
     """
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     wild: tuple[str, ...] = ()
     id: str | None = field(default=None, compare=False)
+    accepted: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    optional: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Every argument that a right call may have."""
+        return tuple(dict.fromkeys((*self.arguments, *self.accepted, *self.wild)))
+
+    def values(self, name: str) -> tuple[Any, ...]:
+        """The right values of an argument, what a renderer writes first; none where any is right.
+
+        Example:
+            >>> Call("open", {"mode": "r"}, accepted={"mode": ["read"]}).values("mode")
+            ('r', 'read')
+        """
+        own = (self.arguments[name],) if name in self.arguments else ()
+        return (*own, *self.accepted.get(name, ()))
 
     @classmethod
     def from_json(cls, value: Any, where: str = "call") -> Call:
@@ -121,18 +144,40 @@ class Call:
         with Fields(value, where) as fields:
             name = fields.take("name", kind=str)
             arguments = fields.take("arguments", kind=dict, default={})
-            wild = fields.take("wild", kind=list, default=[])
-            if not all(isinstance(name, str) for name in wild):
-                raise DataError("must be a list of argument names", field=fields.at("wild"))
-            return cls(name, arguments, tuple(wild), fields.take("id", kind=str, default=None))
+            known_as = fields.take("id", kind=str, default=None)
+            return cls(name, arguments, id=known_as, **latitude(fields, arguments))
 
     def to_json(self) -> dict[str, Any]:
         row: dict[str, Any] = {"name": self.name, "arguments": dict(self.arguments)}
         if self.wild:
             row["wild"] = list(self.wild)
+        if self.accepted:
+            row["accepted"] = {name: list(values) for name, values in self.accepted.items()}
+        if self.optional:
+            row["optional"] = list(self.optional)
         if self.id is not None:
             row["id"] = self.id
         return row
+
+
+def latitude(fields: Fields, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a gold call that say what else is right, as arguments of `Call`.
+
+    Raises:
+        DataError: not of the shape that `Call.to_json` writes, or ``optional`` names no argument.
+    """
+    wild = fields.take("wild", kind=list, default=[])
+    if not all(isinstance(name, str) for name in wild):
+        raise DataError("must be a list of argument names", field=fields.at("wild"))
+    accepted = fields.take("accepted", kind=dict, default={})
+    for name, values in accepted.items():
+        if not isinstance(values, list):
+            raise DataError("must be a list of values", field=f"{fields.at('accepted')}.{name}")
+    optional = fields.take("optional", kind=list, default=[])
+    for i, name in enumerate(optional):
+        if name not in arguments:
+            raise DataError(f"{name!r} is none of the arguments", field=f"{fields.at('optional')}[{i}]")
+    return {"wild": tuple(wild), "accepted": accepted, "optional": tuple(optional)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from tl_jax.tooluse.pairing import in_order, pairs
 from tl_jax.tooluse.readers.fields import described, literal
 from tl_jax.tooluse.readers.nulls import is_padded, without_nulls, without_padding
 from tl_jax.tooluse.readers.rows import parse
-from tl_jax.tooluse.schema import Call, DataError, Message, Role, Tool, Trajectory, loss_weight
+from tl_jax.tooluse.schema import Call, DataError, Message, Role, Tool, Trajectory, latitude, loss_weight
 
 TOOLS = ("tools", "functions", "tool_defs", "available_tools")
 """What the tools of a row are called."""
@@ -199,17 +199,15 @@ class Conversation:
             known_as = identity(outer, "id", "call_id")
             outer.expect("type", "function", "tool_call", "function_call", "tool_use")
             outer.take("index", kind=int, default=None)
-            wild = outer.take("wild", kind=list, default=[])
-            if not all(isinstance(name, str) for name in wild):
-                raise DataError("must be a list of argument names", field=f"{where}.wild")
             if "function" in outer:
                 with Fields(outer.take("function"), f"{where}.function") as inner:
                     name, arguments = self._named(inner)
             else:
                 name, arguments = self._named(outer)
+            free = latitude(outer, arguments)
         if known_as is not None:
             self._called[known_as] = name
-        return Call(name, arguments, tuple(wild), known_as)
+        return Call(name, arguments, id=known_as, **free)
 
     def _named(self, fields: Fields) -> tuple[str, dict[str, Any]]:
         name = fields.take("name", kind=str)

@@ -52,8 +52,8 @@ def offered_tools(case: Case) -> dict[str, Tool]:
     for alternative in case.gold:
         for call in alternative:
             tool = offered.get(call.name)
-            if tool is None or not call.arguments.keys() <= tool.properties.keys():
-                offered[call.name] = _widened(tool or Tool(call.name), call.arguments)
+            if tool is None or not all(name in tool.properties for name in call.known):
+                offered[call.name] = _widened(tool or Tool(call.name), call.known)
     return offered
 
 
@@ -69,7 +69,8 @@ def compare(
     """The faults of a call, in the order of the paper's table; empty when it is right.
 
     Args:
-        equal: decides whether two argument values are the same. Arguments that ``gold.wild`` names are not compared.
+        gold: with what else it accepts, see `nearest`.
+        equal: decides whether two argument values are the same.
         defaults: an optional argument that equals its schema's default is as good as left out.
         coerce: a string equals what it spells, unless schema and gold call both have text there.
 
@@ -85,6 +86,7 @@ def compare(
     if call.name != gold.name:
         return (Fault("wrong_tool", (), call, gold),)
     tool = offered[gold.name]
+    gold = nearest(call, gold, tool, equal, coerce)
     if call.arguments.keys() != gold.arguments.keys():
         arguments = settled(call, gold, tool) if defaults else call.arguments
         if faults := _name_faults(call, arguments, gold, tool):
@@ -92,9 +94,32 @@ def compare(
     differing = tuple(
         name
         for name, value in call.arguments.items()
-        if name in gold.arguments and not same_argument(name, value, gold, tool, equal, coerce)
+        if name in gold.arguments and not same_argument(name, value, gold.arguments[name], tool, equal, coerce)
     )
     return (Fault("wrong_value", differing, call, gold),) if differing else ()
+
+
+def nearest(call: Call, gold: Call, tool: Tool, equal: Equal, coerce: bool = False) -> Call:
+    """Of all calls that are right by ``gold`` the one most like ``call``: every value that it gives and that is right,
+    else the first right one, and the optional arguments that it gives.
+
+    Example:
+        >>> gold = Call("open", {"path": "a", "mode": "r"}, accepted={"mode": ["read"]}, optional=("mode",))
+        >>> [nearest(Call("open", said), gold, Tool("open"), same_value).arguments for said in ({}, {"mode": "read"})]
+        [{'path': 'a'}, {'path': 'a', 'mode': 'read'}]
+    """
+    if not (gold.accepted or gold.optional or gold.wild):
+        return gold
+    arguments = {}
+    for name in gold.known:
+        if name in call.arguments:
+            given = call.arguments[name]
+            values = (given,) if name in gold.wild else gold.values(name)
+            right = (value for value in values if same_argument(name, given, value, tool, equal, coerce))
+            arguments[name] = next(right, values[0])
+        elif name in gold.arguments and name not in gold.optional:
+            arguments[name] = gold.arguments[name]
+    return Call(gold.name, arguments)
 
 
 def settled(call: Call, gold: Call, tool: Tool) -> Mapping[str, Any]:
@@ -112,10 +137,9 @@ def settled(call: Call, gold: Call, tool: Tool) -> Mapping[str, Any]:
     return kept | left_out
 
 
-def same_argument(name: str, value: Any, gold: Call, tool: Tool, equal: Equal, coerce: bool = False) -> bool:
-    """Whether ``value`` is what the gold call says under ``name``."""
-    wanted = gold.arguments[name]
-    if name in gold.wild or equal(value, wanted):
+def same_argument(name: str, value: Any, wanted: Any, tool: Tool, equal: Equal, coerce: bool = False) -> bool:
+    """Whether the value of the argument ``name`` is the one wanted."""
+    if equal(value, wanted):
         return True
     return coerce and not (isinstance(wanted, str) and _takes_text(tool, name)) and same_text(value, wanted)
 
@@ -159,7 +183,7 @@ def _name_faults(call: Call, arguments: Mapping[str, Any], gold: Call, tool: Too
     return tuple(Fault(category, names, call, gold) for category, names in found if names)
 
 
-def _widened(tool: Tool, arguments: Mapping[str, Any]) -> Tool:
+def _widened(tool: Tool, arguments: Iterable[str]) -> Tool:
     """The tool with these arguments among its parameters."""
     properties = {**tool.properties, **{name: {} for name in arguments if name not in tool.properties}}
     return Tool(tool.name, tool.description, {**tool.parameters, "properties": properties})

@@ -11,7 +11,8 @@ predicted calls P and gold calls G, paired as well as possible (only calls of th
 
 An answer without the form asked for has no calls to grade: 0 - 3. The factor max(1, |P| / |G|) is ours: without it
 calls beyond the number of gold calls cost only r_name, and several guesses earn more than any one of them would. Values
-are compared with their types, as in every profile of ours.
+are compared with their types, as in every profile of ours. Where a gold call accepts several values, or leaves an
+argument open, g is the right call that is nearest to p.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from tl_jax.tooluse.rewards.compare import Fault, compare, same_argument, same_value, settled
+from tl_jax.tooluse.rewards.compare import Fault, compare, nearest, same_argument, same_value, settled
 from tl_jax.tooluse.rewards.grade import grade_calls
 from tl_jax.tooluse.rewards.matching import best_assignment
 from tl_jax.tooluse.rewards.table import unpaired
@@ -49,7 +50,11 @@ class ToolRl:
         names = _overlap(Counter(call.name for call in predicted), Counter(call.name for call in gold))
         keys = sum(credits[row][column][0] for row, column in pairs)
         values = sum(credits[row][column][1] for row, column in pairs)
-        size = 1.0 + max(1.0, len(predicted) / len(gold)) * sum(1 + len(call.arguments) for call in gold)
+        met = [*gold]
+        for row, column in pairs:
+            if predicted[row].name == gold[column].name:
+                met[column] = nearest(predicted[row], gold[column], offered[gold[column].name], same_value)
+        size = 1.0 + max(1.0, len(predicted) / len(gold)) * sum(1 + len(call.arguments) for call in met)
         found = [
             fault
             for row, column in pairs
@@ -71,10 +76,11 @@ def _credit(call: Call, gold: Call, offered: Mapping[str, Tool]) -> tuple[float,
     if call.name != gold.name:
         return 0.0, 0.0
     tool = offered[gold.name]
+    gold = nearest(call, gold, tool, same_value)
     arguments = settled(call, gold, tool)
     both = arguments.keys() & gold.arguments.keys()
     either = arguments.keys() | gold.arguments.keys()
-    values = sum(same_argument(name, arguments[name], gold, tool, same_value) for name in both)
+    values = sum(same_argument(name, arguments[name], gold.arguments[name], tool, same_value) for name in both)
     return len(both) / len(either) if either else 1.0, float(values)
 
 
