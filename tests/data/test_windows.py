@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
@@ -12,6 +15,7 @@ from tl_jax.data.codec import Codec
 from tl_jax.data.supervision import Example
 from tl_jax.data.windows import Windows, split
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
+from tl_jax.tooluse.text.render import PaperRenderer, Rendered
 
 PKT = PktConfig()
 
@@ -134,3 +138,37 @@ def test_accounts_always_balance(
         assert 0 < len(example.tokens) <= length
         assert example.targets
         assert np.isclose(example.weights.sum(), example.turns)
+
+
+class Counting(PaperRenderer):
+    """Knows how many conversations it wrote."""
+
+    def __init__(self) -> None:
+        self.written = 0
+
+    def render(self, tools: Sequence[Tool], messages: Sequence[Message]) -> Rendered:
+        self.written += 1
+        return super().render(tools, messages)
+
+
+@pytest.mark.parametrize("name", ["paper", "released", "chat"])
+@pytest.mark.parametrize("kind", ["bpe", "merging"])
+def test_a_window_from_the_beginning_is_what_its_messages_give_by_themselves(
+    request: pytest.FixtureRequest, kind: str, name: str
+) -> None:
+    """Its tokens are taken from the whole's, and are those of its messages encoded anew."""
+    codec, trajectory = Codec.open(name, request.getfixturevalue(kind)), conversation(["abc " * 12] * 6)
+    first = divide(trajectory, codec.tokenizer, 400, name).examples[0]
+    alone = replace(trajectory, messages=trajectory.messages[: first.targets[-1].message + 1])
+    anew = codec.supervise(alone, PKT).trimmed()
+    assert 2 <= len(first.targets) < len(list(trajectory.turns))
+    for ours, expected in ((first.tokens, anew.tokens), (first.labels, anew.labels), (first.weights, anew.weights)):
+        assert ours.tolist() == expected.tolist()
+    assert first.turns == anew.turns
+
+
+def test_only_windows_with_dropped_context_are_written_again(bpe: PreTrainedTokenizerFast) -> None:
+    renderer, trajectory = Counting(), conversation(["x" * 40] * 8)
+    codec = Codec(renderer, bpe)
+    windows = split(trajectory, codec.encode(trajectory.tools, trajectory.messages), codec, PKT, 400)
+    assert renderer.written == len(windows.examples) > 2  # the whole, and all windows but the first

@@ -92,5 +92,6 @@ class TokenAnalyser:
     def _shared_tokens(self, trajectory: Trajectory) -> tuple[int, ...]:
         """Of each offered name, tokenised as it stands after a blank and before "("."""
         names = {tool.name for tool in trajectory.tools}
-        segments = self._codec.segments
-        return shared_prefixes(tuple(sorted(tuple(segments.encode(f" {name}(", opens=False).ids) for name in names)))
+        encode = self._codec.segments.encode
+        tokens = (tuple(encode(f" {name}(", opens=False).ids.tolist()) for name in names)
+        return shared_prefixes(tuple(sorted(tokens)))

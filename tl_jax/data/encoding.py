@@ -79,9 +79,9 @@ def encode(rendered: Rendered, tokenizer: PreTrainedTokenizerFast) -> Encoded:
     cuts = sorted({0, len(text), *(edge for turn in rendered.turns for edge in turn.answer)})
     pieces = plain.pieces(text, cuts, sorted(rendered.untrusted))
     stream = _Stream(plain, text, pieces)
-    closing = [end_of_sequence(tokenizer)] if rendered.closed_by_eos else []
-    ids = np.asarray([*stream.ids, *closing], np.int32)
-    offsets = np.asarray([*stream.offsets, *((len(text),) * 2 for _ in closing)], np.int32).reshape(-1, 2)
+    ids, offsets = stream.ids, stream.offsets
+    if rendered.closed_by_eos:
+        ids, offsets = np.append(ids, np.int32(plain.eos)), np.append(offsets, np.full((1, 2), len(text), np.int32), 0)
     turns = tuple(
         EncodedTurn(
             turn.message,
@@ -98,20 +98,6 @@ def encode(rendered: Rendered, tokenizer: PreTrainedTokenizerFast) -> Encoded:
     return Encoded(text, ids, offsets, owners, turns)
 
 
-def end_of_sequence(tokenizer: PreTrainedTokenizerFast) -> int:
-    """The id of EOS.
-
-    Raises:
-        EncodeError: the tokenizer names none.
-    """
-    if tokenizer.eos_token_id is None:
-        raise EncodeError(
-            f"tokenizer {tokenizer.name_or_path!r} names no EOS token, which ends every answer; "
-            'set "eos_token" in its tokenizer_config.json'
-        )
-    return int(tokenizer.eos_token_id)
-
-
 class _Stream:
     """The tokens of all pieces, and where a character is among them."""
 
@@ -119,20 +105,26 @@ class _Stream:
         has_own_bos = bool(pieces) and pieces[0].token is not None and (pieces[0].token,) == plain.bos
         opening = () if has_own_bos else plain.bos
         self.opening = len(opening)
-        self.ids: list[int] = list(opening)
-        self.offsets: list[tuple[int, int]] = [(0, 0)] * len(opening)
         self._text, self._pieces = text, pieces
         self._first_token: list[int] = []
+        ids, offsets = [np.array(opening, np.int32)], [np.zeros((len(opening), 2), np.int32)]
+        size = len(opening)
         for piece in pieces:
-            self._first_token.append(len(self.ids))
+            self._first_token.append(size)
             if piece.token is not None:
-                self.ids.append(piece.token)
-                self.offsets.append((piece.start, piece.end))
-                continue
-            encoding = plain.encode(text[piece.start : piece.end], piece.opens)
-            self.ids += encoding.ids
-            self.offsets += [(piece.start + start, piece.start + end) for start, end in encoding.offsets]
-        self._first_token.append(len(self.ids))
+                ids.append(np.array([piece.token], np.int32))
+                offsets.append(np.array([(piece.start, piece.end)], np.int32))
+            else:
+                tokens = plain.encode(text[piece.start : piece.end], piece.opens)
+                ids.append(tokens.ids)
+                offsets.append(tokens.offsets + piece.start)
+            size += len(ids[-1])
+        self._first_token.append(size)
+        self.ids = np.concatenate(ids)
+        """int32 [T]"""
+        self.offsets = np.concatenate(offsets)
+        """int32 [T, 2]"""
+        self._starts, self._ends = self.offsets[:, 0], self.offsets[:, 1]
 
     def index(self, position: int) -> int:
         """The token that begins at character ``position``, which must be a cut."""
@@ -147,15 +139,14 @@ class _Stream:
         """``call`` in tokens."""
         start, end = call.name
         found = bisect_right(self._pieces, start, key=lambda piece: piece.start) - 1
-        tokens = range(self._first_token[found], self._first_token[found + 1])
-        first = bisect_right(tokens, start, key=lambda token: self.offsets[token][1])
-        last = bisect_left(tokens, end, key=lambda token: self.offsets[token][0])
+        begin, stop = self._first_token[found : found + 2]
+        first = begin + int(np.searchsorted(self._ends[begin:stop], start, side="right"))
+        last = begin + int(np.searchsorted(self._starts[begin:stop], end, side="left"))
         piece = self._pieces[found]
         after = self._text[end : piece.end][:_CONTEXT]
         closers = tuple(self._holding(value_end) for _, value_end in call.arguments.values())
-        name = (tokens.start + first, tokens.start + last)
-        return EncodedCall(name, self._text[piece.start : start], after, closers)
+        return EncodedCall((first, last), self._text[piece.start : start], after, closers)
 
     def _holding(self, position: int) -> int:
         """The token with the character at ``position``; the stream's length if there is none."""
-        return bisect_right(self.offsets, position, key=lambda offset: offset[1])
+        return int(np.searchsorted(self._ends, position, side="right"))

@@ -100,10 +100,9 @@ def _shared_tokens(
     segments = segment_tokenizer(tokenizer)
 
     def tokens(name: str) -> list[int]:
-        encoding = segments.encode(before + name + after, opens=False)
-        first = next((i for i, (_, end) in enumerate(encoding.offsets) if end > len(before)), 0)
-        ids: list[int] = encoding.ids
-        return ids[first:]
+        found = segments.encode(before + name + after, opens=False)
+        ids: list[int] = found.ids[np.searchsorted(found.offsets[:, 1], len(before), side="right") :].tolist()
+        return ids
 
     called = tokens(name)
     lengths = {common_prefix(called, tokens(other)) for other in others}

@@ -87,7 +87,8 @@ def _no_keys(size: int) -> AnswerWeights:
 @lru_cache(maxsize=65536)
 def name_tokens(name: str, tokenizer: PreTrainedTokenizerFast) -> tuple[str, ...]:
     """A tool's name as the system prompt has it, between ``def`` and the parenthesis."""
-    tokens = [token.replace("Ġ", "▁") for token in segment_tokenizer(tokenizer).encode(f" {name}(", opens=False).tokens]
+    ids = segment_tokenizer(tokenizer).encode(f" {name}(", opens=False).ids
+    tokens = [token.replace("Ġ", "▁") for token in tokenizer.convert_ids_to_tokens(ids.tolist())]
     end = next((i for i, token in enumerate(tokens) if token in _NAME_ENDS), len(tokens))
     return tuple(tokens[:end])
 

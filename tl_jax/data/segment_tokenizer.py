@@ -12,12 +12,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
-from tokenizers import Encoding, Tokenizer
+import numpy as np
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from tl_jax.data.seams import LINE_END, splits_at_line_ends
 from tl_jax.errors import UserError
+
+_CACHED_CHARACTERS = 1 << 23
+"""Of segments whose tokens are remembered; at four characters to a token about 25 MB of tokens."""
 
 
 class EncodeError(UserError):
@@ -33,6 +38,15 @@ class Piece:
     token: int | None = None
     opens: bool = False
     """Whether a tokenizer that puts a blank before a text does so here."""
+
+
+class Tokens(NamedTuple):
+    """What a text is encoded as; read only, for it may be handed out again."""
+
+    ids: np.ndarray
+    """int32 [n]"""
+    offsets: np.ndarray
+    """int32 [n, 2]: the characters that each token stands for."""
 
 
 class SegmentTokenizer:
@@ -60,13 +74,19 @@ class SegmentTokenizer:
         _forbid(spec["model"], set(control))
         self.first = Tokenizer.from_str(json.dumps(spec))
         edited = {part: _without_prefix(spec[part]) for part in ("normalizer", "pre_tokenizer")}
-        self.rest = self.first if spec | edited == spec else Tokenizer.from_str(json.dumps(spec | edited))
+        prefixed = spec | edited != spec
+        self.rest = Tokenizer.from_str(json.dumps(spec | edited)) if prefixed else self.first
+        self.by_line = splits_at_line_ends(spec, prefixed=prefixed)
+        self._known: dict[tuple[str, bool], Tokens] = {}
+        self._known_characters = 0
         self._ids: dict[str, int] = {content: token["id"] for content, token in control.items()}
         self._never = set(self._ids.values()) - {tokenizer.unk_token_id}
         longest_first = sorted(control.values(), key=lambda token: -len(token["content"]))
         self._pattern = re.compile("|".join(map(_token_pattern, longest_first)) or r"(?!)")
         self._prefix_after_control = self._prefixes_after_control(tokenizer.backend_tokenizer)
         self.bos = _opening(tokenizer.backend_tokenizer)
+        self._eos: int | None = tokenizer.eos_token_id
+        self._name = tokenizer.name_or_path
         self._check(tokenizer)
 
     def pieces(self, text: str, cuts: Sequence[int], untrusted: Sequence[tuple[int, int]]) -> list[Piece]:
@@ -83,18 +103,54 @@ class SegmentTokenizer:
                 pieces.append(Piece(position, end, opens=self._opens(position, after_control)))
         return pieces
 
-    def encode(self, text: str, opens: bool) -> Encoding:
+    @property
+    def eos(self) -> int:
+        """The id of EOS.
+
+        Raises:
+            EncodeError: the tokenizer names none.
+        """
+        if self._eos is None:
+            raise EncodeError(
+                f"tokenizer {self._name!r} names no EOS token, which ends every answer; "
+                'set "eos_token" in its tokenizer_config.json'
+            )
+        return self._eos
+
+    def encode(self, text: str, opens: bool) -> Tokens:
         """Tokens of plain text; offsets count from its beginning.
 
         Raises:
             EncodeError: the vocabulary itself turns ordinary text into a control token.
         """
+        lines = LINE_END.split(text) if self.by_line else [text]
+        if len(lines) == 1:
+            return self._segment(text, opens)
+        ids, offsets, start = [], [], 0
+        for line in lines:
+            tokens = self._segment(line, opens and not start)
+            ids.append(tokens.ids)
+            offsets.append(tokens.offsets + start)
+            start += len(line)
+        return Tokens(np.concatenate(ids), np.concatenate(offsets))
+
+    def _segment(self, text: str, opens: bool) -> Tokens:
+        """Tokens of a text that is encoded in one go, or was before."""
+        known = self._known.get((text, opens))
+        if known is not None:
+            return known
         encoding = (self.first if opens else self.rest).encode(text, add_special_tokens=False)
         if not self._never.isdisjoint(encoding.ids):
             raise EncodeError(
                 f"the tokenizer makes a control token of ordinary text: {text[:60]!r}; use another tokenizer"
             )
-        return encoding
+        tokens = Tokens(np.asarray(encoding.ids, np.int32), np.asarray(encoding.offsets, np.int32).reshape(-1, 2))
+        if self._known_characters > _CACHED_CHARACTERS:
+            self._known.clear()
+            self._known_characters = 0
+        self._known[text, opens] = tokens
+        self._known_characters += len(text)
+        return tokens
 
     def _control(self, text: str, start: int, end: int, untrusted: Sequence[tuple[int, int]]) -> Iterator[Piece]:
         """The control tokens in ``[start, end)`` that lie wholly outside the sorted ``untrusted`` spans."""
@@ -116,7 +172,7 @@ class SegmentTokenizer:
     def _check(self, tokenizer: PreTrainedTokenizerFast) -> None:
         """A text cut in two must give tokens of the same text."""
         head, tail = "a:", "b\n  c"
-        text = self.first.decode(self.encode(head, opens=True).ids + self.encode(tail, opens=False).ids)
+        text = self.first.decode([*self.encode(head, opens=True).ids, *self.encode(tail, opens=False).ids])
         if not text.endswith(head + tail):
             raise EncodeError(
                 f"tokenizer {tokenizer.name_or_path!r} changes a text that is encoded in two parts ({head + tail!r} "

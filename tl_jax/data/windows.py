@@ -3,11 +3,14 @@
 The first window takes as many leading messages as fit. Every later one keeps the tools, the system message and the
 user message it is about, drops whole leading turns and begins with about half a row of context before its first target.
 No answer is cut, and none is trained twice: it is a target in the first window that reaches it, context afterwards.
+
+A window from the beginning takes its tokens from the whole's. Any other is written and encoded anew, because what joins
+its first messages stands nowhere in the whole; its unchanged answers and results are looked up (`SegmentTokenizer`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,7 +45,10 @@ def split(trajectory: Trajectory, encoded: Encoded, codec: Codec, pkt: PktConfig
             waiting, skipped, budget = waiting[1:], skipped + 1, max_length
             continue
         start, end = found
-        example = codec.supervise(layout.cut(start, end, waiting), pkt).trimmed()
+        if layout.is_beginning(start):  # its tokens are the first ones of the whole
+            example = codec.supervise(layout.masked(end, waiting), pkt, encoded).trimmed()
+        else:
+            example = codec.supervise(layout.cut(start, end, waiting), pkt).trimmed()
         excess = len(example.tokens) - max_length
         if excess > 0:  # a chat template may write a part of a conversation longer than it stood in the whole
             budget -= excess
@@ -78,11 +84,21 @@ class _Layout:
             start = modest[0] if modest else fitting[-1]
         return start, max(index for index in waiting if index == target or self._size(start, index) <= budget)
 
+    def is_beginning(self, start: int) -> bool:
+        """Whether nothing is missing before message ``start``."""
+        return start == self._body
+
+    def masked(self, end: int, waiting: Sequence[int]) -> Trajectory:
+        """The whole trajectory, in which only turns up to message ``end`` that wait to be learnt are targets."""
+        return self._with_targets(range(len(self._messages)), [index for index in waiting if index <= end])
+
     def cut(self, start: int, end: int, waiting: Sequence[int]) -> Trajectory:
         """The trajectory of messages ``start`` to ``end``; turns that do not wait to be learnt are context."""
-        kept = [*range(self._body), *self._question(start), *range(start, end + 1)]
+        return self._with_targets([*range(self._body), *self._question(start), *range(start, end + 1)], waiting)
+
+    def _with_targets(self, kept: Iterable[int], targets: Sequence[int]) -> Trajectory:
         messages = (
-            replace(message, weight=0.0) if message.role == "assistant" and index not in waiting else message
+            replace(message, weight=0.0) if message.role == "assistant" and index not in targets else message
             for index, message in ((index, self._messages[index]) for index in kept)
         )
         return replace(self._trajectory, messages=tuple(messages))

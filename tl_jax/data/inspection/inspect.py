@@ -11,10 +11,11 @@ from transformers import PreTrainedTokenizerFast
 from tl_jax.config import MaeConfig, PktConfig
 from tl_jax.config.pkt import PKT_MODES
 from tl_jax.data.codec import Codec
-from tl_jax.data.encoding import Encoded, end_of_sequence
+from tl_jax.data.encoding import Encoded
 from tl_jax.data.inspection.console import to_terminal
 from tl_jax.data.inspection.html import to_html
 from tl_jax.data.inspection.view import LEGEND, Kind, TokenView, TurnView, View, visible
+from tl_jax.data.segment_tokenizer import segment_tokenizer
 from tl_jax.data.supervision import Example, TurnTargets
 from tl_jax.tooluse.mae.apply import Block, apply_mae
 from tl_jax.tooluse.schema import Trajectory
@@ -130,4 +131,4 @@ def _mark_targets(
 
 
 def _eos(tokenizer: PreTrainedTokenizerFast) -> str:
-    return str(tokenizer.convert_ids_to_tokens(end_of_sequence(tokenizer)))
+    return str(tokenizer.convert_ids_to_tokens(segment_tokenizer(tokenizer).eos))
