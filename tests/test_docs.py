@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,18 @@ SETTINGS = [
 def test_every_relative_link_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_readme_names_everything_in_the_tree() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    files = [name.split("/") for name in listed.stdout.split()]
+    top = {f"{parts[0]}/" if len(parts) > 1 else parts[0] for parts in files}
+    rooms = {f"tl_jax/{parts[1]}/" for parts in files if parts[0] == "tl_jax" and len(parts) > 2}
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    itself = {"README.md", ".gitignore", "tl_jax/"}
+    assert {name for name in top | rooms if f"`{name}`" not in text} - itself == set()
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.parent != ROOT], ids=lambda page: page.name)
