@@ -9,9 +9,9 @@ line, from this folder:
 
     tl-jax rl --config FILE.yaml environment=custom_environment:library episode_reward=custom_environment:lent
 
-The demo's model, the default, has never seen such tools: in some steps it learns at best to call none that do not exist.
-Start from a model that calls tools. The worker that runs the tools imports this file, so whatever is large is imported
-where it is used.
+The demo's model, the default, has never seen such tools: in some steps it learns at best to call none that are not
+there. Start from a model that calls tools. The worker that runs the tools imports this file, so whatever is large is
+imported where it is used.
 """
 
 from __future__ import annotations
