@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 
 from tl_jax.config import MaeConfig
@@ -67,6 +68,18 @@ def test_calls_of_trajectories_are_cases_unless_mae_blocks_them(write: Write) ->
 def test_an_id_that_appears_twice_is_an_error(write: Write) -> None:
     with pytest.raises(DataError, match=r"rows\.jsonl: id: 'a' appears twice"):
         load_cases(write([case("a"), case("a")]))
+
+
+def test_a_table_of_cases_is_one_too(write: Write, tmp_path: Path) -> None:
+    gold = [[{"name": "go", "arguments": {"to": "Oslo"}}]]  # a table knows no empty arguments
+    tools = [{"name": "go", "parameters": {"type": "object", "properties": {"to": {"type": "string"}}}}]
+    rows = [case(name, gold=gold, tools=tools, suite="s") for name in "ab"]
+    datasets.Dataset.from_list(rows).to_parquet(tmp_path / "cases.parquet")
+    expected = [item.to_json() for item in load_cases(write(rows))]
+    assert [item.to_json() for item in load_cases(tmp_path / "cases.parquet")] == expected
+    datasets.Dataset.from_list([rows[0], rows[0]]).to_parquet(tmp_path / "twice.parquet")
+    with pytest.raises(DataError, match=r"twice\.parquet: id: 'a' appears twice"):
+        load_cases(tmp_path / "twice.parquet")
 
 
 def test_a_file_without_cases_is_an_error(write: Write) -> None:

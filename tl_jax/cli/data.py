@@ -189,10 +189,10 @@ def _files(source: Path) -> list[Path]:
 
 def _one_trajectory(path: Path, kind: str, wanted: str | None) -> Any:
     """The trajectory called ``wanted``, or the file's first."""
-    from tl_jax.tooluse.readers import read_trajectories
+    from tl_jax.data.sources import trajectories
 
     seen: Counter[str] = Counter()
-    for trajectory in read_trajectories(path, kind):
+    for trajectory in trajectories(path, kind):
         if wanted is None or trajectory.id == wanted:
             return trajectory
         seen[trajectory.id] += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -52,12 +52,29 @@ class Loader:
         Raises:
             UserError: the state belongs to other data, another batch size or another seed.
         """
-        changed = [
-            f"{key}: {state.get(key)} then, {now} now" for key, now in self._identity.items() if state.get(key) != now
-        ]
-        if changed:
-            raise UserError(f"cannot continue the data where it was left, because it changed ({'; '.join(changed)})")
+        check_same_data(state, self._identity)
         self._iterator.set_state(state["iterator"])
+
+
+def check_same_data(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Nothing, if a position in the data that was saved is one in today's data.
+
+    Args:
+        saved: the saved position, among other things what identified the data.
+        now: what identifies today's data: sizes and seed.
+
+    Raises:
+        UserError: the data is another.
+
+    Example:
+        >>> check_same_data({"rows": 7, "seed": 0, "step": 3}, {"rows": 8, "seed": 0})
+        Traceback (most recent call last):
+            ...
+        tl_jax.errors.UserError: cannot continue the data where it was left, because it changed (rows: 7 then, 8 now)
+    """
+    changed = [f"{key}: {saved.get(key)} then, {value} now" for key, value in now.items() if saved.get(key) != value]
+    if changed:
+        raise UserError(f"cannot continue the data where it was left, because it changed ({'; '.join(changed)})")
 
 
 def batches(rows: Sequence[Row], batch_size: int) -> Iterator[Batch]:

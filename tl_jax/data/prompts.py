@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tl_jax.config import MaeConfig
-from tl_jax.data.sources import trajectories
+from tl_jax.data.sources import opened
 from tl_jax.tooluse.mae.apply import apply_mae
-from tl_jax.tooluse.readers import holds_cases, read_cases
+from tl_jax.tooluse.readers import holds_cases, read_cases, read_trajectories
 from tl_jax.tooluse.schema import Case, DataError, decision_points
 
 if TYPE_CHECKING:
@@ -31,14 +31,21 @@ class Prompt:
 def load_cases(path: Path, format: str = "auto", mae: MaeConfig = PAPER_MAE, limit: int | None = None) -> list[Case]:
     """The first ``limit`` cases of a file, in its order.
 
-    A file whose first row has gold calls holds cases. Any other holds trajectories: every call of theirs
-    that MAE (default: the paper's rule) does not block is a case, with the call as its gold answer.
+    A file whose first row has gold calls holds cases. Any other holds trajectories: every call of theirs that MAE
+    (default: the paper's rule) does not block is a case, with the call as its gold answer.
+
+    Args:
+        path: anything that `tl_jax.data.sources.opened` opens.
+        format: of the file; auto looks at the first row.
+        mae: which calls are no gold answer.
+        limit: how many are read; None = all.
 
     Raises:
         DataError: a bad row, two cases of the same id, or no case at all.
     """
-    found = read_cases(path, format) if _is_cases(path, format) else _from_trajectories(path, format, mae)
-    cases = list(with_distinct_ids(islice(found, limit), path))
+    with opened(path) as file:
+        found = read_cases(file, format) if holds_cases(file, format) else _from_trajectories(file, format, mae)
+        cases = list(with_distinct_ids(islice(found, limit), path))
     if not cases:
         raise DataError("holds no cases: neither gold calls nor trajectories with calls", path=str(path))
     return cases
@@ -68,12 +75,7 @@ def encode_prompts(cases: Sequence[Case], codec: Codec, max_length: int | None =
     return kept, len(prompts) - len(kept)
 
 
-def _is_cases(path: Path, format: str) -> bool:
-    """Whether it is a file of cases; what is no file at all, a saved dataset for instance, holds trajectories."""
-    return path.is_file() and path.suffix != ".parquet" and holds_cases(path, format)
-
-
-def _from_trajectories(path: Path, format: str, mae: MaeConfig) -> Iterator[Case]:
-    for trajectory in trajectories(path, format):
+def _from_trajectories(file: Path, format: str, mae: MaeConfig) -> Iterator[Case]:
+    for trajectory in read_trajectories(file, format):
         # A call that failed is no gold answer, however little it weighs in training: hence the factor of 0.
         yield from decision_points(apply_mae(trajectory, **mae.model_dump() | {"factor": 0.0})[0])

@@ -1,10 +1,11 @@
-"""Where trajectories come from: a file the readers know, or anything the `datasets` library opens."""
+"""Opening data: a file the readers know, or anything the `datasets` library opens. Every command reads through here."""
 
 from __future__ import annotations
 
 import json
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,32 @@ _SUFFIXES = (".jsonl", ".json", ".parquet")
 
 
 def trajectories(path: Path, format: str = "auto") -> Iterator[Trajectory]:
-    """Trajectories of a JSONL or JSON file, a Parquet file, a saved `datasets` directory or a dataset's id on the hub.
+    """Trajectories of anything that `opened` opens.
 
     Raises:
         DataError: nothing there, or a row that is no trajectory.
     """
+    with opened(path) as file:
+        yield from read_trajectories(file, format)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Path]:
+    """A file that the readers can read, with the rows of a JSONL or JSON file, a Parquet file, a saved `datasets`
+    directory or a dataset's id on the hub; it may be gone afterwards.
+
+    Raises:
+        DataError: nothing there. Errors of the readers name ``path``.
+    """
     if path.is_file() and path.suffix != ".parquet":
-        yield from read_trajectories(path, format)
+        yield path
         return
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder) / f"{path.stem}.jsonl"
         with lines.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(_without_nulls(row), default=str) + "\n" for row in _rows(path))
         try:
-            yield from read_trajectories(lines, format)
+            yield lines
         except DataError as error:
             raise error.at(str(path), error.line) from None
 

@@ -6,11 +6,11 @@ import json
 import zlib
 from dataclasses import replace
 
+from tl_jax.data.sources import trajectories
 from tl_jax.demo.base import BASE, write_jsonl
 from tl_jax.demo.session import Demo
 from tl_jax.demo.world import generate
 from tl_jax.errors import UserError
-from tl_jax.tooluse.readers import read_trajectories
 from tl_jax.tooluse.schema import Trajectory
 
 SEED = 1
@@ -24,7 +24,7 @@ def write_data(demo: Demo) -> None:
         held_out = [replace(trajectory, suite="known tools, new values") for trajectory in new_values]
         held_out += [replace(trajectory, suite="unseen domains") for trajectory in new_domains]
     else:
-        found = [_only_calls(trajectory) for trajectory in read_trajectories(demo.data)]
+        found = [_only_calls(trajectory) for trajectory in trajectories(demo.data)]
         held_out = [trajectory for trajectory in found if _is_held_out(trajectory)]
         train = [trajectory for trajectory in found if not _is_held_out(trajectory)]
         if not train or not held_out:

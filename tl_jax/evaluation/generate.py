@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from tl_jax.evaluation.answering import GREEDY, Answering
-from tl_jax.inference.generate import GenerationError
+from tl_jax.inference.room import ContextRoom
 from tl_jax.tooluse.schema import DataError, Message, Tool
 
 _ROLES = {"output": "tool", "function": "tool"}
@@ -35,13 +35,9 @@ def generate_file(
     conversations = list(_read_lines(source) if many else [_read_one(source)])
     sampler, loaded = answering.open(model)
     prompts = [sampler.codec.prompt(tools, messages) for _, tools, messages in conversations]
-    new_tokens, context = answering.sampling.max_new_tokens, loaded.config.max_position_embeddings
+    room = ContextRoom(loaded.config.max_position_embeddings, answering.sampling.max_new_tokens)
     for (identity, _, _), prompt in zip(conversations, prompts, strict=True):
-        if len(prompt) + new_tokens > context:
-            raise GenerationError(
-                f"conversation {identity} has {len(prompt)} tokens, which with --max-new-tokens {new_tokens} is "
-                f"more than the model's context of {context}"
-            )
+        room.check(f"conversation {identity}", len(prompt))
     for start in range(0, len(prompts), answering.batch_size):
         key = jax.random.fold_in(jax.random.key(answering.seed), start)
         generation = sampler.generate(loaded.params, prompts[start : start + answering.batch_size], key)

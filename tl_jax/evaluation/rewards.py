@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from tl_jax.data.sources import opened
 from tl_jax.evaluation.predictions import join_predictions
 from tl_jax.tooluse.readers import read_cases
 from tl_jax.tooluse.rewards.gold import gold_faults
@@ -48,14 +49,15 @@ def reward_file(cases: Path, predictions: Path, profile: str = "paper", format: 
     """
     chosen = resolve_profile(profile)
     rows, missing, without_gold, faults = [], [], [], []
-    for case, prediction in join_predictions(read_cases(cases, format), cases, predictions):
-        faults += [(case.id, fault) for fault in gold_faults(case)]
-        if case.gold_kind == "none" or not case.gold:
-            without_gold += [] if prediction is None else [case.id]
-        elif prediction is None:
-            missing.append(case.id)
-        else:
-            rows.append(Rewarded(case, score(prediction, case, chosen)))
+    with opened(cases) as file:
+        for case, prediction in join_predictions(read_cases(file, format), cases, predictions):
+            faults += [(case.id, fault) for fault in gold_faults(case)]
+            if case.gold_kind == "none" or not case.gold:
+                without_gold += [] if prediction is None else [case.id]
+            elif prediction is None:
+                missing.append(case.id)
+            else:
+                rows.append(Rewarded(case, score(prediction, case, chosen)))
     return RewardedFile(tuple(rows), tuple(missing), tuple(without_gold), tuple(faults))
 
 

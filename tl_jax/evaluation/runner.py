@@ -16,6 +16,7 @@ from tl_jax.data.prompts import Prompt, encode_prompts, load_cases
 from tl_jax.errors import UserError
 from tl_jax.evaluation.answering import GREEDY, Answering
 from tl_jax.evaluation.report import ALL, by_suite, print_summary, write_summary
+from tl_jax.inference.room import ContextRoom
 from tl_jax.inference.sampler import Sampler
 from tl_jax.model.parameters import Params
 from tl_jax.tooluse.metrics import PAPER_SCORING, Scoring, Summary, score_prediction
@@ -82,16 +83,12 @@ def _answer(
 ) -> dict[str, str]:
     """The answers to all cases, by id: the known ones and those that the model gives, written as they come."""
     sampler, loaded = answering.open(model)
-    new_tokens = answering.sampling.max_new_tokens
-    room = loaded.config.max_position_embeddings - new_tokens
+    room = ContextRoom(loaded.config.max_position_embeddings, answering.sampling.max_new_tokens)
     prompts, _ = encode_prompts([case for case in cases if case.id not in answers], sampler.codec)
     prompts.sort(key=lambda prompt: -len(prompt.tokens))  # the longest first: memory runs out at once or never
-    too_long = [prompt for prompt in prompts if len(prompt.tokens) > room]
+    too_long = [prompt for prompt in prompts if not room.fits(len(prompt.tokens))]
     if len(too_long) == len(cases):
-        raise UserError(
-            f"all {len(too_long)} prompts are too long for the model: with --max-new-tokens {new_tokens} it has room "
-            f"for {max(room, 0)} tokens, and the shortest has {len(prompts[-1].tokens)}"
-        )
+        room.check(f"all {len(too_long)} prompts are too long for the model: the shortest", len(prompts[-1].tokens))
     found = dict(answers)
     with predictions.open("a", encoding="utf-8") as file, _progress(console) as progress:
         task = progress.add_task("answering", total=len(cases), completed=len(cases) - len(prompts))

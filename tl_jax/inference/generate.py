@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from tl_jax.config import SamplingConfig
-from tl_jax.errors import UserError
+from tl_jax.inference.room import ContextRoom, GenerationError
 from tl_jax.model.cache import Cache
 from tl_jax.model.families import map_parameters
 from tl_jax.model.llama import GraphDef, Llama, merge
@@ -28,10 +28,6 @@ from tl_jax.model.sharding import batch_sharding, constrain, make_global_array, 
 
 Array: TypeAlias = Any
 """Of the host before a program runs, of its devices while it does."""
-
-
-class GenerationError(UserError):
-    """Prompts that cannot be continued; the message names the prompt."""
 
 
 @dataclass(frozen=True)
@@ -99,17 +95,13 @@ def generate(
 
 
 def _check(model: Llama, prompts: Sequence[Sequence[int]], sampling: SamplingConfig) -> None:
-    limit, vocab = model.config.max_position_embeddings, model.config.vocab_size
+    room, vocab = ContextRoom(model.config.max_position_embeddings, sampling.max_new_tokens), model.config.vocab_size
     if not prompts:
         raise GenerationError("no prompts")
     for index, prompt in enumerate(prompts):
         if not len(prompt):
             raise GenerationError(f"prompt {index} has no tokens")
-        if len(prompt) + sampling.max_new_tokens > limit:
-            raise GenerationError(
-                f"prompt {index} has {len(prompt)} tokens, which with max_new_tokens={sampling.max_new_tokens} is more "
-                f"than the model's max_position_embeddings={limit}; shorten the prompt or lower max_new_tokens"
-            )
+        room.check(f"prompt {index}", len(prompt))
         if not 0 <= min(prompt) <= max(prompt) < vocab:
             raise GenerationError(f"prompt {index} has a token id outside the model's vocabulary of {vocab}")
 

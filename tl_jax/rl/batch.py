@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from tl_jax.data.batch import Array
+from tl_jax.data.loader import check_same_data
 from tl_jax.data.prompts import Prompt
-from tl_jax.errors import UserError
 from tl_jax.inference.generate import bucket
 from tl_jax.rl.episodes import Episode
 
@@ -99,10 +99,4 @@ class PromptSampler:
 
     def check(self, state: dict[str, Any]) -> None:
         """Raises `UserError` unless this order continues the one of ``state``."""
-        changed = [
-            f"{name}: {state.get(name)} then, {now} now"
-            for name, now in self._identity.items()
-            if state.get(name) != now
-        ]
-        if changed:
-            raise UserError(f"cannot continue the prompts where they were left ({'; '.join(changed)})")
+        check_same_data(state, self._identity)

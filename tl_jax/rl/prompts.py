@@ -13,6 +13,7 @@ from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import Prompt, encode_prompts, load_cases
 from tl_jax.data.sources import trajectories
 from tl_jax.errors import UserError
+from tl_jax.inference.room import ContextRoom
 from tl_jax.model.config import LlamaConfig
 from tl_jax.plugins import Plugin, bind
 from tl_jax.rl.rollout import EnvironmentSpec
@@ -58,7 +59,8 @@ def make_environment_spec(config: RlConfig, model: LlamaConfig) -> EnvironmentSp
 
 def _longest_prompt(config: RlConfig, model: LlamaConfig) -> int:
     """Tokens that leave room for an answer."""
-    return min(config.data.max_prompt_length, model.max_position_embeddings - config.sampling.max_new_tokens)
+    room = ContextRoom(model.max_position_embeddings, config.sampling.max_new_tokens, config.data.max_prompt_length)
+    return room.tokens
 
 
 def _environment(config: RlConfig) -> Callable[[], Environment]:
