@@ -109,7 +109,7 @@ def test_tables_that_are_none(tmp_path: Path) -> None:
     for missing in (tmp_path / "nothing", Path("missing.jsonl")):
         with pytest.raises(DataError, match="no such file"):
             list(trajectories(missing))
-    with pytest.raises(DataError, match="neither a file, a saved dataset nor a dataset on the hub"):
+    with pytest.raises(DataError, match="a folder is read if datasets' save_to_disk wrote it"):
         list(trajectories(tmp_path))
     datasets.Dataset.from_list([{"messages": [{"role": "king", "content": ""}], "id": "x"}]).save_to_disk(
         tmp_path / "bad"

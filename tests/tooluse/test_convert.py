@@ -105,7 +105,8 @@ def test_folders(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert [item.id for item in read_trajectories(tmp_path / "out.jsonl")] == ["10_DFS", "2_DFS"]
     (tmp_path / "empty").mkdir()
-    assert "no .json or .jsonl file in" in run("--in", tmp_path / "empty", "--out", tmp_path / "x.jsonl").output
+    wrong = run("--in", tmp_path / "empty", "--out", tmp_path / "x.jsonl").output
+    assert "no .json, .jsonl, .json.gz, .jsonl.gz, .parquet, .arrow file in" in wrong
 
 
 def test_real_files(tmp_path: Path, shared_data: Path) -> None:

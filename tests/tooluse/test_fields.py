@@ -63,7 +63,7 @@ def test_an_unknown_field_is_dropped_and_counted(way: str) -> None:
     assert found == [Trajectory.from_json(ROW)] * 3
     where = PLACES[way].replace("[0]", "[]").replace("[1]", "[]").replace(".q.", ".*.")
     assert notes.dropped == {f"{where}foo": 3, f"{where}bar": 3}
-    assert notes.lines() == [f"unknown field dropped: {where}{name} (3 times)" for name in ("foo", "bar")]
+    assert notes.lines() == [f"unknown field dropped: {where}{name} (3 x)" for name in ("foo", "bar")]
 
 
 def test_what_was_meant_is_suggested() -> None:

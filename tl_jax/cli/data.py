@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tl_jax.cli.options import (
-    FILE,
+    DATA,
     OUT,
     OUT_FILE,
     ExistingPath,
@@ -27,6 +27,7 @@ from tl_jax.config import MaeConfig, PktConfig
 from tl_jax.config.pkt import PKT_MODES
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.readers import is_companion
+from tl_jax.tooluse.readers.tables import is_saved_dataset
 
 
 @click.group()
@@ -41,7 +42,7 @@ def data() -> None:
     type=ExistingPath(),
     multiple=True,
     required=True,
-    help="File, or folder of .json and .jsonl files; may be given several times.",
+    help="File, saved dataset or folder of files; may be given several times.",
 )
 @format_option("format")
 @click.option("--out", type=OUT_FILE, required=True, help="Canonical JSONL to write.")
@@ -71,7 +72,7 @@ def convert_data(sources: tuple[Path, ...], out: Path, **options: Any) -> None:
 
 
 @click.command()
-@click.option("--in", "source", type=FILE, required=True, help="Trajectories.")
+@click.option("--in", "source", type=DATA, required=True, help="Trajectories.")
 @format_option()
 @click.option("--out", type=OUT, required=True, help="Canonical JSONL to write.")
 @click.option("--audit", type=OUT, help="JSONL: one line for each blocked turn.")
@@ -89,7 +90,7 @@ def mae(source: Path, out: Path, audit: Path | None, **options: Any) -> None:
 
 
 @click.command()
-@click.option("--data", type=ExistingPath(), required=True, help="Trajectories.")
+@click.option("--data", type=DATA, required=True, help="Trajectories.")
 @format_option()
 @click.option("--tokenizer", type=ExistingPath(), help="Adds key tokens and lengths in tokens.")
 @renderer_option
@@ -133,7 +134,7 @@ def analyze(
 
 
 @click.command()
-@click.option("--data", type=FILE, required=True, help="Trajectories.")
+@click.option("--data", type=DATA, required=True, help="Trajectories.")
 @click.option("--tokenizer", type=ExistingPath(), required=True, help="Tokenizer or model directory.")
 @click.option("--id", "wanted", help="Which trajectory (default: the first).")
 @format_option()
@@ -170,20 +171,20 @@ def inspect(
         click.echo(f"written: {html}")
 
 
+_SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet", ".arrow")
 COMMANDS = (data, mae, analyze, inspect)
 
 
 def _files(source: Path) -> list[Path]:
     """The file, or those of a folder without the ones that readers look for beside others."""
-    if not source.is_dir():
+    if not source.is_dir() or is_saved_dataset(source):
         return [source]
-    found = sorted(
-        path
-        for path in source.rglob("*")
-        if path.suffix in (".json", ".jsonl") and path.is_file() and not is_companion(path.relative_to(source))
-    )
+    inside = sorted(path for path in source.rglob("*") if not is_companion(path.relative_to(source)))
+    saved = [path for path in inside if is_saved_dataset(path) and not is_saved_dataset(path.parent)]
+    files = [path for path in inside if path.name.endswith(_SUFFIXES) and path.is_file()]
+    found = saved + [path for path in files if not any(folder in path.parents for folder in saved)]
     if not found:
-        raise click.UsageError(f"no .json or .jsonl file in {source}")
+        raise click.UsageError(f"no {', '.join(_SUFFIXES)} file in {source}")
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tl_jax.cli.options import (
+    DATA,
     FILE,
     OUT,
     ExistingPath,
@@ -25,7 +26,7 @@ from tl_jax.tooluse.rewards.score import PROFILES
 SHOWN_IDS = 3
 model_option = click.option("--model", type=ExistingPath(), required=True, help="HF, checkpoint or run directory.")
 prediction_options = group_of(
-    click.option("--cases", type=FILE, required=True, help="Cases with gold answers, or trajectories."),
+    click.option("--cases", type=DATA, required=True, help="Cases with gold answers, or trajectories."),
     format_option(help="Of the cases."),
     click.option("--predictions", type=FILE, required=True, help='JSONL {"id", "prediction"}.'),
 )
@@ -57,7 +58,7 @@ def generate(model: Path, source: Path, **options: Any) -> None:
 
 @click.command(name="eval")
 @model_option
-@click.option("--cases", type=FILE, required=True, help="Cases, or trajectories.")
+@click.option("--cases", type=DATA, required=True, help="Cases, or trajectories.")
 @format_option("format")
 @click.option("--out", type=OUT, required=True, help="Directory to write.")
 @renderer_option

@@ -7,16 +7,18 @@ registry is offered like ours.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, get_args
 
 import click
 import yaml
 
-from tl_jax.config import Dtype, MaeConfig, Node
+from tl_jax.config import DataConfig, Dtype, MaeConfig, Node
 from tl_jax.plugins import Plugin
 from tl_jax.registry import suggestion
+from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.mae.rules import RULES
 from tl_jax.tooluse.readers import FORMATS
 from tl_jax.tooluse.text.render import RENDERERS
@@ -129,6 +131,8 @@ def choices_of(section: type[Node], key: str) -> click.Choice[str]:
 
 
 FILE = ExistingPath(dir_okay=False)
+DATA = ExistingPath()
+"""A file of trajectories or cases, or a saved dataset."""
 OUT = click.Path(path_type=Path)
 OUT_FILE = click.Path(dir_okay=False, path_type=Path)
 FORMAT = OneOf(FORMATS, "auto")
@@ -148,8 +152,30 @@ def group_of(*options: Option[Any]) -> Option[Any]:
 
 
 def format_option(name: str = "kind", help: str | None = None) -> Option[Any]:
-    """``--format`` of a file that is read, as the argument ``name``."""
-    return click.option("--format", name, type=FORMAT, default="auto", show_default=True, help=help)
+    """``--format`` of a file that is read, as the argument ``name``, and what becomes of fields not known in it."""
+    return group_of(
+        click.option("--format", name, type=FORMAT, default="auto", show_default=True, help=help),
+        click.option(
+            "--unknown",
+            type=choices_of(DataConfig, "unknown"),
+            default="error",
+            show_default=True,
+            expose_value=False,
+            callback=lambda ctx, param, value: ctx.with_resource(_telling(Notes(value))),
+            help="A field that no reader knows is an error, or is dropped and counted.",
+        ),
+    )
+
+
+@contextmanager
+def _telling(notes: Notes) -> Iterator[None]:
+    """While a command runs, notes on the files that it reads are taken; they are printed when it ends."""
+    try:
+        with notes.kept():
+            yield
+    finally:
+        for line in notes.lines():
+            click.echo(line, err=True)
 
 
 renderer_option = click.option("--renderer", type=RENDERER, default="paper", show_default=True)

@@ -9,6 +9,7 @@ from pydantic import Field
 from tl_jax.config.base import AnyPath, Choice, Node
 from tl_jax.config.pkt import PKT_MODES
 from tl_jax.plugins import Plugin
+from tl_jax.tooluse.fields import Unknown
 from tl_jax.tooluse.mae.apply import Blocked
 from tl_jax.tooluse.mae.rules import RULES
 from tl_jax.tooluse.readers import FORMATS
@@ -36,14 +37,18 @@ class PktConfig(Node):
 FormatName = Annotated[str, Choice(FORMATS, also=("auto",)), Field(description="auto, or a format of docs/formats.md")]
 
 
+UNKNOWN = "a field that no reader knows is an error, or is dropped and counted"
+
+
 RendererName = Annotated[str, Choice(RENDERERS), Field(description="text format of tools and calls")]
 
 
 class DataConfig(Node):
     """Trajectories and how they become rows of tokens."""
 
-    path: AnyPath = Field(description="trajectories: JSONL or JSON file")
+    path: AnyPath = Field(description="trajectories: a file, a saved dataset, or one on the hub")
     format: FormatName = "auto"
+    unknown: Unknown = Field("error", description=UNKNOWN)
     eval_path: AnyPath | None = Field(None, description="held-out trajectories whose loss is reported")
     renderer: RendererName = "paper"
     mae: MaeConfig = MaeConfig()

@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tl_jax.config.base import AnyPath, Choice, Node
-from tl_jax.config.data import FormatName, MaeConfig, RendererName
+from tl_jax.config.data import UNKNOWN, FormatName, MaeConfig, RendererName
 from tl_jax.config.estimators import ESTIMATORS, Average, KlEstimator
 from tl_jax.config.rewards import Rewards, WeightedReward
 from tl_jax.config.run import OptimizerConfig, RunConfig
 from tl_jax.config.sampling import SamplingConfig
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.environments.registry import ENVIRONMENTS
+from tl_jax.tooluse.fields import Unknown
 
 
 class RlDataConfig(Node):
@@ -21,6 +22,7 @@ class RlDataConfig(Node):
 
     path: AnyPath
     format: FormatName = "auto"
+    unknown: Unknown = Field("error", description=UNKNOWN)
     renderer: RendererName = "paper"
     mae: MaeConfig = MaeConfig()
     max_prompt_length: int = Field(2048, ge=8, description="longer prompts are skipped and counted")

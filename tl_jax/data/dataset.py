@@ -14,6 +14,7 @@ from tl_jax.data.sources import trajectories
 from tl_jax.data.supervision import Example
 from tl_jax.data.windows import split
 from tl_jax.errors import UserError
+from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.mae.apply import apply_mae
 from tl_jax.tooluse.schema import DataError, Trajectory
 
@@ -47,6 +48,8 @@ class DataReport:
     rows: int = 0
     tokens: int = 0
     target_tokens: int = 0
+    notes: list[str] = field(default_factory=list)
+    """What else there is to say about the file: fields left out, results matched by position."""
     padding: float = 0.0
     """Share of the rows' positions that hold no token."""
 
@@ -76,7 +79,7 @@ class DataReport:
             lines.append(f"skipped: {self.skipped_long} trajectories longer than a row")
         if self.without_target:
             lines.append(f"skipped: {self.without_target} trajectories without a target")
-        return lines
+        return lines + self.notes
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,8 @@ def build_dataset(config: DataConfig, codec: Codec, path: Path | None = None) ->
     path = config.path if path is None else path
     report = DataReport()
     examples: list[Example] = []
-    for trajectory in trajectories(path, config.format):
+    notes = Notes(config.unknown)
+    for trajectory in trajectories(path, config.format, notes):
         try:
             for example in _examples(trajectory, config, codec, report):
                 report.targets += len(example.targets)
@@ -105,6 +109,7 @@ def build_dataset(config: DataConfig, codec: Codec, path: Path | None = None) ->
             raise DataError(str(error), path=str(path), field=f"trajectory {trajectory.id!r}") from error
     if not examples:
         raise DataError("; ".join(["nothing to train on", *report.lines()]), path=str(path))
+    report.notes = notes.lines()
     rows = pack(examples, config.max_length, config.pack)
     report.examples, report.rows = len(examples), len(rows)
     report.tokens = sum(len(example.tokens) for example in examples)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from tl_jax.config import MaeConfig
 from tl_jax.data.sources import opened
+from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.mae.apply import apply_mae
 from tl_jax.tooluse.readers import holds_cases, read_cases, read_trajectories
-from tl_jax.tooluse.schema import Case, DataError, decision_points
+from tl_jax.tooluse.schema import Case, DataError, Trajectory, decision_points
 
 if TYPE_CHECKING:
     from tl_jax.data.codec import Codec  # scoring needs cases but neither transformers nor NumPy
@@ -28,7 +29,13 @@ class Prompt:
     tokens: tuple[int, ...]
 
 
-def load_cases(path: Path, format: str = "auto", mae: MaeConfig = PAPER_MAE, limit: int | None = None) -> list[Case]:
+def load_cases(
+    path: Path,
+    format: str = "auto",
+    mae: MaeConfig = PAPER_MAE,
+    limit: int | None = None,
+    notes: Notes | None = None,
+) -> list[Case]:
     """The first ``limit`` cases of a file, in its order.
 
     A file whose first row has gold calls holds cases. Any other holds trajectories: every call of theirs that MAE
@@ -39,12 +46,16 @@ def load_cases(path: Path, format: str = "auto", mae: MaeConfig = PAPER_MAE, lim
         format: of the file; auto looks at the first row.
         mae: which calls are no gold answer.
         limit: how many are read; None = all.
+        notes: as for `read_cases`.
 
     Raises:
         DataError: a bad row, two cases of the same id, or no case at all.
     """
     with opened(path) as file:
-        found = read_cases(file, format) if holds_cases(file, format) else _from_trajectories(file, format, mae)
+        if holds_cases(file, format):
+            found = read_cases(file, format, notes=notes)
+        else:
+            found = _from_trajectories(read_trajectories(file, format, notes=notes), mae)
         cases = list(with_distinct_ids(islice(found, limit), path))
     if not cases:
         raise DataError("holds no cases: neither gold calls nor trajectories with calls", path=str(path))
@@ -75,7 +86,7 @@ def encode_prompts(cases: Sequence[Case], codec: Codec, max_length: int | None =
     return kept, len(prompts) - len(kept)
 
 
-def _from_trajectories(file: Path, format: str, mae: MaeConfig) -> Iterator[Case]:
-    for trajectory in read_trajectories(file, format):
+def _from_trajectories(trajectories: Iterable[Trajectory], mae: MaeConfig) -> Iterator[Case]:
+    for trajectory in trajectories:
         # A call that failed is no gold answer, however little it weighs in training: hence the factor of 0.
         yield from decision_points(apply_mae(trajectory, **mae.model_dump() | {"factor": 0.0})[0])

@@ -20,6 +20,7 @@ from tl_jax.rl.rollout import EnvironmentSpec
 from tl_jax.rl.rubric import Rubric
 from tl_jax.tooluse.environments.base import Environment
 from tl_jax.tooluse.environments.registry import ENVIRONMENTS, RecordedEnvironment
+from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.mae.apply import apply_mae
 from tl_jax.tooluse.schema import Case, Trajectory
 
@@ -32,7 +33,8 @@ def load_prompts(
     Raises:
         UserError: there is none.
     """
-    cases = _cases(config, path)
+    notes = Notes(config.data.unknown)
+    cases = _cases(config, path, notes)
     rewarded = [case for case in cases if not rubric.needs_gold or (case.gold_kind != "none" and case.gold)]
     limit = _longest_prompt(config, model)
     prompts, too_long = encode_prompts(rewarded, codec, limit)
@@ -41,6 +43,7 @@ def load_prompts(
         f"{path}: {len(prompts)} of {len(cases)} {kind}; {too_long} have a prompt of more than {limit} "
         f"tokens, {len(cases) - len(rewarded)} no gold call"
     )
+    report = "; ".join([report, *notes.lines()])
     if not prompts:
         raise UserError(f"no prompt is left: {report}")
     return prompts, report
@@ -71,7 +74,8 @@ def _environment(config: RlConfig) -> Callable[[], Environment]:
         make: Callable[[], Environment] = bind(plugin, (), key="environment")
         return make
     paths = [config.data.path, *([config.data.eval_path] if config.data.eval_path else [])]
-    recordings = (trajectory for path in dict.fromkeys(paths) for trajectory in _recorded(config, path))
+    notes = Notes(config.data.unknown)  # `load_prompts` tells
+    recordings = (trajectory for path in dict.fromkeys(paths) for trajectory in _recorded(config, path, notes))
     return partial(copy, _of_recordings(plugin)(recordings))
 
 
@@ -80,20 +84,21 @@ def _of_recordings(plugin: Plugin) -> Callable[[Iterable[Trajectory]], RecordedE
     return bind(plugin, ("trajectories",), key="environment", function=ENVIRONMENTS[plugin.name].make)
 
 
-def _cases(config: RlConfig, path: Path) -> list[Case]:
+def _cases(config: RlConfig, path: Path, notes: Notes) -> list[Case]:
     """The cases of a file: its decision points, or the openings of its episodes."""
+    load = partial(load_cases, path, config.data.format, config.data.mae, notes=notes)
     if config.environment is None:
-        return load_cases(path, config.data.format, config.data.mae)
+        return load()
     if config.environment.name in ENVIRONMENTS:
-        return _of_recordings(config.environment)(_recorded(config, path)).cases
+        return _of_recordings(config.environment)(_recorded(config, path, notes)).cases
     environment = _environment(config)()
     try:
-        return [environment.reset(case) for case in load_cases(path, config.data.format, config.data.mae)]
+        return [environment.reset(case) for case in load()]
     finally:
         environment.close()
 
 
-def _recorded(config: RlConfig, path: Path) -> list[Any]:
+def _recorded(config: RlConfig, path: Path, notes: Notes) -> list[Any]:
     """Trajectories with the calls that MAE blocks marked: nobody is rewarded for repeating them."""
     mae = config.data.mae.model_dump() | {"factor": 0.0}
-    return [apply_mae(trajectory, **mae)[0] for trajectory in trajectories(path, config.data.format)]
+    return [apply_mae(trajectory, **mae)[0] for trajectory in trajectories(path, config.data.format, notes)]

@@ -49,6 +49,8 @@ class Notes:
     """Field without its numbers (``messages[].foo``) -> how often it was left out."""
     remarks: Counter[str] = field(default_factory=Counter)
     """What else there is to say about the file -> how often."""
+    files: dict[str, Notes] = field(default_factory=dict)
+    """The notes of each file that was read while these were `kept`."""
 
     def __post_init__(self) -> None:
         if self.unknown not in ("error", "drop"):
@@ -56,8 +58,14 @@ class Notes:
 
     def lines(self) -> list[str]:
         """For people: one line for each field and each remark."""
-        dropped = [f"unknown field dropped: {path} ({count} times)" for path, count in self.dropped.most_common()]
-        return dropped + [f"{text} ({count} times)" for text, count in self.remarks.most_common()]
+        lines = [f"unknown field dropped: {path} ({count} x)" for path, count in self.dropped.most_common()]
+        lines += [f"{text} ({count} x)" for text, count in self.remarks.most_common()]
+        return lines + [f"{path}: {line}" for path, notes in self.files.items() for line in notes.lines()]
+
+    @staticmethod
+    def current() -> Notes | None:
+        """Those that are `kept` around here."""
+        return _NOTES.get()
 
     @contextmanager
     def kept(self) -> Iterator[None]:

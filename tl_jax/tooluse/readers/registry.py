@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from pathlib import Path, PurePath
+from typing import TypeVar
 
 from tl_jax.errors import UserError
 from tl_jax.registry import Registry, suggestion
+from tl_jax.tooluse.fields import Notes, refuse_preferences
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.rows import OnError, Report, first_row
 from tl_jax.tooluse.schema import Case, DataError, Trajectory, decision_points
 
+T = TypeVar("T")
 _MODULES = (
     "canonical",  # a list of messages
     "openai",  # ... in the shape that only OpenAI's API writes
@@ -46,13 +51,21 @@ FORMATS: Registry[Format] = Registry(
 
 
 def read_trajectories(
-    path: str | Path, format: str = "auto", on_error: OnError = "raise", report: Report | None = None
+    path: str | Path,
+    format: str = "auto",
+    on_error: OnError = "raise",
+    report: Report | None = None,
+    notes: Notes | None = None,
 ) -> Iterator[Trajectory]:
     """The trajectories of a file, one after another.
 
     Args:
+        path: JSON lines, a JSON list or one object, compressed by gzip or not; a Parquet or Arrow file; or a folder
+            that ``save_to_disk`` of `datasets` wrote, of whose splits ``train`` is read.
         format: a name in `FORMATS`, or "auto".
         on_error: "skip" leaves bad rows out and hands each error to ``report``, which is then required.
+        notes: what becomes of unknown fields, and where it is counted. None: as a `Notes.kept` around says, which is
+            told about this file; else unknown fields are errors, and what else there is to say is logged.
 
     Raises:
         UserError: unknown format.
@@ -63,11 +76,15 @@ def read_trajectories(
         raise DataError(
             f"{known.name} files hold evaluation cases; there are no episodes in them to learn from", path=str(path)
         )
-    return known.trajectories(Path(path), reporter)
+    return _noted(path, partial(known.trajectories, Path(path), reporter), notes)
 
 
 def read_cases(
-    path: str | Path, format: str = "auto", on_error: OnError = "raise", report: Report | None = None
+    path: str | Path,
+    format: str = "auto",
+    on_error: OnError = "raise",
+    report: Report | None = None,
+    notes: Notes | None = None,
 ) -> Iterator[Case]:
     """The cases of a file. Trajectories give their decision points: every call is a case.
 
@@ -75,8 +92,9 @@ def read_cases(
     """
     reporter, known = _reporter(on_error, report), _find(path, format)
     if known.cases is not None:
-        return known.cases(Path(path), reporter)
-    return (case for item in read_trajectories(path, known.name, on_error, report) for case in decision_points(item))
+        return _noted(path, partial(known.cases, Path(path), reporter), notes)
+    found = read_trajectories(path, known.name, on_error, report, notes)
+    return (case for item in found for case in decision_points(item))
 
 
 def holds_cases(path: str | Path, format: str = "auto") -> bool:
@@ -104,10 +122,31 @@ def detect_format(path: str | Path) -> str:
         DataError: an empty file, or a row of no known format.
     """
     place, row = first_row(path)
+    try:
+        refuse_preferences(row)
+    except DataError as error:
+        raise place.locate(error) from None
     for format in reversed([*FORMATS.values()]):
         if format.recognises(row):
             return format.name
     raise place.locate(DataError('has neither "messages" nor "conversations": not a known format', field="row"))
+
+
+def _noted(path: str | Path, read: Callable[[], Iterator[T]], notes: Notes | None) -> Iterator[T]:
+    """What ``read`` gives, with everything there is to say about it noted or, where nobody takes notes, logged."""
+    if notes is not None:
+        yield from notes.during(read)
+        return
+    around = Notes.current()
+    notes = Notes(around.unknown if around else "error")
+    try:
+        yield from notes.during(read)
+    finally:
+        if around is not None:
+            around.files[str(path)] = notes
+        else:
+            for line in notes.lines():
+                logging.getLogger(__name__).warning("%s: %s", path, line)
 
 
 def _find(path: str | Path, name: str) -> Format:

@@ -1,35 +1,51 @@
-"""Rows of a JSONL file, or of a file that is one JSON list or one object, each with the place it comes from."""
+"""Rows of a file of any kind, each with the place it comes from.
+
+A file is JSON lines, one JSON list or one JSON object, as it is or compressed by gzip; or a table, see `tables`.
+"""
 
 from __future__ import annotations
 
 import codecs
+import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeAlias, TypeVar
+from typing import IO, Any, Literal, NoReturn, TypeAlias, TypeVar, cast
 
+from tl_jax.tooluse.readers.nulls import in_table
+from tl_jax.tooluse.readers.tables import is_table, table_rows
 from tl_jax.tooluse.schema import DataError
 
 T = TypeVar("T")
+_GZIP = b"\x1f\x8b"
 OnError: TypeAlias = Literal["raise", "skip"]
 Report: TypeAlias = Callable[[DataError], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a row stands: a line of a JSONL file (from 1), an item of a JSON list (from 0), or it is the whole file."""
+    """Where a row stands: a line of a JSONL file or row of a table (from 1), an item of a JSON list (from 0), or it is
+    the whole file."""
 
     path: Path
     line: int | None = None
     item: int | None = None
+    table: bool = False
+
+    @property
+    def stem(self) -> str:
+        """The file's name without its endings, ``.gz`` included."""
+        return Path(self.path.stem).stem if self.path.suffix == ".gz" else self.path.stem
 
     @property
     def name(self) -> str:
         """An id for a row that has none; the file's name where that is one object."""
         number = self.line if self.item is None else self.item
-        return self.path.stem if number is None else f"{self.path.stem}:{number}"
+        return self.stem if number is None else f"{self.stem}:{number}"
 
     @property
     def index(self) -> int:
@@ -63,7 +79,10 @@ def read_rows(path: str | Path, convert: Convert[T], report: Report | None = Non
     """
 
     def made(place: Place, load: Callable[[], Any]) -> Iterable[T]:
-        return convert(load(), place)
+        if not place.table:
+            return convert(load(), place)
+        with in_table():
+            return list(convert(load(), place))
 
     for place, load in _rows(Path(path)):
         yield from attempt(partial(made, place, load), place, report)
@@ -108,15 +127,15 @@ def first_row(path: str | Path) -> tuple[Place, dict[str, Any]]:
 
 def _rows(path: Path) -> Iterator[tuple[Place, Callable[[], Any]]]:
     """The place of each row, and a function that parses it."""
+    if is_table(path):
+        for number, row in enumerate(table_rows(path), 1):
+            yield Place(path, line=number, table=True), lambda row=row: row  # type: ignore[misc]
+        return
     document = _one_object(path)
     if document is not None:
         yield Place(path), lambda: document
         return
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", path=str(path)) from None
-    with file:
+    with _opened(path) as file:
         begun = False
         for number, line in enumerate(file, 1):
             if number == 1:
@@ -128,6 +147,25 @@ def _rows(path: Path) -> Iterator[tuple[Place, Callable[[], Any]]]:
                 return
             begun = True
             yield Place(path, line=number), lambda line=line: parse(line)  # type: ignore[misc]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """The file, unpacked if gzip packed it, whatever it is called.
+
+    Raises:
+        DataError: it cannot be read, at once or later.
+    """
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == _GZIP
+        with cast(IO[bytes], gzip.open(path)) if packed else path.open("rb") as file:
+            yield file
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        if path.is_dir():
+            reason = "a folder is read if datasets' save_to_disk wrote it, and no other"
+        raise DataError(f"cannot be read: {reason}", path=str(path)) from None
 
 
 def _items(path: Path, line: int, content: bytes) -> Iterator[tuple[Place, Callable[[], Any]]]:
@@ -143,12 +181,12 @@ def _items(path: Path, line: int, content: bytes) -> Iterator[tuple[Place, Calla
 def _one_object(path: Path) -> dict[str, Any] | None:
     """The object over many lines that a whole file is; None for JSONL (even of one line), a list or no JSON."""
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             head = next((line for line in file if line.strip()), b"").removeprefix(codecs.BOM_UTF8)
             if not head.lstrip().startswith(b"{") or _is_json(head):
                 return None
             value = parse(head + file.read())
-    except (OSError, DataError):
+    except DataError:
         return None
     return value if isinstance(value, dict) else None
 

@@ -1,0 +1,194 @@
+"""Parquet, Arrow, gzip and saved datasets, and the nulls that tables put into rows."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from tests.tooluse.readers.helpers import document, lines, tool
+from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.readers import read_cases, read_trajectories
+from tl_jax.tooluse.readers.nulls import DROPPED, without_padding
+from tl_jax.tooluse.schema import Call, DataError, Tool
+
+FIND = tool("find", "city", city="string")
+MOVE = tool("move", "x", "note", x="integer", note="string", by="string")
+MOVE["parameters"]["properties"]["note"]["type"] = ["string", "null"]
+NESTED = tool("nested", where="object", rows="array")
+NESTED["parameters"]["properties"]["where"] = {
+    "type": "object",
+    "properties": {"lat": {"type": "number"}, "name": {"type": ["string", "null"]}},
+    "required": ["lat"],
+}
+
+
+def calling(name: str, **arguments: Any) -> dict[str, Any]:
+    """A row whose assistant makes one call."""
+    function = {"name": name, "arguments": arguments}
+    return {
+        "tools": [{"type": "function", "function": item} for item in (FIND, MOVE, NESTED)],
+        "messages": [
+            {"role": "user", "content": "Go."},
+            {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": function}]},
+            {"role": "tool", "content": "ok", "tool_call_id": "1"},
+        ],
+    }
+
+
+ROWS = [
+    calling("find", city="Oslo"),
+    calling("move", x=1, note=None),  # the null was meant: required, and may be null
+    calling("nested", where={"lat": 1.5, "name": None}, rows=[{"a": 1}, {"b": "x"}]),
+]
+MEANT = [
+    {"city": "Oslo"},
+    {"x": 1, "note": None},
+    {"where": {"lat": 1.5, "name": None}, "rows": [{"a": 1}, {"b": "x"}]},
+]
+
+
+def table(*rows: Any) -> pyarrow.Table:
+    """The rows as every version of `datasets` before 5 holds them, and most tables do: as structs."""
+    return pyarrow.Table.from_pylist(list(rows))
+
+
+def written(tmp_path: Path, kind: str, rows: list[Any]) -> Path:
+    """A file or folder of this kind with the rows."""
+    path = tmp_path / f"rows.{kind}"
+    match kind:
+        case "jsonl.gz":
+            path.write_bytes(gzip.compress(b"".join(json.dumps(row).encode() + b"\n" for row in rows)))
+        case "json.gz":
+            path.write_bytes(gzip.compress(json.dumps(rows, indent=1).encode()))
+        case "parquet":
+            parquet.write_table(table(*rows), path)
+        case "arrow":
+            with pyarrow.OSFile(str(path), "wb") as file, pyarrow.ipc.new_file(file, table(*rows).schema) as out:
+                out.write(table(*rows))
+        case "saved":
+            datasets.Dataset(table(*rows)).save_to_disk(path)
+        case "splits":
+            datasets.DatasetDict({"train": datasets.Dataset(table(*rows))}).save_to_disk(path)
+        case "to_json":
+            datasets.Dataset(table(*rows)).to_json(path)
+        case "from_list":  # as the installed version of datasets holds rows that differ
+            datasets.Dataset.from_list(rows).save_to_disk(path)
+        case "from_list.jsonl":
+            datasets.Dataset.from_list(rows).to_json(path)
+    return path
+
+
+KINDS = ("jsonl.gz", "json.gz", "parquet", "arrow", "saved", "splits", "to_json", "from_list", "from_list.jsonl")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_file_holds_the_same_rows(tmp_path: Path, kind: str) -> None:
+    """What the rows say is read; nulls that the table added are gone, and those that were meant are there."""
+    found = list(read_trajectories(written(tmp_path, kind, ROWS)))
+    assert [item.messages[1].tool_calls[0].arguments for item in found] == MEANT
+    assert [item.tools for item in found] == [tuple(map(Tool.from_json, (FIND, MOVE, NESTED)))] * 3
+    assert [item.messages[2].call_id for item in found] == ["1"] * 3
+    assert [item.meta for item in found] == [{}] * 3
+
+
+def test_tables_do_pad(tmp_path: Path) -> None:
+    """The test above would prove nothing otherwise."""
+    (first, *_) = map(json.loads, written(tmp_path, "to_json", ROWS).open(encoding="utf-8"))
+    padded = first["messages"][1]["tool_calls"][0]["function"]["arguments"]
+    assert {"x", "note", "where", "rows"} <= {key for key, value in padded.items() if value is None}
+
+
+def test_dropped_nulls_are_counted(tmp_path: Path) -> None:
+    notes = Notes()
+    list(read_trajectories(written(tmp_path, "parquet", ROWS), notes=notes))
+    assert notes.remarks[DROPPED] == 4 + 3 + 5  # of the top, and of the rows of a list
+
+
+def test_arguments_as_text_are_as_they_are_written(tmp_path: Path) -> None:
+    row = calling("find")
+    row["messages"][1]["tool_calls"][0]["function"]["arguments"] = '{"city": null, "other": null}'
+    (found,) = read_trajectories(written(tmp_path, "parquet", [row]))
+    assert found.messages[1].tool_calls == (Call("find", {"city": None, "other": None}),)
+
+
+def test_our_own_rows_keep_every_null(tmp_path: Path) -> None:
+    row = {"id": "a", "suite": "s", "tools": [FIND], "messages": [{"role": "user", "content": "Go."}], "meta": {}}
+    row["messages"] += [
+        {"role": "assistant", "content": "", "tool_calls": [{"name": "find", "arguments": {"q": None}}]}
+    ]
+    (found,) = read_trajectories(lines(tmp_path / "own.jsonl", row))
+    assert found.to_json()["messages"] == row["messages"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "padded", "expected"),
+    [
+        (FIND, False, {"city": None}),  # required
+        (MOVE, False, {"x": None, "note": None}),
+        (NESTED, True, {}),
+        (None, False, {"city": None, "x": None, "note": None, "by": None}),  # nobody can know
+        (None, True, {}),
+        ({"name": "any", "parameters": {"type": "object", "properties": {"x": {}}}}, False, {"x": None}),
+        ({"name": "any", "parameters": {"type": "object", "properties": {"x": {}}}}, True, {}),
+        ({"name": "none", "parameters": {"type": "object", "properties": {}}}, False, {}),
+    ],
+)
+def test_the_schema_decides_about_nulls(tool: Any, padded: bool, expected: dict[str, Any]) -> None:
+    nulls = {"city": None, "x": None, "note": None, "by": None}
+    assert without_padding(nulls, tool and Tool.from_json(tool), padded) == expected
+
+
+def test_cases_come_out_of_tables_as_well(tmp_path: Path) -> None:
+    gold = [[{"name": "find", "arguments": {"city": "Oslo"}}], [{"name": "move", "arguments": {"x": 1, "note": None}}]]
+    rows = [
+        {"id": name, "tools": [FIND, MOVE], "messages": [{"role": "user", "content": "?"}], "gold": [calls]}
+        for name, calls in zip("ab", gold, strict=True)
+    ]
+    for kind in ("parquet", "saved", "jsonl.gz"):
+        found = list(read_cases(written(tmp_path, kind, rows)))
+        assert [[[call.to_json() for call in calls] for calls in case.gold] for case in found] == [[g] for g in gold]
+
+
+def test_errors_name_the_row(tmp_path: Path) -> None:
+    rows = [{**ROWS[0], "foo": None}, {**ROWS[0], "foo": "bar"}]
+    for kind in ("parquet", "arrow", "saved", "jsonl.gz"):
+        path = written(tmp_path, kind, rows)
+        with pytest.raises(DataError, match=rf"{path.name}:2: foo: unknown field"):
+            list(read_trajectories(path))
+    with pytest.raises(DataError, match=r"rows.json.gz: \[1\]\.foo: unknown field"):
+        list(read_trajectories(written(tmp_path, "json.gz", rows)))
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a folder is read if datasets' save_to_disk wrote it"):
+        list(read_trajectories(tmp_path))
+    for kind in ("parquet", "arrow", "jsonl.gz"):
+        path = written(tmp_path, kind, ROWS)
+        path.write_bytes(path.read_bytes()[:-60])
+        with pytest.raises(DataError, match=f"{path.name}"):
+            list(read_trajectories(path))
+    test_only = tmp_path / "only"
+    datasets.DatasetDict({"test": datasets.Dataset(table(*ROWS))}).save_to_disk(test_only)
+    with pytest.raises(DataError, match="has no split 'train', only test"):
+        list(read_trajectories(test_only))
+    assert len(list(read_trajectories(test_only / "test"))) == 3
+    parquet.write_table(pyarrow.table({"messages": [b"\xff"]}), tmp_path / "bytes.parquet")
+    with pytest.raises(DataError, match=r"messages: is bytes, which JSON cannot say"):
+        list(read_trajectories(tmp_path / "bytes.parquet"))
+
+
+def test_a_compressed_file_is_told_by_its_bytes(tmp_path: Path) -> None:
+    packed = written(tmp_path, "jsonl.gz", ROWS)
+    assert [item.id for item in read_trajectories(packed)] == ["rows:1", "rows:2", "rows:3"]
+    other = tmp_path / "data.jsonl"
+    other.write_bytes(packed.read_bytes())
+    assert [item.id for item in read_trajectories(other)] == ["data:1", "data:2", "data:3"]
+    document(tmp_path / "plain.gz", ROWS[0])
+    assert [item.id for item in read_trajectories(tmp_path / "plain.gz")] == ["plain"]
