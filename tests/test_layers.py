@@ -1,9 +1,11 @@
-"""The shape of the house: imports go downwards only, and `tooluse` needs nothing but the standard library."""
+"""The shape of the package: imports go downwards only, `tooluse` needs nothing but the standard library, and what keeps
+files and functions readable."""
 
 from __future__ import annotations
 
 import ast
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,3 +61,24 @@ def test_tooluse_needs_the_standard_library_only(file: Path) -> None:
         and name not in FOR_ALL
     }
     assert foreign == set() or file.name in OPTIONAL
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_files_and_functions_stay_readable(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert text.count("\n") < 500
+    assert "fmt: skip" not in text
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    assert [function.name for function in functions if parameters(function) > 8] == []
+
+
+def parameters(function: ast.FunctionDef) -> int:
+    """How many a caller sees: without ``self`` or ``cls``."""
+    names = [one.arg for one in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
+    return len(names) - (names[:1] in (["self"], ["cls"]))
+
+
+def test_one_class_has_a_name() -> None:
+    trees = (ast.parse(file.read_text(encoding="utf-8")) for file in FILES)
+    names = Counter(node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    assert [name for name, count in names.items() if count > 1] == []

@@ -16,7 +16,7 @@ from tl_jax.cli.data import inspect
 from tl_jax.config import PktConfig, SftConfig, annotated_yaml
 from tl_jax.config.pkt import PKT_MODES, PktMode
 from tl_jax.data.codec import Codec, load_tokenizer
-from tl_jax.data.pkt import Answer, AnswerWeights
+from tl_jax.data.pkt import AnswerWeights, TargetAnswer
 from tl_jax.data.supervision import TurnTargets
 from tl_jax.tooluse.schema import Call, Message, Trajectory
 from tl_jax.tooluse.text.render import Rendered
@@ -201,7 +201,7 @@ def test_reference_in_a_byte_level_vocabulary_begins_at_the_answer(vocabularies)
     assert found.keys == paper.targets[0].keys
 
 
-def double(answer: Answer, max_weight: float) -> AnswerWeights:
+def double(answer: TargetAnswer, max_weight: float) -> AnswerWeights:
     """Every token of a name weighs twice as much."""
     raw = np.ones(len(answer.ids) + 1)
     for call in answer.turn.calls:

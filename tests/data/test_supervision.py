@@ -14,7 +14,7 @@ from tests.data.helpers import weather
 from tl_jax.config import PktConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.encoding import encode
-from tl_jax.data.pkt import Answer, key_weight, paper_weights
+from tl_jax.data.pkt import TargetAnswer, key_weight, paper_weights
 from tl_jax.data.supervision import Example
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
 from tl_jax.tooluse.text.render import PaperRenderer, Rendered
@@ -53,7 +53,7 @@ def test_the_papers_figure(llama: PreTrainedTokenizerFast, call: Call, keys: dic
     )
     encoded = encode(rendered, llama)
     ids, names = encoded.ids[encoded.turns[0].start : encoded.turns[0].end], tuple(tool.name for tool in PAPERS)
-    found = paper_weights(Answer(encoded.turns[0], ids, (call.name,), names, "paper", llama), 9.0)
+    found = paper_weights(TargetAnswer(encoded.turns[0], ids, (call.name,), names, "paper", llama), 9.0)
     answer = llama.convert_ids_to_tokens(ids.tolist())
     assert {key: answer[key] for key in found.keys} == keys
     assert len(answer) - len(keys) == others

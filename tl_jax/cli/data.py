@@ -6,7 +6,7 @@ import difflib
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -28,6 +28,9 @@ from tl_jax.config.pkt import PKT_MODES
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.readers import is_companion
 from tl_jax.tooluse.readers.tables import is_saved_dataset
+
+if TYPE_CHECKING:
+    from tl_jax.data.analysis import TokenAnalyser
 
 
 @click.group()
@@ -104,33 +107,35 @@ def analyze(
     kind: str,
     rule: str | Plugin,
     packs: tuple[str, ...],
-    tokenizer: Path | None,
-    renderer: str,
-    max_weight: float,
     json_path: Path | None,
     plot: Path | None,
+    **tokens: Any,
 ) -> None:
     """Show what is in a file of trajectories: failed calls and what follows them, key tokens, names, lengths."""
     from tl_jax.data.sources import trajectories
     from tl_jax.evaluation.analysis_report import Report, print_report, write_plot
     from tl_jax.tooluse.analysis import Analyser
 
-    counts, tokens = Analyser(rule, packs), None
-    if tokenizer:
-        from tl_jax.data.analysis import TokenAnalyser
-        from tl_jax.data.codec import Codec
-
-        tokens = TokenAnalyser(Codec.open(renderer, tokenizer), max_weight)
+    counts, counts_of_tokens = Analyser(rule, packs), _token_analyser(**tokens)
     for trajectory in trajectories(data, kind):
         marked = counts.add(trajectory)
-        if tokens:
-            tokens.add(marked)
-    report = Report(str(data), counts.result, tokens.result if tokens else None)
+        if counts_of_tokens:
+            counts_of_tokens.add(marked)
+    report = Report(str(data), counts.result, counts_of_tokens.result if counts_of_tokens else None)
     print_report(report)
     if json_path:
         json_path.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
     if plot:
         write_plot(report, plot)
+
+
+def _token_analyser(tokenizer: Path | None, renderer: str, max_weight: float) -> TokenAnalyser | None:
+    if tokenizer is None:
+        return None
+    from tl_jax.data.analysis import TokenAnalyser
+    from tl_jax.data.codec import Codec
+
+    return TokenAnalyser(Codec.open(renderer, tokenizer), max_weight)
 
 
 @click.command()

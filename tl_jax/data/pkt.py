@@ -19,7 +19,7 @@ from tl_jax.tooluse.prefixes import common_prefix
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class TargetAnswer:
     """One turn, as a mode sees it."""
 
     turn: EncodedTurn
@@ -45,13 +45,13 @@ class AnswerWeights:
     """Key tokens, counted from the answer's first."""
 
 
-def plain_weights(answer: Answer, max_weight: float) -> AnswerWeights:
+def plain_weights(answer: TargetAnswer, max_weight: float) -> AnswerWeights:
     """Mode ``none``: every target weighs 1."""
     size = len(answer.ids) + 1
     return AnswerWeights(np.ones(size), float(size))
 
 
-def paper_weights(answer: Answer, max_weight: float) -> AnswerWeights:
+def paper_weights(answer: TargetAnswer, max_weight: float) -> AnswerWeights:
     """Mode ``paper``: the key tokens of all calls share one weight, every other target weighs 1."""
     keys = key_tokens(answer)
     raw = np.ones(len(answer.ids) + 1)
@@ -69,7 +69,7 @@ def key_weight(answer_tokens: int, keys: int, max_weight: float) -> float:
     return min(max((answer_tokens - keys) / keys, 1.0), max_weight) if keys else 1.0
 
 
-def key_tokens(answer: Answer) -> list[int]:
+def key_tokens(answer: TargetAnswer) -> list[int]:
     """The tokens that decide which tools are called, of all calls, in their order, counted from the answer's first.
 
     These are each name's first token and, for every other tool whose name begins with the same tokens, the first token

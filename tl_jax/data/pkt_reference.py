@@ -24,7 +24,7 @@ from functools import lru_cache
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from tl_jax.data.pkt import Answer, AnswerWeights, key_tokens
+from tl_jax.data.pkt import AnswerWeights, TargetAnswer, key_tokens
 from tl_jax.data.segment_tokenizer import segment_tokenizer
 from tl_jax.tooluse.prefixes import common_prefix
 
@@ -37,7 +37,7 @@ _NAME_ENDS = ("(", "()", "():")
 _MARK = "istant"
 
 
-def reference_weights(answer: Answer, max_weight: float) -> AnswerWeights:
+def reference_weights(answer: TargetAnswer, max_weight: float) -> AnswerWeights:
     """Mode ``reference``: the released search in the formats that it can read, its arithmetic in any other."""
     if answer.format in FORMATS:
         offered = [name_tokens(name, answer.tokenizer) for name in answer.offered]

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from tl_jax.config import PktConfig
 from tl_jax.config.pkt import PKT_MODES
 from tl_jax.data.encoding import Encoded
-from tl_jax.data.pkt import Answer
+from tl_jax.data.pkt import TargetAnswer
 from tl_jax.data.segment_tokenizer import EncodeError, segment_tokenizer
 from tl_jax.plugins import resolve
 from tl_jax.tooluse.schema import Trajectory
@@ -88,7 +88,7 @@ def supervise(
         if not share:
             continue
         ids, called = encoded.ids[turn.start : turn.end], tuple(call.name for call in message.tool_calls)
-        found = weigh(Answer(turn, ids, called, offered, format_name, tokenizer), pkt.max_weight)
+        found = weigh(TargetAnswer(turn, ids, called, offered, format_name, tokenizer), pkt.max_weight)
         span = slice(turn.start - 1, turn.end)
         labels[turn.start - 1 : turn.end - 1] = ids
         labels[turn.end - 1] = segment_tokenizer(tokenizer).eos if turn.stop is None else turn.stop
