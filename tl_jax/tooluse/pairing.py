@@ -19,19 +19,15 @@ class Pairs:
     guessed: int = 0
     """Results whose id several open calls had, so that their position told."""
 
-    def results(self, turn: int, number: int | None = None) -> list[int]:
-        """The tool messages that answer a turn, or one call of it, in their order."""
-        calls = self.call_of.items()
-        return [index for index, (at, which) in calls if at == turn and number in (None, which)]
-
 
 def pairs(messages: Sequence[Message]) -> Pairs:
     """Finds the call of every tool message.
 
     An id tells, wherever the result stands: in another order, after a user's words, after further calls. Without one,
-    and where several calls that wait for a result have it, results answer the waiting calls in their order. Messages
-    with calls right after one another wait together; a later one starts anew. One more result right after another one,
-    when no call waits, belongs to the same call.
+    and where several calls that wait for a result have it, results answer the waiting calls in their order. Calls of
+    messages right after one another wait together, until there are further calls; and if some were answered before a
+    user's words, the others wait no longer. One more result right after another one, when no call waits, belongs to the
+    same call.
 
     Example:
         >>> from tl_jax.tooluse.schema import Call
@@ -42,6 +38,7 @@ def pairs(messages: Sequence[Message]) -> Pairs:
     """
     found = Pairs()
     waiting: list[tuple[int, int]] = []
+    asked = 0
     by_id: dict[str, list[tuple[int, int]]] = {}
     for index, message in enumerate(messages):
         if message.tool_calls:
@@ -49,6 +46,7 @@ def pairs(messages: Sequence[Message]) -> Pairs:
                 waiting = []
             made = [(index, number) for number in range(len(message.tool_calls))]
             waiting = waiting + made
+            asked = len(waiting)
             for place, call in zip(made, message.tool_calls, strict=True):
                 if call.id is not None:
                     by_id.setdefault(call.id, []).append(place)
@@ -59,6 +57,27 @@ def pairs(messages: Sequence[Message]) -> Pairs:
             if answered is not None:
                 found.call_of[index] = answered
                 waiting = [place for place in waiting if place != answered]
+        elif message.role != "assistant" and len(waiting) < asked:
+            waiting = []
+    return found
+
+
+def answers(messages: Sequence[Message]) -> dict[int, list[int]]:
+    """Index of each turn -> those of the tool messages that answer it.
+
+    Tool messages right after a turn that makes no call, or none that waits, belong to it: its call may be text.
+    """
+    call_of = pairs(messages).call_of
+    found: dict[int, list[int]] = {}
+    turn = None
+    for index, message in enumerate(messages):
+        if message.role == "assistant":
+            turn = index
+        elif message.role != "tool":
+            turn = None
+        answered = call_of[index][0] if index in call_of else turn
+        if message.role == "tool" and answered is not None:
+            found.setdefault(answered, []).append(index)
     return found
 
 

@@ -174,3 +174,25 @@ def test_real_trajectories_replay_themselves(shared_data: Path) -> None:
                 assert replay.step(call) == (result, number == len(wanted))
     assert len(replays[0].cases) > 900
     assert blocked > 5  # most failed calls come after the user spoke again
+
+
+def test_results_are_their_calls_by_id() -> None:
+    """In another order, after a further call, and after the user's words."""
+    cat, dog, cow = replace(look_up("cat"), id="1"), replace(look_up("dog"), id="2"), replace(look_up("cow"), id="3")
+    recording = trajectory(
+        turn(cat, dog),
+        turn(cow),
+        Message("tool", "moos", call_id="3"),
+        Message("tool", "barks", call_id="2"),
+        Message("user", "Hurry!"),
+        Message("tool", "meows", call_id="1"),
+        turn(look_up("hen")),
+        Message("tool", "clucks"),
+    )
+    replay = begun(recording)
+    assert replay.expected == (cat, dog, cow)  # what follows the user's words is left out
+    assert [replay.step(call)[0] for call in (look_up("cat"), look_up("cow"), look_up("dog"))] == [
+        "meows",
+        "moos",
+        "barks",
+    ]

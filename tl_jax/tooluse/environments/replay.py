@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import takewhile
 from typing import NamedTuple
 
 from tl_jax.errors import UserError
+from tl_jax.tooluse.pairing import pairs
 from tl_jax.tooluse.rewards.compare import compare, offered_tools, same_value
 from tl_jax.tooluse.schema import Call, Case, Tool, Trajectory
 
@@ -18,7 +18,7 @@ NOT_RECORDED = "Error: the recording has no such call"
 class Replay:
     """Recorded trajectories answer: a call that was recorded gets the result that was recorded.
 
-    The tool messages after a turn answer its calls in their order; a call without one has no result and is left out.
+    Results are their calls' by id, or by position (`pairs`); a call without one is left out.
     A call whose turn has weight 0 failed: it is answered as recorded, but neither gold nor `expected`. Where the same
     call failed first and then went well, the result is the good one. What follows the user's next message is left out:
     there is no user to ask, and no model can know what would have been said.
@@ -119,9 +119,12 @@ def _answered(trajectory: Trajectory, first: int) -> Iterator[_Answered]:
     """The calls from message ``first`` until the user speaks again."""
     roles = [message.role for message in trajectory.messages]
     end = roles.index("user", first) if "user" in roles[first:] else len(roles)
+    results: dict[tuple[int, int], str] = {}
+    for index, called in pairs(trajectory.messages).call_of.items():
+        results.setdefault(called, trajectory.messages[index].content)
     for index, turn in trajectory.turns:
         if index >= end:
             return
-        results = takewhile(lambda message: message.role == "tool", trajectory.messages[index + 1 :])
-        for call, result in zip(turn.tool_calls, results, strict=False):  # there may be fewer results than calls
-            yield _Answered(call, result.content, turn.weight != 0)
+        for number, call in enumerate(turn.tool_calls):
+            if (index, number) in results:  # there may be fewer results than calls
+                yield _Answered(call, results[index, number], turn.weight != 0)

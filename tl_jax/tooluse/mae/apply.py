@@ -15,6 +15,7 @@ from tl_jax.plugins import Plugin
 from tl_jax.tooluse.mae.finding import Finding
 from tl_jax.tooluse.mae.phrases import PACKS, Category
 from tl_jax.tooluse.mae.rules import RULES, finder
+from tl_jax.tooluse.pairing import answers
 from tl_jax.tooluse.schema import Call, Trajectory
 
 __all__ = ["CALLER", "PACKS", "RULES", "Block", "Category", "Finding", "apply_mae", "blocked_turns", "find_error"]
@@ -77,8 +78,10 @@ def blocked_turns(
     if block not in ("all", "caller"):
         raise UserError(f"block must be 'all' or 'caller', not {block!r}")
     find, blocks = finder(rule, tuple(packs)), []
+    results = answers(trajectory.messages)
     for index, turn in trajectory.turns:
-        for finding in find.in_turn(turn.tool_calls, trajectory.messages[index + 1 :]):
+        answered = [trajectory.messages[at] for at in results.get(index, ())]
+        for finding in find.in_turn(turn.tool_calls, answered, trajectory.messages[index + 1 :]):
             if block == "all" or finding.category in CALLER:
                 blocks.append(Block(index, finding))
                 break

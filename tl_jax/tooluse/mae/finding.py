@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 
 from tl_jax.tooluse.mae.phrases import Category
 from tl_jax.tooluse.schema import Call, Message
+
+FLAG = "error flag"
+"""The detector of results that the environment marked as errors, where no other found one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +27,28 @@ class Finder:
 
     Attributes:
         in_result: the error that one tool result reports, or None; given the result and the calls it answers.
-        in_turn: the errors that answer a turn; given the turn's calls and the messages after it.
+        in_turn: the errors that answer a turn; given the turn's calls, the tool messages that answer it wherever they
+            stand, and all messages after it.
     """
 
     in_result: Callable[[str, Sequence[Call]], Finding | None]
-    in_turn: Callable[[Sequence[Call], Sequence[Message]], Iterable[Finding]]
+    in_turn: Callable[[Sequence[Call], Sequence[Message], Sequence[Message]], Iterable[Finding]]
 
     @classmethod
     def of_results(cls, in_result: Callable[[str, Sequence[Call]], Finding | None]) -> Finder:
-        """A rule that looks at every tool message that answers a turn, and at nothing else."""
+        """A rule that looks at every tool message that answers a turn, and at nothing else.
 
-        def in_turn(calls: Sequence[Call], following: Sequence[Message]) -> Iterator[Finding]:
-            for message in takewhile(lambda message: message.role == "tool", following):
-                if finding := in_result(message.content, calls):
+        What the environment itself calls an error (`Message.error`) is one, whatever its text says.
+        """
+
+        def in_turn(
+            calls: Sequence[Call], results: Sequence[Message], following: Sequence[Message]
+        ) -> Iterator[Finding]:
+            for message in results:
+                finding = in_result(message.content, calls)
+                if finding is None and message.error:
+                    finding = Finding(Category.UNKNOWN_ERROR, FLAG, excerpt(message.content))
+                if finding:
                     yield finding
 
         return cls(in_result, in_turn)

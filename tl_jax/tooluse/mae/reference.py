@@ -43,7 +43,7 @@ def in_result(result: str, calls: Sequence[Call] = ()) -> Finding | None:
     return None
 
 
-def in_turn(calls: Sequence[Call], following: Sequence[Message]) -> list[Finding]:
+def in_turn(calls: Sequence[Call], results: Sequence[Message], following: Sequence[Message]) -> list[Finding]:
     """A cue in the next message, or a next message that is no tool's; the last message of all is kept."""
     if not following:
         return []

@@ -37,7 +37,7 @@ class Rule:
 RULES = Registry(
     "MAE rule",
     (
-        Rule("none", "nothing", lambda packs: Finder.of_results(lambda result, calls: None)),
+        Rule("none", "nothing", lambda packs: Finder(lambda result, calls: None, lambda calls, results, following: ())),
         Rule(
             "paper",
             "tool results that say so by their structure or begin like an error message, see below",

@@ -1,0 +1,143 @@
+"""Which call a result answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.tooluse.readers.helpers import lines
+from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.mae.apply import blocked_turns
+from tl_jax.tooluse.pairing import answers, in_order, pairs
+from tl_jax.tooluse.readers import read_trajectories
+from tl_jax.tooluse.readers.messages import BY_POSITION
+from tl_jax.tooluse.schema import Call, DataError, Message, Trajectory
+
+USER, SAID = Message("user", "Go."), Message("assistant", "Done.")
+
+
+def calls(*ids: str | None) -> Message:
+    return Message("assistant", "", tuple(Call("f", {"n": number}, id=name) for number, name in enumerate(ids)))
+
+
+def result(call_id: str | None = None, text: str = "") -> Message:
+    return Message("tool", text, call_id=call_id)
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        ([calls("a", "b"), result("b"), result("a")], {1: (0, 1), 2: (0, 0)}),
+        ([calls("a"), calls("b"), result("b"), result("a")], {2: (1, 0), 3: (0, 0)}),
+        ([calls("a"), USER, result("a")], {2: (0, 0)}),
+        ([calls("a"), USER, calls("b"), result("a"), result("b")], {3: (0, 0), 4: (2, 0)}),  # late, once more called
+        # by position
+        ([calls(None, None), result(), result()], {1: (0, 0), 2: (0, 1)}),
+        ([calls(None), calls(None), result(), result()], {2: (0, 0), 3: (1, 0)}),
+        ([calls(None), USER, result()], {2: (0, 0)}),
+        ([calls(None), SAID, result()], {2: (0, 0)}),
+        ([calls(None, None), result(), USER, result()], {1: (0, 0)}),
+        ([calls(None, "b"), result(), USER, result("b")], {1: (0, 0), 3: (0, 1)}),
+        ([calls(None), USER, calls(None), result()], {3: (2, 0)}),  # the first call has no result
+        ([calls(None), result(), result()], {1: (0, 0), 2: (0, 0)}),  # one more of the same call
+        ([USER, result(), SAID], {}),
+        ([calls(None), result(), SAID, result()], {1: (0, 0)}),
+        ([calls("a", None), result(), result("a")], {1: (0, 0), 2: (0, 0)}),
+        # an id again and again
+        ([calls("a"), result("a"), calls("a"), result("a")], {1: (0, 0), 3: (2, 0)}),
+        ([calls("a"), USER, calls("a"), result("a")], {3: (2, 0)}),
+        ([calls("a", "a"), result("a"), result("a")], {1: (0, 0), 2: (0, 1)}),
+        ([calls("a"), calls("a"), result("a"), result("a")], {2: (0, 0), 3: (1, 0)}),
+        ([calls("a"), result("z")], {1: (0, 0)}),
+    ],
+)
+def test_pairs(messages: list[Message], expected: dict[int, tuple[int, int]]) -> None:
+    assert pairs(messages).call_of == expected
+
+
+def test_guesses_are_counted() -> None:
+    assert pairs([calls("a"), result("a"), calls("a"), result("a")]).guessed == 0  # nearest: no guess
+    assert pairs([calls("a", "a"), result("a"), result("a")]).guessed == 1  # the last one is no choice
+
+
+@given(st.permutations(range(5)), st.integers(0, 4), st.booleans())
+def test_ids_tell_whatever_the_order(order: list[int], after: int, in_one_turn: bool) -> None:
+    """Five calls, in one message or in five, and their results in any order, with a user's words among them."""
+    made = [calls(*"abcde")] if in_one_turn else [calls(name) for name in "abcde"]
+    results = [result("abcde"[number], str(number)) for number in order]
+    messages = [*made, *results[:after], USER, *results[after:]]
+    found = pairs(messages)
+    for index, (turn, number) in found.call_of.items():
+        assert (number if in_one_turn else turn) == int(messages[index].content)
+    assert found.guessed == 0
+    assert len(found.call_of) == 5
+    ordered = in_order([*made, *results])
+    assert [message.content for message in ordered[-5:]] == list("01234")
+
+
+def test_which_results_belong_to_a_turn() -> None:
+    """A tool message right after a turn without calls is its own: the call may be text."""
+    messages = [calls("a"), calls("b"), result("b"), result("a"), SAID, result(), USER, result()]
+    assert answers(messages) == {1: [2], 0: [3], 4: [5]}
+
+
+def test_mae_blocks_the_turn_whose_result_failed() -> None:
+    failed, fine = '{"error": "no such key"}', "2"
+    for messages, blocked in [
+        ((USER, calls("a"), calls("b"), result("a", failed), result("b", fine), SAID), [1]),
+        ((USER, calls("a"), calls("b"), result("b", failed), result("a", fine), SAID), [2]),
+        ((USER, calls("a"), USER, result("a", failed), SAID), [1]),
+        ((USER, calls("a"), result("a", fine), SAID), []),
+        ((USER, calls("a"), Message("tool", "7", call_id="a", error=True), SAID), [1]),
+    ]:
+        assert [item.message for item in blocked_turns(Trajectory("t", (), messages))] == blocked
+    flagged = (USER, calls("a"), Message("tool", "7", call_id="a", error=True))
+    (block,) = blocked_turns(Trajectory("t", (), flagged))
+    assert (block.finding.rule, block.finding.category, block.finding.evidence) == ("error flag", "unknown_error", "7")
+    assert blocked_turns(Trajectory("t", (), flagged), block="caller") == []
+    told = Message("tool", "f() got an unexpected keyword argument 'x'", error=True)
+    (block,) = blocked_turns(Trajectory("t", (), (USER, calls("a"), told)), block="caller")
+    assert block.finding.category == "parameter_hallucination"  # the text says more than the flag
+    for rule in ("none", "reference"):
+        assert blocked_turns(Trajectory("t", (), flagged), rule) == []
+
+
+def row(*messages: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": "Go."}, *messages]}
+
+
+def made(*ids: str) -> dict[str, Any]:
+    functions = [{"name": "f", "arguments": json.dumps({"n": number})} for number in range(len(ids))]
+    calls = [{"id": name, "type": "function", "function": item} for name, item in zip(ids, functions, strict=True)]
+    return {"role": "assistant", "content": None, "tool_calls": calls}
+
+
+def test_ids_of_files(tmp_path: Path) -> None:
+    """Kept as they are; results that follow one another stand in the order of their calls afterwards."""
+    answered = [{"role": "tool", "tool_call_id": name, "content": name} for name in "ba"]
+    notes = Notes()
+    (found,) = read_trajectories(lines(tmp_path / "a.jsonl", row(made("a", "b"), *answered)), notes=notes)
+    assert [call.id for call in found.messages[1].tool_calls] == ["a", "b"]
+    assert [(message.content, message.call_id, message.name) for message in found.messages[2:]] == [
+        ("a", "a", "f"),
+        ("b", "b", "f"),
+    ]
+    assert notes.lines() == []
+    again = lines(tmp_path / "again.jsonl", found.to_json())
+    assert [item.to_json() for item in read_trajectories(again)] == [found.to_json()]
+
+
+def test_ids_that_tell_nothing_are_said_once(tmp_path: Path) -> None:
+    empty = row(made("", ""), *({"role": "tool", "tool_call_id": "", "content": text} for text in "xy"))
+    same = row(made("c", "c"), *({"role": "tool", "tool_call_id": "c", "content": text} for text in "xy"))
+    notes = Notes()
+    found = list(read_trajectories(lines(tmp_path / "a.jsonl", empty, same), notes=notes))
+    assert [pairs(item.messages).call_of for item in found] == [{2: (1, 0), 3: (1, 1)}] * 2
+    assert list(notes.remarks) == [BY_POSITION]
+    with pytest.raises(DataError, match=r"messages\[1\]\.tool_call_id: 'c' is the id of no earlier call"):
+        list(read_trajectories(lines(tmp_path / "b.jsonl", row({"role": "tool", "tool_call_id": "c", "content": ""}))))
