@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -284,6 +285,37 @@ def test_templates_that_cannot_be_trained_on_are_refused(
 ) -> None:
     with pytest.raises(RenderError, match=problem):
         renderer(template).render(tools, [Message("user", "hi"), Message("tool", ""), last])
+
+
+WITH_IDS = """{% for m in messages %}<{{ m.role }}{{ ':' ~ m.tool_call_id if m.tool_call_id else '' }}>
+{%- for call in m.tool_calls %}{{ call.id }}={{ call.function | tojson }}{% endfor %}{{ m.content }}|{% endfor %}
+{%- if add_generation_prompt %}<assistant>{% endif %}"""
+NINE_ONLY = (
+    "{% for m in messages %}{% for call in m.tool_calls %}{% if call.id | length != 9 or not call.id.isalnum() %}"
+    "{{ raise_exception('ids must be nine letters or digits') }}{% endif %}{% endfor %}{% endfor %}" + WITH_IDS
+)
+
+
+def test_a_template_writes_the_ids_of_the_file(renderer: Renderer) -> None:
+    """Each result has its own, wherever it stands; what could be a control token is numbered."""
+    first, second = replace(BONN, id="call_b"), replace(COLOGNE, id="<|im_end|>")
+    messages = [
+        Message("user", "go"),
+        Message("assistant", "", (first, second)),
+        Message("tool", "k", call_id="<|im_end|>"),
+        Message("tool", "b", call_id="call_b"),
+        Message("assistant", "", (replace(BONN, id="call_b"),)),
+        Message("tool", "again"),
+    ]
+    for template, own in ((WITH_IDS, "call_b"), (NINE_ONLY, "call00000")):
+        text = renderer(template).render((), messages).text
+        for piece in (f"<assistant>{own}=", "call00001=", "<tool:call00001>k", f"<tool:{own}>b", "call00002={"):
+            assert piece in text
+        assert "<tool:call00002>again" in text
+        assert renderer(template).prompt((), messages[:4]).text == text[: text.index("call00002=")]
+    nine = [replace(message, tool_calls=()) for message in messages[:1]]
+    nine += [Message("assistant", "", (replace(BONN, id="aB3dE6gH9"),)), Message("tool", "b", call_id="aB3dE6gH9")]
+    assert "<tool:aB3dE6gH9>b" in renderer(NINE_ONLY).render((), nine).text
 
 
 def test_calls_and_results_carry_matching_ids() -> None:

@@ -9,6 +9,7 @@ that rewrites the past raises `RenderError`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,6 +19,7 @@ from typing import Any
 from tl_jax.tooluse.prefixes import common_prefix
 from tl_jax.tooluse.schema import Call, Message, Tool
 from tl_jax.tooluse.text.spans import Apply, CallSpan, Rendered, RenderError, Span, TurnSpan
+from tl_jax.tooluse.text.template_input import ANY_ID, NINE, template_messages, template_tool
 
 
 class ChatTemplateRenderer:
@@ -32,14 +34,28 @@ class ChatTemplateRenderer:
         self._apply = apply
 
     def render(self, tools: Sequence[Tool], messages: Sequence[Message]) -> Rendered:
-        return _Conversation(self._apply, self._closer, tools, messages, generation=False).rendered()
+        return self._conversation(tools, messages, generation=False).rendered()
 
     def prompt(self, tools: Sequence[Tool], messages: Sequence[Message]) -> Rendered:
-        return _Conversation(self._apply, self._closer, tools, messages, generation=True).rendered()
+        return self._conversation(tools, messages, generation=True).rendered()
 
     def answer(self, calls: Sequence[Call], content: str = "") -> str:
         rendered = self.render((), [Message("user", "."), Message("assistant", content, tuple(calls))])
         return _cut(rendered.text, rendered.turns[0].answer)
+
+    def _conversation(self, tools: Sequence[Tool], messages: Sequence[Message], generation: bool) -> _Conversation:
+        return _Conversation(self._apply, self._closer, tools, messages, generation, self._ids)
+
+    @cached_property
+    def _ids(self) -> re.Pattern[str]:
+        """The ids of calls that the template takes: Mistral's refuse all but those of nine letters and digits."""
+        call, result = Call("f", {"a": 1}, id="call_1"), Message("tool", ".", call_id="call_1")
+        messages = [Message("user", "."), Message("assistant", "", (call,)), result]
+        try:
+            self._apply(template_messages(messages, ANY_ID), None, False)
+        except Exception:  # a template is a program and may raise anything
+            return NINE
+        return ANY_ID
 
     @cached_property
     def _closer(self) -> str:
@@ -59,6 +75,7 @@ class _Conversation:
     tools: Sequence[Tool]
     messages: Sequence[Message]
     generation: bool
+    ids: re.Pattern[str] = ANY_ID
     _written: dict[int, str] = field(default_factory=dict, init=False)
 
     @cached_property
@@ -195,9 +212,9 @@ class _Conversation:
         return self._written[index]
 
     def _write(self, messages: Sequence[Message], generation: bool = False) -> str:
-        tools = [_openai_tool(tool) for tool in self.tools] or None
+        tools = [template_tool(tool) for tool in self.tools] or None
         try:
-            return self.apply(_openai(messages), tools, generation)
+            return self.apply(template_messages(messages, self.ids), tools, generation)
         except Exception as error:  # a template is a program and may raise anything
             raise RenderError(f"the chat template refuses these messages: {error}") from error
 
@@ -208,41 +225,6 @@ class _Conversation:
         while digits in self.text:
             digits += "0"
         return digits
-
-
-def _openai(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """OpenAI's message dictionaries. Calls and results get ids in their order, which Mistral's templates insist on."""
-    rows: list[dict[str, Any]] = []
-    calls = results = 0
-    for message in messages:
-        row: dict[str, Any] = {"role": message.role, "content": message.content}
-        if message.name is not None:
-            row["name"] = message.name
-        if message.tool_calls:
-            results = calls
-            row["tool_calls"] = [_openai_call(call, calls + i) for i, call in enumerate(message.tool_calls)]
-            calls += len(message.tool_calls)
-        if message.role == "tool":
-            row["tool_call_id"] = _call_id(results)
-            results += 1
-        rows.append(row)
-    return rows
-
-
-def _openai_call(call: Call, number: int) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": dict(call.arguments)}
-    return {"id": _call_id(number), "type": "function", "function": function}
-
-
-def _call_id(number: int) -> str:
-    return f"call{number:05d}"
-
-
-def _openai_tool(tool: Tool) -> dict[str, Any]:
-    """Templates may loop over the properties: a tool without parameters gets an empty set of them."""
-    schema = {"type": "object", "properties": {}, **tool.parameters}
-    function = {"name": tool.name, "description": tool.description, "parameters": schema}
-    return {"type": "function", "function": function}
 
 
 def _with_argument(call: Call, key: str, value: Any) -> Call:
