@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,14 @@ from tl_jax.config.pkt import PKT_MODES
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.readers import is_companion
 from tl_jax.tooluse.readers.tables import is_saved_dataset
+from tl_jax.tooluse.writing import writable
+
+
+class _Writable:
+    """The formats that can be written, as they are when somebody asks."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(writable())
 
 if TYPE_CHECKING:
     from tl_jax.data.analysis import TokenAnalyser
@@ -48,7 +57,14 @@ def data() -> None:
     help="File, saved dataset or folder of files; may be given several times.",
 )
 @format_option("format")
-@click.option("--out", type=OUT_FILE, required=True, help="Canonical JSONL to write.")
+@click.option("--out", type=OUT_FILE, required=True, help="JSONL to write.")
+@click.option(
+    "--to",
+    type=OneOf(_Writable()),
+    default="canonical",
+    show_default=True,
+    help="Format to write. What it cannot say is an error, or dropped and counted: --unknown drop.",
+)
 @click.option(
     "--as",
     "kind",
@@ -59,7 +75,7 @@ def data() -> None:
 )
 @click.option("--on-error", type=click.Choice(["raise", "skip"]), default="raise", show_default=True)
 def convert_data(sources: tuple[Path, ...], out: Path, **options: Any) -> None:
-    """Write files of any known format as canonical JSONL.
+    """Write files of any known format as canonical JSONL, or in another format.
 
     Every row is checked and API keys are replaced by ***. A bad row stops everything, with file, line and field, or is
     skipped and listed.

@@ -1,4 +1,4 @@
-"""`tl-jax data convert`: files of any known format as canonical JSONL, checked and without keys."""
+"""`tl-jax data convert`: files of any known format as canonical JSONL or another, checked and without keys."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TextIO, TypeAlias
 
-from tl_jax.tooluse.readers import FORMATS, detect_format, holds_cases, read_cases, read_trajectories
+from tl_jax.errors import UserError
+from tl_jax.tooluse.readers import FORMATS, Format, detect_format, holds_cases, read_cases, read_trajectories
 from tl_jax.tooluse.readers.rows import OnError
 from tl_jax.tooluse.schema import Case, DataError, Trajectory
 from tl_jax.tooluse.secrets import MASK, mask
+from tl_jax.tooluse.writing import writable, written
 
 Kind: TypeAlias = Literal["auto", "trajectories", "cases"]
 
@@ -51,17 +53,28 @@ class FileReport:
 
 
 def convert(
-    sources: Sequence[Path], out: Path, format: str = "auto", kind: Kind = "auto", on_error: OnError = "raise"
+    sources: Sequence[Path],
+    out: Path,
+    format: str = "auto",
+    kind: Kind = "auto",
+    on_error: OnError = "raise",
+    to: str = "canonical",
 ) -> list[FileReport]:
     """Writes the rows of all files to ``out``, which appears only once it is complete.
 
     Args:
         kind: "cases" makes a case of every call of a trajectory; "auto" keeps what a file holds.
         on_error: "skip" leaves bad rows out and lists them in the report.
+        to: the format to write, one of `tl_jax.tooluse.writing.writable`.
 
     Raises:
-        DataError: the first bad row; an id that two rows share; cases and trajectories in one output; no row at all.
+        DataError: the first bad row; an id that two rows share; cases and trajectories in one output; no row at all;
+            something that the format to write cannot say.
+        UserError: a format that is not written.
     """
+    target = FORMATS.find(to)
+    if target.write is None:
+        raise UserError(f"{to} is not written; known: {', '.join(writable())}")
     if out.resolve() in {source.resolve() for source in sources}:
         raise DataError("is both read and written", path=str(out))
     reports: list[FileReport] = []
@@ -73,7 +86,9 @@ def convert(
             for source in sources:
                 reports.append(_report(source, format, kind))
                 _same_kind(reports)
-                _convert(file, reports[-1], seen, on_error)
+                if reports[-1].kind == "cases" and to != "canonical":
+                    raise DataError(f"holds cases, and {to} has none: they are written as canonical", path=str(source))
+                _convert(file, reports[-1], seen, on_error, target)
         if not any(report.written for report in reports):
             raise DataError("holds no row that can be read", path=", ".join(map(str, sources)))
         partial.replace(out)
@@ -97,10 +112,10 @@ def _same_kind(reports: Sequence[FileReport]) -> None:
         )
 
 
-def _convert(file: TextIO, report: FileReport, seen: dict[str, Path], on_error: OnError) -> None:
+def _convert(file: TextIO, report: FileReport, seen: dict[str, Path], on_error: OnError, target: Format) -> None:
     for row in _rows(report, on_error):
         try:
-            line = _checked(row, report, seen)
+            line = _checked(row, report, seen, target)
         except DataError as error:
             if on_error == "raise":
                 raise error.at(str(report.path), None) from None
@@ -116,7 +131,7 @@ def _rows(report: FileReport, on_error: OnError) -> Iterator[Trajectory] | Itera
     return read_trajectories(report.path, report.format, on_error, report.skipped.append)
 
 
-def _checked(row: Trajectory | Case, report: FileReport, seen: dict[str, Path]) -> str:
+def _checked(row: Trajectory | Case, report: FileReport, seen: dict[str, Path], target: Format) -> str:
     """The line to write; what it says is read again before it is believed."""
     if row.id in seen:
         raise DataError(f"{row.id!r} is also the id of a row before it, in {seen[row.id]}", field="id")
@@ -127,6 +142,11 @@ def _checked(row: Trajectory | Case, report: FileReport, seen: dict[str, Path]) 
     except ValueError as error:  # NaN, or half a surrogate pair
         raise DataError(f"row {row.id!r} cannot be written: {error}") from None
     again = type(row).from_json(json.loads(line))
+    if isinstance(again, Trajectory) and target.name != "canonical":
+        try:
+            line = json.dumps(written(again, target), ensure_ascii=False)
+        except DataError as error:
+            raise DataError(f"row {row.id!r}: {error.problem}", field=error.field) from None
     seen[row.id] = report.path
     report.masked += masked + (_masked_on_reading(row) if FORMATS[report.format].masks_keys else 0)
     offered = {tool.name for tool in again.tools}

@@ -238,7 +238,16 @@ def unknown(where: str, name: str, known: Iterable[str]) -> None:
     Raises:
         DataError: unless `Notes.unknown` is ``drop``.
     """
+    left_out(where, f"unknown field; {suggestion(name, dict.fromkeys(known))}")
+
+
+def left_out(where: str, problem: str) -> None:
+    """Complains about a field that has no place, or counts it where such fields are dropped.
+
+    Raises:
+        DataError: unless `Notes.unknown` is ``drop``.
+    """
     notes = _NOTES.get()
     if notes is None or notes.unknown == "error":
-        raise DataError(f"unknown field; {suggestion(name, dict.fromkeys(known))}", field=where)
+        raise DataError(problem, field=where)
     notes.dropped[_NAMED.sub(r".\1.*", _NUMBERED.sub("[]", where))] += 1

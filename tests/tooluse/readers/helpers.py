@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tl_jax.tooluse.readers import read_trajectories
-from tl_jax.tooluse.schema import Case, Message, Trajectory
+from tl_jax.tooluse.schema import Call, Case, DataError, Message, Trajectory
 
 
 def lines(path: Path, *rows: Any) -> Path:
@@ -81,3 +83,22 @@ def without_source(case: Case) -> dict[str, Any]:
 
 def stripped(message: Message) -> Any:
     return message.role, message.content.strip(), message.tool_calls, message.name
+
+
+CALL = Call("lookup", {"word": "dog"}, id="c1")
+
+
+def conversation(reasoning: str | None = None, call_id: str | None = "c1", error: bool = False) -> tuple[Message, ...]:
+    """A question about dogs, a call, its result and the answer: what the examples of several formats say."""
+    return (
+        Message("user", "What is a dog?"),
+        Message("assistant", "I look.", (CALL,), reasoning=reasoning),
+        Message("tool", "a pet", name="lookup", call_id=call_id, error=error),
+        Message("assistant", "A pet."),
+    )
+
+
+def refused(tmp_path: Path, row: Any, problem: str, format: str = "auto") -> None:
+    """The row is an error that says so."""
+    with pytest.raises(DataError, match=r"data\.jsonl:1: " + problem):
+        read_one(tmp_path, row, format)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.readers.format import Format
+from tl_jax.tooluse.readers.format import Format, Writer
 from tl_jax.tooluse.readers.messages import read_conversation, read_row
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.schema import Case, Trajectory, decision_points, gold_calls, gold_kind
@@ -42,4 +42,5 @@ FORMAT = Format(
     trajectories=each_row(trajectories),
     cases=each_row(cases),
     is_case=is_case,
+    write=Writer(Trajectory.to_json, trajectories),
 )

@@ -7,11 +7,24 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal, TypeAlias
 
-from tl_jax.tooluse.readers.rows import Reader
+from tl_jax.tooluse.readers.rows import Convert, Reader
 from tl_jax.tooluse.schema import Case, Trajectory
 
 Predicate: TypeAlias = Callable[[Mapping[str, Any]], bool]
 """Tells something about a row: a JSON object of any shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """How trajectories are written in a format.
+
+    Args:
+        row: a trajectory as a row. What the format cannot say it leaves out: `tl_jax.tooluse.writing` finds that out.
+        read: the format's reader of a row.
+    """
+
+    row: Callable[[Trajectory], dict[str, Any]]
+    read: Convert[Trajectory]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +41,7 @@ class Format:
             cases without that.
         is_case: for a format of both: whether a row is a case. None: rows are trajectories unless cases are wanted.
         is_companion: whether a path is that of a file which the readers look for beside others: it is no data itself.
+        write: how trajectories are written in it; None: they are not.
         masks_keys: the reader replaces API keys in gold arguments by ``***``.
         source: where the format is described or used: a URL. Empty: here.
     """
@@ -39,6 +53,7 @@ class Format:
     cases: Reader[Case] | None = None
     is_case: Predicate | None = None
     is_companion: Callable[[PurePath], bool] = lambda path: False
+    write: Writer | None = None
     masks_keys: bool = False
     source: str = ""
 

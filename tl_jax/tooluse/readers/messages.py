@@ -17,6 +17,8 @@ from tl_jax.tooluse.readers.nulls import is_padded, without_nulls, without_paddi
 from tl_jax.tooluse.readers.rows import parse
 from tl_jax.tooluse.schema import Call, DataError, Message, Role, Tool, Trajectory, latitude, loss_weight
 
+MESSAGES = ("messages", "conversations", "conversation")
+"""What the messages of a row are called."""
 TOOLS = ("tools", "functions", "tool_defs", "available_tools")
 """What the tools of a row are called."""
 ARGUMENTS = ("arguments", "args", "parameters", "input")
@@ -25,7 +27,13 @@ REASONING = ("reasoning", "reasoning_content", "thinking")
 """What the thoughts before an answer are called."""
 BY_POSITION = "result matched with its call by position: ids are empty or repeated"
 
-_ROLES = {"developer": "system", "function": "tool"}
+_ROLES = {
+    "developer": "system",
+    **dict.fromkeys(("human",), "user"),
+    **dict.fromkeys(("model", "gpt", "ai"), "assistant"),
+    **dict.fromkeys(("function", "ipython", "environment", "observation", "tool_response"), "tool"),
+}
+"""What other APIs and data sets call our roles."""
 _TEXT_PARTS = ("text", "input_text", "output_text")
 
 
@@ -45,8 +53,10 @@ def read_row(row: Fields, identity: str | None) -> Trajectory:
 def read_conversation(row: Fields, identity: str | None) -> tuple[Conversation, Trajectory]:
     """As `read_row`, together with what read it, which reads the gold calls of cases as well."""
     own = "suite" in row and "meta" in row
-    at = row.at("messages")
-    values = row.take("messages", default=None)
+    at = row.at(*MESSAGES)
+    values = row.take(*MESSAGES, default=None)
+    if isinstance(values, str):
+        values = literal(values, at)
     if not isinstance(values, list) or not values:
         raise DataError("must be a non-empty list of messages", field=at)
     reader = Conversation(padded=is_padded(values), own=own)

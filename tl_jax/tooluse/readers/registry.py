@@ -13,19 +13,35 @@ from tl_jax.errors import UserError
 from tl_jax.registry import Registry, suggestion
 from tl_jax.tooluse.fields import Notes, refuse_preferences
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.rows import OnError, Report, first_row
+from tl_jax.tooluse.readers.rows import OnError, Report, first_row, first_rows
 from tl_jax.tooluse.schema import Case, DataError, Trajectory, decision_points
 
 T = TypeVar("T")
+
+_LOOKED_AT = 20
+"""Rows that tell the format of a file."""
 _MODULES = (
     "canonical",  # a list of messages
     "openai",  # ... in the shape that only OpenAI's API writes
-    "tl",  # a list of conversations
+    "nemotron",  # ... and beside what only NVIDIA says
+    "hermes",  # ... with calls as text
+    "llamafactory",  # ... of parts with a value
+    "anthropic",  # ... of blocks
+    "langchain",  # ... by type instead of role
+    "swift",  # ... with calls as messages of their own
+    "tau2",  # ... of which some are the user's own calls
+    "toucan",  # ... as text
+    "tl",  # conversations after a list of tools
     "sharegpt",  # ... of {from, value}
+    "toolace",  # ... beside a system text that lists tools
     "rotbench",  # ... whose system prompt lists tools
     "tooleyes",  # ... and that say where the tools are
     "toolbench",  # ... or APIs, which are called by Thought, Action and Action Input
-    "glaive",  # fields that no other format has, from here on
+    "verifiers",  # a prompt, and its completion
+    "toolrl",  # ... or its right answer in tags
+    "gemini",  # fields that no other format has, from here on
+    "responses",
+    "glaive",
     "xlam",
     "bfcl",
     "apibank",
@@ -116,19 +132,25 @@ def is_companion(path: PurePath) -> bool:
 
 
 def detect_format(path: str | Path) -> str:
-    """The name of a file's format, by its first row.
+    """The name of a file's format, by its first rows: the most specific format that recognises one of them.
+
+    A conversation without calls looks the same in many formats; a later one tells.
 
     Raises:
-        DataError: an empty file, or a row of no known format.
+        DataError: an empty file, or a first row of no known format.
     """
-    place, row = first_row(path)
+    (place, row), *others = first_rows(path, _LOOKED_AT)
     try:
         refuse_preferences(row)
     except DataError as error:
         raise place.locate(error) from None
-    for format in reversed([*FORMATS.values()]):
-        if format.recognises(row):
-            return format.name
+    formats = [*FORMATS.values()]
+    known = [
+        max((i for i, format in enumerate(formats) if format.recognises(item)), default=-1)
+        for item in (row, *(item for _, item in others))
+    ]
+    if known[0] >= 0:
+        return formats[max(known)].name
     raise place.locate(DataError('has neither "messages" nor "conversations": not a known format', field="row"))
 
 

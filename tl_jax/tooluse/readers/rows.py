@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal, NoReturn, TypeAlias, TypeVar, cast
 
@@ -112,6 +113,15 @@ def first_row(path: str | Path) -> tuple[Place, dict[str, Any]]:
     Raises:
         DataError: there is none; the first problem, if there was one.
     """
+    return first_rows(path, 1)[0]
+
+
+def first_rows(path: str | Path, number: int) -> list[tuple[Place, dict[str, Any]]]:
+    """The first rows that are JSON objects, at least one and ``number`` at most.
+
+    Raises:
+        DataError: there is none; the first problem, if there was one.
+    """
     problems: list[DataError] = []
 
     def keep(value: Any, place: Place) -> list[tuple[Place, dict[str, Any]]]:
@@ -119,8 +129,8 @@ def first_row(path: str | Path) -> tuple[Place, dict[str, Any]]:
             raise DataError(f"must be a JSON object, not {type(value).__name__}", field="row")
         return [(place, value)]
 
-    found = next(read_rows(path, keep, problems.append), None)
-    if found is None:
+    found = list(islice(read_rows(path, keep, problems.append), number))
+    if not found:
         raise problems[0] if problems else DataError("holds no rows", path=str(path))
     return found
 

@@ -8,118 +8,109 @@ JSON text, and a call or result is a turn of its own, by ``function_call`` or ``
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.readers.fields import arguments, described, literal, plain
-from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.messages import ARGUMENTS, identity, message_weight, with_system
+from tl_jax.tooluse.readers.dialogue import Dialogue, around
+from tl_jax.tooluse.readers.format import Format, Writer
+from tl_jax.tooluse.readers.messages import TOOLS, message_weight
 from tl_jax.tooluse.readers.rows import Place, each_row
+from tl_jax.tooluse.readers.tagged import between, calls, listed, offered, results
 from tl_jax.tooluse.readers.toolbox import joined
-from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
+from tl_jax.tooluse.schema import DataError, Message, Tool, Trajectory
+
+_SPEAKERS = {
+    "system": "system",
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("gpt", "assistant", "model"), "assistant"),
+    **dict.fromkeys(("function_call", "tool_call"), "call"),
+    **dict.fromkeys(("observation", "tool", "function", "function_response", "tool_response"), "tool"),
+}
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
-    """The conversation in a row. A system prompt that lists tools describes this format and is left out."""
+    """The conversation in a row. Sentences of a system prompt that describe this format are left out."""
     with Fields(row) as fields:
-        tools = _tools(fields.take("tools", default=None), "tools")
+        where = fields.at(*TOOLS)
+        tools = listed(fields.take(*TOOLS, default=None), where)
         system = fields.take("system", "system_prompt", kind=str, default="")
-        turns = fields.take("conversations", kind=list)
-        name = str(fields.take("id", default=place.name))
-        meta = described(fields)
-    messages: list[Message] = []
-    for index, item in enumerate(turns):
-        where = f"conversations[{index}]"
-        with Fields(item, where) as turn:
-            speaker, value = turn.take("from", kind=str), turn.take("value", kind=str)
-            weight = message_weight(turn)
-        listed = [text for text in _tagged(value, "tools")[0] if text.startswith(("[", "{"))]
-        if speaker == "system" and listed:
-            tools = tools or _tools(listed[0], f"{where}.value: tools")
-        else:
-            messages += _weighed(_turn(speaker, value, messages, where), weight, where)
-    messages = with_system(messages, system, "conversations")
-    if not messages:
-        raise DataError("holds no turns", field="conversations")
-    return [Trajectory(name, tools, joined(messages), "sharegpt", meta)]
+        turns = fields.each("conversations")
+        beside = around(fields, place.name, "sharegpt")
+    if "<tools>" in system:
+        tools, system = _offered(tools, system, "system")
+    dialogue = Dialogue()
+    for value, at in turns:
+        tools = _turn(value, at, dialogue, tools)
+    dialogue.messages = list(joined(dialogue.messages))
+    return [dialogue.trajectory(beside, tools, system, "conversations")]
 
 
-def _weighed(messages: list[Message], weight: float | None, where: str) -> list[Message]:
-    """The messages of a turn with its weight. Of a turn that is no assistant's it may be 0: it is no target anyway."""
-    if weight is None or (not weight and messages[0].role != "assistant"):
-        return messages
-    weighed = [replace(message, weight=weight) for message in messages]
-    for message in weighed:
-        message.check(where)
-    return weighed
-
-
-def _turn(speaker: str, value: str, before: list[Message], where: str) -> list[Message]:
-    match speaker:
+def _turn(value: Any, where: str, dialogue: Dialogue, tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
+    """Adds what a turn says; returns the tools, which a system prompt may list."""
+    with Fields(value, where) as turn:
+        speaker, text = turn.take("from", kind=str), turn.take("value", kind=str)
+        role = _SPEAKERS.get(speaker)
+        weight = message_weight(turn, "assistant" if role in ("assistant", "call") else speaker)
+    match role:
         case "system":
-            return [Message("system", value)]
-        case "human" | "user":
-            return [Message("user", value)]
-        case "gpt" | "assistant" | "model":
-            texts, said = _tagged(value, "tool_call")
-            calls = tuple(call for text in texts for call in _calls(text, f"{where}.value: tool_call"))
-            return [Message("assistant", said.strip(), calls)]
-        case "function_call" | "tool_call":
-            texts = _tagged(value, "tool_call")[0] or [value]
-            return [Message("assistant", "", tuple(call for text in texts for call in _calls(text, f"{where}.value")))]
-        case "observation" | "tool" | "function" | "function_response" | "tool_response":
-            return _results(value, before)
-    raise DataError(f"unknown speaker {speaker!r}", field=f"{where}.from")
+            tools, words = _offered(tools, text, f"{where}.value") if "<tools>" in text else (tools, text)
+            if words or not text.strip():
+                dialogue.add(Message("system", words, weight=weight), where)
+        case "user":
+            dialogue.add(Message("user", text, weight=weight), where)
+        case "assistant":
+            texts, said = between(text, "tool_call")
+            made = tuple(call for item in texts for call in calls(item, f"{where}.value: tool_call"))
+            dialogue.add(Message("assistant", said.strip() if made else text, made, weight=weight), where)
+        case "call":
+            texts = between(text, "tool_call")[0] or [text]
+            made = tuple(call for item in texts for call in calls(item, f"{where}.value"))
+            dialogue.join(Message("assistant", "", made, weight=weight), where)
+        case "tool":
+            called = next((turn.tool_calls for turn in reversed(dialogue.messages) if turn.tool_calls), ())
+            for result in results(text, [call.name for call in called]):
+                result.check(where)
+                dialogue.add(result, where)
+        case _:
+            raise DataError(f"unknown speaker {speaker!r}", field=f"{where}.from")
+    return tools
 
 
-def _tagged(text: str, tag: str) -> tuple[list[str], str]:
-    """What stands between the tags, and the text without it; a tag left open reaches to the next one or the end."""
-    before, *parts = text.split(f"<{tag}>")
-    pairs = [part.partition(f"</{tag}>") for part in parts]
-    return [inside.strip() for inside, _, _ in pairs], before + "".join(after for _, _, after in pairs)
+def _offered(tools: tuple[Tool, ...], text: str, where: str) -> tuple[tuple[Tool, ...], str]:
+    """The tools of a row, or else those that a system prompt lists; and what else the prompt says."""
+    found, words = offered(text, where)
+    return tools or found, words
 
 
-def _calls(text: str, where: str) -> list[Call]:
-    """One call or a list of calls, as ``{name, arguments}``."""
-    value = literal(text, where)
-    made = []
-    for item in value if isinstance(value, list) else [value]:
-        with Fields(item, where) as fields:
-            fields.expect("type", "function", "tool_call")
-            name, known_as = fields.take("name", kind=str), identity(fields, "id")
-            given = fields.take(*ARGUMENTS, default={})
-        made.append(Call(name, arguments(given, f"{where}.arguments"), id=known_as))
-    return made
+def row(trajectory: Trajectory) -> dict[str, Any]:
+    """A trajectory as LLaMA-Factory has it, which knows neither ids, nor names of results, nor thoughts."""
+    messages, system = list(trajectory.messages), ""
+    if messages and messages[0].role == "system" and messages[0].content.strip():
+        system = messages.pop(0).content
+    turns: list[dict[str, Any]] = []
+    for message in messages:
+        weight = {} if message.weight is None else {"weight": message.weight}
+        if message.role == "tool":
+            turns.append({"from": "observation", "value": _observed(message)})
+        elif message.content or not message.tool_calls:
+            speaker = {"user": "human", "assistant": "gpt"}.get(message.role, message.role)
+            turns.append({"from": speaker, "value": message.content, **weight})
+        if message.tool_calls:
+            made = [{"name": call.name, "arguments": dict(call.arguments)} for call in message.tool_calls]
+            said = json.dumps(made if len(made) > 1 else made[0], ensure_ascii=False)
+            turns.append({"from": "function_call", "value": said, **weight})
+    beside = {"id": trajectory.id, "suite": trajectory.suite, "meta": dict(trajectory.meta)}
+    shapes = json.dumps([tool.to_json() for tool in trajectory.tools], ensure_ascii=False)
+    return {**beside, "system": system, "tools": shapes, "conversations": turns}
 
 
-def _results(value: str, before: list[Message]) -> list[Message]:
-    """The results in a turn, each with the name of its call: those of the last turn that made any, in their order."""
-    called = next((turn.tool_calls for turn in reversed(before) if turn.tool_calls), ())
-    texts = _tagged(value, "tool_response")[0] or [value]
-    results = []
-    for index, text in enumerate(texts):
-        name = called[min(index, len(called) - 1)].name if called else None
-        try:
-            content = literal(text, "")
-        except DataError:
-            content = None
-        if isinstance(content, dict) and isinstance(content.get("name"), str) and "content" in content:
-            name, text = content["name"], plain(content["content"])
-        results.append(Message("tool", text, name=name))
-    return results
-
-
-def _tools(value: Any, where: str) -> tuple[Tool, ...]:
-    """Tools as a list, as JSON text of a list, or as objects one a line."""
-    if isinstance(value, str) and value.strip():
-        try:
-            value = literal(value, where)
-        except DataError:
-            value = [literal(line, where) for line in value.splitlines() if line.strip()]
-    values = value if isinstance(value, list) else [value] if value else []
-    return tuple(Tool.from_json(item, f"{where}[{i}]") for i, item in enumerate(values))
+def _observed(message: Message) -> str:
+    """A result; one that would be unwrapped or looks like a tag is wrapped once more."""
+    if results(message.content, [message.name or ""]) == [Message("tool", message.content)]:
+        return message.content
+    return json.dumps({"name": message.name, "content": message.content}, ensure_ascii=False)
 
 
 def system_prompt(row: Mapping[str, Any]) -> str:
@@ -135,8 +126,9 @@ def _speaks(row: Mapping[str, Any]) -> bool:
 FORMAT = Format(
     name="sharegpt",
     description="`conversations` of `from` and `value`: Hermes (`<tools>`, `<tool_call>`, `<tool_response>`) and "
-    "LLaMA-Factory (`function_call`, `observation`, `tools`)",
+    "LLaMA-Factory (`function_call`, `observation`, `tools`), APIGen-MT among it",
     recognises=_speaks,
     trajectories=each_row(trajectories),
+    write=Writer(row, trajectories),
     source="https://huggingface.co/datasets/NousResearch/hermes-function-calling-v1",
 )

@@ -7,11 +7,12 @@ arguments as JSON, and a tool result has the role ``function``.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.fields import described
-from tl_jax.tooluse.readers.format import Format, has
+from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.messages import message_weight
 from tl_jax.tooluse.readers.rows import Place, each_row, parse
 from tl_jax.tooluse.schema import Call, DataError, Message, Role, Tool, Trajectory
@@ -84,11 +85,19 @@ def _last_called(messages: list[Message]) -> str | None:
     return latest.tool_calls[0].name if latest and latest.tool_calls else None
 
 
+def _recognises(row: Mapping[str, Any]) -> bool:
+    """Conversations whose first message is, by its role and content, a list of tools."""
+    turns = row.get("conversations")
+    first = turns[0] if isinstance(turns, list) and turns else None
+    content = first.get("content") if isinstance(first, dict) and first.get("role") == "system" else None
+    return isinstance(content, str) and content.lstrip().startswith("[")
+
+
 FORMAT = Format(
     name="tl",
     description="the paper's raw rows: `id` and `conversations` by `user`, `assistant` and `function`, after a first "
     "message with the tools as JSON; a call is its name, a newline and its arguments as JSON",
-    recognises=has("conversations"),
+    recognises=_recognises,
     trajectories=each_row(trajectories),
     source="https://github.com/Junjie-Ye/TL-Training",
 )

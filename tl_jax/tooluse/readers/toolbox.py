@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -57,13 +58,18 @@ def _fitting(name: str, calls: Sequence[Call]) -> Tool:
 
 
 def joined(messages: Iterable[Message]) -> tuple[Message, ...]:
-    """The conversation with a text and the call that the assistant makes right after it as one turn."""
+    """The conversation with a text and the call that the assistant makes right after it as one turn.
+
+    Where the weights of the two differ they stay two turns.
+    """
     result: list[Message] = []
     for message in messages:
         last = result[-1] if result else None
-        if last and last.role == message.role == "assistant" and message.tool_calls and not last.tool_calls:
+        both = last is not None and last.role == message.role == "assistant" and last.weight == message.weight
+        if last and both and message.tool_calls and not last.tool_calls:
             text = "\n".join(part for part in (last.content, message.content) if part)
-            result[-1] = Message("assistant", text, message.tool_calls, weight=message.weight)
+            reasoning = "\n".join(part for part in (last.reasoning, message.reasoning) if part) or None
+            result[-1] = replace(last, content=text, tool_calls=message.tool_calls, reasoning=reasoning)
         else:
             result.append(message)
     return tuple(result)

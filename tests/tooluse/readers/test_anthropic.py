@@ -1,0 +1,86 @@
+"""Anthropic's Messages API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.tooluse.readers.helpers import LOOKUP, changed, conversation, read_one, refused
+from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.readers import dialogue
+from tl_jax.tooluse.schema import Call, Message, Tool
+
+OFFERED = {"name": "lookup", "description": "Does lookup.", "input_schema": LOOKUP["parameters"]}
+ROW: dict[str, Any] = {
+    "model": "claude",
+    "max_tokens": 100,
+    "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
+    "tools": [OFFERED],
+    "messages": [
+        {"role": "user", "content": "What is a dog?"},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "Look it up.", "signature": "s"},
+                {"type": "text", "text": "I look."},
+                {"type": "tool_use", "id": "c1", "name": "lookup", "input": {"word": "dog"}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "c1",
+                    "content": [{"type": "text", "text": "a pet"}],
+                    "is_error": True,
+                }
+            ],
+        },
+        {"role": "assistant", "content": "A pet."},
+    ],
+}
+EXAMPLES = [ROW]
+
+
+def test_blocks(tmp_path: Path) -> None:
+    found = read_one(tmp_path, ROW)
+    assert found.messages == (Message("system", "Be brief."), *conversation("Look it up.", error=True))
+    assert found.messages[2].tool_calls[0].id == "c1"
+    assert found.tools == (Tool.from_json(LOOKUP),)
+    assert (found.suite, found.meta) == ("anthropic", {"model": "claude", "max_tokens": 100})
+
+
+def test_results_among_the_words_of_the_user(tmp_path: Path) -> None:
+    calls = [{"type": "tool_use", "id": name, "name": "lookup", "input": {"word": name}} for name in ("a", "b")]
+    results = [{"type": "tool_result", "tool_use_id": name, "content": name} for name in ("b", "a")]
+    messages = [
+        {"role": "user", "content": "Go."},
+        {"role": "assistant", "content": calls},
+        {"role": "user", "content": [*results, {"type": "text", "text": "Hurry."}]},
+    ]
+    found = read_one(tmp_path, {"messages": messages})
+    assert [(message.role, message.content) for message in found.messages[2:]] == [
+        ("tool", "a"),
+        ("tool", "b"),
+        ("user", "Hurry."),
+    ]
+
+
+def test_what_nobody_can_read_is_counted(tmp_path: Path) -> None:
+    row = changed(ROW, "messages.1.content.0", {"type": "redacted_thinking", "data": "xyz"})
+    row["messages"][1]["content"].append({"type": "text", "text": "Wait."})
+    notes = Notes()
+    with notes.kept():
+        found = read_one(tmp_path, row)
+    assert found.messages[2] == Message("assistant", "I look.Wait.", (Call("lookup", {"word": "dog"}),))
+    (of_the_file,) = notes.files.values()
+    assert of_the_file.remarks == {dialogue.ENCRYPTED: 1, dialogue.REORDERED: 1}
+
+
+def test_bad_rows(tmp_path: Path) -> None:
+    image = {"type": "image", "source": {}}
+    refused(tmp_path, changed(ROW, "messages.1.content.0", image), r"messages\[1\]\.content\[0\]: .*'image' cannot be")
+    refused(tmp_path, changed(ROW, "messages.2.content.0.tool_use_id", "z"), r"messages\[2\].*'z' is the id of no")
+    refused(tmp_path, changed(ROW, "messages.0.role", "tool"), r"messages\[0\]\.role: unknown role 'tool'")
+    refused(tmp_path, changed(ROW, "messages.2.content.0.content.0.type", "image"), r".*only blocks of text")

@@ -1,0 +1,97 @@
+"""Google's Gemini API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tooluse.readers.helpers import LOOKUP, changed, conversation, read_one, refused
+from tl_jax.tooluse.schema import Message
+
+DECLARED = {
+    "name": "lookup",
+    "description": "Does lookup.",
+    "parameters": {
+        "type": "OBJECT",
+        "properties": {
+            "word": {"type": "STRING", "description": "The word."},
+            "limit": {"type": "INTEGER", "description": "The limit."},
+        },
+        "required": ["word"],
+    },
+}
+ROW: dict[str, Any] = {
+    "systemInstruction": {"parts": [{"text": "Be brief."}]},
+    "tools": [{"functionDeclarations": [DECLARED]}],
+    "generationConfig": {"temperature": 0},
+    "contents": [
+        {"role": "user", "parts": [{"text": "What is a dog?"}]},
+        {
+            "role": "model",
+            "parts": [
+                {"text": "Look it up.", "thought": True},
+                {"text": "I look."},
+                {"functionCall": {"name": "lookup", "args": {"word": "dog"}}, "thoughtSignature": "s"},
+            ],
+        },
+        {"role": "user", "parts": [{"functionResponse": {"name": "lookup", "response": {"is": "a pet"}}}]},
+        {"role": "model", "parts": [{"text": "A pet."}]},
+    ],
+}
+EXAMPLES = [ROW]
+SNAKE = {
+    "functionCall": "function_call",
+    "functionResponse": "function_response",
+    "thoughtSignature": "thought_signature",
+}
+SNAKE |= {"systemInstruction": "system_instruction", "functionDeclarations": "function_declarations"}
+
+
+def in_snake_case(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {SNAKE.get(key, key): in_snake_case(item) for key, item in value.items()}
+    return [in_snake_case(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("row", [ROW, in_snake_case(ROW)])
+def test_parts(tmp_path: Path, row: Any) -> None:
+    found = read_one(tmp_path, row)
+    system, question, call, result, answer = found.messages
+    assert (system, question, call, answer) == (
+        Message("system", "Be brief."),
+        *(conversation("Look it up.")[i] for i in (0, 1, 3)),
+    )
+    assert result == Message("tool", '{"is": "a pet"}', name="lookup")
+    (tool,) = found.tools
+    assert tool.to_json() == LOOKUP
+
+
+def test_results_follow_their_calls_by_name(tmp_path: Path) -> None:
+    contents = [
+        {"parts": [{"text": "Go."}]},
+        {"role": "model", "parts": [{"functionCall": {"name": name}} for name in ("f", "g")]},
+        {"role": "function", "parts": [{"functionResponse": {"name": n, "response": {"n": n}}} for n in ("g", "f")]},
+    ]
+    found = read_one(tmp_path, {"contents": contents})
+    assert [(message.name, message.content) for message in found.messages[2:]] == [
+        ("f", '{"n": "f"}'),
+        ("g", '{"n": "g"}'),
+    ]
+
+
+def test_ids_and_errors(tmp_path: Path) -> None:
+    row = changed(ROW, "contents.1.parts.2.functionCall.id", "x")
+    row = changed(row, "contents.2.parts.0.functionResponse", {"id": "x", "response": {"error": "gone"}})
+    result = read_one(tmp_path, row).messages[3]
+    assert result == Message("tool", '{"error": "gone"}', name="lookup", call_id="x", error=True)
+
+
+def test_bad_rows(tmp_path: Path) -> None:
+    refused(
+        tmp_path, changed(ROW, "contents.0.parts.0", {"inlineData": {}}), r"contents\[0\]\.parts\[0\]\.inlineData: unk"
+    )
+    refused(tmp_path, changed(ROW, "contents.0.role", "bot"), r"contents\[0\]\.role: unknown role 'bot'")
+    refused(tmp_path, changed(ROW, "tools.0", {"googleSearch": {}}), r"tools\[0\]\.googleSearch: unknown field")
+    refused(tmp_path, changed(ROW, "contents.1.parts.2.functionCall.arg", {}), r"contents\[1\].*\.arg: .*'args'")

@@ -1,0 +1,82 @@
+"""LangChain's messages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tooluse.readers.helpers import LOOKUP, changed, conversation, read_one, refused
+from tl_jax.tooluse.schema import Message, Tool
+
+MESSAGES: list[dict[str, Any]] = [
+    {"type": "human", "content": "What is a dog?", "additional_kwargs": {}, "response_metadata": {}, "id": "h1"},
+    {
+        "type": "ai",
+        "content": "I look.",
+        "tool_calls": [{"name": "lookup", "args": {"word": "dog"}, "id": "c1", "type": "tool_call"}],
+        "invalid_tool_calls": [],
+        "additional_kwargs": {"reasoning_content": "Look it up."},
+        "usage_metadata": {"total_tokens": 9},
+    },
+    {"type": "tool", "content": "a pet", "tool_call_id": "c1", "status": "error", "artifact": {"raw": 1}},
+    {"type": "ai", "content": [{"type": "text", "text": "A pet.", "index": 0}]},
+]
+CLASSES = {"human": "HumanMessage", "ai": "AIMessage", "tool": "ToolMessage"}
+
+
+def dumped(message: dict[str, Any]) -> dict[str, Any]:
+    path = ["langchain", "schema", "messages", CLASSES[message["type"]]]
+    return {"lc": 1, "type": "constructor", "id": path, "kwargs": message}
+
+
+PLAIN = {"tools": [LOOKUP], "messages": MESSAGES}
+DICTS = {"tools": [LOOKUP], "messages": [{"type": item["type"], "data": item} for item in MESSAGES]}
+DUMPED = {"tools": [LOOKUP], "messages": [dumped(item) for item in MESSAGES]}
+EXAMPLES = [PLAIN, DICTS, DUMPED]
+
+
+@pytest.mark.parametrize("row", EXAMPLES)
+def test_three_shapes(tmp_path: Path, row: Any) -> None:
+    found = read_one(tmp_path, row)
+    assert found.messages == conversation("Look it up.", error=True)
+    assert found.tools == (Tool.from_json(LOOKUP),)
+
+
+def test_calls_that_stand_twice_are_one(tmp_path: Path) -> None:
+    block = {"type": "tool_use", "id": "c1", "name": "lookup", "input": {"word": "dog"}}
+    row = changed(PLAIN, "messages.1.content", [{"type": "thinking", "thinking": "Hm."}, "I look.", block])
+    openai = {"id": "c1", "type": "function", "function": {"name": "lookup", "arguments": '{"word": "dog"}'}}
+    row = changed(row, "messages.1.additional_kwargs", {"tool_calls": [openai], "refusal": None})
+    assert read_one(tmp_path, row).messages == conversation("Hm.", error=True)
+    alone = changed(row, "messages.1.tool_calls", [])
+    refused(tmp_path, changed(row, "messages.1.tool_calls.0.args", {}), r"messages\[1\].*says other calls")
+    alone["messages"][1]["content"] = "I look."
+    assert read_one(tmp_path, alone).messages == conversation(error=True)
+
+
+def test_rows_by_role_are_read_as_openai_reads_them(tmp_path: Path) -> None:
+    roles = {"human": "user", "ai": "assistant", "tool": "tool"}
+    keys = ("content", "tool_calls", "tool_call_id", "status")
+    messages = [{"role": roles[item["type"]], **{key: item[key] for key in keys if key in item}} for item in MESSAGES]
+    found = read_one(tmp_path, {"messages": changed({"m": messages}, "m.3.content", "A pet.")["m"]})
+    assert found.messages == conversation(error=True)
+
+
+def test_bad_rows(tmp_path: Path) -> None:
+    invalid = [{"name": "lookup", "args": "{", "id": "c1", "error": "no JSON"}]
+    refused(
+        tmp_path, changed(PLAIN, "messages.1.invalid_tool_calls", invalid), r"messages\[1\]\.invalid_tool_calls\[0\]"
+    )
+    refused(
+        tmp_path, changed(PLAIN, "messages.3.content.0", {"type": "image_url"}), r"messages\[3\]\.content\[0\]: a bl"
+    )
+    refused(tmp_path, changed(DICTS, "messages.0.data.foo", 1), r"messages\[0\]\.data\.foo: unknown field")
+    refused(tmp_path, changed(DUMPED, "messages.2.kwargs.tool_call_id", "z"), r"messages\[2\].*'z' is the id of no")
+    refused(tmp_path, changed(PLAIN, "messages.0.type", "alien"), r"messages\[0\].*unknown type 'alien'", "langchain")
+
+
+def test_a_tool_message_without_an_id_follows_by_position(tmp_path: Path) -> None:
+    row = changed(PLAIN, "messages.2", {"type": "function", "name": "lookup", "content": "a pet"})
+    assert read_one(tmp_path, row).messages[2] == Message("tool", "a pet", name="lookup")

@@ -1,0 +1,75 @@
+"""OpenAI's Responses API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.tooluse.readers.helpers import LOOKUP, changed, conversation, read_one, refused
+from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.readers import dialogue
+from tl_jax.tooluse.schema import Call, Message, Tool
+
+ROW: dict[str, Any] = {
+    "model": "gpt",
+    "instructions": "Be brief.",
+    "tools": [{"type": "function", "strict": True, **LOOKUP}],
+    "input": [
+        {"role": "user", "content": [{"type": "input_text", "text": "What is a dog?"}]},
+        {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Look it up."}]},
+        {
+            "type": "message",
+            "id": "m_1",
+            "status": "completed",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": "I look.", "annotations": []}],
+        },
+        {"type": "function_call", "id": "fc_1", "call_id": "c1", "name": "lookup", "arguments": '{"word": "dog"}'},
+        {"type": "function_call_output", "call_id": "c1", "output": "a pet"},
+    ],
+    "output": [
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "A pet."}]},
+    ],
+}
+EXAMPLES = [ROW]
+
+
+def test_items(tmp_path: Path) -> None:
+    found = read_one(tmp_path, ROW)
+    assert found.messages == (Message("system", "Be brief."), *conversation("Look it up."))
+    assert found.messages[2].tool_calls[0].id == "c1"
+    assert found.tools == (Tool.from_json({**LOOKUP, "strict": True}),)
+    assert read_one(tmp_path, {"input": "Hi", "output": ROW["output"]}).messages[0] == Message("user", "Hi")
+
+
+def test_calls_at_once_are_one_turn_whose_results_come_in_any_order(tmp_path: Path) -> None:
+    calls = [{"type": "function_call", "call_id": n, "name": "f", "arguments": f'{{"n": "{n}"}}'} for n in "ab"]
+    results = [
+        {"type": "function_call_output", "call_id": n, "output": [{"type": "input_text", "text": n}]} for n in "ba"
+    ]
+    found = read_one(tmp_path, {"input": [{"role": "user", "content": "Go."}, *calls, *results]})
+    assert found.messages[1:] == (
+        Message("assistant", "", (Call("f", {"n": "a"}), Call("f", {"n": "b"}))),
+        Message("tool", "a", name="f", call_id="a"),
+        Message("tool", "b", name="f", call_id="b"),
+    )
+
+
+def test_thoughts_nobody_can_read_and_refusals(tmp_path: Path) -> None:
+    row = changed(ROW, "input.1", {"type": "reasoning", "summary": [], "encrypted_content": "x"})
+    row = changed(row, "output.0.content.0", {"type": "refusal", "refusal": "No."})
+    notes = Notes()
+    with notes.kept():
+        found = read_one(tmp_path, row)
+    assert (found.messages[2].reasoning, found.messages[4]) == (None, Message("assistant", refusal="No."))
+    (of_the_file,) = notes.files.values()
+    assert of_the_file.remarks == {dialogue.ENCRYPTED: 1}
+
+
+def test_bad_rows(tmp_path: Path) -> None:
+    refused(tmp_path, changed(ROW, "input.1.type", "web_search_call"), r"input\[1\]: an item of type 'web_search_call'")
+    refused(
+        tmp_path, changed(ROW, "input.0.content.0.type", "input_image"), r"input\[0\]\.content\[0\]: .*'input_image'"
+    )
+    refused(tmp_path, changed(ROW, "input.4.call_id", "z"), r"input\[4\]\.call_id: 'z' is the id of no earlier call")
+    refused(tmp_path, changed(ROW, "tools.0", {"type": "web_search"}), r"tools\[0\]\.name: is missing")

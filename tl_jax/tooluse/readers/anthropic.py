@@ -1,0 +1,176 @@
+"""Anthropic's Messages API: blocks, calls as ``tool_use``, results as ``tool_result`` in a user's message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tl_jax.tooluse.fields import Fields, remark
+from tl_jax.tooluse.pairing import pairs
+from tl_jax.tooluse.readers.dialogue import ENCRYPTED, Dialogue, Turn, around
+from tl_jax.tooluse.readers.fields import arguments
+from tl_jax.tooluse.readers.format import Format, Writer
+from tl_jax.tooluse.readers.messages import identity, message_weight, tools
+from tl_jax.tooluse.readers.nulls import is_padded, without_padding
+from tl_jax.tooluse.readers.openai import call_ids
+from tl_jax.tooluse.readers.rows import Place, each_row
+from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
+
+_BLOCKS = ("tool_use", "tool_result", "thinking", "redacted_thinking")
+_SETTINGS = ("max_tokens", "stop_sequences", "stream", "temperature", "thinking", "top_k", "service_tier", "betas")
+_OF_A_BLOCK = ("cache_control", "citations", "caller")
+"""Where a prompt may be cached, where a text comes from, who may call: nothing that the model says."""
+
+
+def trajectories(row: Any, place: Place) -> list[Trajectory]:
+    """The conversation in a row."""
+    with Fields(row) as fields:
+        own = "suite" in fields and "meta" in fields
+        offered = tools(fields.take("tools", default=[]), "tools")
+        system = _text(fields.take("system", default=""), "system")
+        turns = fields.each("messages")
+        padded = None if own else is_padded([value for value, _ in turns])
+        beside = around(fields, place.name, "anthropic", *_SETTINGS)
+    dialogue = Dialogue()
+    for value, where in turns:
+        _message(value, where, dialogue, {tool.name: tool for tool in offered}, padded)
+    return [dialogue.trajectory(beside, offered, system, "messages")]
+
+
+def _message(value: Any, where: str, dialogue: Dialogue, offered: Mapping[str, Tool], padded: bool | None) -> None:
+    with Fields(value, where) as fields:
+        role = fields.take("role", kind=str)
+        content = fields.take("content", default="")
+        weight = message_weight(fields, role)
+        fields.keep("id", "type", "model", "stop_reason", "stop_sequence", "usage")  # of an answer of the API
+    if role not in ("user", "assistant", "system"):
+        raise DataError(f"unknown role {role!r}; expected user, assistant or system", field=f"{where}.role")
+    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if not isinstance(blocks, list):
+        raise DataError(f"must be text or a list of blocks, not {type(blocks).__name__}", field=f"{where}.content")
+    turn, texts, answered = Turn(), list[str](), False
+    for index, block in enumerate(blocks):
+        at = f"{where}.content[{index}]"
+        with Fields({"type": "text", "text": block} if isinstance(block, str) else block, at) as fields:
+            kind = fields.take("type", kind=str)
+            if kind == "tool_result" and role == "user":
+                if texts:
+                    dialogue.add(Message("user", "".join(texts), weight=weight), where)
+                    texts = []
+                _result(fields, dialogue, at)
+                answered = True
+            elif role == "assistant":
+                _part(kind, fields, turn, offered, padded)
+            elif kind == "text":
+                texts.append(fields.take("text", kind=str))
+            else:
+                raise DataError(f"a block of type {kind!r} cannot be read in a message of {role!r}", field=at)
+            fields.keep(*_OF_A_BLOCK)
+    if role == "assistant":
+        dialogue.add(turn.message(weight), where)
+    elif texts or not answered:
+        dialogue.add(Message("user" if role == "user" else "system", "".join(texts), weight=weight), where)
+
+
+def _part(kind: str, block: Fields, turn: Turn, offered: Mapping[str, Tool], padded: bool | None) -> None:
+    """One block of an assistant's message."""
+    match kind:
+        case "text":
+            turn.text(block.take("text", kind=str))
+        case "thinking":
+            turn.reasoning.append(block.take("thinking", kind=str))
+            block.take("signature", default=None)
+        case "redacted_thinking":
+            block.take("data")
+            remark(ENCRYPTED)
+        case "tool_use":
+            name, known_as = block.take("name", kind=str), identity(block, "id")
+            given = arguments(block.take("input", default={}), block.at("input"))
+            if padded is not None:
+                given = without_padding(given, offered.get(name), padded)
+            turn.calls.append(Call(name, given, id=known_as))
+        case _:
+            raise DataError(f"a block of type {kind!r} cannot be read", field=block.where)
+
+
+def _result(block: Fields, dialogue: Dialogue, where: str) -> None:
+    known_as = identity(block, "tool_use_id")
+    content = _text(block.take("content", default=""), f"{where}.content")
+    error = block.take("is_error", kind=bool, default=False)
+    dialogue.result(content, f"{where}.tool_use_id", known_as, error=error)
+
+
+def _text(value: Any, where: str) -> str:
+    """Text, or blocks of text."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        raise DataError(f"must be text or a list of blocks, not {type(value).__name__}", field=where)
+    texts = []
+    for index, block in enumerate(value):
+        with Fields(block, f"{where}[{index}]") as fields:
+            if fields.take("type", default="text") != "text":
+                raise DataError("only blocks of text can be read", field=fields.where)
+            texts.append(fields.take("text", kind=str))
+            fields.keep(*_OF_A_BLOCK)
+    return "".join(texts)
+
+
+def _recognises(row: Mapping[str, Any]) -> bool:
+    """A message with a block that only this API has."""
+    messages = row.get("messages")
+    contents = (
+        [item.get("content") for item in messages if isinstance(item, dict)] if isinstance(messages, list) else []
+    )
+    blocks = [block for content in contents if isinstance(content, list) for block in content]
+    return any(isinstance(block, dict) and block.get("type") in _BLOCKS for block in blocks)
+
+
+def row(trajectory: Trajectory) -> dict[str, Any]:
+    """A trajectory in this shape. Calls without an id are numbered, as the API wants ids."""
+    messages, call_of = list(trajectory.messages), pairs(trajectory.messages).call_of
+    ids = call_ids(trajectory, "toolu_")
+    first = messages[0].content if messages and messages[0].role == "system" else None
+    written: list[dict[str, Any]] = []
+    for index, message in enumerate(messages):
+        if index == 0 and first:
+            continue
+        if message.role == "tool":
+            block: dict[str, Any] = {"type": "tool_result", "content": message.content}
+            known_as = message.call_id or ids.get(call_of.get(index, (-1, -1)))
+            block |= {"tool_use_id": known_as} if known_as else {}
+            block |= {"is_error": True} if message.error else {}
+            if index and messages[index - 1].role == "tool":
+                written[-1]["content"].append(block)
+            else:
+                written.append({"role": "user", "content": [block]})
+        elif message.role == "assistant" and (message.tool_calls or message.reasoning):
+            blocks: list[dict[str, Any]] = []
+            blocks += [{"type": "thinking", "thinking": message.reasoning}] if message.reasoning else []
+            blocks += [{"type": "text", "text": message.content}] if message.content else []
+            blocks += [
+                {"type": "tool_use", "id": ids[index, number], "name": call.name, "input": dict(call.arguments)}
+                for number, call in enumerate(message.tool_calls)
+            ]
+            written.append({"role": "assistant", "content": blocks})
+        else:
+            written.append({"role": message.role, "content": message.content})
+        if message.weight is not None:
+            written[-1]["weight"] = message.weight
+    offered = [
+        {"name": tool.name, "description": tool.description, "input_schema": dict(tool.parameters), **tool.extra}
+        for tool in trajectory.tools
+    ]
+    beside = {"id": trajectory.id, "suite": trajectory.suite, "meta": dict(trajectory.meta)}
+    return {**beside, **({"system": first} if first else {}), "tools": offered, "messages": written}
+
+
+FORMAT = Format(
+    name="anthropic",
+    description="Anthropic's Messages API: `system`, `tools` with `input_schema`, `messages` of blocks (`tool_use`, "
+    "`tool_result`, `thinking`)",
+    recognises=_recognises,
+    trajectories=each_row(trajectories),
+    write=Writer(row, trajectories),
+    source="https://docs.anthropic.com/en/api/messages",
+)

@@ -1,0 +1,151 @@
+"""Building a conversation out of what other shapes than ours say: blocks, items, parts and speakers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tl_jax.tooluse.fields import Fields, remark
+from tl_jax.tooluse.pairing import pairs
+from tl_jax.tooluse.readers.fields import described
+from tl_jax.tooluse.readers.messages import finished, with_system
+from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
+
+REORDERED = "text after a call in one turn: it stands before the call here"
+ENCRYPTED = "encrypted thoughts left out: nobody but their vendor can read them"
+
+
+@dataclass
+class Turn:
+    """What one assistant turn says, part by part, in the order of the file."""
+
+    texts: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    refusal: str | None = None
+
+    def text(self, text: str) -> None:
+        """One more piece of the answer."""
+        if text.strip() and self.calls:
+            remark(REORDERED)
+        self.texts.append(text)
+
+    def message(self, weight: float | None = None, name: str | None = None) -> Message:
+        """The turn as a message."""
+        return Message(
+            "assistant",
+            "".join(self.texts),
+            tuple(self.calls),
+            name,
+            weight,
+            reasoning="\n".join(text for text in self.reasoning if text) or None,
+            refusal=self.refusal,
+        )
+
+
+@dataclass
+class Dialogue:
+    """The messages of a row, one after another."""
+
+    messages: list[Message] = field(default_factory=list)
+
+    def add(self, message: Message, where: str) -> None:
+        """One more message, if its role may have what it has.
+
+        Raises:
+            DataError: it may not; the field is ``where``.
+        """
+        message.check(where)
+        self.messages.append(message)
+
+    def join(self, message: Message, where: str) -> None:
+        """A message of the assistant that continues its last one, where that can be said: calls after a text or calls.
+
+        Turns of different weights, and a text after a call, stay messages of their own.
+        """
+        last = self.messages[-1] if self.messages else None
+        if last is None or not continues(last, message):
+            self.add(message, where)
+        else:
+            self.messages[-1] = merged(last, message)
+
+    def result(
+        self, content: str, where: str, call_id: str | None = None, name: str | None = None, error: bool = False
+    ) -> None:
+        """The result of a call.
+
+        Raises:
+            DataError: its id is that of no earlier call.
+        """
+        if call_id is not None:
+            called = [call.name for message in self.messages for call in message.tool_calls if call.id == call_id]
+            if not called:
+                raise DataError(f"{call_id!r} is the id of no earlier call", field=where)
+            name = name or called[-1]
+        self.add(Message("tool", content, name=name, call_id=call_id, error=error), where)
+
+    def trajectory(self, around: Mapping[str, Any], tools: Sequence[Tool], system: str, where: str) -> Trajectory:
+        """The finished conversation, with the system text that stands beside it.
+
+        Raises:
+            DataError: it is empty, or begins with another system text.
+        """
+        if not self.messages:
+            raise DataError("holds no turns", field=where)
+        messages = with_system(self.messages, system, where)
+        return Trajectory(tools=tuple(tools), messages=finished(by_name(named(messages))), **around)
+
+
+def around(row: Fields, identity: str, suite: str, *also: str) -> dict[str, Any]:
+    """Takes what a row says beside its tools and messages: ``id``, ``suite`` and ``meta`` of the trajectory.
+
+    Args:
+        identity: the id of a row without one.
+        suite: that of a row that does not name one.
+        also: further fields that describe a row of this format, kept in ``meta`` like those that describe any.
+    """
+    name = str(row.take("id", default=identity))
+    meta = row.keep(*also) | described(row) | row.take("meta", kind=dict, default={})
+    return {"id": name, "suite": row.take("suite", kind=str, default=suite), "meta": meta}
+
+
+def continues(last: Message, message: Message) -> bool:
+    """Whether two messages of the assistant are one turn: a text or calls, and calls right after."""
+    both = last.role == message.role == "assistant"
+    return both and bool(message.tool_calls) and not message.content and last.weight == message.weight
+
+
+def merged(last: Message, message: Message) -> Message:
+    """Two messages of the assistant as one turn."""
+    reasoning = "\n".join(text for text in (last.reasoning, message.reasoning) if text) or None
+    return replace(last, tool_calls=last.tool_calls + message.tool_calls, reasoning=reasoning)
+
+
+def named(messages: Iterable[Message]) -> list[Message]:
+    """The messages, with results that do not say their tool named after the call that they answer."""
+    result = list(messages)
+    for index, (turn, number) in pairs(result).call_of.items():
+        if result[index].name is None:
+            result[index] = replace(result[index], name=result[turn].tool_calls[number].name)
+    return result
+
+
+def by_name(messages: Sequence[Message]) -> list[Message]:
+    """Results without ids in the order of their calls, as their names tell it.
+
+    Only results of a turn all of whose calls have different names, and no ids, are moved.
+    """
+    result = list(messages)
+    for index, turn in enumerate(messages):
+        names = [call.name for call in turn.tool_calls]
+        end = index + 1
+        while end < len(messages) and messages[end].role == "tool":
+            end += 1
+        found = messages[index + 1 : end]
+        without_ids = all(message.call_id is None for message in found)
+        if len(names) > 1 and len(set(names)) == len(names) and without_ids:
+            answered = [message.name for message in found]
+            if len(set(answered)) == len(answered) and all(name in names for name in answered):
+                result[index + 1 : end] = sorted(found, key=lambda message: names.index(message.name or ""))
+    return result

@@ -1,0 +1,154 @@
+"""Google's Gemini API: ``contents`` of ``parts``, with ``functionCall`` and ``functionResponse`` (or in snake case)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.readers.dialogue import Dialogue, Turn, around
+from tl_jax.tooluse.readers.fields import arguments, plain
+from tl_jax.tooluse.readers.format import Format
+from tl_jax.tooluse.readers.messages import identity, message_weight
+from tl_jax.tooluse.readers.nulls import is_padded, without_padding
+from tl_jax.tooluse.readers.rows import Place, each_row
+from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
+
+_SETTINGS = (
+    *("generationConfig", "generation_config", "toolConfig", "tool_config", "safetySettings", "safety_settings"),
+    *("cachedContent", "cached_content", "labels"),
+)
+
+
+def trajectories(row: Any, place: Place) -> list[Trajectory]:
+    """The conversation in a row."""
+    with Fields(row) as fields:
+        tools = _tools(fields)
+        system = _system(fields)
+        contents = fields.each("contents")
+        beside = around(fields, place.name, "gemini", *_SETTINGS)
+    padded = is_padded([value for value, _ in contents])
+    dialogue = Dialogue()
+    for value, where in contents:
+        _content(value, where, dialogue, {tool.name: tool for tool in tools}, padded)
+    return [dialogue.trajectory(beside, tools, system, "contents")]
+
+
+def _content(value: Any, where: str, dialogue: Dialogue, tools: Mapping[str, Tool], padded: bool) -> None:
+    with Fields(value, where) as fields:
+        role = fields.take("role", kind=str, default="user")
+        weight = message_weight(fields, "assistant" if role == "model" else role)
+        parts = fields.each("parts")
+    if role not in ("user", "model", "function", "tool", "system"):
+        raise DataError(f"unknown role {role!r}; expected user, model or function", field=f"{where}.role")
+    turn, texts, answered = Turn(), list[str](), False
+    for value, at in parts:
+        with Fields(value, at) as part:
+            part.keep("thoughtSignature", "thought_signature")
+            thought = part.take("thought", kind=bool, default=False)
+            if "text" in part:
+                text = part.take("text", kind=str)
+                if role != "model":
+                    texts.append(text)
+                elif thought:
+                    turn.reasoning.append(text)
+                else:
+                    turn.text(text)
+            elif role == "model" and ("functionCall" in part or "function_call" in part):
+                turn.calls.append(_call(part, tools, padded))
+            elif role != "model" and ("functionResponse" in part or "function_response" in part):
+                if "".join(texts):
+                    dialogue.add(Message("user", "".join(texts)), where)
+                    texts = []
+                _response(part, dialogue)
+                answered = True
+            else:
+                part.done()
+                raise DataError("only text, functionCall and functionResponse can be read", field=at)
+    if role == "model":
+        dialogue.add(turn.message(weight), where)
+    elif texts or not answered:
+        dialogue.add(Message("system" if role == "system" else "user", "".join(texts), weight=weight), where)
+
+
+def _call(part: Fields, tools: Mapping[str, Tool], padded: bool) -> Call:
+    where = part.at("functionCall", "function_call")
+    with Fields(part.take("functionCall", "function_call"), where) as call:
+        name, known_as = call.take("name", kind=str), identity(call, "id")
+        given = arguments(call.take("args", "arguments", default={}), call.at("args"))
+    return Call(name, without_padding(given, tools.get(name), padded), id=known_as)
+
+
+def _response(part: Fields, dialogue: Dialogue) -> None:
+    where = part.at("functionResponse", "function_response")
+    with Fields(part.take("functionResponse", "function_response"), where) as response:
+        name, known_as = response.take("name", kind=str, default=None), identity(response, "id")
+        said = response.take("response", default={})
+        response.keep("willContinue", "will_continue", "scheduling")
+    error = isinstance(said, dict) and said.keys() == {"error"}
+    dialogue.result(plain(said), f"{where}.id", known_as, name, error)
+
+
+def _system(row: Fields) -> str:
+    where = row.at("systemInstruction", "system_instruction")
+    value = row.take("systemInstruction", "system_instruction", default="")
+    if isinstance(value, str):
+        return value
+    with Fields(value, where) as fields:
+        fields.take("role", default=None)
+        texts = []
+        for item, at in fields.each("parts"):
+            with Fields(item, at) as part:
+                texts.append(part.take("text", kind=str))
+    return "".join(texts)
+
+
+def _tools(row: Fields) -> list[Tool]:
+    """The functions declared in all tools; a tool of Google's own, such as a search, is none that a model here has."""
+    found = []
+    for value, where in row.each("tools"):
+        with Fields(value, where) as fields:
+            for item, at in fields.each("functionDeclarations", "function_declarations"):
+                found.append(_tool(item, at))
+    return found
+
+
+def _tool(value: Any, where: str) -> Tool:
+    with Fields(value, where) as fields:
+        name = fields.take("name", kind=str)
+        description = fields.take("description", kind=str, default="")
+        schema = fields.take("parameters", "parametersJsonSchema", "parameters_json_schema", default=None)
+        extra = fields.keep("response", "behavior")
+    tool = Tool.from_json({"name": name, "description": description, "parameters": _lower(schema or {})}, where)
+    return Tool(tool.name, tool.description, tool.parameters, {f"x-{key}": item for key, item in extra.items()})
+
+
+def _lower(schema: Any) -> Any:
+    """A schema whose types are written ``STRING`` as JSON Schema writes them."""
+    if isinstance(schema, list):
+        return [_lower(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result = {word: _lower(item) for word, item in schema.items()}
+    if isinstance(schema.get("type"), str):
+        result["type"] = schema["type"].lower()
+    return result
+
+
+def _recognises(row: Mapping[str, Any]) -> bool:
+    contents = row.get("contents")
+    return (
+        "messages" not in row
+        and isinstance(contents, list)
+        and any(isinstance(item, dict) and "parts" in item for item in contents)
+    )
+
+
+FORMAT = Format(
+    name="gemini",
+    description="Google's Gemini API and its tuning files: `contents` of `parts`, `systemInstruction`, "
+    "`functionDeclarations`",
+    recognises=_recognises,
+    trajectories=each_row(trajectories),
+    source="https://ai.google.dev/api/caching#Content",
+)

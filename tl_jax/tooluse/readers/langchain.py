@@ -1,0 +1,143 @@
+"""LangChain's messages by ``type`` (human, ai, tool): as they are, from ``messages_to_dict``, or dumped with ``lc``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.readers.dialogue import Dialogue, Turn, around
+from tl_jax.tooluse.readers.format import Format
+from tl_jax.tooluse.readers.messages import Conversation, identity, message_weight
+from tl_jax.tooluse.readers.nulls import is_padded
+from tl_jax.tooluse.readers.rows import Place, each_row
+from tl_jax.tooluse.schema import DataError, Message, Trajectory
+
+_ROLES = {
+    **dict.fromkeys(("human", "HumanMessage", "HumanMessageChunk", "user"), "user"),
+    **dict.fromkeys(("ai", "AIMessage", "AIMessageChunk", "assistant"), "assistant"),
+    **dict.fromkeys(("system", "SystemMessage", "SystemMessageChunk", "developer"), "system"),
+    **dict.fromkeys(("tool", "ToolMessage", "ToolMessageChunk"), "tool"),
+    **dict.fromkeys(("function", "FunctionMessage", "FunctionMessageChunk"), "tool"),
+}
+_ABOUT = ("response_metadata", "usage_metadata", "example", "artifact", "chunk_position", "tool_call_chunks")
+"""What LangChain keeps beside a message: tokens used, and what a tool returned to the program but not to the model."""
+
+
+def trajectories(row: Any, place: Place) -> list[Trajectory]:
+    """The conversation in a row."""
+    with Fields(row) as fields:
+        turns = fields.each("messages")
+        reader = Conversation(padded=is_padded([value for value, _ in turns]))
+        reader.offer(fields, "tools", "functions")
+        system = fields.take("system", kind=str, default="")
+        beside = around(fields, place.name, "langchain")
+    dialogue = Dialogue()
+    for value, where in turns:
+        _message(*_opened(value, where), dialogue, reader)
+    return [dialogue.trajectory(beside, reader.tools, system, "messages")]
+
+
+def _opened(value: Any, where: str) -> tuple[str, Any, str]:
+    """The kind of a message, its fields and where they stand, in whichever of the three shapes it is."""
+    with Fields(value, where) as fields:
+        if "lc" in fields:
+            fields.expect("lc", 1)
+            fields.expect("type", "constructor")
+            path, inside = fields.take("id", kind=list), fields.take("kwargs", kind=dict)
+            return str(path[-1]) if path else "", inside, f"{where}.kwargs"
+        if "data" in fields:
+            return fields.take("type", kind=str), fields.take("data", kind=dict), f"{where}.data"
+        kind = fields.take("type", "role", kind=str)
+        inside = fields.keep(*(key for key in value if key not in ("type", "role")))
+    return kind, inside, where
+
+
+def _message(kind: str, value: Mapping[str, Any], where: str, dialogue: Dialogue, reader: Conversation) -> None:
+    with Fields(dict(value), where) as fields:
+        fields.take("type", default=None)
+        role = _ROLES.get(kind) or _ROLES.get(str(fields.take("role", default="")))
+        if role is None:
+            raise DataError(f"unknown type {kind!r}; expected human, ai, system or tool", field=f"{where}.type")
+        weight, name = message_weight(fields, role), fields.take("name", kind=str, default=None)
+        fields.keep(*_ABOUT)
+        if role == "tool":
+            fields.take("id", default=None)
+            known_as, failed = identity(fields, "tool_call_id"), fields.take("status", default="success") == "error"
+            content = _texts(fields, Turn(), set()).texts
+            with Fields(fields.take("additional_kwargs", default={}), f"{where}.additional_kwargs"):
+                pass
+            dialogue.result("".join(content), f"{where}.tool_call_id", known_as, name, failed)
+            return
+        fields.take("id", default=None)
+        if role == "assistant":
+            dialogue.add(_turn(fields, where, reader).message(weight, name), where)
+            return
+        with Fields(fields.take("additional_kwargs", default={}), f"{where}.additional_kwargs"):
+            pass
+        texts = _texts(fields, Turn(), set()).texts
+        dialogue.add(Message("user" if role == "user" else "system", "".join(texts), name=name, weight=weight), where)
+
+
+def _turn(fields: Fields, where: str, reader: Conversation) -> Turn:
+    """What an answer says. Calls may stand three times: under ``tool_calls``, as OpenAI wrote them, and as blocks."""
+    turn = Turn()
+    turn.calls += [reader.call(value, at) for value, at in fields.each("tool_calls")]
+    for _, at in fields.each("invalid_tool_calls"):
+        raise DataError("is a call that could not be read: it cannot be kept as a call", field=at)
+    with Fields(fields.take("additional_kwargs", default={}), f"{where}.additional_kwargs") as beside:
+        raw = [reader.call(value, at) for value, at in beside.each("tool_calls")]
+        if "function_call" in beside:
+            raw.append(reader.call(beside.take("function_call"), beside.at("function_call")))
+        turn.refusal = beside.take("refusal", kind=str, default=None)
+        thoughts = beside.take("reasoning_content", "reasoning", "thinking", kind=str, default="")
+    if turn.calls and raw and raw != turn.calls:
+        raise DataError("says other calls than tool_calls", field=beside.at("tool_calls"))
+    turn.calls = turn.calls or raw
+    thoughts = fields.take("reasoning_content", "reasoning", kind=str, default=thoughts)
+    turn.reasoning += [thoughts] if thoughts else []
+    calls, turn.calls = turn.calls, []
+    _texts(fields, turn, {call.id for call in calls})
+    turn.calls = calls
+    return turn
+
+
+def _texts(fields: Fields, turn: Turn, calls: set[str | None]) -> Turn:
+    """Puts the content into ``turn``. A block that is one of the ``calls`` says nothing new."""
+    where, content = fields.at("content"), fields.take("content", default="")
+    if isinstance(content, str):
+        turn.texts.append(content)
+        return turn
+    if not isinstance(content, list):
+        raise DataError(f"must be text or a list of blocks, not {type(content).__name__}", field=where)
+    for index, value in enumerate(content):
+        with Fields({"type": "text", "text": value} if isinstance(value, str) else value, f"{where}[{index}]") as block:
+            kind = block.take("type", default="text")
+            if kind == "text":
+                turn.texts.append(block.take("text", kind=str))
+            elif kind in ("thinking", "reasoning"):
+                turn.reasoning.append(block.take("thinking", "reasoning", "text", kind=str))
+            elif kind in ("tool_use", "tool_call") and block.take("id", default=None) in calls - {None}:
+                block.keep("name", "input", "args", "partial_json")
+            else:
+                raise DataError(f"a block of type {kind!r} cannot be read", field=block.where)
+            block.keep("index", "cache_control", "signature", "annotations", "extras")
+    return turn
+
+
+def _recognises(row: Mapping[str, Any]) -> bool:
+    """Messages that name their ``type``, or were dumped with ``lc``, in the place of a role."""
+    messages = row.get("messages")
+    if not isinstance(messages, list) or not messages or not all(isinstance(item, dict) for item in messages):
+        return False
+    return all(item.get("role") is None and (item.get("type") in tuple(_ROLES) or "lc" in item) for item in messages)
+
+
+FORMAT = Format(
+    name="langchain",
+    description="LangChain's messages by `type` (`human`, `ai`, `tool`): plain, from `messages_to_dict` or dumped "
+    "(`lc`). Those by `role`, with `args` in their calls, are read as `openai`",
+    recognises=_recognises,
+    trajectories=each_row(trajectories),
+    source="https://python.langchain.com/api_reference/core/messages.html",
+)

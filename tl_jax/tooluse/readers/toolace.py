@@ -1,0 +1,130 @@
+"""ToolACE (https://huggingface.co/datasets/Team-ACE/ToolACE): ``{system, conversations: [{from, value}]}``.
+
+The system text lists the tools as JSON; a call is Python in brackets, ``[Tide Table API(kind="high")]``, whose name may
+have blanks; a result is a list of ``{name, results}``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tl_jax.tooluse.fields import Fields, remark
+from tl_jax.tooluse.readers.dialogue import Dialogue, around
+from tl_jax.tooluse.readers.fields import literal, plain
+from tl_jax.tooluse.readers.format import Format
+from tl_jax.tooluse.readers.messages import message_weight
+from tl_jax.tooluse.readers.rows import Place, each_row
+from tl_jax.tooluse.readers.tagged import listed, offered
+from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
+from tl_jax.tooluse.text.parse import bind, parse_answer
+
+UNREADABLE = "text that looks like a call and cannot be read as one: it stays text"
+
+_SPEAKERS = {
+    **dict.fromkeys(("user", "human"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "model"), "assistant"),
+    **dict.fromkeys(("tool", "observation", "function"), "tool"),
+    "system": "system",
+}
+_CALLS = re.compile(r"\[\s*[^\s\[\]{}()'\"][^\[\]{}()'\"]*\(.*\)\s*\]", re.DOTALL)
+_BRACKETS = {"(": ")", "[": "]", "{": "}"}
+_TOKEN = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[()\[\]{}]", re.DOTALL)
+
+
+def trajectories(row: Any, place: Place) -> list[Trajectory]:
+    """The conversation in a row."""
+    with Fields(row) as fields:
+        tools, system = offered(fields.take("system", kind=str, default=""), "system")
+        given = fields.take("tools", default=None)
+        tools = listed(given, "tools") if given else tools
+        turns = fields.each("conversations")
+        beside = around(fields, place.name, "toolace")
+    dialogue = Dialogue()
+    for item, where in turns:
+        with Fields(item, where) as turn:
+            speaker, value = turn.take("from", "role", kind=str), turn.take("value", "content", kind=str)
+            role = _SPEAKERS.get(speaker)
+            weight = message_weight(turn, role or "")
+        if role is None:
+            raise DataError(f"unknown speaker {speaker!r}", field=f"{where}.from")
+        if role == "tool":
+            for message in _results(value, dialogue):
+                dialogue.add(message, where)
+        elif role == "assistant":
+            calls = pythonic(value, tools)
+            dialogue.join(Message("assistant", "" if calls else value, tuple(calls), weight=weight), where)
+        else:
+            dialogue.add(Message("user" if role == "user" else "system", value, weight=weight), where)
+    return [dialogue.trajectory(beside, tools, system, "conversations")]
+
+
+def pythonic(text: str, tools: Sequence[Tool]) -> list[Call]:
+    """The calls that a text is: ``[f(a=1), Name With Blanks(b="x")]``; none where it is something else."""
+    text = text.strip()
+    if not _CALLS.fullmatch(text):
+        return []
+    found: list[Call] = []
+    position = 1
+    while position < len(text) - 1:
+        opening = text.find("(", position)
+        end = _closing(text, opening) if opening >= 0 else None
+        name = text[position:opening].strip()
+        answer = parse_answer(f"f{text[opening : end + 1]}") if end is not None and name else None
+        if end is None or answer is None or answer.problem or len(answer.calls) != 1:
+            remark(UNREADABLE)
+            return []
+        call = Call(name, answer.calls[0].arguments)
+        tool = next((tool for tool in tools if tool.name == name), None)
+        found.append(bind(call, answer.positional[0], tool or Tool(name)))
+        rest = text[end + 1 :].lstrip(" \t\r\n,")
+        position = len(text) - len(rest)
+    return found
+
+
+def _closing(text: str, start: int) -> int | None:
+    """Where the bracket that opens at ``start`` is closed."""
+    open_: list[str] = []
+    for match in _TOKEN.finditer(text, start):
+        if match[0] in _BRACKETS:
+            open_.append(_BRACKETS[match[0]])
+        elif match[0] in _BRACKETS.values():
+            if not open_ or open_.pop() != match[0]:
+                return None
+            if not open_:
+                return match.start()
+    return None
+
+
+def _results(text: str, dialogue: Dialogue) -> list[Message]:
+    """The results in a text, one for each ``{name, results}`` of a called tool."""
+    called = next((turn.tool_calls for turn in reversed(dialogue.messages) if turn.tool_calls), ())
+    try:
+        values = literal(text, "")
+    except DataError:
+        return [Message("tool", text)]
+    items = values if isinstance(values, list) else [values]
+    names = {call.name for call in called}
+    if items and all(isinstance(i, dict) and i.keys() == {"name", "results"} and i["name"] in names for i in items):
+        return [Message("tool", plain(item["results"]), name=item["name"]) for item in items]
+    return [Message("tool", text)]
+
+
+def _recognises(row: Mapping[str, Any]) -> bool:
+    """Turns by ``from``, after a system text that lists tools as JSON and not between tags."""
+    turns, system = row.get("conversations"), row.get("system")
+    speak = isinstance(turns, list) and bool(turns) and all(isinstance(turn, dict) and "from" in turn for turn in turns)
+    if not speak or not isinstance(system, str) or row.get("tools") is not None or "<tools>" in system:
+        return False
+    return bool(re.search(r"\[\s*\{\s*\"(name|type|function)\"", system))
+
+
+FORMAT = Format(
+    name="toolace",
+    description="ToolACE: `system` that lists the tools as JSON, `conversations` of `from` and `value`; calls as "
+    '`[f(a="b")]`, results as `[{name, results}]`',
+    recognises=_recognises,
+    trajectories=each_row(trajectories),
+    source="https://huggingface.co/datasets/Team-ACE/ToolACE",
+)
