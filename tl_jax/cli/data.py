@@ -38,6 +38,7 @@ class _Writable:
     def __iter__(self) -> Iterator[str]:
         return iter(writable())
 
+
 if TYPE_CHECKING:
     from tl_jax.data.analysis import TokenAnalyser
 
