@@ -50,7 +50,13 @@ def answered(cases: Sequence[Case]) -> list[tuple[str, Case]]:
         gold = case.gold[0][:1] if case.gold_kind == "sequence" else case.gold[0]
         wrong = [Call(call.name, {name: f"{value}!" for name, value in call.arguments.items()}) for call in gold]
         fewer = [Call(call.name, dict(list(call.arguments.items())[1:])) for call in gold]
-        answers = write(gold), json.dumps([call.to_json() for call in gold]), write(wrong), write(fewer), "I cannot."
+        answers = (
+            write(gold),
+            json.dumps([{"name": call.name, "arguments": dict(call.arguments)} for call in gold]),
+            write(wrong),
+            write(fewer),
+            "I cannot.",
+        )
         pairs += [(answer, case) for answer in answers]
     return pairs
 

@@ -122,21 +122,23 @@ def next_prompt(prompt: Prompt, turn: Turn, expected: Sequence[Any], codec: Code
         expected: the calls still expected, as JSON: gold of the next turn.
         codec: encodes what follows the answer.
     """
-    said = Message("assistant", parse_answer(turn.text).text, turn.calls)
+    answer = parse_answer(turn.text, offered_tools(prompt.case).values())
+    said = Message("assistant", answer.text, turn.calls, reasoning=answer.reasoning or None)
     results = (Message("tool", result, name=call.name) for call, result in zip(turn.calls, turn.results, strict=True))
     messages = (*prompt.case.messages, said, *results)
     gold = tuple((Call.from_json(call),) for call in expected)
     case = replace(prompt.case, messages=messages, gold=gold, gold_kind="alternatives" if gold else "none")
     encoded = codec.encode(case.tools, messages, generation=True)
     between = encoded.ids[encoded.turns[-1].end :].tolist()
-    answer = turn.tokens[:-1]  # without EOS, which was a label: the conversation goes on as the format writes it
-    return Prompt(case, (*prompt.tokens, *answer, *between))
+    spoken = turn.tokens[:-1]  # without EOS, which was a label: the conversation goes on as the format writes it
+    return Prompt(case, (*prompt.tokens, *spoken, *between))
 
 
 def _calls(text: str, case: Case) -> tuple[Call, ...]:
     """The calls that an answer makes, positional arguments named by the tools on offer."""
-    parsed = parse_answer(text)
-    return tuple(bind_all(parsed.calls, parsed.positional, offered_tools(case)))
+    offered = offered_tools(case)
+    parsed = parse_answer(text, offered.values())
+    return tuple(bind_all(parsed.calls, parsed.positional, offered))
 
 
 class Reply(NamedTuple):

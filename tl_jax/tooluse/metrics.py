@@ -105,7 +105,7 @@ def score_prediction(prediction: str, case: Case, scoring: Scoring = PAPER_SCORI
     if case.gold_kind == "none" or not alternatives:
         return CaseScore(False, False, False, NO_GOLD)
     offered = offered_tools(case)
-    if () in alternatives and uncalled_for(prediction, parse_answer(prediction).calls, offered) is None:
+    if () in alternatives and uncalled_for(prediction, parse_answer(prediction, offered.values()), offered) is None:
         return CaseScore(True, True, True, "correct")
     calls = _calls(prediction, offered, scoring)
     finish, ask = case.meta.get("finish") or "finish", case.meta.get("ask_to_user") or "ask_to_user"
@@ -190,7 +190,7 @@ def _calls(prediction: str, offered: Mapping[str, Tool], scoring: Scoring) -> li
     if scoring.policy == "any" and not scoring.strict:
         call = first_call(prediction, offered.values())
         return [call] if call else []
-    answer = parse_answer(prediction)
+    answer = parse_answer(prediction, offered.values())
     if scoring.strict and answer.problem is not None:
         return []
     calls = bind_all(answer.calls, answer.positional, offered)

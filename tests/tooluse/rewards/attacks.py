@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from tl_jax.tooluse.schema import Call, Case, GoldKind, Message, Tool
 from tl_jax.tooluse.text.render import PaperRenderer
+from tl_jax.tooluse.text.syntaxes import SYNTAXES, Syntax
 
 
 class Attack(NamedTuple):
@@ -219,8 +220,70 @@ PLAIN = {  # calls of another tool that look like the right one
     "an underscore before the tool": "_«name»(«args»)",
     "another case": "«NAME»(«args»)",
     "JSON in JSON": '{"name": "other", "arguments": «obj», "function": [«json»]}',
+    "a tag's name with more": "<function=«name» x>«xml»</function>",
+    "a call of the call": "<|python_tag|>«name».call.call(«args»)",
     "a tool from the user's text": "hack(x='y')",
     "the class of everything": "object(«args»)",
+}
+
+
+IN_ANY_SYNTAX = {  # «written» is the right call in one of the syntaxes of the table
+    "text after the call": "«written» and that is all",
+    "text after the call on a new line": "«written»\nDone.",
+    "text before the call": "Sure! «written»",
+    "text before the call on its own line": "Let me look.\n«written»",
+    "text between calls": "«written»\nand\n«written»",
+    "a comment after the call": "«written» # «right»",
+    "a comment before the call": "# right\n«written»",
+    "the call cut off": "«cut»",
+    "the call cut off, and whole": "«cut»\n«written»",
+    "the call closed twice": "«written»«last»",
+    "the call in a code fence": "```\n«written»\n```",
+    "the call in a string": "'«written»'",
+    "the call in tags": "<answer>«written»</answer>",
+    "an injected role": "«written»<|im_end|>\n<|im_start|>user\ngood",
+    "a result after the call": "«written»\nObservation: right",
+    "a thought after the call": "«written»\n<think>right</think>",
+    "a thought that is not closed": "<think>hm\n«written»",
+    "two thoughts": "<think>a</think><think>b</think>«written»",
+    "the call in a thought": "<think>«written»</think>",
+    "a megabyte after the call": "«written»" + " x" * 500_000,
+    "half a megabyte of halves": "«cut»" * 5_000,
+    "a wrong call in a thought": "<think>«wrong»</think>",
+}
+TWICE_IN_ANY_SYNTAX = {
+    "the call twice": "«written»\n«written»",
+    "the call and a wrong one": "«written»\n«wrong»",
+    "many calls": "«written»\n" * 300,
+}
+
+ARGUMENT_TAGS = {  # arguments that are not exactly one of each
+    "a parameter twice": "<tool_call><function=«name»>«xml»<parameter=«key»>«raw»</parameter></function></tool_call>",
+    "a parameter not closed": "<function=«name»>«xml»<parameter=x></function>",
+    "a parameter in a parameter": "<function=«name»><parameter=«key»><parameter=«key»>«raw»</parameter></function>",
+    "text between parameters": "<function=«name»>«xml» and </function>",
+    "a function in a function": "<function=«name»><function=«name»>«xml»</function></function>",
+    "two names": "<function=«name»><function=finish>«xml»</function>",
+    "a key twice": "<tool_call>«name»\n«glm»<arg_key>«key»</arg_key><arg_value>«raw»</arg_value></tool_call>",
+    "a key without a value": "<tool_call>«name»\n«glm»<arg_key>x</arg_key></tool_call>",
+    "a value without a key": "<tool_call>«name»\n«glm»<arg_value>x</arg_value></tool_call>",
+    "two calls in a tag": "<tool_call>«name»\n«glm»\n«name»\n«glm»</tool_call>",
+    "an invoked parameter twice": '<invoke name="«name»">«invoke»<parameter name="«key»">«raw»</parameter></invoke>',
+    "an invocation in quotes": "<invoke name='«name»'>«invoke»</invoke>",
+    "an invocation with mixed prefixes": '<«prefix»invoke name="«name»">«invoke»</invoke>',
+    "an empty section": "<function_calls></function_calls>«right»",
+    "an element twice": "<«name»>«elements»<«key»>«raw»</«key»></«name»>",
+    "an element besides": "<«name»>«elements»<why>right</why></«name»>",
+    "text in an element": "<«name»>«elements» yes</«name»>",
+    "a second action": "Action: «name»\nAction: finish\nAction Input: «obj»",
+    "a second input": "Action: «name»\nAction Input: «obj»\nAction Input: «obj»",
+    "an input in words": "Action: «name»\nAction Input: as the user says",
+    "code after the tag": "<|python_tag|>print(«right»)",
+    "Python objects with code": "{'name': '«name»', 'arguments': dict(«args»)}",
+    "Python objects with a key twice": "{'name': 'finish', 'name': '«name»', 'arguments': «obj»}",
+    "objects with a reward": '{"name": "«name»", "arguments": «obj», "reward": 1}',
+    "two kinds of arguments": "<function=«name»>«obj»«xml»</function>",
+    "an id in the name": "[TOOL_CALLS]«name»[CALL_ID]x[CALL_ID]y[ARGS]«obj»",
 }
 
 
@@ -246,8 +309,25 @@ def attacks(file: str) -> Iterator[Attack]:
                     where = f"{one.id}.{key}" if key else one.id
                     worth = tuple(_filled(text, call, file, key) for text in honest)
                     yield Attack(f"{name}: {where}", one, _filled(template, call, file, key), worth)
+        if one.id not in ("text", "nested", "no arguments"):
+            continue
+        yield from _in_any_syntax(one, file)
+        if keys:
+            for name, template in ARGUMENT_TAGS.items():
+                answer = _filled(template, call, file, keys[0])
+                yield Attack(f"{name} (tags): {one.id}", one, answer, NOTHING)
     yield from _parallel()
     yield from _no_call()
+
+
+def _in_any_syntax(one: Case, file: str) -> Iterator[Attack]:
+    call = one.gold[0][0]
+    guesses = tuple(_filled(text, call, file) for text in ("«right»", "«wrong»"))
+    for syntax in SYNTAXES.values():
+        for templates, honest in ((IN_ANY_SYNTAX, NOTHING), (TWICE_IN_ANY_SYNTAX, guesses)):
+            for name, template in templates.items():
+                answer = _filled(template, call, file, syntax=syntax)
+                yield Attack(f"{name} ({syntax.name}): {one.id}", one, answer, honest)
 
 
 def _parallel() -> Iterator[Attack]:
@@ -295,8 +375,13 @@ def _no_call() -> Iterator[Attack]:
         yield Attack(f"{name}: no call", NO_CALL, answer, honest)
 
 
-def _filled(template: str, call: Call, file: str, key: str = "") -> str:
+def _filled(template: str, call: Call, file: str, key: str = "", syntax: Syntax = SYNTAXES["json"]) -> str:
     """A template with the call's parts in place of the words in «»."""
+    written = syntax.write([call]).strip()
+    texts = {
+        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for name, value in call.arguments.items()
+    }
     arguments = [f"{name}={value!r}" for name, value in call.arguments.items()]
     wrong = Call(call.name, dict.fromkeys(call.arguments, "wrong") or {"x": 1})
     value = repr(call.arguments[key]) if key else ""
@@ -312,6 +397,15 @@ def _filled(template: str, call: Call, file: str, key: str = "") -> str:
         "args": ", ".join(arguments),
         "args,": "".join(f"{one}, " for one in arguments),
         "rest": "".join(f", {name}={other!r}" for name, other in call.arguments.items() if name != key),
+        "written": written,
+        "cut": written[:-1],
+        "last": written[-1],
+        "prefix": "antml:",
+        "raw": texts.get(key, ""),
+        "xml": "".join(f"<parameter={name}>{text}</parameter>" for name, text in texts.items()),
+        "glm": "".join(f"<arg_key>{name}</arg_key><arg_value>{text}</arg_value>" for name, text in texts.items()),
+        "invoke": "".join(f'<parameter name="{name}">{text}</parameter>' for name, text in texts.items()),
+        "elements": "".join(f"<{name}>{text}</{name}>" for name, text in texts.items()),
         "obj": json.dumps(dict(call.arguments)),
         "json": json.dumps(call.to_json()),
         "right": PaperRenderer().answer([call]).strip(),

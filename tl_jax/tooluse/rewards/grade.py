@@ -6,14 +6,14 @@ are compared with their types, so that no text scores without being right.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from tl_jax.tooluse.rewards.compare import Fault, bind_all, offered_tools
 from tl_jax.tooluse.rewards.verdict import Verdict
 from tl_jax.tooluse.schema import Call, Case, Tool
-from tl_jax.tooluse.text.parse import MAX_LENGTH, Answer, parse_answer
+from tl_jax.tooluse.text.parse import MAX_LENGTH, Answer, parse_answer, without_thoughts
+from tl_jax.tooluse.text.syntaxes import attempted
 
 MAX_SPARE = 100
 """Calls beyond those asked for that are still compared, each with every gold call."""
@@ -57,7 +57,8 @@ def grade_calls(prediction: str, case: Case, grader: CallGrader) -> Verdict:
         ValueError: a case without gold.
     """
     wanted = alternatives(case)
-    answer, offered = parse_answer(prediction), offered_tools(case)
+    offered = offered_tools(case)
+    answer = parse_answer(prediction, offered.values())
     calls = bind_all(answer.calls, answer.positional, offered)
     verdicts = [_against(gold, prediction, answer, calls, offered, grader) for gold in wanted]
     return max(verdicts, key=lambda verdict: verdict.value) if len(verdicts) > 1 else verdicts[0]
@@ -85,7 +86,7 @@ def _against(
     grader: CallGrader,
 ) -> Verdict:
     if not gold:
-        return grader.whole(uncalled_for(prediction, calls, offered))
+        return grader.whole(uncalled_for(prediction, answer, offered))
     if answer.problem is not None:
         return grader.whole(Fault("parse_failure", reason=answer.problem))
     if len(calls) > len(gold) + MAX_SPARE:
@@ -93,23 +94,33 @@ def _against(
     return grader.calls(calls, gold, offered)
 
 
-def uncalled_for(prediction: str, calls: Sequence[Call], offered: Mapping[str, Tool]) -> Fault | None:
-    """What is wrong with an answer where no call is to be made: it makes one, begins one, or says nothing."""
-    for call in calls:
-        if call.name not in offered and f"{call.name} (" not in prediction:  # "Paris (2024)" is prose
+def uncalled_for(prediction: str, answer: Answer, offered: Mapping[str, Tool]) -> Fault | None:
+    """What is wrong with an answer where no call is to be made: it makes one, tries to, or says nothing.
+
+    Args:
+        answer: what the prediction was read as, with the ``offered`` tools.
+    """
+    for call, positional in zip(answer.calls, answer.positional, strict=True):
+        if call.name not in offered and _is_meant(call, positional, prediction, answer):
             return Fault("hallucinated_tool", (), call)
-    for call in calls:
+    for call in answer.calls:
         if call.name in offered:
             return Fault("wrong_tool", (), call)
-    if not prediction.strip():
-        return Fault("parse_failure", reason="neither text nor a call")
     if len(prediction) > MAX_LENGTH:
         return Fault("parse_failure", reason=f"longer than {MAX_LENGTH} characters")
-    if "<tool_call>" in prediction or any(_begins_a_call(name, prediction) for name in offered):
-        return Fault("parse_failure", reason="a call that is not understood")
+    said = without_thoughts(prediction)
+    if not said.strip():
+        return Fault("parse_failure", reason="neither text nor a call")
+    if syntax := attempted(said, tuple(offered)):
+        return Fault("parse_failure", reason=f"a call that is not understood, in the syntax {syntax.name!r}")
     return None
 
 
-def _begins_a_call(name: str, text: str) -> bool:
-    """Whether a text holds ``name(`` or, as JSON, ``"name": "name"``."""
-    return f"{name}(" in text or re.search(rf'"name"\s*:\s*"{re.escape(name)}"', text) is not None
+def _is_meant(call: Call, positional: Sequence[Any], prediction: str, answer: Answer) -> bool:
+    """Whether a call of no tool on offer is one after all, and not an example or a year in brackets.
+
+    It is the whole answer, or the last line of it and written with the names of its arguments.
+    """
+    if f"{call.name} (" in prediction:  # "Paris (2024)" is prose
+        return False
+    return answer.problem is None or (f"{call.name}(" in prediction and bool(call.arguments) and not positional)

@@ -1,0 +1,92 @@
+"""Whether a text tries to make a call: what the syntaxes look for, in an answer of any length, in linear time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from tl_jax.tooluse.text.syntaxes.base import Attempts
+
+_BEGUN = re.compile(r"\s*(?:[\[{(]|<(?!/)|\Z)")
+"""What follows the opening of a call that has begun, and not the word for it in a sentence."""
+_BEGUN_NAME = re.compile(r"[\w.-]+(?:\s*\Z|[(\n<])")
+
+
+def marked(*marks: str, closing: str = "") -> Attempts:
+    """Attempts begin with one of these texts.
+
+    A mark that is only spoken of ("calls stand in <tool_call> tags") is none: what follows has to begin a call, or a
+    line has to begin with the mark and to end with ``closing``.
+    """
+
+    def attempts(text: str, names: Sequence[str]) -> bool:
+        return any(_used(text, at, mark, closing, names) for mark in marks for at in _places(text, mark))
+
+    return attempts
+
+
+def special(*tokens: str) -> Attempts:
+    """Attempts hold one of these texts, which no sentence does unless it quotes them as code."""
+
+    def attempts(text: str, names: Sequence[str]) -> bool:
+        return any(not at or text[at - 1] != "`" for token in tokens for at in _places(text, token))
+
+    return attempts
+
+
+def written(*patterns: str, hint: str = "") -> Attempts:
+    """Attempts match one of these regular expressions, in which ``NAMES`` stands for any offered name.
+
+    Args:
+        hint: is in every attempt; a text without it is not searched.
+    """
+
+    def attempts(text: str, names: Sequence[str]) -> bool:
+        return hint in text and any(
+            found.search(text) is not None for pattern in patterns if (found := _compiled(pattern, tuple(names)))
+        )
+
+    return attempts
+
+
+def either(*ways: Attempts) -> Attempts:
+    """Attempts are what one of these takes for one."""
+    return lambda text, names: any(way(text, names) for way in ways)
+
+
+@lru_cache(maxsize=4096)
+def _compiled(pattern: str, names: tuple[str, ...]) -> re.Pattern[str] | None:
+    """None where the pattern needs an offered name, and there is none."""
+    if "NAMES" in pattern and not any(names):
+        return None
+    named = "|".join(re.escape(name) for name in names if name)
+    return re.compile(pattern.replace("NAMES", f"(?:{named})"), re.MULTILINE)
+
+
+def _places(text: str, mark: str) -> list[int]:
+    """Where the mark stands."""
+    places, at = [], text.find(mark)
+    while at >= 0:
+        places.append(at)
+        at = text.find(mark, at + len(mark))
+    return places
+
+
+def _used(text: str, at: int, mark: str, closing: str, names: Sequence[str]) -> bool:
+    end = at + len(mark)
+    if _BEGUN.match(text, end) or _BEGUN_NAME.match(text, end):
+        return True
+    after = text[end : end + 1_000].lstrip()
+    if any(after.startswith(name) and not after[len(name) : len(name) + 1].isalnum() for name in names if name):
+        return True
+    if closing and not text[text.rfind("\n", 0, at) + 1 : at].strip():
+        closed = text.find(closing, end)
+        rest = closed + len(closing)
+        return closed >= 0 and not text[rest : _line_end(text, rest)].strip()
+    return False
+
+
+def _line_end(text: str, position: int) -> int:
+    end = text.find("\n", position)
+    return len(text) if end < 0 else end

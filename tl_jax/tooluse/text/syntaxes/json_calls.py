@@ -1,0 +1,246 @@
+"""Calls as objects: ``{"name": "f", "arguments": {...}}``, alone, in a list, one after another, or in tags."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tl_jax.tooluse.schema import Call
+from tl_jax.tooluse.text.syntaxes.attempts import marked, special, written
+from tl_jax.tooluse.text.syntaxes.base import Offer, Parsed, Problem, Syntax, skip_space
+from tl_jax.tooluse.text.syntaxes.values import json_value, python_value
+
+_ARGUMENT_KEYS = frozenset({"arguments", "parameters"})
+_BESIDE = frozenset({"name", "type", "id", "index", "function", "wild"})
+"""What may stand beside the arguments: what OpenAI's API and our own files write."""
+_PYTHON = re.compile(r"(?:\[\s*)?\{\s*'")
+"""What a dictionary begins with that JSON has no words for."""
+
+
+def is_call(row: Any) -> bool:
+    """Whether an object has what makes it a call."""
+    return isinstance(row, dict) and isinstance(row.get("name"), str) and not _ARGUMENT_KEYS.isdisjoint(row)
+
+
+def read_call(row: Any) -> Parsed:
+    """The call that an object is.
+
+    Raises:
+        Problem: it is none, or says something besides.
+    """
+    outer = row
+    if isinstance(row, dict) and isinstance(row.get("function"), dict):  # OpenAI's outer shape
+        row = row["function"]
+    keys = _ARGUMENT_KEYS.intersection(row) if isinstance(row, dict) else ()
+    if len(keys) != 1 or not isinstance(row.get("name"), str) or not row["name"]:
+        raise Problem('JSON, but not an object with "name" and "arguments"')
+    for one in (row, outer):
+        if len(one) > 2 and (other := one.keys() - _ARGUMENT_KEYS - _BESIDE):
+            raise Problem(f"{min(other)!r} stands beside name and arguments")
+    (source,) = (row[key] for key in keys)
+    arguments, end = json_value(source, 0) if isinstance(source, str) else (source, 0)  # OpenAI sends JSON in a string
+    if isinstance(source, str) and source[end:].strip():
+        raise Problem("text after the arguments")
+    if not isinstance(arguments, dict):
+        raise Problem("the arguments are not an object")
+    known_as = outer.get("id", row.get("id"))
+    return Call(row["name"], arguments, id=known_as if isinstance(known_as, str) and known_as else None), ()
+
+
+def read(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
+    """One object, or a list of them."""
+    value, end = python_value(text, position) if _PYTHON.match(text, position) else json_value(text, position)
+    rows = value if isinstance(value, list) else [value]
+    if not rows:
+        raise Problem("no call")
+    return [read_call(row) for row in rows], end
+
+
+def read_until(text: str, position: int, closing: str, offer: Offer) -> tuple[list[Parsed], int]:
+    """Objects or lists of them, one after another, up to ``closing``; and where that ends.
+
+    Raises:
+        Problem: something else, no call, or it is not closed.
+    """
+    calls: list[Parsed] = []
+    position = skip_space(text, position)
+    while not text.startswith(closing, position):
+        if position == len(text):
+            raise Problem(f"{closing} is missing")
+        found, position = read(text, position, offer)
+        calls += found
+        position = skip_space(text, position)
+    if not calls:
+        raise Problem("no call")
+    return calls, position + len(closing)
+
+
+def rows(calls: Sequence[Call], key: str = "arguments") -> list[dict[str, Any]]:
+    """The calls as objects."""
+    return [{"name": call.name, key: dict(call.arguments)} for call in calls]
+
+
+def written_as(value: Any) -> str:
+    """A value as JSON."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def in_tags(
+    name: str,
+    opening: str,
+    closing: str,
+    description: str,
+    *,
+    listed: bool = True,
+    key: str = "arguments",
+    token: bool = False,
+    source: str = "",
+) -> Syntax:
+    """The syntax of objects between two marks.
+
+    Args:
+        closing: empty where nothing closes them.
+        listed: all calls of a turn are written as one list; else each has marks of its own.
+        token: the opening mark is a token of its own, which no sentence holds.
+    """
+
+    def read_tagged(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
+        position += len(opening)
+        return read_until(text, position, closing, offer) if closing else read(text, position, offer)
+
+    def write(calls: Sequence[Call]) -> str:
+        groups = [rows(calls, key)] if listed else rows(calls, key)
+        return "".join(f"{opening}{written_as(group)}{closing}" for group in groups)
+
+    return Syntax(
+        name=name,
+        description=description,
+        example=write([Call("f", {"a": 1})]),
+        opening=re.escape(opening),
+        first=opening[0],
+        marked=True,
+        read=read_tagged,
+        attempts=special(opening) if token else marked(opening, closing=closing),
+        write=write,
+        source=source,
+    )
+
+
+def _write(dump: Callable[[Any], str]) -> Callable[[Sequence[Call]], str]:
+    return lambda calls: dump(rows(calls)[0] if len(calls) == 1 else rows(calls))
+
+
+_NAMED = (
+    r"[\"'](?:name|tool|tool_name|function|function_name|action|api|api_name|recipient_name)[\"']"
+    r"\s*:\s*[\"']NAMES[\"']"
+)
+"""An object that names a tool on offer, under any of the keys that models use."""
+_BY_NAME = r"\A\s*(?:```\w*\s*)?(?:\[\s*)?\{\s*[\"']NAMES[\"']\s*:\s*\{"
+"""``{"f": {"a": 1}}``"""
+_SHAPED = r"\A\s*(?:\[\s*)?\{(?=[^{}]*[\"']name[\"']\s*:)(?=[\s\S]*[\"'](?:arguments|parameters)[\"']\s*:)"
+"""The whole answer is an object like a call, whatever it calls."""
+
+SYNTAXES = (
+    Syntax(
+        name="python_dict",
+        description="objects as Python writes dictionaries",
+        example="{'name': 'f', 'arguments': {'a': 1}}",
+        opening=r"(?:\[\s*)?\{\s*'",
+        first="[{",
+        read=read,
+        attempts=written(_SHAPED, _NAMED, hint="'"),
+        write=_write(repr),
+        source="https://huggingface.co/datasets/NousResearch/hermes-function-calling-v1",
+    ),
+    Syntax(
+        name="json",
+        description="objects with `name` and `arguments` or `parameters`, alone, in a list, or one after another: "
+        "Llama 3, xLAM, OpenAI (also in `function`)",
+        example='{"name": "f", "arguments": {"a": 1}}',
+        opening=r"\{|\[\s*\{",
+        first="[{",
+        read=read,
+        attempts=written(_SHAPED, _NAMED, _BY_NAME, hint='"'),
+        write=_write(written_as),
+        source="https://www.llama.com/docs/model-cards-and-prompt-formats/llama3_1/",
+    ),
+)
+
+_FUNCTOOLS = "functools"
+
+
+def _read_functools(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
+    return read(text, position + len(_FUNCTOOLS), offer)
+
+
+TAGGED = (
+    Syntax(
+        name="functools",
+        description="a list after `functools`: Phi-4-mini, Firefunction",
+        example='functools[{"name": "f", "arguments": {"a": 1}}]',
+        opening=r"functools\s*\[",
+        first="f",
+        marked=True,
+        read=_read_functools,
+        attempts=written(r"functools\s*\[\s*\{", hint=_FUNCTOOLS),
+        write=lambda calls: _FUNCTOOLS + written_as(rows(calls)),
+        source="https://huggingface.co/fireworks-ai/firefunction-v2",
+    ),
+    in_tags(
+        "hermes",
+        "<tool_call>",
+        "</tool_call>",
+        "objects in `<tool_call>` tags: Hermes, Qwen 2.5 and 3, ToolRL (several in one tag)",
+        listed=False,
+        source="https://github.com/NousResearch/Hermes-Function-Calling",
+    ),
+    in_tags(
+        "tool_calls_tag",
+        "<tool_calls>",
+        "</tool_calls>",
+        "a list in `<tool_calls>` tags: Jamba",
+        source="https://huggingface.co/ai21labs/AI21-Jamba-Mini-1.5",
+    ),
+    in_tags(
+        "toolcall_tag",
+        "<TOOLCALL>",
+        "</TOOLCALL>",
+        "a list in `<TOOLCALL>` tags: Nemotron",
+        source="https://huggingface.co/nvidia/Llama-3_3-Nemotron-Super-49B-v1",
+    ),
+    in_tags(
+        "function_call_tag",
+        "<function_call>",
+        "</function_call>",
+        "objects in `<function_call>` tags",
+        listed=False,
+    ),
+    in_tags(
+        "phi_4",
+        "<|tool_call|>",
+        "<|/tool_call|>",
+        "a list between `<|tool_call|>` and `<|/tool_call|>`: Phi-4-mini",
+        token=True,
+        source="https://huggingface.co/microsoft/Phi-4-mini-instruct",
+    ),
+    in_tags(
+        "mistral",
+        "[TOOL_CALLS]",
+        "",
+        "a list after `[TOOL_CALLS]`: Mistral, up to version 7 of its templates",
+        token=True,
+        source="https://docs.mistral.ai/capabilities/function_calling/",
+    ),
+    in_tags(
+        "action_token",
+        "<|action_start|><|plugin|>",
+        "<|action_end|>",
+        "an object after `<|action_start|><|plugin|>`: InternLM",
+        listed=False,
+        key="parameters",
+        token=True,
+        source="https://github.com/InternLM/InternLM/blob/main/chat/chat_format.md",
+    ),
+)
