@@ -101,14 +101,18 @@ def in_tags(
     """The syntax of objects between two marks.
 
     Args:
-        closing: empty where nothing closes them.
+        closing: after tokens it may be missing: it may be what ends an answer, or there may be none.
         listed: all calls of a turn are written as one list; else each has marks of its own.
         token: the opening mark is a token of its own, which no sentence holds.
     """
 
     def read_tagged(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
         position += len(opening)
-        return read_until(text, position, closing, offer) if closing else read(text, position, offer)
+        if not token:
+            return read_until(text, position, closing, offer)
+        calls, end = read(text, position, offer)
+        closed = skip_space(text, end)
+        return calls, closed + len(closing) if text.startswith(closing, closed) else end
 
     def write(calls: Sequence[Call]) -> str:
         groups = [rows(calls, key)] if listed else rows(calls, key)
@@ -221,7 +225,7 @@ TAGGED = (
         "phi_4",
         "<|tool_call|>",
         "<|/tool_call|>",
-        "a list between `<|tool_call|>` and `<|/tool_call|>`: Phi-4-mini",
+        "a list after `<|tool_call|>`, perhaps before `<|/tool_call|>`: Phi-4-mini, Granite",
         token=True,
         source="https://huggingface.co/microsoft/Phi-4-mini-instruct",
     ),
