@@ -86,7 +86,7 @@ ODD_KEYS = ("my arg", "created[gte]", "a#b", "it's", "size (cm)", "{id}", 'say "
 @pytest.mark.parametrize("key", ODD_KEYS)
 def test_offered_names_that_are_no_plain_names(name: str, key: str) -> None:
     call, other = Call(name, {key: "x (1), y = 2", "n": 3}), Call("g", {key: [1]})
-    tools = [Tool(one.name, "", {"properties": dict.fromkeys(one.arguments, {})}) for one in (call, other)]
+    tools = [Tool(one.name, "", {"properties": {argument: {} for argument in one.arguments}}) for one in (call, other)]
     for syntax in ("python", "python_list", "json", "hermes", "name_line", "functionary", "function_tag", "react"):
         for calls in ([call], [call, other], [other, call]):
             if syntax == "react" and len(calls) > 1:
