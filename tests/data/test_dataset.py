@@ -13,6 +13,7 @@ from tests.data.helpers import byte_level, failing, weather
 from tl_jax.config import DataConfig, MaeConfig, PktConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.dataset import build_dataset
+from tl_jax.data.inspection.inspect import inspect_trajectory
 from tl_jax.data.sources import trajectories
 from tl_jax.tooluse.schema import DataError, Message, Trajectory
 
@@ -120,3 +121,31 @@ def test_tables_that_are_none(tmp_path: Path) -> None:
     split.save_to_disk(tmp_path / "split")
     with pytest.raises(DataError, match="has no split 'train', only test"):
         list(trajectories(tmp_path / "split"))
+
+
+def test_turns_that_say_nothing_are_no_targets(tmp_path: Path, bpe: PreTrainedTokenizerFast) -> None:
+    """And thoughts are no part of the answer unless somebody says so; both are told."""
+    silent, thought = {"role": "assistant", "content": None}, {"reasoning_content": "hm"}
+    row = {"messages": [{"role": "user", "content": "hi"}, silent, {"role": "user", "content": "hello?"}]}
+    row["messages"].append({"role": "assistant", "content": "Hi!", **thought})
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    codec, config = Codec.open("paper", bpe), DataConfig(path=tmp_path / "a.jsonl", max_length=64)
+    report = build_dataset(config, codec).report
+    assert (report.turns, report.targets, report.weightless, report.silent) == (2, 1, 1, 1)
+    assert "1 turns have neither text nor calls; they are no targets" in report.lines()
+    assert "1 turns have reasoning, which is left out; data.include: [reasoning] writes it" in report.lines()
+    included = build_dataset(config.model_copy(update={"include": ("reasoning",)}), codec).report
+    assert included.target_tokens > report.target_tokens
+    assert not any("left out" in line for line in included.lines())
+    view = inspect_trajectory(next(trajectories(tmp_path / "a.jsonl")), codec)
+    assert [(turn.target, turn.why) for turn in view.turns] == [(False, "has neither text nor calls"), (True, "")]
+
+
+def test_unknown_fields_are_told_by_the_report(tmp_path: Path, bpe: PreTrainedTokenizerFast) -> None:
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Hi!", "foo": 1}]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"messages": messages}) + "\n", encoding="utf-8")
+    config = DataConfig(path=tmp_path / "a.jsonl", max_length=64)
+    with pytest.raises(DataError, match=r"a\.jsonl:1: messages\[1\]\.foo: unknown field"):
+        build_dataset(config, Codec.open("paper", bpe))
+    dropped = build_dataset(config.model_copy(update={"unknown": "drop"}), Codec.open("paper", bpe))
+    assert dropped.report.lines()[-1] == "unknown field dropped: messages[].foo (1 x)"

@@ -18,6 +18,7 @@ from tl_jax.cli.options import (
     ExistingPath,
     OneOf,
     format_option,
+    include_option,
     mae_options,
     max_weight_option,
     pack_option,
@@ -165,6 +166,7 @@ def _token_analyser(tokenizer: Path | None, renderer: str, max_weight: float) ->
 @mae_options
 @click.option("--pkt", type=OneOf(PKT_MODES), default="paper", show_default=True)
 @max_weight_option
+@include_option
 @click.option("--html", type=OUT, help="Also write a self-contained HTML page.")
 def inspect(
     data: Path,
@@ -174,6 +176,7 @@ def inspect(
     renderer: str,
     pkt: Any,
     max_weight: float,
+    include: tuple[Any, ...],
     html: Path | None,
     **mae: Any,
 ) -> None:
@@ -186,6 +189,7 @@ def inspect(
         Codec.open(renderer, tokenizer),
         MaeConfig(**mae),
         PktConfig(mode=pkt, max_weight=max_weight),
+        include,
     )
     to_terminal(view)
     if html:

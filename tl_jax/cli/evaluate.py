@@ -16,6 +16,7 @@ from tl_jax.cli.options import (
     OneOfOr,
     format_option,
     group_of,
+    include_option,
     renderer_option,
     sampling_options,
     scoring_options,
@@ -63,6 +64,7 @@ def generate(model: Path, source: Path, **options: Any) -> None:
 @click.option("--out", type=OUT, required=True, help="Directory to write.")
 @renderer_option
 @batch_size_option(16)
+@include_option
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first cases.")
 @click.option("--overwrite", is_flag=True, help="Answer again what predictions.jsonl already holds.")
 @scoring_options
@@ -74,7 +76,7 @@ def evaluate(model: Path, cases: Path, out: Path, **options: Any) -> None:
 
     scoring, which = (
         {name: options.pop(name) for name in names}
-        for names in (("policy", "strict", "rotbench"), ("format", "limit", "overwrite"))
+        for names in (("policy", "strict", "rotbench"), ("format", "include", "limit", "overwrite"))
     )
     run(model, cases, out, Answering.of(**options), Scoring(**scoring), **which)
 

@@ -22,6 +22,7 @@ from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.mae.rules import RULES
 from tl_jax.tooluse.readers import FORMATS
 from tl_jax.tooluse.text.render import RENDERERS
+from tl_jax.tooluse.text.spoken import Include
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Option: TypeAlias = Callable[[Command], Command]
@@ -179,6 +180,12 @@ def _telling(notes: Notes) -> Iterator[None]:
 
 
 renderer_option = click.option("--renderer", type=RENDERER, default="paper", show_default=True)
+include_option = click.option(
+    "--include",
+    type=click.Choice(get_args(Include)),
+    multiple=True,
+    help="Written with the answers of the data; may be repeated.",
+)
 pack_option = click.option(
     "--pack", "packs", multiple=True, help="Rule paper looks for this family only; may be repeated."
 )

@@ -14,6 +14,7 @@ from tl_jax.tooluse.mae.apply import Blocked
 from tl_jax.tooluse.mae.rules import RULES
 from tl_jax.tooluse.readers import FORMATS
 from tl_jax.tooluse.text.render import RENDERERS
+from tl_jax.tooluse.text.spoken import Include
 
 
 class MaeConfig(Node):
@@ -37,6 +38,7 @@ class PktConfig(Node):
 FormatName = Annotated[str, Choice(FORMATS, also=("auto",)), Field(description="auto, or a format of docs/formats.md")]
 
 
+INCLUDE = "parts of assistant messages that are written with the answer: reasoning, refusal"
 UNKNOWN = "a field that no reader knows is an error, or is dropped and counted"
 
 
@@ -51,6 +53,7 @@ class DataConfig(Node):
     unknown: Unknown = Field("error", description=UNKNOWN)
     eval_path: AnyPath | None = Field(None, description="held-out trajectories whose loss is reported")
     renderer: RendererName = "paper"
+    include: tuple[Include, ...] = Field((), description=INCLUDE)
     mae: MaeConfig = MaeConfig()
     pkt: PktConfig = PktConfig()
     max_length: int = Field(2048, ge=8, description="tokens in a row")

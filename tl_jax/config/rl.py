@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tl_jax.config.base import AnyPath, Choice, Node
-from tl_jax.config.data import UNKNOWN, FormatName, MaeConfig, RendererName
+from tl_jax.config.data import INCLUDE, UNKNOWN, FormatName, MaeConfig, RendererName
 from tl_jax.config.estimators import ESTIMATORS, Average, KlEstimator
 from tl_jax.config.rewards import Rewards, WeightedReward
 from tl_jax.config.run import OptimizerConfig, RunConfig
@@ -15,6 +15,7 @@ from tl_jax.config.sampling import SamplingConfig
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.environments.registry import ENVIRONMENTS
 from tl_jax.tooluse.fields import Unknown
+from tl_jax.tooluse.text.spoken import Include
 
 
 class RlDataConfig(Node):
@@ -24,6 +25,7 @@ class RlDataConfig(Node):
     format: FormatName = "auto"
     unknown: Unknown = Field("error", description=UNKNOWN)
     renderer: RendererName = "paper"
+    include: tuple[Include, ...] = Field((), description=INCLUDE)
     mae: MaeConfig = MaeConfig()
     max_prompt_length: int = Field(2048, ge=8, description="longer prompts are skipped and counted")
     eval_path: AnyPath | None = Field(None, description="where eval_prompts come from; null = path")

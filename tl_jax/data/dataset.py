@@ -17,6 +17,7 @@ from tl_jax.errors import UserError
 from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.mae.apply import apply_mae
 from tl_jax.tooluse.schema import DataError, Trajectory
+from tl_jax.tooluse.text.spoken import left_out, spoken
 
 
 @dataclass
@@ -34,6 +35,10 @@ class DataReport:
     """Targets whose weight MAE reduces (``mae.factor``)."""
     weightless: int = 0
     """Turns whose weight is 0 in the data."""
+    silent: int = 0
+    """Turns without text and calls; they are among the weightless ones."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Parts of messages that ``include`` does not name -> messages that have them."""
     skipped_turns: int = 0
     """Targets lost because they do not fit into a row."""
     skipped_long: int = 0
@@ -62,6 +67,12 @@ class DataReport:
             *(f"  blocked: {count} by {rule} ({category})" for (rule, category), count in self.blocked.most_common()),
             f"{self.examples} examples, {self.tokens} tokens, {self.target_tokens} of them targets; {self.rows} rows, "
             f"{100 * self.padding:.1f} % padding",
+        ]
+        if self.silent:
+            lines.append(f"{self.silent} turns have neither text nor calls; they are no targets")
+        lines += [
+            f"{count} turns have {part}, which is left out; data.include: [{part}] writes it"
+            for part, count in self.left_out.items()
         ]
         if self.reduced:
             lines.append(f"{self.reduced} of the targets were answered by an error; MAE reduces their weight")
@@ -121,6 +132,9 @@ def build_dataset(config: DataConfig, codec: Codec, path: Path | None = None) ->
 def _examples(trajectory: Trajectory, config: DataConfig, codec: Codec, report: DataReport) -> Iterator[Example]:
     """The examples of one trajectory: none, one or several."""
     marked, blocks = apply_mae(trajectory, **config.mae.model_dump())
+    marked, before = spoken(marked, config.include), marked
+    report.silent += sum(now.weight != was.weight for now, was in zip(marked.messages, before.messages, strict=True))
+    report.left_out.update(left_out(trajectory.messages, config.include))
     out = [block for block in blocks if marked.messages[block.message].weight == 0]
     blocked = {block.message: (block.finding.rule, str(block.finding.category)) for block in out}
     turns = list(marked.turns)

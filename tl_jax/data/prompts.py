@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.mae.apply import apply_mae
 from tl_jax.tooluse.readers import holds_cases, read_cases, read_trajectories
 from tl_jax.tooluse.schema import Case, DataError, Trajectory, decision_points
+from tl_jax.tooluse.text.spoken import Include, spoken_case
 
 if TYPE_CHECKING:
     from tl_jax.data.codec import Codec  # scoring needs cases but neither transformers nor NumPy
@@ -35,6 +36,7 @@ def load_cases(
     mae: MaeConfig = PAPER_MAE,
     limit: int | None = None,
     notes: Notes | None = None,
+    include: Collection[Include] = (),
 ) -> list[Case]:
     """The first ``limit`` cases of a file, in its order.
 
@@ -47,6 +49,7 @@ def load_cases(
         mae: which calls are no gold answer.
         limit: how many are read; None = all.
         notes: as for `read_cases`.
+        include: parts of assistant messages that are written in their texts.
 
     Raises:
         DataError: a bad row, two cases of the same id, or no case at all.
@@ -56,7 +59,7 @@ def load_cases(
             found = read_cases(file, format, notes=notes)
         else:
             found = _from_trajectories(read_trajectories(file, format, notes=notes), mae)
-        cases = list(with_distinct_ids(islice(found, limit), path))
+        cases = [spoken_case(case, include) for case in with_distinct_ids(islice(found, limit), path)]
     if not cases:
         raise DataError("holds no cases: neither gold calls nor trajectories with calls", path=str(path))
     return cases

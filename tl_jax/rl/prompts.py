@@ -23,6 +23,7 @@ from tl_jax.tooluse.environments.registry import ENVIRONMENTS, RecordedEnvironme
 from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.mae.apply import apply_mae
 from tl_jax.tooluse.schema import Case, Trajectory
+from tl_jax.tooluse.text.spoken import spoken
 
 
 def load_prompts(
@@ -86,7 +87,7 @@ def _of_recordings(plugin: Plugin) -> Callable[[Iterable[Trajectory]], RecordedE
 
 def _cases(config: RlConfig, path: Path, notes: Notes) -> list[Case]:
     """The cases of a file: its decision points, or the openings of its episodes."""
-    load = partial(load_cases, path, config.data.format, config.data.mae, notes=notes)
+    load = partial(load_cases, path, config.data.format, config.data.mae, notes=notes, include=config.data.include)
     if config.environment is None:
         return load()
     if config.environment.name in ENVIRONMENTS:
@@ -101,4 +102,5 @@ def _cases(config: RlConfig, path: Path, notes: Notes) -> list[Case]:
 def _recorded(config: RlConfig, path: Path, notes: Notes) -> list[Any]:
     """Trajectories with the calls that MAE blocks marked: nobody is rewarded for repeating them."""
     mae = config.data.mae.model_dump() | {"factor": 0.0}
-    return [apply_mae(trajectory, **mae)[0] for trajectory in trajectories(path, config.data.format, notes)]
+    found = (apply_mae(item, **mae)[0] for item in trajectories(path, config.data.format, notes))
+    return [spoken(trajectory, config.data.include) for trajectory in found]

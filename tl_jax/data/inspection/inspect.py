@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from tl_jax.data.segment_tokenizer import segment_tokenizer
 from tl_jax.data.supervision import Example, TurnTargets
 from tl_jax.tooluse.mae.apply import Block, apply_mae
 from tl_jax.tooluse.schema import Trajectory
+from tl_jax.tooluse.text.spoken import Include, is_silent, spoken
 
 __all__ = ["inspect_trajectory", "to_html", "to_terminal"]
 
@@ -28,6 +29,7 @@ def inspect_trajectory(
     codec: Codec,
     mae: MaeConfig = MaeConfig(),  # noqa: B008 (frozen)
     pkt: PktConfig = PktConfig(),  # noqa: B008
+    include: Collection[Include] = (),
 ) -> View:
     """Encodes and supervises ``trajectory`` exactly as for training and explains the outcome.
 
@@ -35,6 +37,7 @@ def inspect_trajectory(
         UserError: the format cannot express the trajectory, or the tokenizer cannot encode it exactly.
     """
     marked, blocks = apply_mae(trajectory, **mae.model_dump())
+    marked = spoken(marked, include)
     encoded, tokenizer = codec.encode(marked.tools, marked.messages), codec.tokenizer
     example = codec.supervise(marked, pkt, encoded)
     turns = tuple(_turns(marked, encoded, example, _reasons(marked, blocks), tokenizer))
@@ -53,7 +56,7 @@ def _settings(renderer: str, mae: MaeConfig, pkt: PktConfig) -> str:
 def _reasons(marked: Trajectory, blocks: list[Block]) -> dict[int, str]:
     """Why a turn's loss is not counted in full."""
     reasons = {
-        index: f"weight {message.weight:g} in the data"
+        index: "has neither text nor calls" if is_silent(message) else f"weight {message.weight:g} in the data"
         for index, message in marked.turns
         if message.weight is not None and message.weight != 1
     }
