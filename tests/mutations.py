@@ -41,8 +41,8 @@ MUTATIONS = (
     Mutation(
         "the reference's log-probabilities at another temperature",
         "step.py",
-        "reference, _ = per_token_logps(state.reference, {}, rows, setup)",
-        "reference, _ = per_token_logps(state.reference, {}, rows, setup._replace(temperature=1.0))",
+        'ref, _ = per_token_logps({"actor": spec.ref_params(state)}, rows, spec)',
+        'ref, _ = per_token_logps({"actor": spec.ref_params(state)}, rows, spec._replace(temperature=1.0))',
         "test_step.py::test_reference_logprobs_have_the_policys_temperature",
     ),
     Mutation(
@@ -84,8 +84,8 @@ MUTATIONS = (
     Mutation(
         "k3 in the reward",
         "step.py",
-        'kl = kl_estimate("k1", logprobs, reference)',
-        'kl = kl_estimate("k3", logprobs, reference)',
+        'kl = kl_estimate("k1", logprobs, ref_logprobs)',
+        'kl = kl_estimate("k3", logprobs, ref_logprobs)',
         "test_convergence.py::test_a_bandit_over_calls_ends_at_the_optimum",
     ),
     Mutation(
@@ -106,8 +106,8 @@ MUTATIONS = (
     Mutation(
         "a critic that silently starts at random",
         "state.py",
-        "        critic = value_params(params)\n",
-        "        critic = value_params(init_params(model, key, params['norm'].dtype, lm_head=False))\n",
+        "    return value_params(params)\n",
+        "    return value_params(init_params(model, key, params['norm'].dtype, lm_head=False))\n",
         "test_step.py::test_critic_weights_are_actually_loaded",
     ),
 )

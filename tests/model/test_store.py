@@ -23,7 +23,7 @@ from tl_jax.model.hf import export_hf
 from tl_jax.model.parameters import abstract_params
 from tl_jax.model.sharding import make_mesh, param_shardings
 from tl_jax.model.store import open_model, save_model
-from tl_jax.training.checkpoint import Checkpoints
+from tl_jax.training.checkpoint import Checkpoints, Record
 from tl_jax.training.state import init_state
 
 CONFIG = LlamaConfig(
@@ -186,7 +186,7 @@ def test_a_run_gives_its_newest_finished_checkpoint(tmp_path: Path, tokenizer_di
     for step in (9, 10):
         params = random_params(step)
         placed = jax.device_put(params, param_shardings(params, mesh))
-        checkpoints.save(step, init_state(placed, optax.adamw(1e-3), seed=0), data={}, config={})
+        checkpoints.save(step, init_state(placed, optax.adamw(1e-3), seed=0), Record({}, {}))
     checkpoints.close()
     (run / "checkpoints" / "11.orbax-checkpoint-tmp-0").mkdir()  # a run killed while it was writing
 

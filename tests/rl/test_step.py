@@ -13,51 +13,46 @@ import optax
 import pytest
 from jax.sharding import AxisType, Mesh
 
-from tests.training.helpers import TINY, assert_trees_close
-from tl_jax.config import AlgorithmConfig, MeshConfig
+from tests.training.helpers import TINY, assert_same_avals, assert_trees_close
+from tl_jax.config import AlgorithmConfig, MeshConfig, OptimizerConfig
 from tl_jax.model.llama import init_params, make_graphdef, merge
 from tl_jax.model.sharding import MESH_AXES, batch_sharding, make_global_array, make_mesh, shard_tree
 from tl_jax.model.value import make_value_graphdef
 from tl_jax.rl.batch import RolloutBatch, collate
 from tl_jax.rl.episodes import Episode, Turn
-from tl_jax.rl.state import (
-    RlState,
-    StepSpec,
-    TrainableModel,
-    abstract_rl_state,
-    init_rl_state,
-    start_rl_state,
-)
+from tl_jax.rl.state import RlState, StepSpec, TrainableModel, init_rl_state
 from tl_jax.rl.step import make_rl_step, per_token_logps, score_rollout, shuffled_rows
 from tl_jax.tooluse.schema import Case
-from tl_jax.training.compile import compile_step
+from tl_jax.training.compile import compile_step, start_state
+from tl_jax.training.optimizer import make_optimizer
 
 TEMPERATURE = 0.7
 ACTOR_GRAPH = make_graphdef(TINY, dtype=jnp.float32)
 CRITIC_GRAPH = make_value_graphdef(TINY, dtype=jnp.float32)
 
 SCORE = jax.jit(
-    lambda state, rollout, config: score_rollout(state, rollout, setup_of(optax.sgd(0.0), config)), static_argnums=2
+    lambda state, rollout, config: score_rollout(state, rollout, spec_of(optax.sgd(0.0), config)), static_argnums=2
 )
 
 
-def setup_of(optimizer: optax.GradientTransformation, config: AlgorithmConfig, **more: Any) -> StepSpec:
+def spec_of(optimizer: optax.GradientTransformation, config: AlgorithmConfig, **more: Any) -> StepSpec:
     rate = optax.constant_schedule(0.0)
     actor, critic = TrainableModel(ACTOR_GRAPH, optimizer, rate), TrainableModel(CRITIC_GRAPH, optimizer, rate)
     return StepSpec(actor, critic, config, temperature=TEMPERATURE, answer_length=8, **more)
 
 
 def initial(config: AlgorithmConfig, optimizer: optax.GradientTransformation) -> partial[RlState]:
-    return partial(init_rl_state, model=TINY, setup=setup_of(optimizer, config), seed=1)
+    return partial(init_rl_state, model=TINY, spec=spec_of(optimizer, config), seed=1)
 
 
 def drifted_state(config: AlgorithmConfig, optimizer: optax.GradientTransformation) -> RlState:
     """A state whose actor has left the reference and whose critic expects something."""
     state = initial(config, optimizer)(init_params(TINY, jax.random.key(7)))
     other = init_params(TINY, jax.random.key(8))
-    actor = jax.tree.map(lambda a, b: 0.9 * a + 0.1 * b, state.params, other)
-    head = jax.random.normal(jax.random.key(9), (TINY.hidden_size,)) / 8
-    return replace(state, params=actor, critic=state.critic and state.critic | {"value_head": head})
+    trainable = {"actor": jax.tree.map(lambda a, b: 0.9 * a + 0.1 * b, state.trainable["actor"], other)}
+    if critic := state.trainable.get("critic"):
+        trainable["critic"] = critic | {"value_head": jax.random.normal(jax.random.key(9), (TINY.hidden_size,)) / 8}
+    return replace(state, trainable=trainable)
 
 
 CASE = Case("c", (), ())
@@ -110,11 +105,16 @@ def dense_values(critic: Any, tokens: jax.Array, columns: jax.Array, lengths: ja
     return jnp.take_along_axis(values, columns - 1, axis=1)
 
 
+def policies(state: RlState) -> tuple[Any, Any]:
+    """Parameters of the actor and of the reference policy."""
+    return state.trainable["actor"], state.frozen["ref"]
+
+
 def dense_advantages(state: RlState, rollout: RolloutBatch, config: AlgorithmConfig) -> np.ndarray:
     """[B, N] in float64 by the definition, before whitening; 0 outside the mask."""
     args = dense(rollout)
-    policy, reference = (np.asarray(dense_logprobs(p, *args), np.float64) for p in (state.params, state.reference))
-    values, decay = np.asarray(dense_values(state.critic, *args), np.float64), config.gamma * config.lam
+    policy, reference = (np.asarray(dense_logprobs(p, *args), np.float64) for p in policies(state))
+    values, decay = np.asarray(dense_values(state.trainable["critic"], *args), np.float64), config.gamma * config.lam
     advantages = np.zeros(values.shape)
     for row, length in enumerate(rollout.mask.sum(axis=1)):
         rewards = -config.kl_coef * (policy - reference)[row, :length]
@@ -131,8 +131,8 @@ def test_scores_equal_a_dense_restatement() -> None:
     state, rollout = drifted_state(config, optax.sgd(1.0)), random_rollout()
     experience, metrics = SCORE(state, rollout, config)
     args, mask = dense(rollout), rollout.mask
-    logprobs, reference = (dense_logprobs(params, *args) for params in (state.params, state.reference))
-    values, advantages = dense_values(state.critic, *args), dense_advantages(state, rollout, config)
+    logprobs, reference = (dense_logprobs(params, *args) for params in policies(state))
+    values, advantages = dense_values(state.trainable["critic"], *args), dense_advantages(state, rollout, config)
     for actual, expected in (
         (experience.old_logprobs, logprobs),
         (experience.old_values, values),
@@ -171,7 +171,7 @@ def test_first_step_ratio_is_one() -> None:
     config = AlgorithmConfig(clip_low=1e-6, clip_high=1e-6, minibatches=4, epochs=3)
     still = optax.sgd(0.0)
     state = drifted_state(config, still)
-    _, metrics = jax.jit(make_rl_step(setup_of(still, config)))(state, random_rollout())
+    _, metrics = jax.jit(make_rl_step(spec_of(still, config)))(state, random_rollout())
     assert metrics["approx_kl"] == pytest.approx(0, abs=1e-9)
     assert metrics["clip_fraction"] == 0
 
@@ -181,10 +181,10 @@ def test_one_update_is_the_policy_gradient_and_the_value_regression() -> None:
     config = AlgorithmConfig(kl_coef=0.4, whiten_advantages=False)
     sgd = optax.sgd(1.0)
     state, rollout = drifted_state(config, sgd), random_rollout()
-    new, metrics = jax.jit(make_rl_step(setup_of(sgd, config)))(state, rollout)
+    new, metrics = jax.jit(make_rl_step(spec_of(sgd, config)))(state, rollout)
     args, mask = dense(rollout), rollout.mask
     advantages = dense_advantages(state, rollout, config).astype(np.float32)
-    returns, count = advantages + dense_values(state.critic, *args), mask.sum()
+    returns, count = advantages + dense_values(state.trainable["critic"], *args), mask.sum()
 
     def surrogate(params: Any) -> jax.Array:
         return -jnp.sum(jnp.where(mask, advantages * dense_logprobs(params, *args), 0)) / count
@@ -192,13 +192,13 @@ def test_one_update_is_the_policy_gradient_and_the_value_regression() -> None:
     def regression(critic: Any) -> jax.Array:
         return 0.5 * jnp.sum(jnp.where(mask, (dense_values(critic, *args) - returns) ** 2, 0)) / count
 
-    change = jax.tree.map(jnp.subtract, state.params, new.params)
-    assert_trees_close(change, jax.grad(surrogate)(state.params), rtol=2e-3)
-    change = jax.tree.map(jnp.subtract, state.critic, new.critic)
-    assert_trees_close(change, jax.grad(regression)(state.critic), rtol=2e-3)
+    change = jax.tree.map(jnp.subtract, state.trainable["actor"], new.trainable["actor"])
+    assert_trees_close(change, jax.grad(surrogate)(state.trainable["actor"]), rtol=2e-3)
+    change = jax.tree.map(jnp.subtract, state.trainable["critic"], new.trainable["critic"])
+    assert_trees_close(change, jax.grad(regression)(state.trainable["critic"]), rtol=2e-3)
     assert metrics["policy_loss"] == pytest.approx(-advantages.sum() / count, rel=1e-3)
     assert metrics["value_loss"] == pytest.approx(0.5 * np.sum(advantages**2) / count, rel=1e-3)
-    assert_trees_close(new.reference, state.reference, rtol=0)
+    assert_trees_close(new.frozen, state.frozen, rtol=0)
     assert (int(state.step), int(new.step)) == (0, 1)
 
 
@@ -206,17 +206,17 @@ def test_critic_weights_are_actually_loaded() -> None:
     params = init_params(TINY, jax.random.key(7))
     state = initial(AlgorithmConfig(critic_backbone="sft"), optax.sgd(1.0))(params)
     expected = {name: value for name, value in params.items() if name != "lm_head"}
-    assert_trees_close(state.critic["backbone"], expected, rtol=0)
-    assert not np.asarray(state.critic["value_head"]).any()
+    assert_trees_close(state.trainable["critic"]["backbone"], expected, rtol=0)
+    assert not np.asarray(state.trainable["critic"]["value_head"]).any()
     random = initial(AlgorithmConfig(critic_backbone="random"), optax.sgd(1.0))(params)
-    assert np.abs(random.critic["backbone"]["layers"]["q"] - params["layers"]["q"]).mean() > 0.1
+    assert np.abs(random.trainable["critic"]["backbone"]["layers"]["q"] - params["layers"]["q"]).mean() > 0.1
 
 
 def one_step(config: AlgorithmConfig, rollout: RolloutBatch, state: RlState | None = None, **more: Any) -> Any:
     """A step of gradient descent at rate 1: state before, state after, metrics."""
     sgd = optax.sgd(1.0)
     state = state or drifted_state(config, sgd)
-    new, metrics = jax.jit(make_rl_step(setup_of(sgd, config, **more)))(state, rollout)
+    new, metrics = jax.jit(make_rl_step(spec_of(sgd, config, **more)))(state, rollout)
     return state, new, metrics
 
 
@@ -232,54 +232,61 @@ def test_stopping_is_trained() -> None:
     state = initial(config, optax.sgd(1.0))(init_params(TINY, jax.random.key(7)))
     _, new, _ = one_step(config, rollout, state)
     args, ends = dense(rollout), np.array([np.flatnonzero(row)[-1] for row in rollout.rewards[..., 0]])
-    before, after = (np.asarray(dense_logprobs(p, *args))[np.arange(8), ends] for p in (state.params, new.params))
+    before, after = (
+        np.asarray(dense_logprobs(p, *args))[np.arange(8), ends]
+        for p in (state.trainable["actor"], new.trainable["actor"])
+    )
     assert np.all(rollout.labels[np.arange(8), ends] == 2)
     assert after.mean() > before.mean() + 1e-3
 
 
-def test_a_shared_tower_learns_from_both_losses() -> None:
+def test_a_shared_backbone_learns_from_both_losses() -> None:
     config = AlgorithmConfig(critic_backbone="shared", whiten_advantages=False, value_coef=0.5)
     state, new, metrics = one_step(config, rollout := random_rollout())
-    assert state.critic.keys() == {"value_head"}
-    assert moved(state.critic, new.critic)
+    assert state.trainable["critic"].keys() == {"value_head"}
+    assert moved(state.trainable["critic"], new.trainable["critic"])
     own, _ = SCORE(state, rollout, config)
-    setup, mask = setup_of(optax.sgd(1.0), config), rollout.mask
+    spec, mask = spec_of(optax.sgd(1.0), config), rollout.mask
 
     def loss(params: Any, head: Any) -> jax.Array:
         hidden = merge(ACTOR_GRAPH, params).hidden(rollout.tokens, rollout.positions, rollout.segment_ids)
         values = hidden[:, -mask.shape[1] :] @ head["value_head"]
-        scores, _ = per_token_logps(params, {}, rollout, setup)
+        scores, _ = per_token_logps({"actor": params}, rollout, spec)
         policy = -jnp.sum(jnp.where(mask, own.advantages * jnp.exp(scores.log_probs - own.old_logprobs), 0))
         return (policy + 0.25 * jnp.sum(jnp.where(mask, (values - own.returns) ** 2, 0))) / mask.sum()
 
-    change = jax.tree.map(jnp.subtract, (state.params, state.critic), (new.params, new.critic))
-    assert_trees_close(change, jax.grad(loss, argnums=(0, 1))(state.params, state.critic), rtol=2e-3)
+    change = jax.tree.map(jnp.subtract, state.trainable, new.trainable)
+    expected = jax.grad(loss, argnums=(0, 1))(state.trainable["actor"], state.trainable["critic"])
+    assert_trees_close((change["actor"], change["critic"]), expected, rtol=2e-3)
     assert "explained_variance" in metrics
 
 
 def test_only_the_critic_learns_while_it_warms_up() -> None:
     config = AlgorithmConfig(critic_warmup=1)
     state, after_one, _ = one_step(config, random_rollout())
-    assert not moved((state.params, state.opt_state), (after_one.params, after_one.opt_state))
-    assert moved(state.critic, after_one.critic)
+    for before, after in ((state.trainable, after_one.trainable), (state.opt_state, after_one.opt_state)):
+        assert not moved(before["actor"], after["actor"])
+    assert moved(state.trainable["critic"], after_one.trainable["critic"])
     _, after_two, _ = one_step(config, random_rollout(), after_one)
-    assert moved(after_one.params, after_two.params)
+    assert moved(after_one.trainable["actor"], after_two.trainable["actor"])
 
 
 def test_no_update_follows_once_the_policy_is_too_far() -> None:
     """The first update moves it; the second minibatch shows that, and nothing is learnt from it or after it."""
-    free = AlgorithmConfig(epochs=3, minibatches=2)
+    free = AlgorithmConfig(epochs=2, minibatches=2)
     held = free.model_copy(update={"target_kl": 1e-6})
     state, new, metrics = one_step(held, rollout := random_rollout())
     assert metrics["updates"] == 1
-    assert moved(state.params, new.params)
+    assert moved(state.trainable["actor"], new.trainable["actor"])
     _, _, all_of_it = one_step(free, rollout)
-    assert all_of_it["updates"] == 6
+    assert all_of_it["updates"] == 4
     _, same, far_limit = one_step(free.model_copy(update={"target_kl": 1e9}), rollout)
-    assert far_limit["updates"] == 6
+    assert far_limit["updates"] == 4
     _, nothing, _ = one_step(free.model_copy(update={"target_kl": 0.0, "epochs": 1, "minibatches": 1}), rollout)
-    assert moved(state.params, nothing.params)  # 0 is not exceeded by a policy that has not moved
-    assert_trees_close(same.params, one_step(free, rollout)[1].params, rtol=1e-5)
+    assert moved(
+        state.trainable["actor"], nothing.trainable["actor"]
+    )  # 0 is not exceeded by a policy that has not moved
+    assert_trees_close(same.trainable["actor"], one_step(free, rollout)[1].trainable["actor"], rtol=1e-5)
 
 
 def test_the_entropy_bonus_raises_entropy() -> None:
@@ -299,7 +306,9 @@ def test_a_truncated_episode_is_worth_what_the_critic_still_expects() -> None:
     off, _ = SCORE(state, cut, config.model_copy(update={"bootstrap_truncated": False}))
     np.testing.assert_array_equal(off.returns, ended)
     tokens, columns, lengths = dense(rollout)
-    after_all = dense_values(state.critic, tokens, np.tile(lengths[:, None], (1, columns.shape[1])), lengths)[:, 0]
+    after_all = dense_values(
+        state.trainable["critic"], tokens, np.tile(lengths[:, None], (1, columns.shape[1])), lengths
+    )[:, 0]
     for row, last in enumerate(rollout.mask.sum(axis=1) - 1):
         gained = bootstrapped[row, last] - ended[row, last]
         assert gained == pytest.approx(0.9 * float(after_all[row]) if row < 3 else 0, rel=1e-3, abs=1e-5)
@@ -315,10 +324,12 @@ def test_equal_groups_are_counted_and_dropped() -> None:
     state, kept, metrics = one_step(base, rollout, group_size=2)
     assert metrics["equal_groups"] == pytest.approx(2 / 3)
     _, dropped, _ = one_step(base.model_copy(update={"drop_equal_groups": True}), rollout, group_size=2)
-    small, large = (jax.tree.map(jnp.subtract, state.params, new.params) for new in (kept, dropped))
-    assert moved(kept.params, state.params)
+    small, large = (
+        jax.tree.map(jnp.subtract, state.trainable["actor"], new.trainable["actor"]) for new in (kept, dropped)
+    )
+    assert moved(kept.trainable["actor"], state.trainable["actor"])
     assert_trees_close(large, jax.tree.map(lambda x: 3 * x, small), rtol=1e-3)
-    assert (state.critic, kept.critic) == ({}, {})
+    assert state.trainable.keys() == kept.trainable.keys() == kept.opt_state.keys() == {"actor"}
 
 
 def test_the_coefficient_of_the_kl_adapts_and_is_used() -> None:
@@ -341,7 +352,7 @@ def test_importance_weights_reach_the_gradient() -> None:
     changes = []
     for cap in (None, 10.0, 1.5):
         _, new, metrics = one_step(config.model_copy(update={"importance_cap": cap}), rollout, state)
-        changes.append(jax.tree.map(jnp.subtract, state.params, new.params))
+        changes.append(jax.tree.map(jnp.subtract, state.trainable["actor"], new.trainable["actor"]))
     assert_trees_close(changes[1], jax.tree.map(lambda x: 2 * x, changes[0]), rtol=1e-3)
     assert_trees_close(changes[2], jax.tree.map(lambda x: 1.5 * x, changes[0]), rtol=1e-3)
     assert metrics["importance"] == pytest.approx(1.5)
@@ -356,11 +367,31 @@ def test_parts_of_a_minibatch_make_the_same_update(average: str, critic_backbone
     state = drifted_state(whole, optax.sgd(1.0))
     results = [one_step(whole.model_copy(update={"accumulate": parts}), random_rollout(), state) for parts in (1, 4)]
     (_, one, expected), (_, parted, metrics) = results
-    assert moved(one.params, state.params)
-    assert_trees_close(parted.params, one.params, rtol=1e-5)
-    assert_trees_close(parted.critic, one.critic, rtol=1e-5)
+    assert moved(one.trainable["actor"], state.trainable["actor"])
+    assert_trees_close(parted.trainable["actor"], one.trainable["actor"], rtol=1e-5)
+    assert_trees_close(parted.trainable["critic"], one.trainable["critic"], rtol=1e-5)
     for name, value in expected.items():
         assert metrics[name] == pytest.approx(float(value), rel=1e-4, abs=1e-6), name
+
+
+@pytest.mark.parametrize("param_dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"epochs": 2, "minibatches": 2, "accumulate": 2, "target_kl": 0.1},
+        {"critic_backbone": "shared", "kl_target": 0.5},
+        {"estimator": "rloo", "kl_in": "loss", "kl_estimator": "k3", "entropy_coef": 0.1},
+    ],
+    ids=["a critic of its own", "shared backbone", "no critic"],
+)
+def test_a_step_gives_back_what_it_takes(options: dict[str, Any], param_dtype: Any, dtype: Any) -> None:
+    optimizer, rate = make_optimizer(OptimizerConfig(), 9)
+    actor = TrainableModel(make_graphdef(TINY, dtype=dtype), optimizer, rate)
+    critic = TrainableModel(make_value_graphdef(TINY, dtype=dtype), optimizer, rate)
+    spec = StepSpec(actor, critic, AlgorithmConfig(**options), group_size=2, answer_length=8)
+    state = init_rl_state(init_params(TINY, jax.random.key(0), param_dtype), TINY, spec, seed=1)
+    assert_same_avals(make_rl_step(spec), state, random_rollout())
 
 
 def test_every_epoch_visits_every_row_once() -> None:
@@ -380,13 +411,12 @@ def test_sharded_step_equals_the_one_on_a_single_device() -> None:
     def two_steps(mesh: Mesh) -> tuple[Any, Any]:
         with jax.set_mesh(mesh):
             params = shard_tree(init_params(TINY, jax.random.key(7)), mesh)
-            target = abstract_rl_state(init, params, mesh)
-            state = start_rl_state(init, params, mesh)
-            step = compile_step(make_rl_step(setup_of(adam, config)), target, mesh)
+            state = start_state(init, params, mesh)
+            step = compile_step(make_rl_step(spec_of(adam, config)), state, mesh)
             for _ in range(2):
                 state, metrics = step(state, make_global_array(rollout, batch_sharding(mesh)))
                 jax.block_until_ready(state)
-            return jax.device_get((state.params, state.critic)), jax.device_get(metrics)
+            return jax.device_get(state.trainable), jax.device_get(metrics)
 
     one = jax.make_mesh((1, 1, 1), MESH_AXES, devices=jax.devices()[:1], axis_types=(AxisType.Auto,) * 3)
     expected, expected_metrics = two_steps(one)

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from tl_jax.config import ConfigError, RlConfig, SftConfig, load_config
@@ -22,6 +23,7 @@ from tl_jax.rl.estimators import EstimatorInputs
 from tl_jax.rl.train import run_rl
 from tl_jax.tooluse.environments.python import PythonTools
 from tl_jax.tooluse.schema import Case
+from tl_jax.training.checkpoint import ResumeError
 from tl_jax.training.sft import run_sft
 
 TOOLS = [{"name": name, "description": ""} for name in ("find_city", "find_country")]
@@ -153,22 +155,31 @@ def test_a_run_directory_opens_as_the_actor(trained: tuple[RlConfig, dict[str, A
 
 
 def test_resume_is_bit_exact(trained: tuple[RlConfig, dict[str, Any]], tmp_path: Path) -> None:
-    """A run that ended after its first checkpoint goes on as if it had not; the SFT model is no longer needed."""
+    """A run that ended after its first checkpoint goes on as if it had not, from the weights of its first start."""
     config, result = trained
     run_dir = tmp_path / "run"
     shutil.copytree(config.run_dir, run_dir)
     shutil.rmtree(run_dir / "checkpoints" / str(STEPS))
-    again = run_rl(
-        config.model_copy(
-            update={"run_dir": run_dir, "model": config.model.model_copy(update={"path": tmp_path / "gone"})}
-        )
-    )
-    assert same(open_model(run_dir).params, open_model(config.run_dir).params)
+    config = config.model_copy(update={"run_dir": run_dir})
+    gone = config.model.model_copy(update={"path": tmp_path / "gone"})
+    with pytest.raises(
+        ResumeError, match=r"weights it started from are needed again \(reference policy\).*gone: no model"
+    ):
+        run_rl(config.model_copy(update={"model": gone}))
+    again = run_rl(config)
+    assert same(open_model(run_dir).params, open_model(trained[0].run_dir).params)
     timing = {"seconds_sampling", "seconds_learning", "tokens_per_second"}
     assert {k: v for k, v in again.items() if k not in timing} == {k: v for k, v in result.items() if k not in timing}
     assert [row["step"] for row in metrics_of(run_dir)] == [3, 6, 9, 12]
     samples = (run_dir / "samples.jsonl").read_text()
-    assert samples == (config.run_dir / "samples.jsonl").read_text()
+    assert samples == (trained[0].run_dir / "samples.jsonl").read_text()
+
+
+def test_checkpoints_do_not_repeat_the_reference_policy(trained: tuple[RlConfig, dict[str, Any]]) -> None:
+    state = (trained[0].run_dir / "checkpoints" / str(STEPS) / "state").resolve()
+    saved = ocp.StandardCheckpointer().restore(state)
+    assert saved["trainable"].keys() == saved["opt_state"].keys() == {"actor", "critic"}
+    assert not saved["frozen"]
 
 
 def test_a_users_reward_a_random_critic_and_a_fresh_key_for_every_rollout(undecided: Path, tmp_path: Path) -> None:

@@ -50,3 +50,13 @@ def assert_trees_close(actual: Any, expected: Any, rtol: float) -> None:
         wanted, got = np.asarray(wanted), np.asarray(got)
         scale = np.abs(wanted).max(initial=0.0)
         np.testing.assert_allclose(got, wanted, rtol=rtol, atol=rtol * scale, err_msg=jax.tree_util.keystr(path))
+
+
+def assert_same_avals(step: Any, state: Any, batch: Any) -> None:
+    """A step returns a state of the structure, shapes, dtypes and weak types that it takes: it compiles once."""
+    before, after = jax.eval_shape(lambda state: state, state), jax.eval_shape(step, state, batch)[0]
+    assert jax.tree.structure(after) == jax.tree.structure(before)
+    for (path, taken), given in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True):
+        name = jax.tree_util.keystr(path)
+        assert (name, given.shape, given.dtype) == (name, taken.shape, taken.dtype)
+        assert (name, given.weak_type) == (name, taken.weak_type)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ import pytest
 
 from tl_jax.config import MeshConfig, OptimizerConfig
 from tl_jax.model.sharding import make_mesh, shard_tree
-from tl_jax.training.checkpoint import Checkpoints, ResumeError, abstract, restart_step
+from tl_jax.training.checkpoint import Checkpoints, Record, ResumeError, abstract, restart_step
 from tl_jax.training.compile import abstract_state, start_state
 from tl_jax.training.optimizer import make_optimizer
-from tl_jax.training.state import fold_key, init_state
+from tl_jax.training.state import init_state
 
-CONFIG = {"seed": 1, "data": {"path": "a.jsonl"}}
+RECORD = Record(data={"next": 12}, config={"seed": 1, "data": {"path": "a.jsonl"}}, frozen="0123")
 
 
 @pytest.fixture
@@ -38,21 +39,20 @@ def test_a_state_moves_between_numbers_of_devices(params: Any, optimizer: Any, t
     one = jax.sharding.SingleDeviceSharding(jax.devices()[1])
     on_one = abstract(single, jax.tree.map(lambda _: one, single))
     mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
-    on_eight = abstract_state(params, optimizer, mesh)
+    on_eight = abstract_state(partial(init_state, optimizer=optimizer, seed=5), params, mesh)
     state = jax.device_put(single, jax.tree.map(lambda leaf: leaf.sharding, on_eight))
     for name, target in (("first", on_one), ("second", on_eight)):
         saved = Checkpoints(tmp_path / name, keep=2)
-        saved.save(3, state, {"next": 12}, CONFIG)
+        saved.save(3, state, RECORD)
         saved.close()
         restored = Checkpoints(tmp_path / name, keep=2).restore(3, target)
         assert_same(restored.state, single)
         jax.tree.map(
             lambda leaf, wanted: leaf.sharding.is_equivalent_to(wanted.sharding, leaf.ndim), restored.state, target
         )
-        assert restored.data == {"next": 12}
-        assert restored.config == CONFIG
+        assert restored.record == RECORD
         state = restored.state
-    assert len(state.params["layers"]["gate"].sharding.device_set) == 8
+    assert len(state.trainable["layers"]["gate"].sharding.device_set) == 8
 
 
 def test_what_is_saved_is_the_state_at_that_moment(optimizer: Any, tmp_path: Path) -> None:
@@ -63,19 +63,19 @@ def test_what_is_saved_is_the_state_at_that_moment(optimizer: Any, tmp_path: Pat
     saved = Checkpoints(tmp_path / "checkpoints", keep=9)
     for step in range(1, 6):
         state = advance(state)
-        saved.save(step, state, {}, {})
+        saved.save(step, state, RECORD)
     saved.close()
     target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
     for step in range(1, 6):
         restored = Checkpoints(tmp_path / "checkpoints", keep=9).restore(step, target).state
-        np.testing.assert_array_equal(restored.params["lm_head"], np.full((256, 256), 1.0 + step))
+        np.testing.assert_array_equal(restored.trainable["lm_head"], np.full((256, 256), 1.0 + step))
 
 
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     saved = Checkpoints(tmp_path / "checkpoints", keep=2)
     for step in (2, 4, 6):
-        saved.save(step, {"x": jnp.ones(3)}, {}, {})
-    saved.save(6, {"x": jnp.zeros(3)}, {}, {})  # this step has a checkpoint: nothing happens
+        saved.save(step, {"x": jnp.ones(3)}, RECORD)
+    saved.save(6, {"x": jnp.zeros(3)}, RECORD)  # this step has a checkpoint: nothing happens
     saved.close()
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir() if path.is_dir()) == ["4", "6"]
     target = {"x": jax.ShapeDtypeStruct((3,), jnp.float32, sharding=jnp.ones(3).sharding)}
@@ -85,12 +85,13 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
 def test_another_model_is_refused(params: Any, optimizer: Any, tmp_path: Path) -> None:
     mesh = make_mesh(MeshConfig())
     saved = Checkpoints(tmp_path / "checkpoints", keep=1)
-    saved.save(1, start_state(shard_tree(params, mesh), optimizer, 0, mesh), {}, {})
+    init = partial(init_state, optimizer=optimizer, seed=0)
+    saved.save(1, start_state(init, shard_tree(params, mesh), mesh), RECORD)
     saved.close()
     other = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
     other["layers"] = {name: jax.ShapeDtypeStruct((3, *x.shape[1:]), x.dtype) for name, x in other["layers"].items()}
     with pytest.raises(ResumeError, match=r"checkpoints/1: cannot be continued with this configuration"):
-        Checkpoints(tmp_path / "checkpoints", keep=1).restore(1, abstract_state(other, optimizer, mesh))
+        Checkpoints(tmp_path / "checkpoints", keep=1).restore(1, abstract_state(init, other, mesh))
 
 
 def test_resume_says_when_a_run_may_start(tmp_path: Path) -> None:
@@ -101,22 +102,10 @@ def test_resume_says_when_a_run_may_start(tmp_path: Path) -> None:
         restart_step(directory, "must")
     assert not directory.exists()
     saved = Checkpoints(directory, keep=1)
-    saved.save(8, {"x": jnp.ones(3)}, {}, {})
+    saved.save(8, {"x": jnp.ones(3)}, RECORD)
     saved.close()
     (directory / "9.orbax-checkpoint-tmp-1").mkdir()  # a write that was killed
     for resume in ("auto", "must"):
         assert restart_step(directory, resume) == 8  # type: ignore[arg-type]
     with pytest.raises(ResumeError, match=r"already has a checkpoint of step 8 .*choose another run_dir"):
         restart_step(directory, "never")
-
-
-def test_the_key_differs_at_every_step_and_survives(optimizer: Any) -> None:
-    state = init_state({"lm_head": jnp.ones((2, 2))}, optimizer, seed=3)
-    assert state.key.dtype == jnp.uint32
-    later = replace(state, step=jnp.int32(1))
-    drawn = [
-        jax.random.uniform(fold_key(s)).item()
-        for s in (state, later, replace(later), init_state(state.params, optimizer, 4))
-    ]
-    assert drawn[1] == drawn[2]
-    assert len(set(drawn)) == 3

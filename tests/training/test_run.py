@@ -1,156 +1,215 @@
-"""Whole supervised runs as a user starts them: killed, continued, spread over two processes, on other devices."""
+"""What surrounds the steps: starting, continuing, stopping, refusing, telling."""
 
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
+import orbax.checkpoint as ocp
 import pytest
+import yaml
 
-from tests.training.helpers import assert_trees_close
-from tests.xla_flags import xla_flags
-from tl_jax.config import MeshConfig, SftConfig, to_yaml
-from tl_jax.data.loader import batches
-from tl_jax.model.llama import make_graphdef
+from tl_jax.config import MeshConfig, SftConfig, load_config
+from tl_jax.model.directory import CheckpointError
+from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import make_mesh
-from tl_jax.model.store import open_model
-from tl_jax.training.checkpoint import Checkpoints
-from tl_jax.training.compile import abstract_state
-from tl_jax.training.losses import weighted_cross_entropy
-from tl_jax.training.optimizer import make_optimizer
-from tl_jax.training.sft import evaluate, make_eval_step, run_sft
+from tl_jax.model.store import open_model, save_model
+from tl_jax.training.checkpoint import ResumeError
+from tl_jax.training.run import Run
+from tl_jax.training.state import TrainState, init_state
 
-pytestmark = pytest.mark.slow
-STEPS = 14
-ONE_DEVICE = {"XLA_FLAGS": xla_flags()}
+INIT = partial(init_state, optimizer=optax.sgd(0.1), seed=0)
 
 
-def launch(config: SftConfig, *overrides: str, **environment: str) -> subprocess.Popen[str]:
-    """``tl-jax sft`` in a process of its own, with one device."""
-    file = config.run_dir.with_suffix(".yaml")
-    file.write_text(to_yaml(config))
-    command = [sys.executable, "-m", "tl_jax.cli", "sft", "--config", str(file), *overrides]
-    return subprocess.Popen(command, env={**os.environ, **ONE_DEVICE, **environment}, stderr=subprocess.PIPE, text=True)
+def open_run(config: SftConfig, total: int = 9) -> Run:
+    run = Run(config, make_mesh(config.mesh))
+    run.open_model()
+    return run.prepare(total)
 
 
-def finish(process: subprocess.Popen[str]) -> str:
-    _, shown = process.communicate(timeout=300)
-    assert process.returncode == 0, shown
-    return shown
+def norm_frozen(params: Params) -> TrainState:
+    """A state in which all is trained but the last norm."""
+    trainable = {name: value for name, value in params.items() if name != "norm"}
+    return replace(INIT(trainable), frozen={"norm": params["norm"]})
 
 
-def metrics(run_dir: Path) -> list[dict[str, Any]]:
-    file = run_dir / "metrics.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+def same(one: Any, other: Any) -> None:
+    jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
-@pytest.fixture(scope="module")
-def configured(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, data_file: Path) -> Callable[..., SftConfig]:
-    """The same short run under any name."""
-    home = tmp_path_factory.mktemp("runs")
-
-    def make(name: str, **settings: Any) -> SftConfig:
-        return SftConfig.model_validate(
-            {
-                "run_dir": home / name,
-                "steps": STEPS,
-                "log_every": 1,
-                "checkpoint": {"every": 5},
-                "model": {"path": model_dir, "dtype": "float32"},
-                "data": {"path": data_file, "eval_path": data_file, "max_length": 384, "batch_size": 2},
-                "optimizer": {"learning_rate": 1e-3, "warmup_steps": 2, "weight_decay": 0.01, "eps": 1e-5},
-            }
-            | settings
-        )
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(configured: Callable[..., SftConfig]) -> SftConfig:
-    config = configured("uninterrupted")
-    finish(launch(config))
-    return config
-
-
-def test_a_run_learns_and_reports(uninterrupted: SftConfig) -> None:
-    rows = metrics(uninterrupted.run_dir)
-    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
-    assert rows[-1]["loss"] < rows[0]["loss"] - 0.5
-    assert rows[-1]["tokens_per_second"] > 0
-    assert [row["step"] for row in rows if "eval_loss" in row] == [STEPS]
-    assert rows[1]["learning_rate"] == pytest.approx(1e-3)
-
-
-def test_the_reported_held_out_loss_is_that_of_the_saved_model(uninterrupted: SftConfig) -> None:
-    from tl_jax.data.codec import Codec
-    from tl_jax.data.dataset import build_dataset
-
-    model = open_model(uninterrupted.run_dir)
-    rows = build_dataset(uninterrupted.data, Codec.open("paper", model.tokenizer_dir)).rows
-    step = jax.jit(make_eval_step(make_graphdef(model.config, dtype="float32"), weighted_cross_entropy))
-    found = evaluate(step, model.params, batches(rows, 4))  # another batch size than the run's
-    assert metrics(uninterrupted.run_dir)[-1]["eval_loss"] == pytest.approx(found["loss"], rel=1e-5)
-
-
-def test_a_killed_run_resumes_bit_for_bit(configured: Callable[..., SftConfig], uninterrupted: SftConfig) -> None:
-    config = configured("killed")
-    process = launch(config)
-    while len(metrics(config.run_dir)) < 7:  # past the checkpoint of step 5
-        assert process.poll() is None
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert len(metrics(config.run_dir)) < STEPS
-    shown = finish(launch(config))
-    assert "continuing" in shown
-    assert [row["step"] for row in metrics(config.run_dir)] == list(range(1, STEPS + 1))
-    for ours, theirs in zip(metrics(config.run_dir), metrics(uninterrupted.run_dir), strict=True):
-        assert ours["loss"] == theirs["loss"]
-    jax.tree.map(
-        np.testing.assert_array_equal, open_model(config.run_dir).params, open_model(uninterrupted.run_dir).params
+def test_a_signal_saves_and_stops(sft_config: Callable[..., SftConfig]) -> None:
+    config = sft_config(checkpoint__every=4)
+    before = signal.getsignal(signal.SIGTERM)
+    run = open_run(config)
+    state, position = run.begin(INIT)
+    assert position is None
+    moved = replace(state, trainable=jax.tree.map(lambda x: x + 7, state.trainable))
+    with run:
+        assert run.after_step(1, state, lambda: {"at": 1})
+        signal.raise_signal(signal.SIGTERM)
+        assert not run.after_step(2, moved, lambda: {"at": 2})
+        run.finish()
+    assert run.stopped_by == "SIGTERM"
+    assert signal.getsignal(signal.SIGTERM) is before
+    text = (config.run_dir / "log.txt").read_text()
+    assert (
+        f"stopped by SIGTERM; the checkpoint is saved. Run the same command again to continue in {config.run_dir}"
+        in text
     )
 
-
-def test_two_processes_equal_one(configured: Callable[..., SftConfig], uninterrupted: SftConfig) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    config = configured("two", mesh={"fsdp": 2})
-    shared = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
-    both = [launch(config, **shared, JAX_PROCESS_ID=str(rank)) for rank in range(2)]
-    shown = [finish(process) for process in both]
-    assert "done: 14 steps" in shown[0]
-    assert "step" not in shown[1]  # only the first one talks
-    ours, theirs = ([row["loss"] for row in metrics(c.run_dir)] for c in (config, uninterrupted))
-    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
-    one, two = open_model(uninterrupted.run_dir), open_model(config.run_dir)
-    assert_trees_close(two.params, one.params, rtol=1e-5)
-    assert json.loads((config.run_dir / "environment.json").read_text())["starts"][0]["devices"]["processes"] == 2
+    again = open_run(config)
+    restored, position = again.begin(INIT)
+    assert again.start == 2
+    same(restored.trainable, moved.trainable)
+    assert position == {"at": 2}
+    with again:
+        assert [again.after_step(step, restored, dict) for step in (3, 4, 8, 9)] == [True, True, True, False]
+    assert sorted(int(path.name) for path in (config.run_dir / "checkpoints").glob("[0-9]*")) == [8, 9]
 
 
-def test_a_run_goes_on_with_other_devices(uninterrupted: SftConfig) -> None:
-    """What one device saved is restored by eight, parameters and optimizer state, and trains on."""
-    one = open_model(uninterrupted.run_dir)
-    mesh = make_mesh(MeshConfig(fsdp=2, tensor=4))
-    optimizer, _ = make_optimizer(uninterrupted.optimizer, STEPS)
-    saved = Checkpoints(uninterrupted.run_dir / "checkpoints", keep=2)
-    state = saved.restore(STEPS, abstract_state(one.params, optimizer, mesh)).state
-    assert state.step == STEPS
-    assert len(state.params["layers"]["q"].sharding.device_set) == 8
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.params), jax.device_get(one.params))
-    more = uninterrupted.model_copy(update={"steps": STEPS + 1, "mesh": MeshConfig(data=2, fsdp=1, tensor=4)})
-    summary = run_sft(more)
-    assert summary["step"] == STEPS + 1
-    assert summary["eval_loss"] < metrics(more.run_dir)[0]["loss"]
-    assert [row["step"] for row in metrics(more.run_dir)] == list(range(1, STEPS + 2))
+def test_changed_settings_are_told_and_harmless_ones_not(sft_config: Callable[..., SftConfig]) -> None:
+    run = open_run(sft_config(seed=1))
+    state, _ = run.begin(INIT)
+    with run:
+        run.after_step(9, state, dict)
+    for overrides, told in (
+        ({"seed": 1, "log_every": 7, "mesh__data": 4, "mesh__fsdp": 2}, None),
+        ({"seed": 2, "data__pkt__mode": "none"}, "other settings than before: seed, data.pkt.mode"),
+    ):
+        config = sft_config(**overrides)
+        log = config.run_dir / "log.txt"
+        log.write_text("")
+        run = open_run(config)
+        run.begin(INIT)
+        with run:
+            pass
+        assert ("warning" in log.read_text()) == bool(told)
+        assert (told or "") in log.read_text()
+        assert f"continuing {config.run_dir} from step 9 of 9" in log.read_text()
+
+
+def test_the_run_directory_explains_itself(sft_config: Callable[..., SftConfig], model_dir: Path) -> None:
+    config = sft_config()
+    for _ in range(2):
+        run = open_run(config, total=1)
+        state, _ = run.begin(INIT)
+        with run:
+            run.after_step(1, state, dict)
+    home = config.run_dir
+    assert load_config(SftConfig, [home / "config.yaml"], []) == config
+    starts = yaml.safe_load((home / "environment.json").read_text())["starts"]
+    assert len(starts) == 2
+    assert starts[0]["devices"]["count"] == jax.device_count()
+    assert starts[0]["packages"]["jax"] == jax.__version__
+    assert {"config.json", "tokenizer.json"} <= {path.name for path in (home / "model").iterdir()}
+    described = {
+        line.split()[0].split("/")[0] for line in (home / "README.txt").read_text().split("\n\n")[1].splitlines()
+    }
+    present = {path.name for path in home.iterdir()} - {"README.txt"}
+    assert described - present == {"samples.jsonl"}  # a reinforcement run's
+    assert present <= described
+    same(open_model(home).params, open_model(model_dir).params)
+
+
+def test_nothing_is_written_before_the_run_begins(sft_config: Callable[..., SftConfig], tmp_path: Path) -> None:
+    config = sft_config(model__path=tmp_path)
+    with pytest.raises(ValueError, match="no model found"):
+        open_run(config)
+    assert not config.run_dir.exists()
+
+
+class TestFrozen:
+    """What is not trained is in no checkpoint, and made again from the model that the run started from."""
+
+    @pytest.fixture
+    def model(self, model_dir: Path, tmp_path: Path) -> Path:
+        shutil.copytree(model_dir, tmp_path / "model")
+        return tmp_path / "model"
+
+    @pytest.fixture
+    def config(self, sft_config: Callable[..., SftConfig], model: Path) -> SftConfig:
+        """A run with a checkpoint, whose model was ``model``."""
+        config = sft_config(model__path=model)
+        run = open_run(config)
+        state, _ = run.begin(norm_frozen)
+        with run:
+            run.after_step(9, state, dict)
+        return config
+
+    def test_is_the_same_after_a_restart(self, config: SftConfig, model: Path) -> None:
+        saved = ocp.StandardCheckpointer().restore((config.run_dir / "checkpoints/9/state").resolve())
+        assert "norm" not in saved["trainable"]
+        assert not saved["frozen"]
+        more = config.model_copy(update={"mesh": MeshConfig(data=2, fsdp=2, tensor=2)})
+        state, _ = open_run(more).begin(norm_frozen)
+        same(state.params, open_model(model).params)
+
+    def test_a_run_that_trains_all_does_not_need_the_model(
+        self, sft_config: Callable[..., SftConfig], model: Path
+    ) -> None:
+        run = open_run(config := sft_config(model__path=model))
+        state, _ = run.begin(INIT)
+        with run:
+            run.after_step(9, state, dict)
+        shutil.rmtree(model)
+        same(open_run(config).begin(INIT)[0].trainable, state.trainable)
+
+    def test_a_model_that_is_gone_is_one_clear_line(self, config: SftConfig, model: Path) -> None:
+        shutil.rmtree(model)
+        with pytest.raises(ResumeError, match=rf"{config.run_dir}: .* are needed again .*: {model}: no model found"):
+            open_run(config).begin(norm_frozen)
+
+    @pytest.mark.parametrize("change", ["one bit", "another shape", "another dtype"])
+    def test_another_model_is_refused(self, config: SftConfig, model: Path, change: str) -> None:
+        now, dtype = open_model(model), "float32"
+        params, llama = now.params, now.config
+        if change == "one bit":
+            params["norm"] = params["norm"].at[3].set(jnp.nextafter(params["norm"][3], 2.0))
+        elif change == "another shape":
+            llama = replace(llama, num_layers=1)
+            params["layers"] = jax.tree.map(lambda x: x[:1], params["layers"])
+        else:
+            dtype = "bfloat16"
+        save_model(model.with_name("changed"), llama, params, now.tokenizer_dir)
+        shutil.rmtree(model)
+        model.with_name("changed").rename(model)
+        config = config.model_copy(update={"model": config.model.model_copy(update={"param_dtype": dtype})})
+        before = (config.run_dir / "config.yaml").read_text()
+        with pytest.raises(ResumeError, match=f"model.path={model} has others; name the model as it was then"):
+            open_run(config).begin(norm_frozen)
+        assert (config.run_dir / "config.yaml").read_text() == before  # nothing was written
+
+
+@pytest.mark.parametrize("kind", ["supervised", "reinforcement"])
+def test_a_checkpoint_of_an_older_version_is_one_clear_line(
+    sft_config: Callable[..., SftConfig], model_dir: Path, kind: str
+) -> None:
+    """Before there was ``trainable``, states had ``params``, and data and configuration were items of their own."""
+    config = sft_config()
+    run = open_run(config)
+    run.begin(INIT)
+    with run:
+        pass
+    params = open_model(model_dir).params
+    state: dict[str, Any] = {"step": jnp.int32(4), "params": params, "opt_state": [{"mu": params}], "key": jnp.ones(2)}
+    if kind == "reinforcement":
+        state |= {"critic": {}, "critic_opt_state": [], "reference": params, "kl_coef": jnp.float32(0.1)}
+    manager = ocp.CheckpointManager((config.run_dir / "checkpoints").resolve())
+    items = {"state": ocp.args.StandardSave(state), "data": ocp.args.JsonSave({}), "config": ocp.args.JsonSave({})}
+    manager.save(4, args=ocp.args.Composite(**items))
+    manager.close()
+    with pytest.raises(ResumeError, match=r"checkpoints/4: written by an older version .* choose another run_dir"):
+        open_run(config)
+    with pytest.raises(CheckpointError, match=r"checkpoints/4: written by an older version .* tl-jax export --from"):
+        open_model(config.run_dir)
+    assert json.loads((config.run_dir / "environment.json").read_text())["starts"]  # which the message names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ from tl_jax.data.packing import collate, pack
 from tl_jax.data.supervision import Example
 from tl_jax.model.llama import merge
 from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh, shard_tree
-from tl_jax.training.compile import abstract_state, compile_step, start_state
+from tl_jax.training.compile import compile_step, start_state
 from tl_jax.training.losses import Loss, weighted_cross_entropy
 from tl_jax.training.optimizer import make_optimizer
 from tl_jax.training.sft import accumulated_gradient, evaluate, make_eval_step, make_train_step
@@ -30,7 +31,8 @@ STEPS = 3
 
 
 def gradient_of(graphdef: Any, params: Any, batch: Batch, accumulate: int = 1) -> tuple[Any, Loss]:
-    return jax.jit(lambda p, b: accumulated_gradient(graphdef, weighted_cross_entropy, p, b, accumulate))(params, batch)
+    state = init_state(params, optax.sgd(0.0), 0)
+    return jax.jit(lambda s, b: accumulated_gradient(graphdef, weighted_cross_entropy, s, b, accumulate))(state, batch)
 
 
 def test_accumulated_equals_one_batch(graphdef: Any, params: Any) -> None:
@@ -69,7 +71,7 @@ def single_device(graphdef: Any) -> Callable[[Any], tuple[list[float], Any]]:
             for number in range(STEPS):
                 state, metrics = step(state, random_batch(number, 16, 48))
                 losses.append(float(metrics["loss"]))
-            known.append((losses, jax.device_get(state.params)))
+            known.append((losses, jax.device_get(state.trainable)))
         return known[0]
 
     return run
@@ -86,16 +88,15 @@ def test_sharded_equals_single_device(
     optimizer, schedule = make_optimizer(OPTIMIZER, STEPS)
     losses = []
     with jax.set_mesh(mesh):
-        target = abstract_state(params, optimizer, mesh)
+        state = start_state(partial(init_state, optimizer=optimizer, seed=0), shard_tree(params, mesh), mesh)
         step = make_train_step(graphdef, weighted_cross_entropy, optimizer, schedule, accumulate)
-        compiled = compile_step(step, target, mesh)
-        state = start_state(shard_tree(params, mesh), optimizer, 0, mesh)
+        compiled = compile_step(step, state, mesh)
         for number in range(STEPS):
             state, metrics = compiled(state, make_global_array(random_batch(number, 16, 48), batch_sharding(mesh)))
             losses.append(float(metrics["loss"]))
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
-    assert_trees_close(jax.device_get(state.params), expected, rtol=1e-5)
-    gate = state.params["layers"]["gate"]
+    assert_trees_close(jax.device_get(state.trainable), expected, rtol=1e-5)
+    gate = state.trainable["layers"]["gate"]
     assert gate.addressable_shards[0].data.size == gate.size // (fsdp * tensor)
 
 
@@ -136,7 +137,7 @@ def toy_batch(labels: list[float], weights: list[float]) -> Batch:
 def test_the_mean_is_over_weights_not_over_micro_batches(toy_step: Any, accumulate: int) -> None:
     step, state = toy_step(accumulate)
     state, metrics = step(state, toy_batch([8, 0, 4, 4], [1, 0, 2, 5]))
-    assert state.params["w"] == 36 / 8  # one step of size 1/2 on a parabola reaches its minimum, the weighted mean
+    assert state.trainable["w"] == 36 / 8  # one step of size 1/2 on a parabola reaches its minimum, the weighted mean
     assert metrics["loss"] == (64 + 7 * 16) / 8
     assert metrics["grad_norm"] == 2 * 36 / 8
     assert metrics["tokens"] == 4
@@ -147,7 +148,7 @@ def test_the_mean_is_over_weights_not_over_micro_batches(toy_step: Any, accumula
 def test_a_batch_without_turns_changes_nothing_and_is_counted(toy_step: Any, accumulate: int) -> None:
     step, state = toy_step(accumulate)
     state, metrics = step(state, toy_batch([8, 3], [0, 0]))
-    assert state.params["w"] == 0
+    assert state.trainable["w"] == 0
     assert {name: float(value) for name, value in metrics.items()} == {
         "loss": 0,
         "error": 0,

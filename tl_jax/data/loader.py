@@ -46,7 +46,7 @@ class Loader:
         """What `restore` needs to continue after the batch handed out last; fit for JSON."""
         return {**self._identity, "iterator": self._iterator.get_state()}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Continues where ``state`` was taken.
 
         Raises:

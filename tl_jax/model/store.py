@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -120,24 +120,42 @@ def _newest_state(run: Path) -> Path:
 
 
 def _restore(directory: Path, config: LlamaConfig, param_dtype: str | None, mesh: Mesh | None) -> Params:
-    """The parameters Orbax saved in ``directory``, on their own or as ``params`` of a training state.
+    """The parameters Orbax saved in ``directory``, on their own or as what a training state trains.
 
     They go to ``mesh`` or the default device, whatever they were saved from; the rest of a state is not read.
     """
     directory = directory.resolve()  # Orbax takes absolute paths only
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         saved = checkpointer.metadata(directory).item_metadata.tree
-        in_state = "params" in saved
-        saved = saved["params"] if in_state else saved
+        inside = _path_of_params(directory, saved)
+        for name in inside:
+            saved = saved[name]
         stored_dtype = jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(saved)))
         target = _placed(abstract_params(config, param_dtype or stored_dtype), mesh)
         _check_shapes(directory, saved, target)
-        tree = {"params": target} if in_state else target
+        tree = target
+        for name in reversed(inside):
+            tree = {name: tree}
         arguments = ocp.args.PyTreeRestore(
             item=tree, restore_args=ocp.checkpoint_utils.construct_restore_args(tree), partial_restore=True
         )
         restored = checkpointer.restore(directory, args=arguments)
-        return restored["params"] if in_state else restored
+        for name in inside:
+            restored = restored[name]
+        return restored
+
+
+def _path_of_params(directory: Path, saved: dict[str, Any]) -> tuple[str, ...]:
+    """Keys that lead to the model's parameters in what was saved: in a state of SFT or of RL, or on their own."""
+    if "trainable" in saved:
+        return ("trainable", "actor") if "actor" in saved["trainable"] else ("trainable",)
+    if "opt_state" in saved:
+        run = directory.parents[2]
+        raise CheckpointError(
+            f"{directory.parent}: written by an older version of tl-jax, whose states have another layout; use that "
+            f"version (named in {run / 'environment.json'}) for: tl-jax export --from {run} --to DIR, and then DIR"
+        )
+    return ()
 
 
 def _placed(abstract: Params, mesh: Mesh | None) -> Params:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +97,6 @@ class PromptSampler:
         """Goes into the checkpoint after ``step`` rollouts; fit for JSON."""
         return {**self._identity, "step": step}
 
-    def check(self, state: dict[str, Any]) -> None:
+    def check(self, state: Mapping[str, Any]) -> None:
         """Raises `UserError` unless this order continues the one of ``state``."""
         check_same_data(state, self._identity)

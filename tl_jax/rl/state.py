@@ -1,46 +1,48 @@
-"""What reinforcement learning starts from and keeps: the state, and the setup that a step is made of."""
+"""The state of reinforcement learning, how it begins, and what a step is made of besides."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
 
 from tl_jax.config import AlgorithmConfig
 from tl_jax.model.config import LlamaConfig
-from tl_jax.model.llama import GraphDef, init_params
-from tl_jax.model.sharding import param_shardings, replicated
+from tl_jax.model.llama import GraphDef
+from tl_jax.model.parameters import Params, init_params
 from tl_jax.model.value import value_head, value_params
-from tl_jax.training.checkpoint import abstract
-from tl_jax.training.state import Params, TrainState
+from tl_jax.training.state import TrainState
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class RlState(TrainState):
-    """``params`` and ``opt_state`` are the actor's, so that a run directory opens as the actor; ``step`` counts
-    rollouts."""
+    """``trainable`` and ``opt_state`` are ``{"actor": ..., "critic": ...}``; no critic where the estimator needs none.
 
-    critic: Params
-    """empty where the estimator has none; the head alone where the actor's tower is shared"""
-    critic_opt_state: optax.OptState
-    reference: Params
-    """the actor as it was at first; never changes"""
+    ``trainable["critic"]`` is a value model, or the head alone where it shares the actor's backbone. ``frozen`` is
+    ``{"ref": ...}``, the actor's parameters at first. ``step`` counts rollouts.
+    """
+
     kl_coef: jax.Array
     """float32 scalar: the weight of the KL, which may adapt"""
 
 
 class TrainableModel(NamedTuple):
-    """A model's description and how it learns."""
+    """A model's description and its optimizer."""
 
     graphdef: GraphDef
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
+
+
+def first_actor(state: RlState) -> Params:
+    """The reference policy of full fine-tuning: the actor as it was before the first update."""
+    ref: Params = state.frozen["ref"]
+    return ref
 
 
 class StepSpec(NamedTuple):
@@ -49,7 +51,7 @@ class StepSpec(NamedTuple):
     actor: TrainableModel
     """of a `Llama`"""
     critic: TrainableModel
-    """of a `ValueModel`; where the tower is shared only its optimizer is used, where there is no critic nothing"""
+    """of a `ValueModel`; only its optimizer is used where the backbone is shared, nothing where there is no critic"""
     config: AlgorithmConfig
     temperature: float = 1.0
     """of the log-probabilities"""
@@ -58,43 +60,34 @@ class StepSpec(NamedTuple):
     """[R]"""
     answer_length: int = 1
     """tokens that an answer can have at most"""
+    ref_params: Callable[[RlState], Params] = first_actor
+    """parameters of the reference policy; pure"""
 
 
-def init_rl_state(params: Params, model: LlamaConfig, setup: StepSpec, seed: int) -> RlState:
-    """The state before the first rollout; ``params`` become the actor and the reference.
+def init_rl_state(params: Params, model: LlamaConfig, spec: StepSpec, seed: int) -> RlState:
+    """The state before the first rollout, where ``params`` are the actor's and the reference policy's.
 
     The critic's head is 0, so that it starts by expecting nothing.
     """
-    key, config = jax.random.key(seed), setup.config
-    if not config.has_critic:
-        critic: Params = {}
-    elif config.critic_backbone == "shared":
-        critic = value_head(params)
-    elif config.critic_backbone == "random":
-        critic = value_params(init_params(model, jax.random.fold_in(key, 0), params["norm"].dtype, lm_head=False))
-    else:
-        critic = value_params(params)
+    key = jax.random.key(seed)
+    trainable = {"actor": params}
+    opt_state = {"actor": spec.actor.optimizer.init(params)}
+    if spec.config.has_critic:
+        trainable["critic"] = _init_critic(params, model, spec.config, jax.random.fold_in(key, 0))
+        opt_state["critic"] = spec.critic.optimizer.init(trainable["critic"])
     return RlState(
         step=jnp.zeros((), jnp.int32),
-        params=params,
-        opt_state=setup.actor.optimizer.init(params),
+        trainable=trainable,
+        frozen={"ref": params},
+        opt_state=opt_state,
         key=jax.random.key_data(key),
-        critic=critic,
-        critic_opt_state=setup.critic.optimizer.init(critic),
-        reference=params,
-        kl_coef=jnp.float32(config.kl_coef),
+        kl_coef=jnp.float32(spec.config.kl_coef),
     )
 
 
-def abstract_rl_state(init: Callable[[Params], RlState], params: Params, mesh: Mesh) -> RlState:
-    """Shapes and places of the state that ``init`` makes of ``params`` (shapes suffice)."""
-    shapes = jax.eval_shape(init, params)
-    places = replace(param_shardings(replace(shapes, key=None), mesh), key=replicated(mesh))
-    return abstract(shapes, places)
-
-
-def start_rl_state(init: Callable[[Params], RlState], params: Params, mesh: Mesh) -> RlState:
-    """``init(params)``, each array made where it lies. ``params`` are used up."""
-    places = jax.tree.map(lambda leaf: leaf.sharding, abstract_rl_state(init, params, mesh))
-    state: RlState = jax.jit(init, out_shardings=places, donate_argnums=0)(params)
-    return state
+def _init_critic(params: Params, model: LlamaConfig, config: AlgorithmConfig, key: jax.Array) -> Params:
+    if config.critic_backbone == "shared":
+        return value_head(params)
+    if config.critic_backbone == "random":
+        return value_params(init_params(model, key, params["norm"].dtype, lm_head=False))
+    return value_params(params)

@@ -18,6 +18,7 @@ import optax
 from tl_jax.config import AlgorithmConfig
 from tl_jax.data.batch import Array
 from tl_jax.model.llama import Llama, merge
+from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import constrain
 from tl_jax.model.value import ValueModel, head_values
 from tl_jax.rl import losses as rl_losses
@@ -25,10 +26,10 @@ from tl_jax.rl.advantages import after_last, explained_variance, masked_mean
 from tl_jax.rl.batch import RolloutBatch
 from tl_jax.rl.estimators import EstimatorInputs, estimate
 from tl_jax.rl.kl import adapted_kl_coef, kl_estimate
-from tl_jax.rl.state import RlState, StepSpec, TrainableModel
+from tl_jax.rl.state import RlState, StepSpec
 from tl_jax.training.losses import Statistic, TokenScores, entropy, label_log_probs
 from tl_jax.training.micro_batches import accumulate, join, split
-from tl_jax.training.state import Params, fold_key
+from tl_jax.training.state import assemble, fold_key
 
 Metrics = dict[str, jax.Array]
 
@@ -42,7 +43,8 @@ class Experience:
     mask: Array
     """bool: tokens that the policy learns from"""
     old_logprobs: Array
-    reference_logprobs: Array
+    ref_logprobs: Array
+    """of the reference policy"""
     importance: Array
     """weights against the sampler's probabilities"""
     old_values: Array
@@ -51,85 +53,76 @@ class Experience:
 
 
 class UpdateCarry(NamedTuple):
-    """What an update changes."""
+    """What one update hands on to the next."""
 
-    params: Params
+    trainable: Params
     opt_state: optax.OptState
-    critic: Params
-    critic_opt_state: optax.OptState
     stopped: jax.Array
     """bool scalar: the policy has moved as far from the rollout's as ``target_kl`` lets it"""
 
 
-def make_rl_step(setup: StepSpec) -> Callable[[RlState, RolloutBatch], tuple[RlState, Metrics]]:
+def make_rl_step(spec: StepSpec) -> Callable[[RlState, RolloutBatch], tuple[RlState, Metrics]]:
     """A pure ``(state, rollout) -> (state, metrics)``: ``epochs`` passes of ``minibatches`` updates over the rollout,
     whose rows ``minibatches`` divides."""
-    config = setup.config
+    config = spec.config
 
     def step(state: RlState, rollout: RolloutBatch) -> tuple[RlState, Metrics]:
-        experience, metrics = score_rollout(state, rollout, setup)
+        experience, metrics = score_rollout(state, rollout, spec)
         rows = shuffled_rows(jax.random.fold_in(fold_key(state), 1), rollout.tokens.shape[0], config)
-        update = partial(
-            update_minibatch,
-            experience=experience,
-            setup=setup,
-            kl_coef=state.kl_coef,
-            actor_learns=state.step >= config.critic_warmup,
-        )
-        learning = UpdateCarry(state.params, state.opt_state, state.critic, state.critic_opt_state, jnp.array(False))
-        learning, (seen, of_updates) = jax.lax.scan(update, learning, rows)
+        update = partial(update_minibatch, state=state, experience=experience, spec=spec)
+        carry = UpdateCarry(state.trainable, state.opt_state, jnp.array(False))
+        carry, (seen, of_updates) = jax.lax.scan(update, carry, rows)
         metrics |= jax.tree.map(partial(masked_mean, mask=seen), of_updates)
-        metrics["updates"] = jnp.sum(seen) - learning.stopped
-        metrics |= _rates(state.step, rows.shape[0], setup)
-        kl_coef = adapted_kl_coef(state.kl_coef, metrics["kl_per_answer"], config.kl_target, config.kl_rate)
-        return replace(
+        metrics["updates"] = jnp.sum(seen) - carry.stopped
+        metrics |= _rates(state.step, rows.shape[0], spec)
+        new = replace(
             state,
             step=state.step + 1,
-            params=learning.params,
-            opt_state=learning.opt_state,
-            critic=learning.critic,
-            critic_opt_state=learning.critic_opt_state,
-            kl_coef=kl_coef,
-        ), {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
+            trainable=carry.trainable,
+            opt_state=carry.opt_state,
+            kl_coef=adapted_kl_coef(state.kl_coef, metrics["kl_per_answer"], config.kl_target, config.kl_rate),
+        )
+        return new, {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
 
     return step
 
 
-def _rates(step: jax.Array, updates: int, setup: StepSpec) -> Metrics:
-    """UpdateCarry rates at the beginning of a rollout."""
-    actor_steps = jnp.maximum(step - setup.config.critic_warmup, 0)
-    rates = {"learning_rate": setup.actor.schedule(actor_steps * updates)}
-    return rates | ({"critic_rate": setup.critic.schedule(step * updates)} if setup.config.has_critic else {})
+def _rates(step: jax.Array, updates: int, spec: StepSpec) -> Metrics:
+    """Learning rates at the beginning of a rollout."""
+    actor_steps = jnp.maximum(step - spec.config.critic_warmup, 0)
+    rates = {"learning_rate": spec.actor.schedule(actor_steps * updates)}
+    return rates | ({"critic_rate": spec.critic.schedule(step * updates)} if spec.config.has_critic else {})
 
 
 def per_token_logps(
-    params: Params,
-    critic: Params,
-    rollout: RolloutBatch,
-    setup: StepSpec,
-    statistics: Mapping[str, Statistic] | None = None,
+    params: Params, rollout: RolloutBatch, spec: StepSpec, statistics: Mapping[str, Statistic] | None = None
 ) -> tuple[TokenScores, jax.Array]:
     """What the models think of a rollout's rows.
 
+    Args:
+        params: ``{"actor": ..., "critic": ...}``, or the actor's alone.
+        rollout: B rows with labels [B, N].
+        spec: the models, and the temperature of the log-probabilities.
+        statistics: what else to compute of the policy's logits, see `label_log_probs`.
+
     Returns:
         the scores of the labels with ``statistics``, float32 [B, N], 0 outside the mask; and the critic's values,
-        float32 [B, N]: what it expects before each column's label is written. They are 0 without a critic, or where
-        ``critic`` is empty.
+        float32 [B, N]: what it expects before each column's label is written. They are 0 without a critic.
     """
     width = rollout.mask.shape[1]
     inputs = (rollout.tokens, rollout.positions, rollout.segment_ids)
-    actor: Llama = merge(setup.actor.graphdef, params)
+    actor: Llama = merge(spec.actor.graphdef, params["actor"])
     hidden = actor.hidden(*inputs)[:, -width:]
-    scores = label_log_probs(actor, hidden, rollout.labels, rollout.mask, statistics, temperature=setup.temperature)
-    if not critic:
+    scores = label_log_probs(actor, hidden, rollout.labels, rollout.mask, statistics, temperature=spec.temperature)
+    if "critic" not in params:
         return scores, jnp.zeros(rollout.mask.shape, jnp.float32)
-    if setup.config.critic_backbone == "shared":
-        return scores, head_values(hidden, critic["value_head"])
-    model: ValueModel = merge(setup.critic.graphdef, critic)
-    return scores, model.values(model.backbone.hidden(*inputs)[:, -width:])
+    if spec.config.critic_backbone == "shared":
+        return scores, head_values(hidden, params["critic"]["value_head"])
+    critic: ValueModel = merge(spec.critic.graphdef, params["critic"])
+    return scores, critic.values(critic.backbone.hidden(*inputs)[:, -width:])
 
 
-def score_rollout(state: RlState, rollout: RolloutBatch, setup: StepSpec) -> tuple[Experience, Metrics]:
+def score_rollout(state: RlState, rollout: RolloutBatch, spec: StepSpec) -> tuple[Experience, Metrics]:
     """Log-probabilities, values and advantages before the first update, as many rows at a time as an update looks at.
 
     Metrics; a mean over tokens is over the tokens the policy wrote, EOS included, of the whole rollout:
@@ -144,28 +137,28 @@ def score_rollout(state: RlState, rollout: RolloutBatch, setup: StepSpec) -> tup
         value, explained_variance: with a critic, mean of its values; 1 - Var(returns - values) / Var(returns).
         equal_groups: with groups, the share of those whose answers all earned the same.
     """
-    config, mask = setup.config, rollout.mask
+    config, mask = spec.config, rollout.mask
 
     def score(rows: RolloutBatch) -> tuple[jax.Array | None, ...]:
-        policy, values = per_token_logps(state.params, state.critic, rows, setup, {"entropy": entropy})
-        reference, _ = per_token_logps(state.reference, {}, rows, setup)
-        return policy.log_probs, policy.statistics["entropy"], reference.log_probs, values
+        policy, values = per_token_logps(state.params, rows, spec, {"entropy": entropy})
+        ref, _ = per_token_logps({"actor": spec.ref_params(state)}, rows, spec)
+        return policy.log_probs, policy.statistics["entropy"], ref.log_probs, values
 
     parts = split(rollout, config.minibatches * config.accumulate)
-    logprobs, entropies, reference, values = join(jax.lax.map(score, parts))
-    kl = kl_estimate("k1", logprobs, reference)
+    logprobs, entropies, ref_logprobs, values = join(jax.lax.map(score, parts))
+    kl = kl_estimate("k1", logprobs, ref_logprobs)
     last_values = jnp.where(rollout.truncated & config.bootstrap_truncated, after_last(values, mask), 0.0)
     values = jnp.where(mask, values, 0.0)
     estimated = estimate(
         EstimatorInputs(
             rewards=rollout.rewards,
-            weights=jnp.asarray(setup.reward_weights, jnp.float32),
+            weights=jnp.asarray(spec.reward_weights, jnp.float32),
             kl=kl,
             kl_coef=state.kl_coef,
             values=values,
             last_values=last_values,
             mask=mask,
-            group_size=setup.group_size,
+            group_size=spec.group_size,
             config=config,
         )
     )
@@ -187,14 +180,14 @@ def score_rollout(state: RlState, rollout: RolloutBatch, setup: StepSpec) -> tup
     if config.has_critic:
         metrics["explained_variance"] = explained_variance(values, estimated.returns, mask)
         metrics["value"] = masked_mean(values, mask)
-    if setup.group_size > 1:
+    if spec.group_size > 1:
         metrics["equal_groups"] = jnp.mean(estimated.equal)
     learnt_from = mask & ~estimated.equal[:, None] if config.drop_equal_groups else mask
     experience = Experience(
         rollout=rollout,
         mask=learnt_from,
         old_logprobs=logprobs,
-        reference_logprobs=reference,
+        ref_logprobs=ref_logprobs,
         importance=importance,
         old_values=values,
         advantages=estimated.advantages,
@@ -211,44 +204,47 @@ def shuffled_rows(key: jax.Array, rows: int, config: AlgorithmConfig) -> jax.Arr
 
 
 def update_minibatch(
-    learning: UpdateCarry,
-    rows: jax.Array,
-    *,
-    experience: Experience,
-    setup: StepSpec,
-    kl_coef: jax.Array,
-    actor_learns: jax.Array,
+    carry: UpdateCarry, rows: jax.Array, *, state: RlState, experience: Experience, spec: StepSpec
 ) -> tuple[UpdateCarry, tuple[jax.Array, Metrics]]:
-    """One update of actor and critic on some rows; nothing once ``learning`` has stopped.
+    """One update of actor and critic on some rows; nothing once ``carry`` has stopped.
+
+    Args:
+        carry: what the updates before this one made of ``state``'s trainable parameters.
+        rows: which of the rollout's.
+        state: as it was before the first update.
+        experience: the whole rollout.
+        spec: what the step is made of.
 
     Returns:
-        what was learnt; whether the minibatch was looked at, and its metrics.
+        the carry of the next update; whether the minibatch was looked at, and its metrics.
     """
 
-    def update(learning: UpdateCarry) -> tuple[UpdateCarry, Metrics]:
+    def update(carry: UpdateCarry) -> tuple[UpdateCarry, Metrics]:
         batch = jax.tree.map(lambda x: _over_devices(x[rows]), experience)
 
-        def gradient_and_metrics(part: tuple[Experience, Weights]) -> tuple[tuple[Params, Params], Metrics]:
-            return jax.grad(loss_sum, argnums=(0, 1), has_aux=True)(
-                learning.params, learning.critic, *part, setup, kl_coef
-            )
+        def loss(trainable: Params, part: tuple[Experience, Weights]) -> tuple[jax.Array, Metrics]:
+            return loss_sum(assemble(trainable, state.frozen), *part, spec, state.kl_coef)
 
-        parts = (batch, minibatch_weights(batch, setup))
-        gradient, metrics = accumulate(gradient_and_metrics, parts, setup.config.accumulate)
-        metrics["grad_norm"] = optax.tree.norm(gradient[0])
-        if setup.config.has_critic:
-            metrics["critic_grad_norm"] = optax.tree.norm(gradient[1])
-        limit = setup.config.target_kl
+        def gradient_and_metrics(part: tuple[Experience, Weights]) -> tuple[Params, Metrics]:
+            return jax.grad(loss, has_aux=True)(carry.trainable, part)
+
+        parts = (batch, minibatch_weights(batch, spec))
+        gradient, metrics = accumulate(gradient_and_metrics, parts, spec.config.accumulate)
+        metrics["grad_norm"] = optax.tree.norm(gradient["actor"])
+        if "critic" in gradient:
+            metrics["critic_grad_norm"] = optax.tree.norm(gradient["critic"])
+        limit = spec.config.target_kl
         stopped = jnp.array(False) if limit is None else metrics["approx_kl"] > limit
-        return _apply(learning, gradient, setup, ~stopped & actor_learns, ~stopped)._replace(stopped=stopped), metrics
+        learns = {"actor": ~stopped & (state.step >= spec.config.critic_warmup), "critic": ~stopped}
+        return _apply(carry, gradient, spec, learns)._replace(stopped=stopped), metrics
 
-    if setup.config.target_kl is None:
-        learning, metrics = update(learning)
-        return learning, (jnp.array(True), metrics)
-    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(update, learning)[1])
-    seen = ~learning.stopped
-    learning, metrics = jax.lax.cond(learning.stopped, lambda same: (same, nothing), update, learning)
-    return learning, (seen, metrics)
+    if spec.config.target_kl is None:
+        carry, metrics = update(carry)
+        return carry, (jnp.array(True), metrics)
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(update, carry)[1])
+    seen = ~carry.stopped
+    carry, metrics = jax.lax.cond(carry.stopped, lambda same: (same, nothing), update, carry)
+    return carry, (seen, metrics)
 
 
 class Weights(NamedTuple):
@@ -262,10 +258,10 @@ class Weights(NamedTuple):
     """in a mean over all tokens that it wrote"""
 
 
-def minibatch_weights(batch: Experience, setup: StepSpec) -> Weights:
+def minibatch_weights(batch: Experience, spec: StepSpec) -> Weights:
     """Made for a whole minibatch, so that it can be added up in parts."""
-    config = setup.config
-    weights = partial(rl_losses.token_weights, length=setup.answer_length)
+    config = spec.config
+    weights = partial(rl_losses.token_weights, length=spec.answer_length)
     return Weights(
         loss=weights(batch.mask, config.loss_average),
         learnt=weights(batch.mask, "tokens"),
@@ -274,16 +270,16 @@ def minibatch_weights(batch: Experience, setup: StepSpec) -> Weights:
 
 
 def loss_sum(
-    params: Params, critic: Params, batch: Experience, weights: Weights, setup: StepSpec, kl_coef: jax.Array
+    params: Params, batch: Experience, weights: Weights, spec: StepSpec, kl_coef: jax.Array
 ) -> tuple[jax.Array, Metrics]:
     """The sum of the losses of policy and critic over some rows of a minibatch, and its parts.
 
     Metrics: the losses; ``clip_fraction`` and ``value_clip_fraction``, the share of tokens whose gradient the clipping
     stops; ``approx_kl``, the k3 estimate of KL(old || new) per token. All add up over the parts of a minibatch.
     """
-    config, weighted_sum = setup.config, rl_losses.weighted_sum
+    config, weighted_sum = spec.config, rl_losses.weighted_sum
     statistics = {} if config.entropy_coef is None else {"entropy": entropy}
-    scores, values = per_token_logps(params, critic, batch.rollout, setup, statistics)
+    scores, values = per_token_logps(params, batch.rollout, spec, statistics)
     logprobs = scores.log_probs
     policy = rl_losses.policy_losses(
         logprobs, batch.old_logprobs, batch.advantages, config.clip_low, config.clip_high, config.dual_clip
@@ -295,7 +291,7 @@ def loss_sum(
         "approx_kl": weighted_sum(kl_estimate("k3", batch.old_logprobs, logprobs), weights.learnt),
     }
     if config.kl_in == "loss":
-        kl = kl_estimate(config.kl_estimator, logprobs, batch.reference_logprobs)
+        kl = kl_estimate(config.kl_estimator, logprobs, batch.ref_logprobs)
         metrics["kl_loss"] = kl_coef * weighted_sum(kl, weights.loss)
         loss += metrics["kl_loss"]
     if config.entropy_coef is not None:
@@ -308,27 +304,16 @@ def loss_sum(
     return loss, metrics
 
 
-def _apply(
-    learning: UpdateCarry,
-    gradient: tuple[Params, Params],
-    setup: StepSpec,
-    actor_learns: jax.Array,
-    critic_learns: jax.Array,
-) -> UpdateCarry:
-    """Parameters and optimizer states after an update of those that learn."""
-    params, opt_state = _updated(setup.actor, gradient[0], learning.params, learning.opt_state, actor_learns)
-    critic, critic_opt_state = _updated(
-        setup.critic, gradient[1], learning.critic, learning.critic_opt_state, critic_learns
-    )
-    return UpdateCarry(params, opt_state, critic, critic_opt_state, learning.stopped)
-
-
-def _updated(
-    learner: TrainableModel, gradient: Params, params: Params, opt_state: optax.OptState, learns: jax.Array
-) -> tuple[Params, optax.OptState]:
-    updates, new_state = learner.optimizer.update(gradient, opt_state, params)
-    new = (optax.apply_updates(params, updates), new_state)
-    return jax.tree.map(lambda after, before: jnp.where(learns, after, before), new, (params, opt_state))
+def _apply(carry: UpdateCarry, gradient: Params, spec: StepSpec, learns: dict[str, jax.Array]) -> UpdateCarry:
+    """Parameters and optimizer states after an update of those models that learn, each by its own optimizer."""
+    trainable, opt_state = dict(carry.trainable), dict(carry.opt_state)
+    for name, model in (("actor", spec.actor), ("critic", spec.critic)):
+        if name in gradient:
+            before = (trainable[name], opt_state[name])
+            updates, moments = model.optimizer.update(gradient[name], opt_state[name], trainable[name])
+            after = (optax.apply_updates(trainable[name], updates), moments)
+            trainable[name], opt_state[name] = jax.tree.map(partial(jnp.where, learns[name]), after, before)
+    return carry._replace(trainable=trainable, opt_state=opt_state)
 
 
 def _over_devices(x: jax.Array) -> jax.Array:

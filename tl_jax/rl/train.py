@@ -29,22 +29,16 @@ from tl_jax.rl.episodes import Episode
 from tl_jax.rl.prompts import load_prompts, make_environment_spec
 from tl_jax.rl.rollout import RolloutWorker
 from tl_jax.rl.rubric import EpisodeRewards, Rubric, make_rubric
-from tl_jax.rl.state import (
-    RlState,
-    StepSpec,
-    TrainableModel,
-    abstract_rl_state,
-    init_rl_state,
-    start_rl_state,
-)
+from tl_jax.rl.state import RlState, StepSpec, TrainableModel, init_rl_state
 from tl_jax.rl.step import make_rl_step
 from tl_jax.tooluse.mae.apply import find_error
 from tl_jax.tooluse.metrics import score_prediction, summarise
+from tl_jax.training.averages import Averages
 from tl_jax.training.compile import compile_step
 from tl_jax.training.distributed import initialise, is_main
 from tl_jax.training.logs import drop_metrics_after
-from tl_jax.training.loop import Averages, Run
 from tl_jax.training.optimizer import make_optimizer
+from tl_jax.training.run import Run
 from tl_jax.training.state import fold_key
 
 SAMPLES_FILE = "samples.jsonl"
@@ -62,18 +56,18 @@ def run_rl(config: RlConfig) -> dict[str, Any]:
     initialise(config.distributed)
     mesh = make_mesh(config.mesh)
     _check(config, mesh)
-    run = Run(config)
+    run = Run(config, mesh)
     with jax.set_mesh(mesh):
-        model, params, tokenizer_dir = run.open_model(mesh)
+        model, tokenizer_dir = run.open_model()
         codec = Codec.open(config.data.renderer, tokenizer_dir)
         stage = make_environment_spec(config, model)
         load = partial(load_prompts, config, rewards, codec, model)
         prompts, report = load(config.data.path)
         judged = load(config.data.eval_path)[0] if config.data.eval_path else prompts
         order = PromptSampler(prompts, config.batch_size, config.seed)
-        setup = make_step_spec(config, model, rewards)
+        spec = make_step_spec(config, model, rewards)
         sampler = Sampler(
-            setup.actor.graphdef,
+            spec.actor.graphdef,
             codec,
             config.sampling,
             answer_stops(codec, model),
@@ -85,19 +79,14 @@ def run_rl(config: RlConfig) -> dict[str, Any]:
             _spread(judged, config.eval_prompts),
             rewards,
         )
-        init = partial(init_rl_state, model=model, setup=setup, seed=config.seed)
-        target = abstract_rl_state(init, params, mesh)
-        step = compile_step(make_rl_step(setup), target, mesh)
+        state, position = run.begin(partial(init_rl_state, model=model, spec=spec, seed=config.seed))
+        if position is not None:
+            order.check(position)
+        step = compile_step(make_rl_step(spec), state, mesh)
         with run.prepare(config.steps):
             run.log.line(report)
             run.log.line(_arithmetic(config))
-            if restored := run.restore(target):
-                order.check(restored.data)
-                state: RlState = restored.state
-            else:
-                state = start_rl_state(init, params, mesh)
-            del params  # a fresh state took them over, a restored one has its own
-            return Trainer(run, config, mesh, player, rewards, order, judge, step).train(state)
+            return Trainer(run, config, spec, player, rewards, order, judge, step).train(state)
 
 
 def make_step_spec(config: RlConfig, model: LlamaConfig, rewards: Rubric) -> StepSpec:
@@ -146,14 +135,14 @@ class Trainer:
         self,
         run: Run,
         config: RlConfig,
-        mesh: Mesh,
+        spec: StepSpec,
         player: RolloutWorker,
         rewards: Rubric,
         order: PromptSampler,
         judge: Evaluator,
         step: Any,
     ) -> None:
-        self._run, self._config, self._mesh, self._step = run, config, mesh, step
+        self._run, self._config, self._spec, self._step = run, config, spec, step
         self._player, self._rewards, self._order, self._judge = player, rewards, order, judge
         self._averages = Averages(last=("learning_rate", "critic_rate", "kl_coef"))
         self._outcomes: Counter[str] = Counter()
@@ -164,7 +153,7 @@ class Trainer:
     def train(self, state: RlState) -> dict[str, Any]:
         """Rollouts until the last one, or until stopped. ``state`` is used up."""
         run, log = self._run, self._run.log
-        before = self._judge(state.reference)
+        before = self._judge(self._spec.ref_params(state))
         if before:
             log.line(f"before training, greedy, on {len(self._judge.prompts)} fixed prompts: {_figures(before)}")
         latest: dict[str, float] = {}
@@ -175,7 +164,7 @@ class Trainer:
             if number % self._config.log_every == 0 or judges:
                 latest = self._averages.read() | _shares("outcome", self._outcomes) | _shares("result", self._results)
                 if judges:
-                    latest |= self._judge(state.params)
+                    latest |= self._judge(state.params["actor"])
                 if last:
                     latest |= {f"{name}_before": value for name, value in before.items()}
                 log.metrics(number, latest)
@@ -195,7 +184,7 @@ class Trainer:
         began = time.perf_counter()
         key = jax.random.fold_in(fold_key(state), 0)  # fresh at every step; 1 is the step's own
         prompts = [prompt for prompt in self._order[number - 1] for _ in range(self._config.group_size)]
-        episodes = self._player(state.params, prompts, key)
+        episodes = self._player(state.params["actor"], prompts, key)
         scored = [self._rewards(episode) for episode in episodes]
         rollout = collate(
             episodes,
@@ -203,7 +192,7 @@ class Trainer:
             min_length=256 if self._config.model.attention == "splash" else 16,  # its kernels want multiples of 128
         )
         sampled = time.perf_counter()
-        state, metrics = self._step(state, make_global_array(rollout, batch_sharding(self._mesh)))
+        state, metrics = self._step(state, make_global_array(rollout, batch_sharding(self._run.mesh)))
         metrics = jax.device_get(metrics)  # waits: a state that is not finite must not be saved
         ended = time.perf_counter()
         turns = [turn for episode in episodes for turn in episode.turns]

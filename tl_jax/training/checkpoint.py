@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the state, where the data stood, and the configuration, together or not at all.
+"""Checkpoints of a run: the state, and a record of where it stood, together or not at all.
 
 Orbax writes in the background and makes a checkpoint visible only once it is whole. A state comes back on whatever
 devices the target names, not on those it was saved from. Nothing here knows what is being trained.
@@ -15,17 +15,30 @@ import orbax.checkpoint as ocp
 
 from tl_jax.errors import UserError
 
+RECORD = "record"
+"""Item of a checkpoint that is JSON. Versions of tl-jax whose states had another layout wrote none of that name."""
+
 
 class ResumeError(UserError):
     """A run directory that does not fit what was asked for; the message says what to do."""
+
+
+class Record(NamedTuple):
+    """What a checkpoint says besides its state; JSON values."""
+
+    data: Mapping[str, Any]
+    """what the data pipeline needs to go on from here"""
+    config: Mapping[str, Any]
+    """compared after a restart"""
+    frozen: str | None = None
+    """`fingerprint` of what the state's ``frozen`` was, which is made again after a restart"""
 
 
 class Restored(NamedTuple):
     """What a checkpoint held."""
 
     state: Any
-    data: dict[str, Any]
-    config: dict[str, Any]
+    record: Record
 
 
 class Checkpoints:
@@ -34,26 +47,21 @@ class Checkpoints:
     def __init__(self, directory: Path, *, keep: int) -> None:
         self.directory = directory.resolve()  # Orbax takes absolute paths only
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True)
-        self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=("state", "data", "config"))
+        self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=("state", RECORD))
         self._saved = self._manager.latest_step()
 
-    def save(self, step: int, state: Any, data: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    def save(self, step: int, state: Any, record: Record) -> None:
         """Starts writing a checkpoint, unless this step has one; returns once ``state`` may be changed or donated.
 
         Args:
             step: updates done.
             state: any pytree of arrays.
-            data: JSON values; what the data pipeline needs to go on from here.
-            config: JSON values; compared after a restart.
+            record: what else to keep.
         """
         if step == self._saved:
             return
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state),
-            data=ocp.args.JsonSave(dict(data)),
-            config=ocp.args.JsonSave(dict(config)),
-        )
-        self._manager.save(step, args=items, force=True)
+        items = {"state": ocp.args.StandardSave(state), RECORD: ocp.args.JsonSave(record._asdict())}
+        self._manager.save(step, args=ocp.args.Composite(**items), force=True)
         self._saved = step
 
     def restore(self, step: int, target: Any) -> Restored:
@@ -62,18 +70,16 @@ class Checkpoints:
         Raises:
             ResumeError: its state does not have the structure or shapes of ``target``.
         """
-        items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(target), data=ocp.args.JsonRestore(), config=ocp.args.JsonRestore()
-        )
+        items = {"state": ocp.args.StandardRestore(target), RECORD: ocp.args.JsonRestore()}
         try:
-            restored = self._manager.restore(step, args=items)
+            restored = self._manager.restore(step, args=ocp.args.Composite(**items))
         except (ValueError, KeyError, TypeError) as error:
             details = " ".join(str(error).split())[:200]
             raise ResumeError(
                 f"{self.directory / str(step)}: cannot be continued with this configuration, "
                 f"is it another model or optimizer? ({details})"
             ) from error
-        return Restored(restored.state, restored.data, restored.config)
+        return Restored(restored.state, Record(**restored[RECORD]))
 
     def wait(self) -> None:
         """Returns once everything is on disk."""
@@ -93,7 +99,8 @@ def restart_step(directory: Path, resume: Literal["auto", "never", "must"]) -> i
     """The newest finished checkpoint's step, or None for a fresh start. Writes nothing.
 
     Raises:
-        ResumeError: ``resume`` is ``must`` and there is no checkpoint, or ``never`` and there is one.
+        ResumeError: ``resume`` is ``must`` and there is no checkpoint, or ``never`` and there is one; or it was written
+            by a version of tl-jax with another layout.
     """
     steps = ocp.path.step.checkpoint_steps(directory.resolve()) if directory.is_dir() else []
     if resume == "must" and not steps:
@@ -106,4 +113,10 @@ def restart_step(directory: Path, resume: Literal["auto", "never", "must"]) -> i
             f"{directory}: already has a checkpoint of step {max(steps)} (checkpoint.resume=never); "
             "choose another run_dir, or continue with checkpoint.resume=auto"
         )
-    return max(steps, default=None)
+    newest = max(steps, default=None)
+    if newest is not None and not (directory / str(newest) / RECORD).is_dir():
+        raise ResumeError(
+            f"{directory / str(newest)}: written by an older version of tl-jax, which this one cannot continue; finish "
+            f"the run with that version (named in {directory.parent / 'environment.json'}), or choose another run_dir"
+        )
+    return newest

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
-import optax
 from jax.sharding import Mesh
 
+from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import batch_sharding, param_shardings, replicated
 from tl_jax.training.checkpoint import abstract
-from tl_jax.training.state import Params, TrainState, init_state
-
-State = TypeVar("State", bound=TrainState)
+from tl_jax.training.state import State, without_frozen
 
 
 def state_shardings(state: State, mesh: Mesh) -> State:
@@ -26,37 +23,61 @@ def state_shardings(state: State, mesh: Mesh) -> State:
     return replace(param_shardings(replace(state, key=None), mesh), key=replicated(mesh))  # type: ignore[arg-type]
 
 
-def abstract_state(params: Params, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
-    """Shapes and places of the state that trains ``params`` (shapes suffice); nothing is allocated."""
-    shapes = jax.eval_shape(partial(init_state, optimizer=optimizer, seed=0), params)
+def abstract_state(init: Callable[[Params], State], params: Params, mesh: Mesh) -> State:
+    """Shapes and places of ``init(params)``; shapes suffice for ``params``, and nothing is allocated."""
+    shapes = jax.eval_shape(init, params)
     return abstract(shapes, state_shardings(shapes, mesh))
 
 
-def start_state(params: Params, optimizer: optax.GradientTransformation, seed: int, mesh: Mesh) -> TrainState:
-    """The state before the first update, each leaf made where it lies. ``params`` are used up."""
-    places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(params, optimizer, mesh))
-    make = jax.jit(partial(init_state, optimizer=optimizer, seed=seed), out_shardings=places, donate_argnums=0)
-    return make(params)
+def start_state(init: Callable[[Params], State], params: Params, mesh: Mesh) -> State:
+    """``init(params)``, each leaf made where it lies. ``params`` are used up."""
+    places = shardings(abstract_state(init, params, mesh))
+    state: State = jax.jit(init, out_shardings=places, donate_argnums=0)(params)
+    return state
 
 
-def compile_step(step: Callable[..., Any], state: Any, mesh: Mesh) -> Callable[..., Any]:
-    """``step(state, batch) -> (state, metrics)``, compiled when first called; the old state is used up.
+def start_frozen(init: Callable[[Params], State], params: Params, mesh: Mesh) -> Params:
+    """Only what is frozen of `start_state`, for a run that has the rest from a checkpoint. ``params`` are used up."""
+    places = shardings(abstract_state(init, params, mesh).frozen)
+    frozen: Params = jax.jit(lambda p: init(p).frozen, out_shardings=places, donate_argnums=0)(params)
+    return frozen
+
+
+def compile_step(step: Callable[..., Any], state: State, mesh: Mesh) -> Callable[..., Any]:
+    """``step(state, batch) -> (state, metrics)``, compiled when first called.
+
+    The old state is used up, all but what is frozen: that goes in beside it and comes out untouched.
 
     Args:
         step: pure.
-        state: any pytree of placed arrays, or the abstract one; the new state lies where it does.
+        state: placed arrays, or the abstract ones; the new state lies where it does.
         mesh: rows of the batch are spread over it; the metrics are on all of its devices.
     """
-    places = jax.tree.map(lambda leaf: leaf.sharding, state)
-    return jax.jit(
-        step,
-        in_shardings=(places, batch_sharding(mesh)),
-        out_shardings=(places, replicated(mesh)),
+    learned = shardings(without_frozen(state))
+
+    def unfrozen(learned: State, frozen: Params, batch: Any) -> tuple[State, Any]:
+        new, metrics = step(replace(learned, frozen=frozen), batch)
+        return without_frozen(new), metrics
+
+    compiled = jax.jit(
+        unfrozen,
+        in_shardings=(learned, shardings(state.frozen), batch_sharding(mesh)),
+        out_shardings=(learned, replicated(mesh)),
         donate_argnums=0,
     )
+
+    def call(state: State, batch: Any) -> tuple[State, Any]:
+        new, metrics = compiled(without_frozen(state), state.frozen, batch)
+        return replace(new, frozen=state.frozen), metrics
+
+    return call
 
 
 def compile_eval(step: Callable[..., Any], params: Params, mesh: Mesh) -> Callable[..., Any]:
     """``step(params, batch) -> sums``, compiled when first called; nothing is used up."""
-    places = jax.tree.map(lambda leaf: leaf.sharding, params)
-    return jax.jit(step, in_shardings=(places, batch_sharding(mesh)), out_shardings=replicated(mesh))
+    return jax.jit(step, in_shardings=(shardings(params), batch_sharding(mesh)), out_shardings=replicated(mesh))
+
+
+def shardings(tree: Any) -> Any:
+    """Where the leaves of a tree lie, arrays or abstract ones."""
+    return jax.tree.map(lambda leaf: leaf.sharding, tree)

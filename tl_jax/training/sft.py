@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -21,15 +22,17 @@ from tl_jax.data.loader import Loader, batches
 from tl_jax.data.packing import Row
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import GraphDef, make_graphdef, merge
+from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh
-from tl_jax.training.compile import abstract_state, compile_eval, compile_step, start_state
+from tl_jax.training.averages import Averages
+from tl_jax.training.compile import compile_eval, compile_step
 from tl_jax.training.distributed import initialise
-from tl_jax.training.loop import Averages, Run
 from tl_jax.training.losses import Loss, LossFn, make_loss
 from tl_jax.training.micro_batches import accumulate
 from tl_jax.training.optimizer import make_optimizer
+from tl_jax.training.run import Run
 from tl_jax.training.speed import Speedometer, work
-from tl_jax.training.state import Params, TrainState
+from tl_jax.training.state import TrainState, assemble, init_state
 
 Metrics = dict[str, jax.Array]
 
@@ -50,33 +53,33 @@ def make_train_step(
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        gradient, loss = accumulated_gradient(graphdef, loss_fn, state.params, batch, micro_batches)
+        gradient, loss = accumulated_gradient(graphdef, loss_fn, state, batch, micro_batches)
         scale = _reciprocal(loss.denominator)
         gradient = jax.tree.map(lambda leaf: leaf * scale, gradient)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.trainable)
         metrics = mean_metrics(loss) | {
             "grad_norm": optax.tree.norm(gradient),
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
             "tokens": jnp.sum(batch.segment_ids > 0, dtype=jnp.float32),
             "empty_batches": jnp.asarray(loss.denominator == 0, jnp.float32),
         }
-        params = optax.apply_updates(state.params, updates)
-        return replace(state, step=state.step + 1, params=params, opt_state=opt_state), metrics
+        trainable = optax.apply_updates(state.trainable, updates)
+        return replace(state, step=state.step + 1, trainable=trainable, opt_state=opt_state), metrics
 
     return step
 
 
 def accumulated_gradient(
-    graphdef: GraphDef, loss_fn: LossFn, params: Params, batch: Batch, micro_batches: int
+    graphdef: GraphDef, loss_fn: LossFn, state: TrainState, batch: Batch, micro_batches: int
 ) -> tuple[Params, Loss]:
-    """Gradient of the loss's total, and its sums, over ``micro_batches`` micro-batches one after another."""
+    """Gradient of the loss's total for what is trainable, and its sums, over one micro-batch after another."""
 
-    def total(params: Params, micro: Batch) -> tuple[jax.Array, Loss]:
-        loss = loss_fn(merge(graphdef, params), micro)
+    def total(trainable: Params, micro: Batch) -> tuple[jax.Array, Loss]:
+        loss = loss_fn(merge(graphdef, assemble(trainable, state.frozen)), micro)
         return loss.total, loss
 
     def gradient_and_sums(micro: Batch) -> tuple[Params, Loss]:
-        gradient, loss = jax.grad(total, has_aux=True)(params, micro)
+        gradient, loss = jax.grad(total, has_aux=True)(state.trainable, micro)
         return gradient, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), loss)
 
     return accumulate(gradient_and_sums, batch, micro_batches)
@@ -116,9 +119,9 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
     initialise(config.distributed)
     mesh = make_mesh(config.mesh)
     _check_batch_size(config, mesh)
-    run = Run(config)
+    run = Run(config, mesh)
     with jax.set_mesh(mesh):
-        model, params, tokenizer_dir = run.open_model(mesh)
+        model, tokenizer_dir = run.open_model()
         codec = Codec.open(config.data.renderer, tokenizer_dir)
         dataset = build_dataset(config.data, codec)
         held_out = _held_out_rows(config, codec)
@@ -132,24 +135,20 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
             remat=config.model.remat,
             scan_layers=config.model.scan_layers,
         )
-        target = abstract_state(params, optimizer, mesh)
+        state, position = run.begin(partial(init_state, optimizer=optimizer, seed=config.seed))
+        if position is not None:
+            loader.restore(position)
+        step = make_train_step(graphdef, loss_fn, optimizer, schedule, config.accumulate)
+        eval_step = compile_eval(make_eval_step(graphdef, loss_fn), state.params, mesh)
+
+        def eval_loss(params: Params) -> dict[str, float]:
+            data = (_on_mesh(batch, mesh) for batch in batches(held_out, config.data.batch_size))
+            return {f"eval_{name}": value for name, value in evaluate(eval_step, params, data).items()}
+
+        compiled = compile_step(step, state, mesh)
         with run.prepare(total):
             for line in dataset.report.lines():
                 run.log.line(line)
-            if restored := run.restore(target):
-                state = restored.state
-                loader.restore(restored.data)
-            else:
-                state = start_state(params, optimizer, config.seed, mesh)
-            del params  # a fresh state took them over, a restored one has its own
-            step = make_train_step(graphdef, loss_fn, optimizer, schedule, config.accumulate)
-            eval_step = compile_eval(make_eval_step(graphdef, loss_fn), target.params, mesh)
-
-            def eval_loss(params: Params) -> dict[str, float]:
-                data = (_on_mesh(batch, mesh) for batch in batches(held_out, config.data.batch_size))
-                return {f"eval_{name}": value for name, value in evaluate(eval_step, params, data).items()}
-
-            compiled = compile_step(step, target, mesh)
             return _train(run, config, compiled, state, loader, eval_loss if held_out else None, mesh, model)
 
 
