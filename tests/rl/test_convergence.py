@@ -180,7 +180,11 @@ def learnt(name: str, rewards: np.ndarray, beta: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("name", "beta"), [(name, beta) for name in REGULARISED for beta in (BETAS if name in THOROUGHLY else (1.0,))]
+    ("name", "beta"),
+    [
+        *((name, 1.0) for name in REGULARISED),
+        *(pytest.param(name, beta, marks=pytest.mark.slow) for name in THOROUGHLY for beta in BETAS if beta != 1),
+    ],
 )
 def test_a_bandit_over_calls_ends_at_the_optimum(name: str, beta: float) -> None:
     rewards = bandit_rewards()
@@ -208,6 +212,7 @@ def test_k3_in_the_loss_ends_at_the_optimum_of_the_other_kl() -> None:
     assert total_variation(learnt("k3 in the loss", rewards, beta), expected) < CLOSE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize("name", THOROUGHLY)
 def test_two_calls_with_a_tools_answer_between_them_end_at_the_optimum(name: str, beta: float) -> None:
@@ -218,6 +223,7 @@ def test_two_calls_with_a_tools_answer_between_them_end_at_the_optimum(name: str
     assert total_variation(got, expected) < CLOSE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", THOROUGHLY)
 @pytest.mark.parametrize("defect", ["wrong sign of the KL", "k3 in the reward"])
 def test_a_defect_of_the_kl_ends_elsewhere(name: str, defect: str, monkeypatch: pytest.MonkeyPatch) -> None:
