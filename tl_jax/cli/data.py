@@ -176,18 +176,18 @@ def inspect(
     renderer: str,
     pkt: Any,
     max_weight: float,
-    include: tuple[Any, ...],
     html: Path | None,
-    **mae: Any,
+    **options: Any,
 ) -> None:
     """Show one trajectory's tokens coloured by target and weight."""
     from tl_jax.data.codec import Codec
     from tl_jax.data.inspection.inspect import inspect_trajectory, to_html, to_terminal
 
+    include = options.pop("include")
     view = inspect_trajectory(
         _one_trajectory(data, kind, wanted),
         Codec.open(renderer, tokenizer),
-        MaeConfig(**mae),
+        MaeConfig(**options),
         PktConfig(mode=pkt, max_weight=max_weight),
         include,
     )

@@ -76,7 +76,7 @@ def evaluate(model: Path, cases: Path, out: Path, **options: Any) -> None:
 
     scoring, which = (
         {name: options.pop(name) for name in names}
-        for names in (("policy", "strict", "rotbench"), ("format", "include", "limit", "overwrite"))
+        for names in (("policy", "strict", "rotbench"), ("format", "limit", "overwrite"))
     )
     run(model, cases, out, Answering.of(**options), Scoring(**scoring), **which)
 

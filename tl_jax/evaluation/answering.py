@@ -9,6 +9,7 @@ from typing import Any
 from tl_jax.config import Dtype, MeshConfig, SamplingConfig
 from tl_jax.inference.sampler import Sampler, open_sampler
 from tl_jax.model.store import LoadedModel
+from tl_jax.tooluse.text.spoken import Include
 
 _GREEDY = SamplingConfig(temperature=0.0)
 
@@ -22,6 +23,7 @@ class Answering:
         dtype: of the computation.
         batch_size: prompts that are answered at once.
         seed: of the sampling; the same seed gives the same answers.
+        include: parts of the data's assistant messages that are written in the prompts with the rest.
         mesh: how devices share the work; by default all of them along ``fsdp``.
     """
 
@@ -30,6 +32,7 @@ class Answering:
     dtype: Dtype = "bfloat16"
     batch_size: int = 16
     seed: int = 0
+    include: tuple[Include, ...] = ()
     mesh: MeshConfig | None = None
 
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from tl_jax.model.parameters import Params
 from tl_jax.tooluse.metrics import PAPER_SCORING, Scoring, Summary, score_prediction
 from tl_jax.tooluse.readers import read_predictions
 from tl_jax.tooluse.schema import Case
-from tl_jax.tooluse.text.spoken import Include
 
 PREDICTIONS, SETTINGS, SUMMARY = "predictions.jsonl", "settings.json", "summary.json"
 
@@ -35,7 +34,6 @@ def evaluate(
     scoring: Scoring = PAPER_SCORING,
     *,
     format: str = "auto",
-    include: Collection[Include] = (),
     limit: int | None = None,
     overwrite: bool = False,
 ) -> Summary:
@@ -49,7 +47,6 @@ def evaluate(
         out: directory to write.
         scoring: what counts as right; another choice scores the same answers anew.
         format: of ``cases``; auto looks at the first row.
-        include: parts of assistant messages that are written in the prompts with the rest.
         limit: only so many cases, the first ones.
         overwrite: forget the answers that ``out`` holds.
 
@@ -58,7 +55,7 @@ def evaluate(
             for none of the prompts.
     """
     console = Console(stderr=True)
-    wanted = load_cases(cases, format, limit=limit, include=include)
+    wanted = load_cases(cases, format, limit=limit, include=answering.include)
     settings = {
         "model": str(model.resolve()),
         "cases": str(cases.resolve()),
@@ -67,7 +64,7 @@ def evaluate(
         **answering.sampling.model_dump(exclude={"batch_size"}),
         "seed": answering.seed,
     }
-    settings |= {"include": [*include]} if include else {}
+    settings |= {"include": [*answering.include]} if answering.include else {}
     answers = _open_directory(out, settings, overwrite)
     if any(case.id not in answers for case in wanted):
         answers = _answer(model, wanted, answers, answering, out / PREDICTIONS, console)
