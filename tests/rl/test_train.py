@@ -282,6 +282,7 @@ def mine() -> Iterator[Estimator]:
         yield record
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("mine")
 @pytest.mark.parametrize("estimator", [*ESTIMATORS, "mine"])
 def test_every_estimator_learns_to_call_the_rewarded_tool(estimator: str, undecided: Path, tmp_path: Path) -> None:
