@@ -1,4 +1,4 @@
-"""The child's side of `tl_jax.tooluse.environments.python`, which says what its limits are good for.
+"""The child's side of `tl_jax.tooluse.environments.process`, which says what its limits are good for.
 
 Runs as a process of its own: ``python -m tl_jax.tooluse.environments.python_worker``. The first line on stdin says what
 to load and the limits; every other line is a call, ``{"name": ..., "arguments": {...}}``. Each is answered by one line
