@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from tl_jax.data.prompts import Prompt
 from tl_jax.tooluse.schema import Call, Case
@@ -39,6 +40,8 @@ class Episode:
     turns: list[Turn] = field(default_factory=list)
     truncated: bool = False
     """cut off by a limit on tokens"""
+    outcome: Any = None
+    """what its environment says of it, where it says anything: a JSON value"""
 
     @classmethod
     def begin(cls, prompt: Prompt) -> Episode:

@@ -21,7 +21,7 @@ from tl_jax.data.prompts import Prompt
 from tl_jax.inference.sampler import Sampler
 from tl_jax.model.parameters import Params
 from tl_jax.rl.episodes import Episode, Turn
-from tl_jax.tooluse.environments.base import Environment
+from tl_jax.tooluse.environments.base import Conversation, Environment, UserTurn
 from tl_jax.tooluse.rewards.compare import bind_all, offered_tools
 from tl_jax.tooluse.schema import Call, Case, Message
 from tl_jax.tooluse.text.parse import parse_answer
@@ -72,9 +72,10 @@ def run_single_turn(sampler: Sampler, params: Params, prompts: Sequence[Prompt],
 def run_multi_turn(
     sampler: Sampler, params: Params, prompts: Sequence[Prompt], key: jax.Array, spec: EnvironmentSpec
 ) -> list[Episode]:
-    """Turn after turn, until the environment is done, a turn makes no call or is cut off, or a limit is reached.
+    """Turn after turn, until the environment is done, a turn is cut off or makes no call, or a limit is reached.
 
-    The environments live in the main process; the others are told what came back.
+    Where a turn makes no call, an environment with `user_says` may go on with what the user says. The environments live
+    in the main process; the others are told what came back.
     """
     codec = sampler.codec
     with _environments(spec, len(prompts)) as environments:
@@ -89,12 +90,13 @@ def run_multi_turn(
             for (i, prompt), turn, reply in zip(pending.items(), turns, replies, strict=True):
                 answered = replace(turn, results=tuple(reply.results))
                 over = reply.done or number == spec.max_turns - 1
-                after = None if over else next_prompt(prompt, answered, reply.expected, codec)
+                after = None if over else next_prompt(prompt, answered, reply.expected, codec, reply.user_turn)
                 if after and len(after.tokens) <= spec.max_length:
                     episodes[i].go_on(answered, after)
                     following[i] = after
                 else:
                     episodes[i].end(answered, too_long=after is not None)
+                episodes[i].outcome = reply.outcome
             pending = following
             if not pending:
                 break
@@ -113,22 +115,27 @@ def generate_turn(sampler: Sampler, params: Params, prompts: Sequence[Prompt], k
     return turns
 
 
-def next_prompt(prompt: Prompt, turn: Turn, expected: Sequence[Any], codec: Codec) -> Prompt:
-    """What the model is asked after a turn: the conversation with its answer and the results of its calls.
+def next_prompt(
+    prompt: Prompt, turn: Turn, expected: Sequence[Any], codec: Codec, says: UserTurn | None = None
+) -> Prompt:
+    """What the model is asked after a turn: the conversation with its answer, and the results of its calls or what the
+    user says to it.
 
     Args:
         prompt: that the turn answered.
         turn: a finished one, with results.
         expected: the calls still expected, as JSON: gold of the next turn.
         codec: encodes what follows the answer.
+        says: what the user says; the tools that come with it count as offered from now on.
     """
     answer = parse_answer(turn.text, offered_tools(prompt.case).values())
     said = Message("assistant", answer.text, turn.calls, reasoning=answer.reasoning or None)
     results = (Message("tool", result, name=call.name) for call, result in zip(turn.calls, turn.results, strict=True))
-    messages = (*prompt.case.messages, said, *results)
+    messages = (*prompt.case.messages, said, *results, *(says.messages if says else ()))
     gold = tuple((Call.from_json(call),) for call in expected)
     case = replace(prompt.case, messages=messages, gold=gold, gold_kind="alternatives" if gold else "none")
     encoded = codec.encode(case.tools, messages, generation=True)
+    case = replace(case, tools=(*case.tools, *(says.tools if says else ())))
     between = encoded.ids[encoded.turns[-1].end :].tolist()
     spoken = turn.tokens[:-1]  # without EOS, which was a label: the conversation goes on as the format writes it
     return Prompt(case, (*prompt.tokens, *spoken, *between))
@@ -150,6 +157,14 @@ class Reply(NamedTuple):
     """the episode is over"""
     expected: list[Any]
     """the calls still to be made, where the environment knows them"""
+    says: dict[str, list[Any]] | None = None
+    """what the user says to it: messages and tools"""
+    outcome: Any = None
+    """what the environment says of the episode so far"""
+
+    @property
+    def user_turn(self) -> UserTurn | None:
+        return UserTurn.from_json(self.says) if self.says else None
 
 
 @contextmanager
@@ -179,9 +194,13 @@ def _replies(environments: Sequence[Environment], pending: Sequence[int], turns:
 
 
 def _reply(environment: Environment, turn: Turn) -> Reply:
-    results, done = [], not turn.calls
+    results, done, says = [], False, None
     for call in turn.calls:
         result, over = environment.step(call)
         results.append(result)
         done = done or over
-    return Reply(results, done, [call.to_json() for call in getattr(environment, "expected", ())])
+    if not turn.calls:
+        says = environment.user_says(turn.text) if turn.finished and isinstance(environment, Conversation) else None
+        done = says is None
+    expected = [call.to_json() for call in getattr(environment, "expected", ())]
+    return Reply(results, done, expected, says.to_json() if says else None, getattr(environment, "outcome", None))
