@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 TORCH  ?= torch==2.13.0
+BFCL   ?= bfcl-eval==2026.3.23
 DATA   ?=
 OUT    ?= runs/demo
 JOBS   ?= 2
@@ -67,6 +68,7 @@ $(VENV)/.setup: pyproject.toml $(VENV)/.python
 
 $(VENV)/.test: pyproject.toml $(VENV)/.python
 	$(INSTALL) -e '.[test]'
+	$(INSTALL) --no-deps $(BFCL)
 	@touch $@
 
 $(VENV)/.docs: pyproject.toml $(VENV)/.python
@@ -82,6 +84,7 @@ $(VENV)/.torch: $(VENV)/.setup
 
 $(VENV)/.dev: $(VENV)/.torch
 	$(INSTALL) -e '.[dev]'
+	$(INSTALL) --no-deps $(BFCL)
 	@touch $@
 
 clean:           ## remove the environment, builds and caches (runs/ stays)

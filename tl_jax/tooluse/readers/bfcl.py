@@ -36,19 +36,19 @@ def read(path: Path, report: Report | None) -> Iterator[Case]:
     Raises:
         DataError: also where the file of answers cannot be read.
     """
-    answers = _answers(path)
+    answers = answers_beside(path) or {}
     return read_rows(path, lambda row, place: [_case(row, place, answers)], report)
 
 
-def _answers(path: Path) -> dict[str, dict[str, Any]]:
-    """Question id -> row of the file of answers; empty where there is no such file."""
+def answers_beside(path: Path) -> dict[str, dict[str, Any]] | None:
+    """Question id -> row of the file of answers; None where there is no such file."""
     candidates = (
         path.parent / "possible_answer" / path.name,
         path.parent.parent / "possible_answer" / path.name,
         path.with_name(f"possible_answer_{path.name}"),
     )
     found = next((candidate for candidate in candidates if candidate.is_file()), None)
-    return dict(read_rows(found, lambda row, place: [_answer(row)])) if found else {}
+    return dict(read_rows(found, lambda row, place: [_answer(row)])) if found else None
 
 
 def _answer(row: Any) -> tuple[str, dict[str, Any]]:
@@ -69,7 +69,7 @@ def _case(row: Any, place: Place, answers: dict[str, dict[str, Any]]) -> Case:
     if answer.get("ground_truth") is None:
         raise DataError(f"{identity!r} has no ground_truth, neither here nor in a possible_answer file", field="id")
     sources = Fields(answer).take("ground_truth", kind=list)
-    gold = tuple(_call(source, tools, f"ground_truth[{i}]") for i, source in enumerate(sources))
+    gold = tuple(gold_call(source, tools, f"ground_truth[{i}]") for i, source in enumerate(sources))
     split, _, number = identity.rpartition("_")
     meta = {
         "index": place.index,
@@ -86,7 +86,7 @@ def _tool(value: Any, where: str) -> Tool:
     return Tool.from_json({**value, "parameters": json_schema(parameters)}, where)
 
 
-def _call(source: Any, tools: tuple[Tool, ...], where: str) -> Call:
+def gold_call(source: Any, tools: tuple[Tool, ...], where: str) -> Call:
     """A gold call; arguments without a name are named after the tool's parameters."""
     if not isinstance(source, str):
         raise DataError(f"must be a Python call as text, not {type(source).__name__}", field=where)

@@ -44,6 +44,7 @@ _MODULES = (
     "glaive",
     "xlam",
     "bfcl",
+    "bfcl_v4",
     "apibank",
     "tooltalk",
     "tau_bench",
