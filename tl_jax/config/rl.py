@@ -15,6 +15,7 @@ from tl_jax.config.sampling import SamplingConfig
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.environments.registry import ENVIRONMENTS
 from tl_jax.tooluse.fields import Unknown
+from tl_jax.tooluse.rewards.episode import EPISODE_REWARDS
 from tl_jax.tooluse.text.spoken import Include
 
 
@@ -114,7 +115,9 @@ class RlConfig(RunConfig):
         (WeightedReward(Plugin("paper")),),
         description="of a turn, see docs/rewards.md; a function of (prediction, case)",
     )
-    episode_reward: Plugin | None = Field(None, description="module:function of the episode, added at its end")
+    episode_reward: Annotated[Plugin, Choice(EPISODE_REWARDS, other="module:function")] | None = Field(
+        None, description="of the whole episode, added at its end; a function of the episode"
+    )
     environment: Annotated[Plugin, Choice(ENVIRONMENTS, other="module:function")] | None = Field(
         None, description="what answers calls, see docs/environments.md; a function that makes one"
     )

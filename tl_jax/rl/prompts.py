@@ -71,8 +71,9 @@ def _environment(config: RlConfig) -> Callable[[], Environment]:
     """What makes the environment of one episode."""
     plugin = config.environment
     assert plugin is not None
-    if plugin.name not in ENVIRONMENTS:
-        make: Callable[[], Environment] = bind(plugin, (), key="environment")
+    named = ENVIRONMENTS.get(plugin.name)
+    if named is None or not named.recorded:
+        make: Callable[[], Environment] = bind(plugin, (), key="environment", function=named.make if named else None)
         return make
     paths = [config.data.path, *([config.data.eval_path] if config.data.eval_path else [])]
     notes = Notes(config.data.unknown)  # `load_prompts` tells
@@ -90,7 +91,8 @@ def _cases(config: RlConfig, path: Path, notes: Notes) -> list[Case]:
     load = partial(load_cases, path, config.data.format, config.data.mae, notes=notes, include=config.data.include)
     if config.environment is None:
         return load()
-    if config.environment.name in ENVIRONMENTS:
+    named = ENVIRONMENTS.get(config.environment.name)
+    if named and named.recorded:
         return _of_recordings(config.environment)(_recorded(config, path, notes)).cases
     environment = _environment(config)()
     try:

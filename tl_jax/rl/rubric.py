@@ -14,6 +14,7 @@ from tl_jax.config.rewards import LIVE
 from tl_jax.errors import UserError
 from tl_jax.plugins import Plugin, bind
 from tl_jax.rl.episodes import Episode, Turn
+from tl_jax.tooluse.rewards.episode import EPISODE_REWARDS
 from tl_jax.tooluse.rewards.live import live_reward
 from tl_jax.tooluse.rewards.score import Reward, resolve_profile, score
 
@@ -144,7 +145,8 @@ def _of_users(plugin: Plugin) -> Callable[[Turn], Reward]:
 
 
 def _episode_reward(plugin: Plugin) -> Callable[[Episode], float]:
-    function = bind(plugin, ("episode",), key="episode_reward")
+    named = EPISODE_REWARDS.get(plugin.name)
+    function = bind(plugin, ("episode",), key="episode_reward", function=named.function if named else None)
     return lambda episode: _number(plugin.name, function(episode), episode.case.id)
 
 

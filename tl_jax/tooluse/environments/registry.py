@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from tl_jax.registry import Registry
 from tl_jax.tooluse.environments.base import Environment
+from tl_jax.tooluse.environments.bfcl import BfclTools
 from tl_jax.tooluse.environments.replay import Replay
-from tl_jax.tooluse.schema import Case, Trajectory
+from tl_jax.tooluse.schema import Case
 
 
 class RecordedEnvironment(Environment, Protocol):
@@ -21,21 +22,27 @@ class RecordedEnvironment(Environment, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NamedEnvironment:
-    """An environment that the data's trajectories are enough to make.
+    """An environment that the data is enough to make.
 
     Attributes:
-        make: takes the trajectories, in which calls that failed have weight 0. Each episode is played on a shallow copy
-            of what it gives.
+        make: gives an environment; takes the options that users give it.
+        recorded: what ``make`` takes first are the data's trajectories, in which calls that failed have weight 0; it
+            gives a `RecordedEnvironment`, and each episode is played on a shallow copy of it. Otherwise the data holds
+            cases, and each episode has an environment of its own.
     """
 
     name: str
     description: str
-    make: Callable[[Iterable[Trajectory]], RecordedEnvironment]
+    make: Callable[..., Any]
+    recorded: bool = False
 
 
 ENVIRONMENTS = Registry(
     "environment",
-    (NamedEnvironment("replay", "the results recorded in the data's trajectories", Replay),),
+    (
+        NamedEnvironment("replay", "the results recorded in the data's trajectories", Replay, recorded=True),
+        NamedEnvironment("bfcl", "BFCL's own classes, for its multi-turn questions, see [bfcl.md](bfcl.md)", BfclTools),
+    ),
     columns={
         "`environment=`": lambda environment: f"`{environment.name}`",
         "calls are answered by": lambda environment: environment.description,

@@ -1,0 +1,159 @@
+"""What answers to BFCL's questions are worth: right or what is wrong, and the shares of the leaderboard."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from tl_jax.errors import UserError
+from tl_jax.tooluse.bfcl.categories import CATEGORIES, Category, Overall, Share, category_of, overall
+from tl_jax.tooluse.bfcl.check import CORRECT, check_calls
+from tl_jax.tooluse.environments.bfcl import BfclTools
+from tl_jax.tooluse.metrics import NO_GOLD, bootstrap_interval
+from tl_jax.tooluse.rewards.compare import bind_all, offered_tools
+from tl_jax.tooluse.rewards.grade import uncalled_for
+from tl_jax.tooluse.schema import Case
+from tl_jax.tooluse.text.parse import parse_answer
+
+Prediction: TypeAlias = str | Sequence[Sequence[str]]
+"""An answer; to a question of several turns, for each turn the answers that the model gave until it made no call."""
+
+
+def is_episode(case: Case) -> bool:
+    """Whether a question has several turns, in which tools answer."""
+    return _category(case).rule == "episode"
+
+
+def fault(prediction: Prediction, case: Case, tools: BfclTools | None = None) -> str:
+    """What is wrong with the answer to a question, or ``correct``; ``no_gold`` if nothing tells what is right.
+
+    Args:
+        tools: where the calls of several turns are made; None = an environment of its own.
+
+    Raises:
+        UserError: the answer to a question of several turns is one text or the other way round, or their tools cannot
+            be run.
+    """
+    category = _category(case)
+    if (category.rule == "episode") is isinstance(prediction, str):
+        wanted = "a list of turns, each a list of texts" if isinstance(prediction, str) else "a text"
+        raise UserError(f"the prediction for {case.id!r} must be {wanted}")
+    if isinstance(prediction, str):
+        return _fault_of_answer(prediction, case, category)
+    if "gold_source" not in case.meta:
+        return NO_GOLD
+    with nullcontext(tools) if tools else BfclTools() as environment:
+        return _fault_of_episode(prediction, case, environment)
+
+
+def _fault_of_answer(prediction: str, case: Case, category: Category) -> str:
+    answer, offered = parse_answer(prediction), offered_tools(case)
+    calls = bind_all(answer.calls, answer.positional, offered)
+    if category.rule == "no_call":
+        found = uncalled_for(prediction, calls, offered)
+        return found.category if found else CORRECT
+    if answer.problem is not None:
+        return "parse_failure"
+    if category.rule == "any_call":
+        return CORRECT
+    accepted = case.meta.get("gold_source")
+    return NO_GOLD if accepted is None else check_calls(calls, accepted, case.tools, category.language)
+
+
+def _fault_of_episode(turns: Sequence[Sequence[str]], case: Case, environment: BfclTools) -> str:
+    """The fault after making the calls of all turns again."""
+    environment.reset(case)
+    for turn in turns:
+        for text in turn:
+            answer = parse_answer(text)
+            for call in bind_all(answer.calls, answer.positional, environment.offered):
+                environment.step(call)
+        environment.user_says("")
+    outcome = environment.outcome
+    if outcome["fault"]:
+        return outcome["fault"].partition(":")[0]
+    return CORRECT if len(turns) == outcome["passed"] == outcome["turns"] else "turns"
+
+
+def _category(case: Case) -> Category:
+    name = str(case.meta.get("category", ""))
+    return CATEGORIES.get(name) or category_of(case.id) or Category(name, "")
+
+
+@dataclass(slots=True)
+class Tally:
+    """The answers to the questions of a category by what was wrong with them; those without gold are ``unscored``."""
+
+    faults: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def unscored(self) -> int:
+        return self.faults[NO_GOLD]
+
+    @property
+    def share(self) -> Share:
+        return Share(self.faults[CORRECT], self.faults.total() - self.unscored)
+
+    def to_json(self) -> dict[str, Any]:
+        """``cases``, ``accuracy`` in % with its ``interval``, ``unscored`` and ``faults`` (counts)."""
+        share = self.share
+        return {
+            "cases": share.cases,
+            "accuracy": share.accuracy,
+            "interval": list(bootstrap_interval(share.right, share.cases)),
+            "unscored": self.unscored,
+            "faults": {name: count for name, count in self.faults.most_common() if name != NO_GOLD},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class BfclScores:
+    """The scores of some categories.
+
+    Attributes:
+        missing: cases that have no prediction; they count as wrong.
+    """
+
+    categories: Mapping[str, Tally]
+    missing: int = 0
+
+    @property
+    def overall(self) -> Overall:
+        return overall({name: tally.share for name, tally in self.categories.items() if tally.share.cases})
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``summary.json`` holds."""
+        whole = self.overall
+        return {
+            "overall": whole.score,
+            "points": whole.points,
+            "leaderboard": whole.leaderboard,
+            "parts": dict(whole.parts),
+            "absent": dict(whole.absent),
+            "missing": self.missing,
+            "categories": {name: tally.to_json() for name, tally in self.categories.items()},
+        }
+
+
+def score_cases(pairs: Iterable[tuple[Case, Prediction | None]]) -> BfclScores:
+    """The scores of predictions, None where there is none.
+
+    Raises:
+        UserError: as `fault`.
+    """
+    tallies: dict[str, Tally] = {}
+    missing, tools = 0, None
+    try:
+        for case, prediction in pairs:
+            if tools is None and is_episode(case):
+                tools = BfclTools()
+            found = "missing" if prediction is None else fault(prediction, case, tools)
+            missing += prediction is None
+            tallies.setdefault(_category(case).name, Tally()).faults[found] += 1
+    finally:
+        if tools is not None:
+            tools.close()
+    return BfclScores(tallies, missing)
