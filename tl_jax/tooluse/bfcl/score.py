@@ -50,17 +50,20 @@ def fault(prediction: Prediction, case: Case, tools: BfclTools | None = None) ->
 
 
 def _fault_of_answer(prediction: str, case: Case, category: Category) -> str:
-    answer, offered = parse_answer(prediction), offered_tools(case)
-    calls = bind_all(answer.calls, answer.positional, offered)
+    offered = offered_tools(case)
+    answer = parse_answer(prediction, offered.values())
     if category.rule == "no_call":
-        found = uncalled_for(prediction, calls, offered)
+        found = uncalled_for(prediction, answer, offered)
         return found.category if found else CORRECT
     if answer.problem is not None:
         return "parse_failure"
     if category.rule == "any_call":
         return CORRECT
     accepted = case.meta.get("gold_source")
-    return NO_GOLD if accepted is None else check_calls(calls, accepted, case.tools, category.language)
+    if accepted is None:
+        return NO_GOLD
+    calls = bind_all(answer.calls, answer.positional, offered)
+    return check_calls(calls, accepted, case.tools, category.language)
 
 
 def _fault_of_episode(turns: Sequence[Sequence[str]], case: Case, environment: BfclTools) -> str:
@@ -68,7 +71,7 @@ def _fault_of_episode(turns: Sequence[Sequence[str]], case: Case, environment: B
     environment.reset(case)
     for turn in turns:
         for text in turn:
-            answer = parse_answer(text)
+            answer = parse_answer(text, environment.offered.values())
             for call in bind_all(answer.calls, answer.positional, environment.offered):
                 environment.step(call)
         environment.user_says("")

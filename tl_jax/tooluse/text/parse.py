@@ -61,8 +61,8 @@ def parse_answer(text: str, tools: Iterable[Tool] = ()) -> Answer:
             brackets in them, and arguments in tags are read as the schema wants them.
 
     Example:
-        >>> parse_answer("search(query = 'love') ").calls
-        (Call(name='search', arguments={'query': 'love'}, wild=(), id=None),)
+        >>> parse_answer("search(query = 'love') ").calls[0].arguments
+        {'query': 'love'}
         >>> parse_answer("I could search.").problem
         "expected name(...), not 'I could search.'"
     """
