@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tl_jax.tooluse.fields import left_out, remark
+from tl_jax.tooluse.fields import Notes, left_out, remark
 from tl_jax.tooluse.pairing import pairs
 from tl_jax.tooluse.readers.dialogue import named
 from tl_jax.tooluse.readers.format import Format
@@ -42,7 +42,8 @@ def written(trajectory: Trajectory, format: Format) -> dict[str, Any]:
         raise ValueError(f"{format.name} is not written")
     row: dict[str, Any] = json.loads(json.dumps(format.write.row(trajectory)))
     try:
-        (again,) = format.write.read(row, Place(Path(format.name)))
+        with Notes().kept():  # what there is to say about a file that nobody has read yet is said to nobody
+            (again,) = format.write.read(row, Place(Path(format.name)))
     except DataError as error:
         raise DataError(f"cannot be written as {format.name}: {error.problem}", field=error.field) from None
     for where in _changed(trajectory, again):

@@ -7,7 +7,7 @@ from typing import Any
 
 from tl_jax.tooluse.fields import Fields, remark
 from tl_jax.tooluse.pairing import pairs
-from tl_jax.tooluse.readers.dialogue import ENCRYPTED, Dialogue, Turn, around
+from tl_jax.tooluse.readers.dialogue import ENCRYPTED, Dialogue, AssistantTurn, around
 from tl_jax.tooluse.readers.fields import arguments
 from tl_jax.tooluse.readers.format import Format, Writer
 from tl_jax.tooluse.readers.messages import identity, message_weight, tools
@@ -48,7 +48,7 @@ def _message(value: Any, where: str, dialogue: Dialogue, offered: Mapping[str, T
     blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if not isinstance(blocks, list):
         raise DataError(f"must be text or a list of blocks, not {type(blocks).__name__}", field=f"{where}.content")
-    turn, texts, answered = Turn(), list[str](), False
+    turn, texts, answered = AssistantTurn(), list[str](), False
     for index, block in enumerate(blocks):
         at = f"{where}.content[{index}]"
         with Fields({"type": "text", "text": block} if isinstance(block, str) else block, at) as fields:
@@ -72,7 +72,7 @@ def _message(value: Any, where: str, dialogue: Dialogue, offered: Mapping[str, T
         dialogue.add(Message("user" if role == "user" else "system", "".join(texts), weight=weight), where)
 
 
-def _part(kind: str, block: Fields, turn: Turn, offered: Mapping[str, Tool], padded: bool | None) -> None:
+def _part(kind: str, block: Fields, turn: AssistantTurn, offered: Mapping[str, Tool], padded: bool | None) -> None:
     """One block of an assistant's message."""
     match kind:
         case "text":

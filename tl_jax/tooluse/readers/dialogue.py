@@ -17,7 +17,7 @@ ENCRYPTED = "encrypted thoughts left out: nobody but their vendor can read them"
 
 
 @dataclass
-class Turn:
+class AssistantTurn:
     """What one assistant turn says, part by part, in the order of the file."""
 
     texts: list[str] = field(default_factory=list)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.readers.dialogue import Dialogue, Turn, around
+from tl_jax.tooluse.readers.dialogue import Dialogue, AssistantTurn, around
 from tl_jax.tooluse.readers.fields import arguments, plain
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.messages import identity, message_weight
@@ -41,7 +41,7 @@ def _content(value: Any, where: str, dialogue: Dialogue, tools: Mapping[str, Too
         parts = fields.each("parts")
     if role not in ("user", "model", "function", "tool", "system"):
         raise DataError(f"unknown role {role!r}; expected user, model or function", field=f"{where}.role")
-    turn, texts, answered = Turn(), list[str](), False
+    turn, texts, answered = AssistantTurn(), list[str](), False
     for value, at in parts:
         with Fields(value, at) as part:
             part.keep("thoughtSignature", "thought_signature")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.readers.dialogue import Dialogue, Turn, around
+from tl_jax.tooluse.readers.dialogue import Dialogue, AssistantTurn, around
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.messages import Conversation, identity, message_weight
 from tl_jax.tooluse.readers.nulls import is_padded
@@ -64,7 +64,7 @@ def _message(kind: str, value: Mapping[str, Any], where: str, dialogue: Dialogue
         if role == "tool":
             fields.take("id", default=None)
             known_as, failed = identity(fields, "tool_call_id"), fields.take("status", default="success") == "error"
-            content = _texts(fields, Turn(), set()).texts
+            content = _texts(fields, AssistantTurn(), set()).texts
             with Fields(fields.take("additional_kwargs", default={}), f"{where}.additional_kwargs"):
                 pass
             dialogue.result("".join(content), f"{where}.tool_call_id", known_as, name, failed)
@@ -75,13 +75,13 @@ def _message(kind: str, value: Mapping[str, Any], where: str, dialogue: Dialogue
             return
         with Fields(fields.take("additional_kwargs", default={}), f"{where}.additional_kwargs"):
             pass
-        texts = _texts(fields, Turn(), set()).texts
+        texts = _texts(fields, AssistantTurn(), set()).texts
         dialogue.add(Message("user" if role == "user" else "system", "".join(texts), name=name, weight=weight), where)
 
 
-def _turn(fields: Fields, where: str, reader: Conversation) -> Turn:
+def _turn(fields: Fields, where: str, reader: Conversation) -> AssistantTurn:
     """What an answer says. Calls may stand three times: under ``tool_calls``, as OpenAI wrote them, and as blocks."""
-    turn = Turn()
+    turn = AssistantTurn()
     turn.calls += [reader.call(value, at) for value, at in fields.each("tool_calls")]
     for _, at in fields.each("invalid_tool_calls"):
         raise DataError("is a call that could not be read: it cannot be kept as a call", field=at)
@@ -102,7 +102,7 @@ def _turn(fields: Fields, where: str, reader: Conversation) -> Turn:
     return turn
 
 
-def _texts(fields: Fields, turn: Turn, calls: set[str | None]) -> Turn:
+def _texts(fields: Fields, turn: AssistantTurn, calls: set[str | None]) -> AssistantTurn:
     """Puts the content into ``turn``. A block that is one of the ``calls`` says nothing new."""
     where, content = fields.at("content"), fields.take("content", default="")
     if isinstance(content, str):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.readers.dialogue import Dialogue, Turn, around
+from tl_jax.tooluse.readers.dialogue import Dialogue, AssistantTurn, around
 from tl_jax.tooluse.readers.format import Format, Writer
 from tl_jax.tooluse.readers.messages import message_weight, tools
 from tl_jax.tooluse.readers.rows import Place, each_row
@@ -37,7 +37,7 @@ def _message(value: Any, where: str, dialogue: Dialogue, offered: tuple[Tool, ..
             raise DataError(f"unknown role {written!r}; expected one of {', '.join(_ROLES)}", field=f"{where}.role")
         weight = message_weight(fields, role)
         parts = fields.take("content", default=[])
-    turn = Turn()
+    turn = AssistantTurn()
     values = [{"type": "text", "value": parts}] if isinstance(parts, str) else parts
     for index, part in enumerate(values if isinstance(values, list) else [values]):
         at = f"{where}.content[{index}]"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields, remark
-from tl_jax.tooluse.readers.dialogue import ENCRYPTED, Dialogue, Turn, around
+from tl_jax.tooluse.readers.dialogue import ENCRYPTED, Dialogue, AssistantTurn, around
 from tl_jax.tooluse.readers.fields import arguments
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.messages import identity, message_weight, tools
@@ -63,7 +63,7 @@ def _dialogue(items: list[tuple[Any, str]]) -> Dialogue:
             else:
                 message = _message(item, where)
         if message.role == "assistant" and thoughts:
-            message = Turn([message.content], thoughts, list(message.tool_calls), message.refusal).message(
+            message = AssistantTurn([message.content], thoughts, list(message.tool_calls), message.refusal).message(
                 message.weight
             )
             thoughts = []
