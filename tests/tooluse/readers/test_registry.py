@@ -192,7 +192,7 @@ def test_a_format_from_outside_is_known_to_the_configuration_the_commands_and_th
     assert result.exit_code == 0, result.output
     assert "acme.jsonl (acme): 1 trajectories read, 1 written" in result.output
     assert FORMATS.table().splitlines()[-1] == (
-        "| [`acme`](https://acme.example/records) | trajectories "
+        "| [`acme`](https://acme.example/records) | trajectories |  "
         "| Acme's records: `messages` and `tools` as JSON text |"
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tl_jax.tooluse.fields import Fields, remark
 from tl_jax.tooluse.pairing import pairs
-from tl_jax.tooluse.readers.dialogue import ENCRYPTED, Dialogue, AssistantTurn, around
+from tl_jax.tooluse.readers.dialogue import ENCRYPTED, AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import arguments
 from tl_jax.tooluse.readers.format import Format, Writer
 from tl_jax.tooluse.readers.messages import identity, message_weight, tools

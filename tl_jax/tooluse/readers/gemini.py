@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.readers.dialogue import Dialogue, AssistantTurn, around
+from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import arguments, plain
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.messages import identity, message_weight

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.readers.dialogue import Dialogue, AssistantTurn, around
+from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.messages import Conversation, identity, message_weight
 from tl_jax.tooluse.readers.nulls import is_padded

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.readers.dialogue import Dialogue, AssistantTurn, around
+from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.format import Format, Writer
 from tl_jax.tooluse.readers.messages import message_weight, tools
 from tl_jax.tooluse.readers.rows import Place, each_row

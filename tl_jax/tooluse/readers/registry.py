@@ -61,6 +61,7 @@ FORMATS: Registry[Format] = Registry(
     columns={
         "name": lambda format: f"[`{format.name}`]({format.source})" if format.source else f"`{format.name}`",
         "holds": lambda format: format.holds,
+        "`--to`": lambda format: "yes" if format.write else "",
         "what is read": lambda format: format.description,
     },
 )
