@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import chain
 from types import TracebackType
 from typing import Any, Literal, TypeAlias, TypeVar, overload
 
@@ -119,7 +120,7 @@ class Fields:
         tl_jax.errors.DataError: tool_calls[0].argumens: unknown field; did you mean 'arguments'?
     """
 
-    __slots__ = ("_asked", "_left", "where")
+    __slots__ = ("_asked", "_left", "_taken", "where")
 
     def __init__(self, value: Any, where: str = "") -> None:
         if not isinstance(value, dict):
@@ -128,7 +129,8 @@ class Fields:
             refuse_preferences(value)
         self.where = where
         self._left = {key: item for key, item in value.items() if item is not None}
-        self._asked: list[str] = []
+        self._asked: list[tuple[str, ...]] = []
+        self._taken = ""
 
     def __enter__(self) -> Fields:
         return self
@@ -140,6 +142,10 @@ class Fields:
     def __contains__(self, name: str) -> bool:
         """Whether there is such a field and it was not taken yet."""
         return name in self._left
+
+    def __bool__(self) -> bool:
+        """Whether there are fields that were not taken yet."""
+        return bool(self._left)
 
     @overload
     def take(self, *names: str) -> Any: ...
@@ -160,21 +166,29 @@ class Fields:
         Raises:
             DataError: it is missing, of another kind, or there under two names with different values.
         """
-        self._asked += names
-        found = [name for name in names if name in self._left]
-        if not found:
+        self._asked.append(names)
+        left = self._left
+        for name in names:
+            if name in left:
+                break
+        else:
             if default is _REQUIRED:
                 raise DataError("is missing", field=self.at(names[0]))
             return default
-        value = self._left.pop(found[0])
-        for other in found[1:]:
-            if self._left.pop(other) != value:
-                raise DataError(f"says something else than {found[0]!r}, which means the same", field=self.at(other))
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind in (int, float)):
-            raise DataError(
-                f"must be {_KINDS.get(kind, kind.__name__)}, not {type(value).__name__}", field=self.at(found[0])
-            )
+        value, self._taken = left.pop(name), name
+        if len(names) > 1:
+            for other in names:
+                if other in left and left.pop(other) != value:
+                    raise DataError(f"says something else than {name!r}, which means the same", field=self.at(other))
+        if not isinstance(value, kind) or (kind in (int, float) and isinstance(value, bool)):
+            expected = _KINDS.get(kind, kind.__name__)
+            raise DataError(f"must be {expected}, not {type(value).__name__}", field=self.at(name))
         return value
+
+    @property
+    def taken(self) -> str:
+        """Where the field stands that was taken last and was there."""
+        return self.at(self._taken)
 
     def at(self, *names: str) -> str:
         """Where the field stands, for errors and for what is in it. Of several names, the one that is there."""
@@ -187,12 +201,14 @@ class Fields:
         Raises:
             DataError: it is no list.
         """
-        where = self.at(*names)
-        return [(item, f"{where}[{i}]") for i, item in enumerate(self.take(*names, kind=list, default=[]))]
+        items = self.take(*names, kind=list, default=())
+        return [(item, f"{self.taken}[{i}]") for i, item in enumerate(items)]
 
     def keep(self, *names: str, prefix: str | None = None) -> dict[str, Any]:
         """Those of these fields that are there, and those that begin with ``prefix``, as they are."""
-        self._asked += names
+        self._asked.append(names)
+        if not self._left:
+            return {}
         found = [n for n in self._left if n in names or (prefix is not None and n.startswith(prefix))]
         return {name: self._left.pop(name) for name in found}
 
@@ -213,7 +229,7 @@ class Fields:
             DataError: something is left, and `Notes.unknown` is ``error``.
         """
         for name in self._left:
-            unknown(self.at(name), name, self._asked)
+            unknown(self.at(name), name, chain.from_iterable(self._asked))
 
 
 def refuse_preferences(row: Mapping[str, Any]) -> None:
@@ -238,7 +254,8 @@ def unknown(where: str, name: str, known: Iterable[str]) -> None:
     Raises:
         DataError: unless `Notes.unknown` is ``drop``.
     """
-    left_out(where, f"unknown field; {suggestion(name, dict.fromkeys(known))}")
+    if not _dropped(where):
+        raise DataError(f"unknown field; {suggestion(name, dict.fromkeys(known))}", field=where)
 
 
 def left_out(where: str, problem: str) -> None:
@@ -247,7 +264,14 @@ def left_out(where: str, problem: str) -> None:
     Raises:
         DataError: unless `Notes.unknown` is ``drop``.
     """
+    if not _dropped(where):
+        raise DataError(problem, field=where)
+
+
+def _dropped(where: str) -> bool:
+    """Whether fields are dropped that are not known; then counts this one."""
     notes = _NOTES.get()
     if notes is None or notes.unknown == "error":
-        raise DataError(problem, field=where)
+        return False
     notes.dropped[_NAMED.sub(r".\1.*", _NUMBERED.sub("[]", where))] += 1
+    return True

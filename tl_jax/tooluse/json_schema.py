@@ -57,7 +57,8 @@ def checked(schema: Any, where: str, depth: int = 0) -> Mapping[str, Any]:
             unknown(f"{where}.{word}", word, sorted(VOCABULARY))
             continue
         result[word] = _value(word, value, f"{where}.{word}", depth)
-    _move_required(result, f"{where}.required")
+    if "properties" in result or "required" in result:
+        _move_required(result, f"{where}.required")
     if depth == 0 and isinstance(result.get("required"), bool):
         raise DataError("must be a list of parameter names", field=f"{where}.required")
     return result

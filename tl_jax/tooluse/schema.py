@@ -19,6 +19,7 @@ from tl_jax.tooluse.json_schema import checked, flat
 __all__ = ["Call", "Case", "DataError", "GoldKind", "Message", "Role", "Tool", "Trajectory", "decision_points"]
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+_ROLES: tuple[str, ...] = get_args(Role)
 GoldKind: TypeAlias = Literal["alternatives", "sequence", "parallel", "none"]
 
 
@@ -223,9 +224,8 @@ class Message:
 
     def check(self, where: str) -> None:
         """Raises `DataError` for an unknown role, or a field that a message of this role cannot have."""
-        if self.role not in get_args(Role):
-            known = ", ".join(get_args(Role))
-            raise DataError(f"unknown role {self.role!r}; expected one of {known}", field=f"{where}.role")
+        if self.role not in _ROLES:
+            raise DataError(f"unknown role {self.role!r}; expected one of {', '.join(_ROLES)}", field=f"{where}.role")
         if self.role != "assistant":
             if self.tool_calls or self.weight is not None:
                 raise DataError(

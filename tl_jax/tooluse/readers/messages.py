@@ -7,7 +7,7 @@ errors under every name that is in use. Formats that hold such messages differ i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from tl_jax.tooluse.fields import Fields, remark
@@ -23,6 +23,8 @@ TOOLS = ("tools", "functions", "tool_defs", "available_tools")
 """What the tools of a row are called."""
 ARGUMENTS = ("arguments", "args", "parameters", "input")
 """What the arguments of a call are called."""
+WEIGHTS = ("weight", "loss_weight", "loss", "train", "training", "mask", "masked")
+"""What the weight of a message is called, see `message_weight`."""
 REASONING = ("reasoning", "reasoning_content", "thinking")
 """What the thoughts before an answer are called."""
 BY_POSITION = "result matched with its call by position: ids are empty or repeated"
@@ -151,10 +153,10 @@ class Conversation:
         Raises:
             DataError: no tools, or others than were offered before.
         """
-        where = fields.at(*names)
         value = fields.take(*names, default=None)
         if not value:
             return
+        where = fields.taken
         found = tools(without_nulls(value) if self.padded else value, where)
         if self.tools and found != self.tools:
             raise DataError("other tools are offered elsewhere in the row", field=where)
@@ -170,33 +172,43 @@ class Conversation:
             role = fields.take("role", kind=str)
             role = _ROLES.get(role, role)
             content, refusal = _content(fields)
-            made = tuple(self._calls(fields))
-            reasoning = fields.take(*REASONING, kind=str, default="") or None
-            weight = message_weight(fields, role)
-            name = fields.take("name", kind=str, default=None)
-            call_id = identity(fields, "tool_call_id", "call_id")
-            error = failed(fields)
-            if role == "system":
-                self.offer(fields, *TOOLS)
-            if isinstance(error, str):
-                content, error = (content or error), True
-        if call_id is not None:
-            if call_id not in self._called:
-                at = f"{where}.{'tool_call_id' if 'tool_call_id' in value else 'call_id'}"
-                raise DataError(f"{call_id!r} is the id of no earlier call", field=at)
-            name = name or self._called[call_id]
-        message = Message(cast(Role, role), content, made, name, weight, call_id, error, reasoning, refusal)
+            message = Message(cast(Role, role), content, refusal=refusal)
+            if fields:  # most messages have no more than that
+                message = self._with_rest(message, fields)
         message.check(where)
         return message
 
+    def _with_rest(self, message: Message, fields: Fields) -> Message:
+        """The message with everything beside its role and text."""
+        calls = tuple(self._calls(fields))
+        name = fields.take("name", kind=str, default=None)
+        call_id = identity(fields, "tool_call_id", "call_id")
+        if call_id is not None:
+            if call_id not in self._called:
+                raise DataError(f"{call_id!r} is the id of no earlier call", field=fields.taken)
+            name = name or self._called[call_id]
+        error = failed(fields)
+        if message.role == "system":
+            self.offer(fields, *TOOLS)
+        return replace(
+            message,
+            content=message.content or (error if isinstance(error, str) else ""),
+            tool_calls=calls,
+            name=name,
+            weight=message_weight(fields, message.role),
+            call_id=call_id,
+            error=bool(error),
+            reasoning=fields.take(*REASONING, kind=str, default="") or None,
+            refusal=fields.take("refusal", kind=str, default="") or message.refusal,
+        )
+
     def _calls(self, fields: Fields) -> Iterable[Call]:
         calls = fields.each("tool_calls")
-        at = fields.at("function_call")
         older = fields.take("function_call", default=None)
         if older is not None:
             if calls:
-                raise DataError("stands beside tool_calls", field=at)
-            calls = [(older, at)]
+                raise DataError("stands beside tool_calls", field=fields.taken)
+            calls = [(older, fields.taken)]
         return [self.call(call, where) for call, where in calls]
 
     def call(self, value: Any, where: str) -> Call:
@@ -221,13 +233,14 @@ class Conversation:
 
     def _named(self, fields: Fields) -> tuple[str, dict[str, Any]]:
         name = fields.take("name", kind=str)
-        where = fields.at(*ARGUMENTS)
         written = fields.take(*ARGUMENTS, default={})
         if isinstance(written, str):
-            return name, arguments(written, where)
+            return name, arguments(written, fields.taken)
+        given = arguments(written, fields.taken)
+        if self.own and not self.padded:
+            return name, given
         tool = next((tool for tool in self.tools if tool.name == name), None)
-        given = arguments(written, where)
-        return name, given if self.own and not self.padded else without_padding(given, tool, self.padded)
+        return name, without_padding(given, tool, self.padded)
 
 
 def arguments(value: Any, where: str) -> dict[str, Any]:
@@ -257,15 +270,12 @@ def message_weight(fields: Fields, role: str = "assistant") -> float | None:
         DataError: no weight, or two that differ.
     """
     found: dict[str, float | None] = {}
-    for name in ("weight", "loss_weight", "loss", "train", "training", "mask", "masked"):
-        where, value = fields.at(name), fields.take(name, default=None)
-        if value is None:
-            continue
+    for name, value in fields.keep(*WEIGHTS).items():
         if name in ("mask", "masked"):
             if not isinstance(value, bool):
-                raise DataError("must be true (no target) or false; write numbers as weight", field=where)
+                raise DataError("must be true (no target) or false; write numbers as weight", field=fields.at(name))
             value = not value
-        found[name] = loss_weight(float(value) if isinstance(value, bool) else value, where)
+        found[name] = loss_weight(float(value) if isinstance(value, bool) else value, fields.at(name))
     if len(set(found.values())) > 1:
         first, *others = found
         raise DataError(f"says something else than {first!r}, which means the same", field=fields.at(others[-1]))
@@ -279,13 +289,15 @@ def identity(fields: Fields, *names: str) -> str | None:
     Raises:
         DataError: neither text nor a number.
     """
-    where, value = fields.at(*names), fields.take(*names, default=None)
+    value = fields.take(*names, default=None)
+    if value is None:
+        return None
     if value == "":
         remark(BY_POSITION)
         return None
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (str, int))):
-        raise DataError(f"must be text, not {type(value).__name__}", field=where)
-    return None if value is None else str(value)
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise DataError(f"must be text, not {type(value).__name__}", field=fields.taken)
+    return str(value)
 
 
 def failed(fields: Fields) -> bool | str:
@@ -295,24 +307,24 @@ def failed(fields: Fields) -> bool | str:
         DataError: something else than true and false; a ``status`` that is neither ``error`` nor ``success``.
     """
     flag = fields.take("is_error", "isError", kind=bool, default=False)
-    where, error = fields.at("error"), fields.take("error", default=False)
+    error = fields.take("error", default=False)
     if not isinstance(error, (bool, str)):
-        raise DataError(f"must be true, false or text, not {type(error).__name__}", field=where)
-    where, status = fields.at("status"), fields.take("status", default="success")
+        raise DataError(f"must be true, false or text, not {type(error).__name__}", field=fields.taken)
+    status = fields.take("status", default="success")
     if status not in ("success", "error"):
-        raise DataError(f"must be 'success' or 'error', not {status!r}", field=where)
+        raise DataError(f"must be 'success' or 'error', not {status!r}", field=fields.taken)
     return error or flag or status == "error"
 
 
 def _content(fields: Fields) -> tuple[str, str | None]:
-    """The text of a message, and its refusal. Parts of text are joined."""
-    where, content = fields.at("content"), fields.take("content", default="")
-    refusal = fields.take("refusal", kind=str, default="") or None
+    """The text of a message, joined of its parts, and the refusal among these."""
+    content = fields.take("content", default="")
+    if isinstance(content, str):
+        return content, None
+    where = fields.taken
     if not isinstance(content, list):
-        if not isinstance(content, str):
-            raise DataError(f"must be text, not {type(content).__name__}", field=where)
-        return content, refusal
-    texts = []
+        raise DataError(f"must be text, not {type(content).__name__}", field=where)
+    texts, refusal = [], None
     for index, value in enumerate(content):
         if isinstance(value, str):
             texts.append(value)
