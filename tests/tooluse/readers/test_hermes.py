@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.tooluse.readers.helpers import LOOKUP, changed, conversation, read_one, refused
-from tl_jax.tooluse.schema import Call, Message, Tool
+from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
 
 CALL = '<tool_call>\n{"name": "lookup", "arguments": {"word": "dog"}}\n</tool_call>'
 PROMPT = (
@@ -69,3 +69,9 @@ def test_bad_rows(tmp_path: Path) -> None:
         tmp_path, changed(ROW, "messages.2.content", "<tool_call>{</tool_call>"), r"messages\[2\]\.content: tool_call"
     )
     refused(tmp_path, changed(ROW, "messages.3.foo", 1), r"messages\[3\]\.foo: unknown field")
+
+
+def test_what_we_wrote_ourselves_is_structure_already(tmp_path: Path) -> None:
+    said = Message("assistant", f"It writes {CALL}")
+    own = Trajectory("t", (), (Message("user", "How does it call?"), said))
+    assert read_one(tmp_path, own.to_json()) == own

@@ -256,3 +256,58 @@ def test_foreign_rows_are_read_or_refused(row: Any) -> None:
     for convert in (canonical.trajectories, canonical.cases, tl.trajectories, openai.trajectories):
         with suppress(DataError):
             assert isinstance(convert(row, Place(Path("x.jsonl"), line=1)), list)
+
+
+fields_of_all = sorted({key for rows in EXAMPLES.values() for row in rows for key in row})
+inner_names = [
+    *(
+        "role",
+        "content",
+        "type",
+        "from",
+        "value",
+        "parts",
+        "text",
+        "tool_calls",
+        "requestor",
+        "tool_use_id",
+        "lc",
+        "id",
+    ),
+    *(
+        "functionCall",
+        "kwargs",
+        "data",
+        "ground_truth",
+        "arguments",
+        "name",
+        "call_id",
+        "weight",
+        "functionDeclarations",
+    ),
+]
+inner_words = st.sampled_from(
+    [
+        *("user", "assistant", "tool", "system", "model", "human", "gpt", "tool_call", "function_call", "text"),
+        *("[f(a=1)]", "<tool_call>{}</tool_call>", "<tools>[{}]</tools>", '[{"name": "f"}]', "<think>x</think>", "{}"),
+    ]
+)
+deep = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-1, 3), inner_words),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(inner_names), inner, max_size=5)
+    ),
+    max_leaves=25,
+)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.dictionaries(st.sampled_from(fields_of_all), deep, max_size=5))
+def test_rows_of_any_shape_are_read_or_refused_by_every_format(tmp_path: Path, row: Any) -> None:
+    path = lines(tmp_path / "clean.jsonl", row)
+    for format in FORMATS.values():
+        assert format.recognises(row) in (True, False)
+        for read in (format.trajectories, format.cases):
+            if read:
+                with suppress(DataError):
+                    assert all(isinstance(item, (Trajectory, Case)) for item in read(path, None))

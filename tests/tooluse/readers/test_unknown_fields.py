@@ -34,6 +34,7 @@ FREE_IN = {
     "toolbench": r"answer_generation/train_messages/1/4/content.*",
     "toucan": r"question_quality_assessment.*",
     "xlam": r"tools/json/0/parameters",  # parameters by name
+    "bfcl_v4": r"ground_truth/\d+(/.*)?|initial_config.*|missed_function",  # arguments and classes by name
     "apibank": r"apis/\d+/output/output.*",
     "tooltalk": r"conversation/1/apis/\d+/request/parameters",
     "toolalpaca": r"Authentication|Function_(Description|Projection)|Documentation.*|Golden_Answers.*Action_Input.*",

@@ -79,10 +79,11 @@ class Dialogue:
             DataError: its id is that of no earlier call.
         """
         if call_id is not None:
-            called = [call.name for message in self.messages for call in message.tool_calls if call.id == call_id]
-            if not called:
+            calls = (call for message in reversed(self.messages) for call in reversed(message.tool_calls))
+            called = next((call.name for call in calls if call.id == call_id), None)
+            if called is None:
                 raise DataError(f"{call_id!r} is the id of no earlier call", field=where)
-            name = name or called[-1]
+            name = name or called
         self.add(Message("tool", content, name=name, call_id=call_id, error=error), where)
 
     def trajectory(self, around: Mapping[str, Any], tools: Sequence[Tool], system: str, where: str) -> Trajectory:

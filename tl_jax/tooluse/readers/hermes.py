@@ -125,7 +125,9 @@ def _said(message: Message) -> str:
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:
-    """Messages by role, with tools or calls between their tags."""
+    """Messages by role, with tools or calls between their tags; what we wrote ourselves is structure already."""
+    if {"suite", "meta", "tools"} <= row.keys():
+        return False
     messages = row.get("messages") or row.get("conversations")
     items = [item for item in messages if isinstance(item, dict)] if isinstance(messages, list) else []
     for item in items:

@@ -83,9 +83,11 @@ def _info(value: Any, reader: Conversation) -> dict[str, Any]:
 
 def _recognises(row: Mapping[str, Any]) -> bool:
     """A prompt as messages, and what only these rows have beside it."""
-    if not isinstance(row.get("prompt"), list) or "messages" in row or row.get("reward_model") is not None:
+    if "messages" in row or row.get("reward_model") is not None or row.get("prompt") is None:
         return False
-    return any(row.get(name) is not None for name in ("completion", "answer", "info"))
+    if isinstance(row.get("completion"), list):
+        return True
+    return isinstance(row["prompt"], list) and any(row.get(key) is not None for key in ("completion", "answer", "info"))
 
 
 FORMAT = Format(
