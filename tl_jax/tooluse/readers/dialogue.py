@@ -107,7 +107,7 @@ def around(row: Fields, identity: str, suite: str, *also: str) -> dict[str, Any]
         also: further fields that describe a row of this format, kept in ``meta`` like those that describe any.
     """
     name = str(row.take("id", default=identity))
-    meta = row.keep(*also) | described(row) | row.take("meta", kind=dict, default={})
+    meta = row.keep("metadata", *also) | described(row) | row.take("meta", kind=dict, default={})
     return {"id": name, "suite": row.take("suite", kind=str, default=suite), "meta": meta}
 
 

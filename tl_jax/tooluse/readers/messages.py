@@ -67,7 +67,8 @@ def read_conversation(row: Fields, identity: str | None) -> tuple[Conversation, 
     system = row.take("system", "system_prompt", kind=str, default="")
     read = with_system([reader.message(value, f"{at}[{i}]") for i, value in enumerate(values)], system, at)
     suite = row.take("suite", kind=str, default="")
-    meta = row.take("meta", "metadata", kind=dict, default={})
+    notes = row.take("metadata", default={})
+    meta = (notes if isinstance(notes, dict) else {"metadata": notes}) | row.take("meta", kind=dict, default={})
     meta = described(row) | (without_nulls(meta) if reader.padded else meta)
     return reader, Trajectory(name, reader.tools, finished(read), suite, meta)
 
