@@ -95,6 +95,28 @@ def test_llama_factory(tmp_path: Path) -> None:
     )
 
 
+def test_apigen_mt(tmp_path: Path) -> None:
+    """APIGen-MT-5k: LLaMA-Factory's shape, several calls one after another, a policy as the system text."""
+    said = [("human", "What is a dog?")]
+    for word in ("dog", "cat"):
+        said.append(("function_call", json.dumps({"name": "lookup", "arguments": {"word": word}})))
+        said.append(("observation", f"a {word}"))
+    row = {"system": "# Policy\nBe kind.", "tools": json.dumps([LOOKUP]), **conversation(*said, ("gpt", "A pet."))}
+    found = read_one(tmp_path, row)
+    assert [message.role for message in found.messages] == ["system", "user", *["assistant", "tool"] * 2, "assistant"]
+    assert [message.name for message in found.messages if message.role == "tool"] == ["lookup", "lookup"]
+
+
+def test_results_are_unwrapped_only_if_their_tool_was_called_and_nothing_stands_beside(tmp_path: Path) -> None:
+    for said, content in (
+        ({"name": "lookup", "content": "a pet"}, "a pet"),
+        ({"name": "Ada", "content": "a name"}, None),
+        ({"name": "lookup", "content": "a pet", "age": 3}, None),
+    ):
+        row = changed(LLAMA_FACTORY, "conversations.3.value", json.dumps(said))
+        assert read_one(tmp_path, row).messages[3] == Message("tool", content or json.dumps(said), name="lookup")
+
+
 @pytest.mark.parametrize(
     ("row", "problem"),
     [

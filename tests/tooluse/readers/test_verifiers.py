@@ -46,6 +46,14 @@ def test_a_trajectory(tmp_path: Path, change: Any) -> None:
     assert found.meta == about
 
 
+def test_calls_as_json_text(tmp_path: Path) -> None:
+    row = changed(ROW, "completion.0.tool_calls", [json.dumps(CALL)])
+    assert read_one(tmp_path, row) == read_one(tmp_path, ROW)
+    refused(
+        tmp_path, changed(row, "completion.0.tool_calls.0", "lookup"), r"completion\[0\]\.tool_calls\[0\]: is neither"
+    )
+
+
 def test_answers_in_the_prompt_are_no_targets(tmp_path: Path) -> None:
     prompt = [*ROW["prompt"], {"role": "assistant", "content": "What?"}, {"role": "user", "content": "A dog!"}]
     messages = read_one(tmp_path, {**ROW, "prompt": prompt}).messages

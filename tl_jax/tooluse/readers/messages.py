@@ -213,12 +213,12 @@ class Conversation:
         return [self.call(call, where) for call, where in calls]
 
     def call(self, value: Any, where: str) -> Call:
-        """A call, flat or with its name and arguments in ``function``.
+        """A call, flat or with its name and arguments in ``function``; or the JSON text of one.
 
         Raises:
             DataError: something in it cannot be read, or is not known.
         """
-        with Fields(value, where) as outer:
+        with Fields(literal(value, where) if isinstance(value, str) else value, where) as outer:
             known_as = identity(outer, "id", "call_id")
             outer.expect("type", "function", "tool_call", "function_call", "tool_use")
             outer.take("index", kind=int, default=None)

@@ -160,7 +160,7 @@ def _recognises(row: Mapping[str, Any]) -> bool:
     """Simulations, or messages of which one says who requested a call."""
     simulations = row.get("simulations")
     if isinstance(simulations, list):
-        return all(isinstance(item, dict) and "messages" in item for item in simulations)
+        return bool(simulations) and all(isinstance(item, dict) and "messages" in item for item in simulations)
     messages = row.get("messages")
     items = [item for item in messages if isinstance(item, dict)] if isinstance(messages, list) else []
     calls = [call for item in items if isinstance(item.get("tool_calls"), list) for call in item["tool_calls"]]
