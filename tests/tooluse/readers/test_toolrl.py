@@ -13,7 +13,7 @@ from tl_jax.tooluse.schema import Call, Message
 KINDS = {"kind": {"type": "str, optional", "description": "Which."}}
 PROMPT = (
     "You are helpful.\n\n**Available Tools**\nIn your response, you can use the following tools:\n"
-    f"1. Name: Tide Table API\nDescription: Tides.\nParameters: {json.dumps(KINDS)}\n"
+    f"1. Name: Tide Table API\nDescription: Tides.\nOf the sea.\nParameters: {json.dumps(KINDS)}\n"
     "2. Name: f\nDescription: F.\nParameters: {}\n\n**Output Format**\n..."
 )
 GOLD = (
@@ -39,6 +39,7 @@ CALLS = (Call("Tide Table API", {"kind": "high"}), Call("f"))
 def test_a_trajectory(tmp_path: Path) -> None:
     found = read_one(tmp_path, ROW)
     assert [tool.name for tool in found.tools] == ["Tide Table API", "f"]
+    assert found.tools[0].description == "Tides.\nOf the sea."
     assert found.tools[0].properties["kind"]["type"] == "string"
     assert found.messages == (
         Message("user", "Tides?"),
@@ -60,5 +61,10 @@ def test_a_case(tmp_path: Path) -> None:
 def test_bad_rows(tmp_path: Path) -> None:
     refused(tmp_path, changed(ROW, "reward_model.foo", 1), r"reward_model\.foo: unknown field")
     refused(tmp_path, changed(ROW, "prompt.1.content", HISTORY + " and?"), r"prompt\[1\]\.content: has text outside")
+    row = changed(ROW, "prompt.0.content", "**Available Tools**\n1. Name: f\nDescription: F.")
+    refused(tmp_path, row, r"prompt\[0\]\.content: tool 0: must have a name, 'Description:' and 'Parameters:'")
+    refused(
+        tmp_path, changed(ROW, "prompt.1.content", HISTORY + "<obs> open"), r"prompt\[1\]\.content: has text outside"
+    )
     refused(tmp_path, changed(ROW, "prompt.0.content", "**Available Tools**"), r"prompt\[0\]\.content: lists no tool")
     refused(tmp_path, changed(ROW, "reward_model.ground_truth", f"{GOLD} or"), r"reward_model\.ground_truth: has text")

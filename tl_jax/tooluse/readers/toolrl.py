@@ -13,7 +13,7 @@ from typing import Any
 
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import Dialogue, around
-from tl_jax.tooluse.readers.fields import literal
+from tl_jax.tooluse.readers.fields import arguments
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.messages import message_weight
 from tl_jax.tooluse.readers.rows import Place, each_row
@@ -21,10 +21,10 @@ from tl_jax.tooluse.readers.schemas import json_schema
 from tl_jax.tooluse.readers.tagged import calls
 from tl_jax.tooluse.schema import Case, DataError, Message, Tool, Trajectory
 
-_TOOL = re.compile(r"^\d+\. Name: (?P<name>.*)\nDescription: (?P<doc>.*?)\nParameters: (?P<schema>\{.*\})[ \t]*$", re.M)
+_TOOL = re.compile(r"^\d+\. Name: ", re.MULTILINE)
 _AVAILABLE = "**Available Tools**"
 _HISTORY = "**Dialogue Records History**"
-_PART = re.compile(r"<(user|think|tool_call|response|obs)>(.*?)</\1>", re.DOTALL)
+_OPENING = re.compile(r"<(user|think|tool_call|response|obs)>")
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
@@ -77,11 +77,15 @@ def _tools(text: str, where: str) -> tuple[tuple[Tool, ...], str]:
     if _AVAILABLE not in text:
         return (), text
     found = []
-    for number, match in enumerate(_TOOL.finditer(text)):
+    for number, told in enumerate(_TOOL.split(text)[1:]):
         at = f"{where}: tool {number}"
-        schema = literal(match["schema"], at)
+        name, _, rest = told.partition("\nDescription: ")
+        doc, colon, rest = rest.partition("\nParameters: ")
+        if not colon:
+            raise DataError("must have a name, 'Description:' and 'Parameters:' in lines of their own", field=at)
+        schema = arguments(rest.partition("\n")[0], at)
         shape = json_schema(schema if "properties" in schema else {"type": "object", "properties": schema})
-        value = {"name": match["name"].strip(), "description": match["doc"].strip(), "parameters": shape}
+        value = {"name": name.strip(), "description": doc.strip(), "parameters": shape}
         found.append(Tool.from_json(value, at))
     if not found:
         raise DataError("lists no tool as 'Name:', 'Description:' and 'Parameters:'", field=where)
@@ -99,12 +103,11 @@ def _told(text: str, dialogue: Dialogue, where: str) -> None:
 
 def _add(text: str, dialogue: Dialogue, where: str) -> None:
     """Adds what the tags of a text hold. Text outside of them is an error: nobody could say whose words it is."""
-    rest = _PART.sub("", text).strip()
+    parts, rest = _parts(text)
     if rest:
         raise DataError(f"has text outside of its tags: {rest[:60]!r}", field=where)
     thought, begun = "", False
-    for match in _PART.finditer(text):
-        kind, said = match[1], match[2].strip()
+    for kind, said in parts:
         last = dialogue.messages[-1] if dialogue.messages and begun else None
         match kind:
             case "user":
@@ -130,11 +133,28 @@ def _add(text: str, dialogue: Dialogue, where: str) -> None:
         dialogue.add(Message("assistant", "", weight=0.0, reasoning=thought), where)
 
 
+def _parts(text: str) -> tuple[list[tuple[str, str]], str]:
+    """The tags in a text with what stands in each, and the text outside of them."""
+    parts: list[tuple[str, str]] = []
+    rest, position = "", 0
+    for match in _OPENING.finditer(text):
+        if match.start() < position:
+            continue
+        closing = f"</{match[1]}>"
+        end = text.find(closing, match.end())
+        if end < 0:
+            return parts, (rest + text[position:]).strip()
+        rest += text[position : match.start()]
+        parts.append((match[1], text[match.end() : end].strip()))
+        position = end + len(closing)
+    return parts, (rest + text[position:]).strip()
+
+
 def _recognises(row: Mapping[str, Any]) -> bool:
     """verl's rows with an answer between ToolRL's tags."""
     gold = row.get("reward_model")
     text = gold.get("ground_truth") if isinstance(gold, dict) else None
-    is_answer = isinstance(text, str) and bool(_PART.search(text))
+    is_answer = isinstance(text, str) and bool(_parts(text)[0])
     return is_answer and isinstance(row.get("prompt"), list) and "messages" not in row
 
 
