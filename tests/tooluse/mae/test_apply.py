@@ -122,7 +122,7 @@ ERRORS = [
         '{"error": "Rate limit exceeded: too many calls in the last minute, the plan allows 10 ca...',
         Category.ENVIRONMENT,
     ),
-    ("系统繁忙，请稍后再试", Category.UNKNOWN_ERROR),
+    ("系统繁忙，请稍后再试", Category.ENVIRONMENT),
     ("调用失败", Category.UNKNOWN_ERROR),
     ('{"status": "fail"}', Category.UNKNOWN_ERROR),
     ('{"error": "Message error..."}', Category.UNKNOWN_ERROR),

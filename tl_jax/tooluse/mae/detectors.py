@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from tl_jax.errors import UserError
 from tl_jax.tooluse.mae.finding import Finding, excerpt
 from tl_jax.tooluse.mae.phrases import PACKS, TEXT_RULES, Category, classify
+from tl_jax.tooluse.mae.tags import elements
 from tl_jax.tooluse.schema import Call
 from tl_jax.tooluse.text.literals import CUT, as_text, structure
 
@@ -59,7 +60,11 @@ class Detector:
             return None
         if isinstance(value, str):
             parsed = structure(value)
-            return self._text(value) if parsed is None else self._value(parsed, depth + 1)
+            if parsed is not None:
+                return self._value(parsed, depth + 1)
+            if tagged := elements(value):
+                return self._object(tagged, depth) or self._text(value)
+            return self._text(value)
         if isinstance(value, Mapping):
             if self._toolbench and value.keys() - {CUT} == {"error", "response"}:
                 return self._envelope(value, depth)
@@ -69,7 +74,7 @@ class Detector:
         return None
 
     def _text(self, text: str) -> Finding | None:
-        text = text.strip()
+        text = text.strip().lstrip(_SYMBOLS)
         # The end counts as well: what a program printed before it failed says nothing.
         sample = text if len(text) <= 2400 else text[:400] + "\n...\n" + text[-2000:]
         for rule in self._text_rules:
@@ -102,15 +107,17 @@ class Detector:
     def _object(self, value: Mapping[Any, Any], depth: int) -> Finding | None:
         fields = _fields(value)
         bare = _is_bare(fields)
-        explained = bare or any(key in _MESSAGE_KEYS for key, _, _ in fields)
+        explained = bare or any(key in _EXPLAINING_KEYS and isinstance(field, str) for key, _, field in fields)
         for key, name, field in fields if self._fields else ():
             if _says_error(key, field, bare, explained):
                 return _told_by(fields, f"field {name}")
+        exits = [code for key, _, field in fields if key in _EXIT_CODES and (code := _integer(field)) is not None]
+        closed = _PRINTED if exits else frozenset({"stdout"})  # a program that succeeded may print and warn at will
         for key, _, field in fields:
             is_word = key == "status" and isinstance(field, str)
-            if key in _OPENED_KEYS and not is_word and (finding := self._value(field, depth + 1)):
+            if key in _OPENED_KEYS and key not in closed and not is_word and (finding := self._value(field, depth + 1)):
                 return finding
-        flags = (str(field) for key, _, field in fields if key in _SUCCESS_FLAGS | _STATUS_KEYS)
+        flags = (str(field) for key, _, field in fields if key in _SUCCESS_FLAGS | _STATUS_KEYS | _RETURN_CODES)
         if bare and not any(map(_SUCCEEDED.match, flags)):  # nothing but a message: does it read like an error's?
             found = (self._value(field, depth + 1) for key, _, field in fields if key in _MESSAGE_KEYS)
             return next((finding for finding in found if finding), None)
@@ -135,13 +142,27 @@ _ERROR_KEYS = frozenset(
         "errmsg",
         "errordescription",
         "errortype",
+        "오류",
+        "에러",
+        "错误",
+        "错误信息",
+        "エラー",
+        "erreur",
+        "fehler",
+        "erro",
+        "ошибка",
         "exception",
         "traceback",
         "fault",
     }
 )
-_ERROR_FLAGS = frozenset({"iserror", "haserror"})
-_ERROR_CODES = frozenset({"errorcode", "errcode"})
+_ERROR_FLAGS = frozenset({"iserror", "haserror", "timedout"})
+_ERROR_CODES = frozenset({"errorcode", "errcode", "errno"})
+_EXIT_CODES = frozenset({"exitcode", "returncode", "exitstatus"})
+"""What a program returns: 0 is success."""
+_RETURN_CODES = frozenset({"ret", "retcode", "rc", "resultcode"})
+"""What a gateway returns: a negative one with a message is an error."""
+_PRINTED = frozenset({"output", "stdout", "stderr"})
 _SUCCESS_FLAGS = frozenset({"success", "ok", "succeeded", "issuccess"})
 _STATUS_KEYS = frozenset({"status", "statuscode", "httpstatus", "httpcode", "httpstatuscode", "code", "cod"})
 _MESSAGE_KEYS = frozenset(
@@ -159,8 +180,20 @@ _MESSAGE_KEYS = frozenset(
         "text",
     }
 )
-_OPENED_KEYS = frozenset({"response", "result", "output", "body", "content", "observation", "meta", "status", "error"})
+_OPENED_KEYS = _PRINTED | {
+    "response",
+    "result",
+    "body",
+    "content",
+    "observation",
+    "meta",
+    "status",
+    "error",
+    "toolresponse",
+    "toolresult",
+}
 """Their values are looked into: the result proper, or an object of status fields."""
+_EXPLAINING_KEYS = _MESSAGE_KEYS | {"content", "output"}
 _SIDE_KEYS = frozenset(
     {
         "type",
@@ -178,9 +211,11 @@ _SIDE_KEYS = frozenset(
     }
 )
 """May accompany the message of an error and are no result."""
-_TOLD_KEYS = _ERROR_KEYS | _ERROR_CODES | _ERROR_FLAGS | _SUCCESS_FLAGS | _STATUS_KEYS | _MESSAGE_KEYS | {"content"}
+_CODES = _ERROR_CODES | _EXIT_CODES | _RETURN_CODES
+_FLAGS = _ERROR_FLAGS | _SUCCESS_FLAGS | _STATUS_KEYS
+_TOLD_KEYS = _ERROR_KEYS | _CODES | _FLAGS | _MESSAGE_KEYS | _PRINTED | {"content"}
 """Where an object says what went wrong."""
-_BARE_KEYS = _ERROR_KEYS | _ERROR_FLAGS | _ERROR_CODES | _SUCCESS_FLAGS | _STATUS_KEYS | _MESSAGE_KEYS | _SIDE_KEYS
+_BARE_KEYS = _ERROR_KEYS | _CODES | _FLAGS | _MESSAGE_KEYS | _SIDE_KEYS
 
 _NO_ERROR = frozenset({"", "none", "null", "nil", "false", "no", "0", "ok", "success", "no error", "no errors", "n/a"})
 _FAILED = frozenset(
@@ -201,8 +236,30 @@ _FAILED = frozenset(
         "over_query_limit",
         "resource_exhausted",
         "deadline_exceeded",
+        "bad_request",
+        "not_found",
+        "internal_error",
+        "timeout",
+        "timed_out",
+        "실패",
+        "오류",
+        "失败",
+        "错误",
+        "失敗",
+        "エラー",
+        "fallido",
+        "fallo",
+        "échec",
+        "erreur",
+        "fehler",
+        "fehlgeschlagen",
+        "erro",
+        "falha",
+        "ошибка",
     }
 )
+_SYMBOLS = "⚠❌✖✗✘🚫⛔❗‼🛑🔴\ufe0f "
+"""What tools put before an error message."""
 _SUCCEEDED = re.compile(r"(success|successful|succeeded|ok|true|0|2\d\d)$", re.IGNORECASE)
 
 
@@ -212,7 +269,7 @@ def _fields(value: Mapping[Any, Any]) -> list[Field]:
 
 def _told_by(fields: Sequence[Field], rule: str) -> Finding:
     """The finding for an object known to be an error, from the fields that say what went wrong."""
-    told = [(name, as_text(field)) for key, name, field in fields if key in _TOLD_KEYS and field is not None]
+    told = [(name, as_text(field)) for key, name, field in fields if key in _TOLD_KEYS and field not in (None, "")]
     evidence = excerpt("; ".join(f"{name}: {text}" for name, text in told))
     return Finding(classify(" ".join(text for _, text in told)[:2400]), rule, evidence)
 
@@ -231,12 +288,18 @@ def _says_error(key: str, field: Any, bare: bool, explained: bool) -> bool:
         return _names_error(field) and (bare or not is_number)  # {"mean": 3.1, "error": 2} is a measurement
     if key in _ERROR_CODES:
         return _names_error(field)
+    if key in _EXIT_CODES:
+        return bool(_integer(field))
+    if key in _RETURN_CODES:
+        return explained and (_integer(field) or 0) < 0
     if key in _ERROR_FLAGS:
         return field is True
     if key in _SUCCESS_FLAGS:
         return not isinstance(field, (list, Mapping)) and str(field).strip().lower() in {"false", "no", "0"}
     if key in _STATUS_KEYS:
         failed = isinstance(field, str) and field.strip().lower() in _FAILED
+        if key in ("code", "status") and explained and (_integer(field) or 0) < 0:
+            return True
         return (failed and explained) or (
             _is_http_error(field) and (bare or key not in ("code", "cod"))
         )  # a product's?
@@ -254,6 +317,13 @@ def _names_error(field: Any) -> bool:
     if isinstance(field, float):
         return field.is_integer() and field != 0
     return bool(field)
+
+
+def _integer(field: Any) -> int | None:
+    """The whole number that a field holds, as such or as text."""
+    if isinstance(field, int) and not isinstance(field, bool):
+        return field
+    return int(field) if isinstance(field, str) and re.fullmatch(r"\s*[+-]?[0-9]{1,10}\s*", field) else None
 
 
 def _is_http_error(field: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tl_jax.tooluse.mae.phrases import Category
+from tl_jax.tooluse.mae.phrases import Category, classify
 from tl_jax.tooluse.schema import Call, Message
 
 FLAG = "error flag"
@@ -47,7 +47,7 @@ class Finder:
             for message in results:
                 finding = in_result(message.content, calls)
                 if finding is None and message.error:
-                    finding = Finding(Category.UNKNOWN_ERROR, FLAG, excerpt(message.content))
+                    finding = Finding(classify(message.content[:2400]), FLAG, excerpt(message.content))
                 if finding:
                     yield finding
 

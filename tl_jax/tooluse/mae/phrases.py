@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from tl_jax.registry import Registry
+from tl_jax.tooluse.mae import languages
 
 
 class Category(StrEnum):
@@ -45,8 +46,12 @@ PACKS = Registry(
             "tracebacks and exceptions without their class, as ToolEyes and RoTBench hand them on; a result that is "
             "nothing but one of the call's arguments in quotes is a `KeyError`",
         ),
-        Pack("http", "status lines and pages, lost connections"),
-        Pack("languages", "error messages in Chinese, Japanese, Korean, Russian, German, French and others"),
+        Pack("http", "status lines and pages, gateways, lost connections"),
+        Pack(
+            "languages",
+            "error messages in Chinese, Korean, Japanese, Spanish, French, German, Portuguese and Russian; a search "
+            "without a result is none in any language",
+        ),
         Pack(
             "toolbench",
             'the envelope `{"error": ..., "response": ...}`. Its server fills `error` wherever certain words occur in '
@@ -81,10 +86,14 @@ def _rule(
 
 
 _PHRASES = "|".join(re.escape(status.phrase) for status in HTTPStatus if status >= 400)
+_PHRASES += "|Gateway Time-?out|Request Time-?out|Service Temporarily Unavailable|Web server is down"
 _CLEAR_PHRASES = "|".join(phrase for phrase in _PHRASES.split("|") if " " in phrase) + "|Forbidden|Unauthorized"
 """HTTP's phrases without those that are also ordinary answers, such as Locked or Gone."""
 _EXCEPTION = r"(?-i:(?:[A-Za-z_]\w{0,60}\.){0,6}(?:[A-Z]\w{0,60})?(?:Error|Exception|Timeout|Interrupt)\b)"
 _FUNCTION = r"[\w.<>-]{1,80}\(\)"
+_SORRY = (
+    r"(?:(?:(?:we(?: are|'re) |i(?: am|'m) )?(?:so |very )?sorry|oops|uh-oh|apologies|unfortunately)[,.!:]? (?:but )?)?"
+)
 _WORDS = r"(?:[\w.,'\"`/:<>#@-]{1,80}\s+){0,8}"
 _THING = (
     "(?:tool|function|method|action|api|command|endpoint|parameter|param|argument|option|field|property|keyword|"
@@ -93,6 +102,10 @@ _THING = (
 _VALUE = (
     "(?:key|type|format|json|date|time|id|name|url|domain|email|user|username|password|token|credentials?|query|"
     "location|city|country|currency|language|genre|symbol|code|service)s?"
+)
+_EXITED = (
+    r"(?:(?:completed|finished|failed|terminated) with )?(?:exit|return|error)(?:ed with)? ?(?:code|status)"
+    r"(?: is|[:=])? ?-?[1-9]\d{0,9}"
 )
 QUOTED_NAME = re.compile(r"'[A-Za-z]+(_[A-Za-z0-9]+)+'$")
 """`'related_searches'` and nothing else: how Python prints a KeyError."""
@@ -110,7 +123,7 @@ TEXT_RULES: tuple[TextRule, ...] = (
         "prefix",
         r"[\[(<*\s]{0,3}(?:fatal )?(?:error|errors|exception|failure|fatal)[\])>*]{0,3}\s*(?:\d{1,5}\s*)?"
         r"(?:\(\w{1,10}\)\s*)?(?:[:：!=]| - )",
-        r"(?:\w{1,20} ){1,2}fatal error:|err_[a-z]|npm err!|panic: |caused by: ",
+        r"(?:\w{1,20} ){1,2}fatal error:|err_[a-z]|npm err!|panic: |caused by: |err: |\(error\) |(?-i:-?ERR )\w",
         r"[\[<](?:\w{1,20}[_ -])?(?:error|exception|failure)[\]>]",
         longest=_ANY,
     ),
@@ -122,6 +135,8 @@ TEXT_RULES: tuple[TextRule, ...] = (
         "prefix",
         r"(?:an? |the )?(?:\w{1,20} ){0,3}error (?:has )?(?:occurred|during|while|when|executing|calling|running|"
         r"invoking|fetching|parsing|processing|loading|code:? [1-9])",
+        rf"{_SORRY}(?:(?:an? |the )?(?:\w{{1,20}} ){{0,3}}error (?:has )?(?:occurred|happened)|(?:i |we )(?:have )?"
+        r"(?:encountered|hit|ran into) an? (?:\w{1,20} ){0,2}(?:error|problem|issue))",
         r"(?:an? |the )?(?:\w{1,20} |'\w{1,60}' ){0,3}(?:raised an )?exception\b(?:[:.!]|$| occurred| in )",
         r"internal error\b",
         r"(?:(?:tool|function|api|http|server|internal|network|connection|runtime|execution|validation|syntax|parse|"
@@ -170,7 +185,21 @@ TEXT_RULES: tuple[TextRule, ...] = (
         r"(?:command not found|no such file|permission denied|not a directory|is a directory)",
         r"(?:command|process|program|script)\b.{0,60} (?:exited|finished|failed|terminated|returned) (?:with )?"
         r"(?:an? )?(?:non-?zero|(?:exit )?(?:code|status) -?[1-9])",
-        r"segmentation fault|null ?pointer ?exception|undefined is not a function|no such (?:table|column|module)\b",
+        r"segmentation fault|(?:curl|wget|git|ssh): \(?(?:\d{1,3}\)|fatal|error|unable|could not)|"
+        r"null ?pointer ?exception|undefined is not a function|no such (?:table|column|module)\b",
+    ),
+    _rule(
+        "messages",
+        "exit code",
+        rf"{_EXITED}[^\n]{{0,3}}(?:\n|$)",
+        rf"[\s\S]{{0,2600}}\n\W{{0,3}}(?:(?:the )?(?:command|process|program|script) )?{_EXITED}\W{{0,3}}$",
+        longest=_ANY,
+    ),
+    _rule(
+        "http",
+        "gateway",
+        r"upstream (?:connect error|request timeout|server (?:is |was )?(?:unavailable|error))|no healthy upstream|"
+        r"stream timeout$|default backend - 404|no available server$|error code: 1\d{3}$|bad gateway\b.{0,3}$",
     ),
     _rule(
         "http",
@@ -189,7 +218,10 @@ TEXT_RULES: tuple[TextRule, ...] = (
     _rule(
         "http",
         "HTTP page",
-        rf"(?:<!doctype[^>]{{0,200}}>\s*)?<html[\s\S]{{0,300}}?<title>\s*(?:[45]\d\d\b|{_CLEAR_PHRASES}|error\s*<)",
+        rf"(?:<!doctype[^>]{{0,200}}>\s*)?<html[\s\S]{{0,300}}?<title>\s*(?:(?:error |HTTP status )?[45]\d\d\b\W{{0,5}}"
+        rf"(?:<|[-–|:] |error|page|{_PHRASES})|{_CLEAR_PHRASES}|error\s*<|access denied\s*<|"
+        r"attention required! \| cloudflare|"
+        r"just a moment\.\.\.|[^<|]{1,80}\| 5\d\d: )",
         longest=_ANY,
     ),
     _rule(
@@ -277,33 +309,19 @@ TEXT_RULES: tuple[TextRule, ...] = (
         "messages",
         "not found",
         rf"{_WORDS}(?:could |can )?not (?:be )?found[.!]?$|{_WORDS}(?:does not|doesn't|do not) exist[.!]?$",
-        r"(?:there is )?no such \w{1,30}[.!]?$|no (?:user|order|account|record|item|entry) found (?:with|for)\b",
+        r"(?:there is )?no such \w{1,30}(?<![^s]s)[.!]?$",
+        r"no (?:user|order|account|record|item|entry) found (?:with|for)\b",
         r"(?:there is )?no (?:tool|function|method|action|api) (?:called|named)\b",
         r"(?:tool|function|method|action|endpoint|api|command|name or service) not (?:found|available|known)\b",
         r"(?:the )?(?:tool|function|method|action|endpoint|api|command|module) ['\"`]?[\w./-]{1,80}['\"`]? "
         r"(?:does not exist|doesn't exist|(?:(?:was|is|could) )?not (?:be )?(?:found|available|defined|registered))\b",
     ),
-    _rule(
-        "languages",
-        "Chinese",
-        r".{0,30}(?:调用|请求|执行|操作|查询|访问|连接|验证|登录|获取|解析)(?:失败|错误|超时|出错|异常|被拒绝|过于频繁)",
-        r"(?:错误|失败|异常|出错|报错)(?:信息|代码)?\s*(?:[:：!！]|$)|权限不足",
-        r".{0,30}(?:参数|工具|函数|接口|服务器|网络|系统)(?:错误|无效|缺失|不存在|异常|未找到)",
-        r".{0,10}(?:缺少|无效的?|未知的?|非法的?)(?:必要|必需)?的?(?:参数|工具|函数|接口|请求)",
-        r"(?:抱歉，?|对不起，?)?(?:未找到|找不到|无法)|(?:服务器|系统)(?:内部错误|繁忙)",
-        r".{0,12}(?:不存在|有误|余额不足)。?$",
-    ),
-    _rule(
-        "languages",
-        "other language",
-        r".{0,20}(?:エラー|失敗し|오류|실패)",
-        r"(?:ошибка|fehler|erreur|errore|erro|błąd|hata|lỗi)\b\s*(?:[:：.!(]|\d|$)",
-    ),
+    *(_rule("languages", language, *patterns) for language, patterns in languages.ERRORS.items()),
     _rule("tau_bench", "tau-bench", r"(?-i:Error: |Unknown action \w)", longest=_ANY),
 )
 
 _CATEGORIES: tuple[tuple[Category, re.Pattern[str]], ...] = tuple(
-    (category, re.compile("|".join(patterns), re.IGNORECASE))
+    (category, re.compile("|".join((*patterns, *languages.WORDS.get(category, ()))), re.IGNORECASE))
     for category, *patterns in (
         (
             Category.MISSING_PARAMETER,
@@ -311,7 +329,6 @@ _CATEGORIES: tuple[tuple[Category, re.Pattern[str]], ...] = tuple(
             r"missing (?:\w+ ){0,3}(?:parameter|argument|field|param|property|input)s?\b",
             r"(?:parameter|argument|field|param|property)s?\b.{0,60} (?:is|are) (?:missing|required|mandatory)",
             r"required (?:parameter|argument|field|param|property)|please (?:specify|provide|supply)",
-            r"缺少|参数缺失|必填",
             r"(?:['\"`]\w{1,60}['\"`]|\w{1,40}_\w{1,40}) is (?:a )?(?:missing|required|mandatory)\b",
         ),
         (
@@ -319,7 +336,7 @@ _CATEGORIES: tuple[tuple[Category, re.Pattern[str]], ...] = tuple(
             r"unexpected keyword|takes .{1,40} positional arguments? but|additional properties|multiple values for",
             r"(?:unknown|unexpected|unrecogni[sz]ed|extra|undeclared|no such) (?:\w+ )?"
             r"(?:parameter|argument|field|param|property|option)s?\b",
-            r"extra (?:inputs|fields) (?:are )?not permitted|未知的?参数",
+            r"extra (?:inputs|fields) (?:are )?not permitted",
         ),
         (
             Category.TOOL_HALLUCINATION,
@@ -330,26 +347,27 @@ _CATEGORIES: tuple[tuple[Category, re.Pattern[str]], ...] = tuple(
             r"\b(?:tool|function|action|api)\b.{0,80} (?:not found|does not exist|is not (?:defined|available|a valid|"
             r"recogni[sz]ed|registered))",
             r"not an? (?:valid|available|existing|known) (?:tool|function|action)",
-            r"(?:工具|函数|接口)不存在|未知的?(?:工具|函数)",
         ),
         (
             Category.ENVIRONMENT,
-            r"timed?[ -]?out|connection|max retries|unreachable|network|\bssl\b|\bdns\b|server error|unavailable",
+            r"timed?[ -]?out|connection|connect to\b|max retries|unreachable",
+            r"network|\bssl\b|\bdns\b|server error|unavailable",
             r"gateway|redirects|rate limit|too many requests|quota|exceeded .{0,40}limit|limit (?:exceeded|reached)",
             r"subscribed|unauthori[sz]ed|not authori[sz]ed|unauthenticated|forbidden|permission|access .{0,4}denied",
             r"authenticat|\bapi[ _-]?key\b|payment required|internal error|endpoint .{0,80}does not exist",
-            r"not JSON serializable|超时|网络|连接|服务器|权限|频繁",
+            r"not JSON serializable|upstream|net::err_|socket|econn|enotfound|etimedout|error code: 10\d\d\b",
         ),
         (
             Category.BAD_VALUE,
-            r"invalid|incorrect|illegal|malformed|wrong|unknown|unrecogni[sz]ed|unsupported|must (?:be|not|have)",
+            r"invalid|incorrect|illegal|malformed|(?<!went )wrong|unknown|unrecogni[sz]ed|unsupported",
+            r"must (?:be|not|have)|not recogni[sz]ed|is (?:not )?a directory",
             r"should be|expected|\bnot (?:an? )?valid|not supported|not found|no such|(?:does not|doesn't) exist",
             r"no .{1,60}found|already exists|out of (?:range|bounds)|indices must be|could not convert|cannot|can't",
             r"not enough|insufficient|not available|does not add up|too (?:long|short|large|small|many|few)",
             r"(?:value|key|type|index|attribute) ?error|division by zero|\bobject (?:is not|has no)|bad request",
-            r"error in arguments|无效|参数错误|不合法|格式|未找到|不存在",
+            r"error in arguments",
         ),
-        (Category.ENVIRONMENT, r"try again|maintenance|temporar|expired|busy"),
+        (Category.ENVIRONMENT, r"try again|maintenance|temporar|expired|busy", languages.LATER),
     )
 )
 
