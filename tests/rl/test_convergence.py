@@ -165,9 +165,9 @@ def program(name: str, calls: int) -> tuple[Callable[..., RlState], Callable[...
         TrainableModel(GRAPH, optax.adam(schedule), schedule),
         TrainableModel(CRITIC, optax.adam(0.02), schedule),
     )
-    setup = StepSpec(actor, critic, ALGORITHMS[name], group_size=ROWS // 8, answer_length=1)
+    spec = StepSpec(actor, critic, ALGORITHMS[name], group_size=ROWS // 8, answer_length=1)
     fast = {"xla_backend_optimization_level": 1}  # hundreds of steps: compiling better than the other tests pays here
-    return lambda params: init_rl_state(params, MODEL, setup, 0), jax.jit(make_rl_step(setup), compiler_options=fast)
+    return lambda params: init_rl_state(params, MODEL, spec, 0), jax.jit(make_rl_step(spec), compiler_options=fast)
 
 
 def learnt(name: str, rewards: np.ndarray, beta: float) -> np.ndarray:
@@ -175,8 +175,8 @@ def learnt(name: str, rewards: np.ndarray, beta: float) -> np.ndarray:
     init, step = program(name, rewards.ndim)
     state = replace(init(initial_params()), kl_coef=jnp.float32(beta))
     for number in range(STEPS[rewards.ndim]):
-        state, _ = step(state, rollout(state.params, rewards, jax.random.key(number)))
-    return distribution(state.params, rewards.ndim)
+        state, _ = step(state, rollout(state.params["actor"], rewards, jax.random.key(number)))
+    return distribution(state.params["actor"], rewards.ndim)
 
 
 @pytest.mark.parametrize(
