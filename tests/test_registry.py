@@ -62,6 +62,7 @@ def test_the_table(animals: Registry[Animal]) -> None:
 
 
 def test_the_tables_of_the_documents_are_up_to_date() -> None:
+    pytest.importorskip("jax")  # the page of models is about modules that need it
     spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
     assert spec is not None
     assert spec.loader is not None

@@ -7,16 +7,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-import datasets
-import pyarrow
 import pytest
-from pyarrow import parquet
 
 from tests.tooluse.readers.helpers import document, lines, tool
 from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.readers import read_cases, read_trajectories
 from tl_jax.tooluse.readers.nulls import DROPPED, without_padding
 from tl_jax.tooluse.schema import Call, DataError, Tool
+
+datasets, pyarrow = pytest.importorskip("datasets"), pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
 
 FIND = tool("find", "city", city="string")
 MOVE = tool("move", "x", "note", x="integer", note="string", by="string")
