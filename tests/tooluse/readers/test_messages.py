@@ -1,0 +1,191 @@
+"""Messages under all the names and in all the shapes that are in use."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tooluse.readers.helpers import LOOKUP, lines, read_one
+from tl_jax.tooluse.readers import read_cases, read_trajectories
+from tl_jax.tooluse.schema import Call, DataError, Message, Tool
+
+USER, DONE = {"role": "user", "content": "Go."}, {"role": "assistant", "content": "Done."}
+
+
+def said(tmp_path: Path, *messages: dict[str, Any], **row: Any) -> tuple[Message, ...]:
+    """The messages that are read after the user's."""
+    return read_one(tmp_path, {"messages": [USER, *messages], **row}).messages[1:]
+
+
+def turn(call: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": None, "tool_calls": [call]}
+
+
+@pytest.mark.parametrize("name", ["arguments", "args", "parameters", "input"])
+@pytest.mark.parametrize("as_text", [False, True])
+def test_every_name_of_arguments(tmp_path: Path, name: str, as_text: bool) -> None:
+    given: Any = json.dumps({"word": "dog"}) if as_text else {"word": "dog"}
+    for call in (
+        {"name": "lookup", name: given},
+        {"id": "1", "type": "tool_call", "name": "lookup", name: given},
+        {"id": "1", "type": "function", "function": {"name": "lookup", name: given}, "index": 0},
+    ):
+        (message,) = said(tmp_path, turn(call))
+        assert message.tool_calls == (Call("lookup", {"word": "dog"}),)
+    (older,) = said(tmp_path, {"role": "assistant", "function_call": {"name": "lookup", name: given}})
+    assert older.tool_calls == (Call("lookup", {"word": "dog"}),)
+
+
+def test_two_names_that_differ(tmp_path: Path) -> None:
+    call = {"name": "lookup", "arguments": {"word": "dog"}, "args": {"word": "cat"}}
+    with pytest.raises(DataError, match=r"tool_calls\[0\]\.args: says something else than 'arguments'"):
+        said(tmp_path, turn(call))
+    (message,) = said(tmp_path, turn({**call, "args": {"word": "dog"}}))
+    assert message.tool_calls == (Call("lookup", {"word": "dog"}),)
+    with pytest.raises(DataError, match=r"messages\[1\]\.function_call: stands beside tool_calls"):
+        said(tmp_path, {**turn({"name": "f"}), "function_call": {"name": "f"}})
+
+
+@pytest.mark.parametrize(
+    ("fields", "weight"),
+    [
+        ({"weight": 0}, 0.0),
+        ({"weight": 0.5}, 0.5),
+        ({"loss_weight": 0.0}, 0.0),
+        ({"loss": False}, 0.0),
+        ({"loss": True}, 1.0),
+        ({"loss": 0.25}, 0.25),
+        ({"train": False}, 0.0),
+        ({"training": True}, 1.0),
+        ({"mask": True}, 0.0),
+        ({"masked": False}, 1.0),
+        ({"mask": True, "loss": False, "weight": 0}, 0.0),
+        ({}, None),
+        ({"loss": None}, None),
+    ],
+)
+def test_every_name_of_a_weight(tmp_path: Path, fields: dict[str, Any], weight: float | None) -> None:
+    assert [message.weight for message in said(tmp_path, DONE | fields)] == [weight]
+
+
+def test_weights_that_are_none(tmp_path: Path) -> None:
+    for fields, problem in (
+        ({"loss": False, "weight": 1}, "weight: says something else than 'loss'"),
+        ({"mask": 1}, r"mask: must be true \(no target\) or false; write numbers as weight"),
+        ({"loss": "no"}, "loss: must be a finite number"),
+        ({"train": -1}, "train: must be a finite number >= 0"),
+    ):
+        with pytest.raises(DataError, match=rf"messages\[1\]\.{problem}"):
+            said(tmp_path, DONE | fields)
+    assert said(tmp_path, {"role": "user", "content": "?", "train": False}, DONE)[0].weight is None
+    with pytest.raises(DataError, match=r"messages\[1\]: only an assistant message has tool_calls or weight"):
+        said(tmp_path, {"role": "user", "content": "?", "train": True}, DONE)
+
+
+@pytest.mark.parametrize("name", ["tools", "functions", "tool_defs", "available_tools"])
+def test_every_name_of_tools(tmp_path: Path, name: str) -> None:
+    wrapped = {"type": "function", "function": LOOKUP}
+    for tools in ([LOOKUP], [wrapped], json.dumps([wrapped]), [json.dumps(LOOKUP)], LOOKUP):
+        assert read_one(tmp_path, {"messages": [USER, DONE], name: tools}).tools == (Tool.from_json(LOOKUP),)
+        inside = {"role": "system", "content": "Be brief.", name: tools}
+        found = read_one(tmp_path, {"messages": [inside, USER, DONE]})
+        assert (found.tools, found.messages[0]) == ((Tool.from_json(LOOKUP),), Message("system", "Be brief."))
+    with pytest.raises(DataError, match=rf"messages\[0\]\.{name}: other tools are offered elsewhere in the row"):
+        read_one(tmp_path, {"messages": [inside, USER], "tools": [{"name": "other"}]})
+
+
+@pytest.mark.parametrize("name", ["system", "system_prompt"])
+def test_a_system_text_beside_the_messages(tmp_path: Path, name: str) -> None:
+    prompt = Message("system", "Be brief.")
+    assert read_one(tmp_path, {name: "Be brief.", "messages": [USER, DONE]}).messages[0] == prompt
+    same = {"role": "system", "content": "Be brief."}
+    assert read_one(tmp_path, {name: "Be brief.", "messages": [same, USER]}).messages == (
+        prompt,
+        Message("user", "Go."),
+    )
+    assert read_one(tmp_path, {name: "", "messages": [USER, DONE]}).messages[0].role == "user"
+    with pytest.raises(DataError, match=r"messages\[0\]: is a system message, and the row has another"):
+        read_one(tmp_path, {name: "Be long.", "messages": [same, USER]})
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"is_error": True}, True),
+        ({"isError": True}, True),
+        ({"error": True}, True),
+        ({"status": "error"}, True),
+        ({"status": "success"}, False),
+        ({"error": False, "is_error": False}, False),
+        ({"error": None}, False),
+        ({"error": ""}, False),
+    ],
+)
+def test_every_name_of_a_failed_call(tmp_path: Path, fields: dict[str, Any], error: bool) -> None:
+    result = {"role": "tool", "content": "10"}
+    assert said(tmp_path, turn({"name": "f"}), result | fields)[1] == Message("tool", "10", error=error)
+
+
+def test_an_error_that_is_text(tmp_path: Path) -> None:
+    calling = turn({"name": "f"})
+    assert said(tmp_path, calling, {"role": "tool", "content": "", "error": "no net"})[1] == Message(
+        "tool", "no net", error=True
+    )
+    for fields, problem in (
+        ({"error": 3}, "error: must be true, false or text"),
+        ({"status": "odd"}, "status: must be"),
+    ):
+        with pytest.raises(DataError, match=rf"messages\[2\]\.{problem}"):
+            said(tmp_path, calling, {"role": "tool", "content": "", **fields})
+    with pytest.raises(DataError, match=r"messages\[1\]: only a tool message has call_id or error"):
+        said(tmp_path, DONE | {"error": True})
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content", "thinking"])
+def test_thoughts_and_refusals_are_no_part_of_the_answer(tmp_path: Path, name: str) -> None:
+    (message,) = said(tmp_path, DONE | {name: "Hm."})
+    assert message == Message("assistant", "Done.", reasoning="Hm.")
+    assert said(tmp_path, DONE | {name: ""}) == (Message("assistant", "Done."),)
+    refused = Message("assistant", "", refusal="No.")
+    assert said(tmp_path, {"role": "assistant", "content": None, "refusal": "No."}) == (refused,)
+    part = {"type": "refusal", "refusal": "No."}
+    assert said(tmp_path, {"role": "assistant", "content": [part]}) == (refused,)
+
+
+def test_what_describes_a_row_is_kept(tmp_path: Path) -> None:
+    row = {"messages": [USER, DONE], "source": "here", "license": "mit", "metadata": {"n": 1}, "score": 3}
+    assert read_one(tmp_path, row).meta == {"source": "here", "license": "mit", "score": 3, "n": 1}
+    for name in ("context", "answer", "labels"):
+        with pytest.raises(DataError, match=rf"data.jsonl:1: {name}: unknown field"):
+            read_one(tmp_path, {**row, name: "x"})
+    with pytest.raises(DataError, match=r"messages\[1\]\.source: unknown field"):
+        said(tmp_path, DONE | {"source": "here"})
+
+
+@pytest.mark.parametrize("name", ["chosen", "rejected", "rejected_response", "non_preferred_output"])
+def test_preference_data_is_refused(tmp_path: Path, name: str) -> None:
+    """Whatever the format, and before anything else is said about the row."""
+    for row in ({"messages": [USER, DONE]}, {"conversations": [{"from": "human", "value": "?"}]}, {"prompt": "?"}):
+        with pytest.raises(DataError, match=f"data.jsonl:1: {name}: is preference data"):
+            read_one(tmp_path, {**row, name: {}})
+    for label in (True, False):
+        with pytest.raises(DataError, match="label: is preference data"):
+            read_one(tmp_path, {"messages": [USER, DONE], "label": label})
+
+
+def test_cases_know_the_same_names(tmp_path: Path) -> None:
+    row = {
+        "id": "c",
+        "functions": [{"name": "lookup", "inputSchema": LOOKUP["parameters"]}],
+        "messages": [USER],
+        "gold": [[{"name": "lookup", "args": {"word": "dog"}, "wild": ["word"]}]],
+        "gold_kind": "parallel",
+    }
+    (case,) = read_cases(lines(tmp_path / "cases.jsonl", row))
+    assert case.gold == ((Call("lookup", {"word": "dog"}, ("word",)),),)
+    assert case.tools[0].required == ("word",)
+    with pytest.raises(DataError, match=r"cases\.jsonl:1: gold: unknown field"):
+        list(read_trajectories(lines(tmp_path / "cases.jsonl", row)))
