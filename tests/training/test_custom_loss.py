@@ -72,7 +72,7 @@ def test_the_page_shows_three_commands() -> None:
 @pytest.mark.parametrize(
     ("command", "formula"),
     list(zip(COMMANDS, (smoothed, focal, confident), strict=True)),
-    ids=lambda part: str(part)[:32],
+    ids=lambda part: part if isinstance(part, str) else part.__name__,
 )
 def test_the_documented_losses_compile_and_train(
     graphdef: Any, params: Any, command: str, formula: Callable[..., jax.Array]
