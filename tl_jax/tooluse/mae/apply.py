@@ -47,7 +47,8 @@ def find_error(
     """The error a tool result reports, or None.
 
     Args:
-        rule, packs: as for `tl_jax.tooluse.mae.rules.finder`.
+        rule: as for `tl_jax.tooluse.mae.rules.finder`.
+        packs: likewise.
         calls: those the result answers, where known; rule ``paper`` learns from them.
 
     Raises:
@@ -68,7 +69,8 @@ def blocked_turns(
     """Every turn the rule blocks, in order.
 
     Args:
-        rule, packs: as for `tl_jax.tooluse.mae.rules.finder`.
+        rule: as for `tl_jax.tooluse.mae.rules.finder`.
+        packs: likewise.
         block: ``caller`` keeps errors that are not the caller's fault (`CALLER`): environment faults and errors of
             unknown cause.
 
