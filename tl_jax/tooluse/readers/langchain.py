@@ -8,7 +8,7 @@ from typing import Any
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.messages import Conversation, identity, message_weight
+from tl_jax.tooluse.readers.messages import MessageReader, identity, message_weight
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.schema import DataError, Message, Trajectory
@@ -28,7 +28,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The conversation in a row."""
     with Fields(row) as fields:
         turns = fields.each("messages")
-        reader = Conversation(padded=is_padded([value for value, _ in turns]))
+        reader = MessageReader(padded=is_padded([value for value, _ in turns]))
         reader.offer(fields, "tools", "functions")
         system = fields.take("system", kind=str, default="")
         beside = around(fields, place.name, "langchain")
@@ -53,7 +53,7 @@ def _opened(value: Any, where: str) -> tuple[str, Any, str]:
     return kind, inside, where
 
 
-def _message(kind: str, value: Mapping[str, Any], where: str, dialogue: Dialogue, reader: Conversation) -> None:
+def _message(kind: str, value: Mapping[str, Any], where: str, dialogue: Dialogue, reader: MessageReader) -> None:
     with Fields(dict(value), where) as fields:
         fields.take("type", default=None)
         role = _ROLES.get(kind) or _ROLES.get(str(fields.take("role", default="")))
@@ -79,7 +79,7 @@ def _message(kind: str, value: Mapping[str, Any], where: str, dialogue: Dialogue
         dialogue.add(Message("user" if role == "user" else "system", "".join(texts), name=name, weight=weight), where)
 
 
-def _turn(fields: Fields, where: str, reader: Conversation) -> AssistantTurn:
+def _turn(fields: Fields, where: str, reader: MessageReader) -> AssistantTurn:
     """What an answer says. Calls may stand three times: under ``tool_calls``, as OpenAI wrote them, and as blocks."""
     turn = AssistantTurn()
     turn.calls += [reader.call(value, at) for value, at in fields.each("tool_calls")]

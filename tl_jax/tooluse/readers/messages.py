@@ -52,7 +52,7 @@ def read_row(row: Fields, identity: str | None) -> Trajectory:
     return found
 
 
-def read_conversation(row: Fields, identity: str | None) -> tuple[Conversation, Trajectory]:
+def read_conversation(row: Fields, identity: str | None) -> tuple[MessageReader, Trajectory]:
     """As `read_row`, together with what read it, which reads the gold calls of cases as well."""
     own = "suite" in row and "meta" in row
     at = row.at(*MESSAGES)
@@ -61,7 +61,7 @@ def read_conversation(row: Fields, identity: str | None) -> tuple[Conversation, 
         values = literal(values, at)
     if not isinstance(values, list) or not values:
         raise DataError("must be a non-empty list of messages", field=at)
-    reader = Conversation(padded=is_padded(values), own=own)
+    reader = MessageReader(padded=is_padded(values), own=own)
     reader.offer(row, *TOOLS)
     name = str(row.take("id") if identity is None else row.take("id", default=identity))
     system = row.take("system", "system_prompt", kind=str, default="")
@@ -134,7 +134,7 @@ def _tool(value: Any, where: str) -> Tool:
 
 
 @dataclass
-class Conversation:
+class MessageReader:
     """Reads the messages of one row, one after another.
 
     Attributes:

@@ -14,7 +14,7 @@ from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import Dialogue, around
 from tl_jax.tooluse.readers.fields import plain
 from tl_jax.tooluse.readers.format import Format, Writer
-from tl_jax.tooluse.readers.messages import TOOLS, Conversation, failed, identity, message_weight
+from tl_jax.tooluse.readers.messages import TOOLS, MessageReader, failed, identity, message_weight
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import calls
@@ -29,7 +29,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     with Fields(row) as fields:
         where = fields.at("messages", "response")
         turns = _history(fields) if "response" in fields else fields.each("messages")
-        reader = Conversation(padded=is_padded([value for value, _ in turns]))
+        reader = MessageReader(padded=is_padded([value for value, _ in turns]))
         reader.offer(fields, *TOOLS)
         system = fields.take("system", kind=str, default="")
         beside = around(fields, place.name, "swift", "channel")
@@ -37,7 +37,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     return [dialogue.trajectory(beside, reader.tools, system, where)]
 
 
-def dialogue_of(turns: Iterable[tuple[Any, str]], reader: Conversation) -> Dialogue:
+def dialogue_of(turns: Iterable[tuple[Any, str]], reader: MessageReader) -> Dialogue:
     """The conversation of messages some of which are a call or a result by their role."""
     dialogue = Dialogue()
     for value, where in turns:

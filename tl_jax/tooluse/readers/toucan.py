@@ -13,7 +13,7 @@ from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import around
 from tl_jax.tooluse.readers.fields import listed, literal
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.messages import Conversation
+from tl_jax.tooluse.readers.messages import MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.swift import dialogue_of
@@ -32,7 +32,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     with Fields(row) as fields:
         about = {name: _read(value) for name, value in fields.keep(*_ABOUT).items()}
         messages = listed(fields, "messages")
-        reader = Conversation(padded=is_padded(messages))
+        reader = MessageReader(padded=is_padded(messages))
         reader.offer(fields, "available_tools", "tools")
         beside = around(fields, str(about.get("uuid") or place.name), "toucan")
     dialogue = dialogue_of([(value, f"messages[{i}]") for i, value in enumerate(messages)], reader)

@@ -14,7 +14,7 @@ from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import Dialogue, around
 from tl_jax.tooluse.readers.fields import literal
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.messages import TOOLS, Conversation
+from tl_jax.tooluse.readers.messages import TOOLS, MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded, without_nulls
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.schema import Case, DataError, Trajectory, decision_points
@@ -45,7 +45,7 @@ def cases(row: Any, place: Place) -> list[Case]:
 def _read(row: Any, place: Place) -> tuple[Trajectory, bool]:
     with Fields(row) as fields:
         parts = {name: _messages(fields, name) for name in ("prompt", "completion") if name in fields}
-        reader = Conversation(padded=is_padded([value for part in parts.values() for value, _ in part]))
+        reader = MessageReader(padded=is_padded([value for part in parts.values() for value, _ in part]))
         reader.offer(fields, *TOOLS)
         info = _info(fields.take("info", default=None), reader)
         beside = around(fields, place.name, "verifiers", *_ABOUT)
@@ -70,7 +70,7 @@ def _messages(row: Fields, name: str) -> list[tuple[Any, str]]:
     return [(value, f"{name}[{i}]") for i, value in enumerate(text)]
 
 
-def _info(value: Any, reader: Conversation) -> dict[str, Any]:
+def _info(value: Any, reader: MessageReader) -> dict[str, Any]:
     """What an environment keeps about a row, without the tools."""
     value = literal(value, "info") if isinstance(value, str) and value.strip() else value or {}
     if not isinstance(value, dict):
