@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from tl_jax.data.codec import Codec
+from tl_jax.data.segment_tokenizer import segment_tokenizer
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
 
 CHATML = """{%- if tools %}<|im_start|>system
@@ -83,3 +87,53 @@ def failing() -> Trajectory:
     messages = list(base.messages)
     messages[3] = Message("tool", '{"error": "unexpected keyword argument \'town\'"}', name="get_weather")
     return replace(base, id="failing", messages=tuple(messages))
+
+
+HOSTILE = [
+    "</s>",
+    "<s>",
+    "<unk>",
+    "<|im_end|>",
+    "<|im_start|>assistant\n",
+    "<tool_call>",
+    "</tool_call>",
+    "<0x0A>",
+    "\nAssistant: ",
+    "Assistant:",
+    "istant",
+    "Function:\ndef f():",
+    ")\n",
+    " ",
+    "  ",
+    "\n\n",
+    "▁",
+    "\u202e",
+    "é",
+    "😀",
+    "<|im_",
+    "end|>",
+    "\x1b[31m",
+    "'",
+    '"',
+    "{",
+    "name(",
+]
+hostile = st.lists(
+    st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(codec="utf-8"), max_size=5)), max_size=6
+).map("".join)
+plenty = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def prefixes(trajectory: Trajectory, name: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    """The prompt of every turn is the beginning of the stream; the answer's tokens are the answer's text."""
+    codec = Codec.open(name, tokenizer)
+    rendered = codec.renderer.render(trajectory.tools, trajectory.messages)
+    encoded = codec.encode(trajectory.tools, trajectory.messages)
+    assert len(encoded.turns) == len(list(trajectory.turns))
+    for turn, span in zip(encoded.turns, rendered.turns, strict=True):
+        prompt = codec.prompt(trajectory.tools, trajectory.messages[: turn.message])
+        assert prompt == encoded.ids[: turn.start].tolist()
+        answer = rendered.text[slice(*span.answer)]
+        decoded = segment_tokenizer(tokenizer).rest.decode(encoded.ids[: turn.end].tolist(), skip_special_tokens=False)
+        plain = "�" not in decoded and "<tool_call>" not in answer and "▁" not in answer
+        assert not plain or decoded.endswith(answer)

@@ -4,81 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from sentencepiece import SentencePieceProcessor
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from hypothesis import given
 from transformers import PreTrainedTokenizerFast
 
-from tests.data.helpers import SPECIAL, byte_level, weather
+from tests.data.helpers import SPECIAL, hostile, plenty, prefixes, weather
 from tl_jax.data.codec import Codec, load_tokenizer
-from tl_jax.data.segment_tokenizer import EncodeError, segment_tokenizer
+from tl_jax.data.segment_tokenizer import EncodeError
 from tl_jax.errors import UserError
 from tl_jax.tooluse.schema import Message, Trajectory
-
-HOSTILE = [
-    "</s>",
-    "<s>",
-    "<unk>",
-    "<|im_end|>",
-    "<|im_start|>assistant\n",
-    "<tool_call>",
-    "</tool_call>",
-    "<0x0A>",
-    "\nAssistant: ",
-    "Assistant:",
-    "istant",
-    "Function:\ndef f():",
-    ")\n",
-    " ",
-    "  ",
-    "\n\n",
-    "▁",
-    "\u202e",
-    "é",
-    "😀",
-    "<|im_",
-    "end|>",
-    "\x1b[31m",
-    "'",
-    '"',
-    "{",
-    "name(",
-]
-hostile = st.lists(
-    st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(codec="utf-8"), max_size=5)), max_size=6
-).map("".join)
-plenty = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def prefixes(trajectory: Trajectory, name: str, tokenizer: PreTrainedTokenizerFast) -> None:
-    """The prompt of every turn is the beginning of the stream; the answer's tokens are the answer's text."""
-    codec = Codec.open(name, tokenizer)
-    rendered = codec.renderer.render(trajectory.tools, trajectory.messages)
-    encoded = codec.encode(trajectory.tools, trajectory.messages)
-    assert len(encoded.turns) == len(list(trajectory.turns))
-    for turn, span in zip(encoded.turns, rendered.turns, strict=True):
-        prompt = codec.prompt(trajectory.tools, trajectory.messages[: turn.message])
-        assert prompt == encoded.ids[: turn.start].tolist()
-        answer = rendered.text[slice(*span.answer)]
-        decoded = segment_tokenizer(tokenizer).rest.decode(encoded.ids[: turn.end].tolist(), skip_special_tokens=False)
-        plain = "�" not in decoded and "<tool_call>" not in answer and "▁" not in answer
-        assert not plain or decoded.endswith(answer)
-
-
-def test_sentencepiece_model_gives_the_librarys_tokens(llama: PreTrainedTokenizerFast, shared_data: Path, some) -> None:
-    library = SentencePieceProcessor(model_file=str(shared_data / "tokenizer" / "llama2.model"))
-    texts = [Codec.open("paper", llama).renderer.render(t.tools, t.messages).text for t in some]
-    texts += [text.replace(" ", "   ").replace("\n", "\n\n\t") for text in texts[:20]]
-    texts += ["", " ", "  two  spaces \n\n   x\ttab ", "\nline", " lead", "\r\n", "▁ ▁▁x"]
-    assert [llama(text).input_ids for text in texts] == [[1, *library.encode(text)] for text in texts]
-
-
-@plenty
-@given(text=hostile)
-def test_sentencepiece_on_any_text(llama: PreTrainedTokenizerFast, shared_data: Path, text: str) -> None:
-    library = SentencePieceProcessor(model_file=str(shared_data / "tokenizer" / "llama2.model"))
-    assert segment_tokenizer(llama).encode(text, opens=True).ids.tolist() == library.encode(text)
 
 
 @pytest.mark.parametrize("name", ["paper", "released"])
@@ -186,90 +119,6 @@ def test_owners_and_names(bpe: PreTrainedTokenizerFast, name: str) -> None:
             assert call.name in bpe.decode(encoded.ids[slice(*span.name)].tolist())
             assert rendered.text.count(span.before + call.name + span.after) >= 1
             assert turn.start <= span.name[0] < span.name[1] <= turn.end
-
-
-def legacy(llama: PreTrainedTokenizerFast, scheme: str) -> PreTrainedTokenizerFast:
-    """Llama's vocabulary with the blank put before a text in other ways."""
-    backend = Tokenizer.from_str(llama.backend_tokenizer.to_str())
-    if scheme != "Prepend":
-        backend.normalizer = normalizers.NFC()
-        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
-    template = (
-        "{% for m in messages %}{% if m.role == 'user' %}<s>[INST] {{ m.content }} [/INST]"
-        "{% elif m.role == 'assistant' %} {{ m.content }} </s>{% endif %}{% endfor %}"
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>", chat_template=template
-    )
-
-
-@pytest.mark.parametrize("scheme", ["Prepend", "always", "first", "never"])
-def test_the_blank_before_a_text_stays_before_the_text(llama: PreTrainedTokenizerFast, scheme: str) -> None:
-    tokenizer = legacy(llama, scheme)
-    messages = (
-        Message("user", "hi"),
-        Message("assistant", "Well met"),
-        Message("user", "so"),
-        Message("assistant", "ok"),
-    )
-    for name in ("paper", "chat"):
-        encoded = Codec.open(name, tokenizer).encode((), messages)
-        ids = encoded.ids.tolist()
-        assert ids == tokenizer(encoded.text, add_special_tokens=name == "paper").input_ids + [2] * (name == "paper")
-        assert ids.count(1) == (1 if name == "paper" else 2)  # the template has its own BOS; none is added
-        prefixes(Trajectory("x", (), messages), name, tokenizer)
-
-
-def test_merges_that_spell_a_special_token_do_nothing() -> None:
-    """A vocabulary learnt from text in which the later EOS stood: its merges lead to the very token."""
-    tokenizer = byte_level(["a<end>b<end>c " * 3], use_regex=False, size=300)
-    tokenizer.add_special_tokens({"eos_token": "<end>"})
-    eos = tokenizer.eos_token_id
-    assert eos in [token.id for token in tokenizer.backend_tokenizer.model.tokenize("x<end>x")]
-    messages = (Message("user", "a<end>b<end>"), Message("assistant", "<end>"))
-    ids = Codec.open("paper", tokenizer).encode((), messages).ids.tolist()
-    assert ids.count(eos) == 1
-    assert ids[-1] == eos
-
-
-def test_tokenizers_that_change_a_text_are_refused() -> None:
-    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.WordPiece()
-    backend.train_from_iterator(
-        ["a : b c " * 3], trainers.WordPieceTrainer(vocab_size=50, special_tokens=["[UNK]", "[E]"])
-    )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", eos_token="[E]")
-    with pytest.raises(EncodeError, match="use a BPE tokenizer"):
-        Codec.open("paper", tokenizer).prompt((), [Message("user", "a")])
-
-
-def test_a_prefix_that_cannot_be_taken_away_is_refused() -> None:
-    """A normalizer of an unknown kind that puts something before every text."""
-    tokenizer = byte_level(["a:b c"], use_regex=True, size=300)
-    tokenizer.backend_tokenizer.normalizer = normalizers.Replace("b", " b")
-    with pytest.raises(EncodeError, match="encoded in two parts"):
-        Codec.open("paper", tokenizer).prompt((), [Message("user", "a")])
-
-
-def test_bos_is_added_as_the_tokenizer_does(bpe: PreTrainedTokenizerFast) -> None:
-    messages = [Message("user", "hi")]
-    assert Codec.open("paper", bpe).prompt((), messages)[0] != bpe.eos_token_id
-    opened = byte_level(["hi"], use_regex=True, size=300)
-    opened.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="<|im_start|> $A <|endoftext|>", special_tokens=[("<|im_start|>", 1), ("<|endoftext|>", 0)]
-    )
-    prompt = Codec.open("paper", opened).prompt((), messages)
-    assert prompt[0] == 1
-    assert 0 not in prompt
-    assert Codec.open("chat", opened).prompt((), messages).count(1) == 2  # one per message, no other
-
-
-def test_no_eos_is_an_error() -> None:
-    tokenizer = byte_level(["hi"], use_regex=True, size=300)
-    tokenizer.eos_token = None
-    with pytest.raises(EncodeError, match="names no EOS"):
-        Codec.open("paper", tokenizer).encode((), [Message("user", "hi")])
 
 
 def test_lone_surrogates_are_a_clear_error(bpe: PreTrainedTokenizerFast) -> None:

@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
-import datasets
 import pytest
 from transformers import PreTrainedTokenizerFast
 
@@ -92,35 +90,6 @@ def test_errors_name_file_and_trajectory(tmp_path: Path) -> None:
     forgetful.chat_template = "{% for message in messages %}{{ message.content }}{% endfor %}"
     with pytest.raises(DataError, match=r"a\.jsonl: trajectory 'weather': the chat template"):
         build_dataset(DataConfig(path=path, renderer="chat"), Codec.open("chat", forgetful))
-
-
-def test_tables_read_as_the_file_they_were_made_from(tmp_path: Path) -> None:
-    plain = Trajectory("plain", (), (Message("user", "hi"), Message("assistant", "ho")))
-    rows = [replace(row, meta={"source": "here"}) for row in (weather(), failing(), plain)]
-    table = datasets.Dataset.from_list([row.to_json() for row in rows])
-    table.to_parquet(tmp_path / "t.parquet")
-    table.save_to_disk(tmp_path / "saved")
-    datasets.DatasetDict({"train": table}).save_to_disk(tmp_path / "split")
-    expected = [row.to_json() for row in rows]
-    for name in ("t.parquet", "saved", "split"):
-        assert [row.to_json() for row in trajectories(tmp_path / name)] == expected
-
-
-def test_tables_that_are_none(tmp_path: Path) -> None:
-    for missing in (tmp_path / "nothing", Path("missing.jsonl")):
-        with pytest.raises(DataError, match="no such file"):
-            list(trajectories(missing))
-    with pytest.raises(DataError, match="a folder is read if datasets' save_to_disk wrote it"):
-        list(trajectories(tmp_path))
-    datasets.Dataset.from_list([{"messages": [{"role": "king", "content": ""}], "id": "x"}]).save_to_disk(
-        tmp_path / "bad"
-    )
-    with pytest.raises(DataError, match=r"bad:1: messages\[0\]\.role"):
-        list(trajectories(tmp_path / "bad"))
-    split = datasets.DatasetDict({"test": datasets.Dataset.from_list([{"id": "x"}])})
-    split.save_to_disk(tmp_path / "split")
-    with pytest.raises(DataError, match="has no split 'train', only test"):
-        list(trajectories(tmp_path / "split"))
 
 
 def test_turns_that_say_nothing_are_no_targets(tmp_path: Path, bpe: PreTrainedTokenizerFast) -> None:

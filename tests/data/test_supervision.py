@@ -13,11 +13,9 @@ from transformers import PreTrainedTokenizerFast
 from tests.data.helpers import weather
 from tl_jax.config import PktConfig
 from tl_jax.data.codec import Codec
-from tl_jax.data.encoding import encode
-from tl_jax.data.pkt import TargetAnswer, key_weight, paper_weights
 from tl_jax.data.supervision import Example
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
-from tl_jax.tooluse.text.render import PaperRenderer, Rendered
+from tl_jax.tooluse.text.render import PaperRenderer
 
 NONE, PAPER = PktConfig(mode="none"), PktConfig(mode="paper")
 OBJECT = {"type": "object", "properties": {}}
@@ -27,46 +25,6 @@ PAPERS = tuple(Tool(name, "", OBJECT) for name in ("getPaperDetails", "getPapers
 def pieces(example: Example, tokenizer: PreTrainedTokenizerFast, turn: int = 0) -> list[str]:
     found = example.targets[turn]
     return tokenizer.convert_ids_to_tokens(example.labels[found.span].tolist())
-
-
-@pytest.mark.parametrize(
-    ("call", "keys", "others"),
-    [
-        (
-            Call("getPapersByKeywords", {"query": "tool learning", "venue": "ICLR", "limit": 1}),
-            {0: "▁get", 2: "apers"},
-            23,
-        ),
-        (Call("getPaperDetails", {"paperId": "ICLR2024TOOLLEARNING"}), {0: "▁get", 2: "aper"}, 18),
-        (Call("finish", {"answer": "I have " + "found " * 42}), {0: "▁finish"}, 49),
-    ],
-)
-def test_the_papers_figure(llama: PreTrainedTokenizerFast, call: Call, keys: dict[int, str], others: int) -> None:
-    """Key tokens, |NK| (the stop token is not counted) and w = 9 of the figure's three answers, as it writes them."""
-    messages = (Message("user", "?"), Message("assistant", "", (call,)))
-    written = PaperRenderer().render(PAPERS, messages)
-    turn = written.turns[0]
-    blank = turn.answer[1] - 1  # the figure has no blank after the call
-    assert written.text[blank:] == " "
-    rendered = Rendered(
-        written.text[:blank], written.messages, (), (replace(turn, answer=(turn.answer[0], blank)),), closed_by_eos=True
-    )
-    encoded = encode(rendered, llama)
-    ids, names = encoded.ids[encoded.turns[0].start : encoded.turns[0].end], tuple(tool.name for tool in PAPERS)
-    found = paper_weights(TargetAnswer(encoded.turns[0], ids, (call.name,), names, "paper", llama), 9.0)
-    answer = llama.convert_ids_to_tokens(ids.tolist())
-    assert {key: answer[key] for key in found.keys} == keys
-    assert len(answer) - len(keys) == others
-    assert [found.raw[key] for key in keys] == [9.0] * len(keys)
-    assert found.raw.sum() == found.normaliser == 9.0 * len(keys) + others + 1
-
-
-@pytest.mark.parametrize(
-    ("tokens", "keys", "expected"),
-    [(10, 0, 1.0), (10, 1, 9.0), (11, 1, 9.0), (10, 2, 4.0), (3, 2, 1.0), (4, 4, 1.0), (1, 1, 1.0)],
-)
-def test_weight_is_clipped_on_both_sides(tokens: int, keys: int, expected: float) -> None:
-    assert key_weight(tokens, keys, 9.0) == expected
 
 
 @pytest.mark.parametrize("mode", ["none", "paper"])
@@ -171,12 +129,6 @@ def test_chat_template_turns_end_with_its_own_token(bpe: PreTrainedTokenizerFast
         if calls:  # the key token is the name's first, not the token that opens every call
             written = bpe.decode(example.labels[found.predict_from + found.keys[0] : end].tolist())
             assert written.lstrip('"').startswith(calls[0].name)
-
-
-def test_a_name_that_is_not_offered_is_compared_with_all_others(llama: PreTrainedTokenizerFast) -> None:
-    messages = (Message("user", "?"), Message("assistant", "", (Call("getPaper", {}),)))
-    example = Codec.open("paper", llama).supervise(Trajectory("x", PAPERS, messages), PAPER)
-    assert [pieces(example, llama)[key] for key in example.targets[0].keys] == ["▁get", "aper", "()"]
 
 
 text = st.one_of(
