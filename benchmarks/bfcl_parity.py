@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from tests.tooluse.bfcl.checker import accepts, accepts_episode, other_episodes, perturbed, questions
-from tl_jax.tooluse.bfcl.categories import CATEGORIES, Category
+from tl_jax.tooluse.bfcl.categories import CATEGORIES, BfclCategory
 from tl_jax.tooluse.bfcl.check import CORRECT
 from tl_jax.tooluse.bfcl.package import question_files
 from tl_jax.tooluse.bfcl.score import fault
@@ -76,7 +76,7 @@ class _Counts:
         console.print(f"{len(self.wrong_gold)} gold answers that BFCL itself does not accept:", *self.wrong_gold)
 
 
-def compare_calls(category: Category, cases: list[Case], counts: _Counts) -> None:
+def compare_calls(category: BfclCategory, cases: list[Case], counts: _Counts) -> None:
     """By the text of the answer on our side, by its calls on theirs."""
     rows, renderer = questions(category), ReleasedRenderer()
     for case in cases:
@@ -86,7 +86,7 @@ def compare_calls(category: Category, cases: list[Case], counts: _Counts) -> Non
             counts.add(category.name, done, theirs, ours, case.id, text)
 
 
-def compare_episodes(category: Category, cases: list[Case], counts: _Counts) -> None:
+def compare_episodes(category: BfclCategory, cases: list[Case], counts: _Counts) -> None:
     rows, renderer = questions(category), PaperRenderer()
     with BfclTools() as tools:
         for case in cases:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tl_jax.cli.options import (
     FILE,
     OUT,
     ExistingPath,
+    OneOf,
     OneOfOr,
     format_option,
     group_of,
@@ -21,17 +23,20 @@ from tl_jax.cli.options import (
     sampling_options,
     scoring_options,
 )
+from tl_jax.evaluation.suites import SUITES, Suite
 from tl_jax.tooluse.metrics import Scoring
 from tl_jax.tooluse.rewards.score import PROFILES
 
 SHOWN_IDS = 3
 model_option = click.option("--model", type=ExistingPath(), required=True, help="HF, checkpoint or run directory.")
-prediction_options = group_of(
-    click.option("--cases", type=DATA, required=True, help="Cases with gold answers, or trajectories."),
-    format_option(help="Of the cases."),
-    click.option("--predictions", type=FILE, required=True, help='JSONL {"id", "prediction"}.'),
+predictions_option = click.option("--predictions", type=FILE, required=True, help='JSONL {"id", "prediction"}.')
+cases_or_suite_options = group_of(
+    click.option("--cases", type=DATA, help="Cases, or trajectories; of a suite: its files or their folder."),
+    format_option("format", help="Of the cases."),
+    click.option("--suite", type=OneOf(SUITES), help="A benchmark by its own rules, see docs/bfcl.md."),
+    click.option("--category", "categories", multiple=True, help="Of the suite: one, a group, or all; repeatable."),
 )
-"""Answers that are there already, and what they answer."""
+"""A file of cases, or a benchmark."""
 
 
 def batch_size_option(default: int) -> Any:
@@ -59,8 +64,7 @@ def generate(model: Path, source: Path, **options: Any) -> None:
 
 @click.command(name="eval")
 @model_option
-@click.option("--cases", type=DATA, required=True, help="Cases, or trajectories.")
-@format_option("format")
+@cases_or_suite_options
 @click.option("--out", type=OUT, required=True, help="Directory to write.")
 @renderer_option
 @batch_size_option(16)
@@ -69,38 +73,63 @@ def generate(model: Path, source: Path, **options: Any) -> None:
 @click.option("--overwrite", is_flag=True, help="Answer again what predictions.jsonl already holds.")
 @scoring_options
 @sampling_options
-def evaluate(model: Path, cases: Path, out: Path, **options: Any) -> None:
-    """Answer every case and score TS, PI and CF; writes predictions.jsonl and summary.json."""
+def evaluate(
+    model: Path, out: Path, cases: Path | None, suite: str | None, categories: tuple[str, ...], **options: Any
+) -> None:
+    """Answer every case and score TS, PI and CF; writes predictions.jsonl and summary.json.
+
+    With --suite the questions of a benchmark, scored by its own rules.
+    """
     from tl_jax.evaluation.answering import Answering
     from tl_jax.evaluation.runner import evaluate as run
 
-    scoring, which = (
-        {name: options.pop(name) for name in names}
-        for names in (("policy", "strict", "rotbench"), ("format", "limit", "overwrite"))
-    )
-    run(model, cases, out, Answering.of(**options), Scoring(**scoring), **which)
+    rules, kept = _taken(options, _RULES), _taken(options, ("limit", "overwrite"))
+    kind = options.pop("format")
+    answering = Answering.of(**options)
+    if known := _suite(cases, suite, categories, {"format": kind, **rules}):
+        known.evaluate(model, out, categories, answering, cases, **kept)
+    elif cases:
+        run(model, cases, out, answering, Scoring(**rules), format=kind, **kept)
 
 
 @click.command()
-@prediction_options
+@cases_or_suite_options
+@predictions_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @scoring_options
-def score(cases: Path, kind: str, predictions: Path, as_json: bool, **rules: Any) -> None:
-    """TS, PI and CF of given predictions; needs no model."""
-    from tl_jax.evaluation.report import print_summary, summary_json
+def score(
+    cases: Path | None,
+    format: str,
+    suite: str | None,
+    categories: tuple[str, ...],
+    predictions: Path,
+    as_json: bool,
+    **rules: Any,
+) -> None:
+    """TS, PI and CF of given predictions, or the scores of a suite; needs no model."""
+    from rich.console import Console
+
+    from tl_jax.evaluation.report import summary_json, summary_report
     from tl_jax.evaluation.score import score_file
 
-    summary, missing = score_file(cases, predictions, kind, Scoring(**rules))
+    if known := _suite(cases, suite, categories, {"format": format, **rules}):
+        scores = known.score(predictions, categories, cases)
+        missing, shown, found = scores.missing, known.report(scores), {"suite": suite, **scores.to_json()}
+    elif cases:
+        summary, missing = score_file(cases, predictions, format, Scoring(**rules))
+        shown, found = summary_report(summary), {**rules, **summary_json(summary), "missing": missing}
     if missing:
         click.echo(f"{missing} cases have no prediction and count as wrong", err=True)
     if as_json:
-        click.echo(json.dumps({**rules, **summary_json(summary), "missing": missing}))
+        click.echo(json.dumps(found))
     else:
-        print_summary(summary)
+        Console().print(shown)
 
 
 @click.command()
-@prediction_options
+@click.option("--cases", type=DATA, required=True, help="Cases with gold answers, or trajectories.")
+@format_option(help="Of the cases.")
+@predictions_option
 @click.option(
     "--profile",
     type=OneOfOr(PROFILES, "FILE.yaml"),
@@ -144,3 +173,32 @@ def _tell(ids: tuple[str, ...], what: str) -> None:
     if ids:
         more = ", ..." if len(ids) > SHOWN_IDS else ""
         click.echo(f"{len(ids)} cases {what}: {', '.join(ids[:SHOWN_IDS])}{more}", err=True)
+
+
+_RULES = ("policy", "strict", "rotbench")
+
+
+def _taken(options: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """These options, which are taken away."""
+    return {name: options.pop(name) for name in names}
+
+
+def _suite(cases: Path | None, name: str | None, categories: Sequence[str], others: Mapping[str, Any]) -> Suite | None:
+    """The suite that is meant; None where a file of cases is.
+
+    Args:
+        others: options that only a file of cases has.
+
+    Raises:
+        UsageError: neither is given, or options that do not go together.
+    """
+    if name is None:
+        if categories:
+            raise click.UsageError("--category goes with --suite.")
+        if cases is None:
+            raise click.UsageError("Missing option '--cases' or '--suite'.")
+        return None
+    for option, value in others.items():
+        if value not in (False, "any", "auto"):
+            raise click.UsageError(f"--{option} does not go with --suite, which has rules of its own.")
+    return SUITES.find(name)

@@ -21,7 +21,7 @@ from tl_jax.data.prompts import Prompt
 from tl_jax.inference.sampler import Sampler
 from tl_jax.model.parameters import Params
 from tl_jax.rl.episodes import Episode, Turn
-from tl_jax.tooluse.environments.base import Conversation, Environment, UserTurn
+from tl_jax.tooluse.environments.base import Environment, SpeakingEnvironment, UserTurn
 from tl_jax.tooluse.rewards.compare import bind_all, offered_tools
 from tl_jax.tooluse.schema import Call, Case, Message
 from tl_jax.tooluse.text.parse import parse_answer
@@ -200,7 +200,8 @@ def _reply(environment: Environment, turn: Turn) -> Reply:
         results.append(result)
         done = done or over
     if not turn.calls:
-        says = environment.user_says(turn.text) if turn.finished and isinstance(environment, Conversation) else None
+        if turn.finished and isinstance(environment, SpeakingEnvironment):
+            says = environment.user_says(turn.text)
         done = says is None
     expected = [call.to_json() for call in getattr(environment, "expected", ())]
     return Reply(results, done, expected, says.to_json() if says else None, getattr(environment, "outcome", None))

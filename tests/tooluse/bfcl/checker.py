@@ -13,7 +13,7 @@ from functools import lru_cache
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from tl_jax.tooluse.bfcl.categories import Category
+from tl_jax.tooluse.bfcl.categories import BfclCategory
 from tl_jax.tooluse.bfcl.package import data_folder
 from tl_jax.tooluse.schema import Call, Case, Tool
 from tl_jax.tooluse.text.parse import bind, parse_answer
@@ -34,7 +34,7 @@ def _ast_checker() -> ModuleType:
 
 
 @lru_cache(maxsize=2)
-def questions(category: Category) -> dict[str, dict[str, Any]]:
+def questions(category: BfclCategory) -> dict[str, dict[str, Any]]:
     """The raw questions of a category by id, with their answers."""
     folder = data_folder()
     rows = [json.loads(line) for line in (folder / category.file).read_text(encoding="utf-8").splitlines()]
@@ -46,7 +46,7 @@ def questions(category: Category) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in rows}
 
 
-def accepts(calls: Sequence[Call], row: Mapping[str, Any], category: Category) -> bool:
+def accepts(calls: Sequence[Call], row: Mapping[str, Any], category: BfclCategory) -> bool:
     """What BFCL's AST checker says of calls. Where it raises an error, they are not right."""
     from bfcl_eval.constants.enums import Language
 

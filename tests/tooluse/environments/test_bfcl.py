@@ -14,7 +14,7 @@ from tl_jax.tooluse.bfcl.categories import CATEGORIES
 from tl_jax.tooluse.bfcl.package import question_files
 from tl_jax.tooluse.bfcl.score import fault
 from tl_jax.tooluse.environments import bfcl
-from tl_jax.tooluse.environments.base import Conversation
+from tl_jax.tooluse.environments.base import SpeakingEnvironment
 from tl_jax.tooluse.environments.bfcl import BfclTools
 from tl_jax.tooluse.readers import read_cases
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
@@ -57,7 +57,7 @@ def played(tools: BfclTools, *turns: list[Call]) -> Any:
 
 
 def test_an_episode(tools: BfclTools) -> None:
-    assert isinstance(tools, Conversation)
+    assert isinstance(tools, SpeakingEnvironment)
     assert tools.reset(CASE) is CASE
     assert [call.name for call in tools.expected] == ["mv"]
     assert tools.step(MOVE) == ("{\"result\": \"'a.txt' moved to 'c.txt'\"}", False)

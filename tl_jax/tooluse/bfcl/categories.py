@@ -14,7 +14,7 @@ Rule: TypeAlias = Literal["calls", "no_call", "any_call", "episode"]
 
 
 @dataclass(frozen=True, slots=True)
-class Category:
+class BfclCategory:
     """A file of questions.
 
     Attributes:
@@ -44,23 +44,23 @@ _RIGHT: Mapping[Rule, str] = {
 CATEGORIES = Registry(
     "category",
     (
-        Category("simple_python", "non_live"),
-        Category("simple_java", "non_live", language="java"),
-        Category("simple_javascript", "non_live", language="javascript"),
-        Category("multiple", "non_live"),
-        Category("parallel", "non_live"),
-        Category("parallel_multiple", "non_live"),
-        Category("irrelevance", "non_live", "no_call"),
-        Category("live_simple", "live"),
-        Category("live_multiple", "live"),
-        Category("live_parallel", "live"),
-        Category("live_parallel_multiple", "live"),
-        Category("live_irrelevance", "live", "no_call"),
-        Category("live_relevance", "live", "any_call"),
-        Category("multi_turn_base", "multi_turn", "episode"),
-        Category("multi_turn_miss_func", "multi_turn", "episode"),
-        Category("multi_turn_miss_param", "multi_turn", "episode"),
-        Category("multi_turn_long_context", "multi_turn", "episode"),
+        BfclCategory("simple_python", "non_live"),
+        BfclCategory("simple_java", "non_live", language="java"),
+        BfclCategory("simple_javascript", "non_live", language="javascript"),
+        BfclCategory("multiple", "non_live"),
+        BfclCategory("parallel", "non_live"),
+        BfclCategory("parallel_multiple", "non_live"),
+        BfclCategory("irrelevance", "non_live", "no_call"),
+        BfclCategory("live_simple", "live"),
+        BfclCategory("live_multiple", "live"),
+        BfclCategory("live_parallel", "live"),
+        BfclCategory("live_parallel_multiple", "live"),
+        BfclCategory("live_irrelevance", "live", "no_call"),
+        BfclCategory("live_relevance", "live", "any_call"),
+        BfclCategory("multi_turn_base", "multi_turn", "episode"),
+        BfclCategory("multi_turn_miss_func", "multi_turn", "episode"),
+        BfclCategory("multi_turn_miss_param", "multi_turn", "episode"),
+        BfclCategory("multi_turn_long_context", "multi_turn", "episode"),
     ),
     columns={
         "`--category`": lambda category: f"`{category.name}`",
@@ -173,13 +173,13 @@ def overall(shares: Mapping[str, Share]) -> Overall:
     return Overall(parts, absent, points, earned / points if points else None, earned / sum(weighed.values()))
 
 
-def chosen(names: Iterable[str]) -> list[Category]:
+def chosen(names: Iterable[str]) -> list[BfclCategory]:
     """The categories that users name: by themselves, by their group, or all.
 
     Raises:
         UserError: there is none of a name, with the nearest one.
     """
-    wanted: dict[str, Category] = {}
+    wanted: dict[str, BfclCategory] = {}
     for name in names:
         members = [category for category in CATEGORIES.values() if name in (ALL, category.group)]
         wanted |= {category.name: category for category in members or [CATEGORIES.find(name)]}
@@ -188,7 +188,7 @@ def chosen(names: Iterable[str]) -> list[Category]:
     return [category for category in CATEGORIES.values() if category.name in wanted]
 
 
-def category_of(identity: str) -> Category | None:
+def category_of(identity: str) -> BfclCategory | None:
     """The category that the id of a question begins with; BFCL v3 calls three of them otherwise.
 
     Example:

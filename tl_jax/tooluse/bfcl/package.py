@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 from tl_jax.errors import UserError
-from tl_jax.tooluse.bfcl.categories import Category
+from tl_jax.tooluse.bfcl.categories import BfclCategory
 
 INSTALL = "pip install --no-deps bfcl-eval mpmath"
 """With its dependencies it would bring the libraries of every vendor, and an old NumPy."""
@@ -39,26 +39,24 @@ def data_folder() -> Path:
     return folder
 
 
-def question_files(categories: Iterable[Category], source: Path | None = None) -> list[Path]:
+def question_files(
+    categories: Iterable[BfclCategory], folder: Path | None = None, required: Collection[str] | None = None
+) -> list[Path]:
     """The files of some categories.
 
     Args:
-        source: a folder to look in, or the one file of one category; None = the package.
+        folder: where they lie; None = in the package.
+        required: names of those that have to be there; None = all of them. One at least is.
 
     Raises:
         UserError: the package is not installed, or a file is not there.
     """
-    wanted = list(categories)
-    if source is not None and source.is_file():
-        if len(wanted) != 1:
-            raise UserError(f"{source}: is one file; give one --category, or the folder it lies in")
-        return [source]
-    folder = source or data_folder()
-    files = [folder / category.file for category in wanted]
-    for file in files:
-        if not file.is_file():
+    wanted = {category.name: (folder or data_folder()) / category.file for category in categories}
+    there = [file for file in wanted.values() if file.is_file()]
+    for name, file in wanted.items():
+        if not file.is_file() and (not there or required is None or name in required):
             raise UserError(f"{file}: no such file")
-    return files
+    return there
 
 
 def documents(name: str, beside: Path) -> Path | None:

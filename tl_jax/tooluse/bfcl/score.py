@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from tl_jax.errors import UserError
-from tl_jax.tooluse.bfcl.categories import CATEGORIES, Category, Overall, Share, category_of, overall
+from tl_jax.tooluse.bfcl.categories import CATEGORIES, BfclCategory, Overall, Share, category_of, overall
 from tl_jax.tooluse.bfcl.check import CORRECT, check_calls
 from tl_jax.tooluse.environments.bfcl import BfclTools
 from tl_jax.tooluse.metrics import NO_GOLD, bootstrap_interval
+from tl_jax.tooluse.readers.predictions import Turns
 from tl_jax.tooluse.rewards.compare import bind_all, offered_tools
 from tl_jax.tooluse.rewards.grade import uncalled_for
 from tl_jax.tooluse.schema import Case
 from tl_jax.tooluse.text.parse import parse_answer
 
-Prediction: TypeAlias = str | Sequence[Sequence[str]]
-"""An answer; to a question of several turns, for each turn the answers that the model gave until it made no call."""
+MISSING = "missing"
+"""What is wrong where there is no prediction."""
+
+Prediction: TypeAlias = str | Turns
+"""An answer, or the answers to a question of several turns."""
 
 
 def is_episode(case: Case) -> bool:
@@ -41,15 +45,15 @@ def fault(prediction: Prediction, case: Case, tools: BfclTools | None = None) ->
     if (category.rule == "episode") is isinstance(prediction, str):
         wanted = "a list of turns, each a list of texts" if isinstance(prediction, str) else "a text"
         raise UserError(f"the prediction for {case.id!r} must be {wanted}")
+    if not _has_gold(case):
+        return NO_GOLD
     if isinstance(prediction, str):
         return _fault_of_answer(prediction, case, category)
-    if "gold_source" not in case.meta:
-        return NO_GOLD
     with nullcontext(tools) if tools else BfclTools() as environment:
         return _fault_of_episode(prediction, case, environment)
 
 
-def _fault_of_answer(prediction: str, case: Case, category: Category) -> str:
+def _fault_of_answer(prediction: str, case: Case, category: BfclCategory) -> str:
     offered = offered_tools(case)
     answer = parse_answer(prediction, offered.values())
     if category.rule == "no_call":
@@ -59,14 +63,11 @@ def _fault_of_answer(prediction: str, case: Case, category: Category) -> str:
         return "parse_failure"
     if category.rule == "any_call":
         return CORRECT
-    accepted = case.meta.get("gold_source")
-    if accepted is None:
-        return NO_GOLD
     calls = bind_all(answer.calls, answer.positional, offered)
-    return check_calls(calls, accepted, case.tools, category.language)
+    return check_calls(calls, case.meta["gold_source"], case.tools, category.language)
 
 
-def _fault_of_episode(turns: Sequence[Sequence[str]], case: Case, environment: BfclTools) -> str:
+def _fault_of_episode(turns: Turns, case: Case, environment: BfclTools) -> str:
     """The fault after making the calls of all turns again."""
     environment.reset(case)
     for turn in turns:
@@ -81,9 +82,13 @@ def _fault_of_episode(turns: Sequence[Sequence[str]], case: Case, environment: B
     return CORRECT if len(turns) == outcome["passed"] == outcome["turns"] else "turns"
 
 
-def _category(case: Case) -> Category:
+def _has_gold(case: Case) -> bool:
+    return _category(case).rule in ("no_call", "any_call") or "gold_source" in case.meta
+
+
+def _category(case: Case) -> BfclCategory:
     name = str(case.meta.get("category", ""))
-    return CATEGORIES.get(name) or category_of(case.id) or Category(name, "")
+    return CATEGORIES.get(name) or category_of(case.id) or BfclCategory(name, "")
 
 
 @dataclass(slots=True)
@@ -95,6 +100,11 @@ class Tally:
     @property
     def unscored(self) -> int:
         return self.faults[NO_GOLD]
+
+    @property
+    def wrong(self) -> Counter[str]:
+        """How often there was each fault."""
+        return Counter({name: count for name, count in self.faults.items() if name not in (CORRECT, NO_GOLD)})
 
     @property
     def share(self) -> Share:
@@ -153,8 +163,11 @@ def score_cases(pairs: Iterable[tuple[Case, Prediction | None]]) -> BfclScores:
         for case, prediction in pairs:
             if tools is None and is_episode(case):
                 tools = BfclTools()
-            found = "missing" if prediction is None else fault(prediction, case, tools)
-            missing += prediction is None
+            if prediction is None:
+                found = MISSING if _has_gold(case) else NO_GOLD
+            else:
+                found = fault(prediction, case, tools)
+            missing += found == MISSING
             tallies.setdefault(_category(case).name, Tally()).faults[found] += 1
     finally:
         if tools is not None:

@@ -51,7 +51,7 @@ class UserTurn:
 
 
 @runtime_checkable
-class Conversation(Environment, Protocol):
+class SpeakingEnvironment(Environment, Protocol):
     """An environment whose user speaks more than once."""
 
     def user_says(self, answer: str) -> UserTurn | None:

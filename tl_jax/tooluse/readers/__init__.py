@@ -6,7 +6,7 @@ reads conversations in text.
 """
 
 from tl_jax.tooluse.readers.format import Format, has
-from tl_jax.tooluse.readers.predictions import read_predictions
+from tl_jax.tooluse.readers.predictions import read_predictions, read_turns
 from tl_jax.tooluse.readers.registry import (
     FORMATS,
     detect_format,
@@ -29,4 +29,5 @@ __all__ = [
     "read_cases",
     "read_predictions",
     "read_trajectories",
+    "read_turns",
 ]

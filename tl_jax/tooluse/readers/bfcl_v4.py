@@ -20,7 +20,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from tl_jax.tooluse.bfcl.categories import Category, category_of
+from tl_jax.tooluse.bfcl.categories import BfclCategory, category_of
 from tl_jax.tooluse.bfcl.check import written_type
 from tl_jax.tooluse.bfcl.literals import Language, natural, write
 from tl_jax.tooluse.bfcl.package import CLASSES, INSTALL, documents
@@ -57,7 +57,7 @@ def read(path: Path, report: Report | None) -> Iterator[Case]:
 def _case(row: Any, place: Place, answers: Mapping[str, Mapping[str, Any]] | None) -> Case:
     with Fields(row) as fields:
         identity = fields.take("id", kind=str)
-        category = category_of(identity) or Category(identity.rpartition("_")[0], "")
+        category = category_of(identity) or BfclCategory(identity.rpartition("_")[0], "")
         turns = [_messages(turn, where) for turn, where in fields.each("question")]
         if not turns or not turns[0]:
             raise DataError("has no message in its first turn", field="question")
@@ -159,7 +159,7 @@ def _later_tools(meta: Mapping[str, Any]) -> list[Tool]:
 
 
 def _gold(
-    answer: list[Any] | None, tools: tuple[Tool, ...], category: Category, known: list[Tool]
+    answer: list[Any] | None, tools: tuple[Tool, ...], category: BfclCategory, known: list[Tool]
 ) -> tuple[tuple[tuple[Call, ...], ...], GoldKind]:
     """What is right, as our own rows say it; ``known`` are the tools of all turns."""
     if category.rule == "no_call":

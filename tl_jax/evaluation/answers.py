@@ -1,0 +1,158 @@
+"""A model's answers to cases: given in batches, written as they come, and continued where they were cut off."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import jax
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tl_jax.data.prompts import Prompt, encode_prompts
+from tl_jax.errors import UserError
+from tl_jax.evaluation.answering import Answering
+from tl_jax.inference.room import ContextRoom
+from tl_jax.inference.sampler import Sampler
+from tl_jax.model.parameters import Params
+from tl_jax.tooluse.readers import read_predictions
+from tl_jax.tooluse.schema import Case
+
+PREDICTIONS, SETTINGS = "predictions.jsonl", "settings.json"
+
+Row: TypeAlias = dict[str, Any]
+"""A line of predictions: ``id``, ``prediction``, and how it came about."""
+Answerer: TypeAlias = Callable[[Sampler, Params, Sequence[Prompt], ContextRoom, Answering], Iterator[Row]]
+"""Answers prompts that fit into the model: a row for each of them."""
+
+
+def settings_of(model: Path, cases: str, answering: Answering) -> dict[str, Any]:
+    """What has to be the same for answers to belong together; ``cases``: to what they are answers."""
+    settings = {
+        "model": str(model.resolve()),
+        "cases": cases,
+        "renderer": answering.renderer,
+        "dtype": answering.dtype,
+        **answering.sampling.model_dump(exclude={"batch_size"}),
+        "seed": answering.seed,
+    }
+    return settings | ({"include": [*answering.include]} if answering.include else {})
+
+
+def answer_all(
+    model: Path,
+    cases: Sequence[Case],
+    known: Mapping[str, Any],
+    answering: Answering,
+    predictions: Path,
+    console: Console,
+    episodes: Iterable[Case] = (),
+    play: Answerer | None = None,
+) -> dict[str, Any]:
+    """The answers to all cases, by id: the known ones and those that the model gives, added to a file as they come.
+
+    Args:
+        episodes: those of the cases that ``play`` answers, by what was said in each turn.
+
+    Raises:
+        UserError: the model has room for none of the prompts.
+    """
+    waiting = [case for case in cases if case.id not in known]
+    if not waiting:
+        return dict(known)
+    sampler, loaded = answering.open(model)
+    room = ContextRoom(loaded.config.max_position_embeddings, answering.sampling.max_new_tokens)
+    prompts, _ = encode_prompts(waiting, sampler.codec)
+    prompts.sort(key=lambda prompt: -len(prompt.tokens))  # the longest first: memory runs out at once or never
+    too_long = [prompt for prompt in prompts if not room.fits(len(prompt.tokens))]
+    if len(too_long) == len(cases):
+        room.check(f"all {len(too_long)} prompts are too long for the model: the shortest", len(prompts[-1].tokens))
+    played = {case.id for case in episodes}
+    fitting = prompts[len(too_long) :]
+    single = [prompt for prompt in fitting if prompt.case.id not in played]
+    several = [prompt for prompt in fitting if prompt.case.id in played]
+    rows = chain(
+        (_unanswered(prompt, [] if prompt.case.id in played else "") for prompt in too_long),
+        generated(sampler, loaded.params, single, room, answering),
+        play(sampler, loaded.params, several, room, answering) if play and several else (),
+    )
+    found = dict(known)
+    with predictions.open("a", encoding="utf-8") as file, _progress(console) as progress:
+        task = progress.add_task("answering", total=len(cases), completed=len(cases) - len(prompts))
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.flush()
+            found[row["id"]] = row["prediction"]
+            progress.advance(task)
+    if too_long:
+        console.print(f"{len(too_long)} prompts are too long for the model; their answers are empty")
+    return found
+
+
+def generated(
+    sampler: Sampler, params: Params, prompts: Sequence[Prompt], room: ContextRoom, answering: Answering
+) -> Iterator[Row]:
+    """One answer to every prompt."""
+    key = jax.random.key(answering.seed)
+    for start in range(0, len(prompts), answering.batch_size):
+        batch = prompts[start : start + answering.batch_size]
+        generation = sampler.generate(params, [prompt.tokens for prompt in batch], jax.random.fold_in(key, start))
+        for row, (prompt, text) in enumerate(zip(batch, sampler.texts(generation), strict=True)):
+            length, finished = int(generation.lengths[row]), bool(generation.finished[row])
+            yield {"id": prompt.case.id, "prediction": text, "tokens": length, "finished": finished}
+
+
+def _unanswered(prompt: Prompt, empty: Any) -> Row:
+    return {"id": prompt.case.id, "prediction": empty, "problem": f"prompt of {len(prompt.tokens)} tokens"}
+
+
+def open_directory(
+    out: Path,
+    settings: Mapping[str, Any],
+    overwrite: bool,
+    read: Callable[[Path], dict[str, Any]] = read_predictions,
+) -> dict[str, Any]:
+    """Makes ``out`` ready to be added to; the answers it holds already, by id.
+
+    Args:
+        out: the directory.
+        settings: what its answers have to be made with.
+        overwrite: forget its answers.
+        read: reads them.
+
+    Raises:
+        UserError: they were made with other settings.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    predictions, settings_file = out / PREDICTIONS, out / SETTINGS
+    if overwrite:
+        predictions.unlink(missing_ok=True)
+    elif predictions.is_file():
+        before = json.loads(settings_file.read_text(encoding="utf-8")) if settings_file.is_file() else {}
+        changed = [name for name, value in settings.items() if before.get(name) != value]
+        if changed:
+            raise UserError(
+                f"{predictions}: was made with other settings ({', '.join(changed)}); "
+                "choose another directory, or --overwrite to answer anew"
+            )
+    settings_file.write_text(json.dumps(dict(settings), indent=2) + "\n", encoding="utf-8")
+    if not predictions.is_file():
+        return {}
+    content = predictions.read_bytes()
+    predictions.write_bytes(content[: content.rfind(b"\n") + 1])  # the last line may have been cut off
+    return read(predictions)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        console=console,
+    )

@@ -1,0 +1,34 @@
+"""Benchmarks that ``--suite`` names: with their own data, rules and summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tl_jax.evaluation.bfcl import evaluate_bfcl, report, score_bfcl
+from tl_jax.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A benchmark.
+
+    Attributes:
+        evaluate: takes model, directory to write, categories, answering, source, limit and overwrite; gives scores.
+        score: takes a file of predictions, categories and source; gives scores, which have `to_json` and ``missing``.
+        report: the scores as rich shows them.
+    """
+
+    name: str
+    description: str
+    evaluate: Callable[..., Any]
+    score: Callable[..., Any]
+    report: Callable[[Any], Any]
+
+
+SUITES = Registry(
+    "suite",
+    (Suite("bfcl_v4", "BFCL v4 but for its agentic part, see [bfcl.md](bfcl.md)", evaluate_bfcl, score_bfcl, report),),
+    columns={"`--suite`": lambda suite: f"`{suite.name}`", "what it is": lambda suite: suite.description},
+)
