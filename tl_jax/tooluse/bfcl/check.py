@@ -80,7 +80,7 @@ def check_call(call: Call, answer: Mapping[str, Any], tools: Sequence[Tool], lan
     for argument, value in call.arguments.items():
         if argument not in tool.properties or argument not in accepted:
             return "unexpected_parameter"
-        fault = _Argument(tool.properties[argument], language).fault(value, accepted[argument])
+        fault = _ParameterRule(tool.properties[argument], language).fault(value, accepted[argument])
         if fault:
             return fault
     if any(name not in call.arguments and _LEFT_OUT not in values for name, values in accepted.items()):
@@ -103,7 +103,7 @@ def standard(text: str) -> str:
     return _IGNORED.sub("", text).lower().replace("'", '"')
 
 
-class _Argument:
+class _ParameterRule:
     """A parameter of a question's function, by what BFCL makes of its type."""
 
     def __init__(self, schema: Mapping[str, Any], language: Language) -> None:
