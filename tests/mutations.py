@@ -55,7 +55,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the same key for every rollout",
-        "train.py",
+        "source.py",
         "key = jax.random.fold_in(fold_key(state), 0)",
         "key = jax.random.key(0)",
         "test_train.py::test_a_users_reward_a_random_critic_and_a_fresh_key_for_every_rollout",

@@ -22,8 +22,8 @@ from tl_jax.data.batch import Batch
 from tl_jax.errors import UserError
 from tl_jax.model.llama import merge
 from tl_jax.training.losses import label_log_probs, make_loss
-from tl_jax.training.sft import make_train_step
 from tl_jax.training.state import init_state
+from tl_jax.training.step import make_train_step
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "custom_loss.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -22,7 +22,8 @@ from tl_jax.model.llama import merge
 from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh, shard_tree
 from tl_jax.plugins import Plugin
 from tl_jax.training.losses import Loss, label_smoothing, make_loss, weighted_cross_entropy
-from tl_jax.training.sft import accumulated_gradient, run_sft
+from tl_jax.training.sft import run_sft
+from tl_jax.training.step import accumulated_gradient
 
 
 def value_and_gradient(graphdef: Any, params: Any, batch: Batch, **options: float) -> tuple[Loss, Any]:

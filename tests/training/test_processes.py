@@ -29,8 +29,9 @@ from tl_jax.training.checkpoint import Checkpoints
 from tl_jax.training.compile import abstract_state
 from tl_jax.training.losses import weighted_cross_entropy
 from tl_jax.training.optimizer import make_optimizer
-from tl_jax.training.sft import evaluate, make_eval_step, run_sft
+from tl_jax.training.sft import run_sft
 from tl_jax.training.state import init_state
+from tl_jax.training.step import evaluate, make_eval_step
 
 pytestmark = pytest.mark.slow
 STEPS = 14

@@ -47,41 +47,36 @@ def same(one: Any, other: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
-def test_a_signal_saves_and_stops(sft_config: Callable[..., SftConfig]) -> None:
-    config = sft_config(checkpoint__every=4)
-    before = signal.getsignal(signal.SIGTERM)
+def saved_run(config: SftConfig, init: Any = INIT) -> TrainState:
+    """A run that ends after its first step, which is its last one; its state."""
     run = open_run(config)
-    state, position = run.begin(INIT)
+    state, position = run.begin(init)
     assert position is None
-    moved = replace(state, trainable=jax.tree.map(lambda x: x + 7, state.trainable))
     with run:
-        assert run.after_step(1, state, lambda: {"at": 1})
-        signal.raise_signal(signal.SIGTERM)
-        assert not run.after_step(2, moved, lambda: {"at": 2})
-        run.finish()
-    assert run.stopped_by == "SIGTERM"
-    assert signal.getsignal(signal.SIGTERM) is before
-    text = (config.run_dir / "log.txt").read_text()
-    assert (
-        f"stopped by SIGTERM; the checkpoint is saved. Run the same command again to continue in {config.run_dir}"
-        in text
-    )
+        run.save(9, state, {"at": 9})
+    return state
 
+
+def test_a_run_goes_on_where_it_was_saved(sft_config: Callable[..., SftConfig]) -> None:
+    config = sft_config(checkpoint__every=4)
+    run = open_run(config)
+    state, _ = run.begin(INIT)
+    moved = jax.device_get(replace(state, trainable=jax.tree.map(lambda x: x + 7, state.trainable)))
+    with run:
+        run.save(2, moved, {"at": 2})
+        assert [step for step in range(1, 10) if run.saves_at(step)] == [4, 8, 9]
+        assert run.stop_signal(3) is None
+        signal.raise_signal(signal.SIGTERM)
+        assert run.stop_signal(3) == "SIGTERM"
     again = open_run(config)
     restored, position = again.begin(INIT)
     assert again.start == 2
-    same(restored.trainable, moved.trainable)
+    same(restored, moved)
     assert position == {"at": 2}
-    with again:
-        assert [again.after_step(step, restored, dict) for step in (3, 4, 8, 9)] == [True, True, True, False]
-    assert sorted(int(path.name) for path in (config.run_dir / "checkpoints").glob("[0-9]*")) == [8, 9]
 
 
 def test_changed_settings_are_told_and_harmless_ones_not(sft_config: Callable[..., SftConfig]) -> None:
-    run = open_run(sft_config(seed=1))
-    state, _ = run.begin(INIT)
-    with run:
-        run.after_step(9, state, dict)
+    saved_run(sft_config(seed=1))
     for overrides, told in (
         ({"seed": 1, "log_every": 7, "mesh__data": 4, "mesh__fsdp": 2}, None),
         ({"seed": 2, "data__pkt__mode": "none"}, "other settings than before: seed, data.pkt.mode"),
@@ -104,7 +99,8 @@ def test_the_run_directory_explains_itself(sft_config: Callable[..., SftConfig],
         run = open_run(config, total=1)
         state, _ = run.begin(INIT)
         with run:
-            run.after_step(1, state, dict)
+            run.log.metrics(1, {"loss": 1.0})
+            run.save(1, state, {})
     home = config.run_dir
     assert load_config(SftConfig, [home / "config.yaml"], []) == config
     starts = yaml.safe_load((home / "environment.json").read_text())["starts"]
@@ -140,10 +136,7 @@ class TestFrozen:
     def config(self, sft_config: Callable[..., SftConfig], model: Path) -> SftConfig:
         """A run with a checkpoint, whose model was ``model``."""
         config = sft_config(model__path=model)
-        run = open_run(config)
-        state, _ = run.begin(norm_frozen)
-        with run:
-            run.after_step(9, state, dict)
+        saved_run(config, norm_frozen)
         return config
 
     def test_is_the_same_after_a_restart(self, config: SftConfig, model: Path) -> None:
@@ -157,10 +150,7 @@ class TestFrozen:
     def test_a_run_that_trains_all_does_not_need_the_model(
         self, sft_config: Callable[..., SftConfig], model: Path
     ) -> None:
-        run = open_run(config := sft_config(model__path=model))
-        state, _ = run.begin(INIT)
-        with run:
-            run.after_step(9, state, dict)
+        state = saved_run(config := sft_config(model__path=model))
         shutil.rmtree(model)
         same(open_run(config).begin(INIT)[0].trainable, state.trainable)
 

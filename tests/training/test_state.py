@@ -18,8 +18,8 @@ from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh, 
 from tl_jax.training.compile import compile_step, start_frozen, start_state
 from tl_jax.training.losses import weighted_cross_entropy
 from tl_jax.training.optimizer import make_optimizer
-from tl_jax.training.sft import accumulated_gradient, make_train_step
 from tl_jax.training.state import TrainState, assemble, fold_key, init_state
+from tl_jax.training.step import accumulated_gradient, make_train_step
 
 OPTIMIZER = OptimizerConfig(learning_rate=1e-2, weight_decay=0.1)
 

@@ -24,7 +24,7 @@ def held_out_loss(demo: Demo, model: Path) -> float:
     from tl_jax.model.llama import make_graphdef
     from tl_jax.model.store import open_model
     from tl_jax.training.losses import weighted_cross_entropy
-    from tl_jax.training.sft import evaluate, make_eval_step
+    from tl_jax.training.step import evaluate, make_eval_step
 
     config, loaded = demo.sft_config(model).data, open_model(model)
     rows = build_dataset(config, Codec.open(config.renderer, loaded.tokenizer_dir)).rows

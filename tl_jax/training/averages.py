@@ -18,10 +18,15 @@ class Averages:
     """Means of step metrics over the steps since the last reading, kept on the host.
 
     Pushing a step waits for the one before it: one step computes while the next is prepared, and no more pile up.
+
+    Args:
+        summed: names of metrics that are added up instead.
+        last: names of those of which the newest value counts.
+        wait: wait for the newest step itself, where the next one cannot be prepared without it.
     """
 
-    def __init__(self, summed: tuple[str, ...] = (), last: tuple[str, ...] = ()) -> None:
-        self._summed, self._last = summed, last
+    def __init__(self, summed: tuple[str, ...] = (), last: tuple[str, ...] = (), wait: bool = False) -> None:
+        self._summed, self._last, self._wait = summed, last, wait
         self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
         self._steps: list[dict[str, float]] = []
 
@@ -29,10 +34,12 @@ class Averages:
         """Adds the scalars of a step that may still be running.
 
         Raises:
-            DivergedError: a value of an earlier step is not finite.
+            DivergedError: a value of an earlier step is not finite, or with ``wait`` one of this step.
         """
         self.settle()
         self._pending = (step, metrics)
+        if self._wait:
+            self.settle()
 
     def settle(self) -> None:
         """Waits for the newest step.

@@ -54,8 +54,6 @@ class Run:
         self.directory = config.run_dir
         self.restart_step = restart_step(self.directory / "checkpoints", config.checkpoint.resume)
         """step of the checkpoint to continue from; None = a fresh run"""
-        self.stopped_by: str | None = None
-        """the signal that ended the run early"""
         self._stop = StopSignal()
         self._config_then: Mapping[str, Any] = {}
         self._frozen: str | None = None
@@ -147,48 +145,49 @@ class Run:
         self._checkpoints.close()
         self.log.close()
 
-    def after_step(self, step: int, state: TrainState, data: Callable[[], Mapping[str, Any]]) -> bool:
-        """Moves the progress bar and saves when it is time; False = stop, everything is saved.
-
-        Args:
-            step: updates done; the last one and the one before a stop are always saved.
-            state: as the step left it.
-            data: gives the position in the data as JSON values; called only when saving.
-        """
-        self.log.advance(step)
-        if step < self.total:
-            self.stopped_by = self._agreed_stop(step)
-        ending = step == self.total or self.stopped_by is not None
-        if ending or step % self.config.checkpoint.every == 0:
-            record = Record(data(), self._config_json(), self._frozen)
-            self._checkpoints.save(step, without_frozen(state), record)
-        return not ending
-
     def saves_at(self, step: int) -> bool:
-        """Whether `after_step` will save ``step``, unless it has to stop earlier."""
+        """Whether ``step`` is one after which the state is to be saved; the last one is."""
         return step == self.total or step % self.config.checkpoint.every == 0
 
-    def finish(self) -> None:
-        """Waits for the last checkpoint and says what to do next."""
-        self._checkpoints.wait()
-        if self.stopped_by:
-            self.log.line(
-                f"stopped by {self.stopped_by}; the checkpoint is saved. Run the same command again to continue in "
-                f"{self.directory}"
-            )
-        else:
-            self.log.line(
-                f"done: {self.total} steps. To use the model elsewhere: tl-jax export --from {self.directory} --to DIR"
-            )
+    def save(self, step: int, state: TrainState, position: Mapping[str, Any]) -> None:
+        """Starts writing a checkpoint; returns once ``state`` may be used up.
 
-    def _agreed_stop(self, step: int) -> str | None:
-        """The signal that ends the run. Processes must leave after the same step, so several of them ask each other."""
+        Args:
+            step: updates done.
+            state: as the step left it; what is frozen is not written.
+            position: where the data stands, JSON values.
+        """
+        record = Record(position, self._config_json(), self._frozen)
+        self._checkpoints.save(step, without_frozen(state), record)
+
+    def stop_signal(self, step: int) -> str | None:
+        """The signal that ends the run after ``step``.
+
+        Processes must leave after the same step, so several of them ask each other, at steps that log or save.
+        """
         if jax.process_count() == 1:
             return self._stop.received
         if step % self.config.log_every and not self.saves_at(step):
             return None
         received = multihost_utils.process_allgather(np.array(self._stop.received is not None))
         return (self._stop.received or "a signal to another process") if np.any(received) else None
+
+    def finish(self, stopped_by: str | None = None) -> None:
+        """Waits for the last checkpoint and says what to do next.
+
+        Args:
+            stopped_by: the signal that ended the run early.
+        """
+        self._checkpoints.wait()
+        if stopped_by:
+            self.log.line(
+                f"stopped by {stopped_by}; the checkpoint is saved. Run the same command again to continue in "
+                f"{self.directory}"
+            )
+        else:
+            self.log.line(
+                f"done: {self.total} steps. To use the model elsewhere: tl-jax export --from {self.directory} --to DIR"
+            )
 
     def _config_json(self) -> dict[str, Any]:
         return self.config.model_dump(mode="json")

@@ -1,17 +1,13 @@
-"""Supervised training. The step is a pure function of state and batch; `run_sft` is the program around it."""
+"""Supervised training: the program around the step of `step.py`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
 from jax.sharding import Mesh
 
 from tl_jax.config import ConfigError, SftConfig
@@ -19,94 +15,21 @@ from tl_jax.data.batch import Batch
 from tl_jax.data.codec import Codec
 from tl_jax.data.dataset import build_dataset
 from tl_jax.data.loader import Loader, batches
-from tl_jax.data.packing import Row
 from tl_jax.model.config import LlamaConfig
-from tl_jax.model.llama import GraphDef, make_graphdef, merge
+from tl_jax.model.llama import make_graphdef
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh
 from tl_jax.training.averages import Averages
 from tl_jax.training.compile import compile_eval, compile_step
 from tl_jax.training.distributed import initialise
-from tl_jax.training.losses import Loss, LossFn, make_loss
-from tl_jax.training.micro_batches import accumulate
+from tl_jax.training.logs import RunLog
+from tl_jax.training.loop import Metrics, fit
+from tl_jax.training.losses import make_loss
 from tl_jax.training.optimizer import make_optimizer
 from tl_jax.training.run import Run
 from tl_jax.training.speed import Speedometer, work
-from tl_jax.training.state import TrainState, assemble, init_state
-
-Metrics = dict[str, jax.Array]
-
-
-def make_train_step(
-    graphdef: GraphDef,
-    loss_fn: LossFn,
-    optimizer: optax.GradientTransformation,
-    schedule: optax.Schedule,
-    micro_batches: int = 1,
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """A pure ``(state, batch) -> (state, metrics)``.
-
-    The gradient is the sum over all micro-batches divided by the sum of their denominators: the same as in one piece,
-    however unevenly the weights lie. A batch whose denominator is 0 has gradient 0 and shows in ``empty_batches``.
-    Metrics are float32 scalars: ``loss``, ``grad_norm`` (before clipping), ``learning_rate``, ``tokens`` (without
-    padding), ``empty_batches``, and those of the loss.
-    """
-
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        gradient, loss = accumulated_gradient(graphdef, loss_fn, state, batch, micro_batches)
-        scale = _reciprocal(loss.denominator)
-        gradient = jax.tree.map(lambda leaf: leaf * scale, gradient)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.trainable)
-        metrics = mean_metrics(loss) | {
-            "grad_norm": optax.tree.norm(gradient),
-            "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
-            "tokens": jnp.sum(batch.segment_ids > 0, dtype=jnp.float32),
-            "empty_batches": jnp.asarray(loss.denominator == 0, jnp.float32),
-        }
-        trainable = optax.apply_updates(state.trainable, updates)
-        return replace(state, step=state.step + 1, trainable=trainable, opt_state=opt_state), metrics
-
-    return step
-
-
-def accumulated_gradient(
-    graphdef: GraphDef, loss_fn: LossFn, state: TrainState, batch: Batch, micro_batches: int
-) -> tuple[Params, Loss]:
-    """Gradient of the loss's total for what is trainable, and its sums, over one micro-batch after another."""
-
-    def total(trainable: Params, micro: Batch) -> tuple[jax.Array, Loss]:
-        loss = loss_fn(merge(graphdef, assemble(trainable, state.frozen)), micro)
-        return loss.total, loss
-
-    def gradient_and_sums(micro: Batch) -> tuple[Params, Loss]:
-        gradient, loss = jax.grad(total, has_aux=True)(state.trainable, micro)
-        return gradient, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), loss)
-
-    return accumulate(gradient_and_sums, batch, micro_batches)
-
-
-def make_eval_step(graphdef: GraphDef, loss_fn: LossFn) -> Callable[[Params, Batch], Loss]:
-    """A pure ``(params, batch) -> sums``; add them up over batches before dividing, see `evaluate`."""
-
-    def step(params: Params, batch: Batch) -> Loss:
-        return loss_fn(merge(graphdef, params), batch)
-
-    return step
-
-
-def evaluate(step: Callable[[Params, Batch], Loss], params: Params, data: Iterable[Batch]) -> dict[str, float]:
-    """The loss and its metrics over all of ``data``, exact however uneven the batches are."""
-    sums = [jax.device_get(step(params, batch)) for batch in data]
-    whole = jax.tree.map(lambda *parts: np.float32(np.sum(parts, dtype=np.float64)), *sums)
-    return {name: float(value) for name, value in mean_metrics(whole).items()}
-
-
-def mean_metrics(loss: Loss) -> Metrics:
-    """``loss`` and the mean of every other sum, as `Loss` defines them; ``targets`` stays a count."""
-    counted = loss.metrics.get("targets", loss.denominator)
-    means = {name: value * _reciprocal(counted) for name, value in loss.metrics.items() if name != "targets"}
-    means["loss"] = loss.total * _reciprocal(loss.denominator)
-    return means | ({"targets": loss.metrics["targets"]} if "targets" in loss.metrics else {})
+from tl_jax.training.state import TrainState, init_state
+from tl_jax.training.step import evaluate, make_eval_step, make_train_step
 
 
 def run_sft(config: SftConfig) -> dict[str, Any]:
@@ -124,7 +47,7 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
         model, tokenizer_dir = run.open_model()
         codec = Codec.open(config.data.renderer, tokenizer_dir)
         dataset = build_dataset(config.data, codec)
-        held_out = _held_out_rows(config, codec)
+        held_out = build_dataset(config.data, codec, config.data.eval_path).rows if config.data.eval_path else []
         loader = Loader(dataset.rows, config.data.batch_size, config.seed)
         total = config.steps or math.ceil(config.epochs * loader.steps_per_epoch)
         optimizer, schedule = make_optimizer(config.optimizer, total)
@@ -135,69 +58,73 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
             remat=config.model.remat,
             scan_layers=config.model.scan_layers,
         )
+        step = make_train_step(graphdef, loss_fn, optimizer, schedule, config.accumulate)
         state, position = run.begin(partial(init_state, optimizer=optimizer, seed=config.seed))
         if position is not None:
             loader.restore(position)
-        step = make_train_step(graphdef, loss_fn, optimizer, schedule, config.accumulate)
         eval_step = compile_eval(make_eval_step(graphdef, loss_fn), state.params, mesh)
 
+        on_mesh = partial(make_global_array, sharding=batch_sharding(mesh))
+
         def eval_loss(params: Params) -> dict[str, float]:
-            data = (_on_mesh(batch, mesh) for batch in batches(held_out, config.data.batch_size))
+            data = map(on_mesh, batches(held_out, config.data.batch_size))
             return {f"eval_{name}": value for name, value in evaluate(eval_step, params, data).items()}
 
-        compiled = compile_step(step, state, mesh)
         with run.prepare(total):
             for line in dataset.report.lines():
                 run.log.line(line)
-            return _train(run, config, compiled, state, loader, eval_loss if held_out else None, mesh, model)
+            rows = TrainingRows(loader, model, run.log)
+            summary = fit(
+                run,
+                state,
+                compile_step(step, state, mesh),
+                rows,
+                Averages(summed=("tokens", "targets", "empty_batches"), last=("learning_rate",)),
+                evaluate=rows.untimed(eval_loss) if held_out else None,
+                eval_every=config.eval_every,
+            )
+            run.finish(summary["stopped_by"])
+            return summary
 
 
-def _train(
-    run: Run,
-    config: SftConfig,
-    step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]],
-    state: TrainState,
-    loader: Loader,
-    eval_loss: Callable[[Params], dict[str, float]] | None,
-    mesh: Mesh,
-    model: LlamaConfig,
-) -> dict[str, Any]:
-    """The loop: a batch, a step, and now and then a line, an evaluation, a checkpoint."""
-    averages = Averages(summed=("tokens", "targets", "empty_batches"), last=("learning_rate",))
-    speed = Speedometer()
-    latest: dict[str, float] = {}
-    for number in range(run.start + 1, run.total + 1):
-        batch = next(loader)
-        state, metrics = step(state, _on_mesh(batch, mesh))
-        averages.push(number, metrics)
-        if number == run.start + 1:
-            averages.settle()
-            run.log.line("the first step is done, compilation included")
-        speed.add(work(model, batch))
-        last = number == run.total
-        evaluates = eval_loss is not None and (last or (config.eval_every and number % config.eval_every == 0))
-        if number % config.log_every == 0 or last or evaluates:
-            latest = averages.read() | speed.read()
-            if evaluates and eval_loss:
-                latest |= eval_loss(state.params)
-                speed.restart()
-            run.log.metrics(number, latest)
-        if run.saves_at(number):
-            averages.settle()  # a state that is not finite is not saved
-        if not run.after_step(number, state, loader.state):
-            break
-    run.finish()
-    return {"step": int(state.step), "stopped_by": run.stopped_by, **latest}
+class TrainingRows:
+    """A `Source`: packed rows in the order of a `Loader`, and how fast they are trained on."""
 
+    def __init__(self, loader: Loader, model: LlamaConfig, log: RunLog) -> None:
+        self._loader, self._model, self._log = loader, model, log
+        self._speed = Speedometer()
+        self._first = True
 
-def _held_out_rows(config: SftConfig, codec: Codec) -> Sequence[Row]:
-    if config.data.eval_path is None:
-        return []
-    return build_dataset(config.data, codec, config.data.eval_path).rows
+    def batch(self, step: int, state: TrainState) -> Batch:
+        self._latest = next(self._loader)
+        return self._latest
 
+    def observe(self, metrics: Metrics) -> Metrics:
+        if self._first:
+            jax.block_until_ready(metrics)
+            self._log.line("the first step is done, compilation included")
+            self._first = False
+        self._speed.add(work(self._model, self._latest))
+        return metrics
 
-def _on_mesh(batch: Batch, mesh: Mesh) -> Batch:
-    return make_global_array(batch, batch_sharding(mesh))
+    def read(self) -> dict[str, float]:
+        return self._speed.read()
+
+    def show(self, step: int) -> None:
+        """Nothing: the rows can be looked at before."""
+
+    def position(self, step: int) -> Mapping[str, Any]:
+        return self._loader.state()
+
+    def untimed(self, eval_loss: Callable[[Params], dict[str, float]]) -> Callable[[int, TrainState], dict[str, float]]:
+        """An evaluation for `fit` whose time is not counted as training."""
+
+        def evaluate(step: int, state: TrainState) -> dict[str, float]:
+            found = eval_loss(state.params)
+            self._speed.restart()
+            return found
+
+        return evaluate
 
 
 def _check_batch_size(config: SftConfig, mesh: Mesh) -> None:
@@ -208,8 +135,3 @@ def _check_batch_size(config: SftConfig, mesh: Mesh) -> None:
             f"data.batch_size={rows} rows do not divide into accumulate={config.accumulate} micro-batches over "
             f"{parts} devices (mesh data x fsdp); make it a multiple of {config.accumulate * parts}"
         )
-
-
-def _reciprocal(denominator: jax.Array) -> jax.Array:
-    """``1 / denominator``, and 0 for 0: nothing to average is 0, not NaN."""
-    return jnp.where(denominator == 0, 0.0, 1.0 / jnp.where(denominator == 0, 1.0, denominator))

@@ -22,8 +22,8 @@ from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh, 
 from tl_jax.training.compile import compile_step, start_state
 from tl_jax.training.losses import Loss, weighted_cross_entropy
 from tl_jax.training.optimizer import make_optimizer
-from tl_jax.training.sft import accumulated_gradient, evaluate, make_eval_step, make_train_step
 from tl_jax.training.state import TrainState, init_state
+from tl_jax.training.step import accumulated_gradient, evaluate, make_eval_step, make_train_step
 
 # Adam divides a gradient by its own size: an eps well above float32 noise keeps tiny gradients comparable.
 OPTIMIZER = OptimizerConfig(learning_rate=1e-3, schedule="linear", warmup_steps=2, weight_decay=0.01, eps=1e-5)
@@ -116,7 +116,7 @@ def squared(model: Toy, batch: Batch) -> Loss:
 @pytest.fixture
 def toy_step(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, TrainState]]:
     """A step of plain gradient descent on `Toy`."""
-    monkeypatch.setattr("tl_jax.training.sft.merge", lambda graphdef, params: Toy(params))
+    monkeypatch.setattr("tl_jax.training.step.merge", lambda graphdef, params: Toy(params))
 
     def make(accumulate: int = 1) -> tuple[Any, TrainState]:
         optimizer = optax.sgd(0.5)

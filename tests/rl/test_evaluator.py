@@ -1,0 +1,70 @@
+"""Greedy evaluation, and what a run says of it before and after, without a model."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tl_jax.config import RlConfig, load_config
+from tl_jax.data.prompts import Prompt
+from tl_jax.rl.episodes import Episode, Turn
+from tl_jax.rl.evaluator import Comparison, Evaluator, spread
+from tl_jax.rl.rubric import make_rubric
+from tl_jax.tooluse.schema import Call, Case, Message, Tool
+
+GOLD = ((Call("go"),),)
+PROMPTS = [Prompt(Case(f"c{index}", (Tool("go"),), (Message("user", "go"),), GOLD), (1, index)) for index in range(4)]
+
+
+def says(text: str, prompts: Any, key: Any) -> list[Episode]:
+    """A worker whose parameters are its answer."""
+    return [Episode(one.case, [1, 2], 1, [Turn(one.case, text, True, 0, (2,), (0.0,))]) for one in prompts]
+
+
+def evaluator(prompts: Any) -> Any:
+    config = load_config(RlConfig, [], ["run_dir=r", "model.path=m", "data.path=d", "reward=binary"])
+    return Evaluator(says, prompts, make_rubric(config))
+
+
+def test_mean_reward_and_shares() -> None:
+    right, wrong = evaluator(PROMPTS)("go() "), evaluator(PROMPTS)("stop() ")
+    assert right == {"eval_reward": 1.0, "eval_TS": 100.0, "eval_PI": 100.0, "eval_CF": 100.0}
+    assert (wrong["eval_reward"], wrong["eval_TS"]) == (0, 0)
+    assert evaluator([])("go() ") == {}
+
+
+def test_prompts_come_from_all_over_the_file() -> None:
+    assert spread(PROMPTS, 2) == [PROMPTS[0], PROMPTS[3]]
+    assert spread(PROMPTS, 9) == PROMPTS
+    assert spread(PROMPTS, 0) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "change"), [("go() ", "the reward rose by 1.000"), ("stop() ", "the reward is the same")]
+)
+def test_a_run_compares_with_what_was_before(now: str, change: str) -> None:
+    lines: list[str] = []
+    run: Any = SimpleNamespace(total=5, log=SimpleNamespace(line=lines.append))
+    before = evaluator(PROMPTS)("stop() ")
+    comparison = Comparison(run, evaluator(PROMPTS), "stop() ")
+    assert lines.pop().startswith("before training, greedy, on 4 fixed prompts: reward +0.000, TS 0.0 %")
+    state: Any = SimpleNamespace(params={"actor": now})
+    assert comparison(4, state).keys() == before.keys()
+    last = comparison(5, state)
+    assert {name: last[f"{name}_before"] for name in before} == before
+    comparison.conclude({"step": 4, "stopped_by": "SIGTERM", **comparison(4, state)})
+    assert lines == []
+    comparison.conclude({"step": 5, "stopped_by": None, **last})
+    assert lines[0].startswith("after training, the same way: reward ")
+    assert lines[0].endswith(change)
+
+
+def test_without_prompts_nothing_is_said() -> None:
+    lines: list[str] = []
+    run: Any = SimpleNamespace(total=5, log=SimpleNamespace(line=lines.append))
+    comparison = Comparison(run, evaluator([]), {})
+    state: Any = SimpleNamespace(params={"actor": "go() "})
+    comparison.conclude({"step": 5, **comparison(5, state)})
+    assert lines == []

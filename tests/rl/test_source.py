@@ -1,0 +1,128 @@
+"""The batches of reinforcement learning, without a model: which prompts and keys, what is measured, told and kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tl_jax.config import RlConfig, load_config
+from tl_jax.data.prompts import Prompt
+from tl_jax.rl.batch import PromptSampler
+from tl_jax.rl.episodes import Episode, Turn
+from tl_jax.rl.rubric import make_rubric
+from tl_jax.rl.source import SAMPLES_FILE, Rollouts
+from tl_jax.rl.state import RlState
+from tl_jax.tooluse.schema import Call, Case, Message, Tool
+
+STATE = RlState(
+    step=jnp.int32(0),
+    trainable={"actor": {"norm": jnp.ones(2)}},
+    frozen={"ref": {"norm": jnp.zeros(2)}},
+    opt_state={},
+    key=jax.random.key_data(jax.random.key(1)),
+    kl_coef=jnp.float32(0),
+)
+ANSWERS = ("go() ", "stop() ", "go() ", "go(")
+
+
+def prompt(index: int) -> Prompt:
+    return Prompt(Case(f"c{index}", (Tool("go"),), (Message("user", "go"),), ((Call("go"),),)), (1, 2 + index))
+
+
+class Worker:
+    """Answers in turn what `ANSWERS` says; the tool always fails."""
+
+    def __init__(self) -> None:
+        self.keys: list[bytes] = []
+        self.prompts: list[Sequence[Prompt]] = []
+
+    def __call__(self, params: Any, prompts: Sequence[Prompt], key: jax.Array) -> list[Episode]:
+        assert params.keys() == {"norm"}
+        assert params["norm"].sum() == 2  # the actor's, not the reference policy's
+        self.keys.append(jax.random.key_data(key).tobytes())
+        self.prompts.append(prompts)
+        episodes = []
+        for one, text in zip(prompts, ANSWERS, strict=True):
+            episode = Episode.begin(one)
+            logprobs, finished = (-1.0,) * len(text), text != "go("
+            turn = Turn(one.case, text, finished, 1, tuple(range(3, 3 + len(text))), logprobs)
+            if text == "go() ":
+                turn = replace(turn, calls=(Call("go"),), results=('{"error": "no tool called go"}',))
+            episode.end(turn)
+            episodes.append(episode)
+        return episodes
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Any:
+    tables: list[Any] = []
+    return SimpleNamespace(directory=tmp_path, start=2, tables=tables, log=SimpleNamespace(table=tables.append))
+
+
+@pytest.fixture
+def source(run: Any) -> Rollouts:
+    settings = ["run_dir=r", "model.path=m", "data.path=d", "group_size=2", "reward={binary: 1, monotone: 2}"]
+    config = load_config(RlConfig, [], settings)
+    (run.directory / SAMPLES_FILE).write_text('{"step": 2}\n{"step": 3}\n')
+    prompts = PromptSampler([prompt(index) for index in range(5)], batch_size=2, seed=0)
+    return Rollouts(run, config, Worker(), make_rubric(config), prompts)  # type: ignore[arg-type]
+
+
+def test_prompts_are_repeated_for_their_group_and_every_step_has_its_own_key(source: Rollouts) -> None:
+    rollout = source.batch(1, STATE)
+    assert rollout.tokens.shape[0] == rollout.rewards.shape[0] == 4
+    source.batch(2, replace(STATE, step=jnp.int32(1)))
+    source.batch(2, replace(STATE, step=jnp.int32(1)))
+    worker: Any = source._worker
+    first, second, again = ([one.case.id for one in prompts] for prompts in worker.prompts)
+    assert first[0] == first[1] != first[2] == first[3]
+    assert first != second == again
+    assert worker.keys[0] != worker.keys[1] == worker.keys[2]
+    assert source.position(2) == {"prompts": 5, "batch_size": 2, "seed": 0, "step": 2}
+
+
+def test_metrics_of_the_host_join_those_of_the_step(source: Rollouts) -> None:
+    rollout = source.batch(3, STATE)
+    metrics = source.observe({"policy_loss": jnp.float32(0.5)})
+    binary, monotone = (np.array([turn.values[0, i] for turn in source._rewards]) for i in (0, 1))
+    assert list(metrics)[:4] == ["policy_loss", "reward", "reward/binary", "reward/monotone"]
+    assert metrics["reward"] == pytest.approx(np.mean(binary + 2 * monotone))
+    assert metrics["reward/binary"] == pytest.approx(np.mean(binary))
+    assert (metrics["turns"], metrics["finished"]) == (1, 0.75)
+    assert metrics["answer_length"] == np.mean([len(text) for text in ANSWERS])
+    seconds = metrics["seconds_sampling"] + metrics["seconds_learning"]
+    assert metrics["tokens_per_second"] == pytest.approx(rollout.segment_ids.sum() / seconds)
+
+
+def test_shares_are_of_the_steps_since_the_last_reading(source: Rollouts) -> None:
+    for step in (3, 4):
+        source.batch(step, STATE)
+        source.observe({})
+    shares = source.read()
+    assert shares["outcome/correct"] == 0.5
+    assert sum(share for name, share in shares.items() if name.startswith("outcome/")) == 1
+    assert shares["result/tool_hallucination"] == 1
+    assert source.read() == {}
+
+
+def test_samples_are_printed_and_kept_and_those_after_the_checkpoint_dropped(source: Rollouts, run: Any) -> None:
+    source.batch(3, STATE)
+    source.show(3)
+    before, *samples = [json.loads(line) for line in (run.directory / SAMPLES_FILE).read_text().splitlines()]
+    assert before == {"step": 2}
+    assert [sample["prediction"] for sample in samples] == list(ANSWERS)
+    assert {sample["step"] for sample in samples} == {3}
+    assert samples[0]["results"] == ['{"error": "no tool called go"}']
+    assert samples[0]["reward"] == 3.0
+    assert samples[0]["explanation"].count(";") == 1
+    (table,) = run.tables
+    assert str(table.columns[1]._cells[3]) == "go( ... (cut off)"

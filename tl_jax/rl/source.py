@@ -1,0 +1,148 @@
+"""The batches of reinforcement learning: episodes sampled with the current parameters, and what is told of them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from tl_jax.config import RlConfig
+from tl_jax.rl.batch import PromptSampler, RolloutBatch, collate
+from tl_jax.rl.episodes import Episode
+from tl_jax.rl.rollout import RolloutWorker
+from tl_jax.rl.rubric import EpisodeRewards, Rubric
+from tl_jax.rl.state import RlState
+from tl_jax.tooluse.mae.apply import find_error
+from tl_jax.training.distributed import is_main
+from tl_jax.training.logs import drop_metrics_after
+from tl_jax.training.loop import Metrics
+from tl_jax.training.run import Run
+from tl_jax.training.state import fold_key
+
+SAMPLES_FILE = "samples.jsonl"
+SHOWN_SAMPLES = 4
+"""Episodes of a rollout that are printed and kept, whenever metrics are."""
+
+
+class Rollouts:
+    """A `Source`: each step's episodes, rewarded and as arrays.
+
+    Args:
+        run: entered; its log and its directory take the samples.
+        config: how many prompts, and how often each.
+        worker: samples the episodes.
+        rubric: rewards them.
+        prompts: which ones at which step.
+    """
+
+    def __init__(
+        self, run: Run, config: RlConfig, worker: RolloutWorker, rubric: Rubric, prompts: PromptSampler
+    ) -> None:
+        self._run, self._group_size, self._prompts = run, config.group_size, prompts
+        self._worker, self._rubric = worker, rubric
+        self._min_length = 256 if config.model.attention == "splash" else 16  # its kernels want multiples of 128
+        self._outcomes: Counter[str] = Counter()
+        self._results: Counter[str] = Counter()
+        if is_main():
+            drop_metrics_after(run.directory / SAMPLES_FILE, run.start)
+
+    def batch(self, step: int, state: RlState) -> RolloutBatch:
+        self._began = time.perf_counter()
+        key = jax.random.fold_in(fold_key(state), 0)  # fresh at every step; 1 is the step's own
+        prompts = [prompt for prompt in self._prompts[step - 1] for _ in range(self._group_size)]
+        self._episodes = self._worker(state.params["actor"], prompts, key)
+        self._rewards = [self._rubric(episode) for episode in self._episodes]
+        self._rollout = collate(self._episodes, [one.values for one in self._rewards], min_length=self._min_length)
+        self._sampled = time.perf_counter()
+        return self._rollout
+
+    def observe(self, metrics: Metrics) -> Metrics:
+        """Waits for the step, whose time is measured. ``tokens_per_second`` counts all tokens read in that time."""
+        metrics = jax.device_get(metrics)
+        ended = time.perf_counter()
+        turns = [turn for episode in self._episodes for turn in episode.turns]
+        self._outcomes.update(turn[0].category for one in self._rewards for turn in one.turns)
+        self._results.update(_category(result) for turn in turns for result in turn.results)
+        return {
+            **metrics,
+            **_host_metrics(self._episodes, self._rewards, self._rubric),
+            "tokens_per_second": np.sum(self._rollout.segment_ids) / (ended - self._began),
+            "seconds_sampling": self._sampled - self._began,
+            "seconds_learning": ended - self._sampled,
+        }
+
+    def read(self) -> dict[str, float]:
+        return _shares("outcome", self._outcomes) | _shares("result", self._results)
+
+    def show(self, step: int) -> None:
+        """A few turns, printed as a table and kept in ``samples.jsonl``."""
+        table = Table("case", "answer", "reward", "why", title=f"answers at step {step}", title_justify="left")
+        samples = [
+            sample
+            for episode, rewards in list(zip(self._episodes, self._rewards, strict=True))[:SHOWN_SAMPLES]
+            for sample in _samples(step, episode, rewards, self._rubric)
+        ]
+        for sample in samples:
+            written = sample["prediction"] + ("" if sample["finished"] else " ... (cut off)")
+            table.add_row(*map(Text, (sample["id"], written[:400], f"{sample['reward']:+.2f}", sample["explanation"])))
+        self._run.log.table(table)
+        if is_main():
+            with (self._run.directory / SAMPLES_FILE).open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(sample) + "\n" for sample in samples)
+
+    def position(self, step: int) -> Mapping[str, Any]:
+        return self._prompts.state(step)
+
+
+def _host_metrics(episodes: list[Episode], rewards: list[EpisodeRewards], rubric: Rubric) -> dict[str, Any]:
+    """What is known without the device: means over episodes or turns."""
+    turns = [turn for episode in episodes for turn in episode.turns]
+    parts = {
+        f"reward/{name}": np.mean([turn[index].value for one in rewards for turn in one.turns])
+        for index, name in enumerate(rubric.turn_rewards)
+    }
+    return {
+        "reward": np.mean([rubric.total(one) for one in rewards]),
+        **(parts if len(parts) > 1 else {}),
+        "turns": len(turns) / len(episodes),
+        "answer_length": np.mean([len(turn.tokens) for turn in turns]),
+        "finished": np.mean([turn.finished for turn in turns]),
+    }
+
+
+def _samples(step: int, episode: Episode, rewards: EpisodeRewards, rubric: Rubric) -> list[dict[str, Any]]:
+    """A row of ``samples.jsonl`` for each turn of an episode."""
+    return [
+        {
+            "step": step,
+            "id": turn.case.id,
+            "turn": number,
+            "prediction": turn.text,
+            "finished": turn.finished,
+            "reward": sum(weight * part.value for weight, part in zip(rubric.weights, earned, strict=False)),
+            "category": earned[0].category,
+            "explanation": "; ".join(part.explanation for part in earned),
+            "results": list(turn.results),
+        }
+        for number, (turn, earned) in enumerate(zip(episode.turns, rewards.turns, strict=True))
+    ]
+
+
+def _shares(prefix: str, counts: Counter[str]) -> dict[str, float]:
+    """Share of each category since the last reading, which this is."""
+    total, seen = counts.total(), dict(counts)
+    counts.clear()
+    return {f"{prefix}/{name}": count / total for name, count in sorted(seen.items())}
+
+
+def _category(result: str) -> str:
+    """The category of MAE that a tool's result belongs to."""
+    found = find_error(result, "paper")
+    return found.category.value if found else "success"
