@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 import pytest
 import torch
 import yaml
@@ -23,6 +24,7 @@ from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh, 
 from tl_jax.plugins import Plugin
 from tl_jax.training.losses import Loss, label_smoothing, make_loss, weighted_cross_entropy
 from tl_jax.training.sft import run_sft
+from tl_jax.training.state import init_state
 from tl_jax.training.step import accumulated_gradient
 
 
@@ -82,13 +84,16 @@ def test_the_metrics_are_of_the_label_alone(graphdef: Any, params: Any) -> None:
 def test_sharded_equals_single_device(graphdef: Any, params: Any) -> None:
     """Rows over data and fsdp, the vocabulary over tensor, two micro-batches."""
     batch, loss = random_batch(5, 16, 48), partial(label_smoothing, smoothing=0.2)
-    expected, sums = jax.jit(lambda p: accumulated_gradient(graphdef, loss, p, batch, 1))(params)
+
+    def gradient_and_sums(params: Any, batch: Batch, micro_batches: int) -> tuple[Any, Loss]:
+        state = init_state(params, optax.sgd(1.0), 0)
+        return accumulated_gradient(graphdef, loss, state, batch, micro_batches)
+
+    expected, sums = jax.jit(partial(gradient_and_sums, micro_batches=1))(params, batch)
     mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
     with jax.set_mesh(mesh):
         placed = make_global_array(batch, batch_sharding(mesh))
-        gradient, found = jax.jit(lambda p, b: accumulated_gradient(graphdef, loss, p, b, 2))(
-            shard_tree(params, mesh), placed
-        )
+        gradient, found = jax.jit(partial(gradient_and_sums, micro_batches=2))(shard_tree(params, mesh), placed)
     np.testing.assert_allclose(found.total, sums.total, rtol=1e-5)
     assert_trees_close(jax.device_get(gradient), jax.device_get(expected), rtol=1e-5)
 

@@ -125,7 +125,7 @@ def _held_back(missed: Mapping[str, Any]) -> dict[str, int]:
     """Function -> the turn, from 0, with which it comes."""
     found: dict[str, int] = {}
     for turn, names in missed.items():
-        if not turn.isdigit() or not isinstance(names, list):
+        if not turn.isdigit() or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise DataError("must be {number of a turn: [functions that come with it]}", field="missed_function")
         found |= {name: int(turn) for name in names}
     return found

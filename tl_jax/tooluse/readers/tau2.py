@@ -68,6 +68,8 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
 def _environment(info: Mapping[str, Any]) -> tuple[str, tuple[Tool, ...] | None]:
     """The policy and the tools that all simulations of a file share, as far as it has them."""
     environment = info.get("environment_info") or {}
+    if not isinstance(environment, dict):
+        raise DataError("must be a JSON object", field="info.environment_info")
     policy, defined = environment.get("policy") or "", environment.get("tool_defs") or {}
     if not isinstance(policy, str) or not isinstance(defined, (dict, list)):
         raise DataError("must have a text as policy and tools by name", field="info.environment_info")
