@@ -36,9 +36,10 @@ def pytest_configure(config: pytest.Config) -> None:
     JAX names an entry by the program, the flags and the version of XLA; the processor, for which it is compiled too, is
     in the folder's name. An entry that a killed process left half written is compiled anew.
     """
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ or not find_spec("jax"):
+    kept = getattr(config, "cache", None)  # None: -p no:cacheprovider, as for the copies of tests/mutations.py
+    if kept is None or "JAX_COMPILATION_CACHE_DIR" in os.environ or not find_spec("jax"):
         return
-    cache = config.cache.mkdir(f"xla-{processor()}")  # type: ignore[union-attr]
+    cache = kept.mkdir(f"xla-{processor()}")
     if sum(file.stat().st_size for file in cache.iterdir()) > CACHE_BYTES:
         shutil.rmtree(cache)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
