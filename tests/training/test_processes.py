@@ -130,7 +130,8 @@ def test_two_processes_equal_one(configured: Callable[..., SftConfig], uninterru
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     config = configured("two", mesh={"fsdp": 2})
-    shared = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+    # One thread each: two collectives at once could begin in another order in each process, and wait for ever.
+    shared = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "NPROC": "1"}
     both = [launch(config, **shared, JAX_PROCESS_ID=str(rank)) for rank in range(2)]
     shown = [finish(process) for process in both]
     assert "done: 14 steps" in shown[0]
