@@ -253,6 +253,8 @@ def test_which_of_both_formats(tmp_path: Path, row: Any, expected: str) -> None:
         (changed(EPISODE, "ground_truth.0", ["f("]), r"ground_truth\[0\]\[0\]: must be one Python call"),
         (changed(EPISODE, "question.1", []), r"question\[1\]: has no message, and no function comes with it"),
         (changed(EPISODE, "missed_function", {"2": "clean"}), "missed_function: must be {number of a turn: "),
+        (changed(EPISODE, "involved_classes", [[]]), r"involved_classes\[0\]: must be the name of a class"),
+        (changed(EPISODE, "involved_classes", ["../q"]), r"involved_classes\[0\]: must be the name of a class"),
     ],
 )
 def test_bad_rows_are_named(tmp_path: Path, row: Any, problem: str) -> None:

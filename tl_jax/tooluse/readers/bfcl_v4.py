@@ -109,8 +109,8 @@ def _episode(
 ) -> tuple[tuple[Tool, ...], list[dict[str, Any]]]:
     """The tools of the first turn, and the later turns as they stand in ``meta``."""
     row = Fields(several)
-    for name in row.take("involved_classes", kind=list, default=[]):
-        tools += _tools_of(name, place.path)
+    for name, where in row.each("involved_classes"):
+        tools += _tools_of(name, where, place.path)
     held_back = _held_back(row.take("missed_function", kind=dict, default={}))
     later = []
     for number, messages in enumerate(turns[1:], 1):
@@ -139,8 +139,10 @@ def _tells(new: tuple[Tool, ...], where: str) -> Message:
     return Message("user", MORE_TOOLS.format(tools=json.dumps(shown, ensure_ascii=False)))
 
 
-def _tools_of(name: Any, path: Path) -> tuple[Tool, ...]:
-    file = documents(str(name), path)
+def _tools_of(name: Any, where: str, path: Path) -> tuple[Tool, ...]:
+    if not isinstance(name, str) or not name.isidentifier():  # it names a file: a path from the data is no class
+        raise DataError("must be the name of a class", field=where)
+    file = documents(name, path)
     if file is not None:
         return _documented(file)
     if name in CLASSES:
