@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from functools import cache
 from typing import Any
 
 import pytest
@@ -37,6 +38,11 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixture
     return lambda kind: request.getfixturevalue("llama") if kind == "llama" else made[kind]
 
 
+@pytest.fixture(scope="module")
+def segment_tokenizers(tokenizers):
+    return cache(lambda kind: SegmentTokenizer(tokenizers(kind)))  # to read a vocabulary anew takes half a second
+
+
 def whole(tokenizer: SegmentTokenizer, text: str, opens: bool) -> tuple[list[int], list[list[int]]]:
     encoding = (tokenizer.first if opens else tokenizer.rest).encode(text, add_special_tokens=False)
     return encoding.ids, [list(offset) for offset in encoding.offsets]
@@ -45,8 +51,8 @@ def whole(tokenizer: SegmentTokenizer, text: str, opens: bool) -> tuple[list[int
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=TEXTS, opens=st.booleans())
 @pytest.mark.parametrize("kind", KINDS)
-def test_lines_give_the_tokens_of_the_text(tokenizers, kind: str, text: str, opens: bool) -> None:
-    tokenizer = SegmentTokenizer(tokenizers(kind))
+def test_lines_give_the_tokens_of_the_text(segment_tokenizers, kind: str, text: str, opens: bool) -> None:
+    tokenizer = segment_tokenizers(kind)
     assert tokenizer.by_line
     ids, offsets = tokenizer.encode(text, opens)
     assert (ids.tolist(), offsets.tolist()) == whole(tokenizer, text, opens)
