@@ -14,7 +14,7 @@ from tl_jax.errors import UserError
 from tl_jax.tooluse.schema import Message, Trajectory
 
 
-@pytest.mark.parametrize("name", ["paper", "released"])
+@pytest.mark.parametrize("name", ["paper", "paper_full", "released"])
 def test_stream_is_what_the_tokenizer_makes_of_the_whole_text(llama: PreTrainedTokenizerFast, some, name: str) -> None:
     """Cutting at the answers leaves no seam; BOS and EOS are where the model was trained to see them."""
     for trajectory in some:
@@ -44,7 +44,7 @@ def test_prompts_are_prefixes_chat(
         prefixes(trajectory, "chat", (bpe, merging)[half])
 
 
-@pytest.mark.parametrize("name", ["paper", "released", "chat"])
+@pytest.mark.parametrize("name", ["paper", "paper_full", "released", "chat"])
 def test_prompts_are_prefixes_without_data(merging: PreTrainedTokenizerFast, name: str) -> None:
     prefixes(weather(), name, merging)
 

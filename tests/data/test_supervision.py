@@ -14,6 +14,7 @@ from tests.data.helpers import weather
 from tl_jax.config import PktConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.supervision import Example
+from tl_jax.tooluse.mae.apply import apply_mae
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
 from tl_jax.tooluse.text.render import PaperRenderer
 
@@ -48,6 +49,20 @@ def test_each_turn_predicts_its_answer_then_eos(llama: PreTrainedTokenizerFast, 
             covered[span] = True
         assert not example.weights[~covered].any()
         assert example.turns == len(example.targets) == len(list(trajectory.turns))
+
+
+@pytest.mark.parametrize("mode", ["none", "paper", "reference"])
+def test_answers_weigh_the_same_whatever_the_prompt_says_of_tools(llama: PreTrainedTokenizerFast, mode: str) -> None:
+    trajectory = apply_mae(weather(), "paper")[0]
+    brief, full = (
+        Codec.open(name, llama).supervise(trajectory, PktConfig(mode=mode)) for name in ("paper", "paper_full")
+    )
+    assert len(full.tokens) != len(brief.tokens)
+    assert (full.turns, len(full.targets)) == (brief.turns, len(brief.targets))
+    for ours, papers in zip(full.targets, brief.targets, strict=True):
+        assert (ours.message, ours.keys, ours.normaliser) == (papers.message, papers.keys, papers.normaliser)
+        assert ours.raw.tolist() == papers.raw.tolist()
+        assert full.labels[ours.span].tolist() == brief.labels[papers.span].tolist()
 
 
 def test_stream_continues_with_a_newline_where_the_label_is_eos(llama: PreTrainedTokenizerFast) -> None:

@@ -28,8 +28,8 @@ from tl_jax.data.pkt import AnswerWeights, TargetAnswer, key_tokens
 from tl_jax.data.segment_tokenizer import segment_tokenizer
 from tl_jax.tooluse.prefixes import common_prefix
 
-FORMATS = ("paper", "released")
-"""The formats that the released code can read."""
+FORMATS = ("paper", "paper_full", "released")
+"""The formats whose answers the released code can read."""
 
 _CLOSERS = frozenset(["',", "')", "▁')", "▁'')", '")', '▁")', '▁"")', '.")', ')")', ")", ")_", "()", "()_"])
 _OPENERS = ("(", "()", "(_", "_(", "_()", "()_", '("')

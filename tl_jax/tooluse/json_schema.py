@@ -8,16 +8,16 @@ from typing import Any
 from tl_jax.errors import DataError
 from tl_jax.tooluse.fields import unknown
 
-_SCHEMA = frozenset(
+SCHEMA = frozenset(
     (
         *("items", "additionalItems", "additionalProperties", "unevaluatedItems", "unevaluatedProperties"),
         *("contains", "propertyNames", "contentSchema", "not", "if", "then", "else"),
     )
 )
 """Words whose value is a schema."""
-_SCHEMAS = frozenset(("anyOf", "oneOf", "allOf", "prefixItems"))
+SCHEMAS = frozenset(("anyOf", "oneOf", "allOf", "prefixItems"))
 """Words whose value is a list of schemas."""
-_NAMED = frozenset(("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"))
+NAMED = frozenset(("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"))
 """Words whose value is an object of schemas by name."""
 _OTHER = (
     *("type", "enum", "const", "required", "dependentRequired", "dependencies", "format", "pattern"),
@@ -31,7 +31,7 @@ _OTHER = (
 _OPENAPI = ("nullable", "example", "discriminator", "xml", "externalDocs", "propertyOrdering", "allowEmptyValue")
 _DATA_SETS = ("optional", "example_value", "strict")
 """``optional`` and ``example_value`` are ToolBench's; OpenAI's ``strict`` stands beside a schema or in it."""
-VOCABULARY = frozenset((*_SCHEMA, *_SCHEMAS, *_NAMED, *_OTHER, *_OPENAPI, *_DATA_SETS))
+VOCABULARY = frozenset((*SCHEMA, *SCHEMAS, *NAMED, *_OTHER, *_OPENAPI, *_DATA_SETS))
 """Every word that a schema may use; words that begin with ``x-`` may be used as well."""
 
 _MAX_DEPTH = 100
@@ -65,16 +65,16 @@ def checked(schema: Any, where: str, depth: int = 0) -> Mapping[str, Any]:
 
 
 def _value(word: str, value: Any, where: str, depth: int) -> Any:
-    if word in _NAMED:
+    if word in NAMED:
         if not isinstance(value or {}, dict):
             raise DataError(f"must be a JSON object, not {type(value).__name__}", field=where)
         named = (value or {}).items()
         return {name: checked(item, f"{where}.{name}", depth + 1) for name, item in named if item is not None}
-    if word in _SCHEMAS or (word == "items" and isinstance(value, list)):
+    if word in SCHEMAS or (word == "items" and isinstance(value, list)):
         if not isinstance(value, list):
             raise DataError(f"must be a list of schemas, not {type(value).__name__}", field=where)
         return [_alternative(item, f"{where}[{i}]", depth) for i, item in enumerate(value)]
-    if word in _SCHEMA:
+    if word in SCHEMA:
         return _alternative(value, where, depth)
     return value
 
@@ -110,5 +110,5 @@ def flat(parameters: Mapping[str, Any]) -> bool:
         (True, False, False)
     """
     specs = {name: value for name, value in parameters.items() if value is not None}
-    words = _SCHEMA | _NAMED | {"default", "const", "example", "discriminator", "xml", "externalDocs", "dependencies"}
+    words = SCHEMA | NAMED | {"default", "const", "example", "discriminator", "xml", "externalDocs", "dependencies"}
     return bool(specs.keys() - words) and all(isinstance(spec, dict) for spec in specs.values())

@@ -21,6 +21,7 @@ from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
 from tl_jax.tooluse.text.render import (
     RENDERERS,
     NamedRenderer,
+    PaperFullRenderer,
     PaperRenderer,
     ReleasedRenderer,
     RenderError,
@@ -167,7 +168,7 @@ def test_text_and_several_calls_stand_on_lines_of_their_own() -> None:
 @settings(deadline=None)
 @given(st.lists(strategies.tools(), max_size=2), strategies.messages())
 def test_spans_recover_every_part_whatever_it_says(tools: list[Tool], messages: list[Message]) -> None:
-    for renderer in (PaperRenderer(), ReleasedRenderer()):
+    for renderer in (PaperRenderer(), PaperFullRenderer(), ReleasedRenderer()):
         for rendered in (renderer.render(tools, messages), renderer.prompt(tools, messages)):
             text, turns = rendered.text, iter(rendered.turns)
             assert len(rendered.messages) == len(messages)
@@ -186,7 +187,7 @@ def test_spans_recover_every_part_whatever_it_says(tools: list[Tool], messages: 
                 for call, where in zip(message.tool_calls, turn.calls, strict=True):
                     assert cut(text, where.name) == call.name
                     assert cut(text, where.whole) == renderer.answer([call]).rstrip(" ")
-                    read = ast.literal_eval if renderer.name == "paper" else json.loads
+                    read = json.loads if renderer.name == "released" else ast.literal_eval
                     assert {key: read(cut(text, span)) for key, span in where.arguments.items()} == call.arguments
             assert next(turns, None) is None
             covered = "".join(cut(text, span) for span in rendered.messages)
@@ -196,7 +197,7 @@ def test_spans_recover_every_part_whatever_it_says(tools: list[Tool], messages: 
 def test_real_trajectories_are_spanned_exactly(shared_data: Path) -> None:
     rows = (shared_data / "train" / "permissive_1018.jsonl").read_text().splitlines()
     for trajectory in map(Trajectory.from_json, map(json.loads, rows[::10])):
-        for renderer in (PaperRenderer(), ReleasedRenderer()):
+        for renderer in (PaperRenderer(), PaperFullRenderer(), ReleasedRenderer()):
             rendered = renderer.render(trajectory.tools, trajectory.messages)
             for turn, (index, message) in zip(rendered.turns, trajectory.turns, strict=True):
                 assert (

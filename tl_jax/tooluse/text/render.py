@@ -1,8 +1,8 @@
 """Structure -> text, together with the characters that belong to every message, answer, call and argument.
 
-Three formats: the paper's (`PaperRenderer`), the one its authors' data preparation writes (`ReleasedRenderer`) and any
-model's own chat template (`tl_jax.tooluse.text.chat_template.ChatTemplateRenderer`). Spans are noted while the text
-is written, so nothing inside a message can move them, whatever it says.
+The paper's format (`PaperRenderer`, `PaperFullRenderer`), the one its authors' data preparation writes
+(`ReleasedRenderer`) and any model's own chat template (`tl_jax.tooluse.text.chat_template.ChatTemplateRenderer`). Spans
+are noted while the text is written, so nothing inside a message can move them, whatever it says.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from tl_jax.registry import Registry
 from tl_jax.tooluse.schema import Call, Message, Tool
 from tl_jax.tooluse.text.chat_template import ChatTemplateRenderer
+from tl_jax.tooluse.text.docstring import PYTHON_TYPES, write_function
 from tl_jax.tooluse.text.spans import Apply, CallSpan, Rendered, Renderer, RenderError, Span, TurnSpan
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Apply",
     "CallSpan",
     "ChatTemplateRenderer",
+    "PaperFullRenderer",
     "PaperRenderer",
     "ReleasedRenderer",
     "RenderError",
@@ -143,15 +145,6 @@ class PaperRenderer(_PlainRenderer):
     name = "paper"
     _equals = " = "
     _after_call = " "
-    _python_types: ClassVar = {
-        "string": "str",
-        "integer": "int",
-        "number": "float",
-        "boolean": "bool",
-        "array": "list",
-        "object": "dict",
-        "null": "None",
-    }
 
     def _value(self, value: Any) -> str:
         return repr(value)
@@ -170,7 +163,20 @@ class PaperRenderer(_PlainRenderer):
         return f'Function:\ndef {tool.name}({signature}):\n    """\n    {tool.description}{arguments}\n    """\n\n'
 
     def _type(self, parameter: _Parameter) -> str:
-        return " | ".join(self._python_types.get(one, "any") for one in parameter.json_types)
+        return " | ".join(PYTHON_TYPES.get(one, "any") for one in parameter.json_types)
+
+
+class PaperFullRenderer(PaperRenderer):
+    """The paper's format with functions that say all that their schemas do: see `write_function`.
+
+    Values that are allowed, the fields of objects, what lists consist of, alternatives, references, bounds, defaults.
+    Everything else is as in `PaperRenderer`, the answers above all.
+    """
+
+    name = "paper_full"
+
+    def _function(self, tool: Tool) -> str:
+        return write_function(tool)
 
 
 class ReleasedRenderer(_PlainRenderer):
@@ -237,6 +243,11 @@ RENDERERS = Registry(
     "text format",
     (
         NamedRenderer("paper", "as the paper's README shows it: `f(q = 'love') `", lambda apply: PaperRenderer()),
+        NamedRenderer(
+            "paper_full",
+            "as `paper`, with all that the schemas say: values allowed, fields, items, alternatives, bounds",
+            lambda apply: PaperFullRenderer(),
+        ),
         NamedRenderer("released", 'as its data preparation writes it: `f(q="love")`', lambda apply: ReleasedRenderer()),
         NamedRenderer("chat", "the model's own chat template", _chat),
     ),
