@@ -9,6 +9,7 @@ from rich.console import Console
 
 from tl_jax.evaluation.report import by_suite, print_summary, write_summary
 from tl_jax.tooluse.metrics import CaseScore, Scoring
+from tl_jax.tooluse.rewards.writable import UnwritableGold
 
 RIGHT = CaseScore(True, True, True, "correct")
 VALUE = CaseScore(True, True, False, "wrong_value")
@@ -27,12 +28,14 @@ def test_by_suite_groups_and_totals() -> None:
 
 
 def test_summary_file(tmp_path: Path) -> None:
-    write_summary(tmp_path / "summary.json", by_suite(SCORED), Scoring("all"))
+    unwritable = UnwritableGold("paper", "skip", {"long": "longer than 20000 characters"})
+    write_summary(tmp_path / "summary.json", by_suite(SCORED), Scoring("all"), unwritable)
     saved = json.loads((tmp_path / "summary.json").read_text())
     assert (saved["cases"], saved["TS"], saved["PI"], saved["CF"]) == (5, 80.0, 80.0, 40.0)
     assert (saved["policy"], saved["strict"], saved["rotbench"]) == ("all", False, False)
     assert (saved["TS_interval"], saved["CF_interval"]) == ([40.0, 100.0], [0.0, 80.0])
     assert saved["suites"]["first"]["cases"] == 4
+    assert (saved["unwritable"], saved["unwritable_cases"]) == ("skip", {"long": "longer than 20000 characters"})
     assert sum(saved["errors"].values()) == saved["cases"]
 
 

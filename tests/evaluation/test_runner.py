@@ -154,6 +154,22 @@ def test_answers_made_otherwise_are_not_mixed_in(evaluated: Path, model_dir: Pat
         run(model_dir, cases_file, evaluated, temperature=0.5)
 
 
+def test_what_the_format_cannot_say_is_not_asked(model_dir: Path, cases_file: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in cases_file.read_text().splitlines()[:2]]
+    rows[0]["gold"] = [[{"name": "go", "arguments": {"where": "x" * 20_001}}]]
+    path = tmp_path / "cases.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    printed = run(model_dir, path, tmp_path / "out")
+    assert "1 case has a gold answer that the format 'paper' cannot say, and is left out: c0 (longer than" in printed
+    assert set(predictions(tmp_path / "out")) == {"c1"}
+    saved = json.loads((tmp_path / "out/summary.json").read_text())
+    assert (saved["cases"], list(saved["unwritable_cases"])) == (1, ["c0"])
+    run(model_dir, path, tmp_path / "out", scoring=Scoring(unwritable="keep"))  # the one that is missing is asked
+    assert set(predictions(tmp_path / "out")) == {"c0", "c1"}
+    with pytest.raises(UserError, match=r"c0 \(longer than 20000 characters\); leave them out with unwritable=skip"):
+        run(model_dir, path, tmp_path / "out", scoring=Scoring(unwritable="error"))
+
+
 def test_overwrite_answers_anew(model_dir: Path, cases_file: Path, tmp_path: Path) -> None:
     (tmp_path / "predictions.jsonl").write_text('{"id": "c0", "prediction": "old"}\n')
     printed = run(model_dir, cases_file, tmp_path, overwrite=True, limit=2, temperature=1.0)

@@ -22,6 +22,8 @@ from tl_jax.cli.options import (
     renderer_option,
     sampling_options,
     scoring_options,
+    unknown_option,
+    unwritable_option,
 )
 from tl_jax.evaluation.suites import SUITES, Suite
 from tl_jax.tooluse.metrics import Scoring
@@ -46,14 +48,16 @@ def batch_size_option(default: int) -> Any:
 @click.command()
 @model_option
 @click.option("--input", "source", type=FILE, required=True, help="messages.json or JSONL.")
+@unknown_option
 @renderer_option
 @batch_size_option(8)
 @sampling_options
 def generate(model: Path, source: Path, **options: Any) -> None:
     """Answer messages; the answer goes to stdout.
 
-    A JSON file holds one conversation: a list of {"role", "content"} with roles System, User, Assistant, Output. A
-    JSONL file holds one such list (or {"id", "messages"}) a line and gives one JSON line each.
+    A JSON file holds one conversation: OpenAI's messages, or {"messages", "tools"}; roles may also be the paper's
+    System, User, Assistant, Output. A JSONL file holds one such conversation (with "id") a line and gives one JSON
+    line each.
     """
     from tl_jax.evaluation.answering import Answering
     from tl_jax.evaluation.generate import generate_file
@@ -96,15 +100,15 @@ def evaluate(
 @cases_or_suite_options
 @predictions_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@renderer_option
 @scoring_options
 def score(
     cases: Path | None,
-    format: str,
     suite: str | None,
     categories: tuple[str, ...],
     predictions: Path,
     as_json: bool,
-    **rules: Any,
+    **options: Any,
 ) -> None:
     """TS, PI and CF of given predictions, or the scores of a suite; needs no model."""
     from rich.console import Console
@@ -112,12 +116,15 @@ def score(
     from tl_jax.evaluation.report import summary_json, summary_report
     from tl_jax.evaluation.score import score_file
 
-    if known := _suite(cases, suite, categories, {"format": format, **rules}):
+    if known := _suite(cases, suite, categories, options):
         scores = known.score(predictions, categories, cases)
         missing, shown, found = scores.missing, known.report(scores), {"suite": suite, **scores.to_json()}
     elif cases:
-        summary, missing = score_file(cases, predictions, format, Scoring(**rules))
-        shown, found = summary_report(summary), {**rules, **summary_json(summary), "missing": missing}
+        rules = _taken(options, _RULES)
+        scored = score_file(cases, predictions, options["format"], Scoring(**rules), options["renderer"])
+        missing, shown, unwritable = scored.missing, summary_report(scored.summary), scored.unwritable
+        found = {**rules, **summary_json(scored.summary), "missing": missing, "unwritable_cases": unwritable.reasons}
+        _warn(unwritable.line())
     if missing:
         click.echo(f"{missing} cases have no prediction and count as wrong", err=True)
     if as_json:
@@ -138,7 +145,11 @@ def score(
     help="A table of amounts; docs/rewards.md describes each, and how to write your own.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per prediction on stdout.")
-def reward(cases: Path, kind: str, predictions: Path, profile: str, as_json: bool) -> None:
+@renderer_option
+@unwritable_option
+def reward(
+    cases: Path, kind: str, predictions: Path, profile: str, as_json: bool, renderer: str, unwritable: Any
+) -> None:
     """What each prediction earns in reinforcement training, and why; needs no model.
 
     With --json one line per prediction: {"id", "reward", "category", "explanation"}. Faults of the gold answers and
@@ -148,7 +159,8 @@ def reward(cases: Path, kind: str, predictions: Path, profile: str, as_json: boo
 
     from tl_jax.evaluation.rewards import reward_file, rewards_report
 
-    rewards = reward_file(cases, predictions, profile, kind)
+    rewards = reward_file(cases, predictions, profile, kind, renderer, unwritable)
+    _warn(rewards.unwritable.line())
     for case_id, fault in rewards.faults:
         click.echo(f"fault of the data: {case_id}: {fault}", err=True)
     _tell(rewards.missing, "have no prediction")
@@ -169,13 +181,19 @@ def reward(cases: Path, kind: str, predictions: Path, profile: str, as_json: boo
 COMMANDS = (generate, evaluate, score, reward)
 
 
+def _warn(line: str) -> None:
+    """A line on stderr, if there is one."""
+    if line:
+        click.echo(line, err=True)
+
+
 def _tell(ids: tuple[str, ...], what: str) -> None:
     if ids:
         more = ", ..." if len(ids) > SHOWN_IDS else ""
         click.echo(f"{len(ids)} cases {what}: {', '.join(ids[:SHOWN_IDS])}{more}", err=True)
 
 
-_RULES = ("policy", "strict", "rotbench")
+_RULES = ("policy", "strict", "rotbench", "unwritable")
 
 
 def _taken(options: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -199,6 +217,6 @@ def _suite(cases: Path | None, name: str | None, categories: Sequence[str], othe
             raise click.UsageError("Missing option '--cases' or '--suite'.")
         return None
     for option, value in others.items():
-        if value not in (False, "any", "auto"):
+        if value not in (False, "any", "auto", "paper", "skip"):
             raise click.UsageError(f"--{option} does not go with --suite, which has rules of its own.")
     return SUITES.find(name)

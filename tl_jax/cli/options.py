@@ -21,6 +21,7 @@ from tl_jax.registry import suggestion
 from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.mae.rules import RULES
 from tl_jax.tooluse.readers import FORMATS
+from tl_jax.tooluse.rewards.writable import Unwritable
 from tl_jax.tooluse.text.render import RENDERERS
 from tl_jax.tooluse.text.spoken import Include
 
@@ -152,22 +153,6 @@ def group_of(*options: Option[Any]) -> Option[Any]:
     return decorate
 
 
-def format_option(name: str = "kind", help: str | None = None) -> Option[Any]:
-    """``--format`` of a file that is read, as the argument ``name``, and what becomes of fields not known in it."""
-    return group_of(
-        click.option("--format", name, type=FORMAT, default="auto", show_default=True, help=help),
-        click.option(
-            "--unknown",
-            type=choices_of(DataConfig, "unknown"),
-            default="error",
-            show_default=True,
-            expose_value=False,
-            callback=lambda ctx, param, value: ctx.with_resource(_telling(Notes(value))),
-            help="A field that no reader knows is an error, or is dropped and counted.",
-        ),
-    )
-
-
 @contextmanager
 def _telling(notes: Notes) -> Iterator[None]:
     """While a command runs, notes on the files that it reads are taken; they are printed when it ends."""
@@ -177,6 +162,25 @@ def _telling(notes: Notes) -> Iterator[None]:
     finally:
         for line in notes.lines():
             click.echo(line, err=True)
+
+
+unknown_option = click.option(
+    "--unknown",
+    type=choices_of(DataConfig, "unknown"),
+    default="error",
+    show_default=True,
+    expose_value=False,
+    callback=lambda ctx, param, value: ctx.with_resource(_telling(Notes(value))),
+    help="A field that no reader knows is an error, or is dropped and counted.",
+)
+
+
+def format_option(name: str = "kind", help: str | None = None) -> Option[Any]:
+    """``--format`` of a file that is read, as the argument ``name``, and what becomes of fields not known in it."""
+    return group_of(
+        click.option("--format", name, type=FORMAT, default="auto", show_default=True, help=help),
+        unknown_option,
+    )
 
 
 renderer_option = click.option("--renderer", type=RENDERER, default="paper", show_default=True)
@@ -239,6 +243,13 @@ sampling_options = group_of(
 )
 """How answers are drawn."""
 
+unwritable_option = click.option(
+    "--unwritable",
+    type=click.Choice(get_args(Unwritable)),
+    default="skip",
+    show_default=True,
+    help="A case whose gold answer the --renderer cannot say is refused, left out or kept; they are counted.",
+)
 scoring_options = group_of(
     click.option(
         "--policy",
@@ -249,5 +260,6 @@ scoring_options = group_of(
     ),
     click.option("--strict", is_flag=True, help='Calls and nothing else; "500" is not 500.'),
     click.option("--rotbench", is_flag=True, help="As RoTBench: a call without arguments is wrong."),
+    unwritable_option,
 )
 """What counts as right."""

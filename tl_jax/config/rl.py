@@ -16,6 +16,7 @@ from tl_jax.plugins import Plugin
 from tl_jax.tooluse.environments.registry import ENVIRONMENTS
 from tl_jax.tooluse.fields import Unknown
 from tl_jax.tooluse.rewards.episode import EPISODE_REWARDS
+from tl_jax.tooluse.rewards.writable import Unwritable
 from tl_jax.tooluse.text.spoken import Include
 
 
@@ -28,6 +29,7 @@ class RlDataConfig(Node):
     renderer: RendererName = "paper"
     include: tuple[Include, ...] = Field((), description=INCLUDE)
     mae: MaeConfig = MaeConfig()
+    unwritable: Unwritable = Field("error", description="what becomes of a gold answer that the format cannot say")
     max_prompt_length: int = Field(2048, ge=8, description="longer prompts are skipped and counted")
     eval_path: AnyPath | None = Field(None, description="where eval_prompts come from; null = path")
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tl_jax.config import Dtype, MeshConfig, SamplingConfig
+from tl_jax.data.codec import Codec
 from tl_jax.inference.sampler import Sampler, open_sampler
-from tl_jax.model.store import LoadedModel
+from tl_jax.model.store import LoadedModel, tokenizer_dir
 from tl_jax.tooluse.text.spoken import Include
 
 _GREEDY = SamplingConfig(temperature=0.0)
@@ -47,6 +48,10 @@ class Answering:
         """From settings side by side, as the command line has them; ``others`` are the attributes above."""
         sampling = SamplingConfig(max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
         return cls(sampling, **others)
+
+    def codec(self, model: Path) -> Codec:
+        """The text format and the tokenizer of a model, whose parameters are left alone."""
+        return Codec.open(self.renderer, tokenizer_dir(model))
 
     def open(self, model: Path) -> tuple[Sampler, LoadedModel]:
         """A model, checkpoint or run directory, ready to answer; and the model with its parameters."""

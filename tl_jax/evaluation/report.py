@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from tl_jax.tooluse.metrics import CaseScore, Scoring, Summary, summarise
+from tl_jax.tooluse.rewards.writable import UnwritableGold
 
 ALL = "all"
 
@@ -41,10 +42,18 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     }
 
 
-def write_summary(path: Path, suites: Mapping[str, Summary], scoring: Scoring) -> None:
-    """``summary.json``: how it was scored, the figures over everything, and for each suite under ``suites``."""
+def write_summary(path: Path, suites: Mapping[str, Summary], scoring: Scoring, unwritable: UnwritableGold) -> None:
+    """``summary.json``: how it was scored, the figures over everything, and for each suite under ``suites``.
+
+    ``unwritable_cases`` are those whose gold answer the format cannot say, with the reason.
+    """
     parts = {name: summary_json(summary) for name, summary in suites.items() if name != ALL}
-    content = {**asdict(scoring), **summary_json(suites[ALL]), "suites": parts}
+    content = {
+        **asdict(scoring),
+        **summary_json(suites[ALL]),
+        "suites": parts,
+        "unwritable_cases": {**unwritable.reasons},
+    }
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

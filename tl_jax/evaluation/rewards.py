@@ -16,7 +16,9 @@ from tl_jax.evaluation.predictions import join_predictions
 from tl_jax.tooluse.readers import read_cases
 from tl_jax.tooluse.rewards.gold import gold_faults
 from tl_jax.tooluse.rewards.score import Reward, resolve_profile, score
+from tl_jax.tooluse.rewards.writable import Unwritable, UnwritableGold, unwritable_gold
 from tl_jax.tooluse.schema import Case
+from tl_jax.tooluse.text.render import make_renderer
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +34,44 @@ class RewardedFile:
     """A file of predictions, rewarded in the order of the cases.
 
     ``missing`` are the ids of cases with gold answers but no prediction, ``without_gold`` those of predictions that
-    have nothing to be compared with, ``faults`` (id, fault) what is wrong with the gold answers themselves.
+    have nothing to be compared with, ``faults`` (id, fault) what is wrong with the gold answers themselves,
+    ``unwritable`` those whose gold answer the format cannot say.
     """
 
     rows: tuple[Rewarded, ...]
     missing: tuple[str, ...]
     without_gold: tuple[str, ...]
     faults: tuple[tuple[str, str], ...]
+    unwritable: UnwritableGold
 
 
-def reward_file(cases: Path, predictions: Path, profile: str = "paper", format: str = "auto") -> RewardedFile:
-    """The reward of every prediction. ``format`` is that of ``cases``; auto looks at the first row.
+def reward_file(
+    cases: Path,
+    predictions: Path,
+    profile: str = "paper",
+    format: str = "auto",
+    renderer: str = "paper",
+    policy: Unwritable = "skip",
+) -> RewardedFile:
+    """The reward of every prediction.
+
+    Args:
+        format: of ``cases``; auto looks at the first row.
+        renderer: the text format that the predictions were asked for in.
+        policy: what becomes of cases whose gold answer it cannot say.
 
     Raises:
-        UserError: an unknown profile, a file that cannot be read, two cases of one id, predictions of no case.
+        UserError: an unknown profile or text format, a file that cannot be read, two cases of one id, predictions of no
+            case, or gold answers that the format cannot say and that ``policy`` refuses.
     """
     chosen = resolve_profile(profile)
     rows, missing, without_gold, faults = [], [], [], []
     with opened(cases) as file:
-        for case, prediction in join_predictions(read_cases(file, format), cases, predictions):
+        pairs = join_predictions(read_cases(file, format), cases, predictions)
+        unwritable = unwritable_gold((case for case, _ in pairs), make_renderer(renderer), policy)
+        for case, prediction in pairs:
+            if not unwritable.keeps(case):
+                continue
             faults += [(case.id, fault) for fault in gold_faults(case)]
             if case.gold_kind == "none" or not case.gold:
                 without_gold += [] if prediction is None else [case.id]
@@ -58,7 +79,7 @@ def reward_file(cases: Path, predictions: Path, profile: str = "paper", format: 
                 missing.append(case.id)
             else:
                 rows.append(Rewarded(case, score(prediction, case, chosen)))
-    return RewardedFile(tuple(rows), tuple(missing), tuple(without_gold), tuple(faults))
+    return RewardedFile(tuple(rows), tuple(missing), tuple(without_gold), tuple(faults), unwritable)
 
 
 def histogram(rewards: RewardedFile) -> dict[str, int]:

@@ -11,6 +11,7 @@ from tl_jax.evaluation.answering import GREEDY, Answering
 from tl_jax.evaluation.answers import PREDICTIONS, answer_all, open_directory, settings_of
 from tl_jax.evaluation.report import ALL, by_suite, print_summary, write_summary
 from tl_jax.tooluse.metrics import PAPER_SCORING, Scoring, Summary, score_prediction
+from tl_jax.tooluse.rewards.writable import unwritable_gold
 
 SUMMARY = "summary.json"
 
@@ -40,14 +41,18 @@ def evaluate(
         overwrite: forget the answers that ``out`` holds.
 
     Raises:
-        UserError: anything that cannot be read, ``out`` holds answers made with other settings, or the model has room
-            for none of the prompts.
+        UserError: anything that cannot be read, ``out`` holds answers made with other settings, the model has room
+            for none of the prompts, or gold answers that the format cannot say and that ``scoring`` refuses.
     """
     console = Console(stderr=True)
-    wanted = load_cases(cases, format, limit=limit, include=answering.include)
+    found = load_cases(cases, format, limit=limit, include=answering.include)
+    unwritable = unwritable_gold(found, answering.codec(model).renderer, scoring.unwritable)
+    if unwritable.reasons:
+        console.print(unwritable.line(), markup=False, highlight=False, soft_wrap=True)
+    wanted = [case for case in found if unwritable.keeps(case)]
     answers = open_directory(out, settings_of(model, str(cases.resolve()), answering), overwrite)
     answers = answer_all(model, wanted, answers, answering, out / PREDICTIONS, console)
     suites = by_suite((case.suite, score_prediction(answers[case.id], case, scoring)) for case in wanted)
-    write_summary(out / SUMMARY, suites, scoring)
+    write_summary(out / SUMMARY, suites, scoring, unwritable)
     print_summary(suites[ALL], suites, console)
     return suites[ALL]

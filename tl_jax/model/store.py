@@ -59,13 +59,10 @@ def open_model(
         CheckpointError: ``path`` is none of these, or what it holds does not fit together.
     """
     path = Path(path)
-    kind = _kind(path)
-    if kind is None:
-        raise CheckpointError(_not_a_model(path))
+    home, kind = tokenizer_dir(path), _kind(path)
     if kind == "huggingface":
         config, params = load_hf(path, param_dtype, mesh)
-        return LoadedModel(config, params, path, path)
-    home = path / "model" if kind == "run" else path
+        return LoadedModel(config, params, home, path)
     config = read_config(home)
     if kind == "run":
         params = _restore(_newest_state(path), config, param_dtype, mesh)
@@ -73,6 +70,18 @@ def open_model(
         _check_version(path)
         params = _restore(path / "params", config, param_dtype, mesh)
     return LoadedModel(config, params, home, path)
+
+
+def tokenizer_dir(path: Path) -> Path:
+    """Where a model's tokenizer is, beside its ``config.json``; no parameter is read.
+
+    Raises:
+        CheckpointError: ``path`` is no model.
+    """
+    kind = _kind(path)
+    if kind is None:
+        raise CheckpointError(_not_a_model(path))
+    return path / "model" if kind == "run" else path
 
 
 def save_model(

@@ -22,6 +22,7 @@ from tl_jax.tooluse.environments.base import Environment
 from tl_jax.tooluse.environments.registry import ENVIRONMENTS, RecordedEnvironment
 from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.mae.apply import apply_mae
+from tl_jax.tooluse.rewards.writable import unwritable_gold
 from tl_jax.tooluse.schema import Case, Trajectory
 from tl_jax.tooluse.text.spoken import spoken
 
@@ -32,19 +33,23 @@ def load_prompts(
     """The prompts of a file that can be answered and rewarded, and a line about those that cannot.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or a gold answer that the format cannot say and ``data.unwritable`` refuses.
     """
     notes = Notes(config.data.unknown)
     cases = _cases(config, path, notes)
     rewarded = [case for case in cases if not rubric.needs_gold or (case.gold_kind != "none" and case.gold)]
+    without_gold = len(cases) - len(rewarded)
+    policy = config.data.unwritable
+    unwritable = unwritable_gold(rewarded if rubric.needs_gold else (), codec.renderer, policy)
+    rewarded = [case for case in rewarded if unwritable.keeps(case)]
     limit = _longest_prompt(config, model)
     prompts, too_long = encode_prompts(rewarded, codec, limit)
     kind = "episodes" if config.environment else "decision points"
     report = (
         f"{path}: {len(prompts)} of {len(cases)} {kind}; {too_long} have a prompt of more than {limit} "
-        f"tokens, {len(cases) - len(rewarded)} no gold call"
+        f"tokens, {without_gold} no gold call"
     )
-    report = "; ".join([report, *notes.lines()])
+    report = "; ".join(line for line in (report, unwritable.line(), *notes.lines()) if line)
     if not prompts:
         raise UserError(f"no prompt is left: {report}")
     return prompts, report

@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias, get_args
 from tl_jax.tooluse.rewards.compare import Equal, bind_all, compare, offered_tools, same_text, same_value
 from tl_jax.tooluse.rewards.grade import uncalled_for
 from tl_jax.tooluse.rewards.matching import best_assignment
+from tl_jax.tooluse.rewards.writable import Unwritable
 from tl_jax.tooluse.schema import Call, Case, Tool
 from tl_jax.tooluse.text.parse import first_call, parse_answer
 
@@ -41,6 +42,7 @@ class Scoring:
             that is not calls and nothing else (prose, a code fence, a call that is not closed) is right in nothing.
         rotbench: as in RoTBench's own script, an answer with a call without arguments is right in nothing, and
             ``finish`` is understood where the finish tool has another name.
+        unwritable: what becomes of cases whose gold answer the text format cannot say.
 
     Raises:
         ValueError: unknown policy.
@@ -49,6 +51,7 @@ class Scoring:
     policy: Policy = "any"
     strict: bool = False
     rotbench: bool = False
+    unwritable: Unwritable = "skip"
 
     def __post_init__(self) -> None:
         if self.policy not in get_args(Policy):
