@@ -1,4 +1,4 @@
-"""The rewards of tl_jax in TRL: `GRPOTrainer` asks `irm_reward` what each answer is worth.
+"""The rewards of tl_jax in TRL: `GRPOTrainer` asks `irm_reward` what each answer is worth, be it text or messages.
 
     python examples/trl_rewards.py                       # --model DIRECTORY --cases FILE for your own
 
@@ -12,29 +12,15 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from tl_jax import demo
 from tl_jax.demo.world import generate
 from tl_jax.tooluse.readers import read_cases
-from tl_jax.tooluse.rewards.score import score
-from tl_jax.tooluse.schema import Case
+from tl_jax.tooluse.rewards.completions import read_case
+from tl_jax.tooluse.rewards.trl import irm_reward
 from tl_jax.tooluse.text.render import PaperRenderer
-
-
-@lru_cache(maxsize=10_000)
-def read_case(row: str) -> Case:
-    return Case.from_json(json.loads(row))
-
-
-def irm_reward(completions: Sequence[Any], case: Sequence[str], **_: Any) -> list[float]:
-    """What each answer is worth by the paper's table. TRL gives every column of the dataset as a keyword: a list."""
-    texts = [answer if isinstance(answer, str) else answer[-1]["content"] for answer in completions]
-    return [score(text, read_case(row), "paper").value for text, row in zip(texts, case, strict=True)]
 
 
 def dataset(cases: Path | None, limit: int) -> list[dict[str, str]]:

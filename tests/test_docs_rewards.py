@@ -24,9 +24,8 @@ CASE = {
 
 
 def block(kind: str) -> str:
-    """The one block of code in this language, or with this title."""
-    opening = f'python title="{kind}"' if kind.endswith(".py") else kind
-    (found,) = re.findall(rf"^```{opening}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    """The one block of code that begins so."""
+    (found,) = re.findall(rf"^```{kind}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
     return found
 
 
@@ -69,7 +68,7 @@ def test_the_table_of_ones_own(tmp_path: Path) -> None:
 
 def test_verl() -> None:
     """Called as verl's reward managers call it."""
-    compute_score = names("verl_reward.py")["compute_score"]
+    compute_score = names("python verl")["compute_score"]
     for answer, value in (("f(n=1)", 1.0), ("f(n=2)", -0.25)):
         given = {"data_source": "tools", "solution_str": answer, "ground_truth": json.dumps(CASE)}
         assert compute_score(**given, extra_info={"index": 0}) == compute_score(**given) == value
@@ -77,7 +76,7 @@ def test_verl() -> None:
 
 def test_trl() -> None:
     """Called as TRL documents it: keywords, a list for each column, and more than a function asks for."""
-    irm_reward = names("trl_reward.py")["irm_reward"]
+    irm_reward = names("python trl")["irm_reward"]
     row, answers = json.dumps(CASE), ["f(n=1)", "f(n=2)", "g()"]
     more = {"prompts": ["?"] * 3, "completion_ids": [[1]] * 3, "trainer_state": None, "case": [row] * 3}
     assert irm_reward(completions=answers, **more) == [1.0, -0.25, -2.0]
@@ -117,7 +116,7 @@ def test_trl_trains_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "logging_steps": 1,
     }
     monkeypatch.setattr(trl, "GRPOConfig", partial(trl.GRPOConfig, **small))
-    trainer = names("trl_training.py", json=json, irm_reward=names("trl_reward.py")["irm_reward"])["trainer"]
+    trainer = names("python trl-train", json=json, irm_reward=names("python trl")["irm_reward"])["trainer"]
     seen = [row["rewards/irm_reward/mean"] for row in trainer.state.log_history if "rewards/irm_reward/mean" in row]
     assert len(seen) == 2
     assert all(-2 <= mean <= 1 for mean in seen)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from codecs import BOM_UTF8
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 
 from tl_jax.evaluation.answering import GREEDY, Answering
 from tl_jax.inference.room import ContextRoom
-from tl_jax.tooluse.schema import DataError, Message, Tool
+from tl_jax.tooluse.readers import Place, canonical
+from tl_jax.tooluse.readers.messages import MESSAGES
+from tl_jax.tooluse.readers.rows import open_file, parse
+from tl_jax.tooluse.schema import Case, DataError, Trajectory
 
-_ROLES = {"output": "tool", "function": "tool"}
-"""Names of roles, in lower case, that other formats use for ours."""
+Conversation: TypeAlias = Trajectory | Case
+_OUTPUT = "output"
+"""What the paper calls our role ``tool``."""
 
 
 def generate_file(
@@ -25,66 +30,74 @@ def generate_file(
     """Answers to the conversations of ``source``, in their order, ready to print.
 
     A ``.jsonl`` file gives one JSON line ``{"id", "prediction"}`` for each of its lines, any other file (one
-    conversation) the bare answer. A conversation is a list of messages, or an object with ``messages`` and optionally
-    ``tools`` and ``id``. Roles are ours or the paper's (System, User, Assistant, Output).
+    conversation) the bare answer.
 
     Raises:
         UserError: a file that cannot be read or a prompt the model has no room for.
     """
-    many = source.suffix == ".jsonl"
-    conversations = list(_read_lines(source) if many else [_read_one(source)])
+    many = ".jsonl" in source.suffixes
+    found = read_lines(source) if many else [read_one(source)]
     sampler, loaded = answering.open(model)
-    prompts = [sampler.codec.prompt(tools, messages) for _, tools, messages in conversations]
+    prompts = [sampler.codec.prompt(one.tools, one.messages) for one in found]
     room = ContextRoom(loaded.config.max_position_embeddings, answering.sampling.max_new_tokens)
-    for (identity, _, _), prompt in zip(conversations, prompts, strict=True):
-        room.check(f"conversation {identity}", len(prompt))
+    for one, prompt in zip(found, prompts, strict=True):
+        room.check(f"conversation {one.id}", len(prompt))
     for start in range(0, len(prompts), answering.batch_size):
         key = jax.random.fold_in(jax.random.key(answering.seed), start)
         generation = sampler.generate(loaded.params, prompts[start : start + answering.batch_size], key)
-        for (identity, _, _), text in zip(conversations[start:], sampler.texts(generation), strict=False):
-            yield json.dumps({"id": identity, "prediction": text}, ensure_ascii=False) if many else text
+        for one, text in zip(found[start:], sampler.texts(generation), strict=False):
+            yield json.dumps({"id": one.id, "prediction": text}, ensure_ascii=False) if many else text
 
 
-Conversation = tuple[str, list[Tool], list[Message]]
+def read_lines(path: Path) -> list[Conversation]:
+    """The conversations of a file, one a line, each as `read_one` reads a whole file.
 
-
-def _read_one(path: Path) -> Conversation:
-    try:
-        return _conversation(json.loads(path.read_text(encoding="utf-8-sig")), "0")
-    except ValueError as error:
-        raise _located(error, path, None) from None
-
-
-def _read_lines(path: Path) -> Iterator[Conversation]:
-    with path.open(encoding="utf-8-sig") as file:
+    Raises:
+        DataError: a line that is none, or without anything to answer.
+    """
+    found = []
+    with open_file(path) as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
-                    yield _conversation(json.loads(line), str(number))
-                except ValueError as error:
-                    raise _located(error, path, number) from None
+                    found.append(_conversation(parse(line.removeprefix(BOM_UTF8)), str(number)))
+                except DataError as error:
+                    raise error.at(str(path), number) from None
+    return found
 
 
-def _located(error: ValueError, path: Path, line: int | None) -> DataError:
-    found = error if isinstance(error, DataError) else DataError(f"not valid JSON: {error}")
-    return found.at(str(path), line)
+def read_one(path: Path) -> Conversation:
+    """The conversation that a file is: a list of messages, or an object with ``messages``, ``tools`` and ``id``.
+
+    Messages and tools are read in every shape that trajectories may have them in. Roles are OpenAI's, or the paper's:
+    System, User, Assistant, Output. The gold calls of a case are not looked at.
+
+    Raises:
+        DataError: it is neither, or there is nothing to answer.
+    """
+    with open_file(path) as file:
+        content = file.read()
+    try:
+        return _conversation(parse(content.removeprefix(BOM_UTF8)), "0")
+    except DataError as error:
+        raise error.at(str(path), error.line) from None
 
 
 def _conversation(value: Any, default_id: str) -> Conversation:
-    row: Mapping[str, Any] = value if isinstance(value, dict) else {"messages": value}
-    messages, tools = row.get("messages"), row.get("tools") or []
-    if not isinstance(messages, list) or not messages:
-        raise DataError("must be a non-empty list of messages", field="messages")
-    if not isinstance(tools, list):
-        raise DataError("must be a list of tools", field="tools")
-    parsed = [Message.from_json(_with_our_role(message), f"messages[{i}]") for i, message in enumerate(messages)]
-    if parsed[-1].role == "assistant":
+    row = {**value} if isinstance(value, dict) else {"messages": value}
+    row["id"] = default_id if row.get("id") is None else row["id"]
+    for name in MESSAGES:
+        if isinstance(row.get(name), list):
+            row[name] = [_with_our_role(message) for message in row[name]]
+    place = Place(Path())
+    found = canonical.cases(row, place) if canonical.is_case(row) else canonical.trajectories(row, place)
+    if found[0].messages[-1].role == "assistant":
         raise DataError("the last message is the assistant's; there is nothing to answer", field="messages")
-    return str(row.get("id", default_id)), [Tool.from_json(tool, f"tools[{i}]") for i, tool in enumerate(tools)], parsed
+    return found[0]
 
 
 def _with_our_role(message: Any) -> Any:
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         return message
     role = message["role"].lower()
-    return {**message, "role": _ROLES.get(role, role)}
+    return {**message, "role": "tool" if role == _OUTPUT else role}

@@ -9,12 +9,13 @@ import pytest
 from tests.tooluse.readers.helpers import (
     lines,
 )
+from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.readers import read_predictions
 from tl_jax.tooluse.schema import DataError
 
 
 def test_predictions(tmp_path: Path) -> None:
-    path = lines(tmp_path / "data.jsonl", {"id": "a", "prediction": "f()", "case": 1}, {"id": 2, "prediction": ""})
+    path = lines(tmp_path / "data.jsonl", {"id": "a", "prediction": "f()", "tokens": 1}, {"id": 2, "prediction": ""})
     assert read_predictions(path) == {"a": "f()", "2": ""}
     with pytest.raises(DataError, match=r":2: id: 'a' appears twice"):
         read_predictions(
@@ -22,3 +23,18 @@ def test_predictions(tmp_path: Path) -> None:
         )
     with pytest.raises(DataError, match=r':1: row: must be an object with "id"'):
         read_predictions(lines(tmp_path / "data.jsonl", {"id": "a", "prediction": None}))
+
+
+def test_a_field_that_is_not_known_is_an_error_or_is_counted(tmp_path: Path) -> None:
+    path = lines(tmp_path / "data.jsonl", {"id": "a", "prediction": "f()", "tool_calls": [{"name": "g"}]})
+    with pytest.raises(DataError, match=r"data.jsonl:1: tool_calls: unknown field"):
+        read_predictions(path)
+    notes = Notes("drop")
+    with notes.kept():
+        assert read_predictions(path) == {"a": "f()"}
+    assert notes.dropped == {"tool_calls": 1}
+
+
+def test_how_answers_came_about_and_what_describes_them_is_known(tmp_path: Path) -> None:
+    row = {"id": "a", "prediction": "f()", "finished": True, "problem": "?", "model": "small", "created_at": "today"}
+    assert read_predictions(lines(tmp_path / "data.jsonl", row)) == {"a": "f()"}

@@ -172,7 +172,7 @@ class MessageReader:
         with Fields(value, where) as fields:
             role = fields.take("role", kind=str)
             role = _ROLES.get(role, role)
-            content, refusal = _content(fields)
+            content, refusal = message_text(fields)
             message = Message(cast(Role, role), content, refusal=refusal)
             if fields:  # most messages have no more than that
                 message = self._with_rest(message, fields)
@@ -317,8 +317,12 @@ def failed(fields: Fields) -> bool | str:
     return error or flag or status == "error"
 
 
-def _content(fields: Fields) -> tuple[str, str | None]:
-    """The text of a message, joined of its parts, and the refusal among these."""
+def message_text(fields: Fields) -> tuple[str, str | None]:
+    """Takes the text of a message, joined of its parts, and the refusal among these.
+
+    Raises:
+        DataError: its content is something else, such as a picture.
+    """
     content = fields.take("content", default="")
     if isinstance(content, str):
         return content, None

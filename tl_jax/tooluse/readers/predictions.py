@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias, TypeGuard, TypeVar
 
+from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.readers.fields import described
 from tl_jax.tooluse.readers.rows import Place, read_rows
 from tl_jax.tooluse.schema import DataError
 
@@ -13,10 +15,16 @@ T = TypeVar("T")
 
 Turns: TypeAlias = list[list[str]]
 """For each turn of the user, the answers that the model gave until it made no call."""
+_HOW = ("tokens", "finished", "problem")
+"""What our own files say about how an answer came about."""
 
 
 def read_predictions(path: str | Path) -> dict[str, str]:
-    """Case id -> answer, from rows ``{"id", "prediction"}``; an id that appears twice is an error."""
+    """Case id -> answer, from rows ``{"id", "prediction"}``.
+
+    Raises:
+        DataError: a row without these, with a field that is not known, or with the id of an earlier one.
+    """
     return _read(path, _is_text, 'the text "prediction"')
 
 
@@ -29,12 +37,15 @@ def _read(path: str | Path, fits: Callable[[Any], TypeGuard[T]], wanted: str) ->
     predictions: dict[str, T] = {}
 
     def remember(row: Any, place: Place) -> list[None]:
-        prediction = row.get("prediction") if isinstance(row, dict) else None
-        if not isinstance(row, dict) or row.get("id") is None or not fits(prediction):
-            raise DataError(f'must be an object with "id" and {wanted}', field="row")
-        if str(row["id"]) in predictions:
-            raise DataError(f"{row['id']!r} appears twice", field="id")
-        predictions[str(row["id"])] = prediction
+        with Fields(row) as fields:
+            name, prediction = fields.take("id", default=None), fields.take("prediction", default=None)
+            if name is None or not fits(prediction):
+                raise DataError(f'must be an object with "id" and {wanted}', field="row")
+            fields.keep(*_HOW)
+            described(fields)
+        if str(name) in predictions:
+            raise DataError(f"{name!r} appears twice", field="id")
+        predictions[str(name)] = prediction
         return []
 
     for _ in read_rows(path, remember):

@@ -145,7 +145,7 @@ def _rows(path: Path) -> Iterator[tuple[Place, Callable[[], Any]]]:
     if document is not None:
         yield Place(path), lambda: document
         return
-    with _opened(path) as file:
+    with open_file(path) as file:
         begun = False
         for number, line in enumerate(file, 1):
             if number == 1:
@@ -160,7 +160,7 @@ def _rows(path: Path) -> Iterator[tuple[Place, Callable[[], Any]]]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def open_file(path: Path) -> Iterator[IO[bytes]]:
     """The file, unpacked if gzip packed it, whatever it is called.
 
     Raises:
@@ -191,7 +191,7 @@ def _items(path: Path, line: int, content: bytes) -> Iterator[tuple[Place, Calla
 def _one_object(path: Path) -> dict[str, Any] | None:
     """The object over many lines that a whole file is; None for JSONL (even of one line), a list or no JSON."""
     try:
-        with _opened(path) as file:
+        with open_file(path) as file:
             head = next((line for line in file if line.strip()), b"").removeprefix(codecs.BOM_UTF8)
             if not head.lstrip().startswith(b"{") or _is_json(head):
                 return None

@@ -44,7 +44,7 @@ class Reference:
     """The released scorer as a profile: the case is rendered as text first, in one of the two formats."""
 
     def __init__(self, name: str, renderer: PaperRenderer | ReleasedRenderer, description: str) -> None:
-        self.name, self.description, self._renderer = name, description, renderer
+        self.name, self.description, self.renderer = name, description, renderer
 
     def grade(self, prediction: str, case: Case) -> Verdict:
         """The best over the gold alternatives; the answer to several calls is the first, as everywhere in this scorer.
@@ -52,8 +52,8 @@ class Reference:
         Raises:
             ValueError: a case without gold.
         """
-        prompt = self._renderer.prompt(case.tools, case.messages).text
-        golds = [self._renderer.answer(gold) for gold in alternatives(case)]
+        prompt = self.renderer.prompt(case.tools, case.messages).text
+        golds = [self.renderer.answer(gold) for gold in alternatives(case)]
         return max((grade_text(prediction, gold, prompt) for gold in golds), key=lambda verdict: verdict.value)
 
     def arithmetic(self, verdict: Verdict) -> str:

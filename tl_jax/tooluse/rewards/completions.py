@@ -1,0 +1,147 @@
+"""What other trainers hand over: completions as text or as chat messages, cases as rows of a dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from tl_jax.errors import DataError
+from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.readers import canonical
+from tl_jax.tooluse.readers.messages import ARGUMENTS, REASONING, message_text
+from tl_jax.tooluse.readers.nulls import in_table
+from tl_jax.tooluse.readers.rows import Place, parse
+from tl_jax.tooluse.rewards.grade import Profile
+from tl_jax.tooluse.rewards.reference import Reference
+from tl_jax.tooluse.rewards.score import Reward, resolve_profile, score
+from tl_jax.tooluse.schema import Case
+from tl_jax.tooluse.text.parse import parse_answer
+
+Row: TypeAlias = "Case | str | dict[str, Any]"
+"""A case: as it is, as JSON text, or as a column of structs has it, which fills it with nulls."""
+
+_ANSWERING = ("assistant", "model")
+"""Roles of messages that are the model's own."""
+_BESIDE = (*REASONING, "name", "id", "annotations", "audio")
+"""What a message may have besides its text and calls: no part of the answer."""
+
+
+def reward_of(completion: Any, case: Row, profile: str | Profile = "paper") -> Reward:
+    """The reward of a completion, whatever its shape.
+
+    Args:
+        completion: text, a message, or the messages of a whole episode: see `answer_text`.
+
+    Raises:
+        UserError: an unknown profile, a row that is no case, or a message with a field that is not known.
+        ValueError: a case without gold.
+    """
+    chosen, read = resolve_profile(profile), read_case(case)
+    text = answer_text(completion)
+    if isinstance(chosen, Reference) and not isinstance(completion, str):
+        text = _as_released(text, read, chosen)
+    return score(text, read, chosen)
+
+
+def answer_text(completion: Any) -> str:
+    """The answer in a completion as one text: what it says, and its calls as JSON, one a line.
+
+    Of several messages the assistant's first ones count, up to the first result: what it did before it was told
+    anything. Calls are written as they came; whether they are calls is for the parser to say.
+
+    Raises:
+        DataError: a message with a field that is not known, or no message.
+
+    Example:
+        >>> answer_text([{"role": "assistant", "content": None, "tool_calls": [{"name": "f", "arguments": {"a": 1}}]}])
+        '{"name": "f", "arguments": {"a": 1}}'
+    """
+    if completion is None or isinstance(completion, str):
+        return completion or ""
+    messages: Sequence[Any] = [completion] if isinstance(completion, dict) else completion
+    if not isinstance(messages, (list, tuple)):
+        raise DataError(f"must be text or messages, not {type(completion).__name__}", field="completion")
+    parts: list[str] = []
+    for index, message in enumerate(messages):
+        found = _said(message, f"completion[{index}]")
+        if found is None:
+            break
+        parts += found
+    return "\n".join(parts)
+
+
+def read_case(row: Row) -> Case:
+    """The case in a row of a dataset. Texts are read once.
+
+    Raises:
+        DataError: it is none.
+    """
+    if isinstance(row, Case):
+        return row
+    if isinstance(row, str):
+        return _case(row)
+    with in_table():
+        return _made(lambda: row)
+
+
+@lru_cache(maxsize=10_000)
+def _case(text: str) -> Case:
+    return _made(lambda: parse(text))
+
+
+def _made(load: Callable[[], Any]) -> Case:
+    """The case in what ``load`` gives."""
+    try:
+        row = load()
+        if not isinstance(row, dict) or not canonical.is_case(row):
+            raise DataError("must be a JSON object with messages and gold")
+        (case,) = canonical.cases(row, Place(Path("case")))
+    except DataError as error:
+        raise DataError(error.problem, field=f"case.{error.field}" if error.field else "case") from None
+    return case
+
+
+def _said(message: Any, where: str) -> list[str] | None:
+    """What an assistant's message says and calls; None for any other message."""
+    if isinstance(message, dict) and message.get("role") not in (None, *_ANSWERING):
+        return None
+    with Fields(message, where) as fields:
+        fields.take("role", default=None)
+        text, refusal = message_text(fields)
+        calls = [call for call, _ in fields.each("tool_calls")]
+        older = fields.take("function_call", default=None)
+        refusal = fields.take("refusal", kind=str, default=refusal or "")
+        fields.keep(*_BESIDE)
+    calls += [] if older is None else [older]
+    spoken = text if text.strip() else refusal
+    return [*([spoken] if spoken else []), *map(_written, calls)]
+
+
+def _written(call: Any) -> str:
+    """A call as JSON that the parser understands, if it is one."""
+    if isinstance(call, str):
+        return call
+    inner = call.get("function") if isinstance(call, dict) else None
+    if isinstance(inner, dict):
+        call = {**call, "function": _with_arguments(inner)}
+    elif isinstance(call, dict):
+        call = _with_arguments(call)
+    return json.dumps(call, ensure_ascii=False, default=str)
+
+
+def _with_arguments(call: dict[str, Any]) -> dict[str, Any]:
+    """The call with its arguments under the name that the parser knows; those that are missing or empty are none."""
+    names = [name for name in ARGUMENTS if call.get(name) not in (None, "")]
+    if len(names) > 1:  # not for us to choose: the parser refuses it
+        return call
+    arguments = call[names[0]] if names else {}
+    return {key: value for key, value in call.items() if key not in ARGUMENTS} | {"arguments": arguments}
+
+
+def _as_released(text: str, case: Case, profile: Reference) -> str:
+    """The answer's calls as the released scorer reads them."""
+    answer = parse_answer(text, case.tools)
+    return profile.renderer.answer(answer.calls, answer.text) if answer.calls else text
