@@ -275,3 +275,15 @@ def _dropped(where: str) -> bool:
         return False
     notes.dropped[_NAMED.sub(r".\1.*", _NUMBERED.sub("[]", where))] += 1
     return True
+
+
+def unreadable(where: str, problem: str) -> None:
+    """Complains about a text that should say more than words and cannot be read, or counts it as one that stays text.
+
+    Raises:
+        DataError: unless `Notes.unknown` is ``drop``.
+    """
+    notes = _NOTES.get()
+    if notes is None or notes.unknown == "error":
+        raise DataError(f"{problem}; to keep it as text, drop what is unknown", field=where)
+    notes.remarks[f"{_NUMBERED.sub('[]', where)}: text that looks like a call and cannot be read: it stays text"] += 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
 
@@ -110,3 +110,32 @@ def in_order(messages: Sequence[Message]) -> tuple[Message, ...]:
             found.sort(key=lambda item: call_of[item[0]])
         ordered += map(itemgetter(1), found)
     return tuple(ordered)
+
+
+def named(messages: Iterable[Message]) -> list[Message]:
+    """The messages, with results that do not say their tool named after the call that they answer."""
+    result = list(messages)
+    for index, (turn, number) in pairs(result).call_of.items():
+        if result[index].name is None:
+            result[index] = replace(result[index], name=result[turn].tool_calls[number].name)
+    return result
+
+
+def by_name(messages: Sequence[Message]) -> list[Message]:
+    """Results without ids in the order of their calls, as their names tell it.
+
+    Only results of a turn all of whose calls have different names, and no ids, are moved.
+    """
+    result = list(messages)
+    for index, turn in enumerate(messages):
+        names = [call.name for call in turn.tool_calls]
+        end = index + 1
+        while end < len(messages) and messages[end].role == "tool":
+            end += 1
+        found = messages[index + 1 : end]
+        without_ids = all(message.call_id is None for message in found)
+        if len(names) > 1 and len(set(names)) == len(names) and without_ids:
+            answered = [message.name for message in found]
+            if len(set(answered)) == len(answered) and all(name in names for name in answered):
+                result[index + 1 : end] = sorted(found, key=lambda message: names.index(message.name or ""))
+    return result

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields, remark
-from tl_jax.tooluse.pairing import pairs
+from tl_jax.tooluse.pairing import by_name, named
 from tl_jax.tooluse.readers.fields import described
 from tl_jax.tooluse.readers.messages import finished, with_system
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
@@ -121,32 +121,3 @@ def merged(last: Message, message: Message) -> Message:
     """Two messages of the assistant as one turn."""
     reasoning = "\n".join(text for text in (last.reasoning, message.reasoning) if text) or None
     return replace(last, tool_calls=last.tool_calls + message.tool_calls, reasoning=reasoning)
-
-
-def named(messages: Iterable[Message]) -> list[Message]:
-    """The messages, with results that do not say their tool named after the call that they answer."""
-    result = list(messages)
-    for index, (turn, number) in pairs(result).call_of.items():
-        if result[index].name is None:
-            result[index] = replace(result[index], name=result[turn].tool_calls[number].name)
-    return result
-
-
-def by_name(messages: Sequence[Message]) -> list[Message]:
-    """Results without ids in the order of their calls, as their names tell it.
-
-    Only results of a turn all of whose calls have different names, and no ids, are moved.
-    """
-    result = list(messages)
-    for index, turn in enumerate(messages):
-        names = [call.name for call in turn.tool_calls]
-        end = index + 1
-        while end < len(messages) and messages[end].role == "tool":
-            end += 1
-        found = messages[index + 1 : end]
-        without_ids = all(message.call_id is None for message in found)
-        if len(names) > 1 and len(set(names)) == len(names) and without_ids:
-            answered = [message.name for message in found]
-            if len(set(answered)) == len(answered) and all(name in names for name in answered):
-                result[index + 1 : end] = sorted(found, key=lambda message: names.index(message.name or ""))
-    return result

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any, TypeVar
 
-from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.fields import Fields, remark
 from tl_jax.tooluse.readers.rows import parse
 from tl_jax.tooluse.schema import DataError
 from tl_jax.tooluse.text.literals import python_literal
 
 T = TypeVar("T")
+
+ARGUMENTS = ("arguments", "args", "parameters", "input")
+"""What the arguments of a call are called."""
+BY_POSITION = "result matched with its call by position: ids are empty or repeated"
 
 DESCRIPTIONS = (
     *("source", "dataset", "data_source", "origin", "subset", "split", "task", "domain", "category", "subcategory"),
@@ -27,6 +31,23 @@ them, nor is anything inside a message, a call or a tool.
 """
 
 _KINDS: dict[Any, str] = {str: "text", dict: "a JSON object", list: "a list"}
+
+
+def identity(fields: Fields, *names: str) -> str | None:
+    """The id of a call, or of the call that a message answers; None where there is none or it is empty.
+
+    Raises:
+        DataError: neither text nor a number.
+    """
+    value = fields.take(*names, default=None)
+    if value is None:
+        return None
+    if value == "":
+        remark(BY_POSITION)
+        return None
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise DataError(f"must be text, not {type(value).__name__}", field=fields.taken)
+    return str(value)
 
 
 def described(row: Fields) -> dict[str, Any]:

@@ -5,21 +5,18 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.readers.dialogue import by_name, named
 from tl_jax.tooluse.readers.format import Format, Writer
-from tl_jax.tooluse.readers.messages import finished, read_row
+from tl_jax.tooluse.readers.messages import finished, read_texts
 from tl_jax.tooluse.readers.rows import Place, each_row
-from tl_jax.tooluse.readers.tagged import between, calls, offered, results
+from tl_jax.tooluse.readers.texts import structured
 from tl_jax.tooluse.schema import DataError, Message, Tool, Trajectory
 
-_THOUGHT = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 _INSTRUCTION = (
     "For each function call, return a JSON object with function name and arguments within <tool_call></tool_call> tags."
 )
@@ -28,55 +25,11 @@ _INSTRUCTION = (
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The conversation in a row, with its calls and tools as structure."""
     with Fields(row) as fields:
-        found = read_row(fields, place.name)
-    tools, messages = structured(found.messages, found.tools)
+        found = read_texts(fields, place.name)
+    tools, messages = structured(found.messages, found.tools, apart=True)
     if not messages:
         raise DataError("holds nothing but tools", field="messages")
-    return [replace(found, tools=tools, messages=messages)]
-
-
-def structured(messages: Iterable[Message], tools: tuple[Tool, ...]) -> tuple[tuple[Tool, ...], tuple[Message, ...]]:
-    """The tools and messages that the texts of a conversation hold."""
-    result: list[Message] = []
-    for index, message in enumerate(messages):
-        where = f"messages[{index}].content"
-        if message.role == "system":
-            found, words = offered(message.content, where)
-            tools = tools or found
-            result += [replace(message, content=words)] if words or not found else []
-        elif message.role == "assistant":
-            result.append(answer(message, where))
-        elif message.role == "tool" or (message.role == "user" and _only_results(message.content)):
-            waiting = next((turn.tool_calls for turn in reversed(result) if turn.tool_calls), ())
-            split = results(message.content, [call.name for call in waiting])
-            if message.call_id is not None and len(split) > 1:
-                result.append(message)  # whose id it is nobody could say
-                continue
-            result += [
-                replace(item, name=item.name or message.name, call_id=message.call_id, error=message.error)
-                for item in split
-            ]
-        else:
-            result.append(message)
-    return tools, finished(by_name(named(result)))
-
-
-def answer(message: Message, where: str) -> Message:
-    """An assistant's message whose text may hold a thought and calls."""
-    thought = _THOUGHT.match(message.content)
-    said = message.content[thought.end() :] if thought else message.content
-    reasoning = thought[1].strip() if thought else ""
-    texts, rest = between(said, "tool_call")
-    made = tuple(call for text in texts for call in calls(text, f"{where}: tool_call"))
-    both = "\n".join(text for text in (message.reasoning, reasoning) if text) or None
-    content = rest.strip() if made else said
-    return replace(message, content=content, tool_calls=message.tool_calls + made, reasoning=both)
-
-
-def _only_results(text: str) -> bool:
-    """Whether a user's message is results: Qwen's template hands them over as the user's words."""
-    texts, rest = between(text, "tool_response")
-    return bool(texts) and not rest.strip()
+    return [replace(found, tools=tools, messages=finished(messages))]
 
 
 def row(trajectory: Trajectory) -> dict[str, Any]:

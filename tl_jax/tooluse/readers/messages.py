@@ -12,22 +12,20 @@ from typing import Any, cast
 
 from tl_jax.tooluse.fields import Fields, remark
 from tl_jax.tooluse.pairing import in_order, pairs
-from tl_jax.tooluse.readers.fields import described, literal
+from tl_jax.tooluse.readers.fields import ARGUMENTS, BY_POSITION, described, identity, literal
 from tl_jax.tooluse.readers.nulls import is_padded, without_nulls, without_padding
 from tl_jax.tooluse.readers.rows import parse
+from tl_jax.tooluse.readers.texts import structured
 from tl_jax.tooluse.schema import Call, DataError, Message, Role, Tool, Trajectory, latitude, loss_weight
 
 MESSAGES = ("messages", "conversations", "conversation")
 """What the messages of a row are called."""
 TOOLS = ("tools", "functions", "tool_defs", "available_tools")
 """What the tools of a row are called."""
-ARGUMENTS = ("arguments", "args", "parameters", "input")
-"""What the arguments of a call are called."""
 WEIGHTS = ("weight", "loss_weight", "loss", "train", "training", "mask", "masked")
 """What the weight of a message is called, see `message_weight`."""
 REASONING = ("reasoning", "reasoning_content", "thinking")
 """What the thoughts before an answer are called."""
-BY_POSITION = "result matched with its call by position: ids are empty or repeated"
 
 _ROLES = {
     "developer": "system",
@@ -52,8 +50,30 @@ def read_row(row: Fields, identity: str | None) -> Trajectory:
     return found
 
 
+def read_texts(row: Fields, identity: str | None) -> Trajectory:
+    """As `read_row`, but for texts that hold calls, tools or results: they stay as they are."""
+    return _read(row, identity)[1]
+
+
 def read_conversation(row: Fields, identity: str | None) -> tuple[MessageReader, Trajectory]:
-    """As `read_row`, together with what read it, which reads the gold calls of cases as well."""
+    """As `read_row`, together with what read it, which reads the gold calls of cases as well.
+
+    Calls, tools and results that texts hold become structure, except in rows that we wrote ourselves.
+    """
+    at = row.at(*MESSAGES)
+    reader, found = _read(row, identity)
+    if reader.own:
+        return reader, found
+    tools, messages = structured(found.messages, found.tools, at)
+    if messages == found.messages and tools == found.tools:
+        return reader, found
+    if not messages:
+        raise DataError("holds nothing but tools", field=at)
+    reader.tools = tools
+    return reader, replace(found, tools=tools, messages=finished(messages))
+
+
+def _read(row: Fields, identity: str | None) -> tuple[MessageReader, Trajectory]:
     own = "suite" in row and "meta" in row
     at = row.at(*MESSAGES)
     values = row.take(*MESSAGES, default=None)
@@ -282,23 +302,6 @@ def message_weight(fields: Fields, role: str = "assistant") -> float | None:
         raise DataError(f"says something else than {first!r}, which means the same", field=fields.at(others[-1]))
     weight = next(iter(found.values()), None)
     return None if role != "assistant" and weight == 0 else weight
-
-
-def identity(fields: Fields, *names: str) -> str | None:
-    """The id of a call, or of the call that a message answers; None where there is none or it is empty.
-
-    Raises:
-        DataError: neither text nor a number.
-    """
-    value = fields.take(*names, default=None)
-    if value is None:
-        return None
-    if value == "":
-        remark(BY_POSITION)
-        return None
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise DataError(f"must be text, not {type(value).__name__}", field=fields.taken)
-    return str(value)
 
 
 def failed(fields: Fields) -> bool | str:

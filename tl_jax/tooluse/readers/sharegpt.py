@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
@@ -17,7 +18,8 @@ from tl_jax.tooluse.readers.dialogue import Dialogue, around
 from tl_jax.tooluse.readers.format import Format, Writer
 from tl_jax.tooluse.readers.messages import TOOLS, message_weight
 from tl_jax.tooluse.readers.rows import Place, each_row
-from tl_jax.tooluse.readers.tagged import between, calls, listed, offered, results
+from tl_jax.tooluse.readers.tagged import between, calls, listed, results
+from tl_jax.tooluse.readers.texts import is_results, prompt, said
 from tl_jax.tooluse.readers.toolbox import joined
 from tl_jax.tooluse.schema import DataError, Message, Tool, Trajectory
 
@@ -38,32 +40,30 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         system = fields.take("system", "system_prompt", kind=str, default="")
         turns = fields.each("conversations")
         beside = around(fields, place.name, "sharegpt")
-    if "<tools>" in system:
-        tools, system = _offered(tools, system, "system")
+    tools, system = prompt(system, tools, "system")
     dialogue = Dialogue()
-    for value, at in turns:
-        tools = _turn(value, at, dialogue, tools)
+    for (value, at), (following, _) in zip_longest(turns, turns[1:], fillvalue=({}, "")):
+        tools = _turn(value, at, dialogue, tools, _is_result(following))
     dialogue.messages = list(joined(dialogue.messages))
     return [dialogue.trajectory(beside, tools, system, "conversations")]
 
 
-def _turn(value: Any, where: str, dialogue: Dialogue, tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
-    """Adds what a turn says; returns the tools, which a system prompt may list."""
+def _turn(value: Any, where: str, dialogue: Dialogue, tools: tuple[Tool, ...], answered: bool) -> tuple[Tool, ...]:
+    """Adds what a turn says, which a result follows or not; returns the tools, which a system prompt may list."""
     with Fields(value, where) as turn:
         speaker, text = turn.take("from", kind=str), turn.take("value", kind=str)
         role = _SPEAKERS.get(speaker)
         weight = message_weight(turn, "assistant" if role in ("assistant", "call") else speaker)
-    match role:
+    match "tool" if role == "user" and is_results(text) else role:
         case "system":
-            tools, words = _offered(tools, text, f"{where}.value") if "<tools>" in text else (tools, text)
+            tools, words = prompt(text, tools, f"{where}.value")
             if words or not text.strip():
                 dialogue.add(Message("system", words, weight=weight), where)
         case "user":
             dialogue.add(Message("user", text, weight=weight), where)
         case "assistant":
-            texts, said = between(text, "tool_call")
-            made = tuple(call for item in texts for call in calls(item, f"{where}.value: tool_call"))
-            dialogue.add(Message("assistant", said.strip() if made else text, made, weight=weight), where)
+            message = Message("assistant", text, weight=weight)
+            dialogue.add(said(message, tools, answered, f"{where}.value"), where)
         case "call":
             texts = between(text, "tool_call")[0] or [text]
             made = tuple(call for item in texts for call in calls(item, f"{where}.value"))
@@ -78,10 +78,12 @@ def _turn(value: Any, where: str, dialogue: Dialogue, tools: tuple[Tool, ...]) -
     return tools
 
 
-def _offered(tools: tuple[Tool, ...], text: str, where: str) -> tuple[tuple[Tool, ...], str]:
-    """The tools of a row, or else those that a system prompt lists; and what else the prompt says."""
-    found, words = offered(text, where)
-    return tools or found, words
+def _is_result(turn: Any) -> bool:
+    """Whether a turn is the result of a call."""
+    speaker, text = (turn.get("from"), turn.get("value")) if isinstance(turn, dict) else (None, None)
+    if not isinstance(speaker, str) or not isinstance(text, str):
+        return False
+    return _SPEAKERS.get(speaker) == "tool" or is_results(text)
 
 
 def row(trajectory: Trajectory) -> dict[str, Any]:

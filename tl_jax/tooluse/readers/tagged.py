@@ -1,4 +1,4 @@
-"""Tools, calls and results that a text holds between tags: ``<tools>``, ``<tool_call>``, ``<tool_response>``."""
+"""Calls, results and lists of tools that a text holds: between tags, as objects, one a line."""
 
 from __future__ import annotations
 
@@ -7,28 +7,15 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tl_jax.tooluse.fields import Fields, remark
-from tl_jax.tooluse.readers.fields import arguments, literal, plain
-from tl_jax.tooluse.readers.messages import ARGUMENTS, identity
-from tl_jax.tooluse.readers.schemas import json_schema
+from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.readers.fields import ARGUMENTS, arguments, identity, literal, plain
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool
 
-LEFT_OUT = "sentence of a system text left out: it says how to write calls, which every renderer says itself"
-
-_FORMAT = re.compile(
-    r"</?[a-z_]+>|\[\w[\w ]*\(|\bpydantic\b|\bJSON\b|\bXML\b|other text"
-    r"|\b(function|tool)s?[ /]+(signature|call|section)"
-    r"|\b(call|invoke|compos\w+|possible|set of|list of)\b.*\bfunctions?"
-    r"|\bthe functions?\b.*\b(can be used|lacks|also point)|\bfunctions? can be used|available tools|# Tools"
-    r"|values to plug into",
-    re.IGNORECASE,
+_HEADER = re.compile(
+    r"\A\s*<\|start_header_id\|>(?:ipython|tool)<\|end_header_id\|>\s*|\s*<\|(?:eot_id|im_end)\|>\s*\Z"
 )
-"""What sentences that describe a format of calls have, and hardly any others."""
-_EXAMPLE = re.compile(
-    r"<tool_call>.*?</tool_call>|\{[^{}]*'FunctionCall'[^}]*\}[^}]*\}[^}]*\}(?:[^}.<\n]*\})?", re.DOTALL
-)
-"""Examples of calls, and the schema of calls that Hermes' prompt has."""
-_SENTENCE = re.compile(r"[^\n]*?(?:[.!?:](?=\s|$)|\n|$)\s*", re.DOTALL)
+"""What Llama 3's template writes around a result."""
+_MISTRAL = re.compile(r"\s*\[TOOL_RESULTS\]\s*(.*?)\s*\[/TOOL_RESULTS\]\s*", re.DOTALL)
 
 
 def between(text: str, tag: str) -> tuple[list[str], str]:
@@ -107,8 +94,26 @@ def results(text: str, called: Sequence[str], listed_as: tuple[str, str] = ("nam
         called: the names of the calls that wait for a result.
         listed_as: what the object calls the name and what was said.
     """
-    found = between(text, "tool_response")[0] or [text]
+    text = _HEADER.sub("", text)
+    found = between(text, "tool_response")[0]
+    if not found:
+        match = _MISTRAL.fullmatch(text)
+        return _listed_results(text, called) or [unwrapped(match[1] if match else text, called, listed_as)]
     return [unwrapped(item, called, listed_as) for item in found]
+
+
+def _listed_results(text: str, called: Sequence[str]) -> list[Message]:
+    """The results in ToolACE's ``[{"name": ..., "results": ...}]``; none where a text is something else."""
+    if not text.lstrip().startswith("["):
+        return []
+    try:
+        values = literal(text, "")
+    except DataError:
+        return []
+    keys = {"name", "results"}
+    if not values or not all(isinstance(i, dict) and i.keys() == keys and i["name"] in called for i in values):
+        return []
+    return [Message("tool", plain(item["results"]), name=item["name"]) for item in values]
 
 
 def unwrapped(text: str, called: Sequence[str], fields: tuple[str, str] = ("name", "content")) -> Message:
@@ -121,46 +126,3 @@ def unwrapped(text: str, called: Sequence[str], fields: tuple[str, str] = ("name
     if isinstance(value, dict) and value.keys() == {name, content} and value[name] in called:
         return Message("tool", plain(value[content]), name=value[name])
     return Message("tool", text)
-
-
-def offered(text: str, where: str) -> tuple[tuple[Tool, ...], str]:
-    """The tools that a system text lists between ``<tools>`` tags or as a JSON list, and its other words.
-
-    Sentences that say how to write calls are left out, and counted. A text that lists no tools stays as it is.
-
-    Raises:
-        DataError: something in the list is no tool.
-    """
-    blocks, rest = between(text, "tools")
-    block = next((item for item in blocks if item.startswith(("[", "{"))), None)
-    if block is not None:
-        return listed(block, f"{where}: tools"), own_words(rest)
-    for match in re.finditer(r"\[\s*\{", text):
-        try:
-            value, end = json.JSONDecoder().raw_decode(text, match.start())
-        except (ValueError, RecursionError):
-            continue
-        if all(isinstance(item, dict) and ("name" in item or "function" in item) for item in value):
-            found = [_typed(item) for item in value]
-            before = re.sub(r"<\|[a-z_]+\|>(tool_declare)?", "", text[: match.start()])
-            after = re.sub(r"<\|[a-z_]+\|>", "", text[end:]).removeprefix(".")
-            return listed(found, f"{where}: tools"), own_words(f"{before}\n{after}")
-    return (), text
-
-
-def _typed(tool: dict[str, Any]) -> dict[str, Any]:
-    """A tool with Python's types in its schema as JSON's (``dict`` is ``object``)."""
-    if isinstance(tool.get("parameters"), dict):
-        return {**tool, "parameters": json_schema(tool["parameters"])}
-    return tool
-
-
-def own_words(text: str) -> str:
-    """A system text without the sentences that say how to write calls."""
-    kept = []
-    for match in _SENTENCE.finditer(_EXAMPLE.sub("", text)):
-        if match[0] and _FORMAT.search(match[0]):
-            remark(LEFT_OUT)
-        else:
-            kept.append(match[0])
-    return "".join(kept).strip()

@@ -16,7 +16,8 @@ from tl_jax.tooluse.readers.fields import literal, plain
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.messages import message_weight
 from tl_jax.tooluse.readers.rows import Place, each_row
-from tl_jax.tooluse.readers.tagged import listed, offered
+from tl_jax.tooluse.readers.tagged import listed
+from tl_jax.tooluse.readers.tool_prompts import offered
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 from tl_jax.tooluse.text.parse import bind, parse_answer
 
@@ -28,9 +29,8 @@ _SPEAKERS = {
     **dict.fromkeys(("tool", "observation", "function"), "tool"),
     "system": "system",
 }
-_CALLS = re.compile(r"\[\s*[^\s\[\]{}()'\"][^\[\]{}()'\"]*\(.*\)\s*\]", re.DOTALL)
-_BRACKETS = {"(": ")", "[": "]", "{": "}"}
-_TOKEN = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[()\[\]{}]", re.DOTALL)
+_CALLS = re.compile(r"\s*\[\s*[^\s\[\]{}()'\"][^\[\]{}()'\"]*\(.*\)\s*\]\s*", re.DOTALL)
+_NAME = re.compile(r"[\[,]([^\[\]{}()'\",=]+)\(")
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
@@ -61,40 +61,21 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
 
 
 def pythonic(text: str, tools: Sequence[Tool]) -> list[Call]:
-    """The calls that a text is: ``[f(a=1), Name With Blanks(b="x")]``; none where it is something else."""
-    text = text.strip()
+    """The calls that a text is: ``[f(a=1), Name With Blanks(b="x")]``; none where it is something else.
+
+    Any name may have blanks here, offered or not: it stands after a bracket or comma.
+    """
     if not _CALLS.fullmatch(text):
         return []
-    found: list[Call] = []
-    position = 1
-    while position < len(text) - 1:
-        opening = text.find("(", position)
-        end = _closing(text, opening) if opening >= 0 else None
-        name = text[position:opening].strip()
-        answer = parse_answer(f"f{text[opening : end + 1]}") if end is not None and name else None
-        if end is None or answer is None or answer.problem or len(answer.calls) != 1:
-            remark(UNREADABLE)
-            return []
-        call = Call(name, answer.calls[0].arguments)
-        tool = next((tool for tool in tools if tool.name == name), None)
-        found.append(bind(call, answer.positional[0], tool or Tool(name)))
-        rest = text[end + 1 :].lstrip(" \t\r\n,")
-        position = len(text) - len(rest)
-    return found
-
-
-def _closing(text: str, start: int) -> int | None:
-    """Where the bracket that opens at ``start`` is closed."""
-    open_: list[str] = []
-    for match in _TOKEN.finditer(text, start):
-        if match[0] in _BRACKETS:
-            open_.append(_BRACKETS[match[0]])
-        elif match[0] in _BRACKETS.values():
-            if not open_ or open_.pop() != match[0]:
-                return None
-            if not open_:
-                return match.start()
-    return None
+    names = {tool.name for tool in tools}
+    others = {name.strip(): None for name in _NAME.findall(text) if name.strip() not in names}
+    answer = parse_answer(text, (*tools, *map(Tool, others)))
+    if answer.problem:
+        remark(UNREADABLE)
+        return []
+    offered_tools = {tool.name: tool for tool in reversed(tools)}
+    pairs = zip(answer.calls, answer.positional, strict=True)
+    return [bind(call, values, offered_tools.get(call.name, Tool(call.name))) for call, values in pairs]
 
 
 def _results(text: str, dialogue: Dialogue) -> list[Message]:

@@ -17,7 +17,7 @@ from tl_jax.tooluse.readers.messages import MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.swift import dialogue_of
-from tl_jax.tooluse.readers.tagged import offered
+from tl_jax.tooluse.readers.tool_prompts import offered
 from tl_jax.tooluse.schema import DataError, Trajectory
 
 _ABOUT = (

@@ -21,7 +21,8 @@ __all__ = ["MAX_ARGUMENTS", "MAX_LENGTH", "Answer", "bind", "first_call", "parse
 
 MAX_CANDIDATES = 100
 """Places in a text that look like the beginning of a call and are tried in turn."""
-MAX_TRIED = 3 * MAX_LENGTH
+TRIED = 3
+MAX_TRIED = TRIED * MAX_LENGTH
 """Characters that these places may have after them in all, so that a long text does not cost its square."""
 
 _SEPARATOR = re.compile(r"[ \t\r]*(?:[;\n]\s*|\Z)")
@@ -51,7 +52,7 @@ class Answer:
     reasoning: str = ""
 
 
-def parse_answer(text: str, tools: Iterable[Tool] = ()) -> Answer:
+def parse_answer(text: str, tools: Iterable[Tool] = (), max_length: int = MAX_LENGTH) -> Answer:
     """Reads a whole answer. Never raises.
 
     Calls after lines of prose are found when nothing follows them, and the prose is a problem all the same.
@@ -60,14 +61,16 @@ def parse_answer(text: str, tools: Iterable[Tool] = ()) -> Answer:
         tools: those on offer. Where they are known, names of tools and arguments are understood that have blanks or
             brackets in them, and arguments in tags are read as the schema wants them.
 
+        max_length: a text of more characters is refused.
+
     Example:
         >>> parse_answer("search(query = 'love') ").calls[0].arguments
         {'query': 'love'}
         >>> parse_answer("I could search.").problem
         "expected name(...), not 'I could search.'"
     """
-    if len(text) > MAX_LENGTH:
-        return Answer((), text, f"longer than {MAX_LENGTH} characters")
+    if len(text) > max_length:
+        return Answer((), text, f"longer than {max_length} characters")
     offer = Offer(tools)
     answer = _read(text, offer)
     if answer.problem is not None and (odd := offer.with_odd_names()):
@@ -85,7 +88,7 @@ def first_call(text: str, tools: Iterable[Tool] = ()) -> Call | None:
     text = text[:MAX_LENGTH]
     offer = Offer(tools)
     offer = offer.with_odd_names() or offer
-    start = _thoughts(text)[1]
+    start = thoughts(text)[1]
     for candidate in _candidates(text, beginnings(offer), start) or _candidates(text, _inline(offer.odd), start):
         try:
             call, positional = item(text, candidate, offer)[0][0]
@@ -117,11 +120,11 @@ def without_thoughts(text: str) -> str:
         >>> without_thoughts("<think>Rain?</think> It will be dry.")
         'It will be dry.'
     """
-    return text[_thoughts(text)[1] :]
+    return text[thoughts(text)[1] :]
 
 
 def _read(text: str, offer: Offer) -> Answer:
-    reasoning, begin = _thoughts(text)
+    reasoning, begin = thoughts(text)
     try:
         parsed, problem, start = _calls(text, begin, offer), None, begin
     except Problem as error:
@@ -136,7 +139,7 @@ def _read(text: str, offer: Offer) -> Answer:
     return Answer(calls, text[begin:start].strip(), problem, positional, reasoning)
 
 
-def _thoughts(text: str) -> tuple[str, int]:
+def thoughts(text: str) -> tuple[str, int]:
     """What an answer begins with that is not said but thought, and where the rest begins."""
     if text[:1] not in _FIRST_OF_THOUGHTS:  # most answers, at once
         return "", 0
@@ -148,7 +151,8 @@ def _candidates(text: str, pattern: re.Pattern[str], start: int) -> list[int]:
     """Where a call may begin."""
     places = [match.end() for match in islice(pattern.finditer(text, start), MAX_CANDIDATES)]
     tried = accumulate(len(text) - place for place in places)
-    return [place for place, characters in zip(places, tried, strict=True) if characters <= MAX_TRIED]
+    limit = TRIED * max(len(text), MAX_LENGTH)
+    return [place for place, characters in zip(places, tried, strict=True) if characters <= limit]
 
 
 def _inline(odd: tuple[str, ...]) -> re.Pattern[str]:

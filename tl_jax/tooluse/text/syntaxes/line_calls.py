@@ -98,7 +98,7 @@ SYNTAXES = (
         first="[",
         marked=True,
         read=headed(r"\[TOOL_CALLS\](?P<name>[^\[\]{}\n]+)(?:\[CALL_ID\](?P<id>[^\[\]{}\s]+))?\[ARGS\]"),
-        attempts=special("[TOOL_CALLS]", "[ARGS]"),
+        attempts=special("[ARGS]", "[CALL_ID]"),
         write=each(lambda name, given: f"[TOOL_CALLS]{name}[ARGS]{given}"),
         source="https://docs.mistral.ai/capabilities/function_calling/",
     ),

@@ -16,8 +16,7 @@ class SyntaxTable(Registry[Syntax]):
     """The syntaxes. One that is added is known at once."""
 
     def add(self, record: Syntax) -> Syntax:
-        _openings.cache_clear()
-        _beginnings.cache_clear()
+        _forget()
         return super().add(record)
 
     @contextmanager
@@ -26,8 +25,13 @@ class SyntaxTable(Registry[Syntax]):
             with super().added(record) as known:
                 yield known
         finally:
-            _openings.cache_clear()
-            _beginnings.cache_clear()
+            _forget()
+
+
+def _forget() -> None:
+    """What follows from the records is worked out anew."""
+    for known in (_openings, _beginnings, _marks):
+        known.cache_clear()
 
 
 def item(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
@@ -69,6 +73,11 @@ def attempted(text: str, names: Sequence[str]) -> Syntax | None:
     return next((syntax for syntax in SYNTAXES.values() if syntax.attempts(text, names)), None)
 
 
+def marks() -> re.Pattern[str]:
+    """The marks that calls begin with, anywhere in a text."""
+    return _marks()
+
+
 def beginnings(offer: Offer) -> re.Pattern[str]:
     """Where calls may begin: at the beginnings of lines, those with a mark anywhere."""
     return _beginnings(offer.odd)
@@ -89,10 +98,15 @@ def _openings() -> dict[str, tuple[tuple[Syntax, ...], re.Pattern[str]]]:
 def _beginnings(odd: tuple[str, ...]) -> re.Pattern[str]:
     ordinary = [syntax.opening for syntax in SYNTAXES.values() if not syntax.marked]
     on_a_line = "|".join([*map(re.escape, odd), *(f"(?:{opening})" for opening in ordinary)])
-    with_mark = [syntax for syntax in SYNTAXES.values() if syntax.marked]
-    first = "".join(sorted({character for syntax in with_mark for character in syntax.first}))
-    anywhere = "|".join(f"(?:{syntax.opening})" for syntax in with_mark)
-    return re.compile(rf"^[ \t]*(?={on_a_line})|(?=[{re.escape(first)}])(?={anywhere})", re.MULTILINE)
+    return re.compile(rf"^[ \t]*(?={on_a_line})|(?={_marks().pattern})", re.MULTILINE)
+
+
+@lru_cache(maxsize=1)
+def _marks() -> re.Pattern[str]:
+    syntaxes = [syntax for syntax in SYNTAXES.values() if syntax.marked]
+    first = "".join(sorted({character for syntax in syntaxes for character in syntax.first}))
+    openings = "|".join(f"(?:{syntax.opening})" for syntax in syntaxes)
+    return re.compile(rf"(?=[{re.escape(first)}])(?:{openings})")
 
 
 SYNTAXES = SyntaxTable(

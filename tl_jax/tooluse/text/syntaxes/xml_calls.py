@@ -102,10 +102,11 @@ _GLM_NAME = re.compile(r"[^<]*")
 
 
 def _read_glm(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
-    """A name alone is a call without arguments."""
+    """A name alone is a call without arguments, where it stands as the template writes it or is offered."""
     found = _GLM_NAME.match(text, position + len("<tool_call>"))
     name = found[0].strip() if found else ""
-    if not found or not (_NAME.fullmatch(name) or offer.tool(name)):
+    as_written = found is not None and found[0].removesuffix("\n") == name and _NAME.fullmatch(name)
+    if not found or not (as_written or offer.tool(name)):
         raise Problem(f"{name[:40]!r} is no name of a tool")
     arguments, end = _arguments(text, found.end(), name, offer, _ARG)
     return [(Call(name, arguments), ())], expect(text, end, "</tool_call>")
@@ -219,7 +220,7 @@ SYNTAXES = (
         first="<",
         marked=True,
         read=_read_function,
-        attempts=either(_TAGS, special("<function=")),
+        attempts=either(_TAGS, special("<parameter=")),
         write=_write_functions,
         source="https://huggingface.co/Qwen/Qwen3-Coder-30B-A3B-Instruct",
     ),

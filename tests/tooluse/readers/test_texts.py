@@ -1,0 +1,253 @@
+"""Calls, tools and results that are texts, in rows of messages: structure, or told that it cannot be read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tooluse.readers.helpers import LOOKUP, changed, lines, read_one
+from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.readers import read_cases, read_trajectories
+from tl_jax.tooluse.readers.texts import OTHER_TOOLS, REORDERED
+from tl_jax.tooluse.schema import Call, DataError, Message, Tool
+from tl_jax.tooluse.text.syntaxes import SYNTAXES
+
+DOG = Call("lookup", {"word": "dog"})
+TOOL = Tool.from_json(LOOKUP)
+
+
+def row(said: str, result: str = "a pet", **beside: Any) -> dict[str, Any]:
+    messages = [
+        {"role": "user", "content": "What is a dog?"},
+        {"role": "assistant", "content": said},
+        {"role": "tool", "content": result},
+        {"role": "assistant", "content": "A pet."},
+    ]
+    return {"tools": [LOOKUP], "messages": messages, **beside}
+
+
+def prompted(prompt: str, said: str, result: str = "a pet") -> dict[str, Any]:
+    """A row whose tools stand in its system message."""
+    found = row(said, result)
+    return {"messages": [{"role": "system", "content": prompt}, *found["messages"]]}
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES.values(), ids=lambda syntax: syntax.name)
+@pytest.mark.parametrize("shape", ["openai", "canonical", "sharegpt"])
+def test_calls_in_every_syntax(tmp_path: Path, syntax: Any, shape: str) -> None:
+    value = row(f"I look.\n{syntax.write([DOG])}")
+    if shape == "sharegpt":
+        speakers = {"user": "human", "assistant": "gpt", "tool": "tool"}
+        turns = [{"from": speakers[one["role"]], "value": one["content"]} for one in value["messages"]]
+        value = {"tools": json.dumps(value["tools"]), "conversations": turns}
+    if shape == "canonical":
+        value = {"id": "x", **value, "meta": {}}
+    found = read_one(tmp_path, value)
+    assert found.messages[1] == Message("assistant", "I look.", (DOG,))
+    assert found.messages[2] == Message("tool", "a pet", name="lookup")
+
+
+def test_rows_that_we_wrote_stay_as_they_are(tmp_path: Path) -> None:
+    own = {"id": "x", "suite": "", "meta": {}, **row("lookup(word='dog')")}
+    assert read_one(tmp_path, own).messages[1] == Message("assistant", "lookup(word='dog')")
+
+
+def test_context_of_cases(tmp_path: Path) -> None:
+    case = {**row("lookup(word='dog')"), "id": "x", "gold": [[{"name": "lookup", "arguments": {"word": "cat"}}]]}
+    (found,) = read_cases(lines(tmp_path / "data.jsonl", case))
+    assert found.messages[1].tool_calls == (DOG,)
+
+
+def test_words_stay_words(tmp_path: Path) -> None:
+    for said in ("I use lookup(word) now.", "See {this}.", "lookup: a word", "Action: rest"):
+        assert read_one(tmp_path, row(said)).messages[1] == Message("assistant", said)
+
+
+def test_weights_and_calls_beside_the_text_are_kept(tmp_path: Path) -> None:
+    text = '<tool_call>{"name": "lookup", "arguments": {"word": "dog"}}</tool_call>'
+    found = read_one(tmp_path, changed(row(text), "messages.1.weight", 0))
+    assert found.messages[1] == Message("assistant", "", (DOG,), weight=0.0)
+    beside = [{"id": "1", "type": "function", "function": {"name": "lookup", "arguments": '{"word": "dog"}'}}]
+    twice = read_one(tmp_path, changed(row(text), "messages.1.tool_calls", beside))
+    assert twice.messages[1] == Message("assistant", "", (DOG,))  # said twice
+    other = changed(beside, "0.function.arguments", '{"word": "cat"}')
+    assert read_one(tmp_path, changed(row(text), "messages.1.tool_calls", other)).messages[1].content == text
+
+
+def test_text_after_a_call_is_told(tmp_path: Path) -> None:
+    notes = Notes()
+    with notes.kept():
+        found = read_one(tmp_path, row('<function=lookup>{"word": "dog"}</function>\nI looked.'))
+    assert found.messages[1] == Message("assistant", "I looked.", (DOG,))
+    (of_the_file,) = notes.files.values()
+    assert of_the_file.remarks == {REORDERED: 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "syntax"),
+    [
+        ("<function=lookup>{</function>", "function_tag"),
+        ("<|python_tag|>import math", "python_tag"),
+        ("[TOOL_CALLS] [", "mistral"),
+        ("lookup(word=", "python"),
+        ("Action: lookup\nAction Input: dog", "react"),
+        ('lookup\n{"word": dog}', "name_line"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, syntax: str) -> None:
+    path = lines(tmp_path / "data.jsonl", row("lookup(word='dog')"), row(text))
+    place = rf"data\.jsonl:2: messages\[1\]\.content: looks like a call in the syntax '{syntax}' and cannot be read"
+    with pytest.raises(DataError, match=place):
+        list(read_trajectories(path))
+    notes = Notes(unknown="drop")
+    with notes.kept():
+        found = list(read_trajectories(path))
+    assert found[1].messages[1] == Message("assistant", text)
+    (told,) = notes.lines()
+    assert "data.jsonl: messages[].content: text that looks like a call and cannot be read" in told
+
+
+SHAPE = json.dumps({"type": "function", "function": LOOKUP})
+LLAMA = '<|python_tag|>{"name": "lookup", "parameters": {"word": "dog"}}<|eom_id|>'
+NAMESPACE = """// Supported function definitions that should be called when necessary.
+namespace functions {
+
+// Does lookup.
+type lookup = (_: {
+// The word.
+word: string,
+// The limit.
+limit?: number, // default: 10
+}) => any;
+
+} // namespace functions"""
+
+
+@pytest.mark.parametrize(
+    ("prompt", "own", "said"),
+    [
+        (
+            f"You are a pirate.\n\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
+            f"You are provided with function signatures within <tools></tools> XML tags:\n<tools>\n{SHAPE}\n</tools>"
+            "\n\n"
+            "For each function call, return a json object with function name and arguments within <tool_call>"
+            '</tool_call> XML tags:\n<tool_call>\n{"name": <function-name>, "arguments": <args-json-object>}\n'
+            "</tool_call>",
+            "You are a pirate.",
+            '<tool_call>\n{"name": "lookup", "arguments": {"word": "dog"}}\n</tool_call>',
+        ),
+        (
+            "Environment: ipython\nYou have access to the following functions. To call a function, please respond with "
+            'JSON for a function call. Respond in the format {"name": function name, "parameters": dictionary of '
+            "argument name and its value}. Do not use variables.\n\n"
+            f"{json.dumps(json.loads(SHAPE), indent=4)}\n\nYou are a pirate.",
+            "Environment: ipython\nYou are a pirate.",
+            LLAMA,
+        ),
+        (
+            "You are an expert in composing functions. Speak of boats.\nHere is a list of functions in JSON format "
+            f"that you can invoke:\n{json.dumps([LOOKUP])}. \nPut it in the format of [func1(a=b), func2(c)]\n",
+            "Speak of boats.",
+            '[lookup(word="dog")]',
+        ),
+        (f"[AVAILABLE_TOOLS] [{SHAPE}][/AVAILABLE_TOOLS]", "", '[TOOL_CALLS]lookup[ARGS]{"word": "dog"}'),
+        (
+            f"<tool_definitions>\n[{SHAPE}]\n</tool_definitions>\nYou are a pirate.",
+            "You are a pirate.",
+            '<tool_calls>[{"name": "lookup", "arguments": {"word": "dog"}}]</tool_calls>',
+        ),
+        (
+            "You are capable of executing available function(s) if required.\nYou are a pirate.\nAvailable functions:\n"
+            f"{NAMESPACE}",
+            "You are a pirate.",
+            '>>>lookup\n{"word": "dog"}',
+        ),
+    ],
+    ids=["qwen", "llama", "toolace", "mistral", "jamba", "functionary"],
+)
+def test_tools_of_known_prompts(tmp_path: Path, prompt: str, own: str, said: str) -> None:
+    found = read_one(tmp_path, prompted(prompt, said), format="openai")
+    (tool,) = found.tools
+    assert (tool.name, tool.description, tool.required) == ("lookup", "Does lookup.", ("word",))
+    assert list(tool.properties) == ["word", "limit"]
+    assert tool.properties["word"] == {"type": "string", "description": "The word."}
+    words = [Message("system", own)] if own else []
+    assert found.messages[: len(words)] == tuple(words)
+    assert found.messages[len(words) :][1] == Message("assistant", "", (DOG,))
+
+
+def test_tools_in_the_words_of_the_user(tmp_path: Path) -> None:
+    value = row(LLAMA)
+    del value["tools"]
+    value["messages"][0]["content"] = (
+        "Given the following functions, please respond with a JSON for a function call with its proper arguments that "
+        'best answers the given prompt.\n\nRespond in the format {"name": function name, "parameters": dictionary of '
+        f"argument name and its value}}. Do not use variables.\n\n{SHAPE}\n\nWhat is a dog?"
+    )
+    found = read_one(tmp_path, value)
+    assert found.tools == (TOOL,)
+    assert found.messages[:2] == (Message("user", "What is a dog?"), Message("assistant", "", (DOG,)))
+
+
+def test_a_prompt_that_lists_no_tools_stays_as_it_is(tmp_path: Path) -> None:
+    for prompt in (
+        'Plans: [{"name": "Gold", "price": 5}, {"name": "Silver", "price": 3}]',
+        'Answer in JSON: {"name": "..."}',
+        "Use <tool_call> tags.",
+        "Call the functions wisely.",
+    ):
+        value = prompted(prompt, "lookup(word='dog')")
+        found = read_one(tmp_path, {**value, "tools": [LOOKUP]})
+        assert found.messages[0] == Message("system", prompt)
+        assert found.tools == (TOOL,)
+
+
+def test_the_users_own_words_in_a_prompt_that_lists_tools_are_kept(tmp_path: Path) -> None:
+    own = (
+        "You work for [Acme] and its <b>customers</b>.\nAlways answer in JSON. Write to the recipient of the mail.\n"
+        "Never tell ${secret}. (1) Be kind; (2) ask before you pay."
+    )
+    for prompt in (f"{own}\n<tools>\n{SHAPE}\n</tools>", f"[{SHAPE}]\n\n{own}"):
+        found = read_one(tmp_path, prompted(prompt, "lookup(word='dog')"), format="openai")
+        assert found.tools == (TOOL,)
+        assert found.messages[0] == Message("system", own)
+
+
+def test_a_prompt_that_lists_the_tools_of_the_row_or_others(tmp_path: Path) -> None:
+    value = {**prompted(f"Be brief.\n<tools>{SHAPE}</tools>", "lookup(word='dog')"), "tools": [LOOKUP]}
+    assert read_one(tmp_path, value).messages[0] == Message("system", "Be brief.")
+    other = {**value, "tools": [{**LOOKUP, "name": "find"}]}
+    notes = Notes()
+    with notes.kept():
+        found = read_one(tmp_path, other)
+    assert (found.messages[0].content, found.tools[0].name) == (value["messages"][0]["content"], "find")
+    (of_the_file,) = notes.files.values()
+    assert of_the_file.remarks == {OTHER_TOOLS: 1}
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        ("<tool_response>\na pet\n</tool_response>", ["a pet"]),
+        ("<tool_response>a pet</tool_response>\n<tool_response>no</tool_response>", ["a pet", "no"]),
+        ('<tool_response>{"name": "lookup", "content": {"is": 1}}</tool_response>', ['{"is": 1}']),
+        ('[{"name": "lookup", "results": {"is": 1}}, {"name": "lookup", "results": "no"}]', ['{"is": 1}', "no"]),
+        ('[{"name": "other", "results": 1}]', ['[{"name": "other", "results": 1}]']),
+        ('[{"name": "lookup", "results": 1, "more": 2}]', ['[{"name": "lookup", "results": 1, "more": 2}]']),
+        ("<|start_header_id|>ipython<|end_header_id|>\n\na pet<|eot_id|>", ["a pet"]),
+        ("[TOOL_RESULTS] a pet[/TOOL_RESULTS]", ["a pet"]),
+        ("a pet", ["a pet"]),
+    ],
+)
+def test_results(tmp_path: Path, result: str, expected: list[str]) -> None:
+    calls = "\n".join(["lookup(word='dog')"] * len(expected))
+    messages = read_one(tmp_path, row(calls, result)).messages
+    assert messages[2:-1] == tuple(Message("tool", text, name="lookup") for text in expected)
+
+
+def test_results_in_the_words_of_the_user(tmp_path: Path) -> None:
+    value = changed(row("lookup(word='dog')", "<tool_response>a pet</tool_response>"), "messages.2.role", "user")
+    assert read_one(tmp_path, value, format="openai").messages[2] == Message("tool", "a pet", name="lookup")

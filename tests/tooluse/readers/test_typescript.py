@@ -1,0 +1,87 @@
+"""Tools declared in TypeScript."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tl_jax.tooluse.readers.typescript import namespace
+from tl_jax.tooluse.schema import DataError
+
+PROMPT = """Before.
+namespace functions {
+
+// Gets the weather.
+// Now.
+type get_weather = (_: {
+// Where.
+city: string,
+unit?: "c" | "f", // default: c
+days?: number[], // How many.
+at: {
+lat: number,
+"the lon"?: number,
+},
+kind: string | null,
+any?: Array<{ x: any }>;
+n?: 1 | 2,
+flag: boolean, // default: true
+}) => any;
+
+// Nothing to say.
+type now = () => any;
+
+} // namespace functions
+After."""
+
+
+def test_every_kind_of_type() -> None:
+    found = namespace(PROMPT, "x")
+    assert found is not None
+    assert (PROMPT[: found.start], PROMPT[found.end :]) == ("Before.\n", "\nAfter.")
+    weather, now = found.tools
+    assert (weather.name, weather.description) == ("get_weather", "Gets the weather.\nNow.")
+    assert weather.parameters == {
+        "type": "object",
+        "properties": {
+            "city": {"type": "string", "description": "Where."},
+            "unit": {"type": "string", "enum": ["c", "f"], "default": "c"},
+            "days": {"type": "array", "items": {"type": "number"}, "description": "How many."},
+            "at": {
+                "type": "object",
+                "properties": {"lat": {"type": "number"}, "the lon": {"type": "number"}},
+                "required": ["lat"],
+            },
+            "kind": {"type": ["string", "null"]},
+            "any": {
+                "type": "array",
+                "items": {"type": "object", "properties": {"x": {}}, "required": ["x"]},
+            },
+            "n": {"enum": [1, 2]},
+            "flag": {"type": "boolean", "default": True},
+        },
+        "required": ["city", "at", "kind", "flag"],
+    }
+    assert (now.name, now.parameters) == ("now", {"type": "object", "properties": {}})
+
+
+def test_other_texts() -> None:
+    assert namespace("Use the namespace functions.", "x") is None
+    for text in (
+        "namespace functions {",
+        "namespace functions { type f }",
+        "namespace functions { type f = (_: { a: }) => any; }",
+        "namespace functions { type f = (_: " + "{ a: " * 100,
+        "namespace functions { type f = (_: what) => any; }",
+    ):
+        with pytest.raises(DataError, match=r"x: expected .* in the namespace of functions"):
+            namespace(text, "x")
+
+
+@given(st.lists(st.sampled_from(PROMPT.split(" ") + list("{}()[]|:;,?<>\"'=\n")), max_size=40).map(" ".join))
+def test_nothing_else_is_raised(text: str) -> None:
+    with contextlib.suppress(DataError):
+        namespace(f"namespace functions {{\n{text}", "x")

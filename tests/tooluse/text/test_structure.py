@@ -1,0 +1,133 @@
+"""Calls that recorded messages hold as text: in every syntax, with words around them, and what is no call."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.tooluse.rewards.abstentions import PROSE, TOOLS
+from tests.tooluse.text.test_syntaxes import OFFERED, PIECES, F, parts
+from tl_jax.tooluse.schema import Call, Tool
+from tl_jax.tooluse.text.structure import Structured, structure_calls
+from tl_jax.tooluse.text.syntaxes import MAX_LENGTH, SYNTAXES, Problem, Syntax
+
+ALL = [pytest.param(syntax, id=syntax.name) for syntax in SYNTAXES.values()]
+MARKED = [pytest.param(syntax, id=syntax.name) for syntax in SYNTAXES.values() if syntax.marked]
+
+
+@pytest.mark.parametrize("syntax", ALL)
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_text_that_is_a_call(syntax: Syntax, answered: bool) -> None:
+    assert structure_calls(syntax.example, OFFERED, answered) == Structured("", (F,))
+    for end in ("<|eot_id|>", "<|im_end|>\n", "</s>"):
+        assert structure_calls(syntax.example + end, OFFERED, answered) == Structured("", (F,))
+    thought = f"<think>\nhm\n</think>\n\n{syntax.example}"
+    assert structure_calls(thought, OFFERED, answered) == Structured("<think>\nhm\n</think>", (F,))
+
+
+@pytest.mark.parametrize("syntax", MARKED)
+def test_words_around_calls_that_a_mark_begins(syntax: Syntax) -> None:
+    text = syntax.example
+    assert structure_calls(f"I look.\n{text}", OFFERED) == Structured("I look.", (F,))
+    assert structure_calls(f"{text}\nI looked.", OFFERED) == Structured("I looked.", (F,), reordered=True)
+    found = structure_calls(f"Once\n{text}\nand twice\n{text}", OFFERED)
+    assert found is not None
+    assert (found.calls, found.reordered, found.content.split()) == ((F, F), True, ["Once", "and", "twice"])
+
+
+@pytest.mark.parametrize("syntax", ALL)
+def test_other_calls_need_a_result_if_words_stand_before_them(syntax: Syntax) -> None:
+    if syntax.marked:
+        return
+    text = f"I look.\n{syntax.example}"
+    assert structure_calls(text, OFFERED) is None
+    assert structure_calls(text, OFFERED, answered=True) == Structured("I look.", (F,))
+    other = structure_calls(text, (Tool("other"),), answered=True)
+    assert (other is not None) == (syntax.name == "react")  # two labels are as good as a mark
+
+
+@pytest.mark.parametrize("syntax", ALL)
+def test_a_tool_that_is_not_offered(syntax: Syntax) -> None:
+    other = (Tool("other"),)
+    found = structure_calls(syntax.example, other)
+    assert (found is not None) == syntax.marked
+    answered = structure_calls(syntax.example, other, answered=True)
+    assert (answered is not None) or syntax.name == "element"  # which is a call only of a tool on offer
+
+
+def test_react_with_a_thought() -> None:
+    text = 'Thought: I look.\nAction: f\nAction Input: {"a": 1}'
+    assert structure_calls(text, OFFERED, answered=True) == Structured("I look.", (F,))
+
+
+def test_functionary_speaks_to_all_first() -> None:
+    assert structure_calls('>>>all\nI look.>>>f\n{"a": 1}', OFFERED) == Structured("I look.", (F,))
+
+
+def test_arguments_without_a_name_are_named() -> None:
+    assert structure_calls("f(1)", OFFERED) == Structured("", (F,))
+
+
+def test_a_long_text() -> None:
+    call = Call("g", {"b": "x " * MAX_LENGTH})
+    for syntax in ("hermes", "python", "json", "qwen_xml"):
+        assert structure_calls(SYNTAXES[syntax].write([call]), OFFERED) == Structured("", (call,))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<tool_call>{"name": "f", "arguments": {"a": 1}',
+        "<tool_call>\nnonsense\n</tool_call>",
+        '<tool_call>{"name": "f", "arguments": {"a": 1}, "why": "x"}</tool_call>',
+        '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>\n<tool_call>{"name": </tool_call>',
+        "<function=f>{</function>",
+        "[TOOL_CALLS] [",
+        "<|python_tag|>import math",
+    ],
+)
+def test_a_call_that_cannot_be_read(text: str) -> None:
+    for answered in (False, True):
+        with pytest.raises(Problem, match=r"looks like (a|one more) call in the syntax '.*' and cannot be read: "):
+            structure_calls(text, OFFERED, answered)
+
+
+@pytest.mark.parametrize("text", ["f(a=", 'f\n{"a": x}', '{"name": "f", "arguments": }', "[f(a=1), g(b=c)]"])
+def test_one_without_a_mark_is_missed_only_if_a_result_follows(text: str) -> None:
+    assert structure_calls(text, OFFERED) is None
+    with pytest.raises(Problem):
+        structure_calls(text, OFFERED, answered=True)
+
+
+@pytest.mark.parametrize("text", PROSE)
+def test_words_stay_words(text: str) -> None:
+    assert structure_calls(text, TOOLS) is None
+    assert structure_calls(text, ()) is None
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.one_of(st.lists(parts, max_size=30).map("".join), st.text()), st.booleans())
+def test_nothing_else_is_raised(text: str, answered: bool) -> None:
+    try:
+        found = structure_calls(text, OFFERED, answered)
+    except Problem:
+        return
+    assert found is None or found.calls
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_no_text_costs_more_than_its_length(piece: str) -> None:
+    text = piece * (MAX_LENGTH // len(piece))
+    taken = []
+    for _ in range(3):
+        start = time.process_time()
+        with contextlib.suppress(Problem):
+            structure_calls(text, OFFERED, answered=True)
+        taken.append(time.process_time() - start)
+        if taken[-1] < 0.05:
+            break
+    assert min(taken) < 0.15
