@@ -33,7 +33,7 @@ _FORMAT = re.compile(
 )
 """What sentences that describe a format of calls have, and hardly any others."""
 _EXAMPLE = re.compile(
-    r"<tool_call>.*?</tool_call>|\{[^{}\n]*function[ _-]name[^{}\n]*\}"
+    r"<tool_call>\s*[\[{].*?</tool_call>|\{[^{}\n]*function[ _-]name[^{}\n]*\}"
     r"|\{[^{}]*'FunctionCall'[^}]*\}[^}]*\}[^}]*\}(?:[^}.<\n]*\})?",
     re.DOTALL,
 )
