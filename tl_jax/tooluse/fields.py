@@ -271,19 +271,18 @@ def left_out(where: str, problem: str) -> None:
 def _dropped(where: str) -> bool:
     """Whether fields are dropped that are not known; then counts this one."""
     notes = _NOTES.get()
-    if notes is None or notes.unknown == "error":
+    if notes is None or not drops_unknown():
         return False
-    notes.dropped[_NAMED.sub(r".\1.*", _NUMBERED.sub("[]", where))] += 1
+    notes.dropped[_NAMED.sub(r".\1.*", without_numbers(where))] += 1
     return True
 
 
-def unreadable(where: str, problem: str) -> None:
-    """Complains about a text that should say more than words and cannot be read, or counts it as one that stays text.
-
-    Raises:
-        DataError: unless `Notes.unknown` is ``drop``.
-    """
+def drops_unknown() -> bool:
+    """Whether what is not known is dropped, and no error."""
     notes = _NOTES.get()
-    if notes is None or notes.unknown == "error":
-        raise DataError(f"{problem}; to keep it as text, drop what is unknown", field=where)
-    notes.remarks[f"{_NUMBERED.sub('[]', where)}: text that looks like a call and cannot be read: it stays text"] += 1
+    return notes is not None and notes.unknown == "drop"
+
+
+def without_numbers(where: str) -> str:
+    """A field of any message: ``messages[3].content`` as ``messages[].content``."""
+    return _NUMBERED.sub("[]", where)

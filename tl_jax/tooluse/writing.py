@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_jax.tooluse.fields import Notes, left_out, remark
-from tl_jax.tooluse.pairing import pairs
-from tl_jax.tooluse.readers.dialogue import named
+from tl_jax.tooluse.pairing import named, pairs
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.registry import FORMATS
 from tl_jax.tooluse.readers.rows import Place

@@ -11,8 +11,8 @@ import pytest
 from tests.tooluse.readers.helpers import LOOKUP, changed, lines, read_one
 from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.readers import read_cases, read_trajectories
-from tl_jax.tooluse.readers.texts import OTHER_TOOLS, REORDERED
-from tl_jax.tooluse.schema import Call, DataError, Message, Tool
+from tl_jax.tooluse.readers.texts import OTHER_CALLS, OTHER_TOOLS, REORDERED, SAID_TWICE
+from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 from tl_jax.tooluse.text.syntaxes import SYNTAXES
 
 DOG = Call("lookup", {"word": "dog"})
@@ -66,24 +66,39 @@ def test_words_stay_words(tmp_path: Path) -> None:
         assert read_one(tmp_path, row(said)).messages[1] == Message("assistant", said)
 
 
-def test_weights_and_calls_beside_the_text_are_kept(tmp_path: Path) -> None:
+def remarks(path: Path, value: dict[str, Any], format: str = "auto") -> tuple[Trajectory, dict[str, int]]:
+    """The trajectory, and what there is to say about it."""
+    notes = Notes()
+    with notes.kept():
+        found = read_one(path, value, format=format)
+    (of_the_file,) = notes.files.values()
+    return found, dict(of_the_file.remarks)
+
+
+def test_weights_are_kept(tmp_path: Path) -> None:
     text = '<tool_call>{"name": "lookup", "arguments": {"word": "dog"}}</tool_call>'
     found = read_one(tmp_path, changed(row(text), "messages.1.weight", 0))
     assert found.messages[1] == Message("assistant", "", (DOG,), weight=0.0)
+
+
+@pytest.mark.parametrize("syntax", ["hermes", "python", "json"])
+def test_text_that_says_the_calls_of_its_message(tmp_path: Path, syntax: str) -> None:
+    text = SYNTAXES[syntax].write([DOG])
     beside = [{"id": "1", "type": "function", "function": {"name": "lookup", "arguments": '{"word": "dog"}'}}]
-    twice = read_one(tmp_path, changed(row(text), "messages.1.tool_calls", beside))
-    assert twice.messages[1] == Message("assistant", "", (DOG,))  # said twice
-    other = changed(beside, "0.function.arguments", '{"word": "cat"}')
-    assert read_one(tmp_path, changed(row(text), "messages.1.tool_calls", other)).messages[1].content == text
+    twice = changed(row(text), "messages.1.tool_calls", beside)
+    found, told = remarks(tmp_path, twice, "openai")
+    assert found.messages[1] == Message("assistant", "", (Call("lookup", {"word": "dog"}, id="1"),))
+    assert told == {SAID_TWICE: 1}
+    found, told = remarks(tmp_path, changed(twice, "messages.1.tool_calls.0.function.arguments", '{"word": "cat"}'))
+    assert (found.messages[1].content, told) == (text, {OTHER_CALLS: 1})
+    found, told = remarks(tmp_path, changed(twice, "messages.1.content", "<tool_call>{"))
+    assert (found.messages[1].content, list(told.values())) == ("<tool_call>{", [1])
 
 
 def test_text_after_a_call_is_told(tmp_path: Path) -> None:
-    notes = Notes()
-    with notes.kept():
-        found = read_one(tmp_path, row('<function=lookup>{"word": "dog"}</function>\nI looked.'))
+    found, told = remarks(tmp_path, row('<function=lookup>{"word": "dog"}</function>\nI looked.'))
     assert found.messages[1] == Message("assistant", "I looked.", (DOG,))
-    (of_the_file,) = notes.files.values()
-    assert of_the_file.remarks == {REORDERED: 1}
+    assert told == {REORDERED: 1}
 
 
 @pytest.mark.parametrize(
@@ -92,9 +107,6 @@ def test_text_after_a_call_is_told(tmp_path: Path) -> None:
         ("<function=lookup>{</function>", "function_tag"),
         ("<|python_tag|>import math", "python_tag"),
         ("[TOOL_CALLS] [", "mistral"),
-        ("lookup(word=", "python"),
-        ("Action: lookup\nAction Input: dog", "react"),
-        ('lookup\n{"word": dog}', "name_line"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, syntax: str) -> None:
@@ -107,7 +119,26 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, syntax: str) ->
         found = list(read_trajectories(path))
     assert found[1].messages[1] == Message("assistant", text)
     (told,) = notes.lines()
-    assert "data.jsonl: messages[].content: text that looks like a call and cannot be read" in told
+    assert f"data.jsonl: messages[].content: looks like a call in the syntax '{syntax}' and cannot be read" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "syntax"),
+    [
+        ("lookup(word=", "python"),
+        ("Call:\n1. lookup(word='dog')\nand so on.", "python"),
+        ("Action: lookup\nAction Input: dog", "react"),
+        ('lookup\n{"word": dog}', "name_line"),
+        ('{"name": "lookup", "arguments": {"word": }}', "json"),
+        ("{'name': 'lookup', 'arguments': {'word': }}", "python_dict"),
+    ],
+)
+def test_what_has_no_mark_stays_text_and_is_counted(tmp_path: Path, text: str, syntax: str) -> None:
+    found, told = remarks(tmp_path, row(text))
+    assert found.messages[1] == Message("assistant", text)
+    assert told == {
+        f"messages[].content: looks like a call in the syntax '{syntax}' and cannot be read: it stays text": 1
+    }
 
 
 SHAPE = json.dumps({"type": "function", "function": LOOKUP})
@@ -220,12 +251,9 @@ def test_a_prompt_that_lists_the_tools_of_the_row_or_others(tmp_path: Path) -> N
     value = {**prompted(f"Be brief.\n<tools>{SHAPE}</tools>", "lookup(word='dog')"), "tools": [LOOKUP]}
     assert read_one(tmp_path, value).messages[0] == Message("system", "Be brief.")
     other = {**value, "tools": [{**LOOKUP, "name": "find"}]}
-    notes = Notes()
-    with notes.kept():
-        found = read_one(tmp_path, other)
+    found, told = remarks(tmp_path, other)
     assert (found.messages[0].content, found.tools[0].name) == (value["messages"][0]["content"], "find")
-    (of_the_file,) = notes.files.values()
-    assert of_the_file.remarks == {OTHER_TOOLS: 1}
+    assert told[OTHER_TOOLS] == 1
 
 
 @pytest.mark.parametrize(
@@ -240,6 +268,7 @@ def test_a_prompt_that_lists_the_tools_of_the_row_or_others(tmp_path: Path) -> N
         ("<|start_header_id|>ipython<|end_header_id|>\n\na pet<|eot_id|>", ["a pet"]),
         ("[TOOL_RESULTS] a pet[/TOOL_RESULTS]", ["a pet"]),
         ("a pet", ["a pet"]),
+        ("see <tool_response>a pet</tool_response> there", ["see <tool_response>a pet</tool_response> there"]),
     ],
 )
 def test_results(tmp_path: Path, result: str, expected: list[str]) -> None:
@@ -248,6 +277,66 @@ def test_results(tmp_path: Path, result: str, expected: list[str]) -> None:
     assert messages[2:-1] == tuple(Message("tool", text, name="lookup") for text in expected)
 
 
-def test_results_in_the_words_of_the_user(tmp_path: Path) -> None:
-    value = changed(row("lookup(word='dog')", "<tool_response>a pet</tool_response>"), "messages.2.role", "user")
-    assert read_one(tmp_path, value, format="openai").messages[2] == Message("tool", "a pet", name="lookup")
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("lookup(word='dog')", "<tool_response>a pet</tool_response>"),
+        (LLAMA, "<|start_header_id|>ipython<|end_header_id|>\n\na pet<|eot_id|>"),
+        ('[TOOL_CALLS]lookup[ARGS]{"word": "dog"}', "[TOOL_RESULTS] a pet [/TOOL_RESULTS]"),
+        ('Action: lookup\nAction Input: {"word": "dog"}', "Observation: a pet\n"),
+    ],
+)
+def test_results_in_the_words_of_the_user(tmp_path: Path, said: str, words: str) -> None:
+    found = read_one(tmp_path, changed(row(said, words), "messages.2.role", "user"), format="openai")
+    assert found.messages[1:3] == (Message("assistant", "", (DOG,)), Message("tool", "a pet", name="lookup"))
+
+
+def test_what_a_user_observes(tmp_path: Path) -> None:
+    value = changed(row("Look up.", "Observation: a pet"), "messages.2.role", "user")
+    assert read_one(tmp_path, value).messages[2] == Message("user", "Observation: a pet")
+
+
+@pytest.mark.parametrize("tag", ["tool", "function"])
+def test_tools_each_in_a_tag(tmp_path: Path, tag: str) -> None:
+    other = json.dumps({**LOOKUP, "name": "find"})
+    listed = f"<{tag}s>\n<{tag}>{json.dumps(LOOKUP)}</{tag}>\n<{tag}>{other}</{tag}>\n</{tag}s>"
+    prompt = f"You are a pirate. You may call any of the functions below.\n{listed}\nSay please."
+    found = read_one(tmp_path, prompted(prompt, SYNTAXES["invoke"].write([DOG])), format="openai")
+    assert [tool.name for tool in found.tools] == ["lookup", "find"]
+    assert found.messages[0].content.split() == ["You", "are", "a", "pirate.", "Say", "please."]
+    assert found.messages[2].tool_calls == (DOG,)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"prompt": [{"role": "user", "content": "?"}], "completion": [{"role": "assistant", "content": "CALL"}]},
+        {"messages": [{"type": "human", "content": "?"}, {"type": "ai", "content": "CALL"}]},
+        {"system": "x", "messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "CALL"}]},
+        {"contents": [{"role": "user", "parts": [{"text": "?"}]}, {"role": "model", "parts": [{"text": "CALL"}]}]},
+        {"input": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "CALL"}]},
+        {
+            "messages": [
+                {"role": "user", "content": "?"},
+                {"role": "assistant", "content": [{"type": "text", "value": "CALL"}]},
+            ]
+        },
+        {"query": "?", "response": "CALL", "history": []},
+        {
+            "messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "CALL"}],
+            "question": "?",
+            "target_tools": "x",
+        },
+    ],
+    ids=["verifiers", "langchain", "openai", "gemini", "responses", "llamafactory", "swift", "toucan"],
+)
+def test_every_format_that_holds_messages(tmp_path: Path, value: dict[str, Any]) -> None:
+    tools = [{"functionDeclarations": [LOOKUP]}] if "contents" in value else [LOOKUP]
+    written = json.dumps({**value, "tools": tools}).replace(
+        '"CALL"', json.dumps(f"I look.\n{SYNTAXES['glm'].write([DOG])}")
+    )
+    found = read_one(tmp_path, json.loads(written))
+    assert found.messages[-1] == Message("assistant", "I look.", (DOG,))
+    broken = written.replace("</arg_value>", "")
+    with pytest.raises(DataError, match=r"data\.jsonl:1: \w+(\[\d\])?[.\w\[\]]*: looks like a call in the syntax"):
+        read_one(tmp_path, json.loads(broken))

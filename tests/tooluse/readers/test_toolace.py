@@ -43,14 +43,22 @@ def test_a_conversation(tmp_path: Path) -> None:
     )
 
 
-def test_text_that_is_no_call_stays_text(tmp_path: Path) -> None:
-    for text in ("[f(a=1) and (b)]", "[f(a=1) or so]", "see f(a=1)"):
+def test_text_that_is_no_call_stays_text_and_is_counted(tmp_path: Path) -> None:
+    for text in ("[f(a=1) and (b)]", "[f(a=1) or so]", "[f(a=1), g(b=)]", "see f(a=1)", "See [1] (and more)."):
         notes = Notes()
         with notes.kept():
             found = read_one(tmp_path, changed(ROW, "conversations.1.value", text))
         assert found.messages[2] == Message("assistant", text)
         (of_the_file,) = notes.files.values()
-        assert of_the_file.remarks[toolace.UNREADABLE] == (text == "[f(a=1) and (b)]")
+        told = [remark for remark in of_the_file.remarks if "looks like a call" in remark]
+        assert len(told) == (text != "See [1] (and more).")
+
+
+def test_calls_in_another_syntax(tmp_path: Path) -> None:
+    text = '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
+    assert read_one(tmp_path, changed(ROW, "conversations.1.value", text)).messages[2].tool_calls == (
+        Call("f", {"a": 1}),
+    )
 
 
 def test_results_of_tools_nobody_called_stay_as_they_are(tmp_path: Path) -> None:

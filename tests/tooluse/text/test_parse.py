@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.tooluse import strategies
 from tl_jax.tooluse.schema import Call, Case, Tool
-from tl_jax.tooluse.text.parse import MAX_ARGUMENTS, MAX_LENGTH, MAX_TRIED, Answer, bind, first_call, parse_answer
+from tl_jax.tooluse.text.parse import MAX_ARGUMENTS, MAX_LENGTH, TRIED, Answer, bind, first_call, parse_answer
 from tl_jax.tooluse.text.render import PaperRenderer, ReleasedRenderer
 
 F = Call("f", {"a": 1})
@@ -374,10 +374,10 @@ def test_limits() -> None:
     many = ", ".join(f"a{n}=1" for n in range(MAX_ARGUMENTS))
     assert len(one(f"f({many})").arguments) == MAX_ARGUMENTS
     assert parse_answer(f"f({many}, b=1)").problem == f"more than {MAX_ARGUMENTS} arguments"
-    # Where a call may begin is tried in order, until what follows these places adds up to MAX_TRIED characters.
+    # Where a call may begin is tried in order, until what follows these places adds up to TRIED times its length.
     prose, call = "x(y)\n", "f(a=1)"
     assert parse_answer(prose * 50 + call).calls == (Call("f", {"a": 1}),)
-    assert parse_answer(prose * (MAX_TRIED // MAX_LENGTH + 1) + " " * (MAX_LENGTH - 100) + call).calls == ()
+    assert parse_answer(prose * (TRIED + 1) + " " * (MAX_LENGTH - 100) + call).calls == ()
 
 
 @pytest.mark.parametrize("value", ["g(1)", "[g (1)]", "{'k': open('x')}", "x\n(1)", "[1](0)", "not (1)"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from tests.tooluse.rewards.abstentions import PROSE, TOOLS
 from tests.tooluse.text.test_syntaxes import OFFERED, PIECES, F, parts
 from tl_jax.tooluse.schema import Call, Tool
-from tl_jax.tooluse.text.structure import Structured, structure_calls
+from tl_jax.tooluse.text.structure import Structured, Unreadable, structure_calls
 from tl_jax.tooluse.text.syntaxes import MAX_LENGTH, SYNTAXES, Problem, Syntax
 
 ALL = [pytest.param(syntax, id=syntax.name) for syntax in SYNTAXES.values()]
@@ -39,23 +40,35 @@ def test_words_around_calls_that_a_mark_begins(syntax: Syntax) -> None:
     assert (found.calls, found.reordered, found.content.split()) == ((F, F), True, ["Once", "and", "twice"])
 
 
+def undoubted(text: str, tools: Sequence[Tool], answered: bool = False) -> Structured | None:
+    """What is found; None for words and what may be words."""
+    try:
+        return structure_calls(text, tools, answered)
+    except Unreadable as problem:
+        if problem.doubtful:
+            return None
+        raise
+
+
 @pytest.mark.parametrize("syntax", ALL)
 def test_other_calls_need_a_result_if_words_stand_before_them(syntax: Syntax) -> None:
     if syntax.marked:
         return
     text = f"I look.\n{syntax.example}"
-    assert structure_calls(text, OFFERED) is None
+    with pytest.raises(Unreadable) as caught:  # it may be an example
+        structure_calls(text, OFFERED)
+    assert caught.value.doubtful
     assert structure_calls(text, OFFERED, answered=True) == Structured("I look.", (F,))
-    other = structure_calls(text, (Tool("other"),), answered=True)
+    other = undoubted(text, (Tool("other"),), answered=True)
     assert (other is not None) == (syntax.name == "react")  # two labels are as good as a mark
 
 
 @pytest.mark.parametrize("syntax", ALL)
 def test_a_tool_that_is_not_offered(syntax: Syntax) -> None:
     other = (Tool("other"),)
-    found = structure_calls(syntax.example, other)
+    found = undoubted(syntax.example, other)
     assert (found is not None) == syntax.marked
-    answered = structure_calls(syntax.example, other, answered=True)
+    answered = undoubted(syntax.example, other, answered=True)
     assert (answered is not None) or syntax.name == "element"  # which is a call only of a tool on offer
 
 
@@ -92,15 +105,28 @@ def test_a_long_text() -> None:
 )
 def test_a_call_that_cannot_be_read(text: str) -> None:
     for answered in (False, True):
-        with pytest.raises(Problem, match=r"looks like (a|one more) call in the syntax '.*' and cannot be read: "):
+        with pytest.raises(Unreadable, match=r"looks like a call in the syntax '.*' and cannot be read: \S") as caught:
             structure_calls(text, OFFERED, answered)
+        assert not caught.value.doubtful
 
 
 @pytest.mark.parametrize("text", ["f(a=", 'f\n{"a": x}', '{"name": "f", "arguments": }', "[f(a=1), g(b=c)]"])
-def test_one_without_a_mark_is_missed_only_if_a_result_follows(text: str) -> None:
-    assert structure_calls(text, OFFERED) is None
-    with pytest.raises(Problem):
-        structure_calls(text, OFFERED, answered=True)
+def test_one_without_a_mark_may_be_words(text: str) -> None:
+    for answered in (False, True):
+        with pytest.raises(Unreadable, match=r"cannot be read: \S") as caught:
+            structure_calls(text, OFFERED, answered)
+        assert caught.value.doubtful
+
+
+def test_examples_in_code_are_words_unless_they_call_what_is_offered() -> None:
+    for name, found in (("f", (Call("f", {}),)), ("other", None)):
+        call = f'<tool_call>{{"name": "{name}", "arguments": {{}}}}</tool_call>'
+        for text in (f"Hermes writes:\n```\n{call}\n```\nand so on.", f"It is `{call}` there."):
+            structured = undoubted(text, OFFERED)
+            assert (structured and structured.calls) == found
+    with pytest.raises(Unreadable) as caught:
+        structure_calls("So:\n```\n<tool_call>{\n```", OFFERED)
+    assert caught.value.doubtful
 
 
 @pytest.mark.parametrize("text", PROSE)

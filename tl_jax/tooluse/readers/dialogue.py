@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields, remark
 from tl_jax.tooluse.pairing import by_name, named
 from tl_jax.tooluse.readers.fields import described
-from tl_jax.tooluse.readers.messages import finished, with_system
+from tl_jax.tooluse.readers.messages import finished, is_own, with_system
+from tl_jax.tooluse.readers.texts import structured
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
 REORDERED = "text after a call in one turn: it stands before the call here"
@@ -49,6 +50,8 @@ class Dialogue:
     """The messages of a row, one after another."""
 
     messages: list[Message] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    """Where each message that was added begins in the row."""
 
     def add(self, message: Message, where: str) -> None:
         """One more message, if its role may have what it has.
@@ -58,6 +61,7 @@ class Dialogue:
         """
         message.check(where)
         self.messages.append(message)
+        self.places.append(where)
 
     def join(self, message: Message, where: str) -> None:
         """A message of the assistant that continues its last one, where that can be said: calls after a text or calls.
@@ -86,29 +90,55 @@ class Dialogue:
             name = name or called
         self.add(Message("tool", content, name=name, call_id=call_id, error=error), where)
 
-    def trajectory(self, around: Mapping[str, Any], tools: Sequence[Tool], system: str, where: str) -> Trajectory:
+    def trajectory(self, around: Around, tools: Sequence[Tool], system: str, where: str) -> Trajectory:
         """The finished conversation, with the system text that stands beside it.
 
+        Calls, tools and results that its texts hold become structure, except in a row that we wrote.
+
         Raises:
-            DataError: it is empty, or begins with another system text.
+            DataError: it is empty, or begins with another system text; a text cannot be read.
         """
+        if around.own or not self.messages:
+            return self.as_it_is(around, tools, system, where)
+        messages = with_system(self.messages, system, where)
+        places = ["system"] * (len(messages) - len(self.places)) + self.places
+        offered, found = structured(messages, tuple(tools), places)
+        return Dialogue(list(found)).as_it_is(around, offered, "", where)
+
+    def as_it_is(self, around: Around, tools: Sequence[Tool], system: str, where: str) -> Trajectory:
+        """As `trajectory`, of texts that hold words only, or were read before."""
         if not self.messages:
             raise DataError("holds no turns", field=where)
-        messages = with_system(self.messages, system, where)
-        return Trajectory(tools=tuple(tools), messages=finished(by_name(named(messages))), **around)
+        messages = finished(by_name(named(with_system(self.messages, system, where))))
+        return Trajectory(around.id, tuple(tools), messages, around.suite, around.meta)
 
 
-def around(row: Fields, identity: str, suite: str, *also: str) -> dict[str, Any]:
-    """Takes what a row says beside its tools and messages: ``id``, ``suite`` and ``meta`` of the trajectory.
+@dataclass
+class Around:
+    """What a row says beside its tools and messages.
+
+    Attributes:
+        own: we wrote the row.
+    """
+
+    id: str
+    suite: str
+    meta: dict[str, Any]
+    own: bool
+
+
+def around(row: Fields, identity: str, suite: str, *also: str) -> Around:
+    """Takes what a row says beside its tools and messages.
 
     Args:
         identity: the id of a row without one.
         suite: that of a row that does not name one.
         also: further fields that describe a row of this format, kept in ``meta`` like those that describe any.
     """
+    own = is_own(row)
     name = str(row.take("id", default=identity))
     meta = row.keep("metadata", *also) | described(row) | row.take("meta", kind=dict, default={})
-    return {"id": name, "suite": row.take("suite", kind=str, default=suite), "meta": meta}
+    return Around(name, row.take("suite", kind=str, default=suite), meta, own)
 
 
 def continues(last: Message, message: Message) -> bool:

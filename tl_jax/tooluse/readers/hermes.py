@@ -6,16 +6,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.format import Format, Writer
-from tl_jax.tooluse.readers.messages import finished, read_texts
+from tl_jax.tooluse.readers.messages import read_conversation
 from tl_jax.tooluse.readers.rows import Place, each_row
-from tl_jax.tooluse.readers.texts import structured
-from tl_jax.tooluse.schema import DataError, Message, Tool, Trajectory
+from tl_jax.tooluse.schema import Message, Tool, Trajectory
 
 _INSTRUCTION = (
     "For each function call, return a JSON object with function name and arguments within <tool_call></tool_call> tags."
@@ -25,11 +23,7 @@ _INSTRUCTION = (
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The conversation in a row, with its calls and tools as structure."""
     with Fields(row) as fields:
-        found = read_texts(fields, place.name)
-    tools, messages = structured(found.messages, found.tools, apart=True)
-    if not messages:
-        raise DataError("holds nothing but tools", field="messages")
-    return [replace(found, tools=tools, messages=finished(messages))]
+        return [read_conversation(fields, place.name, hermes=True)[1]]
 
 
 def row(trajectory: Trajectory) -> dict[str, Any]:

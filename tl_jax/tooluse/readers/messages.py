@@ -6,7 +6,7 @@ errors under every name that is in use. Formats that hold such messages differ i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -50,47 +50,40 @@ def read_row(row: Fields, identity: str | None) -> Trajectory:
     return found
 
 
-def read_texts(row: Fields, identity: str | None) -> Trajectory:
-    """As `read_row`, but for texts that hold calls, tools or results: they stay as they are."""
-    return _read(row, identity)[1]
-
-
-def read_conversation(row: Fields, identity: str | None) -> tuple[MessageReader, Trajectory]:
+def read_conversation(row: Fields, identity: str | None, hermes: bool = False) -> tuple[MessageReader, Trajectory]:
     """As `read_row`, together with what read it, which reads the gold calls of cases as well.
 
     Calls, tools and results that texts hold become structure, except in rows that we wrote ourselves.
+
+    Args:
+        hermes: in those, too; and what an answer begins with in ``<think>`` tags becomes its reasoning.
     """
-    at = row.at(*MESSAGES)
-    reader, found = _read(row, identity)
-    if reader.own:
-        return reader, found
-    tools, messages = structured(found.messages, found.tools, at)
-    if messages == found.messages and tools == found.tools:
-        return reader, found
-    if not messages:
-        raise DataError("holds nothing but tools", field=at)
-    reader.tools = tools
-    return reader, replace(found, tools=tools, messages=finished(messages))
-
-
-def _read(row: Fields, identity: str | None) -> tuple[MessageReader, Trajectory]:
-    own = "suite" in row and "meta" in row
     at = row.at(*MESSAGES)
     values = row.take(*MESSAGES, default=None)
     if isinstance(values, str):
         values = literal(values, at)
     if not isinstance(values, list) or not values:
         raise DataError("must be a non-empty list of messages", field=at)
-    reader = MessageReader(padded=is_padded(values), own=own)
+    reader = MessageReader(padded=is_padded(values), own=is_own(row))
     reader.offer(row, *TOOLS)
     name = str(row.take("id") if identity is None else row.take("id", default=identity))
     system = row.take("system", "system_prompt", kind=str, default="")
-    read = with_system([reader.message(value, f"{at}[{i}]") for i, value in enumerate(values)], system, at)
+    read = [reader.message(value, f"{at}[{i}]") for i, value in enumerate(values)]
+    messages: Sequence[Message] = with_system(read, system, at)
     suite = row.take("suite", kind=str, default="")
     notes = row.take("metadata", default={})
     meta = (notes if isinstance(notes, dict) else {"metadata": notes}) | row.take("meta", kind=dict, default={})
     meta = described(row) | (without_nulls(meta) if reader.padded else meta)
-    return reader, Trajectory(name, reader.tools, finished(read), suite, meta)
+    if hermes or not reader.own:
+        places = [f"{at}[{i}].content" for i in range(len(read))]
+        places[:0] = ["system"] * (len(messages) - len(read))
+        reader.tools, messages = structured(messages, reader.tools, places, apart=hermes)
+    return reader, Trajectory(name, reader.tools, finished(messages), suite, meta)
+
+
+def is_own(row: Fields) -> bool:
+    """Whether a row is one that we wrote: everything in it is as it was meant."""
+    return "suite" in row and "meta" in row
 
 
 def conversation(identity: Any, messages: Any, tools: Any = None, where: str = "messages") -> Trajectory:

@@ -18,8 +18,8 @@ from tl_jax.tooluse.readers.dialogue import Dialogue, around
 from tl_jax.tooluse.readers.format import Format, Writer
 from tl_jax.tooluse.readers.messages import TOOLS, message_weight
 from tl_jax.tooluse.readers.rows import Place, each_row
-from tl_jax.tooluse.readers.tagged import between, calls, listed, results
-from tl_jax.tooluse.readers.texts import is_results, prompt, said
+from tl_jax.tooluse.readers.tagged import between, calls, is_results, listed, results
+from tl_jax.tooluse.readers.texts import prompt, said
 from tl_jax.tooluse.readers.toolbox import joined
 from tl_jax.tooluse.schema import DataError, Message, Tool, Trajectory
 
@@ -45,7 +45,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     for (value, at), (following, _) in zip_longest(turns, turns[1:], fillvalue=({}, "")):
         tools = _turn(value, at, dialogue, tools, _is_result(following))
     dialogue.messages = list(joined(dialogue.messages))
-    return [dialogue.trajectory(beside, tools, system, "conversations")]
+    return [dialogue.as_it_is(beside, tools, system, "conversations")]
 
 
 def _turn(value: Any, where: str, dialogue: Dialogue, tools: tuple[Tool, ...], answered: bool) -> tuple[Tool, ...]:

@@ -11,9 +11,8 @@ from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.fields import ARGUMENTS, arguments, identity, literal, plain
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool
 
-_HEADER = re.compile(
-    r"\A\s*<\|start_header_id\|>(?:ipython|tool)<\|end_header_id\|>\s*|\s*<\|(?:eot_id|im_end)\|>\s*\Z"
-)
+_HEADER_BEFORE = re.compile(r"\s*<\|start_header_id\|>(?:ipython|tool)<\|end_header_id\|>\s*")
+_HEADER = re.compile(rf"\A{_HEADER_BEFORE.pattern}|\s*<\|(?:eot_id|im_end)\|>\s*\Z")
 """What Llama 3's template writes around a result."""
 _MISTRAL = re.compile(r"\s*\[TOOL_RESULTS\]\s*(.*?)\s*\[/TOOL_RESULTS\]\s*", re.DOTALL)
 
@@ -85,7 +84,7 @@ def listed(value: Any, where: str) -> tuple[Tool, ...]:
 
 
 def results(text: str, called: Sequence[str], listed_as: tuple[str, str] = ("name", "content")) -> list[Message]:
-    """The results in a text, each between its tags; a text without tags is one result.
+    """The results in a text, each between its tags; a text without tags, or with words beside them, is one result.
 
     A result that is an object of a tool's name and what it said is unwrapped, if that tool was called and nothing else
     stands beside.
@@ -95,11 +94,19 @@ def results(text: str, called: Sequence[str], listed_as: tuple[str, str] = ("nam
         listed_as: what the object calls the name and what was said.
     """
     text = _HEADER.sub("", text)
-    found = between(text, "tool_response")[0]
-    if not found:
+    found, rest = between(text, "tool_response")
+    if not found or rest.strip():
         match = _MISTRAL.fullmatch(text)
         return _listed_results(text, called) or [unwrapped(match[1] if match else text, called, listed_as)]
     return [unwrapped(item, called, listed_as) for item in found]
+
+
+def is_results(text: str) -> bool:
+    """Whether a text is results as templates write them, and nothing else."""
+    if "<tool_response>" in text:
+        texts, rest = between(text, "tool_response")
+        return bool(texts) and not rest.strip()
+    return _HEADER_BEFORE.match(text) is not None or _MISTRAL.fullmatch(text) is not None
 
 
 def _listed_results(text: str, called: Sequence[str]) -> list[Message]:

@@ -99,7 +99,7 @@ def _simulation(fields: Fields, where: str, name: str, known: tuple[Tool, ...] |
     for value, at in turns:
         reader.read(value, at)
     if reader.of_the_user:
-        beside_it["meta"] = {**beside_it["meta"], "user_calls": reader.of_the_user}
+        beside_it.meta["user_calls"] = reader.of_the_user
     return reader.dialogue.trajectory(beside_it, offered, policy, f"{where}.messages".lstrip("."))
 
 

@@ -6,42 +6,46 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tl_jax.tooluse.fields import remark, unreadable
+from tl_jax.tooluse.fields import drops_unknown, remark, without_numbers
 from tl_jax.tooluse.pairing import by_name, named
-from tl_jax.tooluse.readers.tagged import between, calls, results
+from tl_jax.tooluse.readers.tagged import between, calls, is_results, results
 from tl_jax.tooluse.readers.tool_prompts import offered
 from tl_jax.tooluse.schema import DataError, Message, Tool
 from tl_jax.tooluse.text.parse import thoughts
-from tl_jax.tooluse.text.structure import structure_calls
-from tl_jax.tooluse.text.syntaxes import Problem
+from tl_jax.tooluse.text.structure import Unreadable, structure_calls
 
 REORDERED = "text after a call in one turn: it stands before the call here"
 OTHER_TOOLS = "system text that lists other tools than the row: it stays as it is"
+SAID_TWICE = "text that says the call that its message makes: it is left out"
+OTHER_CALLS = "text that says other calls than its message makes: it stays text"
 
+_OBSERVATION = "Observation:"
 _GIVEN = re.compile(r"\bgiven the following (functions|tools)|\bfollowing (functions|tools)\b.*\bJSON\b", re.IGNORECASE)
 """What a user's message has that hands over tools, as a prompt of Llama 3's does."""
 
 
 def structured(
-    messages: Sequence[Message], tools: tuple[Tool, ...], at: str = "messages", apart: bool = False
+    messages: Sequence[Message], tools: tuple[Tool, ...], places: Sequence[str], apart: bool = False
 ) -> tuple[tuple[Tool, ...], tuple[Message, ...]]:
     """The tools and messages that the texts of a conversation hold; what holds only words stays as it is.
 
     Args:
         tools: of the row; where it has none, those that its prompt lists.
-        at: the field that the messages stand in, for errors.
+        places: the field that each message's text stands in, for errors.
         apart: what stands in ``<think>`` tags becomes the reasoning of its message.
 
     Raises:
-        DataError: a list of tools that cannot be read; a call that cannot be read, unless what is unknown is dropped.
+        DataError: a list of tools that cannot be read; a call that cannot be read, unless what is unknown is dropped;
+            nothing is left.
     """
     result: list[Message] = []
     asked = False
-    for index, message in enumerate(messages):
-        where = f"{at}[{index}].content"
+    for index, (message, where) in enumerate(zip(messages, places, strict=True)):
         if message.role == "assistant":
-            result.append(said(message, tools, is_answered(messages, index), where, apart))
-        elif message.role == "tool" or (message.role == "user" and is_results(message.content)):
+            following = messages[index + 1] if index + 1 < len(messages) else None
+            answered = following is not None and (_is_result(following) or _is_observation(following))
+            result.append(said(message, tools, answered, where, apart))
+        elif _is_result(message) or (_is_observation(message) and result and result[-1].tool_calls):
             result += heard(message, result)
         elif message.role == "system" or (not asked and not tools and _GIVEN.search(message.content)):
             tools, words = prompt(message.content, tools, where)
@@ -51,6 +55,8 @@ def structured(
         asked = asked or message.role == "user"
     if len(result) == len(messages) and all(map(lambda new, old: new is old, result, messages)):
         return tools, tuple(messages)
+    if not result:
+        raise DataError("holds nothing but tools", field=places[0])
     return tools, tuple(by_name(named(result)))
 
 
@@ -77,19 +83,18 @@ def said(message: Message, tools: Sequence[Tool], answered: bool, where: str, ap
     Raises:
         DataError: its text looks like a call and cannot be read, unless what is unknown is dropped.
     """
-    if apart:
-        thought, start = thoughts(message.content)
-        if thought and not thought.startswith("Thought:"):
-            reasoning = "\n".join(text for text in (message.reasoning, thought) if text)
-            message = replace(message, content=message.content[start:], reasoning=reasoning)
-        elif start:
-            message = replace(message, content=message.content[start:])
+    message = _thought(message) if apart else message
     try:
         found = structure_calls(message.content, tools, answered)
-    except Problem as problem:
-        return _in_tags(message, str(problem), where)
-    if found is None or (message.tool_calls and message.tool_calls != found.calls):
+    except Unreadable as problem:
+        return _in_tags(message, where) or _stays(message, problem, where)
+    if found is None:
         return message
+    if message.tool_calls and _plain(message) != [(call.name, call.arguments) for call in found.calls]:
+        remark(OTHER_CALLS)
+        return message
+    if message.tool_calls:
+        remark(SAID_TWICE)
     if found.reordered:
         remark(REORDERED)
     return replace(message, content=found.content, tool_calls=message.tool_calls or found.calls)
@@ -98,7 +103,10 @@ def said(message: Message, tools: Sequence[Tool], answered: bool, where: str, ap
 def heard(message: Message, before: Sequence[Message]) -> list[Message]:
     """The results in a message, each as one; of a message whose id is that of one call there is only one."""
     waiting = next((turn.tool_calls for turn in reversed(before) if turn.tool_calls), ())
-    split = results(message.content, [call.name for call in waiting])
+    text = message.content
+    if _is_observation(message):
+        text = text.lstrip().removeprefix(_OBSERVATION).strip()
+    split = results(text, [call.name for call in waiting])
     if message.call_id is not None and len(split) > 1:
         return [message]
     if len(split) == 1 and message.role == "tool" and split[0] == Message("tool", message.content):
@@ -108,31 +116,50 @@ def heard(message: Message, before: Sequence[Message]) -> list[Message]:
     ]
 
 
-def is_results(text: str) -> bool:
-    """Whether a user's message is results: Qwen's template hands them over as the user's words."""
-    if "<tool_response>" not in text:
-        return False
-    texts, rest = between(text, "tool_response")
-    return bool(texts) and not rest.strip()
+def _is_result(message: Message) -> bool:
+    """Whether a message is results, which some templates hand over as the user's words."""
+    return message.role == "tool" or (message.role == "user" and is_results(message.content))
 
 
-def is_answered(messages: Sequence[Message], index: int) -> bool:
-    """Whether the message after this one is a result."""
-    if index + 1 >= len(messages):
-        return False
-    following = messages[index + 1]
-    return following.role == "tool" or (following.role == "user" and is_results(following.content))
+def _is_observation(message: Message) -> bool:
+    """Whether a message is what ReAct's prompts hand over as a result, if a call stands before it."""
+    return message.role == "user" and message.content.lstrip().startswith(_OBSERVATION)
 
 
-def _in_tags(message: Message, problem: str, where: str) -> Message:
+def _thought(message: Message) -> Message:
+    """The message with what its text begins with in tags as its reasoning."""
+    thought, start = thoughts(message.content)
+    if not start or thought.startswith("Thought:"):
+        return message
+    reasoning = "\n".join(text for text in (message.reasoning, thought) if text) or None
+    return replace(message, content=message.content[start:], reasoning=reasoning)
+
+
+def _plain(message: Message) -> list[tuple[str, object]]:
+    return [(call.name, call.arguments) for call in message.tool_calls]
+
+
+def _in_tags(message: Message, where: str) -> Message | None:
     """The message with the objects in its ``<tool_call>`` tags, which may be left open, as calls."""
     texts, rest = between(message.content, "tool_call")
-    if not texts:
-        unreadable(where, problem)
-        return message
+    if message.tool_calls or not texts or not all(text.startswith(("{", "[")) for text in texts):
+        return None
     try:
         made = tuple(call for text in texts for call in calls(text, f"{where}: tool_call"))
-    except DataError as error:
-        unreadable(error.field, error.problem)
-        return message
-    return replace(message, content=rest.strip(), tool_calls=message.tool_calls + made)
+    except DataError:
+        if not drops_unknown():
+            raise
+        return None
+    return replace(message, content=rest.strip(), tool_calls=made)
+
+
+def _stays(message: Message, problem: Unreadable, where: str) -> Message:
+    """A message whose text looks like a call and stays text, which is counted.
+
+    Raises:
+        DataError: something marks the call, the message makes no other, and what is not known is an error.
+    """
+    if not (problem.doubtful or message.tool_calls or drops_unknown()):
+        raise DataError(f"{problem}; --unknown drop keeps it as text", field=where)
+    remark(f"{without_numbers(where)}: {problem.looks} and cannot be read: it stays text")
+    return message

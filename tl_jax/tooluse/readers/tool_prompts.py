@@ -25,7 +25,9 @@ _FORMAT = re.compile(
     r"|\[\w[\w ]*\(|\{[\"']name[\"']|>>>|recipient==|\bpydantic\b|other text|# Tools|## functions"
     r"|\b(function|tool|call)s?\b.*\b(JSON|XML)\b|\b(JSON|XML)\b.*\b(function|tool|call)s?\b"
     r"|\b(function|tool)s?[ /]+(signature|call|section|definition)"
-    r"|\b(call|invoke|execut\w+|compos\w+|possible|set of|list of)\b.*\bfunctions?"
+    r"|\b(you|may|can) call functions?|\bcall (one or more|any of the) functions?|\bcomposing functions"
+    r"|\bexecuting available functions?"
+    r"|\b(set|list) of (the )?(possible |available |given )?(functions|tools)|\binvoke any of the functions?"
     r"|\bthe functions?\b.*\b(can be used|lacks|also point)|\bfunctions? can be used"
     r"|\bavailable (tools|functions)\s*[:.]?\s*$|\baccess to the following functions|\bvalues to plug into"
     r"|\bdo not use variables|\brespond in (the|this) format",
@@ -40,7 +42,7 @@ _EXAMPLE = re.compile(
 """Examples of calls, and the schema of calls that Hermes' prompt has."""
 _SENTENCE = re.compile(r"[^\n]*?(?:[.!?:](?=\s|$)|\n|$)\s*", re.DOTALL)
 _OBJECT = re.compile(r"\[\s*\{|\{")
-_BETWEEN = re.compile(r"[\s,]*(?=\{)")
+_BETWEEN = re.compile(r"(?:[\s,]|</?(?:tool|function)>)*(?=\{)")
 _TOKEN = re.compile(r"<\|[a-z_]+\|>(?:tool_declare)?")
 _SCHEMA_KEYS = ("parameters", "input_schema", "inputSchema")
 

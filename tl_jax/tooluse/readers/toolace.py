@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import zip_longest
 from typing import Any
 
-from tl_jax.tooluse.fields import Fields, remark
+from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import Dialogue, around
 from tl_jax.tooluse.readers.fields import literal, plain
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.messages import message_weight
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import listed
+from tl_jax.tooluse.readers.texts import said
 from tl_jax.tooluse.readers.tool_prompts import offered
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 from tl_jax.tooluse.text.parse import bind, parse_answer
-
-UNREADABLE = "text that looks like a call and cannot be read as one: it stays text"
 
 _SPEAKERS = {
     **dict.fromkeys(("user", "human"), "user"),
@@ -42,7 +43,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         turns = fields.each("conversations")
         beside = around(fields, place.name, "toolace")
     dialogue = Dialogue()
-    for item, where in turns:
+    for (item, where), (following, _) in zip_longest(turns, turns[1:], fillvalue=({}, "")):
         with Fields(item, where) as turn:
             speaker, value = turn.take("from", "role", kind=str), turn.take("value", "content", kind=str)
             role = _SPEAKERS.get(speaker)
@@ -53,11 +54,15 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
             for message in _results(value, dialogue):
                 dialogue.add(message, where)
         elif role == "assistant":
-            calls = pythonic(value, tools)
-            dialogue.join(Message("assistant", "" if calls else value, tuple(calls), weight=weight), where)
+            message = Message("assistant", value, weight=weight)
+            if calls := pythonic(value, tools):
+                message = replace(message, content="", tool_calls=tuple(calls))
+            else:
+                message = said(message, tools, _is_result(following), f"{where}.value")
+            dialogue.join(message, where)
         else:
             dialogue.add(Message("user" if role == "user" else "system", value, weight=weight), where)
-    return [dialogue.trajectory(beside, tools, system, "conversations")]
+    return [dialogue.as_it_is(beside, tools, system, "conversations")]
 
 
 def pythonic(text: str, tools: Sequence[Tool]) -> list[Call]:
@@ -71,11 +76,16 @@ def pythonic(text: str, tools: Sequence[Tool]) -> list[Call]:
     others = {name.strip(): None for name in _NAME.findall(text) if name.strip() not in names}
     answer = parse_answer(text, (*tools, *map(Tool, others)))
     if answer.problem:
-        remark(UNREADABLE)
         return []
     offered_tools = {tool.name: tool for tool in reversed(tools)}
     pairs = zip(answer.calls, answer.positional, strict=True)
     return [bind(call, values, offered_tools.get(call.name, Tool(call.name))) for call, values in pairs]
+
+
+def _is_result(turn: Any) -> bool:
+    """Whether a turn is the result of a call."""
+    speaker = (turn.get("from") or turn.get("role")) if isinstance(turn, dict) else None
+    return isinstance(speaker, str) and _SPEAKERS.get(speaker) == "tool"
 
 
 def _results(text: str, dialogue: Dialogue) -> list[Message]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.readers.dialogue import Dialogue, around
+from tl_jax.tooluse.readers.dialogue import Around, Dialogue, around
 from tl_jax.tooluse.readers.fields import arguments
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.messages import message_weight
@@ -31,18 +31,18 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The dialogue and the answer that is right; turns of the dialogue so far are no targets."""
     beside, tools, dialogue, answer = _row(row, place)
     dialogue.add(answer, "reward_model.ground_truth")
-    return [dialogue.trajectory(beside, tools, "", "prompt")]
+    return [dialogue.as_it_is(beside, tools, "", "prompt")]
 
 
 def cases(row: Any, place: Place) -> list[Case]:
     """The dialogue, with the calls of the right answer as gold; one alternative of no call where it makes none."""
     beside, tools, dialogue, answer = _row(row, place)
-    found = dialogue.trajectory(beside, tools, "", "prompt")
+    found = dialogue.as_it_is(beside, tools, "", "prompt")
     gold = (answer.tool_calls,)
     return [Case(found.id, found.tools, found.messages, gold, "parallel", found.suite, meta=found.meta)]
 
 
-def _row(row: Any, place: Place) -> tuple[dict[str, Any], tuple[Tool, ...], Dialogue, Message]:
+def _row(row: Any, place: Place) -> tuple[Around, tuple[Tool, ...], Dialogue, Message]:
     with Fields(row) as fields:
         prompt = fields.each("prompt")
         with Fields(fields.take("reward_model"), "reward_model") as gold:

@@ -6,7 +6,6 @@ The system message, in the template of whichever model made the row, lists the t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
@@ -17,7 +16,6 @@ from tl_jax.tooluse.readers.messages import MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.swift import dialogue_of
-from tl_jax.tooluse.readers.tool_prompts import offered
 from tl_jax.tooluse.schema import DataError, Trajectory
 
 _ABOUT = (
@@ -36,13 +34,8 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         reader.offer(fields, "available_tools", "tools")
         beside = around(fields, str(about.get("uuid") or place.name), "toucan")
     dialogue = dialogue_of([(value, f"messages[{i}]") for i, value in enumerate(messages)], reader)
-    tools, first = reader.tools, dialogue.messages[0] if dialogue.messages else None
-    if first and first.role == "system":
-        found, words = offered(first.content, "messages[0].content")
-        tools = tools or found
-        dialogue.messages[:1] = [replace(first, content=words)] if words else []
-    beside["meta"] = {**about, **beside["meta"]}
-    return [dialogue.trajectory(beside, tools, "", "messages")]
+    beside.meta = {**about, **beside.meta}
+    return [dialogue.trajectory(beside, reader.tools, "", "messages")]
 
 
 def _read(value: Any) -> Any:

@@ -50,7 +50,7 @@ def _read(row: Any, place: Place) -> tuple[Trajectory, bool]:
         info = _info(fields.take("info", default=None), reader)
         beside = around(fields, place.name, "verifiers", *_ABOUT)
     if info:
-        beside["meta"] = {**beside["meta"], "info": info}
+        beside.meta["info"] = info
     dialogue = Dialogue()
     for name, values in parts.items():
         for value, where in values:

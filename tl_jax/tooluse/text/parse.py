@@ -22,8 +22,7 @@ __all__ = ["MAX_ARGUMENTS", "MAX_LENGTH", "Answer", "bind", "first_call", "parse
 MAX_CANDIDATES = 100
 """Places in a text that look like the beginning of a call and are tried in turn."""
 TRIED = 3
-MAX_TRIED = TRIED * MAX_LENGTH
-"""Characters that these places may have after them in all, so that a long text does not cost its square."""
+"""How often its length these places may have after them in all, so that a long text does not cost its square."""
 
 _SEPARATOR = re.compile(r"[ \t\r]*(?:[;\n]\s*|\Z)")
 _BLANKS = re.compile(r"[ \t\r]*")
@@ -60,7 +59,6 @@ def parse_answer(text: str, tools: Iterable[Tool] = (), max_length: int = MAX_LE
     Args:
         tools: those on offer. Where they are known, names of tools and arguments are understood that have blanks or
             brackets in them, and arguments in tags are read as the schema wants them.
-
         max_length: a text of more characters is refused.
 
     Example:

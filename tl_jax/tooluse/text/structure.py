@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tl_jax.tooluse.schema import Call, Tool
-from tl_jax.tooluse.text.parse import Answer, bind, parse_answer, thoughts
-from tl_jax.tooluse.text.syntaxes import SYNTAXES, Offer, Parsed, Problem, attempted, item
-from tl_jax.tooluse.text.syntaxes.table import marks
+from tl_jax.tooluse.text.parse import TRIED, Answer, bind, parse_answer, thoughts
+from tl_jax.tooluse.text.syntaxes import MAX_LENGTH, SYNTAXES, Offer, Parsed, Problem, Syntax, attempted, item
+from tl_jax.tooluse.text.syntaxes.table import beginnings, marks
 
 MAX_RECORDED = 1_000_000
 """Characters of a recorded message; calls in a longer one are not looked for."""
@@ -21,8 +21,24 @@ MAX_RECORDED = 1_000_000
 _MAYBE = re.compile(r"[<\[({>]|Action")
 _END = re.compile(r"\s*(?:<\|(?:eot_id|eom_id|eot|im_end|end|end_of_text)\|>|</s>)\s*\Z")
 """What a template writes after an answer, where a file was made of a model's raw output."""
+_CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 _TO_ALL = ">>>all\n"
 _LABEL = "Thought:"
+
+
+class Unreadable(Problem):
+    """A text looks like a call, and cannot be read as one.
+
+    Args:
+        syntax: the one that it looks like.
+        why: it cannot be read.
+        doubtful: it may be words about a call: no tag or token marks one, or it stands in a block of code.
+    """
+
+    def __init__(self, syntax: Syntax, why: str, doubtful: bool = False) -> None:
+        self.looks = f"looks like a call in the syntax {syntax.name!r}"
+        self.doubtful = doubtful
+        super().__init__(f"{self.looks} and cannot be read: {why}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +58,20 @@ class Structured:
 def structure_calls(text: str, tools: Sequence[Tool], answered: bool = False) -> Structured | None:
     """The calls that a text holds, and its other words; None for a text that calls nothing.
 
-    Calls that a mark begins (a tag or token) are found anywhere. Others (Python, objects, a name on a line) have to be
-    the whole text, or its end if a result follows, and call tools on offer.
+    Calls that a mark begins (a tag or token) are found anywhere, in blocks of code if they call tools on offer. Others
+    (Python, objects, a name on a line) have to be the whole text and call tools on offer, or end it before a result.
 
     Args:
         tools: on offer.
         answered: the next message is the result of a tool.
 
     Raises:
-        Problem: the text looks like a call, and cannot be read as one.
+        Unreadable: the text looks like a call, and cannot be read as one.
 
     Example:
-        >>> structure_calls('I look. <tool_call>{"name": "f", "arguments": {}}</tool_call>', ())
-        Structured(content='I look.', calls=(Call(name='f', arguments={}, wild=(), id=None),), reordered=False)
+        >>> found = structure_calls('I look. <tool_call>{"name": "f", "arguments": {}}</tool_call>', ())
+        >>> found.content, found.calls[0].name
+        ('I look.', 'f')
         >>> structure_calls("f(x) is a function", ()) is None
         True
     """
@@ -64,18 +81,13 @@ def structure_calls(text: str, tools: Sequence[Tool], answered: bool = False) ->
     found, problem = _marked(text, tools)
     if found:
         return found
-    answer, start = parse_answer(text, tools, MAX_RECORDED), thoughts(text)[1]
-    said, names = text[start:], [tool.name for tool in tools]
-    if answer.calls and _is_meant(answer, said, names, answered):
-        is_react = answer.reasoning.startswith(_LABEL)
-        thought = answer.reasoning.removeprefix(_LABEL).strip() if is_react else text[:start].strip()
-        words = "\n".join(part for part in (thought, answer.text) if part)
-        return Structured(words, _bound(zip(answer.calls, answer.positional, strict=True), tools))
-    for syntax in SYNTAXES.values():
-        if (syntax.marked or answered) and syntax.attempts(said, names):
-            raise Problem(
-                f"looks like a call in the syntax {syntax.name!r} and cannot be read: {problem or answer.problem}"
-            )
+    found, other = _unmarked(text, tools, answered)
+    if found:
+        return found
+    said, names = text[thoughts(text)[1] :], [tool.name for tool in tools]
+    _refuse_marked(_without_code(said), names, problem or other)
+    if syntax := attempted(said, names):
+        raise Unreadable(syntax, problem or other, doubtful=True)
     return None
 
 
@@ -84,7 +96,8 @@ def _marked(text: str, tools: Sequence[Tool]) -> tuple[Structured | None, str]:
     offer = Offer(tools)
     offer = offer.with_odd_names() or offer
     position = thoughts(text)[1]
-    words, calls, problem = [text[:position]], list[Parsed](), ""
+    words, calls, problem, plain = [text[:position]], list[Parsed](), "", _without_code(text)
+    left = TRIED * max(len(text), MAX_LENGTH)
     for opening in marks().finditer(text, position):
         start = opening.start()
         if start < position:  # inside of the last call
@@ -93,7 +106,12 @@ def _marked(text: str, tools: Sequence[Tool]) -> tuple[Structured | None, str]:
             found, end = item(text, start, offer)
         except Problem as error:
             problem = problem or str(error)
+            left -= len(text) - start
+            if left < 0:
+                break
             continue
+        if plain[start] == " " and not all(offer.tool(call.name) for call, _ in found):
+            continue  # an example
         words.append(text[position:start])
         calls += found
         position = end
@@ -101,11 +119,24 @@ def _marked(text: str, tools: Sequence[Tool]) -> tuple[Structured | None, str]:
         return None, problem
     after, before = [*words[2:], text[position:]], "".join(words[:2])
     said = before + "".join(after)
-    for syntax in SYNTAXES.values():
-        if syntax.marked and syntax.attempts(said, ()):
-            raise Problem(f"looks like one more call in the syntax {syntax.name!r} and cannot be read: {problem}")
+    _refuse_marked(_without_code(said), (), problem)
     content = said.strip().removeprefix(_TO_ALL).strip()
     return Structured(content, _bound(calls, tools), any(map(str.strip, after))), ""
+
+
+def _unmarked(text: str, tools: Sequence[Tool], answered: bool) -> tuple[Structured | None, str]:
+    """The calls that a text is or, if it is answered, ends with; or None and why there are none."""
+    start, offer = thoughts(text)[1], Offer(tools)
+    said = text[start:].lstrip()
+    if not answered and not beginnings(offer.with_odd_names() or offer).match(said):  # most texts, at once
+        return None, "words stand before it"
+    answer = parse_answer(text, tools, MAX_RECORDED)
+    if not answer.calls or not _is_meant(answer, said, [tool.name for tool in tools], answered):
+        return None, answer.problem or "it calls no tool on offer"
+    is_react = answer.reasoning.startswith(_LABEL)
+    thought = answer.reasoning.removeprefix(_LABEL).strip() if is_react else text[:start].strip()
+    words = "\n".join(part for part in (thought, answer.text) if part)
+    return Structured(words, _bound(zip(answer.calls, answer.positional, strict=True), tools)), ""
 
 
 def _is_meant(answer: Answer, said: str, names: Sequence[str], answered: bool) -> bool:
@@ -114,6 +145,22 @@ def _is_meant(answer: Answer, said: str, names: Sequence[str], answered: bool) -
     if answered:
         return offered or answer.problem is None or attempted(said, ()) is not None
     return offered and answer.problem is None
+
+
+def _refuse_marked(text: str, names: Sequence[str], problem: str) -> None:
+    """Complains about a text in which something that marks calls is left.
+
+    Raises:
+        Unreadable: it is.
+    """
+    for syntax in SYNTAXES.values():
+        if syntax.marked and syntax.attempts(text, names):
+            raise Unreadable(syntax, problem or "it is not written as such calls are")
+
+
+def _without_code(text: str) -> str:
+    """The text with blanks in place of what stands between backticks."""
+    return _CODE.sub(lambda code: " " * len(code[0]), text) if "`" in text else text
 
 
 def _bound(parsed: Iterable[Parsed], tools: Sequence[Tool]) -> tuple[Call, ...]:
