@@ -53,7 +53,7 @@ def namespace(text: str, where: str) -> Declared | None:
     opening = _NAMESPACE.search(text)
     if opening is None:
         return None
-    reader = _Reader(text, opening.end(), where)
+    reader = _TypeScript(text, opening.end(), where)
     tools: list[Tool] = []
     while not reader.next_is("}"):
         tools.append(reader.function())
@@ -62,7 +62,7 @@ def namespace(text: str, where: str) -> Declared | None:
 
 
 @dataclass
-class _Reader:
+class _TypeScript:
     """Reads TypeScript from a position on."""
 
     text: str
