@@ -18,8 +18,9 @@ from tl_jax.cli import main
 from tl_jax.errors import UserError
 from tl_jax.tooluse.convert import convert
 from tl_jax.tooluse.fields import Notes
-from tl_jax.tooluse.pairing import named, pairs
+from tl_jax.tooluse.pairing import pairs
 from tl_jax.tooluse.readers import FORMATS, Place, canonical, detect_format, read_trajectories
+from tl_jax.tooluse.readers.dialogue import named
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 from tl_jax.tooluse.writing import WITHOUT_IDS, writable, written
 
