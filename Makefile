@@ -18,7 +18,7 @@ else
   MAKE_VENV = $(PYTHON) -m venv $(VENV)
   INSTALL   = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
-PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo setup quick check test mutations lint docs dist clean
@@ -34,7 +34,7 @@ setup: $(VENV)/.setup  ## only the environment: .venv with the tl-jax command in
 quick: $(VENV)/.test  ## ruff and the tests that need no JAX, nor an environment with it: half a minute
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(PYTEST) -m "not slow and not jax" $(QUICK)
+	$(PYTEST) -m "not slow and not long and not jax" --hypothesis-profile quick $(QUICK)
 
 check: lint      ## lint, types and every test but the slow ones; JOBS=4 on more cores
 	$(PYTEST) -m "not slow"

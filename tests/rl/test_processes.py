@@ -53,6 +53,7 @@ def caller(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, recordings
             {
                 "run_dir": run_dir,
                 "steps": 60,
+                "mesh": {"data": 8, "fsdp": 1},  # the cheapest way to use eight devices of two cores
                 "model": {"path": model_dir, "dtype": "float32"},
                 "data": {"path": recordings, "max_length": 256, "batch_size": 8},
                 "log_every": 60,

@@ -109,6 +109,7 @@ def test_folders(tmp_path: Path) -> None:
     assert "no .json, .jsonl, .json.gz, .jsonl.gz, .parquet, .arrow file in" in wrong
 
 
+@pytest.mark.long
 def test_real_files(tmp_path: Path, shared_data: Path) -> None:
     raw = shared_data / "raw"
     sources = [raw / "rotbench", raw / "tooleyes", raw / "bfcl"]

@@ -159,6 +159,7 @@ def test_time_is_linear(part: str) -> None:
     assert seconds(8_000) < 10 * seconds(2_000) + 0.05  # four times the text; squared would be sixteen times the time
 
 
+@pytest.mark.long
 def test_nothing_in_real_data_is_touched(shared_data: Path) -> None:
     for path in (*shared_data.glob("*/*.jsonl"), *shared_data.glob("raw/*/*.json")):
         text = path.read_text(encoding="utf-8")

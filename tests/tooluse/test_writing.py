@@ -178,6 +178,7 @@ def attempt(trajectory: Trajectory, name: str) -> tuple[dict[str, Any] | None, D
         return None, error
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", writable())
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(trajectory=trajectories())

@@ -104,6 +104,7 @@ def test_too_many_calls_end_it(tools: BfclTools, monkeypatch: pytest.MonkeyPatch
     assert tools.outcome["fault"] == "too many calls"
 
 
+@pytest.mark.long
 def test_a_call_that_takes_too_long_ends_it_and_the_next_episode_begins_anew() -> None:
     with BfclTools(seconds=1.0) as tools:
         tools.reset(CASE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,6 +61,7 @@ def test_a_trajectory_given_as_cases_gives_its_decision_points(tmp_path: Path) -
     assert (second.id, second.gold_kind) == ("c", "none")
 
 
+@pytest.mark.long
 def test_real_files(shared_data: Path) -> None:
     trajectories = list(read_trajectories(shared_data / "train" / "permissive_1018.jsonl"))
     assert len(trajectories) == 1018

@@ -301,6 +301,7 @@ deep = st.recursive(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.dictionaries(st.sampled_from(fields_of_all), deep, max_size=5))
 def test_rows_of_any_shape_are_read_or_refused_by_every_format(tmp_path: Path, row: Any) -> None:

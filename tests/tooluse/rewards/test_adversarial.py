@@ -85,6 +85,7 @@ def test_none_executes_anything(everything: list[Attack], profile: str | RewardT
     assert not Path(touched).exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("profile", [*PROFILES, OWN, ORDERED], ids=name)
 def test_none_takes_long(everything: list[Attack], profile: str | RewardTable) -> None:
     slow = {attack.name: took for attack in everything if (took := seconds(attack, profile)) > SECONDS}
