@@ -5,13 +5,17 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from tests.data.helpers import SPECIAL, hostile, plenty, prefixes, weather
+from tests.data.helpers import SPECIAL, byte_level, hostile, plenty, prefixes, weather
 from tl_jax.data.codec import Codec, load_tokenizer
 from tl_jax.data.segment_tokenizer import EncodeError
 from tl_jax.errors import UserError
-from tl_jax.tooluse.schema import Message, Trajectory
+from tl_jax.tooluse.rewards.writable import why_unwritable
+from tl_jax.tooluse.schema import Call, Case, Message, Trajectory
+from tl_jax.tooluse.text.parse import parse_answer
+from tl_jax.tooluse.text.render import PaperRenderer
 
 
 @pytest.mark.parametrize("name", ["paper", "paper_full", "released"])
@@ -47,6 +51,38 @@ def test_prompts_are_prefixes_chat(
 @pytest.mark.parametrize("name", ["paper", "paper_full", "released", "chat"])
 def test_prompts_are_prefixes_without_data(merging: PreTrainedTokenizerFast, name: str) -> None:
     prefixes(weather(), name, merging)
+
+
+MISTRAL = """{%- for message in messages %}
+{%- if message.role == 'assistant' %}{{ message.content }}
+{%- for call in message.tool_calls or [] %}[TOOL_CALLS]{{ call.function.name }}[ARGS]
+{{- call.function.arguments | tojson }}
+{%- endfor %}{{ eos_token }}
+{%- else %}[INST]{{ message.content }}[/INST]{% endif %}
+{%- endfor %}"""
+
+
+def test_special_tokens_of_calls_are_heard() -> None:
+    """Without them ``[TOOL_CALLS]f[ARGS]{"a": 1}`` would be ``f{"a": 1}``, which is no call."""
+    tokenizer = byte_level([str(weather().to_json())], use_regex=True)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[INST]", "[/INST]", "[TOOL_CALLS]", "[ARGS]"]})
+    tokenizer.chat_template = MISTRAL
+    codec, calls = Codec.open("chat", tokenizer), (Call("f", {"a": "[ARGS]"}), Call("g"))
+    written = codec.writer.answer(calls)
+    assert written == '[TOOL_CALLS]f[ARGS]{"a": "[ARGS]"}[TOOL_CALLS]g[ARGS]{}'
+    assert parse_answer(written).calls == calls
+    assert codec.answer([tokenizer.eos_token_id, *tokenizer("ok").input_ids]) == "ok"
+
+
+def test_what_the_vocabulary_has_no_tokens_for_cannot_be_said(llama: PreTrainedTokenizerFast) -> None:
+    words = ["User", "Assistant", ":", ".", "f", "(", ")", "a", "=", "'", "b", "c", "<unk>"]
+    backend = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    poor = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", eos_token=".")
+    case = Case("1", (), (Message("user", "?"),), ((Call("f", {"a": "名"}),),))
+    assert why_unwritable(case, Codec.open("paper", llama).writer) == ""
+    assert why_unwritable(case, PaperRenderer()) == ""
+    assert why_unwritable(case, Codec.open("paper", poor).writer)
 
 
 def test_without_cuts_a_merging_tokenizer_breaks_the_prompts(merging: PreTrainedTokenizerFast) -> None:

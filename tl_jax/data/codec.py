@@ -16,8 +16,8 @@ from tl_jax.data.segment_tokenizer import SegmentTokenizer, segment_tokenizer
 from tl_jax.data.spm import load_sentencepiece
 from tl_jax.data.supervision import Example, supervise
 from tl_jax.errors import UserError
-from tl_jax.tooluse.schema import Message, Tool, Trajectory
-from tl_jax.tooluse.text.render import Renderer, make_renderer
+from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
+from tl_jax.tooluse.text.render import Renderer, RenderError, make_renderer
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,49 @@ class Codec:
         return supervise(trajectory, encoded, self.tokenizer, self.renderer.name, pkt)
 
     def answer(self, ids: Sequence[int]) -> str:
-        """The text of an answer's tokens, without special ones and the blank that opens an answer."""
-        text = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        """The text of an answer's tokens, without the blank that opens an answer.
+
+        Special tokens stay that say something, such as ``[TOOL_CALLS]``; BOS, EOS, padding and unknown ones do not.
+        """
+        kept = [token for token in ids if token not in self._silent]
+        text = self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return str(text).removeprefix(" ")
+
+    @cached_property
+    def _silent(self) -> frozenset[int | None]:
+        of = self.tokenizer
+        return frozenset((of.bos_token_id, of.eos_token_id, of.pad_token_id, of.unk_token_id))
+
+    @property
+    def writer(self) -> AnswerWriter:
+        """Writes calls as they come back from their tokens."""
+        return AnswerWriter(self)
+
+
+@dataclass(frozen=True)
+class AnswerWriter:
+    """Calls as a model that says them exactly would be heard: written, made tokens of, and these read."""
+
+    codec: Codec
+
+    @property
+    def name(self) -> str:
+        """That of the text format."""
+        return self.codec.renderer.name
+
+    def answer(self, calls: Sequence[Call]) -> str:
+        """The text of the answer's tokens.
+
+        Raises:
+            UserError: the format cannot write the calls, or the tokenizer cannot encode them.
+        """
+        messages = [Message("user", "."), Message("assistant", "", tuple(calls))]
+        try:
+            encoded = self.codec.encode((), messages)
+        except RenderError:  # a chat template that needs tools
+            return self.codec.renderer.answer(calls)
+        turn = encoded.turns[0]
+        return self.codec.answer(encoded.ids[turn.start : turn.end].tolist())
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:

@@ -46,7 +46,7 @@ def evaluate(
     """
     console = Console(stderr=True)
     found = load_cases(cases, format, limit=limit, include=answering.include)
-    unwritable = unwritable_gold(found, answering.codec(model).renderer, scoring.unwritable)
+    unwritable = unwritable_gold(found, answering.codec(model).writer, scoring.unwritable)
     if unwritable.reasons:
         console.print(unwritable.line(), markup=False, highlight=False, soft_wrap=True)
     wanted = [case for case in found if unwritable.keeps(case)]

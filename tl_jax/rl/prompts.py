@@ -40,7 +40,7 @@ def load_prompts(
     rewarded = [case for case in cases if not rubric.needs_gold or (case.gold_kind != "none" and case.gold)]
     without_gold = len(cases) - len(rewarded)
     policy = config.data.unwritable
-    unwritable = unwritable_gold(rewarded if rubric.needs_gold else (), codec.renderer, policy)
+    unwritable = unwritable_gold(rewarded if rubric.needs_gold else (), codec.writer, policy)
     rewarded = [case for case in rewarded if unwritable.keeps(case)]
     limit = _longest_prompt(config, model)
     prompts, too_long = encode_prompts(rewarded, codec, limit)

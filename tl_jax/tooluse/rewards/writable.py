@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from tl_jax.errors import UserError
 from tl_jax.tooluse.rewards.compare import bind_all, compare, offered_tools, same_value
 from tl_jax.tooluse.schema import Call, Case, Tool
 from tl_jax.tooluse.text.parse import parse_answer
-from tl_jax.tooluse.text.spans import Renderer, RenderError
 
 Unwritable: TypeAlias = Literal["error", "skip", "keep"]
 """What becomes of cases with such gold: they are refused, left out and counted, or kept and counted."""
 
 _SHOWN = 3
+
+
+class Writer(Protocol):
+    """Whatever writes answers."""
+
+    @property
+    def name(self) -> str:
+        """That of the text format."""
+
+    def answer(self, calls: Sequence[Call]) -> str:
+        """How the calls are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +59,23 @@ class UnwritableGold:
         )
 
 
-def unwritable_gold(cases: Iterable[Case], renderer: Renderer, policy: Unwritable = "keep") -> UnwritableGold:
+def unwritable_gold(cases: Iterable[Case], writer: Writer, policy: Unwritable = "keep") -> UnwritableGold:
     """The cases whose gold answer is not read back as it was written.
+
+    Args:
+        writer: a `Renderer`, or what writes answers as tokens and reads these, which loses more.
 
     Raises:
         UserError: there are some, and the policy is ``error``.
     """
-    reasons = {case.id: reason for case in cases if (reason := why_unwritable(case, renderer))}
-    found = UnwritableGold(renderer.name, policy, reasons)
+    reasons = {case.id: reason for case in cases if (reason := why_unwritable(case, writer))}
+    found = UnwritableGold(writer.name, policy, reasons)
     if reasons and policy == "error":
         raise UserError(f"{found.line()}; leave them out with unwritable=skip, or use another format (renderer)")
     return found
 
 
-def why_unwritable(case: Case, renderer: Renderer) -> str:
+def why_unwritable(case: Case, writer: Writer) -> str:
     """Why nobody can give a right answer to the case in this format; empty if somebody can.
 
     Written is one of the gold alternatives, and read with the tools on offer as every answer is. The calls of a
@@ -81,18 +94,18 @@ def why_unwritable(case: Case, renderer: Renderer) -> str:
     reasons = []
     for alternative in case.gold:
         answers = [(call,) for call in alternative] if case.gold_kind == "sequence" else [alternative]
-        faults = [reason for calls in answers if calls and (reason := _reason(calls, offered, renderer))]
+        faults = [reason for calls in answers if calls and (reason := _reason(calls, offered, writer))]
         if not faults:
             return ""
         reasons += faults
     return reasons[0]
 
 
-def _reason(gold: Sequence[Call], offered: Mapping[str, Tool], renderer: Renderer) -> str:
+def _reason(gold: Sequence[Call], offered: Mapping[str, Tool], writer: Writer) -> str:
     """Why these calls are not read back as they are written; empty if they are."""
     try:
-        answer = parse_answer(renderer.answer(gold), offered.values())
-    except RenderError as error:
+        answer = parse_answer(writer.answer(gold), offered.values())
+    except UserError as error:  # it has no words for them, or no tokens
         return str(error)
     if answer.problem is not None:
         return answer.problem
