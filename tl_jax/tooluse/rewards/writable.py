@@ -17,7 +17,7 @@ Unwritable: TypeAlias = Literal["error", "skip", "keep"]
 _SHOWN = 3
 
 
-class Writer(Protocol):
+class AnswerFormat(Protocol):
     """Whatever writes answers."""
 
     @property
@@ -59,7 +59,7 @@ class UnwritableGold:
         )
 
 
-def unwritable_gold(cases: Iterable[Case], writer: Writer, policy: Unwritable = "keep") -> UnwritableGold:
+def unwritable_gold(cases: Iterable[Case], writer: AnswerFormat, policy: Unwritable = "keep") -> UnwritableGold:
     """The cases whose gold answer is not read back as it was written.
 
     Args:
@@ -75,7 +75,7 @@ def unwritable_gold(cases: Iterable[Case], writer: Writer, policy: Unwritable = 
     return found
 
 
-def why_unwritable(case: Case, writer: Writer) -> str:
+def why_unwritable(case: Case, writer: AnswerFormat) -> str:
     """Why nobody can give a right answer to the case in this format; empty if somebody can.
 
     Written is one of the gold alternatives, and read with the tools on offer as every answer is. The calls of a
@@ -101,7 +101,7 @@ def why_unwritable(case: Case, writer: Writer) -> str:
     return reasons[0]
 
 
-def _reason(gold: Sequence[Call], offered: Mapping[str, Tool], writer: Writer) -> str:
+def _reason(gold: Sequence[Call], offered: Mapping[str, Tool], writer: AnswerFormat) -> str:
     """Why these calls are not read back as they are written; empty if they are."""
     try:
         answer = parse_answer(writer.answer(gold), offered.values())
