@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.thoroughness import examples
 from tests.tooluse import strategies
 from tests.tooluse.readers.helpers import LOOKUP, lines
 from tl_jax.cli import main
@@ -180,7 +181,7 @@ def attempt(trajectory: Trajectory, name: str) -> tuple[dict[str, Any] | None, D
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", writable())
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
 @given(trajectory=trajectories())
 def test_nothing_is_lost_in_silence(name: str, trajectory: Trajectory) -> None:
     """A row says all of a trajectory; or an error names what it cannot say; or that was dropped and counted."""

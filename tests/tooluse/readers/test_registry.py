@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tests.thoroughness import examples
 from tests.tooluse.readers.examples import EXAMPLES
 from tests.tooluse.readers.helpers import document, lines
 from tl_jax.cli import main
@@ -217,7 +218,7 @@ def _places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize(("name", "row"), ROWS)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
 def test_damaged_rows_are_read_or_refused(tmp_path: Path, name: str, row: Any, data: st.DataObject) -> None:
     damaged = copy.deepcopy(row)
@@ -302,7 +303,7 @@ deep = st.recursive(
 
 
 @pytest.mark.long
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.dictionaries(st.sampled_from(fields_of_all), deep, max_size=5))
 def test_rows_of_any_shape_are_read_or_refused_by_every_format(tmp_path: Path, row: Any) -> None:
     path = lines(tmp_path / "clean.jsonl", row)

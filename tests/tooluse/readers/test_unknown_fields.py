@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.thoroughness import examples
 from tests.tooluse.readers.examples import EXAMPLES
 from tests.tooluse.readers.helpers import lines
 from tl_jax.tooluse.fields import Notes
@@ -87,7 +88,7 @@ def test_nearly_everything_is_laid_down() -> None:
 
 
 @pytest.mark.parametrize(("name", "row"), ROWS)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
 def test_an_unknown_field_anywhere_is_always_told(tmp_path: Path, name: str, row: Any, data: st.DataObject) -> None:
     way, field = data.draw(st.sampled_from(laid_down(name, row))), data.draw(NAMES)

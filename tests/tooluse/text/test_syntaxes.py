@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.thoroughness import examples
 from tests.tooluse import strategies
 from tl_jax.tooluse.readers.schemas import from_value
 from tl_jax.tooluse.schema import Call, Tool
@@ -56,7 +57,7 @@ def test_every_record_says_how_its_calls_begin(syntax: Syntax) -> None:
 
 
 @pytest.mark.parametrize("syntax", ALL)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(made=st.lists(strategies.calls, min_size=1, max_size=3))
 def test_what_is_written_is_read_back(syntax: Syntax, made: list[Call]) -> None:
     if syntax.name in TAGGED:
@@ -293,7 +294,7 @@ parts = st.sampled_from(
 ODDLY_OFFERED = (*OFFERED, Tool("Tide Table API", "", {"properties": {"my arg": {"type": "object"}}}))
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(st.one_of(st.lists(parts, max_size=30).map("".join), st.text()))
 def test_nothing_raises(text: str) -> None:
     answer = parse_answer(text, ODDLY_OFFERED)
