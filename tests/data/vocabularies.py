@@ -26,7 +26,7 @@ LLAMA3_TEMPLATE = """{{ bos_token }}<|start_header_id|>system<|end_header_id|>
 {%- if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>
 
 {% endif %}"""
-QUOTED_TEMPLATE = CHATML.replace('{"name": "{{ call.function.name }}", "arguments": ', '"{{ call.function.name }}": ')
+QUOTED_TEMPLATE = CHATML.replace('{"name": "{{', '{"name":\n"{{')
 """A name at the beginning of a line: both regexes make its first letters and the quote before them one token."""
 
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"

@@ -22,14 +22,15 @@ from tl_jax.cli.options import (
     mae_options,
     max_weight_option,
     pack_option,
-    renderer_option,
     rule_option,
+    template_options,
 )
 from tl_jax.config import MaeConfig, PktConfig
 from tl_jax.config.pkt import PKT_MODES
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.readers import is_companion
 from tl_jax.tooluse.readers.tables import is_saved_dataset
+from tl_jax.tooluse.text.template_choice import TemplateChoice
 from tl_jax.tooluse.writing import writable
 
 
@@ -114,7 +115,7 @@ def mae(source: Path, out: Path, audit: Path | None, **options: Any) -> None:
 @click.option("--data", type=DATA, required=True, help="Trajectories.")
 @format_option()
 @click.option("--tokenizer", type=ExistingPath(), help="Adds key tokens and lengths in tokens.")
-@renderer_option
+@template_options
 @max_weight_option
 @rule_option("--rule")
 @pack_option
@@ -147,13 +148,15 @@ def analyze(
         write_plot(report, plot)
 
 
-def _token_analyser(tokenizer: Path | None, renderer: str, max_weight: float) -> TokenAnalyser | None:
+def _token_analyser(
+    tokenizer: Path | None, renderer: str, template: TemplateChoice, max_weight: float
+) -> TokenAnalyser | None:
     if tokenizer is None:
         return None
     from tl_jax.data.analysis import TokenAnalyser
     from tl_jax.data.codec import Codec
 
-    return TokenAnalyser(Codec.open(renderer, tokenizer), max_weight)
+    return TokenAnalyser(Codec.open(renderer, tokenizer, template), max_weight)
 
 
 @click.command()
@@ -161,7 +164,7 @@ def _token_analyser(tokenizer: Path | None, renderer: str, max_weight: float) ->
 @click.option("--tokenizer", type=ExistingPath(), required=True, help="Tokenizer or model directory.")
 @click.option("--id", "wanted", help="Which trajectory (default: the first).")
 @format_option()
-@renderer_option
+@template_options
 @rule_option("--mae")
 @mae_options
 @click.option("--pkt", type=OneOf(PKT_MODES), default="paper", show_default=True)
@@ -174,6 +177,7 @@ def inspect(
     wanted: str | None,
     kind: str,
     renderer: str,
+    template: TemplateChoice,
     pkt: Any,
     max_weight: float,
     html: Path | None,
@@ -186,7 +190,7 @@ def inspect(
     include = options.pop("include")
     view = inspect_trajectory(
         _one_trajectory(data, kind, wanted),
-        Codec.open(renderer, tokenizer),
+        Codec.open(renderer, tokenizer, template),
         MaeConfig(**options),
         PktConfig(mode=pkt, max_weight=max_weight),
         include,

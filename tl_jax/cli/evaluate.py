@@ -22,6 +22,7 @@ from tl_jax.cli.options import (
     renderer_option,
     sampling_options,
     scoring_options,
+    template_options,
     unknown_option,
     unwritable_option,
 )
@@ -49,7 +50,7 @@ def batch_size_option(default: int) -> Any:
 @model_option
 @click.option("--input", "source", type=FILE, required=True, help="messages.json or JSONL.")
 @unknown_option
-@renderer_option
+@template_options
 @batch_size_option(8)
 @sampling_options
 def generate(model: Path, source: Path, **options: Any) -> None:
@@ -70,7 +71,7 @@ def generate(model: Path, source: Path, **options: Any) -> None:
 @model_option
 @cases_or_suite_options
 @click.option("--out", type=OUT, required=True, help="Directory to write.")
-@renderer_option
+@template_options
 @batch_size_option(16)
 @include_option
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first cases.")

@@ -7,10 +7,11 @@ registry is offered like ours.
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, get_args
+from typing import Any, TypeAlias, TypeVar, cast, get_args
 
 import click
 import yaml
@@ -24,6 +25,7 @@ from tl_jax.tooluse.readers import FORMATS
 from tl_jax.tooluse.rewards.writable import Unwritable
 from tl_jax.tooluse.text.render import RENDERERS
 from tl_jax.tooluse.text.spoken import Include
+from tl_jax.tooluse.text.template_choice import TemplateChoice, plain_values
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Option: TypeAlias = Callable[[Command], Command]
@@ -183,7 +185,46 @@ def format_option(name: str = "kind", help: str | None = None) -> Option[Any]:
     )
 
 
+class TemplateArgument(click.ParamType[tuple[str, Any]]):
+    """``key=value``; the value is read as YAML."""
+
+    name = "key=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        key, equals, text = value.partition("=")
+        if not equals or not key:
+            self.fail(f"{value!r}: write key=value, for instance enable_thinking=false", param, ctx)
+        try:
+            return key, yaml.safe_load(text)
+        except yaml.YAMLError:
+            return key, text
+
+
+def _with_template(command: Command) -> Command:
+    """The command with one argument ``template`` for what the options say of it."""
+
+    @functools.wraps(command)
+    def chosen(*args: Any, chat_template: str | None, template_args: Iterable[tuple[str, Any]], **options: Any) -> Any:
+        choice = TemplateChoice(chat_template, plain_values(dict(template_args)))
+        return command(*args, template=choice, **options)
+
+    return cast("Command", chosen)
+
+
 renderer_option = click.option("--renderer", type=RENDERER, default="paper", show_default=True)
+template_options = group_of(
+    renderer_option,
+    click.option("--chat-template", metavar="NAME", help="Renderer chat: one of the tokenizer's templates, by name."),
+    click.option(
+        "--template-arg",
+        "template_args",
+        type=TemplateArgument(),
+        multiple=True,
+        help="Renderer chat: what the template is told, such as enable_thinking=false; may be repeated.",
+    ),
+    _with_template,
+)
+"""The text format, and the chat template where it is one: arguments ``renderer`` and ``template``."""
 include_option = click.option(
     "--include",
     type=click.Choice(get_args(Include)),

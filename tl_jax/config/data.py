@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from tl_jax.config.base import AnyPath, Choice, Node
 from tl_jax.config.pkt import PKT_MODES
@@ -15,6 +15,7 @@ from tl_jax.tooluse.mae.rules import RULES
 from tl_jax.tooluse.readers import FORMATS
 from tl_jax.tooluse.text.render import RENDERERS
 from tl_jax.tooluse.text.spoken import Include
+from tl_jax.tooluse.text.template_choice import TemplateChoice, plain_values
 
 
 class MaeConfig(Node):
@@ -42,6 +43,15 @@ INCLUDE = "parts of assistant messages that are written with the answer: reasoni
 UNKNOWN = "a field that no reader knows is an error, or is dropped and counted"
 
 
+TemplateName = Annotated[
+    str | None,
+    Field(description="renderer chat: one of the tokenizer's templates by name; null = as transformers does"),
+]
+TemplateKwargs = Annotated[
+    dict[str, Any],
+    BeforeValidator(plain_values),
+    Field(default_factory=dict, description="what the chat template is told: enable_thinking, date_string"),
+]
 RendererName = Annotated[str, Choice(RENDERERS), Field(description="text format of tools and calls")]
 
 
@@ -53,6 +63,8 @@ class DataConfig(Node):
     unknown: Unknown = Field("error", description=UNKNOWN)
     eval_path: AnyPath | None = Field(None, description="held-out trajectories whose loss is reported")
     renderer: RendererName = "paper"
+    chat_template: TemplateName = None
+    chat_template_kwargs: TemplateKwargs
     include: tuple[Include, ...] = Field((), description=INCLUDE)
     mae: MaeConfig = MaeConfig()
     pkt: PktConfig = PktConfig()
@@ -62,3 +74,8 @@ class DataConfig(Node):
     )
     pack: bool = Field(True, description="several trajectories in one row")
     batch_size: int = Field(8, ge=1, description="rows in one optimizer step, over all devices")
+
+    @property
+    def template(self) -> TemplateChoice:
+        """Which chat template writes, and what it is told."""
+        return TemplateChoice(self.chat_template, self.chat_template_kwargs)

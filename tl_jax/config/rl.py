@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tl_jax.config.base import AnyPath, Choice, Node
-from tl_jax.config.data import INCLUDE, UNKNOWN, FormatName, MaeConfig, RendererName
+from tl_jax.config.data import INCLUDE, UNKNOWN, FormatName, MaeConfig, RendererName, TemplateKwargs, TemplateName
 from tl_jax.config.estimators import ESTIMATORS, Average, KlEstimator
 from tl_jax.config.rewards import Rewards, WeightedReward
 from tl_jax.config.run import OptimizerConfig, RunConfig
@@ -18,6 +18,7 @@ from tl_jax.tooluse.fields import Unknown
 from tl_jax.tooluse.rewards.episode import EPISODE_REWARDS
 from tl_jax.tooluse.rewards.writable import Unwritable
 from tl_jax.tooluse.text.spoken import Include
+from tl_jax.tooluse.text.template_choice import TemplateChoice
 
 
 class RlDataConfig(Node):
@@ -27,11 +28,18 @@ class RlDataConfig(Node):
     format: FormatName = "auto"
     unknown: Unknown = Field("error", description=UNKNOWN)
     renderer: RendererName = "paper"
+    chat_template: TemplateName = None
+    chat_template_kwargs: TemplateKwargs
     include: tuple[Include, ...] = Field((), description=INCLUDE)
     mae: MaeConfig = MaeConfig()
     unwritable: Unwritable = Field("error", description="what becomes of a gold answer that the format cannot say")
     max_prompt_length: int = Field(2048, ge=8, description="longer prompts are skipped and counted")
     eval_path: AnyPath | None = Field(None, description="where eval_prompts come from; null = path")
+
+    @property
+    def template(self) -> TemplateChoice:
+        """Which chat template writes, and what it is told."""
+        return TemplateChoice(self.chat_template, self.chat_template_kwargs)
 
 
 Limit = Annotated[float, Field(ge=0)] | None

@@ -75,10 +75,12 @@ class TokenAnalyser:
         Raises:
             UserError: the format cannot express the trajectory, or the tokenizer cannot encode it exactly.
         """
-        result, example = self.result, self._codec.supervise(trajectory, self._pkt)
-        result.tokens.add(len(example.tokens))
-        result.targets.add(int((example.weights > 0).sum()))
-        for found in example.targets:
+        result = self.result
+        passes = self._codec.passes(trajectory)
+        examples = [self._codec.supervise(part, self._pkt, encoded) for part, encoded in passes]
+        result.tokens.add(sum(len(example.tokens) for example in examples))
+        result.targets.add(sum(int((example.weights > 0).sum()) for example in examples))
+        for found in (target for example in examples for target in example.targets):
             if found.keys:
                 keyed = found.raw[list(found.keys)]
                 result.calling_turns += 1

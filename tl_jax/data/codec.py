@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,12 @@ from tl_jax.data.segment_tokenizer import SegmentTokenizer, segment_tokenizer
 from tl_jax.data.spm import load_sentencepiece
 from tl_jax.data.supervision import Example, supervise
 from tl_jax.errors import UserError
+from tl_jax.registry import suggestion
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
-from tl_jax.tooluse.text.render import Renderer, RenderError, make_renderer
+from tl_jax.tooluse.text.chat_template import stand_in
+from tl_jax.tooluse.text.render import Apply, Renderer, RenderError, make_renderer
+from tl_jax.tooluse.text.template_choice import NO_CHOICE, TemplateChoice
+from tl_jax.tooluse.text.template_probe import hides_calls
 
 
 @dataclass(frozen=True)
@@ -32,25 +36,26 @@ class Codec:
     tokenizer: PreTrainedTokenizerFast
 
     @classmethod
-    def open(cls, renderer: str, tokenizer: PreTrainedTokenizerFast | str | Path) -> Codec:
+    def open(
+        cls, renderer: str, tokenizer: PreTrainedTokenizerFast | str | Path, choice: TemplateChoice = NO_CHOICE
+    ) -> Codec:
         """The codec of a text format and a tokenizer.
 
         Args:
             renderer: one of `RENDERERS`; ``chat`` is the tokenizer's own template.
             tokenizer: one that is loaded, or where `load_tokenizer` finds it.
+            choice: which chat template, and what it is told; over what stands beside the tokenizer.
 
         Raises:
-            UserError: no such format or tokenizer, or a tokenizer without the template that ``chat`` needs.
+            UserError: no such format or tokenizer, a tokenizer without the template that ``chat`` needs, or one whose
+                calls are not read back.
         """
-        loaded = load_tokenizer(tokenizer) if isinstance(tokenizer, str | Path) else tokenizer
-
-        def apply(messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, generation: bool) -> str:
-            text: str = loaded.apply_chat_template(
-                messages, tools=tools, tokenize=False, add_generation_prompt=generation
-            )
-            return text
-
-        return cls(make_renderer(renderer, apply if loaded.chat_template else None), loaded)
+        if isinstance(tokenizer, str | Path):
+            loaded = load_tokenizer(tokenizer)
+            choice = choice.over(TemplateChoice.beside(Path(tokenizer)))
+        else:
+            loaded = tokenizer
+        return cls(make_renderer(renderer, _template(loaded, choice)), loaded)
 
     @property
     def segments(self) -> SegmentTokenizer:
@@ -59,10 +64,23 @@ class Codec:
 
     @cached_property
     def stop_ids(self) -> tuple[int, ...]:
-        """Ids that end an answer: the format's own terminator, if it has one, and EOS."""
-        stop = self.encode((), [Message("user", "."), Message("assistant", ".")]).turns[0].stop
-        eos = self.tokenizer.eos_token_id
-        return tuple(dict.fromkeys(int(token) for token in (stop, eos) if token is not None))
+        """Ids that end an answer: the format's own terminators, if it has any, and EOS."""
+        tool, said = (Tool("f"),), Message("assistant", ".")
+        called = Message("assistant", "", (Call("f", {"a": 1}),))
+        stops = [self._stop((), said), self._stop(tool, said), self._stop(tool, called), self.tokenizer.eos_token_id]
+        return tuple(dict.fromkeys(int(token) for token in stops if token is not None))
+
+    @cached_property
+    def hides_calls(self) -> bool:
+        """Whether a call after a text is not found again in an answer."""
+        return hides_calls(self.renderer)
+
+    def _stop(self, tools: Sequence[Tool], answer: Message) -> int | None:
+        """The format's own terminator, which may be another one where there are tools, or after calls."""
+        try:
+            return self.encode_turn(tools, [Message("user", "."), answer]).turns[-1].stop
+        except RenderError:  # a template that needs tools, or has no place for them
+            return None
 
     def encode(self, tools: Sequence[Tool], messages: Sequence[Message], *, generation: bool = False) -> Encoded:
         """A whole conversation, to train on; with ``generation``, followed by the prompt for the model's next answer.
@@ -72,6 +90,30 @@ class Codec:
         """
         write = self.renderer.prompt if generation else self.renderer.render
         return encode(write(tools, messages), self.tokenizer)
+
+    def encode_turn(self, tools: Sequence[Tool], messages: Sequence[Message]) -> Encoded:
+        """The prompt for the last message, and that message as the answer to it, to train on.
+
+        Raises:
+            UserError: as `encode`.
+        """
+        return encode(self.renderer.turn(tools, messages), self.tokenizer)
+
+    def passes(self, trajectory: Trajectory) -> list[tuple[Trajectory, Encoded]]:
+        """What is trained on in one pass each: the whole trajectory, if that is possible.
+
+        Where the format rewrites what precedes a target, no text has every target after its own prompt. Then each of
+        them is a trajectory of its own that ends with it, and in which it is the only target.
+
+        Raises:
+            UserError: as `encode`.
+        """
+        encoded = self.encode(trajectory.tools, trajectory.messages)
+        targets = [index for index, message in trajectory.turns if message.weight != 0]
+        if encoded.lost.keys().isdisjoint(targets):
+            return [(trajectory, encoded)]
+        single = [_only(trajectory, index) for index in targets]
+        return [(one, self.encode_turn(one.tools, one.messages)) for one in single]
 
     def prompt(self, tools: Sequence[Tool], messages: Sequence[Message]) -> list[int]:
         """Ids after which the model answers ``messages``: what precedes that answer in training, exactly."""
@@ -84,12 +126,18 @@ class Codec:
         Args:
             trajectory: with its turns' weights.
             pkt: how key tokens are weighted.
-            encoded: the trajectory as `encode` gives it, where that is at hand.
+            encoded: the trajectory as `encode` or `passes` gives it, where that is at hand.
 
         Raises:
-            UserError: as `encode`.
+            UserError: as `encode`; or it takes several passes.
         """
-        encoded = self.encode(trajectory.tools, trajectory.messages) if encoded is None else encoded
+        if encoded is None:
+            passes = self.passes(trajectory)
+            if len(passes) != 1:
+                raise RenderError(
+                    f"trajectory {trajectory.id!r}: the chat template rewrites the past: see Codec.passes"
+                )
+            trajectory, encoded = passes[0]
         return supervise(trajectory, encoded, self.tokenizer, self.renderer.name, pkt)
 
     def answer(self, ids: Sequence[int]) -> str:
@@ -131,11 +179,50 @@ class AnswerWriter:
         """
         messages = [Message("user", "."), Message("assistant", "", tuple(calls))]
         try:
-            encoded = self.codec.encode((), messages)
-        except RenderError:  # a chat template that needs tools
-            return self.codec.renderer.answer(calls)
-        turn = encoded.turns[0]
+            encoded = self.codec.encode_turn([stand_in(call) for call in calls], messages)
+        except RenderError:  # a chat template that has no place for tools
+            encoded = self.codec.encode_turn((), messages)
+        turn = encoded.turns[-1]
         return self.codec.answer(encoded.ids[turn.start : turn.end].tolist())
+
+
+def _template(tokenizer: PreTrainedTokenizerFast, choice: TemplateChoice) -> Apply | None:
+    """The tokenizer's chat template; None if it has none.
+
+    Raises:
+        UserError: it has none of that name.
+    """
+    templates = tokenizer.chat_template
+    if not templates:
+        return None
+    names = sorted(templates) if isinstance(templates, dict) else ["default"]
+    if choice.name is not None and choice.name not in names:
+        raise UserError(
+            f"chat_template: the tokenizer has no chat template {choice.name!r}; {suggestion(choice.name, names)}"
+        )
+    name = choice.name if isinstance(templates, dict) else None
+
+    def apply(messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, generation: bool) -> str:
+        text: str = tokenizer.apply_chat_template(
+            messages,
+            tools=tools,
+            chat_template=name,
+            tokenize=False,
+            add_generation_prompt=generation,
+            **choice.kwargs,
+        )
+        return text
+
+    return apply
+
+
+def _only(trajectory: Trajectory, index: int) -> Trajectory:
+    """The trajectory up to message ``index``, its only target."""
+    context = (
+        replace(message, weight=0.0) if message.role == "assistant" else message
+        for message in trajectory.messages[:index]
+    )
+    return replace(trajectory, messages=(*context, trajectory.messages[index]))
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:

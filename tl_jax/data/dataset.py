@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tl_jax.config import DataConfig
 from tl_jax.data.codec import Codec
+from tl_jax.data.encoding import Encoded
 from tl_jax.data.packing import Row, pack
 from tl_jax.data.sources import trajectories
 from tl_jax.data.supervision import Example
@@ -45,6 +46,12 @@ class DataReport:
     """Trajectories skipped because they are longer than a row (``overlong: skip``)."""
     without_target: int = 0
     """Trajectories without anything to learn."""
+    hidden_calls: int = 0
+    """Targets whose text the chat template writes right before a call, where nothing reads it again."""
+    by_turn: int = 0
+    """Trajectories with an example for every turn, because the chat template rewrites the past."""
+    dropped_texts: int = 0
+    """Assistant messages whose text, or thought, the chat template does not write."""
     divided: int = 0
     """Trajectories longer than a row that became several examples."""
     dropped_context_turns: int = 0
@@ -76,6 +83,21 @@ class DataReport:
         ]
         if self.reduced:
             lines.append(f"{self.reduced} of the targets were answered by an error; MAE reduces their weight")
+        if self.hidden_calls:
+            lines.append(
+                f"{self.hidden_calls} targets have text that the chat template writes right before a call: such a call "
+                "is not found in the model's answers"
+            )
+        if self.by_turn:
+            lines.append(
+                f"{self.by_turn} trajectories have one example for each turn, because the chat template rewrites the "
+                "past; docs/templates.md"
+            )
+        if self.dropped_texts:
+            lines.append(
+                f"{self.dropped_texts} assistant messages have text that the chat template does not write (beside "
+                "calls, or as a thought)"
+            )
         if self.divided:
             lines.append(
                 f"{self.divided} trajectories longer than a row were divided; their examples lack "
@@ -147,15 +169,29 @@ def _examples(trajectory: Trajectory, config: DataConfig, codec: Codec, report: 
     if not targets:
         report.without_target += 1
         return
-    encoded = codec.encode(marked.tools, marked.messages)
-    needed = max(turn.end for turn in encoded.turns if marked.messages[turn.message].weight != 0)
+    passes = codec.passes(marked)
+    whole = passes[0][0] is marked
+    if codec.hides_calls:
+        report.hidden_calls += sum(bool(m.weight != 0 and m.content and m.tool_calls) for _, m in marked.turns)
+    report.by_turn += not whole
+    for part, encoded in passes:
+        report.dropped_texts += sum(whole or index == len(part.messages) - 1 for index in encoded.dropped)
+        yield from _in_rows(part, encoded, config, codec, report)
+
+
+def _in_rows(
+    trajectory: Trajectory, encoded: Encoded, config: DataConfig, codec: Codec, report: DataReport
+) -> Iterator[Example]:
+    """The examples of what is trained on in one pass, none of them longer than a row."""
+    targets = [index for index, message in trajectory.turns if message.weight != 0]
+    needed = max(turn.end for turn in encoded.turns if turn.message in targets)
     if needed <= config.max_length:
-        yield codec.supervise(marked, config.pkt, encoded).trimmed()
+        yield codec.supervise(trajectory, config.pkt, encoded).trimmed()
     elif config.overlong == "skip":
         report.skipped_long += 1
-        report.skipped_turns += targets
+        report.skipped_turns += len(targets)
     else:
-        windows = split(marked, encoded, codec, config.pkt, config.max_length)
+        windows = split(trajectory, encoded, codec, config.pkt, config.max_length)
         report.divided += bool(windows.examples)
         report.dropped_context_turns += windows.dropped_turns
         report.skipped_turns += windows.skipped_targets

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
@@ -61,6 +61,10 @@ class Encoded:
     message: np.ndarray
     """int32 [T]: the message that owns the token; -1 = before the first one."""
     turns: tuple[EncodedTurn, ...]
+    lost: Mapping[int, str] = field(default_factory=dict)
+    """Assistant messages that are not among the turns, and why: see `Rendered.lost`."""
+    dropped: tuple[int, ...] = ()
+    """Messages whose text is not written."""
 
 
 def encode(rendered: Rendered, tokenizer: PreTrainedTokenizerFast) -> Encoded:
@@ -95,7 +99,7 @@ def encode(rendered: Rendered, tokenizer: PreTrainedTokenizerFast) -> Encoded:
     starts = [start for start, _ in rendered.messages]
     owners = np.searchsorted(starts, offsets[:, 0], side="right").astype(np.int32) - 1
     owners[: stream.opening] = -1
-    return Encoded(text, ids, offsets, owners, turns)
+    return Encoded(text, ids, offsets, owners, turns, rendered.lost, rendered.dropped)
 
 
 class _Stream:

@@ -59,7 +59,7 @@ class SegmentTokenizer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         spec = json.loads(tokenizer.backend_tokenizer.to_str())
-        template = str(tokenizer.chat_template or "")
+        template = _templates(tokenizer)
         control = {
             token["content"]: token
             for token in spec["added_tokens"]
@@ -184,6 +184,12 @@ class SegmentTokenizer:
 def segment_tokenizer(tokenizer: PreTrainedTokenizerFast) -> SegmentTokenizer:
     """The parts of ``tokenizer``, made once."""
     return SegmentTokenizer(tokenizer)
+
+
+def _templates(tokenizer: PreTrainedTokenizerFast) -> str:
+    """The text of all chat templates; there may be several, by name."""
+    found = tokenizer.chat_template or ""
+    return "\n".join(map(str, found.values())) if isinstance(found, dict) else str(found)
 
 
 def _opening(backend: Tokenizer) -> tuple[int, ...]:

@@ -74,6 +74,9 @@ def supervise(
     Raises:
         EncodeError: an answer that nothing precedes, or a tokenizer without the EOS that is to be learnt.
     """
+    for index, why in encoded.lost.items():
+        if trajectory.messages[index].weight != 0:
+            raise EncodeError(f"trajectory {trajectory.id!r}: {why}")
     labels = np.zeros_like(encoded.ids)
     weights = np.zeros(len(encoded.ids), np.float32)
     targets, total, earlier = [], 0.0, 0

@@ -11,6 +11,7 @@ from tl_jax.data.codec import Codec
 from tl_jax.inference.sampler import Sampler, open_sampler
 from tl_jax.model.store import LoadedModel, tokenizer_dir
 from tl_jax.tooluse.text.spoken import Include
+from tl_jax.tooluse.text.template_choice import NO_CHOICE, TemplateChoice
 
 _GREEDY = SamplingConfig(temperature=0.0)
 
@@ -26,6 +27,7 @@ class Answering:
         seed: of the sampling; the same seed gives the same answers.
         include: parts of the data's assistant messages that are written in the prompts with the rest.
         mesh: how devices share the work; by default all of them along ``fsdp``.
+        template: of ``renderer="chat"``: which template, and what it is told; over what the model was trained with.
     """
 
     sampling: SamplingConfig = _GREEDY
@@ -35,6 +37,7 @@ class Answering:
     seed: int = 0
     include: tuple[Include, ...] = ()
     mesh: MeshConfig | None = None
+    template: TemplateChoice = NO_CHOICE
 
     @classmethod
     def of(
@@ -51,11 +54,11 @@ class Answering:
 
     def codec(self, model: Path) -> Codec:
         """The text format and the tokenizer of a model, whose parameters are left alone."""
-        return Codec.open(self.renderer, tokenizer_dir(model))
+        return Codec.open(self.renderer, tokenizer_dir(model), self.template)
 
     def open(self, model: Path) -> tuple[Sampler, LoadedModel]:
         """A model, checkpoint or run directory, ready to answer; and the model with its parameters."""
-        return open_sampler(model, self.sampling, self.renderer, self.dtype, self.mesh)
+        return open_sampler(model, self.sampling, self.renderer, self.dtype, self.mesh, self.template)
 
 
 GREEDY = Answering()

@@ -39,6 +39,8 @@ def settings_of(model: Path, cases: str, answering: Answering) -> dict[str, Any]
         **answering.sampling.model_dump(exclude={"batch_size"}),
         "seed": answering.seed,
     }
+    if answering.template:
+        settings |= {"chat_template": answering.template.name, "template_args": dict(answering.template.kwargs)}
     return settings | ({"include": [*answering.include]} if answering.include else {})
 
 

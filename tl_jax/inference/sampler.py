@@ -17,6 +17,7 @@ from tl_jax.model.llama import GraphDef, make_graphdef
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import make_mesh
 from tl_jax.model.store import LoadedModel, open_model
+from tl_jax.tooluse.text.template_choice import NO_CHOICE, TemplateChoice
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,15 @@ def open_sampler(
     renderer: str = "paper",
     dtype: Dtype = "bfloat16",
     mesh: MeshConfig | None = None,
+    template: TemplateChoice = NO_CHOICE,
 ) -> tuple[Sampler, LoadedModel]:
     """A stored model that can answer: its sampler, and the model with its parameters.
 
     ``mesh`` says how devices share the work; by default all of them along ``fsdp``.
+    ``template`` is as for `Codec.open`.
     """
     devices = make_mesh(mesh or MeshConfig())
     loaded = open_model(model, param_dtype=dtype, mesh=devices)
-    codec = Codec.open(renderer, loaded.tokenizer_dir)
+    codec = Codec.open(renderer, loaded.tokenizer_dir, template)
     graphdef = make_graphdef(loaded.config, dtype=dtype, scan_layers=False)
     return Sampler(graphdef, codec, sampling, answer_stops(codec, loaded.config), devices), loaded

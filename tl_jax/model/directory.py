@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tl_jax.errors import UserError
+from tl_jax.tooluse.text.template_choice import CHOICE_FILE
 
 Kind = Literal["huggingface", "checkpoint"]
 MARKER = "tl_jax.json"
@@ -24,8 +25,11 @@ TOKENIZER_FILES = (
     "vocab.json",
     "merges.txt",
     "chat_template.jinja",
+    CHOICE_FILE,
     "generation_config.json",  # sampling defaults and the stop tokens of a chat model travel with its tokenizer
 )
+NAMED_TEMPLATES = "additional_chat_templates"
+"""Where transformers keeps a tokenizer's further chat templates, each in a file ``NAME.jinja``."""
 
 
 class CheckpointError(UserError):
@@ -54,10 +58,14 @@ def write_json(file: Path, value: dict[str, Any]) -> None:
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
-    """Copies the tokenizer's files, chat template and generation defaults, as many as ``source`` has."""
+    """Copies the tokenizer's files, chat templates and generation defaults, as many as ``source`` has."""
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
+    for template in sorted((source / NAMED_TEMPLATES).glob("*.jinja")):
+        if template.is_file():
+            (target / NAMED_TEMPLATES).mkdir(exist_ok=True)
+            shutil.copyfile(template, target / NAMED_TEMPLATES / template.name)
 
 
 @contextmanager

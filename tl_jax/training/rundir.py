@@ -18,6 +18,7 @@ from tl_jax import __version__
 from tl_jax.config import RunConfig, to_yaml
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.directory import copy_tokenizer, write_json
+from tl_jax.tooluse.text.template_choice import TemplateChoice
 
 README = """\
 A training run of tl-jax. Continue it, or use its newest checkpoint, by naming this directory:
@@ -31,7 +32,7 @@ log.txt            what was printed
 metrics.jsonl      one JSON object for each logged step
 samples.jsonl      some sampled answers with their rewards, for a reinforcement run
 tensorboard/       the same as curves: tensorboard --logdir tensorboard
-model/             config and tokenizer of the model that is trained
+model/             config, tokenizer and chat templates of the model that is trained, and what the template is told
 checkpoints/N/     after N updates: state (Orbax), position in the data, configuration
 """
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
@@ -46,9 +47,11 @@ def describe_run(directory: Path, config: RunConfig, model: LlamaConfig, tokeniz
     file = directory / "environment.json"
     starts = json.loads(file.read_text(encoding="utf-8"))["starts"] if file.is_file() else []
     write_json(file, {"starts": [*starts, environment()]})
+    choice = config.data.template.over(TemplateChoice.beside(tokenizer_dir))
     if tokenizer_dir.resolve() != home.resolve():
         write_json(home / "config.json", model.to_hf())
         copy_tokenizer(tokenizer_dir, home)
+    choice.write(home)
 
 
 def environment() -> dict[str, Any]:

@@ -250,11 +250,11 @@ def test_spans_recover_every_part_whatever_it_says(renderer: Renderer, data: st.
             assert parse_answer(cut(text, where.whole)).calls == (call,)
         assert turn.stop is not None
         assert turn.stop[0] == turn.answer[1]
-    untrusted = {cut(text, span) for span in rendered.untrusted}
+    untrusted = {cut(text, span).strip() for span in rendered.untrusted}
     for message in messages:
         if message.role != "assistant" and message.content.strip():
             escaped = json.dumps(message.content, ensure_ascii=False)[1:-1]
-            assert untrusted & {message.content.strip() if template == HEADED else message.content, escaped}
+            assert untrusted & {message.content.strip(), escaped.strip()}
 
 
 def simple(message: str) -> str:
@@ -271,20 +271,37 @@ SILENT = simple("{% if m.role != 'tool' %}{{ m.content }}{% endif %}")
 @pytest.mark.parametrize(
     ("template", "tools", "last", "problem"),
     [
-        (REWRITING, TOOLS, Message("assistant", "Rain."), "rewrites what precedes message 2"),
         (PLAIN, TOOLS, Message("assistant", "Rain."), "does not show the tools"),
         (PLAIN, (), Message("assistant", "", (BONN,)), "does not write the name of call 0 in message 2"),
         (SILENT, (), Message("tool", "rain"), r"drops the text of message 2 \(tool\)"),
         (COUNTING, (), Message("user", "hello"), "depends on what it says"),
         ("{{ raise_exception('no thanks') }}", (), Message("user", "x"), "no thanks"),
     ],
-    ids=["rewriting", "no tools", "no calls", "no results", "counting", "refusing"],
+    ids=["no tools", "no calls", "no results", "counting", "refusing"],
 )
 def test_templates_that_cannot_be_trained_on_are_refused(
     renderer: Renderer, template: str, tools: tuple[Tool, ...], last: Message, problem: str
 ) -> None:
     with pytest.raises(RenderError, match=problem):
         renderer(template).render(tools, [Message("user", "hi"), Message("tool", ""), last])
+
+
+def test_a_template_that_rewrites_the_past_is_rendered_turn_by_turn(renderer: Renderer) -> None:
+    messages = [
+        Message("user", "hi"),
+        Message("assistant", "Rain."),
+        Message("user", "So?"),
+        Message("assistant", "Yes"),
+    ]
+    chat = renderer(REWRITING)
+    rendered = chat.render(TOOLS, messages)
+    assert "rewrites what precedes message 1" in rendered.lost[1]
+    assert "rewrites what precedes message 3" in rendered.lost[3]
+    assert not rendered.turns
+    for index in (1, 3):
+        turn = chat.turn(TOOLS, messages[: index + 1])
+        assert turn.text == chat.prompt(TOOLS, messages[:index]).text + turn.text[turn.turns[-1].answer[0] :]
+        assert cut(turn.text, turn.turns[-1].answer).endswith(messages[index].content)
 
 
 WITH_IDS = """{% for m in messages %}<{{ m.role }}{{ ':' ~ m.tool_call_id if m.tool_call_id else '' }}>
@@ -333,8 +350,7 @@ def test_calls_and_results_carry_matching_ids() -> None:
         Message("tool", "a"),
         Message("tool", "b"),
     ]
-    with pytest.raises(RenderError):
-        ChatTemplateRenderer(apply).render((), messages)
+    ChatTemplateRenderer(apply).render((), messages)
     rows = max(seen, key=len)
     assert [call["id"] for call in rows[1]["tool_calls"]] == [row["tool_call_id"] for row in rows[2:]]
     assert len({call["id"] for call in rows[1]["tool_calls"]}) == 2

@@ -27,6 +27,8 @@ def to_terminal(view: View, console: Console | None = None, context: int = 600) 
     """Prints ``view`` in colour; of a longer stretch that is no target only ``context`` characters are shown."""
     console = console or Console(highlight=False)
     console.print(Text(view.summary, style="bold"))
+    for note in view.notes:
+        console.print(Text(visible(note), style="yellow"))
     legend = ((meaning, _STYLES[kind]) for kind, meaning in LEGEND.items())
     console.print(Text.assemble(*(part for entry in legend for part in (entry, "  ")), "\n"))
     console.print(_lined_up(view, console.width))

@@ -75,10 +75,11 @@ def to_html(view: View) -> str:
     legend = "".join(
         f'<li><span class="t {kind}"><b>token</b></span>{escape(meaning)}</li>' for kind, meaning in LEGEND.items()
     )
+    notes = "".join(f"<p>{escape(visible(note))}</p>\n" for note in view.notes)
     return (
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(title)}</title>\n'
         f"<style>{_STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n"
-        f"<p>{escape(view.counts)}. {escape(visible(view.settings))}.</p>\n<ul>{legend}</ul>\n"
+        f"<p>{escape(view.counts)}. {escape(visible(view.settings))}.</p>\n{notes}<ul>{legend}</ul>\n"
         f"<h2>Turns</h2>\n{_numbers(view)}\n"
         "<h2>Answers, lined up</h2>\n<p>The first tokens of every answer; below each its weight before the division by "
         f"the turn's sum.</p>\n{_lined_up(view)}\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -38,12 +38,42 @@ def inspect_trajectory(
     """
     marked, blocks = apply_mae(trajectory, **mae.model_dump())
     marked = spoken(marked, include)
-    encoded, tokenizer = codec.encode(marked.tools, marked.messages), codec.tokenizer
-    example = codec.supervise(marked, pkt, encoded)
-    turns = tuple(_turns(marked, encoded, example, _reasons(marked, blocks), tokenizer))
-    tokens = _mark_targets(_context(encoded, turns, tokenizer), encoded, example, tokenizer)
+    passes = codec.passes(marked)
+    whole = passes[0][0] is marked
+    reasons = _reasons(marked, blocks)
+    tokens: list[TokenView] = []
+    turns = [] if whole else list(_untrained(marked, reasons))
+    for part, encoded in passes:
+        example = codec.supervise(part, pkt, encoded)
+        shown = tuple(_turns(part, encoded, example, reasons, codec.tokenizer))
+        turns += shown if whole else [turn for turn in shown if turn.message == len(part.messages) - 1]
+        context = _context(encoded, shown if whole else (), codec.tokenizer)
+        tokens += _mark_targets(context, encoded, example, codec.tokenizer)
     roles = tuple(f"{message.role} {message.name or ''}".strip() for message in marked.messages)
-    return View(trajectory.id, _settings(codec.renderer.name, mae, pkt), roles, tuple(tokens), turns)
+    settings = _settings(codec.renderer.name, mae, pkt)
+    by_message = sorted(turns, key=lambda turn: turn.message)
+    return View(trajectory.id, settings, roles, tuple(tokens), tuple(by_message), tuple(_notes(passes, whole)))
+
+
+def _notes(passes: Sequence[tuple[Trajectory, Encoded]], whole: bool) -> Iterator[str]:
+    """What the text format makes of the trajectory that nobody would expect."""
+    if not whole:
+        yield (
+            f"The chat template rewrites the past: {len(passes)} examples, one for each target, each after its own "
+            "prompt, are shown one after another."
+        )
+    for part, encoded in passes:
+        for index in encoded.dropped:
+            if whole or index == len(part.messages) - 1:
+                said = part.messages[index].content.strip()
+                yield f"The chat template does not write the text of message {index}, or a part of it: {said[:80]!r}"
+
+
+def _untrained(marked: Trajectory, reasons: dict[int, str]) -> Iterator[TurnView]:
+    """The turns that are no targets, of a trajectory of which only targets are shown."""
+    for index, message in marked.turns:
+        if message.weight == 0:
+            yield TurnView(index, 0, 0.0, tuple(call.name for call in message.tool_calls), reasons.get(index, ""))
 
 
 def _settings(renderer: str, mae: MaeConfig, pkt: PktConfig) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Literal
 
 Kind = Literal["context", "blocked", "plain", "key", "stop"]
@@ -91,7 +90,10 @@ class View:
     roles: tuple[str, ...]
     """Of every message."""
     tokens: tuple[TokenView, ...]
+    """Of one example after another, where every turn has one of its own."""
     turns: tuple[TurnView, ...]
+    notes: tuple[str, ...] = ()
+    """What the text format makes of it that nobody would expect."""
 
     @property
     def counts(self) -> str:
@@ -108,11 +110,11 @@ class View:
 
     def answers(self) -> list[tuple[TurnView, Sequence[TokenView]]]:
         """Every turn and the tokens of its answer, its stop token included."""
-        answers = {
-            message: [token for token in group if token.kind != "context"]
-            for message, group in groupby(self.tokens, lambda token: token.message)
-        }
-        return [(turn, answers.get(turn.message, [])) for turn in self.turns]
+        answers: dict[int, list[TokenView]] = {turn.message: [] for turn in self.turns}
+        for token in self.tokens:
+            if token.kind != "context" and token.message in answers:
+                answers[token.message].append(token)
+        return [(turn, answers[turn.message]) for turn in self.turns]
 
 
 def visible(text: str) -> str:

@@ -12,7 +12,14 @@ from safetensors.numpy import save_file
 
 from tl_jax.config import Dtype
 from tl_jax.model.config import LlamaConfig
-from tl_jax.model.directory import CheckpointError, copy_tokenizer, new_directory, read_json, write_json
+from tl_jax.model.directory import (
+    NAMED_TEMPLATES,
+    CheckpointError,
+    copy_tokenizer,
+    new_directory,
+    read_json,
+    write_json,
+)
 from tl_jax.model.hf.tensors import INDEX_FILE, SINGLE_FILE, HfTensor, hf_tensors
 from tl_jax.model.parameters import Params
 
@@ -109,4 +116,5 @@ def _write_generation_config(config: LlamaConfig, file: Path) -> None:
 def _has_chat_template(directory: Path) -> bool:
     settings = directory / "tokenizer_config.json"
     in_settings = settings.is_file() and bool(read_json(settings).get("chat_template"))
-    return in_settings or (directory / "chat_template.jinja").is_file()
+    named = (directory / NAMED_TEMPLATES).is_dir()
+    return in_settings or named or (directory / "chat_template.jinja").is_file()

@@ -1,32 +1,40 @@
 """Any model's own chat template as a renderer, with spans found by experiment instead of by searching.
 
-A template is a black box. To learn where it puts a value, the conversation is rendered again with that one value
-replaced by a sentinel; the text before and after the sentinel is then the text before and after the value. What the
-model has to write in a turn is what the template adds to the prompt. A template must therefore only ever append (the
-text up to a turn must be a prefix of the whole), which is also what training and generation need in order to agree; one
-that rewrites the past raises `RenderError`.
+A template is a black box. Where it puts a value, `tl_jax.tooluse.text.template_marks` finds out by having the
+conversation written again with marks in it. What the model has to write in a turn is what the template adds to the
+prompt.
+
+A template that only appends (the text up to a turn is a prefix of the whole) is learnt from in one pass. One that
+rewrites the past, such as Qwen3's, which forgets what was thought before the last question, is learnt from turn by turn
+(`ChatTemplateRenderer.turn`): each turn is the answer to the prompt that the model is given for it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
 
 from tl_jax.tooluse.prefixes import common_prefix
 from tl_jax.tooluse.schema import Call, Message, Tool
 from tl_jax.tooluse.text.spans import Apply, CallSpan, Rendered, RenderError, Span, TurnSpan
 from tl_jax.tooluse.text.template_input import ANY_ID, NINE, template_messages, template_tool
+from tl_jax.tooluse.text.template_marks import THOUGHT_TAGS, Place, Spans, find
+
+_THOUGHT = re.compile(r"\s*<think>(.*?)</think>", re.DOTALL)
+_OPEN_THOUGHT = re.compile(r"<think>\s*\Z")
+_LAST_TOKEN = re.compile(r"<[^<>\s]+>\s*\Z")
+_END_OF_THOUGHT = "\n</think>\n\n"
+_JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", type(None): "null"}
 
 
 class ChatTemplateRenderer:
     """Writes conversations with ``apply``, a model's chat template.
 
-    The text of an assistant message with calls may be missing from the result (Llama 3.1's template drops it); any
-    other text or argument that the template leaves out raises `RenderError`.
+    The text of an assistant message with calls may be missing from the result (Llama 3.1's template drops it) and is
+    then among `Rendered.dropped`; any other text or argument that the template leaves out raises `RenderError`.
     """
 
     def __init__(self, apply: Apply, name: str = "chat") -> None:
@@ -39,59 +47,227 @@ class ChatTemplateRenderer:
     def prompt(self, tools: Sequence[Tool], messages: Sequence[Message]) -> Rendered:
         return self._conversation(tools, messages, generation=True).rendered()
 
+    def turn(self, tools: Sequence[Tool], messages: Sequence[Message]) -> Rendered:
+        whole = self._conversation(tools, messages, generation=False)
+        rendered, last = whole.rendered(), len(messages) - 1
+        if last not in rendered.lost:
+            return rendered
+        return whole.after_prompt(self.prompt(tools, messages[:-1]))
+
     def answer(self, calls: Sequence[Call], content: str = "") -> str:
-        rendered = self.render((), [Message("user", "."), Message("assistant", content, tuple(calls))])
-        return _cut(rendered.text, rendered.turns[0].answer)
+        messages = [Message("user", "."), Message("assistant", content, tuple(calls))]
+        try:
+            rendered = self.turn([stand_in(call) for call in calls], messages)
+        except RenderError:  # a template that writes calls, but no tools
+            rendered = self.turn((), messages)
+        return _cut(rendered.text, rendered.turns[-1].answer)
 
     def _conversation(self, tools: Sequence[Tool], messages: Sequence[Message], generation: bool) -> _Conversation:
-        return _Conversation(self._apply, self._closer, tools, messages, generation, self._ids)
+        template = self._with_tools if tools else self._without_tools
+        return _Conversation(template, tools, messages, generation)
 
     @cached_property
-    def _ids(self) -> re.Pattern[str]:
-        """The ids of calls that the template takes: Mistral's refuse all but those of nine letters and digits."""
-        call, result = Call("f", {"a": 1}, id="call_1"), Message("tool", ".", call_id="call_1")
-        messages = [Message("user", "."), Message("assistant", "", (call,)), result]
+    def _with_tools(self) -> _Template:
+        return _Template.of(self._apply, (Tool("f"),))
+
+    @cached_property
+    def _without_tools(self) -> _Template:
+        return _Template.of(self._apply, ())
+
+
+@dataclass(frozen=True)
+class _Template:
+    """A chat template, and what a few texts show of it.
+
+    Attributes:
+        closer: what it writes after an assistant's text: a terminator such as ``<|im_end|>``, or only blanks.
+        call_closer: what it writes after calls; mostly the same.
+        opening: what it writes before the answer that a prompt asks for.
+        ids: the ids of calls that it takes.
+        needs_tools: it cannot do without a list of tools, if only an empty one.
+    """
+
+    apply: Apply
+    closer: str
+    call_closer: str
+    opening: str
+    ids: re.Pattern[str]
+    needs_tools: bool
+
+    @classmethod
+    def of(cls, apply: Apply, tools: Sequence[Tool]) -> _Template:
+        """What it does where there are ``tools``, or none: a model may have a template for either.
+
+        Raises:
+            RenderError: it refuses a question and its answer.
+        """
+        plain = cls(apply, "", "", "", ANY_ID, needs_tools=False)
+        question, sentinel = Message("user", "."), "1000000000"
         try:
-            self._apply(template_messages(messages, ANY_ID), None, False)
-        except Exception:  # a template is a program and may raise anything
+            prompt = plain.write(tools, [question], generation=True)
+        except RenderError as error:
+            plain = replace(plain, needs_tools=True)
+            try:
+                prompt = plain.write(tools, [question], generation=True)
+            except RenderError:
+                raise error from None
+        closer = plain.write(tools, [question, Message("assistant", sentinel)]).rpartition(sentinel)[2]
+        asked = plain.write(tools, [question])
+        opening = prompt[len(asked) :] if prompt.startswith(asked) else ""
+        call_closer = plain._call_closer(tools, closer)
+        return replace(plain, closer=closer, call_closer=call_closer, opening=opening, ids=plain._ids(tools))
+
+    def _call_closer(self, tools: Sequence[Tool], closer: str) -> str:
+        """Command R and gpt-oss end calls with another token than texts."""
+        try:
+            text = self.write(tools, [Message("user", "."), Message("assistant", "", (Call("f", {"a": 1}),))])
+        except RenderError:
+            return closer
+        if not closer.strip() or text.rstrip().endswith(closer.strip()):
+            return closer
+        token = _LAST_TOKEN.search(text)
+        return token[0] if token else closer
+
+    def _ids(self, tools: Sequence[Tool]) -> re.Pattern[str]:
+        """Mistral's templates refuse all ids but those of nine letters and digits."""
+        call, result = Call("f", {"a": 1}, id="call_1"), Message("tool", ".", call_id="call_1")
+        try:
+            self.write(tools, [Message("user", "."), Message("assistant", "", (call,)), result])
+        except RenderError:
             return NINE
         return ANY_ID
 
-    @cached_property
-    def _closer(self) -> str:
-        """What the template writes after an assistant message: a terminator such as ``<|im_end|>``, or only blanks."""
-        sentinel = "1000000000"
-        messages = [Message("user", "."), Message("assistant", sentinel)]
-        text = _Conversation(self._apply, "", (), messages, generation=False).text
-        return text.rpartition(sentinel)[2]
+    def write(self, tools: Sequence[Tool], messages: Sequence[Message], generation: bool = False) -> str:
+        """The text.
+
+        Raises:
+            RenderError: the template refuses these messages.
+        """
+        rows = [template_tool(tool) for tool in tools]
+        try:
+            return self.apply(
+                template_messages(messages, self.ids), rows if rows or self.needs_tools else None, generation
+            )
+        except Exception as error:  # a template is a program and may raise anything
+            raise RenderError(f"the chat template refuses these messages: {error}") from error
 
 
 @dataclass
 class _Conversation:
     """One conversation, its text, and experiments with it."""
 
-    apply: Apply
-    closer: str
+    template: _Template
     tools: Sequence[Tool]
     messages: Sequence[Message]
     generation: bool
-    ids: re.Pattern[str] = ANY_ID
     _written: dict[int, str] = field(default_factory=dict, init=False)
 
     @cached_property
     def text(self) -> str:
-        return self._write(self.messages, self.generation)
+        return self.template.write(self.tools, self.messages, self.generation)
+
+    @cached_property
+    def spans(self) -> Spans:
+        return find(
+            lambda messages: self.template.write(self.tools, messages, self.generation), self.messages, self.text
+        )
 
     def rendered(self) -> Rendered:
         if not self.messages:
             raise RenderError("there is no message to render")
-        turns = [self._turn(index) for index, message in enumerate(self.messages) if message.role == "assistant"]
-        calls = [call for turn in turns for call in turn.calls]
         untrusted = [self._tool_block()] if self.tools else []
-        untrusted += [span for spans in self._contents for span in spans]
-        untrusted += [span for call in calls for span in (call.name, *call.arguments.values())]
-        messages = tuple(pairwise(self._starts(turns)))
-        return Rendered(self.text, messages, tuple(sorted(untrusted)), tuple(turns), closed_by_eos=False)
+        untrusted += [span for spans in self.spans.values() for span in spans]
+        self._check_complete()
+        found = {index: self._turn(index) for index, m in enumerate(self.messages) if m.role == "assistant"}
+        turns = tuple(turn for turn in found.values() if isinstance(turn, TurnSpan))
+        return Rendered(
+            self.text,
+            tuple(pairwise(self._starts(turns))),
+            tuple(sorted(untrusted)),
+            turns,
+            closed_by_eos=False,
+            lost={index: turn for index, turn in found.items() if isinstance(turn, str)},
+            dropped=tuple(self._dropped()),
+        )
+
+    def after_prompt(self, prompt: Rendered) -> Rendered:
+        """The last message as the answer to ``prompt``, which the template does not leave as it is before an answer.
+
+        Raises:
+            RenderError: it cannot be told where the answer begins.
+        """
+        index = len(self.messages) - 1
+        own = [span for place, spans in self.spans.items() if place.message == index for span in spans]
+        first = min((start for start, _ in own), default=len(self.text))
+        earlier = [end for place, found in self.spans.items() if place.message < index for _, end in found]
+        before = max((end for end in earlier if end <= first), default=0)
+        found, end = self._answer_begin(before, first), self._answer_end(index, self.text)
+        if found is None or end is None or end < found[0]:
+            raise RenderError(
+                f"cannot tell where the answer of message {index} begins: the chat template asks for it with "
+                f"{prompt.text[-40:]!r} and writes {self.text[max(first - 40, 0) : first]!r} before it; use another "
+                "template or the format 'paper'"
+            )
+        begin, thought = found
+        lead = f"{thought}{_END_OF_THOUGHT}" if thought is not None else ""
+        asked, shift = len(prompt.text), len(prompt.text) + len(lead) - begin
+        text = prompt.text + lead + self.text[begin:]
+        turn = self._turn_span(index, begin, end).shifted(shift)
+        untrusted = [(start + shift, end + shift) for start, end in own if start >= begin]
+        untrusted.append((asked, asked + len(thought or "")))
+        return Rendered(
+            text,
+            (*prompt.messages, (prompt.messages[-1][1], len(text))),
+            tuple(sorted([*prompt.untrusted, *untrusted])),
+            (*prompt.turns, replace(turn, answer=(asked, turn.answer[1]))),
+            closed_by_eos=False,
+            lost=prompt.lost,
+            dropped=tuple(self._dropped()) if thought is None else (),
+        )
+
+    def _answer_begin(self, before: int, first: int) -> tuple[int, str | None] | None:
+        """Where the last message's answer begins: after what the template asks for an answer with.
+
+        A prompt may end with ``<think>`` where the template writes answers without thoughts. The thought that such an
+        answer has to close first is the second value: the message's own, or an empty one.
+        """
+        opening = self.template.opening
+        bare = _OPEN_THOUGHT.sub("", opening)
+        for asked, thought in ((opening, None), (bare, self._thought())):
+            found = self.text.rfind(asked, before, first) if asked else -1
+            if found >= 0:
+                return found + len(asked), thought
+        return None
+
+    def _thought(self) -> str:
+        """What the last message's text says in ``<think>`` tags."""
+        found = _THOUGHT.match(self.messages[-1].content)
+        return found[1].strip() if found else ""
+
+    def _check_complete(self) -> None:
+        """Raises `RenderError` if something is missing that must not."""
+        for place, spans in self.spans.items():
+            message = self.messages[place.message]
+            if spans or place.part in ("speaker", "key"):
+                continue
+            if place.part != "content":
+                what = "the name" if place.part == "name" else f"argument {place.key!r}"
+                raise RenderError(
+                    f"the chat template does not write {what} of call {place.call} in message {place.message}"
+                )
+            if not message.tool_calls:
+                raise RenderError(f"the chat template drops the text of message {place.message} ({message.role})")
+
+    def _dropped(self) -> list[int]:
+        """Messages whose text, or a part of it that is set apart as a thought, is not written."""
+        return [index for index, message in enumerate(self.messages) if self._is_dropped(index, message.content)]
+
+    def _is_dropped(self, index: int, content: str) -> bool:
+        spans = self.spans.get(Place("content", index))
+        if not spans:
+            return spans is not None
+        apart = _THOUGHT.match(content) is not None and not any("</think>" in _cut(self.text, span) for span in spans)
+        return apart and len(spans) < sum(bool(part.strip()) for part in THOUGHT_TAGS.split(content)[::2])
 
     def _starts(self, turns: Sequence[TurnSpan]) -> list[int]:
         """Where each message begins, and where the last one ends.
@@ -100,149 +276,108 @@ class _Conversation:
         several tool results at once), or the text without them is none (only a system message), it ends with its own
         words.
         """
-        answer_ends = {turn.message: turn.answer[1] for turn in turns}
-        starts = [self._contents[0][0][0] if self._contents[0] else 0]
-        for index, spans in enumerate(self._contents):
-            has_text = any(message.role != "system" for message in self.messages[: index + 1])
-            if has_text and self.text.startswith(self._upto(index)):
-                end = len(self._upto(index))
-            else:
-                end = answer_ends.get(index, spans[-1][1] if spans else 0)
+        answers = {turn.message: turn.answer for turn in turns}
+        contents = [self.spans.get(Place("content", index), ()) for index in range(len(self.messages))]
+        starts = [contents[0][0][0] if contents[0] else 0]
+        for index, spans in enumerate(contents):
+            end = answers[index][1] if index in answers else spans[-1][1] if spans else 0
+            opening = self.template.opening
+            following = answers.get(index + 1)
+            if following and opening and self.text.endswith(opening, 0, following[0]):
+                end = following[0] - len(opening)
+            elif any(message.role != "system" for message in self.messages[: index + 1]):
+                upto = self._upto(index)
+                end = len(upto) if self.text.startswith(upto) else end
             starts.append(max(end, starts[-1]))
         return starts
 
-    @cached_property
-    def _contents(self) -> list[tuple[Span, ...]]:
-        """Where the text of each message stands; a template may write it several times, or not at all beside calls."""
-        return [self._content(index, message) for index, message in enumerate(self.messages)]
-
-    def _content(self, index: int, message: Message) -> tuple[Span, ...]:
-        if not message.content.strip():
-            return ()
-        spans = self._find(self.text, self.messages, index, replace(message, content=self.sentinel), self.generation)
-        if not spans and not message.tool_calls:
-            raise RenderError(f"the chat template drops the text of message {index} ({message.role})")
-        return spans
-
-    def _turn(self, index: int) -> TurnSpan:
-        prompt, upto = self._write(self.messages[:index], True), self._upto(index)
-        start, end = len(prompt), self._answer_end(index, upto)
-        if not upto.startswith(prompt) or not self.text.startswith(upto[:end]) or end < start:
-            raise RenderError(
+    def _turn(self, index: int) -> TurnSpan | str:
+        """Where a turn stands, or why it cannot be learnt from the whole text."""
+        prompt, upto = self.template.write(self.tools, self.messages[:index], generation=True), self._upto(index)
+        end = self._answer_end(index, upto)
+        if end is None:
+            return (
+                f"cannot tell where the answer of message {index} ends: the chat template ends others with "
+                f"{self._closer(index)!r}, but this turn with {upto[-40:]!r}"
+            )
+        if not upto.startswith(prompt) or not self.text.startswith(upto[:end]) or end < len(prompt):
+            return (
                 f"the chat template rewrites what precedes message {index}: a model would be trained on another prompt "
                 "than it answers; use another template or the format 'paper'"
             )
-        stop = self.closer.strip()
+        return self._turn_span(index, len(prompt), end)
+
+    def _turn_span(self, index: int, start: int, end: int) -> TurnSpan:
+        """A turn whose answer is ``[start, end)`` in the text."""
+        stop = self._closer(index).strip()
         has_stop = stop and self.text.startswith(stop, end)
         return TurnSpan(
-            index, (start, end), self._calls(index, upto, start, end), (end, end + len(stop)) if has_stop else None
+            index, (start, end), self._calls(index, start, end), (end, end + len(stop)) if has_stop else None
         )
 
-    def _answer_end(self, index: int, upto: str) -> int:
-        """Where the terminator of the turn that ends the text ``upto`` begins."""
-        stop = self.closer.strip()
-        body = upto.rstrip() if stop else upto
-        if not body.endswith(stop or self.closer):
-            raise RenderError(
-                f"cannot tell where the answer of message {index} ends: the chat template ends a text with "
-                f"{self.closer!r}, but this turn with {upto[-40:]!r}"
-            )
-        return len(body) - len(stop or self.closer)
+    def _closer(self, index: int) -> str:
+        """What ends a turn."""
+        return self.template.call_closer if self.messages[index].tool_calls else self.template.closer
 
-    def _calls(self, index: int, upto: str, start: int, end: int) -> tuple[CallSpan, ...]:
+    def _answer_end(self, index: int, upto: str) -> int | None:
+        """Where the terminator of the turn that ends the text ``upto`` begins; None if something else ends it."""
+        closer = self._closer(index)
+        stop = closer.strip()
+        body = upto.rstrip() if stop else upto
+        return len(body) - len(stop or closer) if body.endswith(stop or closer) else None
+
+    def _calls(self, index: int, start: int, end: int) -> tuple[CallSpan, ...]:
         message, spans = self.messages[index], []
-        content = self._contents[index]
+        content = self._inside(Place("content", index), start, end)
         position = content[-1][1] if content else start
         for number, call in enumerate(message.tool_calls):
-            position += len(upto[position:end]) - len(upto[position:end].lstrip())
-            call_end = self._call_end(index, number, upto, end)
-            name = self._part(index, number, upto, replace(call, name=self.sentinel), "the name")
-            arguments = {
-                key: self._part(index, number, upto, _with_argument(call, key, int(self.sentinel)), f"argument {key!r}")
-                for key in call.arguments
-            }
-            spans.append(CallSpan((position, call_end), name, arguments))
+            position += len(self.text[position:end]) - len(self.text[position:end].lstrip())
+            call_end = self._call_end(index, number, end)
+            name = self._inside(Place("name", index, number), start, end)
+            values = {key: self._inside(Place("value", index, number, key), start, end) for key in call.arguments}
+            if not name or not all(values.values()):
+                raise RenderError(f"the chat template writes call {number} of message {index} outside of its answer")
+            spans.append(CallSpan((position, call_end), name[0], {key: found[0] for key, found in values.items()}))
             position = call_end
         return tuple(spans)
 
-    def _call_end(self, index: int, number: int, upto: str, end: int) -> int:
+    def _inside(self, place: Place, start: int, end: int) -> list[Span]:
+        """Where something is written within ``[start, end)``."""
+        return [span for span in self.spans.get(place, ()) if start <= span[0] and span[1] <= end]
+
+    def _call_end(self, index: int, number: int, end: int) -> int:
         """Where call ``number`` ends: how far the turn is the same when it makes no further call."""
-        message = self.messages[index]
+        message, upto = self.messages[index], self._upto(index)
         if number == len(message.tool_calls) - 1:
             return end
         shorter = replace(message, tool_calls=message.tool_calls[: number + 1])
-        text = self._write([*self.messages[:index], shorter])
+        text = self.template.write(self.tools, [*self.messages[:index], shorter])
         return common_prefix(upto, text[: self._answer_end(index, text)])
-
-    def _part(self, index: int, number: int, upto: str, call: Call, what: str) -> Span:
-        """Where the name or argument stands that ``call`` has a sentinel for."""
-        message = self.messages[index]
-        calls = (*message.tool_calls[:number], call, *message.tool_calls[number + 1 :])
-        spans = self._find(upto, self.messages[: index + 1], index, replace(message, tool_calls=calls))
-        if not spans:
-            raise RenderError(f"the chat template does not write {what} of call {number} in message {index}")
-        return spans[0]
 
     def _tool_block(self) -> Span:
         """The part of the text that depends on which tools there are."""
-        stand_in = replace(self, tools=(Tool(self.sentinel),)).text
+        sentinel = "1" + "0" * 9
+        while sentinel in self.text:
+            sentinel += "0"
+        stand_in = self.template.write([Tool(sentinel)], self.messages, self.generation)
         if stand_in == self.text:
             raise RenderError("the chat template does not show the tools; use another template or the format 'paper'")
         start = common_prefix(self.text, stand_in)
         return start, len(self.text) - min(common_prefix(self.text[::-1], stand_in[::-1]), len(self.text) - start)
 
-    def _find(
-        self, text: str, messages: Sequence[Message], index: int, changed: Message, generation: bool = False
-    ) -> tuple[Span, ...]:
-        """Where the value stands in ``text`` that message ``changed`` has a sentinel for; nowhere or repeatedly too."""
-        pieces = self._write([*messages[:index], changed, *messages[index + 1 :]], generation).split(self.sentinel)
-        times = len(pieces) - 1
-        if not times:
-            return ()
-        length, rest = divmod(len(text) - sum(map(len, pieces)), times)
-        spans = [(end, end + length) for end in _ends(pieces, length)][:-1]
-        if rest or length < 0 or text != _assembled(text, pieces, spans):
-            raise RenderError(f"the chat template writes message {index} in a way that depends on what it says")
-        return tuple(spans)
-
     def _upto(self, index: int) -> str:
         """The conversation as it ends with message ``index``."""
+        if index == len(self.messages) - 1 and not self.generation:
+            return self.text
         if index not in self._written:
-            self._written[index] = self._write(self.messages[: index + 1])
+            self._written[index] = self.template.write(self.tools, self.messages[: index + 1])
         return self._written[index]
 
-    def _write(self, messages: Sequence[Message], generation: bool = False) -> str:
-        tools = [template_tool(tool) for tool in self.tools] or None
-        try:
-            return self.apply(template_messages(messages, self.ids), tools, generation)
-        except Exception as error:  # a template is a program and may raise anything
-            raise RenderError(f"the chat template refuses these messages: {error}") from error
 
-    @cached_property
-    def sentinel(self) -> str:
-        """Digits that the text does not contain. No end of them is a beginning, so they cannot merge with the text."""
-        digits = "1" + "0" * 9
-        while digits in self.text:
-            digits += "0"
-        return digits
-
-
-def _with_argument(call: Call, key: str, value: Any) -> Call:
-    return replace(call, arguments={**call.arguments, key: value})
-
-
-def _ends(pieces: Sequence[str], length: int) -> Iterator[int]:
-    """Where each piece ends when ``length`` characters stand between two of them."""
-    position = 0
-    for piece in pieces:
-        position += len(piece)
-        yield position
-        position += length
-
-
-def _assembled(text: str, pieces: Sequence[str], spans: Sequence[Span]) -> str:
-    """The pieces with the spans of ``text`` between them."""
-    return "".join(piece + _cut(text, span) for piece, span in zip(pieces, [*spans, (0, 0)], strict=True))
+def stand_in(call: Call) -> Tool:
+    """A tool that ``call`` is a call of."""
+    kinds = {key: {"type": _JSON_TYPES.get(type(value), "object")} for key, value in call.arguments.items()}
+    return Tool(call.name, "", {"type": "object", "properties": kinds})
 
 
 def _cut(text: str, span: Span) -> str:

@@ -41,7 +41,7 @@ class Answer:
     ``positional[i]`` are the arguments that ``calls[i]`` gives without a name (see `bind`). ``text`` is the prose
     before the calls, or everything where no calls were understood. ``problem`` is None exactly when the answer is one
     or more calls and nothing else. ``reasoning`` is what the answer begins with in ``<think>`` tags, or as ReAct's
-    ``Thought:`` before an ``Action:``; it is no part of the text, and no problem.
+    ``Thought:`` before an ``Action:``; it is no part of the text, and no problem. (The prompt may have begun it.)
     """
 
     calls: tuple[Call, ...]
@@ -70,10 +70,10 @@ def parse_answer(text: str, tools: Iterable[Tool] = (), max_length: int = MAX_LE
     if len(text) > max_length:
         return Answer((), text, f"longer than {max_length} characters")
     offer = Offer(tools)
-    answer = _read(text, offer)
-    if answer.problem is not None and (odd := offer.with_odd_names()):
-        other = _read(text, odd)
-        return other if other.problem is None or not answer.calls else answer
+    answer = _read_offered(text, offer)
+    if answer.problem is not None and (closed := _closed_thought(text)):
+        thought = text[:closed].removesuffix("</think>").strip()
+        return replace(_read_offered(text[closed:], offer), reasoning=thought)
     return answer
 
 
@@ -87,6 +87,8 @@ def first_call(text: str, tools: Iterable[Tool] = ()) -> Call | None:
     offer = Offer(tools)
     offer = offer.with_odd_names() or offer
     start = thoughts(text)[1]
+    if (closed := _closed_thought(text)) and parse_answer(text, tools).problem is not None:
+        start = closed
     for candidate in _candidates(text, beginnings(offer), start) or _candidates(text, _inline(offer.odd), start):
         try:
             call, positional = item(text, candidate, offer)[0][0]
@@ -118,7 +120,16 @@ def without_thoughts(text: str) -> str:
         >>> without_thoughts("<think>Rain?</think> It will be dry.")
         'It will be dry.'
     """
-    return text[thoughts(text)[1] :]
+    return text[thoughts(text)[1] or _closed_thought(text) :]
+
+
+def _read_offered(text: str, offer: Offer) -> Answer:
+    """An answer, perhaps with names that end where no plain ones do."""
+    answer = _read(text, offer)
+    if answer.problem is not None and (odd := offer.with_odd_names()):
+        other = _read(text, odd)
+        return other if other.problem is None or not answer.calls else answer
+    return answer
 
 
 def _read(text: str, offer: Offer) -> Answer:
@@ -143,6 +154,12 @@ def thoughts(text: str) -> tuple[str, int]:
         return "", 0
     found = _THOUGHTS.match(text)
     return (found[found.lastgroup or 0].strip(), found.end()) if found else ("", 0)
+
+
+def _closed_thought(text: str) -> int:
+    """Where a thought ends whose ``<think>`` is not in the text, because the prompt ended with it; 0 if none does."""
+    end = text.find("</think>")
+    return end + len("</think>") if end >= 0 and text.find("<think>", 0, end) < 0 else 0
 
 
 def _candidates(text: str, pattern: re.Pattern[str], start: int) -> list[int]:

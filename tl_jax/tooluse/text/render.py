@@ -17,6 +17,7 @@ from tl_jax.tooluse.schema import Call, Message, Tool
 from tl_jax.tooluse.text.chat_template import ChatTemplateRenderer
 from tl_jax.tooluse.text.docstring import PYTHON_TYPES, write_function
 from tl_jax.tooluse.text.spans import Apply, CallSpan, Rendered, Renderer, RenderError, Span, TurnSpan
+from tl_jax.tooluse.text.template_probe import check_readable
 
 __all__ = [
     "RENDERERS",
@@ -69,6 +70,9 @@ class _PlainRenderer:
 
     def prompt(self, tools: Sequence[Tool], messages: Sequence[Message]) -> Rendered:
         return self._render(tools, messages, generation=True)
+
+    def turn(self, tools: Sequence[Tool], messages: Sequence[Message]) -> Rendered:
+        return self.render(tools, messages)
 
     def text(self, tools: Sequence[Tool], messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
         """The string of the published Jinja template, ``</s>`` included."""
@@ -236,7 +240,9 @@ class NamedRenderer:
 def _chat(apply: Apply | None) -> Renderer:
     if apply is None:
         raise RenderError("the format 'chat' needs the model's chat template, but the tokenizer has none")
-    return ChatTemplateRenderer(apply)
+    renderer = ChatTemplateRenderer(apply)
+    check_readable(renderer)
+    return renderer
 
 
 RENDERERS = Registry(
@@ -265,6 +271,6 @@ def make_renderer(name: str, apply: Apply | None = None) -> Renderer:
         apply: the model's chat template, which ``chat`` needs.
 
     Raises:
-        UserError: there is none of this name, or no chat template.
+        UserError: there is none of this name, no chat template, or one whose calls are not read back.
     """
     return RENDERERS.find(name).make(apply)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from tl_jax.errors import UserError
@@ -42,6 +42,18 @@ class TurnSpan:
     calls: tuple[CallSpan, ...]
     stop: Span | None
 
+    def shifted(self, by: int) -> TurnSpan:
+        """The same turn in a text that has ``by`` more characters before it."""
+
+        def moved(span: Span) -> Span:
+            return span[0] + by, span[1] + by
+
+        calls = tuple(
+            CallSpan(moved(call.whole), moved(call.name), {key: moved(span) for key, span in call.arguments.items()})
+            for call in self.calls
+        )
+        return TurnSpan(self.message, moved(self.answer), calls, moved(self.stop) if self.stop else None)
+
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
@@ -51,6 +63,11 @@ class Rendered:
     list without a system message) belongs to none. ``untrusted`` are the parts that came from outside the format, in
     which special tokens must not be recognised; otherwise they are to be tokenised like any other text.
     ``closed_by_eos``: the format ends with EOS, whose id the encoder appends (the text has none).
+
+    Attributes:
+        lost: assistant messages that have no turn here, and why: the text before them is not the prompt that they
+            answer, because the format rewrites the past.
+        dropped: messages with calls whose text the format does not write beside them.
     """
 
     text: str
@@ -58,6 +75,8 @@ class Rendered:
     untrusted: tuple[Span, ...]
     turns: tuple[TurnSpan, ...]
     closed_by_eos: bool
+    lost: Mapping[int, str] = field(default_factory=dict)
+    dropped: tuple[int, ...] = ()
 
 
 class Renderer(Protocol):
@@ -70,6 +89,9 @@ class Renderer(Protocol):
 
     def prompt(self, tools: Sequence[Tool], messages: Sequence[Message]) -> Rendered:
         """The conversation and a generation prompt: the model's answer comes next."""
+
+    def turn(self, tools: Sequence[Tool], messages: Sequence[Message]) -> Rendered:
+        """The last message, an assistant's, as the answer to the prompt for it."""
 
     def answer(self, calls: Sequence[Call], content: str = "") -> str:
         """How one answer is written. A turn's answer span holds this (after one blank in the paper's template)."""

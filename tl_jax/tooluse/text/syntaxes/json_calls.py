@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import string
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tl_jax.tooluse.schema import Call
@@ -146,6 +148,23 @@ _BY_NAME = r"\A\s*(?:```\w*\s*)?(?:\[\s*)?\{\s*[\"']NAMES[\"']\s*:\s*\{"
 _SHAPED = r"\A\s*(?:\[\s*)?\{(?=[^{}]*[\"']name[\"']\s*:)(?=[\s\S]*[\"'](?:arguments|parameters)[\"']\s*:)"
 """The whole answer is an object like a call, whatever it calls."""
 
+_ID = r"(?=[A-Za-z.]*[\d_-])[A-Za-z\d][\w.-]{0,63}"
+"""A word is no id: there is a digit, a hyphen or an underscore in it."""
+_BEFORE_OBJECT = re.compile(rf"({_ID}):(?=\{{)")
+
+
+def _read_with_ids(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
+    """Objects right after one another, each with its id."""
+    calls = []
+    while opened := _BEFORE_OBJECT.match(text, position):
+        row, position = json_value(text, opened.end())
+        call, positional = read_call(row)
+        calls.append((replace(call, id=opened[1]), positional))
+    if not calls:
+        raise Problem("no call")
+    return calls, position
+
+
 SYNTAXES = (
     Syntax(
         name="python_dict",
@@ -169,6 +188,16 @@ SYNTAXES = (
         attempts=written(_SHAPED, _NAMED, _BY_NAME, hint='"'),
         write=_write(written_as),
         source="https://www.llama.com/docs/model-cards-and-prompt-formats/llama3_1/",
+    ),
+    Syntax(
+        name="id_json",
+        description="objects, each after the id of its call: chat templates that write ids",
+        example='call_1:{"name": "f", "arguments": {"a": 1}}',
+        opening=_ID + r":\{",
+        first=string.ascii_letters + string.digits,
+        read=_read_with_ids,
+        attempts=written(rf"^{_ID}:\{{(?=[^{{}}]*[\"']name[\"']\s*:)", _NAMED, hint='"'),
+        write=lambda calls: "".join(f"call_{i}:{written_as(row)}" for i, row in enumerate(rows(calls), 1)),
     ),
 )
 

@@ -1,0 +1,298 @@
+"""Where values stand in a text that a program wrote, which can only be asked to write it again with other values.
+
+Two more texts tell. In the first, every string has a mark before and a mark after it: taken out again, they must leave
+the text as it was, or the program looks at what it writes. In the second every argument's value is a number of its own;
+what stands between two of them is the same in both texts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, NamedTuple, TypeAlias
+
+from tl_jax.tooluse.schema import Call, Message
+from tl_jax.tooluse.text.spans import RenderError, Span
+
+
+class Place(NamedTuple):
+    """A string or value of a conversation: ``speaker`` is a message's ``name``, ``name`` a call's."""
+
+    part: Literal["content", "speaker", "name", "key", "value"]
+    message: int
+    call: int = 0
+    key: str = ""
+
+
+Spans: TypeAlias = dict[Place, tuple[Span, ...]]
+"""Every place that was looked for; a template may write it several times, or not at all."""
+Write: TypeAlias = Callable[[Sequence[Message]], str]
+"""Renders a conversation."""
+
+THOUGHT_TAGS = re.compile(r"(</?think>)")
+
+
+def find(write: Write, messages: Sequence[Message], text: str) -> Spans:
+    """Where everything that ``messages`` say stands in ``text``, which is ``write(messages)``.
+
+    Raises:
+        RenderError: what is written somewhere depends on what is said there.
+    """
+    search = _Search(write, messages, text)
+    strings, values = search.strings(places(messages)), {}
+    if wanted := _values(messages):
+        values = search.values(wanted) or {place: search.value(place) for place in wanted}
+    return {**strings, **values}
+
+
+def places(messages: Sequence[Message]) -> list[Place]:
+    """Every string that is more than blanks.
+
+    The names of a call's arguments are in the order in which templates may sort them: their marks keep it.
+    """
+    found = []
+    for index, message in enumerate(messages):
+        found += [Place("content", index)] if message.content.strip() else []
+        found += [Place("speaker", index)] if message.name else []
+        for number, call in enumerate(message.tool_calls):
+            found.append(Place("name", index, number))
+            found += [Place("key", index, number, key) for key in sorted(call.arguments, key=str.lower)]
+    return found
+
+
+def _values(messages: Sequence[Message]) -> list[Place]:
+    return [
+        Place("value", index, number, key)
+        for index, message in enumerate(messages)
+        for number, call in enumerate(message.tool_calls)
+        for key in call.arguments
+    ]
+
+
+class _Search:
+    def __init__(self, write: Write, messages: Sequence[Message], text: str) -> None:
+        self._write, self._messages, self._text = write, messages, text
+        self._strings: _Marks | None = None  # all of them, where one text told everything
+        self._marked = ""
+
+    def strings(self, wanted: Sequence[Place]) -> Spans:
+        """Halves what is looked for until all of it is found: most templates need one text."""
+        for thoughts in (False, True) if any(map(self._has_thoughts, wanted)) else (False,):
+            marks = _Marks(self._tag, self._number, wanted, thoughts=thoughts)
+            marked = self._try(marks)
+            read = None if marked is None else marks.read(marked)
+            if marked is not None and read and read.text == self._text:
+                if self._strings is None and list(wanted) == places(self._messages):
+                    self._strings, self._marked = marks, marked
+                return {place: self._with_blanks(place, spans, thoughts) for place, spans in read.spans.items()}
+        if len(wanted) == 1:
+            raise _depends(wanted[0])
+        half = len(wanted) // 2
+        return {**self.strings(wanted[:half]), **self.strings(wanted[half:])} if wanted else {}
+
+    def values(self, wanted: Sequence[Place]) -> Spans | None:
+        """All of them by one more text; None where it cannot tell."""
+        if self._strings is None:
+            return None
+        marks = replace(self._strings, values=wanted)
+        numbered = self._try(marks)
+        return None if numbered is None else marks.between(self._marked, numbered)
+
+    def value(self, place: Place) -> tuple[Span, ...]:
+        """One of them by a text of its own.
+
+        Raises:
+            RenderError: it depends on what is said there.
+        """
+        marks = _Marks(self._tag, self._number, (), values=(place,))
+        pieces = (self._try(marks) or "").split(f"{self._number}{0:06d}")
+        times = len(pieces) - 1
+        if not times:
+            return ()
+        length, rest = divmod(len(self._text) - sum(map(len, pieces)), times)
+        spans, position = [], 0
+        for piece in pieces[:-1]:
+            spans.append((position + len(piece), position + len(piece) + length))
+            position = spans[-1][1]
+        values = [self._text[start:end] for start, end in spans]
+        if rest or length < 0 or self._text != "".join(map("".join, zip(pieces, [*values, ""], strict=True))):
+            raise _depends(place)
+        return tuple(spans)
+
+    def _try(self, marks: _Marks) -> str | None:
+        try:
+            return self._write([marks.message(index, message) for index, message in enumerate(self._messages)])
+        except RenderError:  # the template takes no such value
+            return None
+
+    def _with_blanks(self, place: Place, spans: Iterable[Span], thoughts: bool) -> tuple[Span, ...]:
+        """Marks stand inside the blanks around a text, which a template may leave out."""
+        if place.part != "content" or thoughts:
+            return tuple(spans)
+        content = self._messages[place.message].content
+        before = content[: len(content) - len(content.lstrip())]
+        after = content[len(content.rstrip()) :]
+        return tuple((self._start(start, before), self._end(end, after)) for start, end in spans)
+
+    def _start(self, start: int, blanks: str) -> int:
+        for written in (blanks, json.dumps(blanks)[1:-1]):
+            if self._text.endswith(written, 0, start):
+                return start - len(written)
+        return start
+
+    def _end(self, end: int, blanks: str) -> int:
+        for written in (blanks, json.dumps(blanks)[1:-1]):
+            if self._text.startswith(written, end):
+                return end + len(written)
+        return end
+
+    def _has_thoughts(self, place: Place) -> bool:
+        return place.part == "content" and "</think>" in self._messages[place.message].content
+
+    @cached_property
+    def _tag(self) -> str:
+        """What marks begin with: letters and digits that the text does not contain, and that cannot overlap with it."""
+        tag = "Zq7"
+        while tag in self._text:
+            tag += "7"
+        return tag
+
+    @cached_property
+    def _number(self) -> str:
+        """What numbers for values begin with; likewise."""
+        digits = "10203040"
+        while digits in self._text:
+            digits += "0"
+        return digits
+
+
+class _Read(NamedTuple):
+    text: str
+    spans: Spans
+
+
+@dataclass(frozen=True)
+class _Marks:
+    """Puts marks into messages, and finds them in a text.
+
+    Args:
+        tag: begins every mark.
+        digits: begins every number.
+        strings: that get marks.
+        values: that become numbers.
+        thoughts: what stands inside and outside of ``<think>`` tags has marks of its own: the template knows these tags
+            and writes them itself, elsewhere or not at all.
+    """
+
+    tag: str
+    digits: str
+    strings: Sequence[Place]
+    values: Sequence[Place] = ()
+    thoughts: bool = False
+
+    def message(self, index: int, message: Message) -> Message:
+        calls = tuple(self._call(index, number, call) for number, call in enumerate(message.tool_calls))
+        content = self._content(Place("content", index), message.content)
+        name = None if message.name is None else self._around(Place("speaker", index), message.name)
+        return replace(message, content=content, name=name, tool_calls=calls)
+
+    def read(self, marked: str) -> _Read | None:
+        """The text without marks, and where they were; None where one of a pair lacks, or pairs are nested."""
+        spans: dict[Place, list[Span]] = {place: [] for place in self.strings}
+        opened: tuple[int, int] | None = None
+        removed = 0
+        for mark in self._pattern.finditer(marked):
+            number, where = int(mark[1]), mark.start() - removed
+            removed += len(mark[0])
+            if mark[2] == "S" and opened is None:
+                opened = number, where
+            elif mark[2] == "E" and opened is not None and opened[0] == number:
+                spans[self.strings[number]].append((opened[1], where))
+                opened = None
+            else:
+                return None
+        if opened is not None:
+            return None
+        return _Read(self._pattern.sub("", marked), {place: tuple(found) for place, found in spans.items()})
+
+    def between(self, marked: str, numbered: str) -> Spans | None:
+        """Where values stand in the text that ``marked`` is without its marks; ``numbered`` has numbers in their place.
+
+        Between two values there must be a mark, which tells where the one ends.
+        """
+        pieces = re.split(rf"{self.digits}(\d{{6}})", numbered)
+        if not marked.startswith(pieces[0]):
+            return None
+        spans: dict[Place, list[Span]] = {place: [] for place in self.values}
+        position = len(pieces[0])
+        for count, (number, piece) in enumerate(zip(pieces[1::2], pieces[2::2], strict=True), 1):
+            if self.tag in piece:
+                end = marked.find(self.tag, position) - piece.index(self.tag)
+            elif 2 * count + 1 == len(pieces):
+                end = len(marked) - len(piece)
+            else:
+                return None
+            if end < position or not marked.startswith(piece, end):
+                return None
+            spans[self.values[int(number)]].append((position, end))
+            position = end + len(piece)
+        if position != len(marked):
+            return None
+        plain = self._plain_positions(marked)
+        return {place: tuple((plain(start), plain(end)) for start, end in found) for place, found in spans.items()}
+
+    def _plain_positions(self, marked: str) -> Callable[[int], int]:
+        """Positions in the marked text -> positions without the marks."""
+        starts, removed = [0], [0]
+        for mark in self._pattern.finditer(marked):
+            starts.append(mark.end())
+            removed.append(removed[-1] + len(mark[0]))
+        return lambda position: position - removed[bisect_right(starts, position) - 1]
+
+    def _call(self, index: int, number: int, call: Call) -> Call:
+        arguments = {
+            self._around(Place("key", index, number, key), key): (
+                int(f"{self.digits}{self._value_numbers[place]:06d}")
+                if (place := Place("value", index, number, key)) in self._value_numbers
+                else value
+            )
+            for key, value in call.arguments.items()
+        }
+        return replace(call, name=self._around(Place("name", index, number), call.name), arguments=arguments)
+
+    def _content(self, place: Place, text: str) -> str:
+        if place not in self._numbers:
+            return text
+        parts = THOUGHT_TAGS.split(text) if self.thoughts and "</think>" in text else [text]
+        return "".join(part if THOUGHT_TAGS.fullmatch(part) else self._inside(place, part) for part in parts)
+
+    def _inside(self, place: Place, text: str) -> str:
+        """The text with its marks inside the blanks around it."""
+        core = text.strip()
+        return text.replace(core, self._around(place, core), 1) if core else text
+
+    def _around(self, place: Place, text: str) -> str:
+        if place not in self._numbers:
+            return text
+        number = self._numbers[place]
+        return f"{self.tag}{number:06d}S{text}{self.tag}{number:06d}E"
+
+    @cached_property
+    def _numbers(self) -> Mapping[Place, int]:
+        return {place: number for number, place in enumerate(self.strings)}
+
+    @cached_property
+    def _value_numbers(self) -> Mapping[Place, int]:
+        return {place: number for number, place in enumerate(self.values)}
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile(rf"{self.tag}(\d+)([SE])")
+
+
+def _depends(place: Place) -> RenderError:
+    return RenderError(f"the chat template writes message {place.message} in a way that depends on what it says")
