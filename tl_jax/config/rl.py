@@ -140,6 +140,10 @@ class RlConfig(RunConfig):
     eval_prompts: int = Field(64, ge=0, description="decision points of the fixed set scored greedily before and after")
     eval_every: int | None = Field(None, ge=1, description="also every so many rollouts")
 
+    @property
+    def template(self) -> TemplateChoice:
+        return self.data.template
+
     @model_validator(mode="after")
     def _groups_have_members(self) -> RlConfig:
         if ESTIMATORS[self.algorithm.estimator].needs_groups and self.group_size < 2:

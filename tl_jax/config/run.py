@@ -9,6 +9,7 @@ from pydantic import Field
 from tl_jax.config.base import AnyPath, Choice, Node
 from tl_jax.config.model import MeshConfig, ModelConfig
 from tl_jax.config.schedules import SCHEDULES
+from tl_jax.tooluse.text.template_choice import NO_CHOICE, TemplateChoice
 
 
 class OptimizerConfig(Node):
@@ -44,3 +45,8 @@ class RunConfig(Node):
     )
     checkpoint: CheckpointConfig = CheckpointConfig()
     log_every: int = Field(10, ge=1)
+
+    @property
+    def template(self) -> TemplateChoice:
+        """Which chat template writes, and what it is told."""
+        return NO_CHOICE

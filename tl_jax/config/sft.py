@@ -8,6 +8,7 @@ from tl_jax.config.data import DataConfig
 from tl_jax.config.losses import LossPlugin
 from tl_jax.config.run import OptimizerConfig, RunConfig
 from tl_jax.plugins import Plugin
+from tl_jax.tooluse.text.template_choice import TemplateChoice
 
 
 class SftConfig(RunConfig):
@@ -22,3 +23,7 @@ class SftConfig(RunConfig):
         Plugin("weighted_cross_entropy"), description="with options: {name: label_smoothing, options: {smoothing: 0.1}}"
     )
     eval_every: int | None = Field(None, ge=1, description="steps between held-out losses; null = at the end only")
+
+    @property
+    def template(self) -> TemplateChoice:
+        return self.data.template

@@ -44,7 +44,7 @@ def run_rl(config: RlConfig) -> dict[str, Any]:
     run = Run(config, mesh)
     with jax.set_mesh(mesh):
         model, tokenizer_dir = run.open_model()
-        codec = Codec.open(config.data.renderer, tokenizer_dir, config.data.template)
+        codec = Codec.open(config.data.renderer, tokenizer_dir, config.template)
         load = partial(load_prompts, config, rubric, codec, model)
         prompts, report = load(config.data.path)
         held_out = load(config.data.eval_path)[0] if config.data.eval_path else prompts

@@ -47,7 +47,7 @@ def describe_run(directory: Path, config: RunConfig, model: LlamaConfig, tokeniz
     file = directory / "environment.json"
     starts = json.loads(file.read_text(encoding="utf-8"))["starts"] if file.is_file() else []
     write_json(file, {"starts": [*starts, environment()]})
-    choice = config.data.template.over(TemplateChoice.beside(tokenizer_dir))
+    choice = config.template.over(TemplateChoice.beside(tokenizer_dir))
     if tokenizer_dir.resolve() != home.resolve():
         write_json(home / "config.json", model.to_hf())
         copy_tokenizer(tokenizer_dir, home)

@@ -45,7 +45,7 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
     run = Run(config, mesh)
     with jax.set_mesh(mesh):
         model, tokenizer_dir = run.open_model()
-        codec = Codec.open(config.data.renderer, tokenizer_dir, config.data.template)
+        codec = Codec.open(config.data.renderer, tokenizer_dir, config.template)
         dataset = build_dataset(config.data, codec)
         held_out = build_dataset(config.data, codec, config.data.eval_path).rows if config.data.eval_path else []
         loader = Loader(dataset.rows, config.data.batch_size, config.seed)
