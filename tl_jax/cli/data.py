@@ -178,8 +178,6 @@ def inspect(
     kind: str,
     renderer: str,
     template: TemplateChoice,
-    pkt: Any,
-    max_weight: float,
     html: Path | None,
     **options: Any,
 ) -> None:
@@ -187,12 +185,12 @@ def inspect(
     from tl_jax.data.codec import Codec
     from tl_jax.data.inspection.inspect import inspect_trajectory, to_html, to_terminal
 
-    include = options.pop("include")
+    include, weighing = options.pop("include"), PktConfig(mode=options.pop("pkt"), max_weight=options.pop("max_weight"))
     view = inspect_trajectory(
         _one_trajectory(data, kind, wanted),
         Codec.open(renderer, tokenizer, template),
         MaeConfig(**options),
-        PktConfig(mode=pkt, max_weight=max_weight),
+        weighing,
         include,
     )
     to_terminal(view)
