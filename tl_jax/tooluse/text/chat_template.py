@@ -21,7 +21,7 @@ from tl_jax.tooluse.prefixes import common_prefix
 from tl_jax.tooluse.schema import Call, Message, Tool
 from tl_jax.tooluse.text.spans import Apply, CallSpan, Rendered, RenderError, Span, TurnSpan
 from tl_jax.tooluse.text.template_input import ANY_ID, NINE, template_messages, template_tool
-from tl_jax.tooluse.text.template_marks import THOUGHT_TAGS, Place, Spans, find
+from tl_jax.tooluse.text.template_marks import THOUGHT_TAGS, Spans, Spot, find
 
 _THOUGHT = re.compile(r"\s*<think>(.*?)</think>", re.DOTALL)
 _OPEN_THOUGHT = re.compile(r"<think>\s*\Z")
@@ -263,7 +263,7 @@ class _Conversation:
         return [index for index, message in enumerate(self.messages) if self._is_dropped(index, message.content)]
 
     def _is_dropped(self, index: int, content: str) -> bool:
-        spans = self.spans.get(Place("content", index))
+        spans = self.spans.get(Spot("content", index))
         if not spans:
             return spans is not None
         apart = _THOUGHT.match(content) is not None and not any("</think>" in _cut(self.text, span) for span in spans)
@@ -277,7 +277,7 @@ class _Conversation:
         words.
         """
         answers = {turn.message: turn.answer for turn in turns}
-        contents = [self.spans.get(Place("content", index), ()) for index in range(len(self.messages))]
+        contents = [self.spans.get(Spot("content", index), ()) for index in range(len(self.messages))]
         starts = [contents[0][0][0] if contents[0] else 0]
         for index, spans in enumerate(contents):
             end = answers[index][1] if index in answers else spans[-1][1] if spans else 0
@@ -328,20 +328,20 @@ class _Conversation:
 
     def _calls(self, index: int, start: int, end: int) -> tuple[CallSpan, ...]:
         message, spans = self.messages[index], []
-        content = self._inside(Place("content", index), start, end)
+        content = self._inside(Spot("content", index), start, end)
         position = content[-1][1] if content else start
         for number, call in enumerate(message.tool_calls):
             position += len(self.text[position:end]) - len(self.text[position:end].lstrip())
             call_end = self._call_end(index, number, end)
-            name = self._inside(Place("name", index, number), start, end)
-            values = {key: self._inside(Place("value", index, number, key), start, end) for key in call.arguments}
+            name = self._inside(Spot("name", index, number), start, end)
+            values = {key: self._inside(Spot("value", index, number, key), start, end) for key in call.arguments}
             if not name or not all(values.values()):
                 raise RenderError(f"the chat template writes call {number} of message {index} outside of its answer")
             spans.append(CallSpan((position, call_end), name[0], {key: found[0] for key, found in values.items()}))
             position = call_end
         return tuple(spans)
 
-    def _inside(self, place: Place, start: int, end: int) -> list[Span]:
+    def _inside(self, place: Spot, start: int, end: int) -> list[Span]:
         """Where something is written within ``[start, end)``."""
         return [span for span in self.spans.get(place, ()) if start <= span[0] and span[1] <= end]
 

@@ -19,7 +19,7 @@ from tl_jax.tooluse.schema import Call, Message
 from tl_jax.tooluse.text.spans import RenderError, Span
 
 
-class Place(NamedTuple):
+class Spot(NamedTuple):
     """A string or value of a conversation: ``speaker`` is a message's ``name``, ``name`` a call's."""
 
     part: Literal["content", "speaker", "name", "key", "value"]
@@ -28,7 +28,7 @@ class Place(NamedTuple):
     key: str = ""
 
 
-Spans: TypeAlias = dict[Place, tuple[Span, ...]]
+Spans: TypeAlias = dict[Spot, tuple[Span, ...]]
 """Every place that was looked for; a template may write it several times, or not at all."""
 Write: TypeAlias = Callable[[Sequence[Message]], str]
 """Renders a conversation."""
@@ -49,24 +49,24 @@ def find(write: Write, messages: Sequence[Message], text: str) -> Spans:
     return {**strings, **values}
 
 
-def places(messages: Sequence[Message]) -> list[Place]:
+def places(messages: Sequence[Message]) -> list[Spot]:
     """Every string that is more than blanks.
 
     The names of a call's arguments are in the order in which templates may sort them: their marks keep it.
     """
     found = []
     for index, message in enumerate(messages):
-        found += [Place("content", index)] if message.content.strip() else []
-        found += [Place("speaker", index)] if message.name else []
+        found += [Spot("content", index)] if message.content.strip() else []
+        found += [Spot("speaker", index)] if message.name else []
         for number, call in enumerate(message.tool_calls):
-            found.append(Place("name", index, number))
-            found += [Place("key", index, number, key) for key in sorted(call.arguments, key=str.lower)]
+            found.append(Spot("name", index, number))
+            found += [Spot("key", index, number, key) for key in sorted(call.arguments, key=str.lower)]
     return found
 
 
-def _values(messages: Sequence[Message]) -> list[Place]:
+def _values(messages: Sequence[Message]) -> list[Spot]:
     return [
-        Place("value", index, number, key)
+        Spot("value", index, number, key)
         for index, message in enumerate(messages)
         for number, call in enumerate(message.tool_calls)
         for key in call.arguments
@@ -79,7 +79,7 @@ class _Search:
         self._strings: _Marks | None = None  # all of them, where one text told everything
         self._marked = ""
 
-    def strings(self, wanted: Sequence[Place]) -> Spans:
+    def strings(self, wanted: Sequence[Spot]) -> Spans:
         """Halves what is looked for until all of it is found: most templates need one text."""
         for thoughts in (False, True) if any(map(self._has_thoughts, wanted)) else (False,):
             marks = _Marks(self._tag, self._number, wanted, thoughts=thoughts)
@@ -94,7 +94,7 @@ class _Search:
         half = len(wanted) // 2
         return {**self.strings(wanted[:half]), **self.strings(wanted[half:])} if wanted else {}
 
-    def values(self, wanted: Sequence[Place]) -> Spans | None:
+    def values(self, wanted: Sequence[Spot]) -> Spans | None:
         """All of them by one more text; None where it cannot tell."""
         if self._strings is None:
             return None
@@ -102,7 +102,7 @@ class _Search:
         numbered = self._try(marks)
         return None if numbered is None else marks.between(self._marked, numbered)
 
-    def value(self, place: Place) -> tuple[Span, ...]:
+    def value(self, place: Spot) -> tuple[Span, ...]:
         """One of them by a text of its own.
 
         Raises:
@@ -129,7 +129,7 @@ class _Search:
         except RenderError:  # the template takes no such value
             return None
 
-    def _with_blanks(self, place: Place, spans: Iterable[Span], thoughts: bool) -> tuple[Span, ...]:
+    def _with_blanks(self, place: Spot, spans: Iterable[Span], thoughts: bool) -> tuple[Span, ...]:
         """Marks stand inside the blanks around a text, which a template may leave out."""
         if place.part != "content" or thoughts:
             return tuple(spans)
@@ -150,7 +150,7 @@ class _Search:
                 return end + len(written)
         return end
 
-    def _has_thoughts(self, place: Place) -> bool:
+    def _has_thoughts(self, place: Spot) -> bool:
         return place.part == "content" and "</think>" in self._messages[place.message].content
 
     @cached_property
@@ -190,19 +190,19 @@ class _Marks:
 
     tag: str
     digits: str
-    strings: Sequence[Place]
-    values: Sequence[Place] = ()
+    strings: Sequence[Spot]
+    values: Sequence[Spot] = ()
     thoughts: bool = False
 
     def message(self, index: int, message: Message) -> Message:
         calls = tuple(self._call(index, number, call) for number, call in enumerate(message.tool_calls))
-        content = self._content(Place("content", index), message.content)
-        name = None if message.name is None else self._around(Place("speaker", index), message.name)
+        content = self._content(Spot("content", index), message.content)
+        name = None if message.name is None else self._around(Spot("speaker", index), message.name)
         return replace(message, content=content, name=name, tool_calls=calls)
 
     def read(self, marked: str) -> _Read | None:
         """The text without marks, and where they were; None where one of a pair lacks, or pairs are nested."""
-        spans: dict[Place, list[Span]] = {place: [] for place in self.strings}
+        spans: dict[Spot, list[Span]] = {place: [] for place in self.strings}
         opened: tuple[int, int] | None = None
         removed = 0
         for mark in self._pattern.finditer(marked):
@@ -227,7 +227,7 @@ class _Marks:
         pieces = re.split(rf"{self.digits}(\d{{6}})", numbered)
         if not marked.startswith(pieces[0]):
             return None
-        spans: dict[Place, list[Span]] = {place: [] for place in self.values}
+        spans: dict[Spot, list[Span]] = {place: [] for place in self.values}
         position = len(pieces[0])
         for count, (number, piece) in enumerate(zip(pieces[1::2], pieces[2::2], strict=True), 1):
             if self.tag in piece:
@@ -255,38 +255,38 @@ class _Marks:
 
     def _call(self, index: int, number: int, call: Call) -> Call:
         arguments = {
-            self._around(Place("key", index, number, key), key): (
+            self._around(Spot("key", index, number, key), key): (
                 int(f"{self.digits}{self._value_numbers[place]:06d}")
-                if (place := Place("value", index, number, key)) in self._value_numbers
+                if (place := Spot("value", index, number, key)) in self._value_numbers
                 else value
             )
             for key, value in call.arguments.items()
         }
-        return replace(call, name=self._around(Place("name", index, number), call.name), arguments=arguments)
+        return replace(call, name=self._around(Spot("name", index, number), call.name), arguments=arguments)
 
-    def _content(self, place: Place, text: str) -> str:
+    def _content(self, place: Spot, text: str) -> str:
         if place not in self._numbers:
             return text
         parts = THOUGHT_TAGS.split(text) if self.thoughts and "</think>" in text else [text]
         return "".join(part if THOUGHT_TAGS.fullmatch(part) else self._inside(place, part) for part in parts)
 
-    def _inside(self, place: Place, text: str) -> str:
+    def _inside(self, place: Spot, text: str) -> str:
         """The text with its marks inside the blanks around it."""
         core = text.strip()
         return text.replace(core, self._around(place, core), 1) if core else text
 
-    def _around(self, place: Place, text: str) -> str:
+    def _around(self, place: Spot, text: str) -> str:
         if place not in self._numbers:
             return text
         number = self._numbers[place]
         return f"{self.tag}{number:06d}S{text}{self.tag}{number:06d}E"
 
     @cached_property
-    def _numbers(self) -> Mapping[Place, int]:
+    def _numbers(self) -> Mapping[Spot, int]:
         return {place: number for number, place in enumerate(self.strings)}
 
     @cached_property
-    def _value_numbers(self) -> Mapping[Place, int]:
+    def _value_numbers(self) -> Mapping[Spot, int]:
         return {place: number for number, place in enumerate(self.values)}
 
     @cached_property
@@ -294,5 +294,5 @@ class _Marks:
         return re.compile(rf"{self.tag}(\d+)([SE])")
 
 
-def _depends(place: Place) -> RenderError:
+def _depends(place: Spot) -> RenderError:
     return RenderError(f"the chat template writes message {place.message} in a way that depends on what it says")
