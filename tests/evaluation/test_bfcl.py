@@ -192,7 +192,7 @@ def test_a_model_is_asked(data: Path, model: Path, tmp_path: Path, capsys: pytes
         "multi_turn_base": 100.0,
     }
     summary = json.loads((tmp_path / "out/summary.json").read_text())
-    assert summary == {"suite": "bfcl_v4", **scores.to_json()}
+    assert summary == {"suite": "bfcl_v4", **scores.to_json(), "unwritable_cases": {}}
     assert "multi_turn_base" in capsys.readouterr().err
     with pytest.raises(UserError, match="was made with other settings"):
         evaluate_bfcl(model, tmp_path / "out", ["irrelevance"], Answering.of(max_new_tokens=90), data)

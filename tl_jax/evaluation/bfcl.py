@@ -18,6 +18,7 @@ from tl_jax.tooluse.bfcl.score import BfclScores, is_episode, score_cases
 from tl_jax.tooluse.environments.bfcl import BfclTools
 from tl_jax.tooluse.metrics import bootstrap_interval
 from tl_jax.tooluse.readers import read_cases, read_turns
+from tl_jax.tooluse.rewards.writable import unwritable_gold
 from tl_jax.tooluse.schema import Case
 
 if TYPE_CHECKING:  # scoring needs neither JAX nor NumPy
@@ -87,9 +88,12 @@ def evaluate_bfcl(
     known = open_directory(out, settings, overwrite, read_turns)
     answers = answer_all(model, cases, known, answering, out / PREDICTIONS, console, episodes, _played)
     scores = score_cases((case, answers[case.id]) for case in cases)
-    summary = {"suite": NAME, **scores.to_json()}
+    unwritable = unwritable_gold(cases, answering.codec(model).writer)  # told only: the score is BFCL's own
+    summary = {"suite": NAME, **scores.to_json(), "unwritable_cases": dict(unwritable.reasons)}
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     console.print(report(scores))
+    if unwritable.reasons:
+        console.print(unwritable.line(), markup=False, highlight=False, soft_wrap=True)
     return scores
 
 
