@@ -18,7 +18,7 @@ from tl_jax.data.supervision import Example, supervise
 from tl_jax.errors import UserError
 from tl_jax.registry import suggestion
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
-from tl_jax.tooluse.text.chat_template import stand_in
+from tl_jax.tooluse.text.chat_template import ChatTemplateRenderer, stand_in
 from tl_jax.tooluse.text.render import Apply, Renderer, RenderError, make_renderer
 from tl_jax.tooluse.text.template_choice import NO_CHOICE, TemplateChoice
 from tl_jax.tooluse.text.template_probe import hides_calls
@@ -178,8 +178,9 @@ class AnswerWriter:
             UserError: the format cannot write the calls, or the tokenizer cannot encode them.
         """
         messages = [Message("user", "."), Message("assistant", "", tuple(calls))]
+        templated = isinstance(self.codec.renderer, ChatTemplateRenderer)  # which may write calls as its tools have it
         try:
-            encoded = self.codec.encode_turn([stand_in(call) for call in calls], messages)
+            encoded = self.codec.encode_turn([stand_in(call) for call in calls] if templated else (), messages)
         except RenderError:  # a chat template that has no place for tools
             encoded = self.codec.encode_turn((), messages)
         turn = encoded.turns[-1]
