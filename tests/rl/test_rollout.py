@@ -19,6 +19,7 @@ from tl_jax.inference.sampler import Sampler
 from tl_jax.rl.episodes import Episode
 from tl_jax.rl.rollout import EnvironmentSpec, run_multi_turn
 from tl_jax.tooluse.environments.replay import Replay
+from tl_jax.tooluse.rewards.score import score
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
 
 CHATML = (
@@ -84,6 +85,7 @@ def codec(request: pytest.FixtureRequest, model_dir: Path) -> Codec:
 def played(
     codec: Codec,
     lines: Sequence[Sequence[str]],
+    trajectory: Trajectory = TRAJECTORY,
     *,
     max_turns: int = 9,
     max_length: int = 4096,
@@ -91,15 +93,15 @@ def played(
     loose: bool = False,
 ) -> tuple[list[Episode], Scripted]:
     sampler = Scripted(None, codec, SamplingConfig(max_new_tokens=new_tokens), codec.stop_ids, lines=lines, loose=loose)
-    stage = EnvironmentSpec(lambda: Replay([TRAJECTORY]), max_turns, max_length)
-    case = Replay([TRAJECTORY]).cases[0]
+    stage = EnvironmentSpec(lambda: Replay([trajectory]), max_turns, max_length)
+    case = Replay([trajectory]).cases[0]
     prompts = [Prompt(case, tuple(codec.prompt(case.tools, case.messages)))] * len(lines[0])
     return run_multi_turn(sampler, None, prompts, jax.random.key(0), stage), sampler
 
 
-def spoken(codec: Codec, call: Call) -> str:
-    """A call as the format writes it, from right after the generation prompt."""
-    rendered = codec.renderer.render(TOOLS, [TRAJECTORY.messages[0], Message("assistant", "", (call,))])
+def spoken(codec: Codec, *calls: Call) -> str:
+    """Calls as the format writes them, from right after the generation prompt."""
+    rendered = codec.renderer.render(TOOLS, [TRAJECTORY.messages[0], Message("assistant", "", calls)])
     start, end = rendered.turns[0].answer
     return rendered.text[start:end]
 
@@ -118,6 +120,30 @@ def test_the_gold_calls_replayed_are_the_training_stream(codec: Codec) -> None:
     assert [turn.results for turn in episode.turns] == [('{"row": 7}',), ('{"row": 8}',)]
     assert [turn.case.gold for turn in episode.turns] == [(CALLS,), ((CALLS[1],),)]
     assert not episode.truncated
+
+
+def test_recorded_calls_may_be_made_at_once_or_one_after_another(codec: Codec) -> None:
+    """Three recorded calls, two of them in one turn: each way to make them earns 1 in every turn."""
+    first, second = CALLS
+    third = Call("find_city", {"name": "Bergen"})
+    messages = TRAJECTORY.messages
+    recording = Trajectory(
+        "t",
+        TOOLS,
+        (
+            messages[0],
+            Message("assistant", "", (first, second)),
+            messages[2],
+            messages[4],
+            Message("assistant", "", (third,)),
+            Message("tool", '{"row": 9}'),
+        ),
+    )
+    ways = [[(first, second), (third,)], [(first,), (third, second)], [(second,), (first,), (third,)]]
+    for way in ways:
+        (episode,), _ = played(codec, [[spoken(codec, *calls)] for calls in way], recording)
+        assert [turn.calls for turn in episode.turns] == way
+        assert [score(turn.text, turn.case).value for turn in episode.turns] == [1.0] * len(way)
 
 
 def test_nothing_that_was_sampled_is_tokenised_again(codec: Codec) -> None:

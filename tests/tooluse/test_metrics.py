@@ -94,6 +94,15 @@ def test_policy_all_wants_every_call_and_no_other() -> None:
         score_prediction(get, two, Scoring("most"))  # type: ignore[arg-type]
 
 
+def test_policy_all_wants_no_more_than_the_open_calls() -> None:
+    two = case((GET, Call("done", {"answer": "x"})), kind="open")
+    get, done = "get-user(id=500, fields=['a'])", "done(answer='x')"
+    for right in (get, done, f"{get}\n{done}", f"{done}\n{get}"):
+        assert score_prediction(right, two, ALL) == CaseScore(True, True, True, "correct")
+    assert score_prediction(f"{get}\n{get}", two, ALL) == CaseScore(False, False, False, "wrong_tool")
+    assert score_prediction(f"{done}\n{get}\n{get}", two, ALL) == CaseScore(False, False, False, "parse_failure")
+
+
 def test_summary_counts_unscored_cases_apart() -> None:
     scores = [
         score_prediction(text, case((GET,))) for text in ("get-user(500, ['a'])", "get-user(1, ['a'])", "done()", "x")

@@ -97,7 +97,10 @@ def test_json_round_trip(
         ({"meta": "x"}, "meta: must be a JSON object, not str"),
         ({"gold": [{"name": "f"}]}, "gold: must be a list of alternatives"),
         ({"gold": [[{"name": "f", "wild": [1]}]]}, r"gold\[0\]\[0\].wild: must be a list of argument names"),
-        ({"gold_kind": "all"}, "gold_kind: unknown kind 'all'; expected one of alternatives, sequence, parallel, none"),
+        (
+            {"gold_kind": "all"},
+            "gold_kind: unknown kind 'all'; expected one of alternatives, sequence, parallel, open, none",
+        ),
     ],
 )
 def test_a_wrong_field_is_named(changes: dict[str, Any], problem: str) -> None:

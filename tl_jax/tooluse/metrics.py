@@ -121,7 +121,8 @@ def score_prediction(prediction: str, case: Case, scoring: Scoring = PAPER_SCORI
         for alternative in alternatives
     ]
     equal = same_value if scoring.strict else same_text
-    scores = [_score(calls, gold, offered, equal) for gold in wanted]
+    some = case.gold_kind == "open"
+    scores = [_score(calls, gold, offered, equal, some) for gold in wanted]
     best = max(scores, key=lambda item: (item.ts, item.pi, item.cf))
     if scoring.rotbench and best.ts and not all(call.arguments for call in calls):
         return CaseScore(False, False, False, NO_ARGUMENTS)
@@ -200,9 +201,13 @@ def _calls(prediction: str, offered: Mapping[str, Tool], scoring: Scoring) -> li
     return calls[:1] if scoring.policy == "any" else calls
 
 
-def _score(calls: Sequence[Call], gold: Sequence[Call], offered: Mapping[str, Tool], equal: Equal) -> CaseScore:
-    """Against one alternative: at each level every call must have its own match."""
-    if len(calls) != len(gold) or not calls:
+def _score(
+    calls: Sequence[Call], gold: Sequence[Call], offered: Mapping[str, Tool], equal: Equal, some: bool = False
+) -> CaseScore:
+    """Against one alternative: at each level every call must have its own match, and unless ``some`` of the gold calls
+    are enough, every gold call one."""
+    enough = len(calls) <= len(gold) if some else len(calls) == len(gold)
+    if not calls or not enough:
         return CaseScore(False, False, False, "wrong_tool" if calls and not gold else "parse_failure")
     faults = [[compare(call, wanted, offered, equal, defaults=False) for wanted in gold] for call in calls]
     levels = [[_LEVELS.get(cell[0].category, 0) if cell else 3 for cell in row] for row in faults]

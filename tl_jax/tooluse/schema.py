@@ -20,7 +20,7 @@ __all__ = ["Call", "Case", "DataError", "GoldKind", "Message", "Role", "Tool", "
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 _ROLES: tuple[str, ...] = get_args(Role)
-GoldKind: TypeAlias = Literal["alternatives", "sequence", "parallel", "none"]
+GoldKind: TypeAlias = Literal["alternatives", "sequence", "parallel", "open", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +294,7 @@ class Case:
 
     ``gold`` is a tuple of alternatives, each a tuple of calls. How they are read depends on ``gold_kind``:
     ``alternatives`` (any one call is right), ``sequence`` (calls made one after another), ``parallel`` (calls made at
-    once), ``none`` (nothing to compare with).
+    once), ``open`` (calls still to be made: any of them, one or several at once), ``none`` (nothing to compare with).
     """
 
     id: str

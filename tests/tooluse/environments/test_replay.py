@@ -53,7 +53,7 @@ def begun(recording: Trajectory) -> Replay:
 def test_the_opening_is_what_comes_before_the_first_call() -> None:
     replay = Replay([PETS])
     calls = (look_up("cat"), look_up("dog"), look_up("cat"))
-    wanted = Case("t", (LOOK_UP,), QUESTION, (calls,), "sequence", "suite", meta={"from": "here"})
+    wanted = Case("t", (LOOK_UP,), QUESTION, (calls,), "open", "suite", meta={"from": "here"})
     assert replay.cases == [wanted]
     bare = replace(wanted, tools=(), messages=QUESTION[:1], gold=())
     assert replay.reset(bare) == wanted

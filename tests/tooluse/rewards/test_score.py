@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from itertools import permutations
+from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +262,34 @@ def test_parallel_reward_is_the_best_pairing_and_more_calls_never_dilute(words: 
     assert score(written(*words), PARALLEL).value == pytest.approx(best / slots)
     if len(words) >= 3:
         assert score(written(*words, another), PARALLEL).value <= max(score(written(*words), PARALLEL).value, 0)
+
+
+def test_open_calls_are_made_one_or_several_at_once() -> None:
+    cat, dog = Call("search", {"query": "cat"}), Call("search", {"query": "dog"})
+    still_open = case((cat, dog, cat), kind="open")
+    one, other = "search(query='cat')", "search(query='dog')"
+    for right in (one, other, f"{one}\n{other}", f"{other}\n{one}", f"{one}\n{one}", f"{one}\n{other}\n{one}"):
+        for profile in ("paper", "monotone", "binary"):
+            assert score(right, still_open, profile).value == 1
+        assert score(right, still_open, "toolrl").value == 4
+    assert score(f"{other}\n{other}", still_open).value == (1 - 0.25) / 2  # open only once
+    assert score(f"{one}\n{one}\n{other}\n{one}", still_open).value == (3 - 2) / 4
+    assert score("finish(answer='cat')", still_open).category == "wrong_tool"
+    assert score("", still_open).category == "parse_failure"
+    last = case((cat,), kind="open")
+    assert score(one, last).value == 1
+    assert score(f"{one}\n{other}", last).category == "parse_failure"
+
+
+@given(
+    st.lists(st.sampled_from("abc"), min_size=1, max_size=4), st.lists(st.sampled_from("abcd"), min_size=1, max_size=4)
+)
+def test_open_calls_are_worth_what_their_best_selection_is(open_words: list[str], said: list[str]) -> None:
+    gold = [Call("search", {"query": word}) for word in open_words]
+    prediction = "\n".join(f"search(query={word!r})" for word in said)
+    selections = combinations(gold, min(len(said), len(gold)))
+    best = max(score(prediction, case(chosen, kind="parallel")).value for chosen in selections)
+    assert score(prediction, case(tuple(gold), kind="open")).value == pytest.approx(best)
 
 
 # --- properties ------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ class Replay:
 
     Attributes:
         cases: the openings, one for every trajectory with a gold call: the messages before the first call, and all
-            gold calls as one ``sequence``. ``id`` is the trajectory's.
+            gold calls as ``open`` ones. ``id`` is the trajectory's.
 
     Raises:
         UserError: two trajectories have the same id.
@@ -106,7 +106,7 @@ def _record(trajectory: Trajectory) -> _Recording:
         trajectory.tools,
         trajectory.messages[:first],
         (gold,),
-        "sequence",
+        "open",
         trajectory.suite,
         meta=trajectory.meta,
     )

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from tl_jax.tooluse.rewards.compare import Fault, bind_all, offered_tools
+from tl_jax.tooluse.rewards.matching import best_assignment
 from tl_jax.tooluse.rewards.verdict import Verdict
 from tl_jax.tooluse.schema import Call, Case, Tool
 from tl_jax.tooluse.text.parse import MAX_LENGTH, Answer, parse_answer, without_thoughts
@@ -60,6 +61,8 @@ def grade_calls(prediction: str, case: Case, grader: CallGrader) -> Verdict:
     offered = offered_tools(case)
     answer = parse_answer(prediction, offered.values())
     calls = bind_all(answer.calls, answer.positional, offered)
+    if case.gold_kind == "open" and len(calls) > 1:
+        wanted = [_meant(calls, gold, offered, grader) for gold in case.gold]
     verdicts = [_against(gold, prediction, answer, calls, offered, grader) for gold in wanted]
     return max(verdicts, key=lambda verdict: verdict.value) if len(verdicts) > 1 else verdicts[0]
 
@@ -67,14 +70,26 @@ def grade_calls(prediction: str, case: Case, grader: CallGrader) -> Verdict:
 def alternatives(case: Case) -> list[tuple[Call, ...]]:
     """The calls that are each a right answer; none at all (an empty alternative) means that no call is to be made.
 
-    The answer to a ``sequence`` is its first call.
+    The answer to a ``sequence`` is its first call; of ``open`` calls each is one, as far as an answer of one call goes.
 
     Raises:
         ValueError: a case without gold.
     """
     if case.gold_kind == "none" or not case.gold:
         raise ValueError(f"case {case.id!r} has no gold answer, so there is nothing to reward")
+    if case.gold_kind == "open":
+        return [(call,) for gold in case.gold for call in gold]
     return [gold[:1] for gold in case.gold] if case.gold_kind == "sequence" else list(case.gold)
+
+
+def _meant(
+    calls: Sequence[Call], gold: Sequence[Call], offered: Mapping[str, Tool], grader: CallGrader
+) -> tuple[Call, ...]:
+    """Of open gold calls those that an answer of several calls is nearest to; all where it makes no fewer."""
+    if len(calls) >= len(gold):
+        return tuple(gold)
+    worth = [[grader.calls((call,), (one,), offered).value for one in gold] for call in calls]
+    return tuple(gold[column] for column in sorted(column for _, column in best_assignment(worth)))
 
 
 def _against(

@@ -79,7 +79,7 @@ def why_unwritable(case: Case, writer: AnswerFormat) -> str:
     """Why nobody can give a right answer to the case in this format; empty if somebody can.
 
     Written is one of the gold alternatives, and read with the tools on offer as every answer is. The calls of a
-    ``sequence`` are answers of their own, one after another.
+    ``sequence``, and ``open`` calls, are answers of their own, one after another.
 
     Example:
         >>> from tl_jax.tooluse.schema import Message
@@ -93,7 +93,7 @@ def why_unwritable(case: Case, writer: AnswerFormat) -> str:
     offered = offered_tools(case)
     reasons = []
     for alternative in case.gold:
-        answers = [(call,) for call in alternative] if case.gold_kind == "sequence" else [alternative]
+        answers = [(call,) for call in alternative] if case.gold_kind in ("sequence", "open") else [alternative]
         faults = [reason for calls in answers if calls and (reason := _reason(calls, offered, writer))]
         if not faults:
             return ""
