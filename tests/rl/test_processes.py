@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +13,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from tests.xla_flags import xla_flags
-from tl_jax.config import RlConfig, SftConfig, to_yaml
+from tests.processes import finish, launch, launch_together
+from tl_jax.config import RlConfig, SftConfig
 from tl_jax.training.sft import run_sft
 
 pytestmark = pytest.mark.slow
@@ -95,25 +91,6 @@ def configured(tmp_path_factory: pytest.TempPathFactory, caller: Path, recording
     return make
 
 
-def launch(config: RlConfig, devices: int = 1, **environment: str) -> subprocess.Popen[str]:
-    """``tl-jax rl`` in a process of its own."""
-    file = config.run_dir.with_suffix(".yaml")
-    file.write_text(to_yaml(config))
-    return subprocess.Popen(
-        [sys.executable, "-m", "tl_jax.cli", "rl", "--config", str(file)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "XLA_FLAGS": xla_flags(devices), **environment},
-        cwd=Path(__file__).parents[2],
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    _, shown = process.communicate(timeout=300)
-    assert process.returncode == 0, shown
-    return shown
-
-
 def metrics(config: RlConfig) -> list[dict[str, Any]]:
     lines = (config.run_dir / "metrics.jsonl").read_text().splitlines()
     return [{name: value for name, value in json.loads(line).items() if name not in TIMES} for line in lines]
@@ -159,8 +136,7 @@ def test_a_killed_run_resumes_bit_for_bit(
     turns = [round(row["turns"] * ROWS) for row in metrics(uninterrupted)]
     asked = 2 * 3 + sum(turns[: SAVED + 1]) + (1 if seconds == "0" else turns[SAVED + 1])
     process = launch(config, DIE_AT=str(asked), DIE_AFTER=seconds)
-    process.communicate(timeout=300)
-    assert process.returncode == -signal.SIGKILL
+    finish(process, code=-signal.SIGKILL)
     assert SAVED <= len(metrics(config)) < STEPS
     assert "continuing" in finish(launch(config))
     assert metrics(config) == metrics(uninterrupted)
@@ -187,14 +163,8 @@ def test_eight_devices_equal_one(configured: Callable[..., RlConfig], uninterrup
 
 
 def test_two_processes_equal_one(configured: Callable[..., RlConfig], uninterrupted: RlConfig) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
     config = configured("two", mesh={"fsdp": 2})
-    # One thread each: two collectives at once could begin in another order in each process, and wait for ever.
-    shared = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "NPROC": "1"}
-    both = [launch(config, **shared, JAX_PROCESS_ID=str(rank)) for rank in range(2)]
-    shown = [finish(process) for process in both]
+    shown = [finish(process) for process in launch_together(config)]
     assert f"done: {STEPS} steps" in shown[0]
     assert "step" not in shown[1]  # only the first one talks
     same_run(config, uninterrupted)

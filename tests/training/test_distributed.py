@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-
 import jax
 import pytest
 
+from tests.processes import clusters, run_python
 from tl_jax.errors import UserError
 from tl_jax.training.distributed import detect, initialise
 
@@ -62,20 +58,7 @@ agreed(lambda: 1 / 0)
 
 def test_processes_agree_and_fail_together() -> None:
     """What the main process finds is what all get, and its failure leaves nobody waiting."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    shared = {**os.environ, "XLA_FLAGS": "", "JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-c", SCRIPT],
-            env={**shared, "JAX_PROCESS_ID": str(rank)},
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for rank in range(2)
-    ]
+    both = [run_python("-c", SCRIPT, XLA_FLAGS="", **cluster) for cluster in clusters(2)]
     shown = [process.communicate(timeout=120) for process in both]
     for out, _ in shown:  # after a line of the collectives' own
         assert out.splitlines()[-1] == "{'from': 'main', 'text': 'Tromsø'}"

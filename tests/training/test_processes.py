@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -18,9 +14,9 @@ import jax
 import numpy as np
 import pytest
 
+from tests.processes import finish, launch, launch_together
 from tests.training.helpers import assert_trees_close
-from tests.xla_flags import xla_flags
-from tl_jax.config import MeshConfig, SftConfig, to_yaml
+from tl_jax.config import MeshConfig, SftConfig
 from tl_jax.data.loader import batches
 from tl_jax.model.llama import make_graphdef
 from tl_jax.model.sharding import make_mesh
@@ -35,21 +31,6 @@ from tl_jax.training.step import evaluate, make_eval_step
 
 pytestmark = pytest.mark.slow
 STEPS = 14
-ONE_DEVICE = {"XLA_FLAGS": xla_flags()}
-
-
-def launch(config: SftConfig, *overrides: str, **environment: str) -> subprocess.Popen[str]:
-    """``tl-jax sft`` in a process of its own, with one device."""
-    file = config.run_dir.with_suffix(".yaml")
-    file.write_text(to_yaml(config))
-    command = [sys.executable, "-m", "tl_jax.cli", "sft", "--config", str(file), *overrides]
-    return subprocess.Popen(command, env={**os.environ, **ONE_DEVICE, **environment}, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    _, shown = process.communicate(timeout=300)
-    assert process.returncode == 0, shown
-    return shown
 
 
 def metrics(run_dir: Path) -> list[dict[str, Any]]:
@@ -113,7 +94,7 @@ def test_a_killed_run_resumes_bit_for_bit(configured: Callable[..., SftConfig], 
         assert process.poll() is None
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    finish(process, code=-signal.SIGKILL)
     assert len(metrics(config.run_dir)) < STEPS
     shown = finish(launch(config))
     assert "continuing" in shown
@@ -126,14 +107,8 @@ def test_a_killed_run_resumes_bit_for_bit(configured: Callable[..., SftConfig], 
 
 
 def test_two_processes_equal_one(configured: Callable[..., SftConfig], uninterrupted: SftConfig) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
     config = configured("two", mesh={"fsdp": 2})
-    # One thread each: two collectives at once could begin in another order in each process, and wait for ever.
-    shared = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "NPROC": "1"}
-    both = [launch(config, **shared, JAX_PROCESS_ID=str(rank)) for rank in range(2)]
-    shown = [finish(process) for process in both]
+    shown = [finish(process) for process in launch_together(config)]
     assert "done: 14 steps" in shown[0]
     assert "step" not in shown[1]  # only the first one talks
     ours, theirs = ([row["loss"] for row in metrics(c.run_dir)] for c in (config, uninterrupted))

@@ -1,0 +1,64 @@
+"""Processes that tests start: training as a user does, alone or several as one machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.xla_flags import xla_flags
+from tl_jax.config import RlConfig, SftConfig, to_yaml
+
+SECONDS = 300
+"""How long a process may take, compilation included."""
+
+
+def launch(
+    config: SftConfig | RlConfig, *overrides: str, devices: int = 1, **environment: str
+) -> subprocess.Popen[str]:
+    """``tl-jax sft`` or ``tl-jax rl`` in a process of its own."""
+    file = config.run_dir.with_suffix(".yaml")
+    file.write_text(to_yaml(config))
+    command = "sft" if isinstance(config, SftConfig) else "rl"
+    return run_python(
+        "-m", "tl_jax.cli", command, "--config", str(file), *overrides, XLA_FLAGS=xla_flags(devices), **environment
+    )
+
+
+def launch_together(config: SftConfig | RlConfig, count: int = 2, **environment: str) -> list[subprocess.Popen[str]]:
+    """The same in ``count`` processes of one device each, which find each other."""
+    # One thread each: two collectives at once could begin in another order in each process, and wait for ever.
+    return [launch(config, **cluster, NPROC="1", **environment) for cluster in clusters(count)]
+
+
+def clusters(count: int) -> list[dict[str, str]]:
+    """The variables that make ``count`` processes one machine, for each of them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    shared = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(count)}
+    return [{**shared, "JAX_PROCESS_ID": str(rank)} for rank in range(count)]
+
+
+def run_python(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """Python with ``arguments``, in the root of the repository, what it prints kept."""
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+    """Waits for the end, which has to be ``code``; what was printed on stderr."""
+    try:
+        _, shown = process.communicate(timeout=SECONDS)
+    finally:
+        process.kill()  # one that is stuck does not outlive its test
+    assert process.returncode == code, shown
+    return shown
