@@ -77,6 +77,20 @@ def test_the_mask_is_not_derived_from_the_pad_id() -> None:
     assert rollout.truncated.tolist() == [False, True]
 
 
+def test_a_conversation_that_is_read_anew_sees_nothing_before() -> None:
+    """A template rewrote the past: the second turn answers a prompt of its own, behind the first turn's tokens."""
+    turns = [Turn(CASE, "", True, 1, (9, 2), (-1.0, -2.0)), Turn(CASE, "", True, 6, (8, 2), (-3.0, -4.0))]
+    rollout = of(Episode(CASE, [5, 6, 9, 2, 4, 3, 7, 8, 2], 2, turns, restarts=[4]))
+    first = rollout.tokens.shape[1] - rollout.mask.shape[1] - 1
+    row = slice(first, first + 9)
+    assert rollout.tokens[0, row].tolist() == [5, 6, 9, 2, 4, 3, 7, 8, 2]
+    assert rollout.segment_ids[0, row].tolist() == [1, 1, 1, 1, 2, 2, 2, 2, 2]
+    assert rollout.positions[0, row].tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 4]
+    assert rollout.mask[0, :8].tolist() == [True, True, False, False, False, True, True, False]
+    assert rollout.labels[0, rollout.mask[0]].tolist() == [9, 2, 8, 2]
+    assert rollout.logprobs[0, rollout.mask[0]].tolist() == [-1, -2, -3, -4]
+
+
 def test_a_tools_reply_is_read_and_is_no_target() -> None:
     """Two turns: the EOS of the first is a label although the conversation goes on with other tokens."""
     turns = [Turn(CASE, "", True, 1, (9, 2), (-1.0, -2.0)), Turn(CASE, "", True, 6, (8, 2), (-3.0, -4.0))]

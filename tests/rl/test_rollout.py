@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.tooluse.text.templates import QWEN_3
 from tl_jax.config import SamplingConfig
 from tl_jax.data.codec import Codec, load_tokenizer
 from tl_jax.data.prompts import Prompt
@@ -156,6 +157,32 @@ def test_nothing_that_was_sampled_is_tokenised_again(codec: Codec) -> None:
     assert second.asked[1][0][start : start + len(answer)] == answer
     following = first.asked[1][0][start + len(usual.turns[0].tokens) - 1 :]
     assert second.asked[1][0][start + len(answer) :] == following
+
+
+def test_a_template_that_rewrites_the_past_is_read_anew(model_dir: Path) -> None:
+    """Each turn answers exactly the prompt of the conversation so far, as supervised training has it."""
+    tokenizer = load_tokenizer(model_dir)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.chat_template = QWEN_3
+    codec = Codec.open("chat", tokenizer)
+    lines = [[codec.renderer.answer([call])] for call in CALLS]
+    (episode,), sampler = played(codec, lines)
+    assert len(episode.turns) == 2
+    ends = []
+    for turn, asked, index in zip(episode.turns, sampler.asked, (1, 3), strict=True):
+        sample = codec.encode_turn(TOOLS, TRAJECTORY.messages[: index + 1])
+        assert (
+            asked
+            == [codec.prompt(TOOLS, TRAJECTORY.messages[:index])]
+            == [sample.ids[: sample.turns[-1].start].tolist()]
+        )
+        begin = turn.predict_from + 1 - len(asked[0])
+        assert episode.stream[begin : turn.predict_from + 1] == asked[0]
+        assert begin == (ends[-1] if ends else 0)
+        ends.append(turn.predict_from + 1 + len(turn.tokens))
+        assert tuple(episode.stream[turn.predict_from + 1 : ends[-1]]) == turn.tokens
+    assert episode.restarts == ends[:-1]
+    assert episode.turns[1].results == ('{"row": 8}',)
 
 
 def test_what_ends_an_episode(codec: Codec) -> None:

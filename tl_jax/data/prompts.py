@@ -28,6 +28,8 @@ class Prompt:
 
     case: Case
     tokens: tuple[int, ...]
+    before: int = 0
+    """Tokens of its episode that stand before these and are not seen with them: see `Episode.restarts`."""
 
 
 def load_cases(

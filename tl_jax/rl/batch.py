@@ -29,9 +29,9 @@ class RolloutBatch:
     tokens: Array
     """int32 [B, T]: what was read, tools' results included."""
     positions: Array
-    """int32 [B, T]: from 0 at the prompt's first token."""
+    """int32 [B, T]: from 0 at the prompt's first token, and wherever the conversation is read anew."""
     segment_ids: Array
-    """int32 [B, T]: 1 = read, 0 = padding on either side."""
+    """int32 [B, T]: 1 = read, 2, 3, ... = read anew (`Episode.restarts`), 0 = padding on either side."""
     labels: Array
     """int32 [B, N]: what was written."""
     mask: Array
@@ -56,14 +56,19 @@ def collate(episodes: Sequence[Episode], rewards: Sequence[np.ndarray], min_leng
     width = bucket(max(len(episode.stream) - episode.prompt_length for episode in episodes), 8) + 1
     length = bucket(max(episode.prompt_length for episode in episodes) + width - 1, min_length)
     rows, start = len(episodes), length - width
-    tokens, segments = np.zeros((2, rows, length), np.int32)
+    tokens, segments, positions = np.zeros((3, rows, length), np.int32)
     labels, mask = np.zeros((rows, width), np.int32), np.zeros((rows, width), bool)
     logprobs = np.zeros((rows, width), np.float32)
     earned = np.zeros((rows, width, rewards[0].shape[1]), np.float32)
     for row, (episode, values) in enumerate(zip(episodes, rewards, strict=True)):
         first = start + 1 - episode.prompt_length
         read = slice(first, first + len(episode.stream))
-        tokens[row, read], segments[row, read] = episode.stream, 1
+        starts = np.array([0, *episode.restarts])
+        places = np.arange(len(episode.stream))
+        segment = np.searchsorted(starts, places, side="right")
+        tokens[row, read], segments[row, read] = episode.stream, segment
+        positions[row, first:] = len(episode.stream) - 1 - starts[-1]
+        positions[row, read] = places - starts[segment - 1]
         for turn, value in zip(episode.turns, values, strict=True):
             begin = turn.predict_from + 1 - episode.prompt_length
             written = slice(begin, begin + len(turn.tokens))
@@ -71,7 +76,7 @@ def collate(episodes: Sequence[Episode], rewards: Sequence[np.ndarray], min_leng
             earned[row, written.stop - 1] = value
     return RolloutBatch(
         tokens=tokens,
-        positions=np.maximum(np.cumsum(segments, axis=1) - 1, 0).astype(np.int32),
+        positions=positions,
         segment_ids=segments,
         labels=labels,
         mask=mask,

@@ -38,6 +38,9 @@ class Episode:
     """every token the model read: the prompt, its answers, the tools' results"""
     prompt_length: int
     turns: list[Turn] = field(default_factory=list)
+    restarts: list[int] = field(default_factory=list)
+    """where in the stream the conversation is read anew, because the chat template rewrites the past: nothing before is
+    seen from there on"""
     truncated: bool = False
     """cut off by a limit on tokens"""
     outcome: Any = None
@@ -51,7 +54,10 @@ class Episode:
     def go_on(self, turn: Turn, after: Prompt) -> None:
         """Adds a turn that another one follows, which answers ``after``."""
         self.turns.append(turn)
-        self.stream = list(after.tokens)
+        if after.before == len(self.stream) + len(turn.tokens):
+            self.stream += turn.tokens
+            self.restarts.append(after.before)
+        self.stream[after.before :] = after.tokens
 
     def end(self, turn: Turn, too_long: bool = False) -> None:
         """Adds the last turn; ``too_long``: another one would have followed, had there been room."""

@@ -111,7 +111,8 @@ def generate_turn(sampler: Sampler, params: Params, prompts: Sequence[Prompt], k
         length, finished = generation.lengths[row], bool(generation.finished[row])
         tokens, logprobs = (x[row, :length].tolist() for x in (generation.tokens, generation.logprobs))
         calls = _calls(text, prompt.case) if finished else ()
-        turns.append(Turn(prompt.case, text, finished, len(prompt.tokens) - 1, tuple(tokens), tuple(logprobs), calls))
+        before = prompt.before + len(prompt.tokens) - 1
+        turns.append(Turn(prompt.case, text, finished, before, tuple(tokens), tuple(logprobs), calls))
     return turns
 
 
@@ -120,6 +121,8 @@ def next_prompt(
 ) -> Prompt:
     """What the model is asked after a turn: the conversation with its answer, and the results of its calls or what the
     user says to it.
+
+    Where the chat template rewrites the past, the model reads the conversation anew, as it is written now.
 
     Args:
         prompt: that the turn answered.
@@ -136,9 +139,12 @@ def next_prompt(
     case = replace(prompt.case, messages=messages, gold=gold, gold_kind="open" if gold else "none")
     encoded = codec.encode(case.tools, messages, generation=True)
     case = replace(case, tools=(*case.tools, *(says.tools if says else ())))
-    between = encoded.ids[encoded.turns[-1].end :].tolist()
+    written = next((one for one in encoded.turns if one.message == len(prompt.case.messages)), None)
+    if written is None:
+        return Prompt(case, tuple(encoded.ids.tolist()), prompt.before + len(prompt.tokens) + len(turn.tokens))
+    between = encoded.ids[written.end :].tolist()
     spoken = turn.tokens[:-1]  # without EOS, which was a label: the conversation goes on as the format writes it
-    return Prompt(case, (*prompt.tokens, *spoken, *between))
+    return Prompt(case, (*prompt.tokens, *spoken, *between), prompt.before)
 
 
 def _calls(text: str, case: Case) -> tuple[Call, ...]:

@@ -73,7 +73,7 @@ class Rollouts:
         return {
             **metrics,
             **_host_metrics(self._episodes, self._rewards, self._rubric),
-            "tokens_per_second": np.sum(self._rollout.segment_ids) / (ended - self._began),
+            "tokens_per_second": np.count_nonzero(self._rollout.segment_ids) / (ended - self._began),
             "seconds_sampling": self._sampled - self._began,
             "seconds_learning": ended - self._sampled,
         }
