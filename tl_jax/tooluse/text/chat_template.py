@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from tl_jax.tooluse.prefixes import common_prefix
 from tl_jax.tooluse.schema import Call, Message, Tool
@@ -274,11 +274,13 @@ class _Conversation:
 
         A message ends where the text without the later ones does. Where these change its end (a template that closes
         several tool results at once), or the text without them is none (only a system message), it ends with its own
-        words.
+        words, and at the latest where a later message's words begin (a system message may stand in the last question).
         """
         answers = {turn.message: turn.answer for turn in turns}
         contents = [self.spans.get(Spot("content", index), ()) for index in range(len(self.messages))]
-        starts = [contents[0][0][0] if contents[0] else 0]
+        words = [spans[0][0] if spans else len(self.text) for spans in contents]
+        begun = list(accumulate(reversed(words), min))[::-1]  # where a message's words or those of a later one begin
+        starts = [begun[0] if contents[0] else 0]
         for index, spans in enumerate(contents):
             end = answers[index][1] if index in answers else spans[-1][1] if spans else 0
             opening = self.template.opening
@@ -288,7 +290,8 @@ class _Conversation:
             elif any(message.role != "system" for message in self.messages[: index + 1]):
                 upto = self._upto(index)
                 end = len(upto) if self.text.startswith(upto) else end
-            starts.append(max(end, starts[-1]))
+            limit = begun[index + 1] if index + 1 < len(begun) else end
+            starts.append(max(min(end, limit), starts[-1]))
         return starts
 
     def _turn(self, index: int) -> TurnSpan | str:
