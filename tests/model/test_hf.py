@@ -25,6 +25,7 @@ from tl_jax.model.hf.tensors import INDEX_FILE, SINGLE_FILE
 from tl_jax.model.llama import make_graphdef
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import make_mesh, param_shardings
+from tl_jax.tooluse.text.template_choice import TemplateChoice
 
 
 def our_logits(config: LlamaConfig, params: Params, tokens: np.ndarray) -> np.ndarray:
@@ -240,6 +241,23 @@ def test_export_keeps_a_template_inside_the_tokenizer_config(checkpoint: Path, t
     config, params = load_hf(checkpoint)
     export_hf(params, config, source, tmp_path / "out")
     assert transformers.AutoTokenizer.from_pretrained(tmp_path / "out").chat_template == "own"
+
+
+def test_export_keeps_templates_by_name_and_what_they_are_told(checkpoint: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "tokenizer", tmp_path / "out"
+    templates = {"default": "plain", "tool_use": "tools", "rag": "{{ documents }}"}
+    write_tokenizer(source, chat_template=templates)
+    TemplateChoice("rag", {"thinking": False}).write(source)
+    config, params = load_hf(checkpoint)
+    for _ in range(2):  # an export may be overwritten
+        export_hf(params, config, source, out)
+    assert transformers.AutoTokenizer.from_pretrained(out).chat_template == templates
+    assert (out / "additional_chat_templates" / "tool_use.jinja").read_text() == "tools"
+    assert TemplateChoice.beside(out) == TemplateChoice("rag", {"thinking": False})
+    named_only = tmp_path / "named"
+    write_tokenizer(named_only, chat_template={"tool_use": "tools"})
+    export_hf(params, config, named_only, tmp_path / "out2")
+    assert not (tmp_path / "out2" / "chat_template.jinja").exists()
 
 
 def test_only_an_earlier_export_is_overwritten(checkpoint: Path, tmp_path: Path) -> None:

@@ -77,6 +77,14 @@ def test_round_trip_is_bit_equal(dtype: Any, tmp_path: Path, tokenizer_dir: Path
     assert names == {"config.json", "params", "tokenizer.json", MARKER}
 
 
+def test_templates_by_name_are_kept(tmp_path: Path, tokenizer_dir: Path) -> None:
+    (tokenizer_dir / "additional_chat_templates").mkdir()
+    (tokenizer_dir / "additional_chat_templates" / "tool_use.jinja").write_text("{{ tools }}")
+    save_model(tmp_path / "ckpt", CONFIG, random_params(), tokenizer_dir)
+    found = open_model(tmp_path / "ckpt").tokenizer_dir / "additional_chat_templates" / "tool_use.jinja"
+    assert found.read_text() == "{{ tools }}"
+
+
 def test_a_relative_path_will_do(tmp_path: Path, tokenizer_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     params = random_params()

@@ -24,6 +24,7 @@ from tl_jax.model.directory import CheckpointError
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import make_mesh
 from tl_jax.model.store import open_model, save_model
+from tl_jax.tooluse.text.template_choice import TemplateChoice
 from tl_jax.training.checkpoint import ResumeError
 from tl_jax.training.run import Run
 from tl_jax.training.state import TrainState, init_state
@@ -115,6 +116,23 @@ def test_the_run_directory_explains_itself(sft_config: Callable[..., SftConfig],
     assert described - present == {"samples.jsonl"}  # a reinforcement run's
     assert present <= described
     same(open_model(home).params, open_model(model_dir).params)
+
+
+def test_the_run_directory_keeps_what_the_chat_template_is_told(sft_config: Callable[..., SftConfig]) -> None:
+    """Also for whoever uses the model afterwards, and under what they tell it themselves."""
+    config = sft_config(
+        data__chat_template_kwargs__enable_thinking="false", data__chat_template_kwargs__date="2026-01-31"
+    )
+    for _ in range(2):
+        run = open_run(config, total=1)
+        state, _ = run.begin(INIT)
+        with run:
+            run.save(1, state, {})
+    kept = TemplateChoice.beside(open_model(config.run_dir).tokenizer_dir)
+    assert kept == config.template == TemplateChoice(None, {"enable_thinking": False, "date": "2026-01-31"})
+    assert TemplateChoice("x", {"date": "now"}).over(kept) == TemplateChoice(
+        "x", {"enable_thinking": False, "date": "now"}
+    )
 
 
 def test_nothing_is_written_before_the_run_begins(sft_config: Callable[..., SftConfig], tmp_path: Path) -> None:

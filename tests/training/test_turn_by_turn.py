@@ -51,7 +51,7 @@ def as_row(message: Message) -> dict[str, Any]:
 
 
 def samples(one: Trajectory, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[list[int], list[int], list[float]]]:
-    """Tokens, labels and weights of every turn but the failed one: the prompt that is generated from, and the answer."""
+    """Tokens, labels and weights of every turn but the failed one: the prompt that generation has, and the answer."""
     rows = [as_row(message) for message in one.messages]
     tools = [{"type": "function", "function": tool.to_json()} for tool in one.tools]
     stop = tokenizer.convert_tokens_to_ids("<|im_end|>")
