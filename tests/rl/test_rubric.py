@@ -67,7 +67,7 @@ def test_by_profile_and_by_dotted_path() -> None:
 
 
 def test_live_reads_what_the_tools_say() -> None:
-    live = resolve_reward("live")
+    live = resolve_reward({"name": "live", "options": {"turn_cost": 0.0}})
     assert live(turn("go()", result='{"city": "Oslo"}')).value == 1
     failed = live(turn("go()", result='{"error": "no tool called go"}'))
     assert (failed.value, failed.category) == (-2, "tool_hallucination")
@@ -91,11 +91,11 @@ def test_limits(limit: Any, penalty: Any, value: float, finished: bool, expected
 
 
 def test_several_rewards_stay_apart() -> None:
-    made = rewards(reward="{paper: 2.0, live: 0.5}", episode_reward=f"{__name__}:turns_squared")
+    made = rewards(reward="{paper: 2.0, live: 0.5}", environment="replay", episode_reward=f"{__name__}:turns_squared")
     scored = made(episode(turn("go() ", result="fine"), turn("stop() ", result="Error: unknown tool stop")))
     assert made.weights == (2.0, 0.5, 1.0)
-    np.testing.assert_allclose(scored.values, [[1, 1, 0], [-2, -2, 0.4]])
-    assert made.total(scored) == pytest.approx(2 * (1 - 2) + 0.5 * (1 - 2) + 0.4)
+    np.testing.assert_allclose(scored.values, [[1, 0.9, 0], [-2, -2.1, 0.4]], rtol=1e-6)
+    assert made.total(scored) == pytest.approx(2 * (1 - 2) + 0.5 * (0.9 - 2.1) + 0.4)
 
 
 def test_rewards_with_options() -> None:
@@ -103,11 +103,12 @@ def test_rewards_with_options() -> None:
     made = rewards(
         reward=f"[{{name: {mine}, options: {{scale: 0.5}}}}, live, "
         f"{{name: {mine}, options: {{scale: 0, floor: 0.25}}, weight: 2}}]",
+        environment="replay",
         episode_reward=f"{{name: {__name__}:turns_times, options: {{factor: 3}}}}",
     )
     assert list(made.turn_rewards) == [f"{mine}(scale=0.5)", "live", f"{mine}(scale=0, floor=0.25)"]
     assert made.weights == (1.0, 1.0, 2.0, 1.0)
-    np.testing.assert_allclose(made(episode(turn("go()", result="fine"))).values, [[2, 1, 0.25, 3]])
+    np.testing.assert_allclose(made(episode(turn("go()", result="fine"))).values, [[2, 0.9, 0.25, 3]], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +122,11 @@ def test_rewards_with_options() -> None:
             "is called as function(prediction, case), but takes 1",
         ),
         ({"episode_reward": "{name: NAME:turns_times, options: {factor: x}}"}, "factor: must be float, got 'x'"),
+        ({"reward": "live"}, "reward live: reads what tools answer; set environment"),
+        (
+            {"reward": "{name: live, options: {turncost: 1}}", "environment": "replay"},
+            "reward.options: live has no option 'turncost'; did you mean 'turn_cost'?",
+        ),
         ({"episode_reward": "NAME:turns_cubed"}, "episode_reward: 'NAME:turns_cubed'"),
     ],
 )

@@ -84,8 +84,10 @@ def make_rubric(config: RlConfig) -> Rubric:
     """The rewards that ``config`` names.
 
     Raises:
-        UserError: no such profile or function.
+        UserError: no such profile or function, or a reward that reads what tools answer where none do.
     """
+    if config.environment is None and any(reward.name == LIVE for reward in config.reward):
+        raise UserError(f"reward {LIVE}: reads what tools answer; set environment, for instance environment=replay")
     penalty, whole = config.algorithm.missing_eos_penalty, config.episode_reward
     extra = (penalty is not None) + (whole is not None)
     names = [reward.name for reward in config.reward]
@@ -115,10 +117,10 @@ def resolve_reward(reward: str | Plugin) -> TurnReward:
     plugin = Plugin.read(reward)
     if ":" in plugin.name:
         return TurnReward(_of_users(plugin))
+    if plugin.name == LIVE:
+        return TurnReward(bind(plugin, ("turn",), key="reward", function=live_reward))
     if plugin.options:
         raise UserError(f"reward.options: {plugin.name} takes no options, got {', '.join(plugin.options)}")
-    if plugin.name == LIVE:
-        return TurnReward(lambda turn: live_reward(turn.calls, turn.results))
     return TurnReward(_of_profile(plugin.name), needs_gold=True)
 
 
