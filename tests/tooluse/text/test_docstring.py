@@ -89,6 +89,10 @@ def test_all_of_a_schema_as_it_is_shown() -> None:
     assert text == f'System: {PLANNED}Function:\ndef stop():\n    """\n    """\n\n\nUser: go\nAssistant:'
 
 
+def test_it_is_read_back() -> None:
+    assert read_function(PLANNED).parameters == normal_schema(PLAN.parameters)
+
+
 def test_everything_else_is_the_papers() -> None:
     messages = [Message("system", "Be brief."), Message("user", "go")]
     for tools in ((), (Tool("stop", "Stops."),), (Tool("f", "F.", {"properties": {"a": {"type": "string"}}}),)):
@@ -135,7 +139,12 @@ class Drawn:
     def alternative(self, depth: int) -> Any:
         return self.one((True, False)) if self.random.random() < 0.1 else self.schema(depth)
 
+    def simple(self) -> dict[str, Any]:
+        return {"type": "array", "items": self.simple()} if self.random.random() < 0.4 else {"type": self.one(WORDS)}
+
     def schema(self, depth: int) -> dict[str, Any]:
+        if self.random.random() < 0.15:
+            return self.simple()
         facts: dict[str, Callable[[], Any]] = {
             "type": lambda: self.one((self.one(WORDS), list(dict.fromkeys(self.some(WORDS, 3))))),
             "description": self.text,
@@ -153,8 +162,8 @@ class Drawn:
         inner: dict[str, Callable[[], Any]] = {
             "properties": lambda: {key: self.schema(depth - 1) for key in self.some(KEYS, 3)},
             "required": lambda: self.some(KEYS, 2),
-            "items": lambda: self.one((self.alternative(depth - 1), self.alternatives(depth), {"type": "string"})),
-            "anyOf": lambda: self.one((self.alternatives(depth), [{"type": one} for one in self.some(WORDS, 3)])),
+            "items": lambda: self.one((self.alternative(depth - 1), self.alternatives(depth), self.simple())),
+            "anyOf": lambda: self.one((self.alternatives(depth), [self.simple() for _ in self.some(WORDS, 3)])),
             "oneOf": lambda: self.alternatives(depth),
             "allOf": lambda: self.alternatives(depth),
             "prefixItems": lambda: self.alternatives(depth),
