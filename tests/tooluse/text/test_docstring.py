@@ -214,6 +214,32 @@ def test_another_text_is_refused(change: tuple[str, str]) -> None:
         read_function(PLANNED.replace(*change))
 
 
+def test_what_stands_beside_a_reference() -> None:
+    """Notes count more, rules count as well."""
+    definition = {"type": "string", "description": "An A.", "maxLength": 3}
+    for beside, shown in (
+        ({"description": "Mine.", "minLength": 1}, {**definition, "description": "Mine.", "minLength": 1}),
+        ({"maxLength": 3, "allOf": [{"minLength": 1}]}, {**definition, "allOf": [{"minLength": 1}]}),
+        ({"maxLength": 2}, {"maxLength": 2, "allOf": [definition]}),
+    ):
+        parameters = {"properties": {"a": {"$ref": "#/$defs/A", **beside}}, "$defs": {"A": definition}}
+        assert normal_schema(parameters)["properties"]["a"] == shown
+
+
+def test_lists_of_items_and_alternatives_of_one_type_each() -> None:
+    number, text, null = ({"type": kind} for kind in ("number", "string", "null"))
+    numbers = {"type": "array", "items": number}
+    for schema, shown in (
+        ({"items": [number, text], "additionalItems": False}, {"prefixItems": [number, text], "items": False}),
+        ({"anyOf": [numbers, null]}, {"type": ["array", "null"], "items": number}),
+        ({"anyOf": [numbers, null], "prefixItems": [text]}, {"anyOf": [numbers, null], "prefixItems": [text]}),
+        ({"anyOf": [numbers, {"type": "array"}]}, {"anyOf": [numbers, {"type": "array"}]}),
+        ({"anyOf": [text, null], "type": "string"}, {"anyOf": [text, null], "type": "string"}),
+        ({"type": ["string"]}, text),
+    ):
+        assert normal_schema({"properties": {"a": schema}})["properties"]["a"] == shown
+
+
 def test_references_are_resolved_once_they_are_many() -> None:
     """Each definition refers twice to the next one: 2^30 places, if all were written."""
     names = [f"D{index}" for index in range(30)]

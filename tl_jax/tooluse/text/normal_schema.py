@@ -14,6 +14,9 @@ MAX_RESOLVED = 100
 
 _NOTHING = frozenset(("$schema", "$comment", "$vocabulary", "$defs", "definitions"))
 """Words that say nothing about values. Definitions stand where they are referred to."""
+_NOTES = _NOTHING | {"description", "title", "default", "examples", "example", "deprecated", "readOnly", "writeOnly"}
+"""Words that allow and forbid nothing: what stands beside a reference counts more than what it refers to."""
+_OF_ITEMS = frozenset(("type", "items", "prefixItems", "additionalItems", "unevaluatedItems"))
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _RESERVED = frozenset(("any", "true", "false", "optional"))
 """Words that mean something else where types are written."""
@@ -22,7 +25,8 @@ _RESERVED = frozenset(("any", "true", "false", "optional"))
 def normal_schema(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The schema of a tool's parameters in the form that `docstring` writes and reads.
 
-    * ``$ref`` is resolved within the schema; what stands beside it counts more. A reference to what is just being said,
+    * ``$ref`` is resolved within the schema. A description or default beside it counts more, a rule that differs counts
+      as well (``allOf``). A reference to what is just being said,
       or that nothing in the schema answers, stays, with the ``type`` of what it refers to. What it refers to has the
       reference as its ``$id``.
     * Properties are in the order of a signature, required ones first. ``required`` lists them in that order.
@@ -103,7 +107,7 @@ class _Resolver:
         result: dict[str, Any] = {}
         for reference in path:
             self._first.setdefault(reference, result)
-        for word, item in value.items():
+        for word, item in _with_prefix_items(value).items():
             if word not in _NOTHING:
                 self._add(result, word, item, path, name)
         _merge(result)
@@ -124,8 +128,7 @@ class _Resolver:
                 return
         elif word in NAMED and isinstance(item, Mapping):
             item = {key: self.alternative(one, path, key) for key, one in item.items()}
-        elif word in SCHEMAS or (word == "items" and isinstance(item, list)):
-            word = "prefixItems" if word == "items" else word
+        elif word in SCHEMAS:
             item = [self.alternative(one, path) for one in item] if isinstance(item, list) else item
         elif word in SCHEMA:
             item = self.alternative(item, path)
@@ -142,9 +145,12 @@ class _Resolver:
                 self._left[reference] = None
                 kind = {"type": target["type"]} if plain_types(target) else {}
                 return {**kind, **value}, path
+            beside = {word: item for word, item in value.items() if word != "$ref"}
+            if any(word in target and word not in _NOTES and target[word] != beside[word] for word in beside):
+                both = beside.get("allOf")  # neither counts more
+                return {**beside, "allOf": [*(both if isinstance(both, list) else []), {"$ref": reference}]}, path
             self._count += 1
-            path = (*path, reference)
-            value = {**target, **{word: item for word, item in value.items() if word != "$ref"}}
+            path, value = (*path, reference), {**target, **beside}
         return value, path
 
     def _target(self, reference: str) -> Mapping[str, Any] | None:
@@ -164,10 +170,19 @@ class _Resolver:
         return found if isinstance(found, Mapping) else None
 
 
+def _with_prefix_items(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Draft 4's list of ``items``, and the items after these, by the words of draft 2020-12."""
+    if not isinstance(schema.get("items"), list):
+        return schema
+    others = {word: item for word, item in schema.items() if word not in ("items", "additionalItems")}
+    more = {"items": schema["additionalItems"]} if "additionalItems" in schema else {}
+    return {**others, "prefixItems": schema["items"], **more}
+
+
 def _merge(schema: dict[str, Any]) -> None:
     """Makes alternatives of one plain type each a list of types, where that says the same."""
     alternatives = schema.get("anyOf")
-    if not isinstance(alternatives, list) or len(alternatives) < 2 or not schema.keys().isdisjoint(("type", "items")):
+    if not isinstance(alternatives, list) or len(alternatives) < 2 or not _OF_ITEMS.isdisjoint(schema):
         return
     kinds = [one["type"] for one in alternatives if is_simple(one)]
     if len(kinds) == len(alternatives) == len(set(kinds)):
