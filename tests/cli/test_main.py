@@ -224,3 +224,30 @@ def test_eval_stops_when_the_model_has_room_for_no_prompt(tmp_path: Path) -> Non
     assert result.exit_code == 2
     assert result.output.count("\n") == 1
     assert result.output.startswith("tl-jax: all 2 prompts are too long for the model")
+
+
+def test_what_cannot_be_written_is_one_line_and_nothing_is_left(tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "in.jsonl", {"id": "a", "messages": [{"role": "user", "content": "?"}]})
+    file = write_lines(tmp_path / "file", {})
+    for out, told in (
+        (tmp_path, "directory"),
+        (file / "out.jsonl", "where a directory is needed"),
+        (tmp_path / ("x" * 300), "File name too long"),
+        ("/proc/out.jsonl", "No such file or directory"),
+    ):
+        for command in (("mae", "--in", source, "--out", out), ("data", "convert", "--in", source, "--out", out)):
+            result = run(*command)
+            assert result.exit_code == 2, result.output
+            assert result.output.count("\n") == 1, result.output
+            assert told in result.output
+            assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert sorted(os.listdir(tmp_path)) == ["file", "in.jsonl"]
+
+
+def test_whatever_the_system_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "/there")
+
+    monkeypatch.setattr("tl_jax.tooluse.mae.audit.run_mae", refused)
+    result = run("mae", "--in", write_lines(tmp_path / "in.jsonl", {}), "--out", tmp_path / "o")
+    assert (result.exit_code, result.output) == (2, "tl-jax: /there: Permission denied\n")

@@ -21,7 +21,9 @@ from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import load_cases
 from tl_jax.errors import UserError
 from tl_jax.evaluation.answering import Answering
+from tl_jax.evaluation.answers import open_directory
 from tl_jax.evaluation.runner import evaluate
+from tl_jax.files import write_json
 from tl_jax.model.hf import export_hf
 from tl_jax.model.llama import init_params
 from tl_jax.tooluse.metrics import Scoring, score_prediction, summarise
@@ -152,6 +154,17 @@ def test_the_same_answers_are_scored_anew(evaluated: Path, model_dir: Path, case
 def test_answers_made_otherwise_are_not_mixed_in(evaluated: Path, model_dir: Path, cases_file: Path) -> None:
     with pytest.raises(UserError, match=r"other settings \(temperature\).*--overwrite"):
         run(model_dir, cases_file, evaluated, temperature=0.5)
+
+
+@pytest.mark.parametrize("broken", ["", '{"model": "a', "[" * 100_000])
+def test_answers_whose_settings_are_broken_are_not_added_to(tmp_path: Path, broken: str) -> None:
+    (tmp_path / "settings.json").write_text(broken)
+    (tmp_path / "predictions.jsonl").write_text('{"id": "a", "prediction": ""}\n{"id": "b", "pred')
+    with pytest.raises(UserError, match=r"settings\.json: is broken.*--overwrite"):
+        open_directory(tmp_path, {"model": "m"}, overwrite=False)
+    write_json(tmp_path / "settings.json", {"model": "m"})
+    assert open_directory(tmp_path, {"model": "m"}, overwrite=False) == {"a": ""}
+    assert (tmp_path / "predictions.jsonl").read_text() == '{"id": "a", "prediction": ""}\n'
 
 
 def test_what_the_format_cannot_say_is_not_asked(model_dir: Path, cases_file: Path, tmp_path: Path) -> None:

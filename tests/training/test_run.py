@@ -221,3 +221,17 @@ def test_a_checkpoint_of_an_older_version_is_one_clear_line(
     with pytest.raises(CheckpointError, match=r"checkpoints/4: written by an older version .* tl-jax export --from"):
         open_model(config.run_dir)
     assert json.loads((config.run_dir / "environment.json").read_text())["starts"]  # which the message names
+
+
+@pytest.mark.parametrize("broken", ['{"starts": [{"sta', "[]", '{"starts": 1}', "\udcff"])
+def test_a_broken_record_of_earlier_starts_is_told_and_begins_anew(
+    sft_config: Callable[..., SftConfig], broken: str
+) -> None:
+    """What a full disk leaves of it, for instance."""
+    config = sft_config()
+    record = config.run_dir / "environment.json"
+    config.run_dir.mkdir()
+    record.write_text(broken, errors="surrogateescape")
+    saved_run(config)
+    assert len(json.loads(record.read_text())["starts"]) == 1
+    assert f"warning: {record} could not be read and begins anew" in (config.run_dir / "log.txt").read_text()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from tl_jax.cli.options import (
 )
 from tl_jax.config import MaeConfig, PktConfig
 from tl_jax.config.pkt import PKT_MODES
+from tl_jax.files import write_json, write_text
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.readers import is_companion
 from tl_jax.tooluse.readers.tables import is_saved_dataset
@@ -143,7 +143,7 @@ def analyze(
     report = Report(str(data), counts.result, counts_of_tokens.result if counts_of_tokens else None)
     print_report(report)
     if json_path:
-        json_path.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
+        write_json(json_path, report.to_json())
     if plot:
         write_plot(report, plot)
 
@@ -195,7 +195,7 @@ def inspect(
     )
     to_terminal(view)
     if html:
-        html.write_text(to_html(view), encoding="utf-8")
+        write_text(html, to_html(view))
         click.echo(f"written: {html}")
 
 

@@ -15,6 +15,7 @@ import click
 from tl_jax import __version__
 from tl_jax.cli import data, demo, evaluate, models, train
 from tl_jax.errors import UserError
+from tl_jax.files import reason
 from tl_jax.plugins import load
 
 SECTIONS = {
@@ -57,6 +58,12 @@ class Main(click.Group):
             ctx.exit(2)
         except UserError as error:
             click.echo(f"tl-jax: {error}", err=True)
+            ctx.exit(2)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            click.echo(f"tl-jax: {place}{reason(error)}", err=True)
             ctx.exit(2)
         except ModuleNotFoundError as error:
             package = (error.name or "").partition(".")[0]

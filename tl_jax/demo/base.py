@@ -24,6 +24,7 @@ from transformers import PreTrainedTokenizerFast
 from tl_jax.config import SftConfig, load_config
 from tl_jax.demo.tokenizer import train_tokenizer
 from tl_jax.demo.world import draw, generate, made_up_words
+from tl_jax.files import write_lines
 from tl_jax.model.hf import export_hf
 from tl_jax.model.parameters import init_params
 from tl_jax.model.presets import PRESETS
@@ -110,9 +111,8 @@ def pretrain(out: Path, work: Path, scale: float = 1.0) -> None:
 
 def write_jsonl(path: Path, trajectories: Iterable[Trajectory]) -> int:
     """Writes canonical JSONL; the number of rows."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(trajectory.to_json(), ensure_ascii=False) for trajectory in trajectories]
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    write_lines(path, lines)
     return len(lines)
 
 

@@ -11,6 +11,7 @@ from tl_jax.demo.base import BASE, write_jsonl
 from tl_jax.demo.session import Demo
 from tl_jax.demo.world import generate
 from tl_jax.errors import UserError
+from tl_jax.files import write_lines
 from tl_jax.tooluse.schema import Trajectory
 
 SEED = 1
@@ -64,8 +65,8 @@ def write_cases(demo: Demo) -> None:
             f"{config.data.max_length} tokens, which the demo's small model needs; train another one with tl-jax sft"
         )
     chosen = sorted(prompts, key=lambda prompt: zlib.crc32(prompt.case.id.encode()))[: demo.size.cases]
-    lines = [json.dumps(prompt.case.to_json(), ensure_ascii=False) + "\n" for prompt in chosen]
-    (demo.out / "data/cases.jsonl").write_text("".join(lines), encoding="utf-8")
+    lines = (json.dumps(prompt.case.to_json(), ensure_ascii=False) for prompt in chosen)
+    write_lines(demo.out / "data/cases.jsonl", lines)
     demo.console.print(
         f"{len(chosen)} decision points; left out: {too_long} with prompts of more than {config.data.max_length} "
         f"tokens, {len(prompts) - len(chosen)} to save time"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from tl_jax.demo.data import write_cases, write_data
 from tl_jax.demo.figures import compare_with_transformers, conclude, held_out_loss, mean_reward
 from tl_jax.demo.session import Demo, Size
 from tl_jax.errors import UserError
+from tl_jax.files import write_json, write_text
 
 MARKER = "demo.txt"
 
@@ -57,10 +57,7 @@ def _prepare(out: Path) -> None:
         shutil.rmtree(out)
     if not (BASE / "config.json").is_file():
         raise UserError(f"{BASE}: no base model; make it with python -m tl_jax.demo.base")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MARKER).write_text(
-        "Made by tl-jax demo, which empties this directory when it runs again.\n", encoding="utf-8"
-    )
+    write_text(out / MARKER, "Made by tl-jax demo, which empties this directory when it runs again.\n")
 
 
 def _mark_errors(demo: Demo) -> None:
@@ -84,7 +81,7 @@ def _evaluate(demo: Demo, name: str, model: Path) -> None:
         demo.show("eval", model=model, cases=cases, out=folder, **settings)
         evaluate(model, cases, folder, Answering.of(**settings))
         figures = {"loss": held_out_loss(demo, model), "reward": mean_reward(demo, folder)}
-        (folder / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / "figures.json", figures)
         demo.console.print(f"held-out loss {figures['loss']:.3f}, mean reward {figures['reward']:+.3f}")
 
 

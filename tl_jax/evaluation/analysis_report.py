@@ -13,6 +13,7 @@ from rich.text import Text
 
 from tl_jax.errors import UserError
 from tl_jax.evaluation.charts import Bar, Chart, to_html, to_png
+from tl_jax.files import write_text
 from tl_jax.tooluse.analysis import NEXT_STEPS, Analysis, Distribution
 
 if TYPE_CHECKING:  # needs transformers, which a report without tokens does not
@@ -55,7 +56,7 @@ def write_plot(report: Report, path: Path) -> None:
     title = f"Tool use in {Path(report.source).name}"
     charts = list(_charts(report))
     if path.suffix == ".html":
-        path.write_text(to_html(title, report.summary, charts), encoding="utf-8")
+        write_text(path, to_html(title, report.summary, charts))
     elif path.suffix == ".png":
         to_png(path, title, report.summary, charts)
     else:

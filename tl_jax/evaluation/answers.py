@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tl_jax.data.prompts import Prompt, encode_prompts
 from tl_jax.errors import UserError
 from tl_jax.evaluation.answering import Answering
+from tl_jax.files import new_binary_file, told, write_json
 from tl_jax.inference.room import ContextRoom
 from tl_jax.inference.sampler import Sampler
 from tl_jax.model.parameters import Params
@@ -128,24 +129,51 @@ def open_directory(
     Raises:
         UserError: they were made with other settings.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    with told(out, "cannot be made"):
+        out.mkdir(parents=True, exist_ok=True)
     predictions, settings_file = out / PREDICTIONS, out / SETTINGS
     if overwrite:
         predictions.unlink(missing_ok=True)
     elif predictions.is_file():
-        before = json.loads(settings_file.read_text(encoding="utf-8")) if settings_file.is_file() else {}
+        before = _settings(settings_file)
         changed = [name for name, value in settings.items() if before.get(name) != value]
         if changed:
             raise UserError(
                 f"{predictions}: was made with other settings ({', '.join(changed)}); "
                 "choose another directory, or --overwrite to answer anew"
             )
-    settings_file.write_text(json.dumps(dict(settings), indent=2) + "\n", encoding="utf-8")
+    write_json(settings_file, dict(settings))
     if not predictions.is_file():
         return {}
-    content = predictions.read_bytes()
-    predictions.write_bytes(content[: content.rfind(b"\n") + 1])  # the last line may have been cut off
+    _drop_cut_off_line(predictions)
     return read(predictions)
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    """What the answers beside ``file`` were made with.
+
+    Raises:
+        UserError: it is broken, so nobody knows.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(
+            f"{file}: is broken, so nobody knows with which settings {PREDICTIONS} was made; choose another directory, "
+            "or --overwrite to answer anew"
+        )
+    return found
+
+
+def _drop_cut_off_line(file: Path) -> None:
+    """The last line may be cut off, where the process that wrote it was killed."""
+    content = file.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        with new_binary_file(file) as anew:
+            anew.write(whole)
 
 
 def _progress(console: Console) -> Progress:

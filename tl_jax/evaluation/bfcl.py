@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from rich.table import Column, Table
 
 from tl_jax.data.prompts import with_distinct_ids
 from tl_jax.evaluation.predictions import joined
+from tl_jax.files import write_json
 from tl_jax.tooluse.bfcl.categories import PARTS, category_of, chosen
 from tl_jax.tooluse.bfcl.package import question_files
 from tl_jax.tooluse.bfcl.score import BfclScores, is_episode, score_cases
@@ -90,7 +90,7 @@ def evaluate_bfcl(
     scores = score_cases((case, answers[case.id]) for case in cases)
     unwritable = unwritable_gold(cases, answering.codec(model).writer)  # told only: the score is BFCL's own
     summary = {"suite": NAME, **scores.to_json(), "unwritable_cases": dict(unwritable.reasons)}
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_json(out / "summary.json", summary)
     console.print(report(scores))
     if unwritable.reasons:
         console.print(unwritable.line(), markup=False, highlight=False, soft_wrap=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tl_jax.errors import UserError
+from tl_jax.files import new_binary_file
 
 COLOURS = {"error": "#c8553d", "plain": "#4a7ba6", "key": "#e0a030"}
 _INK, _FAINT, _TRACK = "#24292f", "#6b7280", "#eef1f4"
@@ -136,7 +137,8 @@ def to_png(path: Path, title: str, summary: str, charts: Sequence[Chart]) -> Non
     figure.text(0.03, 1 - 0.72 * inch, summary, fontsize=11, color=_FAINT)
     for number, chart in enumerate(charts):
         _draw(figure.add_subplot(rows, 2, number + 1), chart)
-    figure.savefig(path, format="png", dpi=120)
+    with new_binary_file(path) as file:
+        figure.savefig(file, format="png", dpi=120)
 
 
 def _draw(axes: Any, chart: Chart) -> None:

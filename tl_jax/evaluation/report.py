@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from tl_jax.files import write_json
 from tl_jax.tooluse.metrics import CaseScore, Scoring, Summary, summarise
 from tl_jax.tooluse.rewards.writable import UnwritableGold
 
@@ -54,7 +54,7 @@ def write_summary(path: Path, suites: Mapping[str, Summary], scoring: Scoring, u
         "suites": parts,
         "unwritable_cases": {**unwritable.reasons},
     }
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(path, content)
 
 
 def print_summary(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tl_jax.errors import UserError
+from tl_jax.files import copy_file, reason, told, write_json
 from tl_jax.tooluse.text.template_choice import CHOICE_FILE
 
 Kind = Literal["huggingface", "checkpoint"]
@@ -45,27 +46,22 @@ def read_json(file: Path) -> dict[str, Any]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CheckpointError(f"{file}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
+        raise CheckpointError(f"{file}: cannot be read: {reason(error)}") from None
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: not valid JSON: {error}") from None
     if not isinstance(value, dict):
         raise CheckpointError(f"{file}: must hold a JSON object, not a {type(value).__name__}")
     return value
 
 
-def write_json(file: Path, value: dict[str, Any]) -> None:
-    file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 def copy_tokenizer(source: Path, target: Path) -> None:
     """Copies the tokenizer's files, chat templates and generation defaults, as many as ``source`` has."""
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
+            copy_file(source / name, target / name)
     for template in sorted((source / NAMED_TEMPLATES).glob("*.jinja")):
         if template.is_file():
-            (target / NAMED_TEMPLATES).mkdir(exist_ok=True)
-            shutil.copyfile(template, target / NAMED_TEMPLATES / template.name)
+            copy_file(template, target / NAMED_TEMPLATES / template.name)
 
 
 @contextmanager
@@ -80,20 +76,20 @@ def new_directory(path: Path, kind: Kind, *, overwrite: bool = False) -> Iterato
     path = path.resolve()
     if not overwrite:
         _check_replaceable(path, kind)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
     previous = temporary.with_suffix(".old")
-    temporary.mkdir()
-    try:
-        yield temporary
-        files = sorted([entry.name for entry in temporary.iterdir()] + [MARKER])
-        write_json(temporary / MARKER, {"kind": kind, "version": VERSION, "files": files})
-        if path.exists():
-            path.rename(previous)
-        temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(previous, ignore_errors=True)
+    with told(path):
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            files = sorted([entry.name for entry in temporary.iterdir()] + [MARKER])
+            write_json(temporary / MARKER, {"kind": kind, "version": VERSION, "files": files})
+            if path.exists():
+                path.rename(previous)
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(previous, ignore_errors=True)
 
 
 def _check_replaceable(path: Path, kind: Kind) -> None:

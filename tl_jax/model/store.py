@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh, SingleDeviceSharding
 
+from tl_jax.files import write_json
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.directory import (
     MARKER,
@@ -25,7 +26,6 @@ from tl_jax.model.directory import (
     copy_tokenizer,
     new_directory,
     read_json,
-    write_json,
 )
 from tl_jax.model.hf import load_hf, read_config
 from tl_jax.model.parameters import Params, abstract_params

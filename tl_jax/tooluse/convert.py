@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, TextIO, TypeAlias
 
 from tl_jax.errors import UserError
+from tl_jax.files import new_file
 from tl_jax.tooluse.readers import FORMATS, Format, detect_format, holds_cases, read_cases, read_trajectories
 from tl_jax.tooluse.readers.rows import OnError
 from tl_jax.tooluse.schema import Case, DataError, Trajectory
@@ -79,21 +80,15 @@ def convert(
         raise DataError("is both read and written", path=str(out))
     reports: list[FileReport] = []
     seen: dict[str, Path] = {}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            for source in sources:
-                reports.append(_report(source, format, kind))
-                _same_kind(reports)
-                if reports[-1].kind == "cases" and to != "canonical":
-                    raise DataError(f"holds cases, and {to} has none: they are written as canonical", path=str(source))
-                _convert(file, reports[-1], seen, on_error, target)
+    with new_file(out) as file:
+        for source in sources:
+            reports.append(_report(source, format, kind))
+            _same_kind(reports)
+            if reports[-1].kind == "cases" and to != "canonical":
+                raise DataError(f"holds cases, and {to} has none: they are written as canonical", path=str(source))
+            _convert(file, reports[-1], seen, on_error, target)
         if not any(report.written for report in reports):
             raise DataError("holds no row that can be read", path=", ".join(map(str, sources)))
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
     return reports
 
 

@@ -18,6 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
+from tl_jax.files import write_lines
+
 METRICS_FILE = "metrics.jsonl"
 LOG_FILE = "log.txt"
 SHOWN = ("loss", "reward", "tokens_per_second")
@@ -111,15 +113,13 @@ def drop_metrics_after(file: Path, step: int) -> None:
     if not file.is_file():
         return
     kept = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):
+                kept.append(line)
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    temporary.replace(file)
+    write_lines(file, kept)
 
 
 def _json_number(value: float) -> float | None:

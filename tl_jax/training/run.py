@@ -128,10 +128,12 @@ class Run:
         return self
 
     def __enter__(self) -> Run:
-        active = jax.process_index() == 0
+        active, told = jax.process_index() == 0, []
         if active:
-            describe_run(self.directory, self.config, self._model, self._tokenizer_dir)
+            told = describe_run(self.directory, self.config, self._model, self._tokenizer_dir)
         self.log = RunLog(self.directory, start=self.start, total=self.total, active=active)
+        for line in told:
+            self.log.line(line)
         self._checkpoints = self._open_checkpoints()
         self._stop.install()
         if self.restart_step is not None:

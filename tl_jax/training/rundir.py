@@ -16,8 +16,9 @@ import jax
 
 from tl_jax import __version__
 from tl_jax.config import RunConfig, to_yaml
+from tl_jax.files import write_json, write_text
 from tl_jax.model.config import LlamaConfig
-from tl_jax.model.directory import copy_tokenizer, write_json
+from tl_jax.model.directory import copy_tokenizer
 from tl_jax.tooluse.text.template_choice import TemplateChoice
 
 README = """\
@@ -38,20 +39,34 @@ checkpoints/N/     after N updates: state (Orbax), position in the data, configu
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
 
 
-def describe_run(directory: Path, config: RunConfig, model: LlamaConfig, tokenizer_dir: Path) -> None:
-    """Writes everything that is known before the first step; an earlier start's environment stays on record."""
-    home = directory / "model"
-    home.mkdir(parents=True, exist_ok=True)
-    (directory / "README.txt").write_text(README, encoding="utf-8")
-    (directory / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
-    file = directory / "environment.json"
-    starts = json.loads(file.read_text(encoding="utf-8"))["starts"] if file.is_file() else []
-    write_json(file, {"starts": [*starts, environment()]})
+def describe_run(directory: Path, config: RunConfig, model: LlamaConfig, tokenizer_dir: Path) -> list[str]:
+    """Writes everything that is known before the first step; an earlier start's environment stays on record.
+
+    Returns:
+        What has to be told: that the record of earlier starts could not be read.
+    """
+    home, record = directory / "model", directory / "environment.json"
+    write_text(directory / "README.txt", README)
+    write_text(directory / "config.yaml", to_yaml(config))
+    starts = _earlier_starts(record)
+    write_json(record, {"starts": [*(starts or ()), environment()]})
     choice = config.template.over(TemplateChoice.beside(tokenizer_dir))
     if tokenizer_dir.resolve() != home.resolve():
         write_json(home / "config.json", model.to_hf())
         copy_tokenizer(tokenizer_dir, home)
     choice.write(home)
+    return [f"warning: {record} could not be read and begins anew"] if starts is None else []
+
+
+def _earlier_starts(record: Path) -> list[Any] | None:
+    """What the record says of them; None where it is broken."""
+    if not record.is_file():
+        return []
+    try:
+        starts = json.loads(record.read_text(encoding="utf-8"))["starts"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return starts if isinstance(starts, list) else None
 
 
 def environment() -> dict[str, Any]:

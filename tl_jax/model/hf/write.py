@@ -8,9 +8,11 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from tl_jax.config import Dtype
+from tl_jax.files import write_json, write_text
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.directory import (
     NAMED_TEMPLATES,
@@ -18,7 +20,6 @@ from tl_jax.model.directory import (
     copy_tokenizer,
     new_directory,
     read_json,
-    write_json,
 )
 from tl_jax.model.hf.tensors import INDEX_FILE, SINGLE_FILE, HfTensor, hf_tensors
 from tl_jax.model.parameters import Params
@@ -80,7 +81,10 @@ def write_hf(
         for number, shard in enumerate(shards, start=1):
             file = SINGLE_FILE if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
             arrays = {tensor.name: np.ascontiguousarray(value(tensor), dtype) for tensor in shard}
-            save_file(arrays, new / file, metadata={"format": "pt"})
+            try:
+                save_file(arrays, new / file, metadata={"format": "pt"})
+            except SafetensorError as error:
+                raise CheckpointError(f"{out}: cannot be written: {error}") from None
             (new / file).chmod(new.stat().st_mode & 0o666)  # safetensors makes it private, whatever the umask
             weight_map |= dict.fromkeys(arrays, file)
         if len(shards) > 1:
@@ -90,7 +94,7 @@ def write_hf(
         _write_generation_config(config, new / "generation_config.json")
         copy_tokenizer(tokenizer_dir, new)
         if not _has_chat_template(new):
-            (new / "chat_template.jinja").write_text(PAPER_CHAT_TEMPLATE, encoding="utf-8")
+            write_text(new / "chat_template.jinja", PAPER_CHAT_TEMPLATE)
 
 
 def _plan_shards(tensors: list[HfTensor], itemsize: int, max_shard_bytes: int) -> list[list[HfTensor]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tl_jax.files import write_lines
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.mae.apply import Block, Blocked, apply_mae, blocked_turns
 from tl_jax.tooluse.mae.rules import RULES
@@ -85,9 +86,9 @@ def run_mae(
             records += _records(source, trajectory, found, name, name == applied)
         marked, _ = apply_mae(trajectory, rule, block, factor, packs)
         rows.append(json.dumps(marked.to_json(), ensure_ascii=False))
-    _write_lines(out, rows)
+    write_lines(out, rows)
     if audit is not None:
-        _write_lines(audit, records)
+        write_lines(audit, records)
     return report
 
 
@@ -116,10 +117,3 @@ def _records(source: Path, trajectory: Trajectory, found: list[Block], rule: str
         )
         for item in found
     ]
-
-
-def _write_lines(path: Path, lines: list[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    partial.replace(path)

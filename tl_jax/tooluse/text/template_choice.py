@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_jax.errors import UserError
+from tl_jax.files import write_json
 
 CHOICE_FILE = "chat_template_kwargs.json"
 """Beside a tokenizer: what its chat template was told in training, and is told again by whoever uses the model."""
@@ -72,7 +73,7 @@ class TemplateChoice:
         """Writes it beside a tokenizer; nothing is written for no choice."""
         if self:
             row = {"chat_template": self.name, "chat_template_kwargs": dict(self.kwargs)}
-            (tokenizer_dir / CHOICE_FILE).write_text(json.dumps(row, indent=2, ensure_ascii=False) + "\n", "utf-8")
+            write_json(tokenizer_dir / CHOICE_FILE, row)
 
 
 NO_CHOICE = TemplateChoice()

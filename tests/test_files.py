@@ -1,0 +1,98 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import ast
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.test_layers import FILES, PACKAGE
+from tl_jax.errors import UserError
+from tl_jax.files import new_file, write_json, write_lines, write_text
+
+
+def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "a.json"
+    write_json(path, {"é": 1})
+    assert path.read_text(encoding="utf-8") == '{\n  "é": 1\n}\n'
+    with pytest.raises(ZeroDivisionError), new_file(path) as file:
+        file.write("half" + str(1 / 0))
+    assert path.read_text(encoding="utf-8").startswith("{")
+    write_lines(path, ["a", "b"])
+    assert path.read_bytes() == b"a\nb\n"
+    assert os.listdir(path.parent) == ["a.json"]
+
+
+def test_a_link_stays_one_and_a_pipe_is_written_to(tmp_path: Path) -> None:
+    link, target, pipe = tmp_path / "link", tmp_path / "target", tmp_path / "pipe"
+    target.write_text("old")
+    link.symlink_to(target)
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    os.mkfifo(pipe)
+    got: list[str] = []
+    reader = threading.Thread(target=lambda: got.append(pipe.read_text()))
+    reader.start()
+    write_text(pipe, "through")
+    reader.join()
+    assert got == ["through"]
+    assert pipe.is_fifo()
+
+
+@contextmanager
+def small_disk(room: int) -> Iterator[None]:
+    """Files may not grow beyond ``room`` bytes: what a full disk does, without filling one."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_fills_up_is_one_line_and_leaves_the_older_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "older")
+    with pytest.raises(UserError) as error, small_disk(1000):
+        write_text(path, "x" * 5000)
+    assert str(error.value) == f"{path}: cannot be written: File too large"
+    assert path.read_text() == "older"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("", "Is a directory"),
+        ("file/a", "where a directory is needed"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_what_cannot_be_written_is_one_line(tmp_path: Path, name: str, told: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError) as error:
+        write_text(tmp_path / name, "x")
+    assert str(error.value).startswith(str(tmp_path))
+    assert "cannot be written: " in str(error.value)
+    assert str(error.value).endswith(told)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_files_are_written_by_one_module(file: Path) -> None:
+    """What is written in another way is cut off when the disk is full, or the process killed."""
+    calls = [node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    names = {call.func.attr for call in calls if isinstance(call.func, ast.Attribute)}
+    texts = [argument.value for call in calls for argument in call.args if isinstance(argument, ast.Constant)]
+    assert not {"write_text", "write_bytes", "copyfile"} & names
+    assert not {"w", "wb"} & {text for text in texts if isinstance(text, str)} or file.name in WRITERS
+
+
+WRITERS = {"files.py", "logs.py", "python_worker.py"}
+"""The module, and what writes to the null device or to a pipe."""
