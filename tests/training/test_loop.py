@@ -158,3 +158,83 @@ def test_a_state_that_is_not_finite_is_not_saved(sft_config: Callable[..., SftCo
         fit(run, state, jax.jit(diverging), source, Averages())
     assert saved(run) == [2]
     assert f"ended by DivergedError: step {at}" in (config.run_dir / "log.txt").read_text()
+
+
+def fails() -> None:
+    raise ZeroDivisionError("a reward of the user's")
+
+
+@pytest.mark.parametrize("where", ["the next batch", "an evaluation"])
+@pytest.mark.parametrize("wait", [False, True])
+def test_the_last_whole_step_is_saved_before_an_error_ends_the_run(
+    sft_config: Callable[..., SftConfig], wait: bool, where: str
+) -> None:
+    """Nothing is lost: the run goes on from there, with the batch that failed."""
+    config = sft_config(log_every=1, checkpoint__every=100)
+    run, state = start(config)
+    source = Numbers({4: fails} if where == "the next batch" else {})
+
+    def evaluate(step: int, state: TrainState) -> dict[str, float]:
+        return fails() or {}
+
+    evaluation = evaluate if where == "an evaluation" else None
+    with pytest.raises(ZeroDivisionError), run:
+        fit(run, state, jax.jit(step, donate_argnums=0), source, Averages(wait=wait), evaluation, eval_every=3)
+    assert saved(run) == [3]
+    log = (config.run_dir / "log.txt").read_text()
+    assert "the state after step 3 is saved" in log
+    assert "ended by ZeroDivisionError" in log
+    run, state = start(config)
+    with run:
+        fit(run, state, jax.jit(step, donate_argnums=0), source := Numbers(), Averages())
+    assert source.batches == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("loss", [jnp.nan, jnp.inf])
+def test_an_error_after_a_step_that_was_not_finite_saves_nothing(
+    sft_config: Callable[..., SftConfig], loss: float
+) -> None:
+    """The step's loss was not looked at yet when the next batch failed."""
+    config = sft_config(log_every=100, checkpoint__every=2)
+    run, state = start(config)
+
+    def diverging(state: TrainState, batch: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+        return step(state, jnp.where(batch == 3, loss, batch))
+
+    with pytest.raises(ZeroDivisionError), run:
+        fit(run, state, jax.jit(diverging, donate_argnums=0), Numbers({4: fails}), Averages())
+    assert saved(run) == [2]
+
+
+def test_an_error_before_the_first_step_or_in_a_step_saves_nothing(sft_config: Callable[..., SftConfig]) -> None:
+    config = sft_config(log_every=100, checkpoint__every=100)
+    run, state = start(config)
+    with pytest.raises(ZeroDivisionError), run:
+        fit(run, state, jax.jit(step), Numbers({1: fails}), Averages())
+
+    def breaks(state: TrainState, batch: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+        new = jax.jit(step, donate_argnums=0)(state, batch)
+        if int(new[0].step) == 3:
+            fails()
+        return new
+
+    run, state = start(config)
+    with pytest.raises(ZeroDivisionError), run:
+        fit(run, state, breaks, Numbers(), Averages(wait=True))
+    assert saved(run) == []
+
+
+def test_a_signal_saves_before_anything_else(sft_config: Callable[..., SftConfig]) -> None:
+    """Whoever sent it may kill the run while it evaluates."""
+    config = sft_config(log_every=1, checkpoint__every=100)
+    run, state = start(config)
+    seen = []
+
+    def evaluate(step: int, state: TrainState) -> dict[str, float]:
+        seen.append((step, saved(run)))
+        return {}
+
+    with run:
+        at = {3: lambda: signal.raise_signal(signal.SIGTERM)}
+        fit(run, state, jax.jit(step), Numbers(at), Averages(), evaluate, eval_every=1)
+    assert seen == [(1, []), (2, []), (3, [3])]

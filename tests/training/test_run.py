@@ -65,15 +65,33 @@ def test_a_run_goes_on_where_it_was_saved(sft_config: Callable[..., SftConfig]) 
     moved = jax.device_get(replace(state, trainable=jax.tree.map(lambda x: x + 7, state.trainable)))
     with run:
         run.save(2, moved, {"at": 2})
-        assert [step for step in range(1, 10) if run.saves_at(step)] == [4, 8, 9]
-        assert run.stop_signal(3) is None
+        assert [step for step in range(1, 10) if run.orders(step, meet=True).saves] == [4, 8, 9]
         signal.raise_signal(signal.SIGTERM)
-        assert run.stop_signal(3) == "SIGTERM"
+        assert run.orders(3, meet=True) == ("SIGTERM", True)
+        assert run.orders(9, meet=True) == (None, True)  # it is over anyway
     again = open_run(config)
     restored, position = again.begin(INIT)
     assert again.start == 2
     same(restored, moved)
     assert position == {"at": 2}
+
+
+@pytest.mark.parametrize("minutes", [10.0, "null"])
+def test_a_checkpoint_is_due_after_some_minutes_too(
+    sft_config: Callable[..., SftConfig], monkeypatch: pytest.MonkeyPatch, minutes: float | str
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("tl_jax.training.run.time.monotonic", lambda: now[0])
+    run = open_run(sft_config(checkpoint__every=100, checkpoint__minutes=minutes))
+    state, _ = run.begin(INIT)
+    with run:
+        due = []
+        for step, after in enumerate((599, 602, 1200, 1202), 1):
+            now[0] = 1000.0 + after
+            due.append(run.orders(step, meet=True).saves)
+            if due[-1]:
+                run.save(step, state, {})
+    assert due == ([False, True, False, True] if minutes == 10 else [False] * 4)
 
 
 def test_changed_settings_are_told_and_harmless_ones_not(sft_config: Callable[..., SftConfig]) -> None:

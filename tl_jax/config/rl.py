@@ -10,7 +10,7 @@ from tl_jax.config.base import AnyPath, Choice, Node
 from tl_jax.config.data import INCLUDE, UNKNOWN, FormatName, MaeConfig, RendererName, TemplateKwargs, TemplateName
 from tl_jax.config.estimators import ESTIMATORS, Average, KlEstimator
 from tl_jax.config.rewards import Rewards, WeightedReward
-from tl_jax.config.run import OptimizerConfig, RunConfig
+from tl_jax.config.run import CheckpointConfig, OptimizerConfig, RunConfig
 from tl_jax.config.sampling import SamplingConfig
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.environments.registry import ENVIRONMENTS
@@ -118,6 +118,7 @@ class AlgorithmConfig(Node):
 class RlConfig(RunConfig):
     """``tl-jax rl``: PPO, or by ``algorithm.estimator`` GRPO and its kin"""
 
+    checkpoint: CheckpointConfig = CheckpointConfig(every=10)
     data: RlDataConfig
     sampling: SamplingConfig = SamplingConfig()
     algorithm: AlgorithmConfig = AlgorithmConfig()

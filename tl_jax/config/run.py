@@ -29,6 +29,7 @@ class OptimizerConfig(Node):
 
 class CheckpointConfig(Node):
     every: int = Field(100, ge=1, description="steps between checkpoints")
+    minutes: float | None = Field(15.0, gt=0, description="or minutes, whichever comes first; null = steps only")
     keep: int = Field(2, ge=1, description="how many are kept")
     resume: Literal["auto", "never", "must"] = Field("auto", description="continue from the run directory's newest")
 

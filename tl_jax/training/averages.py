@@ -26,7 +26,7 @@ class Averages:
     """
 
     def __init__(self, summed: tuple[str, ...] = (), last: tuple[str, ...] = (), wait: bool = False) -> None:
-        self._summed, self._last, self._wait = summed, last, wait
+        self._summed, self._last, self.waits = summed, last, wait
         self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
         self._steps: list[dict[str, float]] = []
 
@@ -38,7 +38,7 @@ class Averages:
         """
         self.settle()
         self._pending = (step, metrics)
-        if self._wait:
+        if self.waits:
             self.settle()
 
     def settle(self) -> None:

@@ -66,13 +66,26 @@ def is_main() -> bool:
     return jax.process_index() == 0
 
 
+class MainProcessError(RuntimeError):
+    """What the main process was to do for all failed there; its own error says why."""
+
+
+_SHARED = "all processes have stopped here"
+"""Note of an error of the main process, while the others raised `MainProcessError`."""
+
+
+def is_shared(error: BaseException) -> bool:
+    """Whether all processes were ended by ``error`` at the same place, so that they can do something together still."""
+    return jax.process_count() == 1 or isinstance(error, MainProcessError) or _SHARED in getattr(error, "__notes__", ())
+
+
 def agreed(make: Callable[[], Any]) -> Any:
     """What ``make`` gives in the main process, a JSON value, in every process: only there is it called.
 
     For what could differ between processes, such as the results of a tool; all of them must come here together.
 
     Raises:
-        RuntimeError: ``make`` failed in the main process; that one raises its own error.
+        MainProcessError: ``make`` failed in the main process; that one raises its own error.
     """
     if jax.process_count() == 1:
         return make()
@@ -85,8 +98,9 @@ def agreed(make: Callable[[], Any]) -> Any:
             failure = error
     size = int(multihost_utils.broadcast_one_to_all(np.int64(-1 if failure else len(data))))
     if failure:
+        failure.add_note(_SHARED)
         raise failure
     if size < 0:
-        raise RuntimeError("the main process failed; its own message says why")
+        raise MainProcessError("the main process failed; its own message says why")
     buffer = np.frombuffer(data, np.uint8) if is_main() else np.zeros(size, np.uint8)
     return json.loads(multihost_utils.broadcast_one_to_all(buffer).tobytes())

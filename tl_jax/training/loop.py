@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from types import TracebackType
 from typing import Any, Protocol
 
 from tl_jax.model.sharding import batch_sharding, make_global_array
-from tl_jax.training.averages import Averages
+from tl_jax.training.averages import Averages, DivergedError
 from tl_jax.training.run import Run
-from tl_jax.training.state import State
+from tl_jax.training.state import State, TrainState
 
 Metrics = Mapping[str, Any]
 """Scalars by name, on devices or on the host."""
@@ -60,30 +62,68 @@ def fit(
         ``step``, the updates done; ``stopped_by``, the signal or None; and the metrics that were logged last.
 
     Raises:
-        DivergedError: a metric is not finite. The state it comes from is not saved.
+        DivergedError: a metric is not finite. The state it comes from is not saved; after any other error, the one
+            that the last whole step has left is.
     """
     latest: dict[str, float] = {}
     stopped_by: str | None = None
-    for number in range(run.start + 1, run.total + 1):
-        batch = make_global_array(source.batch(number, state), batch_sharding(run.mesh))
-        state, metrics = step(state, batch)
-        averages.push(number, source.observe(metrics))
-        last = number == run.total
-        evaluates = evaluate is not None and (last or _due(number, eval_every))
-        if last or evaluates or _due(number, run.config.log_every):
-            latest = averages.read() | source.read()
-            if evaluate and evaluates:
-                latest |= evaluate(number, state)
-            run.log.metrics(number, latest)
-            source.show(number)
-        run.log.advance(number)
-        stopped_by = None if last else run.stop_signal(number)
-        if stopped_by or run.saves_at(number):
-            averages.settle()  # a state that is not finite is not saved
-            run.save(number, state, source.position(number))
-        if stopped_by:
-            break
+    good = _LastGood(run, averages)
+    with good:
+        for number in range(run.start + 1, run.total + 1):
+            batch = make_global_array(source.batch(number, state), batch_sharding(run.mesh))
+            state, metrics = step(state, batch)
+            averages.push(number, source.observe(metrics))
+            good.keep(number, state, source.position(number))
+            last, logs = number == run.total, _due(number, run.config.log_every)
+            stopped_by, saves = run.orders(number, meet=averages.waits or logs)
+            if stopped_by:
+                good.save()  # first of all: whoever sent the signal may not wait for long
+                run.wait()
+            evaluates = evaluate is not None and (last or _due(number, eval_every))
+            if last or evaluates or logs:
+                latest = averages.read() | source.read()
+                if evaluate and evaluates:
+                    latest |= evaluate(number, state)
+                run.log.metrics(number, latest)
+                source.show(number)
+            run.log.advance(number)
+            if stopped_by:
+                break
+            if saves:
+                good.save()
     return {"step": int(state.step), "stopped_by": stopped_by, **latest}
+
+
+class _LastGood:
+    """What the last whole step has left. On leaving by an error it is saved, so that nothing is lost."""
+
+    def __init__(self, run: Run, averages: Averages) -> None:
+        self._run, self._averages = run, averages
+        self._kept: tuple[int, TrainState, Mapping[str, Any]] | None = None
+
+    def keep(self, step: int, state: TrainState, position: Mapping[str, Any]) -> None:
+        """Takes the place of the step before, whose state was used up."""
+        self._kept = (step, state, position)
+
+    def save(self) -> None:
+        """Starts saving what is kept.
+
+        Raises:
+            DivergedError: the step was not finite; its state is not saved.
+        """
+        assert self._kept
+        self._averages.settle()
+        self._run.save(*self._kept)
+
+    def __enter__(self) -> _LastGood:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if error is None or isinstance(error, DivergedError) or self._kept is None:
+            return
+        with suppress(Exception):  # the step was not finite or did not come to its end
+            self._averages.settle()
+            self._run.rescue(*self._kept, error)
 
 
 def _due(step: int, every: int | None) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,6 +22,7 @@ from tl_jax.model.parameters import Params, abstract_params
 from tl_jax.model.store import open_model
 from tl_jax.training.checkpoint import Checkpoints, Record, ResumeError, restart_step
 from tl_jax.training.compile import abstract_state, start_frozen, start_state
+from tl_jax.training.distributed import is_shared
 from tl_jax.training.fingerprint import fingerprint
 from tl_jax.training.logs import RunLog
 from tl_jax.training.rundir import describe_run
@@ -29,6 +31,15 @@ from tl_jax.training.stop import StopSignal
 
 _HARMLESS = ("run_dir", "mesh", "distributed", "checkpoint", "log_every", "eval_every")
 """Settings that may differ after a restart without changing what is computed."""
+
+
+class Orders(NamedTuple):
+    """What is to happen after a step, the same in every process."""
+
+    stopped_by: str | None
+    """the signal that ends the run here"""
+    saves: bool
+    """the state is to be saved: a checkpoint is due, or this is the end"""
 
 
 class Run:
@@ -55,6 +66,8 @@ class Run:
         self.restart_step = restart_step(self.directory / "checkpoints", config.checkpoint.resume)
         """step of the checkpoint to continue from; None = a fresh run"""
         self._stop = StopSignal()
+        minutes = config.checkpoint.minutes
+        self._seconds_between = None if minutes is None else 60 * minutes
         self._config_then: Mapping[str, Any] = {}
         self._frozen: str | None = None
 
@@ -136,6 +149,7 @@ class Run:
             self.log.line(line)
         self._checkpoints = self._open_checkpoints()
         self._stop.install()
+        self._saved_at = time.monotonic()
         if self.restart_step is not None:
             self._tell_what_continues()
         return self
@@ -147,9 +161,23 @@ class Run:
         self._checkpoints.close()
         self.log.close()
 
-    def saves_at(self, step: int) -> bool:
-        """Whether ``step`` is one after which the state is to be saved; the last one is."""
-        return step == self.total or step % self.config.checkpoint.every == 0
+    def orders(self, step: int, *, meet: bool) -> Orders:
+        """What is to happen after ``step``. Several processes ask each other, because they must do the same.
+
+        Args:
+            meet: the processes have waited for this step's results anyway; where they have not, they ask each other
+                only before a checkpoint.
+        """
+        late = self._seconds_between is not None and time.monotonic() - self._saved_at >= self._seconds_between
+        due = step == self.total or step % self.config.checkpoint.every == 0
+        stopped_by = self._stop.received
+        if jax.process_count() > 1:
+            if not (meet or due):
+                return Orders(None, False)
+            flags = np.array([stopped_by is not None, late])
+            stopped, late = np.any(multihost_utils.process_allgather(flags), axis=0)
+            stopped_by = (stopped_by or "a signal to another process") if stopped else None
+        return Orders(None if step == self.total else stopped_by, bool(stopped_by or late or due))
 
     def save(self, step: int, state: TrainState, position: Mapping[str, Any]) -> None:
         """Starts writing a checkpoint; returns once ``state`` may be used up.
@@ -161,18 +189,28 @@ class Run:
         """
         record = Record(position, self._config_json(), self._frozen)
         self._checkpoints.save(step, without_frozen(state), record)
+        self._saved_at = time.monotonic()
 
-    def stop_signal(self, step: int) -> str | None:
-        """The signal that ends the run after ``step``.
+    def rescue(self, step: int, state: TrainState, position: Mapping[str, Any], error: BaseException) -> None:
+        """Saves the state of a run that ``error`` is about to end, if all processes can, and waits until it is on disk.
 
-        Processes must leave after the same step, so several of them ask each other, at steps that log or save.
+        Args:
+            step, state, position: as `save` takes them; a state that was used up cannot be saved any more.
+            error: one process that fails alone saves nothing: the others would have to help.
         """
-        if jax.process_count() == 1:
-            return self._stop.received
-        if step % self.config.log_every and not self.saves_at(step):
-            return None
-        received = multihost_utils.process_allgather(np.array(self._stop.received is not None))
-        return (self._stop.received or "a signal to another process") if np.any(received) else None
+        if step == self.start or any(leaf.is_deleted() for leaf in jax.tree.leaves(state)) or not is_shared(error):
+            return
+        try:
+            self.save(step, state, position)
+            self.wait()
+        except Exception as failure:  # the disk is full, a device is gone: the error that ends the run says more
+            self.log.line(f"the state after step {step} could not be saved: {type(failure).__name__}: {failure}")
+        else:
+            self.log.line(f"the state after step {step} is saved")
+
+    def wait(self) -> None:
+        """Returns once what was saved is on disk."""
+        self._checkpoints.wait()
 
     def finish(self, stopped_by: str | None = None) -> None:
         """Waits for the last checkpoint and says what to do next.
@@ -180,7 +218,7 @@ class Run:
         Args:
             stopped_by: the signal that ended the run early.
         """
-        self._checkpoints.wait()
+        self.wait()
         if stopped_by:
             self.log.line(
                 f"stopped by {stopped_by}; the checkpoint is saved. Run the same command again to continue in "
