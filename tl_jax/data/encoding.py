@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from tl_jax.data.segment_tokenizer import EncodeError, Piece, SegmentTokenizer, segment_tokenizer
+from tl_jax.data.segment_tokenizer import EncodeError, Piece, SegmentTokenizer, Tokens, joined, segment_tokenizer
 from tl_jax.tooluse.text.spans import CallSpan, Rendered
 
 Range = tuple[int, int]
@@ -111,24 +111,21 @@ class _Stream:
         self.opening = len(opening)
         self._text, self._pieces = text, pieces
         self._first_token: list[int] = []
-        ids, offsets = [np.array(opening, np.int32)], [np.zeros((len(opening), 2), np.int32)]
+        parts = [(Tokens(np.array(opening, np.int32), np.zeros((len(opening), 2), np.int32)), 0)]
         size = len(opening)
         for piece in pieces:
             self._first_token.append(size)
+            begun = len(parts)
             if piece.token is not None:
-                ids.append(np.array([piece.token], np.int32))
-                offsets.append(np.array([(piece.start, piece.end)], np.int32))
+                span = np.array([(piece.start, piece.end)], np.int32)
+                parts.append((Tokens(np.array([piece.token], np.int32), span), 0))
             else:
-                tokens = plain.encode(text[piece.start : piece.end], piece.opens)
-                ids.append(tokens.ids)
-                offsets.append(tokens.offsets + piece.start)
-            size += len(ids[-1])
+                parts += plain.segments(text[piece.start : piece.end], piece.opens, piece.start)
+            size += sum(len(tokens.ids) for tokens, _ in parts[begun:])
         self._first_token.append(size)
-        self.ids = np.concatenate(ids)
-        """int32 [T]"""
-        self.offsets = np.concatenate(offsets)
-        """int32 [T, 2]"""
-        self._starts, self._ends = self.offsets[:, 0], self.offsets[:, 1]
+        self.ids, self.offsets = joined(parts)
+        """int32 [T], int32 [T, 2]"""
+        self._starts, self._ends = np.ascontiguousarray(self.offsets.T)
 
     def index(self, position: int) -> int:
         """The token that begins at character ``position``, which must be a cut."""
@@ -148,9 +145,6 @@ class _Stream:
         last = begin + int(np.searchsorted(self._starts[begin:stop], end, side="left"))
         piece = self._pieces[found]
         after = self._text[end : piece.end][:_CONTEXT]
-        closers = tuple(self._holding(value_end) for _, value_end in call.arguments.values())
+        ends = [value_end for _, value_end in call.arguments.values()]
+        closers = tuple(np.searchsorted(self._ends, ends, side="right").tolist()) if ends else ()
         return EncodedCall((first, last), self._text[piece.start : start], after, closers)
-
-    def _holding(self, position: int) -> int:
-        """The token with the character at ``position``; the stream's length if there is none."""
-        return int(np.searchsorted(self._ends, position, side="right"))

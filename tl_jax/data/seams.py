@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
-LINE_END = re.compile(r"(?<=[!-~]\n)(?=[!-~])")
-"""After a line break between two visible ASCII characters: nothing there that a tokenizer could compose or count as
-one run of white space, whatever its idea of white space is."""
+LINE_END = re.compile(r"\n(?<=[!-~]\n)(?=[!-~])")
+"""A line break between two visible ASCII characters: nothing there that a tokenizer could compose or count as one run
+of white space, whatever its idea of white space is. What begins with a character is searched fastest."""
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -27,6 +28,12 @@ _PATTERNS = frozenset(
 """Regular expressions that end a match at every `LINE_END`, whatever follows it. (Not so GPT-4o's, in which punctuation
 takes a line break and a slash after it along.)"""
 _UNICODE_FORMS = frozenset(["NFC", "NFD", "NFKC", "NFKD"])
+
+
+def lines(text: str) -> list[str]:
+    """The text cut after each `LINE_END`."""
+    cuts = [0, *(match.end() for match in LINE_END.finditer(text)), len(text)]
+    return [text[start:end] for start, end in pairwise(cuts)]
 
 
 def splits_at_line_ends(tokenizer: Mapping[str, Any], *, prefixed: bool) -> bool:

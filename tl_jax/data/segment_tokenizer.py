@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
-from typing import Any, NamedTuple
+from itertools import chain, pairwise
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from tl_jax.data.seams import LINE_END, splits_at_line_ends
+from tl_jax.data.seams import lines, splits_at_line_ends
 from tl_jax.errors import UserError
 
 _CACHED_CHARACTERS = 1 << 23
@@ -123,16 +123,20 @@ class SegmentTokenizer:
         Raises:
             EncodeError: the vocabulary itself turns ordinary text into a control token.
         """
-        lines = LINE_END.split(text) if self.by_line else [text]
-        if len(lines) == 1:
-            return self._segment(text, opens)
-        ids, offsets, start = [], [], 0
-        for line in lines:
-            tokens = self._segment(line, opens and not start)
-            ids.append(tokens.ids)
-            offsets.append(tokens.offsets + start)
-            start += len(line)
-        return Tokens(np.concatenate(ids), np.concatenate(offsets))
+        return joined(self.segments(text, opens))
+
+    def segments(self, text: str, opens: bool, start: int = 0) -> Iterator[tuple[Tokens, int]]:
+        """The parts that a text can be encoded in, each with where it begins; offsets count from there.
+
+        Args:
+            start: where the text begins.
+
+        Raises:
+            EncodeError: as `encode`.
+        """
+        for line in lines(text) if self.by_line else [text]:
+            yield self._segment(line, opens), start
+            start, opens = start + len(line), False
 
     def _segment(self, text: str, opens: bool) -> Tokens:
         """Tokens of a text that is encoded in one go, or was before."""
@@ -140,11 +144,13 @@ class SegmentTokenizer:
         if known is not None:
             return known
         encoding = (self.first if opens else self.rest).encode(text, add_special_tokens=False)
-        if not self._never.isdisjoint(encoding.ids):
+        ids, offsets = encoding.ids, encoding.offsets
+        if not self._never.isdisjoint(ids):
             raise EncodeError(
                 f"the tokenizer makes a control token of ordinary text: {text[:60]!r}; use another tokenizer"
             )
-        tokens = Tokens(np.asarray(encoding.ids, np.int32), np.asarray(encoding.offsets, np.int32).reshape(-1, 2))
+        flat = np.fromiter(chain.from_iterable(offsets), np.int32, 2 * len(offsets))
+        tokens = Tokens(np.array(ids, np.int32), flat.reshape(-1, 2))
         if self._known_characters > _CACHED_CHARACTERS:
             self._known.clear()
             self._known_characters = 0
@@ -178,6 +184,17 @@ class SegmentTokenizer:
                 f"tokenizer {tokenizer.name_or_path!r} changes a text that is encoded in two parts ({head + tail!r} "
                 f"becomes {text!r}), so prompts would differ from what was trained on; use a BPE tokenizer"
             )
+
+
+def joined(parts: Iterable[tuple[Tokens, int]]) -> Tokens:
+    """The tokens of a text of its parts, each with where it begins."""
+    tokens, starts = zip(*parts, strict=True)
+    if len(tokens) == 1 and not starts[0]:
+        return cast(Tokens, tokens[0])
+    sizes = [len(part.ids) for part in tokens]
+    shifted = np.concatenate([part.offsets for part in tokens])
+    shifted += np.repeat(np.array(starts, np.int32), sizes)[:, None]
+    return Tokens(np.concatenate([part.ids for part in tokens]), shifted)
 
 
 @lru_cache(maxsize=16)
