@@ -51,6 +51,7 @@ def test_what_a_tools_offer_makes_clear_can_be_said(call: Call) -> None:
     [
         (LONG, "longer than 20000 characters"),
         (HUGE, "a number is too large"),
+        (Call("add", {"a": 10**5_000}), "4300 digits"),
         (Call("add", {"a": float("inf")}), "not a value"),
         (Call("f", {"a": "\ud800"}), "half of a surrogate pair"),
         (Call("f", {"a=b": 1}), "is not a value"),
@@ -99,6 +100,22 @@ def test_nothing_to_say_is_no_fault() -> None:
 def test_what_gold_leaves_open_may_differ() -> None:
     gold = Call("f", {"a": "x"}, wild=("a",), accepted={"a": ["y"]}, optional=("a",))
     assert why_unwritable(case(gold), PAPER) == ""
+
+
+def test_of_all_right_answers_the_shortest_is_enough() -> None:
+    text = LONG.arguments["text"]
+    for free in (
+        Call("write", {"text": text}, wild=("text",)),
+        Call("write", {"text": text}, accepted={"text": ["brief"]}),
+        Call("write", {"text": text, "more": 1}, optional=("text",)),
+    ):
+        assert why_unwritable(case(free), PAPER) == ""
+    for bound in (
+        Call("write", {"text": text, "a": text}, wild=("text",)),
+        Call("write", {"text": text}, accepted={"text": [text + "y"], "other": ["brief"]}),
+        Call("write", {"text": text, "more": 1}, optional=("more",)),
+    ):
+        assert why_unwritable(case(bound), PAPER) == "longer than 20000 characters"
 
 
 def test_policies() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, TypeAlias
 
 from tl_jax.errors import UserError
 from tl_jax.tooluse.rewards.compare import bind_all, compare, offered_tools, same_value
@@ -78,8 +78,9 @@ def unwritable_gold(cases: Iterable[Case], writer: AnswerFormat, policy: Unwrita
 def why_unwritable(case: Case, writer: AnswerFormat) -> str:
     """Why nobody can give a right answer to the case in this format; empty if somebody can.
 
-    Written is one of the gold alternatives, and read with the tools on offer as every answer is. The calls of a
-    ``sequence``, and ``open`` calls, are answers of their own, one after another.
+    Written is one of the gold alternatives, and read with the tools on offer as every answer is. Of an alternative that
+    leaves something open the shortest right answer is tried as well. The calls of a ``sequence``, and ``open`` calls,
+    are answers of their own, one after another.
 
     Example:
         >>> from tl_jax.tooluse.schema import Message
@@ -94,18 +95,38 @@ def why_unwritable(case: Case, writer: AnswerFormat) -> str:
     reasons = []
     for alternative in case.gold:
         answers = [(call,) for call in alternative] if case.gold_kind in ("sequence", "open") else [alternative]
-        faults = [reason for calls in answers if calls and (reason := _reason(calls, offered, writer))]
+        faults = [
+            reason
+            for calls in answers
+            if (reason := _reason(calls, offered, writer)) and _reason(_shortest(calls), offered, writer)
+        ]
         if not faults:
             return ""
         reasons += faults
     return reasons[0]
 
 
+def _shortest(calls: Sequence[Call]) -> list[Call]:
+    """The shortest calls that are as right as these."""
+
+    def shortest(call: Call, name: str) -> Any:
+        return 0 if name in call.wild else min(call.values(name), key=lambda value: len(repr(value)))
+
+    return [
+        replace(call, arguments={name: shortest(call, name) for name in call.arguments if name not in call.optional})
+        if call.wild or call.accepted or call.optional
+        else call
+        for call in calls
+    ]
+
+
 def _reason(gold: Sequence[Call], offered: Mapping[str, Tool], writer: AnswerFormat) -> str:
-    """Why these calls are not read back as they are written; empty if they are."""
+    """Why these calls are not read back as they are written; empty if they are, or there are none."""
+    if not gold:
+        return ""
     try:
         answer = parse_answer(writer.answer(gold), offered.values())
-    except UserError as error:  # it has no words for them, or no tokens
+    except (ValueError, RecursionError) as error:  # it has no words for them, or no tokens; `UserError` is one of these
         return str(error)
     if answer.problem is not None:
         return answer.problem
