@@ -251,3 +251,24 @@ def test_whatever_the_system_refuses_is_one_line(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("tl_jax.tooluse.mae.audit.run_mae", refused)
     result = run("mae", "--in", write_lines(tmp_path / "in.jsonl", {}), "--out", tmp_path / "o")
     assert (result.exit_code, result.output) == (2, "tl-jax: /there: Permission denied\n")
+
+
+@pytest.mark.parametrize(("stopped_by", "code"), [(None, 0), ("SIGINT", 130), ("SIGTERM", 143), ("another", 143)])
+@pytest.mark.parametrize(("command", "function"), [("sft", "training.sft.run_sft"), ("rl", "rl.train.run_rl")])
+@pytest.mark.jax
+def test_a_stopped_run_does_not_exit_with_0(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_by: str | None, code: int, command: str, function: str
+) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("run_dir: r\nmodel: {path: m}\ndata: {path: d}\n")
+    monkeypatch.setattr(f"tl_jax.{function}", lambda config: {"step": 3, "stopped_by": stopped_by})
+    assert run(command, "--config", config).exit_code == code
+
+
+def test_ctrl_c_in_any_command_exits_with_130(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tl_jax.tooluse.mae.audit.run_mae", stopped)
+    result = run("mae", "--in", write_lines(tmp_path / "in.jsonl", {}), "--out", tmp_path / "o")
+    assert (result.exit_code, result.output) == (130, "tl-jax: stopped by Ctrl-C\n")

@@ -7,6 +7,7 @@ commands, so that ``--help``, ``score`` and ``mae`` start without JAX.
 from __future__ import annotations
 
 import logging
+import signal
 from itertools import chain
 from typing import Any
 
@@ -59,6 +60,9 @@ class Main(click.Group):
         except UserError as error:
             click.echo(f"tl-jax: {error}", err=True)
             ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("tl-jax: stopped by Ctrl-C", err=True)
+            ctx.exit(128 + signal.SIGINT)
         except BrokenPipeError:
             raise
         except OSError as error:

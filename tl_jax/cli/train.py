@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,12 +22,13 @@ from tl_jax.config.losses import LOSSES
 def sft(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     """Supervised training with MAE and PKT. Run again with the same run_dir to continue.
 
-    loss says which loss, see below, or names one of your own: module:function.
+    loss says which loss, see below, or names one of your own: module:function. Exit codes: 0 done, 2 something is yours
+    to mend, 130 or 143 ended by Ctrl-C or SIGTERM with a checkpoint.
     """
     config = load_config(SftConfig, files, overrides)
     from tl_jax.training.sft import run_sft
 
-    run_sft(config)
+    _exit(run_sft(config))
 
 
 @click.command(
@@ -37,12 +40,21 @@ def rl(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     """Reinforcement training on rule-based rewards (IRM): PPO, GRPO and others.
 
     algorithm.estimator says which, see below; one answer to a prompt, or episodes with environment=replay. Run again
-    with the same run_dir to continue. "tl-jax ppo" and "tl-jax grpo" are other names of this command.
+    with the same run_dir to continue. Exit codes: 0 done, 2 something is yours to mend, 130 or 143 ended by Ctrl-C or
+    SIGTERM with a checkpoint. "tl-jax ppo" and "tl-jax grpo" are other names of this command.
     """
     config = load_config(RlConfig, files, overrides)
     from tl_jax.rl.train import run_rl
 
-    run_rl(config)
+    _exit(run_rl(config))
+
+
+def _exit(summary: Mapping[str, Any]) -> None:
+    """A run that was stopped is not done: ``sft && rl`` must not go on, and a cluster is to start it again."""
+    from tl_jax.training.stop import exit_code
+
+    if summary["stopped_by"]:
+        sys.exit(exit_code(summary["stopped_by"]))
 
 
 ALIASES = {"ppo": rl, "grpo": rl}

@@ -14,6 +14,7 @@ from tl_jax.demo.figures import compare_with_transformers, conclude, held_out_lo
 from tl_jax.demo.session import Demo, Size
 from tl_jax.errors import UserError
 from tl_jax.files import write_json, write_text
+from tl_jax.training.stop import exit_code
 
 MARKER = "demo.txt"
 
@@ -117,7 +118,7 @@ def _training(demo: Demo, kind: str, model: Path, held_out: str) -> tuple[list[P
 def _finished(result: Mapping[str, Any]) -> None:
     """Ctrl-C during a training ends the demo, too."""
     if result["stopped_by"]:
-        raise SystemExit(1)
+        raise SystemExit(exit_code(result["stopped_by"]))
 
 
 def _export(demo: Demo) -> None:

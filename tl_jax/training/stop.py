@@ -8,6 +8,22 @@ from types import FrameType
 from typing import Any
 
 
+def exit_code(stopped_by: str | None) -> int:
+    """What a command exits with whose run was ended by a signal: as shells say it, 130 for Ctrl-C and 143 for SIGTERM.
+
+    Args:
+        stopped_by: the signal's name, or None for a run that is done; of a signal to another process, only that there
+            was one is known here, and it counts as SIGTERM.
+
+    Example:
+        >>> exit_code("SIGINT"), exit_code("SIGTERM"), exit_code(None)
+        (130, 143, 0)
+    """
+    if stopped_by is None:
+        return 0
+    return 128 + getattr(signal, stopped_by, signal.SIGTERM)
+
+
 class StopSignal:
     """Set by the first Ctrl-C or SIGTERM; the second one acts as it would have."""
 
