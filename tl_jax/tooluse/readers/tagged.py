@@ -111,7 +111,7 @@ def is_results(text: str) -> bool:
 
 def _listed_results(text: str, called: Sequence[str]) -> list[Message]:
     """The results in ToolACE's ``[{"name": ..., "results": ...}]``; none where a text is something else."""
-    if not text.lstrip().startswith("["):
+    if "results" not in text or not text.lstrip().startswith("["):
         return []
     try:
         values = literal(text, "")
@@ -125,11 +125,13 @@ def _listed_results(text: str, called: Sequence[str]) -> list[Message]:
 
 def unwrapped(text: str, called: Sequence[str], fields: tuple[str, str] = ("name", "content")) -> Message:
     """The result that a text is, see `results`."""
+    name, content = fields
+    if name not in text or content not in text:  # most results, at once
+        return Message("tool", text)
     try:
         value = literal(text, "")
     except DataError:
         return Message("tool", text)
-    name, content = fields
     if isinstance(value, dict) and value.keys() == {name, content} and value[name] in called:
         return Message("tool", plain(value[content]), name=value[name])
     return Message("tool", text)
