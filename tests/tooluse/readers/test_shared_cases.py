@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from tl_jax.tooluse.readers import detect_format, read_trajectories
+from tl_jax.tooluse.metrics import score_prediction
+from tl_jax.tooluse.readers import detect_format, read_cases, read_predictions, read_trajectories
+from tl_jax.tooluse.rewards.score import score
 from tl_jax.tooluse.schema import DataError, Trajectory
+from tl_jax.tooluse.text.syntaxes import MAX_LENGTH
 
 KEY_A = {"key": "A"}
 
@@ -36,7 +39,10 @@ READ: dict[str, Any] = {
     "openai_responses": ("responses", lambda t: (calls(t), results(t)) == ([{}], ["1"])),
     "conversations_role_content": ("openai", lambda t: [tool.name for tool in t.tools] == ["lookup"]),
     "hermes_in_messages": ("hermes", lambda t: (calls(t), len(t.tools), t.messages[0].role) == ([KEY_A], 1, "user")),
-    "toolace": ("toolace", lambda t: calls(t) == [{"kind": "high", "country": "us"}]),
+    "toolace": (
+        "toolace",
+        lambda t: (calls(t), results(t)) == ([{"kind": "high", "country": "us"}], ['{"tides": []}']),
+    ),
     "reasoning_content": ("openai", lambda t: t.messages[1].reasoning == "I must look A up."),
     "system_key": ("openai", lambda t: t.messages[0].content == "ALWAYS ANSWER IN FRENCH"),
     "tools_in_system": ("openai", lambda t: [tool.name for tool in t.tools] == ["lookup"]),
@@ -44,6 +50,11 @@ READ: dict[str, Any] = {
     "datasets_nulls": ("openai", lambda t: calls(t) == [KEY_A]),
     "developer_parts": ("openai", lambda t: t.messages[0].content == "Be brief."),
     "standalone_tool": ("openai", lambda t: results(t) == ["env: Error: no network"]),
+}
+SCORED = {
+    ("irrelevance_cases", "irrelevance_predictions"): lambda reward, score: reward < 0 and not score.cf,
+    ("unwritable_cases", "unwritable_predictions"): lambda reward, score: reward == 1 and score.cf,
+    ("toolrl_case", "toolrl_prediction"): lambda reward, score: reward == 1 and score.cf,
 }
 REFUSED = {
     "dpo_sharegpt": "chosen: is preference data",
@@ -73,3 +84,22 @@ def test_what_is_read(cases: Path, name: str) -> None:
 def test_what_is_refused(cases: Path, name: str) -> None:
     with pytest.raises(DataError, match=rf"{name}\.jsonl:1: {REFUSED[name]}"):
         list(read_trajectories(cases / f"{name}.jsonl"))
+
+
+@pytest.mark.parametrize("names", SCORED, ids=lambda names: names[0])
+def test_what_is_scored(cases: Path, names: tuple[str, str]) -> None:
+    """Of the unwritable ones the fifth is too long for any answer, and left out by the commands."""
+    answers = read_predictions(cases / f"{names[1]}.jsonl")
+    for case in read_cases(cases / f"{names[0]}.jsonl"):
+        if len(answers[case.id]) <= MAX_LENGTH:
+            found = score(answers[case.id], case).value, score_prediction(answers[case.id], case)
+            assert SCORED[names](*found), (case.id, found)
+
+
+def test_tables(cases: Path) -> None:
+    """Arrow's and packed files hold what the others do."""
+    pytest.importorskip("pyarrow")
+    for name in ("tools_text.parquet", "good.parquet"):
+        (found, *_) = read_trajectories(cases / name)
+        assert (calls(found), [tool.name for tool in found.tools]) == ([KEY_A], ["lookup"])
+    assert [turn.role for turn in next(read_trajectories(cases / "rows.jsonl.gz")).messages] == ["user", "assistant"]
