@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from tl_jax.config import RlConfig, load_config
 from tl_jax.errors import UserError
 from tl_jax.rl.episodes import Episode, Turn
-from tl_jax.rl.rubric import make_rubric, resolve_reward
+from tl_jax.rl.faults import FaultyResult
+from tl_jax.rl.rubric import EpisodeRewards, make_rubric, resolve_reward
 from tl_jax.tooluse.rewards.score import Reward
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
 
@@ -58,7 +60,7 @@ def test_by_profile_and_by_dotted_path() -> None:
     assert resolve_reward("paper")(turn("stop() ")).value == -2
     custom = resolve_reward(f"{__name__}:third")
     assert custom(turn("anything")).value == pytest.approx(1 / 3)
-    with pytest.raises(UserError, match=r"gave nan for case 'other'"):
+    with pytest.raises(FaultyResult, match=r"gave nan for case 'other'"):
         custom(turn("anything", case=Case("other", (), ())))
     with pytest.raises(UserError, match="did you mean 'paper'"):
         resolve_reward("papre")
@@ -134,3 +136,96 @@ def test_options_that_do_not_fit(settings: dict[str, str], message: str) -> None
     with pytest.raises(UserError) as error:
         rewards(**{key: value.replace("NAME", __name__) for key, value in settings.items()})
     assert message.replace("NAME", __name__) in str(error.value)
+
+
+ASKED: list[str] = []
+
+
+def moody(prediction: str, case: Case) -> float:
+    """A user's reward that fails for some answers: always, or the first time it is asked."""
+    ASKED.append(prediction)
+    if prediction == "once" and ASKED.count("once") > 1:
+        return 0.5
+    return {"fine": 1.0, "nothing": None, "nan": float("nan")}[prediction]  # type: ignore[return-value]
+
+
+def of_nothing(episode: Episode) -> float:
+    return 1.0 / (len(episode.turns) - 1)
+
+
+@pytest.fixture
+def asked() -> list[str]:
+    ASKED.clear()
+    return ASKED
+
+
+def moody_rubric(**settings: Any) -> Any:
+    return rewards(reward=f"{__name__}:moody", **settings)
+
+
+@pytest.mark.parametrize("answer", ["once", "nothing", "nan", "unknown"])
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_reward_that_fails_is_tried_again_and_then_drops_its_episode(
+    answer: str, retries: int, asked: list[str]
+) -> None:
+    made = moody_rubric(faults__retries=retries)
+    scored = made(episode(turn("fine"), turn(answer)))
+    assert asked == ["fine", *[answer] * (1 + retries)]
+    recovers = answer == "once" and retries == 1
+    assert scored.dropped == bool(scored.fault) != recovers
+    assert scored.values.tolist() == [[1.0], [0.5 if recovers else 0.0]]
+    if not recovers:
+        assert scored.turns[1][0].category == "fault"
+        assert scored.fault.startswith(f"reward {__name__}:moody: ")
+        assert ("for case 'c'" if answer in ("nothing", "nan") else "KeyError: ") in scored.fault
+        assert (answer in ("once", "unknown")) == ("test_rubric.py:" in scored.fault)
+
+
+def test_a_reward_that_fails_may_cost_or_end_the_run(asked: list[str]) -> None:
+    made = moody_rubric(faults__on_error="penalise", faults__penalty=-0.75)
+    scored = made(episode(turn("fine"), turn("nan")))
+    assert (scored.values.tolist(), scored.dropped) == ([[1.0], [-0.75]], False)
+    made = moody_rubric(faults__on_error="raise")
+    with pytest.raises(KeyError):
+        made(episode(turn("unknown")))
+    with pytest.raises(FaultyResult):
+        made(episode(turn("nothing")))
+
+
+@pytest.mark.parametrize(("policy", "expected"), [("drop", 0.0), ("penalise", -1.0)])
+def test_a_reward_of_the_episode_that_fails(policy: str, expected: float) -> None:
+    made = rewards(episode_reward=f"{__name__}:of_nothing", faults__on_error=policy)
+    scored = made(episode(turn("go() ")))
+    assert scored.values.tolist() == [[1.0, expected]]
+    assert "reward of the episode: ZeroDivisionError: float division by zero (test_rubric.py:" in scored.fault
+    assert not made(episode(turn("go() "), turn("go() "))).fault
+
+
+def test_an_environment_that_failed_costs_the_last_turn_all_its_rewards() -> None:
+    broken = replace(episode(turn("go() "), turn("go() ")), fault="reset: TimeoutError")
+    made = rewards(reward="[paper, binary]", faults__on_error="penalise")
+    assert made(broken).values.tolist() == [[1, 1], [-1, -1]]
+    assert made(broken).fault == "reset: TimeoutError"
+    assert rewards()(broken).dropped
+
+
+def test_what_is_wrong_with_the_configuration_ends_the_run_at_once(asked: list[str]) -> None:
+    made = rewards(reward="paper")
+    with pytest.raises(UserError, match="no gold answer"):
+        made(episode(turn("go()", case=Case("none", (), (), (), "none"))))
+
+
+def test_rewards_of_several_episodes_and_nothing_left(asked: list[str]) -> None:
+    made = moody_rubric(faults__retries=0)
+    one, other = made.of_all([episode(turn("fine")), episode(turn("nan"))])
+    assert (one.values.tolist(), one.dropped, other.dropped) == ([[1.0]], False, True)
+    with pytest.raises(UserError, match=r"all 2 episodes failed, the first by reward .*moody: gave nan for case 'c'"):
+        made.of_all([episode(turn("nan"))] * 2)
+
+
+def test_rewards_survive_json() -> None:
+    scored = rewards(reward="[paper, binary]")(episode(turn("go() "), turn("stop() ")))
+    again = EpisodeRewards.from_json(json.loads(json.dumps(scored.to_json())))
+    np.testing.assert_array_equal(again.values, scored.values)
+    assert again.values.dtype == scored.values.dtype == np.float32
+    assert replace(again, values=None) == replace(scored, values=None)  # type: ignore[arg-type]

@@ -65,12 +65,25 @@ class Worker:
 @pytest.fixture
 def run(tmp_path: Path) -> Any:
     tables: list[Any] = []
-    return SimpleNamespace(directory=tmp_path, start=2, tables=tables, log=SimpleNamespace(table=tables.append))
+    lines: list[str] = []
+    log = SimpleNamespace(table=tables.append, line=lines.append)
+    return SimpleNamespace(directory=tmp_path, start=2, tables=tables, lines=lines, log=log)
+
+
+def fails_on_stop(prediction: str, case: Case) -> float:
+    """A user's reward that fails for one of the `ANSWERS`."""
+    if prediction == "stop() ":
+        raise KeyError(prediction)
+    return 1.0
 
 
 @pytest.fixture
 def source(run: Any) -> Rollouts:
-    settings = ["run_dir=r", "model.path=m", "data.path=d", "group_size=2", "reward={binary: 1, monotone: 2}"]
+    return make_source(run, "{binary: 1, monotone: 2}")
+
+
+def make_source(run: Any, reward: str) -> Rollouts:
+    settings = ["run_dir=r", "model.path=m", "data.path=d", "group_size=2", f"reward={reward}"]
     config = load_config(RlConfig, [], settings)
     (run.directory / SAMPLES_FILE).write_text('{"step": 2}\n{"step": 3}\n')
     prompts = PromptSampler([prompt(index) for index in range(5)], batch_size=2, seed=0)
@@ -126,3 +139,17 @@ def test_samples_are_printed_and_kept_and_those_after_the_checkpoint_dropped(sou
     assert samples[0]["explanation"].count(";") == 1
     (table,) = run.tables
     assert str(table.columns[1]._cells[3]) == "go( ... (cut off)"
+
+
+def test_another_answer_takes_the_place_of_one_whose_reward_failed(run: Any) -> None:
+    source = make_source(run, f"{__name__}:fails_on_stop")
+    rollout = source.batch(3, STATE)
+    first, second = np.where(rollout.mask[0], rollout.labels[0], 0), np.where(rollout.mask[1], rollout.labels[1], 0)
+    np.testing.assert_array_equal(first, second)  # of the same group
+    assert rollout.rewards.sum() == 4
+    metrics = source.observe({})
+    assert (metrics["faults"], metrics["reward"]) == (0.25, 1.0)
+    assert metrics["answer_length"] == np.mean([len(text) for text in ANSWERS if text != "stop() "])
+    assert source.read()["outcome/fault"] == 0.25
+    (line,) = run.lines
+    assert line.startswith(f"step 3: 1 of 4 episodes failed; reward {__name__}:fails_on_stop: KeyError: 'stop() '")

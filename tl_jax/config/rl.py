@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from tl_jax.config.base import AnyPath, Choice, Node
 from tl_jax.config.data import INCLUDE, UNKNOWN, FormatName, MaeConfig, RendererName, TemplateKwargs, TemplateName
 from tl_jax.config.estimators import ESTIMATORS, Average, KlEstimator
+from tl_jax.config.faults import FaultsConfig
 from tl_jax.config.rewards import Rewards, WeightedReward
 from tl_jax.config.run import CheckpointConfig, OptimizerConfig, RunConfig
 from tl_jax.config.sampling import SamplingConfig
@@ -133,6 +134,7 @@ class RlConfig(RunConfig):
         None, description="what answers calls, see docs/environments.md; a function that makes one"
     )
     max_turns: int = Field(9, ge=1, description="turns of an episode at most, with an environment")
+    faults: FaultsConfig = FaultsConfig()
     batch_size: int = Field(64, ge=1, description="prompts in one rollout")
     group_size: int = Field(1, ge=1, description="answers to each prompt")
     steps: int = Field(100, ge=1, description="rollouts")

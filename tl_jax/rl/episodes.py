@@ -45,6 +45,8 @@ class Episode:
     """cut off by a limit on tokens"""
     outcome: Any = None
     """what its environment says of it, where it says anything: a JSON value"""
+    fault: str = ""
+    """how its environment failed, if it did"""
 
     @classmethod
     def begin(cls, prompt: Prompt) -> Episode:

@@ -34,8 +34,10 @@ class Evaluator:
         if not self.prompts:
             return {}
         episodes = self._worker(params, self.prompts, jax.random.key(0))
-        total = [self._rubric.total(self._rubric(episode)) for episode in episodes]
-        turns = [turn for episode in episodes for turn in episode.turns if turn.case.gold]
+        found = zip(episodes, self._rubric.of_all(episodes), strict=True)
+        kept = [(episode, rewards) for episode, rewards in found if not rewards.dropped]
+        total = [self._rubric.total(rewards) for _, rewards in kept]
+        turns = [turn for episode, _ in kept for turn in episode.turns if turn.case.gold]
         summary = summarise(score_prediction(turn.text, turn.case) for turn in turns)
         shares = {"TS": summary.ts, "PI": summary.pi, "CF": summary.cf} if turns else {}
         return {"eval_reward": float(np.mean(total)), **{f"eval_{name}": share for name, share in shares.items()}}

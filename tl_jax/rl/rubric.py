@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tl_jax.config import RlConfig
+from tl_jax.config.faults import FaultsConfig
 from tl_jax.config.rewards import LIVE
 from tl_jax.errors import UserError
 from tl_jax.plugins import Plugin, bind
 from tl_jax.rl.episodes import Episode, Turn
+from tl_jax.rl.faults import FaultyResult, described, is_fault, retried
 from tl_jax.tooluse.rewards.episode import EPISODE_REWARDS
 from tl_jax.tooluse.rewards.live import live_reward
 from tl_jax.tooluse.rewards.score import Reward, resolve_profile, score
+from tl_jax.training.distributed import agreed
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,20 @@ class EpisodeRewards:
     """float32 [turns, R], as they enter the advantages: held to ``reward_clip``, penalty and episode included"""
     turns: tuple[tuple[Reward, ...], ...]
     """what each turn earned from each reward, as it was given"""
+    fault: str = ""
+    """how a reward or the environment failed; empty where none did"""
+    dropped: bool = False
+    """the episode is neither learnt from nor counted"""
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> EpisodeRewards:
+        """Accepts what `to_json` writes."""
+        turns = tuple(tuple(Reward(*reward) for reward in turn) for turn in row["turns"])
+        return cls(np.array(row["values"], np.float32), turns, row["fault"], row["dropped"])
+
+    def to_json(self) -> dict[str, Any]:
+        turns = [[(one.value, one.category, one.explanation) for one in turn] for turn in self.turns]
+        return {"values": self.values.tolist(), "turns": turns, "fault": self.fault, "dropped": self.dropped}
 
 
 @dataclass(frozen=True)
@@ -51,14 +69,42 @@ class Rubric:
     reward_clip: float | None
     missing_eos_penalty: float | None
     episode_reward: Callable[[Episode], float] | None
+    faults: FaultsConfig
 
     @property
     def needs_gold(self) -> bool:
         """Whether one of the rewards compares with gold calls."""
         return any(reward.needs_gold for reward in self.turn_rewards.values())
 
+    def of_all(self, episodes: Sequence[Episode]) -> list[EpisodeRewards]:
+        """The rewards of several episodes. With several processes the main one alone computes them, for all.
+
+        Raises:
+            UserError: not one was without fault, so there is nothing to learn from; or as for a single one.
+        """
+
+        def compute() -> list[dict[str, Any]]:
+            scored = [self(episode) for episode in episodes]
+            if all(one.fault for one in scored):
+                raise UserError(f"all {len(scored)} episodes failed, the first by {scored[0].fault}")
+            return [one.to_json() for one in scored]
+
+        return [EpisodeRewards.from_json(row) for row in agreed(compute)]
+
     def __call__(self, episode: Episode) -> EpisodeRewards:
-        given = tuple(tuple(reward(turn) for reward in self.turn_rewards.values()) for turn in episode.turns)
+        """The rewards of an episode. What fails is tried again, and then becomes what ``faults.on_error`` says.
+
+        Raises:
+            UserError: a reward does not fit the configuration or the data.
+            Exception: a reward fails, and ``faults.on_error`` is ``raise``.
+        """
+        faults = [episode.fault] if episode.fault else []
+        given = [
+            [self._tried(name, partial(reward, turn), faults) for name, reward in self.turn_rewards.items()]
+            for turn in episode.turns
+        ]
+        if episode.fault:
+            given[-1] = [self._fault(episode.fault)] * len(given[-1])
         values = np.array([[one.value for one in turn] for turn in given], np.float64)
         if self.reward_clip is not None:
             values = np.clip(values, -self.reward_clip, self.reward_clip)
@@ -67,9 +113,29 @@ class Rubric:
             columns.append(np.array([[0.0 if turn.finished else -self.missing_eos_penalty] for turn in episode.turns]))
         if self.episode_reward is not None:
             whole = np.zeros((len(episode.turns), 1))
-            whole[-1] = self.episode_reward(episode)
+            compute = partial(_of_episode, self.episode_reward, episode)
+            whole[-1] = self._tried("of the episode", compute, faults).value
             columns.append(whole)
-        return EpisodeRewards(np.concatenate(columns, axis=1, dtype=np.float32), given)
+        return EpisodeRewards(
+            np.concatenate(columns, axis=1, dtype=np.float32),
+            tuple(map(tuple, given)),
+            fault=faults[0] if faults else "",
+            dropped=bool(faults) and self.faults.on_error == "drop",
+        )
+
+    def _tried(self, name: str, compute: Callable[[], Reward], faults: list[str]) -> Reward:
+        """What ``compute`` gives, or what stands for it where it fails; ``faults`` is added to then."""
+        try:
+            return retried(compute, self.faults.retries)
+        except Exception as error:
+            if self.faults.on_error == "raise" or not is_fault(error):
+                raise
+            faults.append(f"reward {name}: {described(error)}")
+        return self._fault(faults[-1])
+
+    def _fault(self, fault: str) -> Reward:
+        value = self.faults.penalty if self.faults.on_error == "penalise" else 0.0
+        return Reward(value, "fault", fault)
 
     def total(self, scored: EpisodeRewards) -> float:
         """The weighted sum of what the turns were given, before clipping and penalties, and of the episode's reward."""
@@ -101,6 +167,7 @@ def make_rubric(config: RlConfig) -> Rubric:
         config.algorithm.reward_clip,
         penalty,
         _episode_reward(whole) if whole else None,
+        config.faults,
     )
 
 
@@ -111,8 +178,8 @@ def resolve_reward(reward: str | Plugin) -> TurnReward:
     ``module:function`` of ``(prediction, case)`` and the options, which returns a number.
 
     Raises:
-        UserError: no such profile or function, or options that it does not take. A turn raises it too if the function
-            returns no finite number, or if the profile compares with gold calls and there are none.
+        UserError: no such profile or function, or options that it does not take. A turn raises it too if the profile
+            compares with gold calls and there are none, and `FaultyResult` if a function gives no finite number.
     """
     plugin = Plugin.read(reward)
     if ":" in plugin.name:
@@ -140,7 +207,7 @@ def _of_users(plugin: Plugin) -> Callable[[Turn], Reward]:
     function = bind(plugin, ("prediction", "case"), key="reward")
 
     def reward(turn: Turn) -> Reward:
-        value = _number(plugin.name, function(turn.text, turn.case), turn.case.id)
+        value = _number(function(turn.text, turn.case), turn.case.id)
         return Reward(value, "custom", f"{plugin.name}: {value:+g}")
 
     return reward
@@ -149,14 +216,18 @@ def _of_users(plugin: Plugin) -> Callable[[Turn], Reward]:
 def _episode_reward(plugin: Plugin) -> Callable[[Episode], float]:
     named = EPISODE_REWARDS.get(plugin.name)
     function = bind(plugin, ("episode",), key="episode_reward", function=named.function if named else None)
-    return lambda episode: _number(plugin.name, function(episode), episode.case.id)
+    return lambda episode: _number(function(episode), episode.case.id)
 
 
-def _number(name: str, result: Any, place: str) -> float:
+def _of_episode(reward: Callable[[Episode], float], episode: Episode) -> Reward:
+    return Reward(reward(episode), "episode", "")
+
+
+def _number(result: Any, place: str) -> float:
     try:
         value = float(result)
     except (TypeError, ValueError):
         value = math.nan
     if not math.isfinite(value):
-        raise UserError(f"reward {name}: gave {result!r} for case {place!r}; it must return a finite number")
+        raise FaultyResult(f"gave {result!r} for case {place!r}; it must return a finite number")
     return value

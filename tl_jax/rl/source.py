@@ -16,6 +16,7 @@ from rich.text import Text
 from tl_jax.config import RlConfig
 from tl_jax.rl.batch import PromptSampler, RolloutBatch, collate
 from tl_jax.rl.episodes import Episode
+from tl_jax.rl.faults import stand_ins
 from tl_jax.rl.rollout import RolloutWorker
 from tl_jax.rl.rubric import EpisodeRewards, Rubric
 from tl_jax.rl.state import RlState
@@ -58,10 +59,20 @@ class Rollouts:
         key = jax.random.fold_in(fold_key(state), 0)  # fresh at every step; 1 is the step's own
         prompts = [prompt for prompt in self._prompts[step - 1] for _ in range(self._group_size)]
         self._episodes = self._worker(state.params["actor"], prompts, key)
-        self._rewards = [self._rubric(episode) for episode in self._episodes]
-        self._rollout = collate(self._episodes, [one.values for one in self._rewards], min_length=self._min_length)
+        self._rewards = self._rubric.of_all(self._episodes)
+        self._rollout = self._collated(step)
         self._sampled = time.perf_counter()
         return self._rollout
+
+    def _collated(self, step: int) -> RolloutBatch:
+        """The episodes as arrays; other ones stand in for those that are dropped."""
+        faults = [rewards.fault for rewards in self._rewards if rewards.fault]
+        if faults:
+            self._run.log.line(f"step {step}: {len(faults)} of {len(self._rewards)} episodes failed; {faults[0]}")
+        self._kept = [index for index, rewards in enumerate(self._rewards) if not rewards.dropped]
+        places = stand_ins([rewards.dropped for rewards in self._rewards], self._group_size)
+        episodes, values = [self._episodes[i] for i in places], [self._rewards[i].values for i in places]
+        return collate(episodes, values, min_length=self._min_length)
 
     def observe(self, metrics: Metrics) -> Metrics:
         """Waits for the step, whose time is measured. ``tokens_per_second`` counts all tokens read in that time."""
@@ -72,11 +83,16 @@ class Rollouts:
         self._results.update(_category(result) for turn in turns for result in turn.results)
         return {
             **metrics,
-            **_host_metrics(self._episodes, self._rewards, self._rubric),
+            **_host_metrics(*self._counted(), self._rubric),
+            "faults": np.mean([bool(rewards.fault) for rewards in self._rewards]),
             "tokens_per_second": np.count_nonzero(self._rollout.segment_ids) / (ended - self._began),
             "seconds_sampling": self._sampled - self._began,
             "seconds_learning": ended - self._sampled,
         }
+
+    def _counted(self) -> tuple[list[Episode], list[EpisodeRewards]]:
+        """The episodes that are not dropped, and their rewards."""
+        return [self._episodes[index] for index in self._kept], [self._rewards[index] for index in self._kept]
 
     def read(self) -> dict[str, float]:
         return _shares("outcome", self._outcomes) | _shares("result", self._results)
