@@ -86,6 +86,21 @@ def new_binary_file(path: Path) -> Iterator[BinaryIO]:
             partial.unlink(missing_ok=True)
 
 
+def check_erasable(directory: Path, *needed: Path) -> None:
+    """Refuses to erase a directory in which somebody works or from which is read.
+
+    Args:
+        needed: what is read, for instance; a path that lies in none is fine.
+
+    Raises:
+        UserError: the working directory or one of ``needed`` is ``directory`` or lies in it.
+    """
+    erased = os.path.realpath(directory)
+    for what, name in ((Path(), "the working directory"), *((path, str(path)) for path in needed)):
+        if Path(os.path.realpath(what)).is_relative_to(erased):
+            raise UserError(f"{directory}: would be erased, and {name} is in it; choose another directory")
+
+
 @contextmanager
 def told(path: Path, doing: str = "cannot be written") -> Iterator[None]:
     """What the file system refuses inside the block becomes one line, which names the file or else ``path``.

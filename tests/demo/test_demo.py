@@ -21,7 +21,7 @@ from tl_jax.config import RlConfig, SftConfig, load_config, to_yaml
 from tl_jax.data.codec import Codec, load_tokenizer
 from tl_jax.demo.base import BASE, echoes, lessons, write_jsonl
 from tl_jax.demo.data import write_cases, write_data
-from tl_jax.demo.run import run_demo
+from tl_jax.demo.run import MARKED, run_demo
 from tl_jax.demo.session import Demo, Size
 from tl_jax.demo.tokenizer import VOCABULARY, train_tokenizer
 from tl_jax.demo.world import domains, generate
@@ -147,6 +147,32 @@ def test_a_directory_with_other_things_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "precious").read_text() == "mine"
 
 
+def test_only_what_a_demo_made_is_erased(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tl_jax.demo.run.write_data", lambda demo: sys.exit("erased"))
+    out, data = tmp_path / "out", tmp_path / "out/data/own.jsonl"
+    data.parent.mkdir(parents=True)
+    data.write_text("mine")
+    for marker, other, told in (
+        ("my notes", "data", "holds something else"),
+        (MARKED, "thesis", r"holds something else \(thesis\)"),
+    ):
+        (out / "demo.txt").write_text(marker)
+        (out / other).mkdir(exist_ok=True)
+        with pytest.raises(UserError, match=told):
+            run_demo(out)
+    (out / "thesis").rmdir()
+    with pytest.raises(UserError, match=r"would be erased, and .*own\.jsonl is in it"):
+        run_demo(out, data)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.chdir(data.parent)
+        with pytest.raises(UserError, match="would be erased, and the working directory is in it"):
+            run_demo(out)
+    assert data.read_text() == "mine"
+    with pytest.raises(SystemExit, match="erased"):
+        run_demo(out)
+    assert os.listdir(out) == ["demo.txt"]
+
+
 @pytest.mark.slow
 def test_everything_once(tmp_path: Path) -> None:
     """In a process of its own: the other tests run on eight fake devices, the demo on one.
@@ -155,7 +181,7 @@ def test_everything_once(tmp_path: Path) -> None:
     """
     shutil.copytree(Path(tl_jax.__file__).parent, tmp_path / "tl_jax")
     script = (
-        "import sys; from pathlib import Path; from tl_jax.demo.run import run_demo\n"
+        "import sys; from pathlib import Path; from tl_jax.demo.run import MARKED, run_demo\n"
         "from tl_jax.demo.session import QUICK\n"
         "run_demo(Path(sys.argv[1]), size=QUICK)"
     )

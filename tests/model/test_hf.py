@@ -18,6 +18,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tests.model.tiny import BY_FAMILY, SIZES, VARIANTS, forward, hf_logits, hf_model, unpacked
 from tl_jax.config import MeshConfig
+from tl_jax.errors import UserError
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.directory import MARKER, CheckpointError
 from tl_jax.model.hf import export_hf, load_hf
@@ -274,10 +275,36 @@ def test_only_an_earlier_export_is_overwritten(checkpoint: Path, tmp_path: Path)
     with pytest.raises(CheckpointError, match="not overwritten"):
         export_hf(params, config, checkpoint, checkpoint)  # written by somebody else
     assert (out / "README.md").read_text() == "mine"
+    (out / "thesis.tex").write_text("mine")
+    with pytest.raises(CheckpointError, match=r"more than a model \(thesis.tex\)"):
+        export_hf(params, config, checkpoint, out, overwrite=True)
+    (out / "thesis.tex").unlink()
     export_hf(params, config, checkpoint, out, overwrite=True)
     assert not (out / "README.md").exists()
     with pytest.raises(CheckpointError, match="is a file"):
         export_hf(params, config, checkpoint, out / "config.json")
+
+
+def test_an_export_erases_neither_a_project_nor_where_it_is_run_nor_its_source(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, params = load_hf(checkpoint)
+    project = tmp_path / "project"
+    (project / "src").mkdir(parents=True)
+    (project / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"more than a model \(src\)"):
+        export_hf(params, config, checkpoint, project, overwrite=True)
+    with pytest.raises(CheckpointError, match="something else than a model"):
+        export_hf(params, config, checkpoint, checkpoint.parent, overwrite=True)
+    with pytest.raises(UserError, match=r"would be erased, and .* is in it"):
+        export_hf(params, config, checkpoint, checkpoint, overwrite=True)
+    out = tmp_path / "out"
+    export_hf(params, config, checkpoint, out)
+    monkeypatch.chdir(out)
+    with pytest.raises(UserError, match="would be erased, and the working directory is in it"):
+        export_hf(params, config, checkpoint, Path("."), overwrite=True)
+    assert (project / "src").is_dir()
+    assert load_hf(out)[0] == load_hf(checkpoint)[0] == config
 
 
 def test_a_failed_export_leaves_everything_as_it_was(
@@ -292,7 +319,7 @@ def test_a_failed_export_leaves_everything_as_it_was(
 
     monkeypatch.setattr("tl_jax.model.hf.write.copy_tokenizer", full_disk)
     changed = jax.tree.map(lambda x: x + 1, params)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(UserError, match="cannot be written: no space"):
         export_hf(changed, config, checkpoint, tmp_path / "out")
     assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
     assert MARKER in before

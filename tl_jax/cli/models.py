@@ -49,7 +49,7 @@ def convert(source: Path, target: Path, dtype: Dtype) -> None:
 @click.option("--from", "source", type=ExistingPath(), required=True, help="Checkpoint, run or HF directory.")
 @click.option("--to", "target", type=OUT, required=True, help="Directory to write.")
 @click.option("--dtype", type=DTYPE, help="Default: as stored.")
-@click.option("--overwrite", is_flag=True, help="Replace what is in the directory.")
+@click.option("--overwrite", is_flag=True, help="Replace the model in the directory, whoever wrote it.")
 def export(source: Path, target: Path, dtype: Dtype | None, overwrite: bool) -> None:
     """Write a Hugging Face checkpoint with config, tokenizer, chat template and generation config."""
     from tl_jax.model.hf import export_hf

@@ -32,6 +32,7 @@ from tl_jax.model.store import open_model
 from tl_jax.tooluse.schema import Message, Trajectory
 from tl_jax.tooluse.text.render import PaperRenderer
 from tl_jax.training.sft import run_sft
+from tl_jax.training.stop import exit_code
 
 BASE = Path(__file__).parent / "base"
 """The checkpoint that is shipped, a Hugging Face directory."""
@@ -102,7 +103,8 @@ def pretrain(out: Path, work: Path, scale: float = 1.0) -> None:
         print(f"lesson {number}: {lesson.name}", flush=True)
         overrides = [f"model.path={model}", f"data.path={data}", f"run_dir={run}", *lesson.settings]
         if signal := run_sft(load_config(SftConfig, [CONFIG], overrides))["stopped_by"]:
-            raise SystemExit(f"stopped by {signal}; the same command continues")
+            print(f"stopped by {signal}; the same command continues")
+            raise SystemExit(exit_code(signal))
         model = run
     trained = open_model(model)
     export_hf(trained.params, trained.config, trained.tokenizer_dir, out, dtype="bfloat16", overwrite=True)

@@ -13,10 +13,13 @@ from tl_jax.demo.data import write_cases, write_data
 from tl_jax.demo.figures import compare_with_transformers, conclude, held_out_loss, mean_reward
 from tl_jax.demo.session import Demo, Size
 from tl_jax.errors import UserError
-from tl_jax.files import write_json, write_text
+from tl_jax.files import check_erasable, told, write_json, write_text
 from tl_jax.training.stop import exit_code
 
 MARKER = "demo.txt"
+MARKED = "Made by tl-jax demo, which empties this directory when it runs again.\n"
+MADE = (MARKER, "data", "eval", "sft", "ppo", "model")
+"""What a demo leaves in its directory."""
 
 
 def run_demo(out: Path, data: Path | None = None, size: Size | None = None) -> None:
@@ -30,7 +33,7 @@ def run_demo(out: Path, data: Path | None = None, size: Size | None = None) -> N
     Raises:
         UserError: bad data, or ``out`` holds something else.
     """
-    _prepare(out)
+    _prepare(out, data)
     demo = Demo(out, data, size or Size())
     with demo.stage("data", "Trajectories to learn from, and others held out that training never sees."):
         write_data(demo)
@@ -51,14 +54,32 @@ def run_demo(out: Path, data: Path | None = None, size: Size | None = None) -> N
     conclude(demo)
 
 
-def _prepare(out: Path) -> None:
+def _prepare(out: Path, data: Path | None) -> None:
     if out.is_dir() and any(out.iterdir()):
-        if not (out / MARKER).is_file():
-            raise UserError(f"{out}: holds something else; give another directory")
-        shutil.rmtree(out)
+        _empty(out, data)
     if not (BASE / "config.json").is_file():
         raise UserError(f"{BASE}: no base model; make it with python -m tl_jax.demo.base")
-    write_text(out / MARKER, "Made by tl-jax demo, which empties this directory when it runs again.\n")
+    write_text(out / MARKER, MARKED)
+
+
+def _empty(out: Path, data: Path | None) -> None:
+    """Erases what an earlier demo made.
+
+    Raises:
+        UserError: ``out`` holds anything else, or the working directory, or the data.
+    """
+    marker = out / MARKER
+    ours = marker.is_file() and marker.read_bytes() == MARKED.encode()
+    foreign = sorted(entry.name for entry in out.iterdir() if not ours or entry.name not in MADE)
+    if foreign:
+        raise UserError(f"{out}: holds something else ({', '.join(foreign[:3])}); give another directory")
+    check_erasable(out, *([data] if data else []))
+    with told(out, "cannot be emptied"):
+        for entry in out.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry != marker:
+                entry.unlink()
 
 
 def _mark_errors(demo: Demo) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tl_jax.errors import UserError
-from tl_jax.files import copy_file, reason, told, write_json
+from tl_jax.files import check_erasable, copy_file, reason, told, write_json
 from tl_jax.tooluse.text.template_choice import CHOICE_FILE
 
 Kind = Literal["huggingface", "checkpoint"]
@@ -31,6 +32,13 @@ TOKENIZER_FILES = (
 )
 NAMED_TEMPLATES = "additional_chat_templates"
 """Where transformers keeps a tokenizer's further chat templates, each in a file ``NAME.jinja``."""
+
+
+_OF_A_MODEL = re.compile(
+    "|".join(map(re.escape, (*TOKENIZER_FILES, NAMED_TEMPLATES, MARKER, "config.json", "params", ".gitattributes")))
+    + r"|(README|LICENSE|USE_POLICY|NOTICE)(\.\w+)?|(model|pytorch_model)[\w.-]*\.(safetensors|bin|json)"
+)
+"""What may lie in a directory that holds a model and nothing else, whoever wrote it."""
 
 
 class CheckpointError(UserError):
@@ -65,17 +73,21 @@ def copy_tokenizer(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def new_directory(path: Path, kind: Kind, *, overwrite: bool = False) -> Iterator[Path]:
+def new_directory(path: Path, kind: Kind, source: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yields an empty directory that takes ``path``'s place once the block has ended without an exception.
 
-    An existing directory is replaced when it is empty or holds only what an earlier call for the same ``kind`` wrote.
+    An existing directory is replaced when it is empty or holds only what an earlier call for the same ``kind`` wrote;
+    with ``overwrite`` also when somebody else wrote it, but it holds a model and nothing else.
+
+    Args:
+        source: what is read meanwhile; it must not lie in ``path``.
 
     Raises:
-        CheckpointError: ``path`` holds anything else, and not ``overwrite``.
+        UserError: ``path`` holds anything else, or the working directory, or ``source``.
     """
     path = path.resolve()
-    if not overwrite:
-        _check_replaceable(path, kind)
+    _check_replaceable(path, kind, overwrite)
+    check_erasable(path, source)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
     previous = temporary.with_suffix(".old")
     with told(path):
@@ -92,7 +104,7 @@ def new_directory(path: Path, kind: Kind, *, overwrite: bool = False) -> Iterato
             shutil.rmtree(previous, ignore_errors=True)
 
 
-def _check_replaceable(path: Path, kind: Kind) -> None:
+def _check_replaceable(path: Path, kind: Kind, overwrite: bool) -> None:
     if not path.exists():
         return
     if not path.is_dir():
@@ -100,8 +112,17 @@ def _check_replaceable(path: Path, kind: Kind) -> None:
     present = {entry.name for entry in path.iterdir()}
     marker = read_json(path / MARKER) if MARKER in present else {}
     foreign = present - set(marker.get("files", ())) if marker.get("kind") == kind else present
-    if foreign:
+    if foreign and not overwrite:
         raise CheckpointError(
             f"{path}: not overwritten, it holds what an earlier {kind} export did not write "
             f"({', '.join(sorted(foreign)[:3])}); choose another directory or ask for overwriting"
+        )
+    if foreign and "config.json" not in present:
+        raise CheckpointError(
+            f"{path}: not overwritten, it holds something else than a model; choose another directory"
+        )
+    if unknown := sorted(name for name in foreign if not _OF_A_MODEL.fullmatch(name)):
+        raise CheckpointError(
+            f"{path}: not overwritten, it holds more than a model ({', '.join(unknown[:3])}); move that away, or choose "
+            "another directory"
         )

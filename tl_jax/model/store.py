@@ -97,7 +97,7 @@ def save_model(
     Raises:
         CheckpointError: ``path`` holds anything but an earlier checkpoint, and not ``overwrite``.
     """
-    with new_directory(Path(path), "checkpoint", overwrite=overwrite) as new:
+    with new_directory(Path(path), "checkpoint", Path(tokenizer_dir), overwrite=overwrite) as new:
         write_json(new / "config.json", config.to_hf())
         copy_tokenizer(Path(tokenizer_dir), new)
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:

@@ -77,7 +77,7 @@ def write_hf(
     """Writes a Hugging Face directory whose tensors ``value`` gives, one shard in memory at a time."""
     shards = _plan_shards(list(hf_tensors(config)), dtype.itemsize, max_shard_bytes)
     weight_map: dict[str, str] = {}
-    with new_directory(out, "huggingface", overwrite=overwrite) as new:
+    with new_directory(out, "huggingface", tokenizer_dir, overwrite=overwrite) as new:
         for number, shard in enumerate(shards, start=1):
             file = SINGLE_FILE if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
             arrays = {tensor.name: np.ascontiguousarray(value(tensor), dtype) for tensor in shard}
