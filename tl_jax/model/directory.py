@@ -123,6 +123,6 @@ def _check_replaceable(path: Path, kind: Kind, overwrite: bool) -> None:
         )
     if unknown := sorted(name for name in foreign if not _OF_A_MODEL.fullmatch(name)):
         raise CheckpointError(
-            f"{path}: not overwritten, it holds more than a model ({', '.join(unknown[:3])}); move that away, or choose "
-            "another directory"
+            f"{path}: not overwritten, it holds more than a model ({', '.join(unknown[:3])}); move that away, or "
+            "choose another directory"
         )
