@@ -1,7 +1,11 @@
-"""How many examples a property is tried on."""
+"""How much is tried: how many examples of a property, how many of the combinations of a costly test."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
 from hypothesis import settings
 
 USUAL = 100
@@ -11,3 +15,13 @@ USUAL = 100
 def examples(count: int) -> int:
     """For ``max_examples``: fewer, in proportion, where the profile in use tries fewer of every property."""
     return max(5, count * settings.default.max_examples // USUAL) if settings.default else count
+
+
+def first_then_slow(values: Iterable[Any]) -> list[Any]:
+    """For ``parametrize``: the first value is tried by `make check`, the others by `make test` alone."""
+    first, *others = values
+    return [first, *(pytest.param(*_several(value), marks=pytest.mark.slow) for value in others)]
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)

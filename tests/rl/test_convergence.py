@@ -17,6 +17,7 @@ import numpy as np
 import optax
 import pytest
 
+from tests.thoroughness import first_then_slow
 from tl_jax.config import AlgorithmConfig, SamplingConfig
 from tl_jax.config.estimators import ESTIMATORS
 from tl_jax.inference.generate import generate
@@ -182,7 +183,7 @@ def learnt(name: str, rewards: np.ndarray, beta: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("name", "beta"),
     [
-        *((name, 1.0) for name in REGULARISED),
+        *first_then_slow((name, 1.0) for name in REGULARISED),
         *(pytest.param(name, beta, marks=pytest.mark.slow) for name in THOROUGHLY for beta in BETAS if beta != 1),
     ],
 )
@@ -194,6 +195,7 @@ def test_a_bandit_over_calls_ends_at_the_optimum(name: str, beta: float) -> None
     assert total_variation(got, expected) < CLOSE
 
 
+@pytest.mark.slow
 def test_k2_in_the_loss_ends_at_the_same_optimum() -> None:
     rewards, beta = bandit_rewards(), 2.0
     expected = regularised(optimum_of_reference(1), rewards, beta)

@@ -13,6 +13,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, Mesh
 
+from tests.thoroughness import first_then_slow
 from tests.training.helpers import TINY, assert_same_avals, assert_trees_close
 from tl_jax.config import AlgorithmConfig, MeshConfig, OptimizerConfig
 from tl_jax.model.llama import init_params, make_graphdef, merge
@@ -358,7 +359,7 @@ def test_importance_weights_reach_the_gradient() -> None:
     assert metrics["importance"] == pytest.approx(1.5)
 
 
-@pytest.mark.parametrize("average", ["tokens", "answers", "length"])
+@pytest.mark.parametrize("average", first_then_slow(["tokens", "answers", "length"]))
 @pytest.mark.parametrize("critic_backbone", ["sft", "shared"])
 def test_parts_of_a_minibatch_make_the_same_update(average: str, critic_backbone: str) -> None:
     """Answers differ in length, so that parts with weights of their own would pull elsewhere."""

@@ -154,6 +154,7 @@ def test_a_run_directory_opens_as_the_actor(trained: tuple[RlConfig, dict[str, A
     assert not same(actor.params, before.params)
 
 
+@pytest.mark.slow
 def test_resume_is_bit_exact(trained: tuple[RlConfig, dict[str, Any]], tmp_path: Path) -> None:
     """A run that ended after its first checkpoint goes on as if it had not, from the weights of its first start."""
     config, result = trained
@@ -182,6 +183,7 @@ def test_checkpoints_do_not_repeat_the_reference_policy(trained: tuple[RlConfig,
     assert not saved["frozen"]
 
 
+@pytest.mark.slow
 def test_a_users_reward_a_random_critic_and_a_fresh_key_for_every_rollout(undecided: Path, tmp_path: Path) -> None:
     """One prompt again and again and a learning rate of nothing: only the noise differs between the steps."""
     file = write(tmp_path / "one.jsonl", [{"id": "one", "gold": [], "gold_kind": "none", **question(1)}])
@@ -222,6 +224,7 @@ def my_tools() -> PythonTools:
     return PythonTools(["tests.rl.city_tools:find_city", "tests.rl.city_tools:find_country"])
 
 
+@pytest.mark.slow
 def test_python_functions_as_tools_and_a_reward_of_the_episode(undecided: Path, tmp_path: Path) -> None:
     """No gold calls: the tools themselves say what a call was worth, turn by turn until the limit."""
     file = write(
@@ -341,6 +344,7 @@ def test_a_run_that_was_stopped_does_not_say_what_came_of_it(undecided: Path, ca
     assert "after training" not in log
 
 
+@pytest.mark.slow
 def test_a_run_without_a_critic_resumes_bit_for_bit(undecided: Path, cases: Path, tmp_path: Path) -> None:
     settings = {
         "algorithm__estimator": "rloo",

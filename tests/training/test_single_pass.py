@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from sentencepiece import SentencePieceProcessor
 
+from tests.thoroughness import first_then_slow
 from tests.training.helpers import TINY, assert_trees_close
 from tl_jax.config import DataConfig, PktConfig
 from tl_jax.data.batch import Batch
@@ -127,8 +128,8 @@ def loss_and_gradient() -> Any:
     return lambda batch: compiled(params, batch)
 
 
-@pytest.mark.parametrize("mae", [False, True])
-@pytest.mark.parametrize("pkt", [False, True])
+@pytest.mark.parametrize("mae", first_then_slow([True, False]))
+@pytest.mark.parametrize("pkt", first_then_slow([True, False]))
 def test_one_pass_equals_a_sample_for_each_turn(
     trajectories: list[Trajectory], shared_data: Path, loss_and_gradient: Any, mae: bool, pkt: bool
 ) -> None:
