@@ -253,3 +253,21 @@ def test_a_broken_record_of_earlier_starts_is_told_and_begins_anew(
     saved_run(config)
     assert len(json.loads(record.read_text())["starts"]) == 1
     assert f"warning: {record} could not be read and begins anew" in (config.run_dir / "log.txt").read_text()
+
+
+def test_a_second_start_is_refused_and_changes_nothing(sft_config: Callable[..., SftConfig]) -> None:
+    config = sft_config()
+    run, early = open_run(config), open_run(config)
+    state, _ = run.begin(INIT)
+    early.begin(INIT)
+    with run:
+        before = {file: file.read_bytes() for file in config.run_dir.rglob("*") if file.is_file()}
+        with pytest.raises(ResumeError, match="another training is running there"):
+            open_run(config)
+        with pytest.raises(ResumeError, match="another training is running there"), early:
+            pass
+        assert {file: file.read_bytes() for file in config.run_dir.rglob("*") if file.is_file()} == before
+        run.save(9, state, {})
+    with pytest.raises(ResumeError, match="another run has saved a checkpoint there meanwhile"), early:
+        pass
+    assert open_run(config).start == 9

@@ -66,7 +66,7 @@ def is_main() -> bool:
     return jax.process_index() == 0
 
 
-class MainProcessError(RuntimeError):
+class MainProcessError(UserError):
     """What the main process was to do for all failed there; its own error says why."""
 
 

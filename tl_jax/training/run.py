@@ -22,8 +22,9 @@ from tl_jax.model.parameters import Params, abstract_params
 from tl_jax.model.store import open_model
 from tl_jax.training.checkpoint import Checkpoints, Record, ResumeError, restart_step
 from tl_jax.training.compile import abstract_state, start_frozen, start_state
-from tl_jax.training.distributed import is_shared
+from tl_jax.training.distributed import agreed, is_shared
 from tl_jax.training.fingerprint import fingerprint
+from tl_jax.training.lock import RunLock
 from tl_jax.training.logs import RunLog
 from tl_jax.training.rundir import describe_run
 from tl_jax.training.state import State, TrainState, without_frozen
@@ -52,7 +53,7 @@ class Run:
         mesh: where the model lies.
 
     Raises:
-        ResumeError: ``config.checkpoint.resume`` forbids what the run directory holds.
+        ResumeError: ``config.checkpoint.resume`` forbids what the run directory holds, or another run is there.
     """
 
     total: int
@@ -63,7 +64,9 @@ class Run:
     def __init__(self, config: RunConfig, mesh: Mesh) -> None:
         self.config, self.mesh = config, mesh
         self.directory = config.run_dir
-        self.restart_step = restart_step(self.directory / "checkpoints", config.checkpoint.resume)
+        self._lock = RunLock(self.directory)
+        agreed(self._lock.check)
+        self.restart_step = self._newest_step()
         """step of the checkpoint to continue from; None = a fresh run"""
         self._stop = StopSignal()
         minutes = config.checkpoint.minutes
@@ -111,6 +114,7 @@ class Run:
             self._frozen = fingerprint(state.frozen)
             return state, None
         target = abstract_state(init, params, self.mesh)
+        self._own_directory()
         checkpoints = self._open_checkpoints()
         restored, record = checkpoints.restore(self.restart_step, without_frozen(target))
         checkpoints.close()
@@ -140,7 +144,22 @@ class Run:
         self.total = total
         return self
 
+    def _newest_step(self) -> int | None:
+        return restart_step(self.directory / "checkpoints", self.config.checkpoint.resume)
+
+    def _own_directory(self) -> None:
+        """Takes the directory's lock, before anything is written to it.
+
+        Raises:
+            ResumeError: another run has it, or has had it since this one looked.
+        """
+        agreed(self._lock.take)
+        if self._newest_step() != self.restart_step:
+            self._lock.release()
+            raise ResumeError(f"{self.directory}: another run has saved a checkpoint there meanwhile; start again")
+
     def __enter__(self) -> Run:
+        self._own_directory()
         active, told = jax.process_index() == 0, []
         if active:
             told = describe_run(self.directory, self.config, self._model, self._tokenizer_dir)
@@ -156,10 +175,13 @@ class Run:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._stop.uninstall()
-        if error is not None:
-            self.log.line(f"ended by {type(error).__name__}: {error}")
-        self._checkpoints.close()
-        self.log.close()
+        try:
+            if error is not None:
+                self.log.line(f"ended by {type(error).__name__}: {error}")
+            self._checkpoints.close()
+        finally:
+            self.log.close()
+            self._lock.release()
 
     def orders(self, step: int, *, meet: bool) -> Orders:
         """What is to happen after ``step``. Several processes ask each other, because they must do the same.
