@@ -58,6 +58,18 @@ def test_the_papers_settings_load(name: str) -> None:
     assert all(setting in PUBLISHED.table() for setting in settings)
 
 
+def test_where_there_is_no_kl_its_place_is_free() -> None:
+    settings = ("algorithm.estimator=gdpo", "group_size=2")
+    with pytest.raises(ConfigError, match="gdpo normalises each reward by itself: use kl_in=loss"):
+        algorithm(*settings)
+    assert algorithm(*settings, "algorithm.kl_coef=0").kl_in == "reward"
+
+
+def test_rewards_of_turns_and_outcomes_cannot_be_whitened_together() -> None:
+    with pytest.raises(ConfigError, match=r"advantage_scope=turn .* use whiten_rewards=false"):
+        algorithm("algorithm.advantage_scope=turn", "algorithm.whiten_rewards=true")
+
+
 def test_an_unknown_one_is_an_error_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"'algorithm.estimator': .*did you mean 'grpo'\?"):
         algorithm("algorithm.estimator=grop")

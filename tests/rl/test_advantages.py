@@ -102,35 +102,66 @@ def test_explained_variance() -> None:
 RETURNS = jnp.array([1.0, 2, 6, 0, 0, 3])
 
 
+EVERYONE = adv.Group.of(RETURNS, 3)
+SOME = adv.Group.of(RETURNS, 3, jnp.array([True, False, True, False, True, False]))
+"""Of the first group 1 and 6 (mean 3.5, sample variance 12.5); of the second the middle 0 alone."""
+
+
 def test_group_normalised_by_hand() -> None:
     expected = np.array([-2, -1, 3, 0, 0, 0]) / np.sqrt(7) + np.array([0, 0, 0, -1, -1, 2]) / np.sqrt(3)
-    np.testing.assert_allclose(adv.group_normalised(RETURNS, 3), expected, rtol=1e-5)
+    np.testing.assert_allclose(adv.group_normalised(RETURNS, EVERYONE), expected, rtol=1e-5)
+    half = np.sqrt(0.5)  # 2.5 / sqrt(12.5)
+    np.testing.assert_allclose(adv.group_normalised(RETURNS, SOME), [-half, 0, half, 0, 0, 0], rtol=1e-5)
 
 
 def test_group_centred_by_hand() -> None:
-    np.testing.assert_allclose(adv.group_centred(RETURNS, 3), [-2, -1, 3, -1, -1, 2], rtol=1e-6)
+    np.testing.assert_allclose(adv.group_centred(RETURNS, EVERYONE), [-2, -1, 3, -1, -1, 2], rtol=1e-6)
+    np.testing.assert_allclose(adv.group_centred(RETURNS, SOME), [-2.5, 0, 2.5, 0, 0, 0], rtol=1e-6)
 
 
 def test_leave_one_out_by_hand() -> None:
     # others of the first group: (2 + 6) / 2 = 4, (1 + 6) / 2 = 3.5, (1 + 2) / 2 = 1.5
-    np.testing.assert_allclose(adv.leave_one_out(RETURNS, 3), [-3, -1.5, 4.5, -1.5, -1.5, 3], rtol=1e-6)
+    np.testing.assert_allclose(adv.leave_one_out(RETURNS, EVERYONE), [-3, -1.5, 4.5, -1.5, -1.5, 3], rtol=1e-6)
+    np.testing.assert_allclose(adv.leave_one_out(RETURNS, SOME), [-5, 0, 5, 0, 0, 0], rtol=1e-6)
 
 
-def test_rewards_normalised_apart_by_hand() -> None:
-    """One reward is a hundred times the other and still counts no more; the weights do."""
-    first, second = np.array([1.0, 2, 6, 0, 0, 3]), np.array([600.0, 200, 100, 300, 0, 0])
-    one = np.array([-2, -1, 3, 0, 0, 0]) / np.sqrt(7) + np.array([0, 0, 0, -1, -1, 2]) / np.sqrt(3)
-    other = np.array([3, -1, -2, 0, 0, 0]) / np.sqrt(7) + np.array([0, 0, 0, 2, -1, -1]) / np.sqrt(3)
-    got = adv.rewards_normalised_apart(jnp.stack([first, second], axis=1), jnp.array([1.0, 0.5]), 3)
-    np.testing.assert_allclose(got, one + 0.5 * other, rtol=1e-5, atol=1e-6)
+def test_mean_scaled_by_hand() -> None:
+    np.testing.assert_allclose(adv.mean_scaled(RETURNS, EVERYONE), [-2 / 3, -1 / 3, 1, -1, -1, 2], rtol=1e-6)
+    np.testing.assert_allclose(adv.mean_scaled(RETURNS, SOME)[3:], 0)  # nobody earned anything
+
+
+def test_mean_scaled_is_the_gradient_of_a_likelihood_cut_off() -> None:
+    """Of answers right with probability p, N at a time: in expectation over them, the gradient by the logit of p is
+    that of -sum_{k=1..N-1} (1 - p)^k / k, the beginning of log p (https://arxiv.org/abs/2602.02710, section 3)."""
+    p = 0.3
+    for n in (2, 3, 4):
+        gradient = 0.0
+        for right in np.ndindex(*(2,) * n):
+            returns = jnp.array(right, jnp.float32)
+            slope = np.array(right) - p  # of log P(answer), by the logit
+            chance = np.prod(np.where(right, p, 1 - p))
+            gradient += chance * float(np.mean(adv.mean_scaled(returns, adv.Group.of(returns, n)) * slope))
+        expected = sum((1 - p) ** (k - 1) for k in range(1, n)) * p * (1 - p)
+        assert gradient == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_group_without_variance_teaches_nothing_and_is_found() -> None:
     returns = jnp.array([0.3, 0.3, 0.3, 0.1, 0.2, 0.3])
-    assert adv.equal_groups(returns, 3).tolist() == [True] * 3 + [False] * 3
-    np.testing.assert_allclose(adv.group_normalised(returns, 3)[:3], 0, atol=0.05)
+    group = adv.Group.of(returns, 3)
+    assert group.equal.tolist() == [True] * 3 + [False] * 3
+    np.testing.assert_allclose(adv.group_normalised(returns, group)[:3], 0, atol=1e-6)
+    apart = adv.Group.of(returns, 3, jnp.array([True] * 3 + [True, False, False]))
+    assert apart.equal.tolist() == [True] * 6  # one alone is like itself
     with pytest.raises(ValueError, match="nothing to compare"):
-        adv.leave_one_out(returns, 1)
+        adv.Group.of(returns, 1)
+
+
+def test_equal_answers_are_not_told_apart_by_the_noise_of_the_kl() -> None:
+    """Three equal answers, told from each other by a KL of 0.01, had advantages of up to 1.15."""
+    with_kl = jnp.array([1.0, 1.01, 0.99, 0, 0, 3])
+    got = adv.group_normalised(with_kl, adv.Group.of(jnp.array([1.0, 1, 1, 0, 0, 3]), 3))
+    np.testing.assert_allclose(got[:3], [0, 0.01, -0.01], atol=1e-6)
+    np.testing.assert_allclose(got[3:], adv.group_normalised(RETURNS, EVERYONE)[3:], rtol=1e-5)
 
 
 def test_what_is_outside_the_mask_changes_nothing() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +25,29 @@ KL = np.where(MASK, 0.5, 9.0)
 
 
 def estimated(kl_coef: float = 0.0, group_size: int = 3, rewards: Any = REWARDS, **settings: Any) -> Estimate:
-    config = AlgorithmConfig(**settings)
+    """Of episodes of one turn; several rewards have the weights 1, 2, ..."""
     parts = np.atleast_2d(rewards.T).T
     tokens = np.zeros((*MASK.shape, parts.shape[1]))
     tokens[np.arange(6), MASK.sum(axis=1) - 1] = parts
-    zeros, weights = jnp.zeros(MASK.shape), jnp.arange(1, 1 + parts.shape[1], dtype=jnp.float32)
-    return estimate(
-        EstimatorInputs(
-            rewards=jnp.float32(tokens),
-            weights=weights,
-            kl=jnp.float32(KL),
-            kl_coef=kl_coef,
-            values=zeros,
-            last_values=jnp.zeros(6),
-            mask=jnp.asarray(MASK),
-            group_size=group_size,
-            config=config,
-        )
+    inputs = inputs_of(tokens, MASK, np.zeros(MASK.shape), group_size, **settings)
+    return estimate(replace(inputs, kl=jnp.float32(KL), kl_coef=kl_coef))
+
+
+def inputs_of(tokens: Any, mask: Any, turns: Any, group_size: int, kinds: Any = None, **settings: Any) -> Any:
+    """Rewards [B, N, R] on tokens, without KL and values."""
+    count = tokens.shape[2]
+    return EstimatorInputs(
+        rewards=jnp.float32(tokens),
+        weights=jnp.arange(1, 1 + count, dtype=jnp.float32),
+        kinds=kinds or ("turn",) * count,
+        turns=jnp.int32(turns),
+        kl=jnp.zeros(mask.shape),
+        kl_coef=0.0,
+        values=jnp.zeros(mask.shape),
+        last_values=jnp.zeros(len(mask)),
+        mask=jnp.asarray(mask),
+        group_size=group_size,
+        config=AlgorithmConfig(**settings),
     )
 
 
@@ -60,6 +68,7 @@ CLOSED_FORMS = {
     "grpo": per_answer(NORMALISED),
     "dr_grpo": per_answer(CENTRED),
     "rloo": per_answer(1.5 * CENTRED),
+    "maxrl": per_answer([-2 / 3, -1 / 3, 1, -1, -1, 2]),
     "reinforce++": whitened(per_answer(CENTRED)),
     "gdpo": per_answer(NORMALISED / NORMALISED.std()),  # their mean is 0
 }
@@ -89,6 +98,8 @@ def test_what_is_outside_the_mask_changes_nothing(name: str) -> None:
         inputs = EstimatorInputs(
             rewards=jnp.asarray(rewards),
             weights=jnp.array([1.0, 0.5]),
+            kinds=("turn", "outcome"),
+            turns=jnp.zeros(MASK.shape, jnp.int32),
             kl=jnp.asarray(kl),
             kl_coef=0.1,
             values=jnp.asarray(values),
@@ -144,6 +155,129 @@ def test_reinforce_plus_plus() -> None:
         expected = (centred - centred[MASK].mean()) / centred[MASK].std()
         got = estimated(kl_coef=0.4, estimator="reinforce++", group_size=group_size)
         np.testing.assert_allclose(np.asarray(got.advantages)[MASK], expected[MASK], rtol=1e-4, atol=1e-5)
+
+
+def three_turns(*episodes: Sequence[Sequence[float]], outcomes: Sequence[float] = (), tokens: int = 1) -> Any:
+    """Rewards of episodes turn by turn, each turn of so many tokens with a tool's word after it: what `inputs_of` takes
+    first. With outcomes of the episodes there is a second reward."""
+    width = max(map(len, episodes)) * (tokens + 1)
+    rewards = np.zeros((len(episodes), width, 1 + bool(outcomes)))
+    mask, turns = np.zeros((len(episodes), width), bool), np.zeros((len(episodes), width), int)
+    for row, values in enumerate(episodes):
+        for number, value in enumerate(values):
+            place = slice(number * (tokens + 1), number * (tokens + 1) + tokens)
+            mask[row, place], turns[row, place] = True, number
+            rewards[row, place.stop - 1, 0] = value
+        if outcomes:
+            rewards[row, place.stop - 1, 1] = outcomes[row]
+    return rewards, mask, turns
+
+
+def by_turns(made: Any, advantages: Any) -> list[list[float]]:
+    """Advantages of the turns of each episode; the tokens of a turn have the same."""
+    _, mask, turns = made
+    found = []
+    for row in range(len(mask)):
+        of_turns = [advantages[row][mask[row] & (turns[row] == n)] for n in range(turns[row].max() + 1)]
+        assert all(np.ptp(values) < 1e-6 for values in of_turns)
+        found.append([float(values[0]) for values in of_turns])
+    return found
+
+
+def assert_turns(made: Any, advantages: Any, expected: Any) -> None:
+    for got, wanted in zip(by_turns(made, np.asarray(advantages)), expected, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_reinforce_plus_plus_has_a_baseline_for_every_turn() -> None:
+    """Two perfect episodes of three turns had advantages of 1.22, 0 and -1.22."""
+    made = three_turns([1, 1, 1], [1, 1, 1], [1, 1, 1], [0, 1])
+    got = estimate(inputs_of(*made, 2, estimator="reinforce++"))
+    # to come: 3, 2, 1 and 3, 2, 1, which is their mean; 3, 2, 1 and 1, 1, whose means are 2, 1.5, 1
+    raw = np.array([[0, 0, 0], [0, 0, 0], [1, 0.5, 0], [-1, -0.5, 0]])
+    std = np.concatenate([*raw[:3], raw[3][:2]]).std()
+    assert_turns(made, got.advantages, [*(raw / std)[:3], (raw / std)[3][:2]])
+    assert got.equal.tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize("tokens", [1, 3])
+@pytest.mark.parametrize(
+    ("estimator", "expected"),
+    [
+        # of the first two groups' turns to come: 3, 2, 1 against 1, 1; their means are 2, 1.5 and 1
+        ("dr_grpo", [[1, 0.5, 0], [-1, -0.5]]),
+        ("rloo", [[2, 1, 0], [-2, -1]]),
+        ("grpo", [[0.5**0.5, 0.5**0.5, 0], [-(0.5**0.5), -(0.5**0.5)]]),
+        ("maxrl", [[0.5, 1 / 3, 0], [-0.5, -1 / 3]]),
+    ],
+)
+def test_turns_are_compared_with_turns(estimator: str, expected: Any, tokens: int) -> None:
+    made = three_turns([1, 1, 1], [0, 1], tokens=tokens)
+    settings = {"estimator": estimator, "kl_in": "loss"}
+    got = estimate(inputs_of(*made, 2, advantage_scope="turn", **settings))
+    assert_turns(made, got.advantages, expected)
+    whole = estimate(inputs_of(*made, 2, **settings))
+    assert all(len(set(np.round(turns, 5))) == 1 for turns in by_turns(made, np.asarray(whole.advantages)))
+
+
+def test_outcomes_are_compared_apart_from_turns() -> None:
+    """A hundred times as large, normalised by itself: turns keep their say. Its weight is that of its kind."""
+    made = three_turns([1, 0], [0, 0], outcomes=[0, 100])
+    kinds = ("turn", "outcome")
+    got = estimate(inputs_of(*made, 2, kinds, estimator="grpo", kl_in="loss", advantage_scope="turn"))
+    half = 0.5**0.5
+    assert_turns(made, got.advantages, [[half - half, -half], [-half + half, half]])
+    centred = estimate(inputs_of(*made, 2, kinds, estimator="dr_grpo", advantage_scope="turn"))
+    assert_turns(made, centred.advantages, [[0.5 - 100, -100], [-0.5 + 100, 100]])  # the weight of the second is 2
+
+
+def test_gae_by_turn_is_that_of_an_episode_of_turns() -> None:
+    """Rewards 1, 0, 3 and values 0.5, 1, 2 at the first tokens; other tokens' values are not looked at."""
+    made = three_turns([1, 0, 3], tokens=2)
+    inputs = inputs_of(*made, 1, estimator="gae", advantage_scope="turn", gamma=0.9, lam=0.8, whiten_advantages=False)
+    inputs = replace(inputs, values=jnp.array([[0.5, 9, 9, 1, 9, 9, 2, 9, 9]]))
+    last = 3 - 2
+    middle = 0.9 * 2 - 1 + 0.72 * last
+    first = 1 + 0.9 * 1 - 0.5 + 0.72 * middle
+    got = estimate(inputs)
+    assert_turns(made, got.advantages, [[first, middle, last]])
+    assert_turns(made, got.returns, [[first + 0.5, middle + 1, 3]])
+
+
+def test_the_critic_may_learn_with_a_lambda_of_its_own() -> None:
+    plain = {"estimator": "gae", "gamma": 1.0, "lam": 0.5, "whiten_advantages": False}
+    values = jnp.float32(np.where(MASK, 0.25, 0))
+    made = inputs_of(np.where(MASK, 1.0, 0)[..., None], MASK, np.zeros(MASK.shape), 1, **plain)
+    usual = estimate(replace(made, values=values))
+    decoupled = estimate(replace(made, values=values, config=made.config.model_copy(update={"critic_lam": 1.0})))
+    np.testing.assert_array_equal(usual.advantages, decoupled.advantages)
+    to_come = np.flip(np.cumsum(np.flip(MASK, 1), 1), 1) * MASK  # with lambda 1 whatever the values
+    np.testing.assert_allclose(decoupled.returns, to_come, rtol=1e-5)
+    assert not np.allclose(usual.returns, to_come)
+
+
+def test_gdpo_drops_no_group_that_one_of_its_rewards_can_tell_apart() -> None:
+    """Rewards 1, 0 and 0, 0.5 add up, by their weights of 1 and 2, to the same."""
+    made = three_turns([1], [0], [1], [1], outcomes=[0, 0.5, 1, 1])
+    settings = {"estimator": "gdpo", "kl_in": "loss"}
+    got = estimate(inputs_of(*made, 2, ("turn", "turn"), **settings))
+    assert got.scores.tolist() == [1, 1, 3, 3]
+    assert got.equal.tolist() == [False, False, True, True]
+    summed = estimate(inputs_of(*made, 2, ("turn", "turn"), **settings | {"estimator": "dr_grpo"}))
+    assert summed.equal.tolist() == [True] * 4
+
+
+def test_a_penalty_keeps_its_size_beside_normalised_rewards() -> None:
+    """Penalties of 1 and of 100 gave the same advantages."""
+    advantages = []
+    for penalty in (1.0, 100.0):
+        made = three_turns([1], [0], [1], [0], outcomes=[-penalty, 0, 0, 0])
+        inputs = inputs_of(*made, 2, ("turn", "penalty"), estimator="gdpo", kl_in="loss")
+        advantages.append(np.asarray(estimate(inputs).advantages)[:, 0])
+        half = 0.5**0.5  # the penalty's weight is 2, its mean in the first group half of it
+        raw = np.array([half - penalty, -half + penalty, half, -half])
+        np.testing.assert_allclose(advantages[-1], raw / raw.std(), rtol=1e-4)
+    assert not np.allclose(*advantages, atol=0.1)
 
 
 def test_gdpo_normalises_rewards_apart_and_whitens_over_answers() -> None:

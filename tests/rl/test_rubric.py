@@ -100,6 +100,17 @@ def test_several_rewards_stay_apart() -> None:
     assert made.total(scored) == pytest.approx(2 * (1 - 2) + 0.5 * (0.9 - 2.1) + 0.4)
 
 
+def test_kinds_of_rewards_and_those_that_an_estimator_refuses() -> None:
+    both = {"algorithm__missing_eos_penalty": 1, "episode_reward": f"{__name__}:turns_squared"}
+    assert rewards(reward="{paper: 2.0, binary: 1}", **both).kinds == ("turn", "turn", "penalty", "outcome")
+    assert rewards().kinds == ("turn",)
+    assert len(rewards(**both).weights) == 3
+    settings = {"algorithm__estimator": "maxrl", "algorithm__kl_in": "loss", "group_size": 2}
+    assert rewards(reward="binary", **settings)(episode(turn("stop()"))).values.tolist() == [[0]]
+    with pytest.raises(UserError, match=r"case 'c' earned -2, but algorithm.estimator wants rewards of 0 and more"):
+        rewards(reward="paper", **settings)(episode(turn("stop()")))
+
+
 def test_rewards_with_options() -> None:
     mine = f"{__name__}:by_length"
     made = rewards(

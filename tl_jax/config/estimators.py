@@ -52,6 +52,12 @@ class Estimator:
     needs_critic: bool = False
     needs_groups: bool = False
     """compares the answers to a prompt, so ``group_size`` must be 2 or more"""
+    always_by_turn: bool = False
+    """compares turns with turns whatever ``advantage_scope`` says, so that groups are equal if their turns are"""
+    rewards_apart: bool = False
+    """compares each reward by itself, so that groups are equal only if every reward is"""
+    nonnegative: bool = False
+    """makes sense only of rewards of 0 and more; others are refused when they are given"""
     requires: Mapping[str, Any] = field(default_factory=dict)
     """settings of ``algorithm`` without which it makes no sense, such as the place of the KL; others are refused"""
     because: str = ""
@@ -118,11 +124,25 @@ ESTIMATORS: Registry[Estimator] = Registry(
             "algorithm.reward_clip=null",
         ),
         Estimator(
+            name="maxrl",
+            compute="tl_jax.rl.estimators:maxrl",
+            advantage="`(R_i - mean) / mean` of its group, 0 where all earned 0; for rewards of 0 and more",
+            source="https://arxiv.org/abs/2602.02710",
+            average="tokens",
+            needs_groups=True,
+            nonnegative=True,
+            requires={"kl_in": "loss", "whiten_rewards": False},
+            because="divides by the mean of what was earned",
+            published="reward=binary group_size=16 algorithm.kl_coef=0 algorithm.reward_clip=null",
+        ),
+        Estimator(
             name="reinforce++",
             compute="tl_jax.rl.estimators:reinforce_plus_plus",
-            advantage="rewards to come, less the group's mean return if there are groups, whitened over the rollout",
+            advantage="rewards to come, less the group's mean from the turn on if there are groups, whitened over the "
+            "rollout",
             source="https://arxiv.org/abs/2501.03262",
             average="tokens",
+            always_by_turn=True,
             published="algorithm.reward_clip=null",
         ),
         Estimator(
@@ -132,6 +152,7 @@ ESTIMATORS: Registry[Estimator] = Registry(
             source="https://arxiv.org/abs/2601.05242",
             average="answers",
             needs_groups=True,
+            rewards_apart=True,
             requires={"kl_in": "loss", "whiten_rewards": False},
             because="normalises each reward by itself",
             published="group_size=4 algorithm.kl_in=loss algorithm.kl_estimator=k3 algorithm.reward_clip=null",

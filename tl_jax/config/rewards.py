@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import PlainSerializer, PlainValidator
 
@@ -22,6 +22,8 @@ from tl_jax.config.base import Choice
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.rewards.profiles import PROFILES
 
+RewardKind = Literal["turn", "penalty", "outcome"]
+"""What a reward is of: a turn; a turn that breaks a limit, and nothing else; the whole episode."""
 LIVE = "live"
 """The reward that compares with no gold calls but looks at what the tools answered."""
 

@@ -61,8 +61,12 @@ class AlgorithmConfig(Node):
     kl_estimator: KlEstimator = Field("k1", description="reward: k1; loss: k2, or k3 as in GRPO")
     kl_target: float | None = Field(None, gt=0, description="nats per answer that kl_coef adapts to; null = fixed")
     kl_rate: float = Field(0.1, ge=0, description="how fast it adapts: at most 20 % of this per rollout")
-    gamma: float = Field(1.0, ge=0, le=1, description="discount of later rewards, per token")
+    gamma: float = Field(1.0, ge=0, le=1, description="discount of later rewards, per token or turn")
     lam: float = Field(0.95, ge=0, le=1, description="gae: 1 = returns less values, 0 = one step ahead")
+    critic_lam: float | None = Field(None, ge=0, le=1, description="gae: that of what the critic learns; null = lam")
+    advantage_scope: Literal["episode", "turn"] = Field(
+        "episode", description="what is compared and has one advantage; gae: episode = token by token"
+    )
     clip_low: Limit = Field(0.2, description="how far a probability ratio may fall below 1")
     clip_high: Limit = Field(0.2, description="how far it may rise above 1")
     dual_clip: float | None = Field(None, gt=1, description="limit of the ratio of a token with negative advantage")
@@ -102,8 +106,17 @@ class AlgorithmConfig(Node):
     @model_validator(mode="after")
     def _fits_its_estimator(self) -> AlgorithmConfig:
         estimator = ESTIMATORS[self.estimator]
-        if any(getattr(self, name) != value for name, value in estimator.requires.items()):
+        wanted = dict(estimator.requires)
+        if self.kl_coef == 0:
+            wanted.pop("kl_in", None)  # it is nowhere
+        if any(getattr(self, name) != value for name, value in wanted.items()):
             raise ValueError(f"{self.estimator} {estimator.because}: use {' and '.join(estimator.required)}")
+        return self
+
+    @model_validator(mode="after")
+    def _turns_are_not_whitened(self) -> AlgorithmConfig:
+        if self.advantage_scope == "turn" and self.whiten_rewards:
+            raise ValueError("advantage_scope=turn tells rewards of turns and outcomes apart: use whiten_rewards=false")
         return self
 
     @property

@@ -9,6 +9,9 @@ a part.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -27,10 +30,15 @@ def masked_variance(x: jax.Array, mask: jax.Array) -> jax.Array:
     return masked_mean((x - masked_mean(x, mask)) ** 2, mask)
 
 
-def whiten(x: jax.Array, mask: jax.Array, keep_mean: bool = False) -> jax.Array:
-    """``x`` with variance 1 and, unless ``keep_mean``, mean 0 over the whole masked array; 0 outside it."""
-    mean = masked_mean(x, mask)
-    white = (x - mean) * jax.lax.rsqrt(masked_variance(x, mask) + 1e-8)
+def whiten(x: jax.Array, mask: jax.Array, keep_mean: bool = False, over: jax.Array | None = None) -> jax.Array:
+    """``x`` with variance 1 and, unless ``keep_mean``, mean 0 over the whole masked array; 0 outside it.
+
+    Args:
+        over: bool, the entries of ``mask`` that the statistics are of, where not all of it.
+    """
+    over = mask if over is None else over
+    mean = masked_mean(x, over)
+    white = (x - mean) * jax.lax.rsqrt(masked_variance(x, over) + 1e-8)
     return jnp.where(mask, white + mean if keep_mean else white, 0.0)
 
 
@@ -90,53 +98,78 @@ def episode_returns(rewards: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.sum(jnp.where(mask, rewards, 0.0), axis=1)
 
 
-def group_normalised(returns: jax.Array, group_size: int) -> jax.Array:
+Compare: TypeAlias = Callable[[jax.Array, "Group"], jax.Array]
+"""Returns [B] to advantages [B], each compared with those of its group."""
+
+
+class Group(NamedTuple):
+    """Who is compared with whom: every ``size`` consecutive rows, as far as they are present."""
+
+    size: int
+    present: jax.Array
+    """bool [B]; others count nowhere and get 0"""
+    equal: jax.Array
+    """bool [B]: what its group earned is the same, so that returns differ by the KL alone"""
+
+    @classmethod
+    def of(cls, earned: jax.Array, size: int, present: jax.Array | None = None) -> Group:
+        """Groups of rows.
+
+        Args:
+            earned: [B], the returns without KL.
+            size: of a group, 2 or more.
+            present: bool [B], by default all.
+        """
+        chex.assert_rank(earned, 1)
+        if size < 2:
+            raise ValueError(f"a group of {size} has nothing to compare an answer with")
+        present = jnp.ones(earned.shape, bool) if present is None else present
+        high = jnp.where(present, earned, -jnp.inf).reshape(-1, size).max(axis=1)
+        low = jnp.where(present, earned, jnp.inf).reshape(-1, size).min(axis=1)
+        return cls(size, present, jnp.repeat(high <= low, size))
+
+    def sum(self, x: jax.Array) -> jax.Array:
+        """[B]: of each row's group."""
+        return jnp.repeat(jnp.where(self.present, x, 0.0).reshape(-1, self.size).sum(axis=1), self.size)
+
+    @property
+    def members(self) -> jax.Array:
+        """float32 [B]: how many of each row's group are present; 1 or more."""
+        return jnp.maximum(self.sum(jnp.ones(self.present.shape)), 1.0)
+
+    def mean(self, x: jax.Array) -> jax.Array:
+        """[B]: of each row's group."""
+        return self.sum(x) / self.members
+
+
+def group_normalised(returns: jax.Array, group: Group) -> jax.Array:
     """GRPO: ``(R_i - mean) / std`` of the group, [B] (https://arxiv.org/abs/2402.03300, section 4.1.2).
 
-    ``std`` is the sample's (divided by ``group_size - 1``). A group whose returns are equal gets 0.
+    ``std`` is the sample's (divided by ``group_size - 1``). A group that earned the same has no deviation but that of
+    the KL; there it is 1 at least, so that noise is not blown up to the size of a reward.
     """
-    groups = _grouped(returns, group_size)
-    centred = groups - jnp.mean(groups, axis=1, keepdims=True)
-    return (centred / (jnp.std(groups, axis=1, ddof=1, keepdims=True) + GROUP_EPSILON)).reshape(-1)
+    centred = group_centred(returns, group)
+    deviation = jnp.sqrt(group.sum(centred**2) / jnp.maximum(group.members - 1.0, 1.0))
+    return centred / (jnp.maximum(deviation, jnp.where(group.equal, 1.0, 0.0)) + GROUP_EPSILON)
 
 
-def group_centred(returns: jax.Array, group_size: int) -> jax.Array:
+def group_centred(returns: jax.Array, group: Group) -> jax.Array:
     """Dr. GRPO: ``R_i - mean`` of the group, [B] (https://arxiv.org/abs/2503.20783, section 3.2)."""
-    groups = _grouped(returns, group_size)
-    return (groups - jnp.mean(groups, axis=1, keepdims=True)).reshape(-1)
+    return jnp.where(group.present, returns - group.mean(returns), 0.0)
 
 
-def leave_one_out(returns: jax.Array, group_size: int) -> jax.Array:
-    """RLOO: ``R_i`` minus the mean of the others of the group, [B] (https://arxiv.org/abs/2402.14740)."""
-    groups = _grouped(returns, group_size)
-    others = (jnp.sum(groups, axis=1, keepdims=True) - groups) / (group_size - 1)
-    return (groups - others).reshape(-1)
+def leave_one_out(returns: jax.Array, group: Group) -> jax.Array:
+    """RLOO: ``R_i`` minus the mean of the others of the group, [B]; 0 where there are none
+    (https://arxiv.org/abs/2402.14740)."""
+    others = group.members - 1.0
+    return jnp.where(others > 0, group_centred(returns, group) * group.members / jnp.maximum(others, 1.0), 0.0)
 
 
-def rewards_normalised_apart(parts: jax.Array, weights: jax.Array, group_size: int) -> jax.Array:
-    """GDPO: each reward normalised within its group, then their weighted sum, [B] (https://arxiv.org/abs/2601.05242).
+def mean_scaled(returns: jax.Array, group: Group) -> jax.Array:
+    """MaxRL: ``(R_i - mean) / mean`` of the group, [B] (https://arxiv.org/abs/2602.02710); 0 where all earned 0.
 
-    Summing first, as GRPO does, gives different combinations of rewards the same advantage. The caller whitens the
-    result over the whole batch, so that its size does not grow with the number of rewards.
-
-    Args:
-        parts: [B, R], each answer's rewards.
-        weights: [R].
+    For returns of 0 and more, at best of 0 or 1: the gradient is then that of ``log P(right)``, of whose series in
+    ``P(wrong)`` the first ``group_size - 1`` terms are there; a prompt weighs the more the fewer answers are right.
     """
-    chex.assert_shape(weights, parts.shape[1:])
-    normalised = jax.vmap(group_normalised, in_axes=(1, None), out_axes=1)(parts, group_size)
-    return jnp.einsum("br,r->b", normalised, weights)
-
-
-def equal_groups(returns: jax.Array, group_size: int) -> jax.Array:
-    """bool [B]: True for the answers of a group whose returns are all equal, which teaches nothing."""
-    groups = _grouped(returns, group_size)
-    return jnp.repeat(jnp.max(groups, axis=1) == jnp.min(groups, axis=1), group_size)
-
-
-def _grouped(returns: jax.Array, group_size: int) -> jax.Array:
-    """[B] -> [B / group_size, group_size]"""
-    chex.assert_rank(returns, 1)
-    if group_size < 2:
-        raise ValueError(f"a group of {group_size} has nothing to compare an answer with")
-    return returns.reshape(-1, group_size)
+    mean = group.mean(returns)
+    return jnp.where(mean > 0, group_centred(returns, group) / jnp.where(mean > 0, mean, 1.0), 0.0)

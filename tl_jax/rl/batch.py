@@ -37,6 +37,8 @@ class RolloutBatch:
     mask: Array
     """bool [B, N]: where something was, EOS included. Never in the last column, whose value tells what a policy that
     was cut off might still expect."""
+    turns: Array
+    """int32 [B, N]: the number of the turn that wrote it, from 0; 0 outside the mask."""
     logprobs: Array
     """float32 [B, N]: what the sampler says of its tokens."""
     rewards: Array
@@ -57,7 +59,8 @@ def collate(episodes: Sequence[Episode], rewards: Sequence[np.ndarray], min_leng
     length = bucket(max(episode.prompt_length for episode in episodes) + width - 1, min_length)
     rows, start = len(episodes), length - width
     tokens, segments, positions = np.zeros((3, rows, length), np.int32)
-    labels, mask = np.zeros((rows, width), np.int32), np.zeros((rows, width), bool)
+    labels, turns = np.zeros((2, rows, width), np.int32)
+    mask = np.zeros((rows, width), bool)
     logprobs = np.zeros((rows, width), np.float32)
     earned = np.zeros((rows, width, rewards[0].shape[1]), np.float32)
     for row, (episode, values) in enumerate(zip(episodes, rewards, strict=True)):
@@ -69,10 +72,11 @@ def collate(episodes: Sequence[Episode], rewards: Sequence[np.ndarray], min_leng
         tokens[row, read], segments[row, read] = episode.stream, segment
         positions[row, first:] = len(episode.stream) - 1 - starts[-1]
         positions[row, read] = places - starts[segment - 1]
-        for turn, value in zip(episode.turns, values, strict=True):
+        for number, (turn, value) in enumerate(zip(episode.turns, values, strict=True)):
             begin = turn.predict_from + 1 - episode.prompt_length
             written = slice(begin, begin + len(turn.tokens))
             labels[row, written], mask[row, written], logprobs[row, written] = turn.tokens, True, turn.logprobs
+            turns[row, written] = number
             earned[row, written.stop - 1] = value
     return RolloutBatch(
         tokens=tokens,
@@ -80,6 +84,7 @@ def collate(episodes: Sequence[Episode], rewards: Sequence[np.ndarray], min_leng
         segment_ids=segments,
         labels=labels,
         mask=mask,
+        turns=turns,
         logprobs=logprobs,
         rewards=earned,
         truncated=np.array([episode.truncated for episode in episodes]),

@@ -17,9 +17,11 @@ import jax.numpy as jnp
 
 from tl_jax.config import AlgorithmConfig
 from tl_jax.config.estimators import ESTIMATORS
+from tl_jax.config.rewards import RewardKind
 from tl_jax.errors import UserError
 from tl_jax.plugins import resolve
 from tl_jax.rl import advantages as adv
+from tl_jax.rl import turns as turns_of
 from tl_jax.rl.kl import shaped_rewards
 
 
@@ -34,6 +36,10 @@ class EstimatorInputs:
     """float32 [B, N, R], on the last token of the turn that earned them"""
     weights: jax.Array
     """float32 [R], of the rewards"""
+    kinds: tuple[RewardKind, ...]
+    """[R], what they are of"""
+    turns: jax.Array
+    """int32 [B, N]: the number of the turn that wrote a token; 0 outside the mask"""
     kl: jax.Array
     """float32 [B, N]: ``log pi - log ref``"""
     kl_coef: jax.Array | float
@@ -71,6 +77,85 @@ class EstimatorInputs:
         """float32 [B]: each episode's sum of `shaped`."""
         return adv.episode_returns(self.shaped, self.mask)
 
+    @property
+    def by_turn(self) -> bool:
+        """Whether turns are compared with turns, and not episodes with episodes."""
+        return self.config.advantage_scope == "turn" or ESTIMATORS[self.config.estimator].always_by_turn
+
+    def of_kind(self, *kinds: RewardKind) -> jax.Array:
+        """float32 [B, N]: `earned`, of the rewards of some kinds only."""
+        weights = jnp.where(jnp.array([kind in kinds for kind in self.kinds]), self.weights, 0.0)
+        return jnp.where(self.mask, jnp.einsum("bnr,r->bn", self.rewards, weights), 0.0)
+
+    def compared(self, compare: adv.Compare) -> Advantages:
+        """Advantages [B, N] of `shaped` within the groups, by ``advantage_scope``.
+
+        episode: the whole return, for all tokens of an episode.
+        turn: what is earned from the turn on, against the same turn of those of the group that have one; and apart
+            from it the outcome, against those of the group.
+        """
+        if not self.by_turn:
+            return self.against_group(self.shaped, self.earned, compare, by_turn=False)
+        outcome = self.of_kind("outcome")
+        turns = self.against_group(self.shaped - outcome, self.earned - outcome, compare, by_turn=True)
+        if "outcome" not in self.kinds:
+            return turns
+        return turns + self.against_group(outcome, outcome, compare, by_turn=False)
+
+    def against_group(self, shaped: jax.Array, earned: jax.Array, compare: adv.Compare, by_turn: bool) -> jax.Array:
+        """Advantages [B, N] of rewards on tokens within the groups.
+
+        Args:
+            shaped: [B, N], 0 outside the mask.
+            earned: the same without KL.
+            compare: of `advantages`.
+            by_turn: as `compared` says.
+        """
+        if not by_turn:
+            group = adv.Group.of(earned.sum(axis=1), self.group_size)
+            return jnp.broadcast_to(compare(shaped.sum(axis=1), group)[:, None], self.mask.shape)
+
+        def of_one_turn(returns: jax.Array, earned: jax.Array, present: jax.Array) -> jax.Array:
+            return compare(returns, adv.Group.of(earned, self.group_size, present))
+
+        still, of_turns = jax.vmap(of_one_turn, in_axes=1, out_axes=1), self.to_come
+        return self.on_tokens(still(of_turns(shaped), of_turns(earned), self.present))
+
+    def to_come(self, x: jax.Array) -> jax.Array:
+        """[B, N] of turns: what ``x``, of tokens, adds up to from a turn on."""
+        return turns_of.to_come(turns_of.turn_sums(x, self.turns, self.mask))
+
+    def on_tokens(self, x: jax.Array) -> jax.Array:
+        """[B, N] of tokens: what ``x`` has for the turn of each."""
+        return jnp.where(self.mask, turns_of.on_tokens(x, self.turns), 0.0)
+
+    @cached_property
+    def present(self) -> jax.Array:
+        """bool [B, N] of turns: whether the episode has such a turn."""
+        return turns_of.turns_present(self.turns, self.mask)
+
+    @cached_property
+    def first_tokens(self) -> jax.Array:
+        """bool [B, N]: the first token of everything that has one advantage, a turn or an episode."""
+        turns = self.turns if self.by_turn else jnp.zeros_like(self.turns)
+        return turns_of.first_tokens(turns, self.mask)
+
+    @cached_property
+    def equal(self) -> jax.Array:
+        """bool [B]: all answers of the group earned the same in everything that is compared, and teach nothing."""
+        apart = ESTIMATORS[self.config.estimator].rewards_apart
+        parts = self.rewards * self.weights if apart else self.earned[..., None]
+        earned = [jnp.where(self.mask, parts[..., r], 0.0) for r in range(parts.shape[2])]
+        if not self.by_turn:
+            found = [adv.Group.of(x.sum(axis=1), self.group_size).equal for x in earned]
+            return jnp.all(jnp.array(found), axis=0)
+
+        def in_turn(returns: jax.Array, present: jax.Array) -> jax.Array:
+            return adv.Group.of(returns, self.group_size, present).equal
+
+        in_turns = [jax.vmap(in_turn, in_axes=1, out_axes=1)(self.to_come(x), self.present) for x in earned]
+        return jnp.all(jnp.array(in_turns), axis=(0, 2))
+
 
 Advantages: TypeAlias = jax.Array
 """float32 [B, N], or [B] where all tokens of an episode have the same; what is outside the mask is ignored"""
@@ -79,44 +164,79 @@ Compute: TypeAlias = Callable[[EstimatorInputs], Advantages | tuple[Advantages, 
 
 
 def gae(inputs: EstimatorInputs) -> tuple[Advantages, jax.Array]:
-    """Generalised advantage estimation with a critic, for PPO (https://arxiv.org/abs/1506.02438)."""
-    config, mask = inputs.config, inputs.mask
-    advantages, returns = adv.gae(inputs.shaped, inputs.values, mask, config.gamma, config.lam, inputs.last_values)
+    """Generalised advantage estimation with a critic, for PPO (https://arxiv.org/abs/1506.02438).
+
+    The critic may learn with a lambda of its own (decoupled GAE, https://arxiv.org/abs/2504.05118, section 3.1). By
+    turn, ``gamma`` and ``lam`` count turns, and all tokens of a turn have the value of its first one.
+    """
+    config, mask, rewards, values = inputs.config, inputs.mask, inputs.shaped, inputs.values
+    if inputs.by_turn:
+        rewards = turns_of.turn_sums(rewards, inputs.turns, mask)
+        values = turns_of.turn_sums(jnp.where(inputs.first_tokens, values, 0.0), inputs.turns, mask)
+        mask = inputs.present
+    advantages, returns = adv.gae(rewards, values, mask, config.gamma, config.lam, inputs.last_values)
+    if config.critic_lam is not None:
+        _, returns = adv.gae(rewards, values, mask, config.gamma, config.critic_lam, inputs.last_values)
+    if inputs.by_turn:
+        advantages, returns = inputs.on_tokens(advantages), inputs.on_tokens(returns)
     if config.whiten_advantages:
-        advantages = adv.whiten(advantages, mask)
+        advantages = adv.whiten(advantages, inputs.mask)
     return advantages, returns
 
 
 def grpo(inputs: EstimatorInputs) -> Advantages:
     """Each return normalised in its group (https://arxiv.org/abs/2402.03300)."""
-    return adv.group_normalised(inputs.returns, inputs.group_size)
+    return inputs.compared(adv.group_normalised)
 
 
 def dr_grpo(inputs: EstimatorInputs) -> Advantages:
     """Each return less its group's mean (https://arxiv.org/abs/2503.20783)."""
-    return adv.group_centred(inputs.returns, inputs.group_size)
+    return inputs.compared(adv.group_centred)
 
 
 def rloo(inputs: EstimatorInputs) -> Advantages:
     """Each return less the mean of the others of its group (https://arxiv.org/abs/2402.14740)."""
-    return adv.leave_one_out(inputs.returns, inputs.group_size)
+    return inputs.compared(adv.leave_one_out)
+
+
+def maxrl(inputs: EstimatorInputs) -> Advantages:
+    """Each return less its group's mean, in shares of that mean (https://arxiv.org/abs/2602.02710)."""
+    return inputs.compared(adv.mean_scaled)
 
 
 def reinforce_plus_plus(inputs: EstimatorInputs) -> Advantages:
-    """Returns to go, less the group's mean return where there are groups, whitened over the rollout
-    (https://arxiv.org/abs/2501.03262)."""
-    advantages = adv.returns_to_go(inputs.shaped, inputs.mask, inputs.config.gamma)
+    """Returns to go, where there are groups less the mean of what the group's episodes earn from the turn on, whitened
+    over the rollout (https://arxiv.org/abs/2501.03262).
+
+    The baseline of a turn is one number, whatever comes after it. A baseline for every reward to come, added up, would
+    depend on when the policy stops (https://github.com/verl-project/verl/issues/7244).
+    """
+    mask = inputs.mask
+    advantages = adv.returns_to_go(inputs.shaped, mask, inputs.config.gamma)
     if inputs.group_size > 1:
-        advantages -= (inputs.returns - adv.group_centred(inputs.returns, inputs.group_size))[:, None]
-    return adv.whiten(advantages, inputs.mask)
+        from_turn = turns_of.turn_sums(jnp.where(inputs.first_tokens, advantages, 0.0), inputs.turns, mask)
+
+        def mean(returns: jax.Array, present: jax.Array) -> jax.Array:
+            return adv.Group.of(returns, inputs.group_size, present).mean(returns)
+
+        advantages -= inputs.on_tokens(jax.vmap(mean, in_axes=1, out_axes=1)(from_turn, inputs.present))
+    return adv.whiten(advantages, mask)
 
 
 def gdpo(inputs: EstimatorInputs) -> Advantages:
     """Each reward normalised in its group by itself; their weighted sum, whitened over the episodes
-    (https://arxiv.org/abs/2601.05242)."""
-    apart = jnp.sum(jnp.where(inputs.mask[..., None], inputs.rewards, 0.0), axis=1)
-    advantages = adv.rewards_normalised_apart(apart, inputs.weights, inputs.group_size)
-    return adv.whiten(advantages, jnp.ones(advantages.shape, bool))
+    (https://arxiv.org/abs/2601.05242).
+
+    Summing first, as GRPO does, gives different combinations of rewards the same advantage. A penalty keeps its size:
+    it is compared with the group's but not divided by their deviation, in which 1 and 100 would be the same.
+    """
+    advantages = jnp.zeros(inputs.mask.shape)
+    for index, kind in enumerate(inputs.kinds):
+        earned = jnp.where(inputs.mask, inputs.rewards[..., index], 0.0)
+        compare = adv.group_centred if kind == "penalty" else adv.group_normalised
+        by_turn = inputs.by_turn and kind != "outcome"
+        advantages += inputs.weights[index] * inputs.against_group(earned, earned, compare, by_turn)
+    return adv.whiten(advantages, inputs.mask, over=inputs.first_tokens)
 
 
 class Estimate(NamedTuple):
@@ -138,11 +258,10 @@ def estimate(inputs: EstimatorInputs) -> Estimate:
     Raises:
         UserError: no such estimator, or its function does not return what `Compute` says.
     """
-    mask, group_size = inputs.mask, inputs.group_size
     advantages, returns = _computed(inputs)
-    scores = adv.episode_returns(inputs.earned, mask)
-    equal = adv.equal_groups(scores, group_size) if group_size > 1 else jnp.zeros(scores.shape, bool)
-    return Estimate(jnp.where(mask, advantages, 0.0), returns, scores, equal)
+    scores = adv.episode_returns(inputs.earned, inputs.mask)
+    equal = inputs.equal if inputs.group_size > 1 else jnp.zeros(scores.shape, bool)
+    return Estimate(jnp.where(inputs.mask, advantages, 0.0), returns, scores, equal)
 
 
 def _computed(inputs: EstimatorInputs) -> tuple[jax.Array, jax.Array]:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from tl_jax.config import RlConfig
+from tl_jax.config.estimators import ESTIMATORS
 from tl_jax.config.faults import FaultsConfig
-from tl_jax.config.rewards import LIVE
+from tl_jax.config.rewards import LIVE, RewardKind
 from tl_jax.errors import UserError
 from tl_jax.plugins import Plugin, bind
 from tl_jax.rl.episodes import Episode, Turn
@@ -70,6 +71,18 @@ class Rubric:
     missing_eos_penalty: float | None
     episode_reward: Callable[[Episode], float] | None
     faults: FaultsConfig
+    nonnegative: bool = False
+    """refuses rewards below 0, of which the estimator makes no sense"""
+
+    @property
+    def kinds(self) -> tuple[RewardKind, ...]:
+        """[R], as ``weights``."""
+        kinds: list[RewardKind] = ["turn"] * len(self.turn_rewards)
+        if self.missing_eos_penalty is not None:
+            kinds.append("penalty")
+        if self.episode_reward is not None:
+            kinds.append("outcome")
+        return tuple(kinds)
 
     @property
     def needs_gold(self) -> bool:
@@ -116,6 +129,8 @@ class Rubric:
             compute = partial(_of_episode, self.episode_reward, episode)
             whole[-1] = self._tried("of the episode", compute, faults).value
             columns.append(whole)
+        if self.nonnegative and not faults:
+            self._check_nonnegative(episode, columns)
         return EpisodeRewards(
             np.concatenate(columns, axis=1, dtype=np.float32),
             tuple(map(tuple, given)),
@@ -134,8 +149,17 @@ class Rubric:
         return self._fault(faults[-1])
 
     def _fault(self, fault: str) -> Reward:
-        value = self.faults.penalty if self.faults.on_error == "penalise" else 0.0
+        penalised = self.faults.on_error == "penalise" and not self.nonnegative
+        value = self.faults.penalty if penalised else 0.0
         return Reward(value, "fault", fault)
+
+    def _check_nonnegative(self, episode: Episode, columns: Sequence[np.ndarray]) -> None:
+        least = min(float(column.min()) for column in columns)
+        if least < 0:
+            raise UserError(
+                f"case {episode.case.id!r} earned {least:g}, but algorithm.estimator wants rewards of 0 and more; use "
+                "reward=binary or a function of your own, and no missing_eos_penalty"
+            )
 
     def total(self, scored: EpisodeRewards) -> float:
         """The weighted sum of what the turns were given, before clipping and penalties, and of the episode's reward."""
@@ -168,6 +192,7 @@ def make_rubric(config: RlConfig) -> Rubric:
         penalty,
         _episode_reward(whole) if whole else None,
         config.faults,
+        nonnegative=ESTIMATORS[config.algorithm.estimator].nonnegative,
     )
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from tl_jax.config import AlgorithmConfig
+from tl_jax.config.rewards import RewardKind
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import GraphDef
 from tl_jax.model.parameters import Params, init_params
@@ -57,6 +58,8 @@ class StepSpec(NamedTuple):
     """of the log-probabilities"""
     group_size: int = 1
     reward_weights: tuple[float, ...] = (1.0,)
+    """[R]"""
+    reward_kinds: tuple[RewardKind, ...] = ("turn",)
     """[R]"""
     answer_length: int = 1
     """tokens that an answer can have at most"""

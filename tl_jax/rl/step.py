@@ -153,6 +153,8 @@ def score_rollout(state: RlState, rollout: RolloutBatch, spec: StepSpec) -> tupl
         EstimatorInputs(
             rewards=rollout.rewards,
             weights=jnp.asarray(spec.reward_weights, jnp.float32),
+            kinds=spec.reward_kinds,
+            turns=rollout.turns,
             kl=kl,
             kl_coef=state.kl_coef,
             values=values,

@@ -97,6 +97,7 @@ def make_step_spec(config: RlConfig, model: LlamaConfig, rewards: Rubric) -> Ste
         temperature=config.algorithm.logprob_temperature or config.sampling.temperature,
         group_size=config.group_size,
         reward_weights=rewards.weights,
+        reward_kinds=rewards.kinds,
         answer_length=config.sampling.max_new_tokens,
     )
 
