@@ -94,13 +94,14 @@ def test_without_cuts_a_merging_tokenizer_breaks_the_prompts(merging: PreTrained
 
 
 @plenty
-@given(question=hostile, answer=hostile, result=hostile)
+@given(question=hostile, answer=hostile, result=hostile, key=hostile)
 @pytest.mark.parametrize("name", ["paper", "released", "chat"])
 def test_foreign_text_never_becomes_a_control_token(
-    bpe: PreTrainedTokenizerFast, name: str, question: str, answer: str, result: str
+    bpe: PreTrainedTokenizerFast, name: str, question: str, answer: str, result: str, key: str
 ) -> None:
     base = weather()
-    system, call = base.messages[0], base.messages[2]
+    system = base.messages[0]
+    call = Message("assistant", "I look.", (Call("get_weather", {key: question, "city": "Bonn"}),), name=key)
     messages = (system, Message("user", question), call, Message("tool", result), Message("assistant", answer))
     trajectory = Trajectory("h", base.tools, messages)
     codec = Codec.open(name, bpe)
