@@ -129,9 +129,7 @@ def test_text_that_is_dropped_beside_calls_is_counted(tokenizer: PreTrainedToken
     chat = codec(tokenizer, DROPPING)
     report = build_dataset(DataConfig(path=write(tmp_path / "d.jsonl", weather()), max_length=4096), chat).report
     assert report.dropped_texts == 1
-    assert any(
-        "1 assistant messages have text that the chat template does not write" in line for line in report.lines()
-    )
+    assert any("1 messages have text that the chat template does not write" in line for line in report.lines())
     view = inspect_trajectory(weather(), chat)
     assert view.notes == ("The chat template does not write the text of message 2, or a part of it: 'I look it up.'",)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -51,7 +51,7 @@ class DataReport:
     by_turn: int = 0
     """Trajectories with an example for every turn, because the chat template rewrites the past."""
     dropped_texts: int = 0
-    """Assistant messages whose text, or thought, the chat template does not write."""
+    """Messages whose text, or thought, the chat template does not write in all of the examples."""
     divided: int = 0
     """Trajectories longer than a row that became several examples."""
     dropped_context_turns: int = 0
@@ -95,8 +95,8 @@ class DataReport:
             )
         if self.dropped_texts:
             lines.append(
-                f"{self.dropped_texts} assistant messages have text that the chat template does not write (beside "
-                "calls, or as a thought)"
+                f"{self.dropped_texts} messages have text that the chat template does not write (beside calls, as a "
+                "thought, or in later prompts)"
             )
         if self.divided:
             lines.append(
@@ -174,9 +174,24 @@ def _examples(trajectory: Trajectory, config: DataConfig, codec: Codec, report: 
     if codec.hides_calls:
         report.hidden_calls += sum(bool(m.weight != 0 and m.content and m.tool_calls) for _, m in marked.turns)
     report.by_turn += not whole
+    report.dropped_texts += len(dropped_texts(passes, marked))
     for part, encoded in passes:
-        report.dropped_texts += sum(whole or index == len(part.messages) - 1 for index in encoded.dropped)
         yield from _in_rows(part, encoded, config, codec, report)
+
+
+def dropped_texts(passes: Sequence[tuple[Trajectory, Encoded]], trajectory: Trajectory) -> list[int]:
+    """The messages of a trajectory whose text, or a part of it, no target is learnt with.
+
+    What was thought before is left out of a later turn's context by most templates, and is none of them.
+    """
+    return sorted(
+        {
+            index
+            for part, encoded in passes
+            for index in encoded.dropped
+            if part is trajectory or index == len(part.messages) - 1 or trajectory.messages[index].role != "assistant"
+        }
+    )
 
 
 def _in_rows(

@@ -104,6 +104,14 @@ QWEN_3 = (
 {% endif %}"""
 )
 
+_XML_CALLS = """{% for c in m.tool_calls %}{{ '\\n' if content or not loop.first }}<tool_call>
+<function={{ c.function.name }}>
+{% for k, v in c.function.arguments.items() %}<parameter={{ k }}>
+{{ v if v is string else v | tojson }}
+</parameter>
+{% endfor %}</function>
+</tool_call>{% endfor %}"""
+
 QWEN_3_CODER = (
     _CHATML_SYSTEM
     + """{% for m in messages %}{% if m.role == 'assistant' %}<|im_start|>assistant
@@ -118,6 +126,8 @@ QWEN_3_CODER = (
     + _CHATML_RESULTS
     + _CHATML_PROMPT
 )
+
+QWEN_3_5 = QWEN_3.replace(_HERMES_CALLS.replace("m.content or", "content or"), _XML_CALLS)
 
 HERMES_3 = (
     _CHATML_SYSTEM
@@ -156,6 +166,21 @@ MISTRAL_3 = (
 {%- elif m.role == 'tool' %}[TOOL_RESULTS] {"content": {{ m.content | tojson }}, "call_id": "{{ m.tool_call_id
  }}"}[/TOOL_RESULTS]
 {%- else %} {{ m.content }}</s>{% endif %}{% endfor %}"""
+)
+
+MISTRAL_NEMO = MISTRAL_3.replace("{% if system %}", "{% if system and loop.last %}")
+"""The system message stands in a question only as long as nothing follows it."""
+
+MISTRAL_7 = (
+    "<s>"
+    + _MISTRAL_TOOLS
+    + """{% for m in messages %}{% if m.role == 'system' %}[SYSTEM_PROMPT] {{ m.content }}[/SYSTEM_PROMPT]
+{%- elif m.role == 'user' %}[INST] {{ m.content }}[/INST]
+{%- elif m.role == 'tool' %}[TOOL_RESULTS] {{ m.tool_call_id }}[TOOL_CONTENT] {{ m.content }}[/TOOL_RESULTS]
+{%- elif m.tool_calls %}[TOOL_CALLS][{% for c in m.tool_calls %}"""
+    + _NINE
+    + """{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}, "id": "{{ c.id }}"}
+{%- if not loop.last %}, {% endif %}{% endfor %}]</s>{% else %} {{ m.content }}</s>{% endif %}{% endfor %}"""
 )
 
 MISTRAL_11 = (
@@ -243,6 +268,24 @@ _DEEPSEEK = """<｜begin▁of▁sentence｜>
 DEEPSEEK_V3 = _DEEPSEEK
 DEEPSEEK_R1 = _DEEPSEEK.replace("{%- if thinking %}", "{%- if True %}")
 
+DEEPSEEK_TEXT = _DEEPSEEK.replace("{{ c.function.arguments | tojson }}", "{{ '' + c.function.arguments }}")
+"""Arguments as they come: JSON in a text."""
+
+HARMONY = """{% if tools %}<|start|>developer<|message|>{% for t in tools %}
+{{ t.function.name }}: {{ t.function | tojson }}{% endfor %}<|end|>{% endif %}
+{%- for m in messages %}
+{%- if m.role == 'tool' %}<|start|>functions.{{ m.name or 'f' }} to=assistant<|channel|>commentary<|message|>{{
+ m.content | tojson }}<|end|>
+{%- elif m.role != 'assistant' %}<|start|>{{ m.role }}<|message|>{{ m.content }}<|end|>
+{%- elif m.tool_calls %}{% if m.content %}<|start|>assistant<|channel|>analysis<|message|>{{ m.content }}<|end|>
+{%- endif -%}
+{% if m.tool_calls | length > 1 %}{{ raise_exception('one call') }}{% endif -%}
+<|start|>assistant to=functions.{{ m.tool_calls[0].function.name }}<|channel|>commentary json<|message|>{{
+ m.tool_calls[0].function.arguments | tojson }}<|call|>
+{%- else %}<|start|>assistant<|channel|>final<|message|>{{ m.content }}
+{%- if loop.last %}<|return|>{% else %}<|end|>{% endif %}{% endif %}{% endfor %}
+{%- if add_generation_prompt %}<|start|>assistant{% endif %}"""
+
 TOOL_ACE = (
     "<|begin_of_text|>"
     + _HEADS
@@ -310,14 +353,19 @@ STYLES = {
     "qwen_2_5": Style(QWEN_2_5),
     "qwen_3": Style(QWEN_3, rewrites=True),
     "qwen_3_coder": Style(QWEN_3_CODER, raw=True),
+    "qwen_3_5": Style(QWEN_3_5, rewrites=True, raw=True),
     "hermes_3": Style(HERMES_3, rewrites=True),
     "mistral_3": Style(MISTRAL_3, drops=True, rewrites=True),
+    "mistral_nemo": Style(MISTRAL_NEMO, drops=True, rewrites=True),
+    "mistral_7": Style(MISTRAL_7, drops=True),
     "mistral_11": Style(MISTRAL_11),
     "functionary_3": Style(FUNCTIONARY_3),
     "jamba": Style(JAMBA),
     "glm_4_5": Style(GLM_4_5, raw=True),
     "deepseek_v3": Style(DEEPSEEK_V3),
     "deepseek_r1": Style(DEEPSEEK_R1, rewrites=True),
+    "deepseek_text": Style(DEEPSEEK_TEXT),
+    "harmony": Style(HARMONY, calls=1),
     "tool_ace": Style(TOOL_ACE),
     "phi_4": Style(PHI_4),
     "command_r": Style(COMMAND_R),

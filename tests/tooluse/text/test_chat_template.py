@@ -282,8 +282,9 @@ SILENT = simple("{% if m.role != 'tool' %}{{ m.content }}{% endif %}")
 def test_templates_that_cannot_be_trained_on_are_refused(
     renderer: Renderer, template: str, tools: tuple[Tool, ...], last: Message, problem: str
 ) -> None:
+    write = renderer(template).turn if last.role == "assistant" else renderer(template).prompt
     with pytest.raises(RenderError, match=problem):
-        renderer(template).render(tools, [Message("user", "hi"), Message("tool", ""), last])
+        write(tools, [Message("user", "hi"), Message("tool", ""), last])
 
 
 def test_a_template_that_rewrites_the_past_is_rendered_turn_by_turn(renderer: Renderer) -> None:

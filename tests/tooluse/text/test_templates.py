@@ -265,7 +265,7 @@ def test_calls_that_would_not_be_read_are_refused_at_load(call: str, what: str) 
         return
     renderer = make_renderer("chat", applied(simple(call)))  # writes no arguments: refused where there are any
     with pytest.raises(RenderError, match="does not write argument 'a' of call 0 in message 1"):
-        renderer.render((Tool("f"),), [Message("user", "x"), Message("assistant", "", (Call("f", {"a": 1}),))])
+        renderer.turn((Tool("f"),), [Message("user", "x"), Message("assistant", "", (Call("f", {"a": 1}),))])
 
 
 def test_a_template_may_write_ids_before_calls_and_may_need_tools() -> None:

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from tl_jax.config import MaeConfig, PktConfig
 from tl_jax.config.pkt import PKT_MODES
 from tl_jax.data.codec import Codec
+from tl_jax.data.dataset import dropped_texts
 from tl_jax.data.encoding import Encoded
 from tl_jax.data.inspection.console import to_terminal
 from tl_jax.data.inspection.html import to_html
@@ -52,21 +53,19 @@ def inspect_trajectory(
     roles = tuple(f"{message.role} {message.name or ''}".strip() for message in marked.messages)
     settings = _settings(codec.renderer.name, mae, pkt)
     by_message = sorted(turns, key=lambda turn: turn.message)
-    return View(trajectory.id, settings, roles, tuple(tokens), tuple(by_message), tuple(_notes(passes, whole)))
+    return View(trajectory.id, settings, roles, tuple(tokens), tuple(by_message), tuple(_notes(marked, passes)))
 
 
-def _notes(passes: Sequence[tuple[Trajectory, Encoded]], whole: bool) -> Iterator[str]:
+def _notes(trajectory: Trajectory, passes: Sequence[tuple[Trajectory, Encoded]]) -> Iterator[str]:
     """What the text format makes of the trajectory that nobody would expect."""
-    if not whole:
+    if passes[0][0] is not trajectory:
         yield (
             f"The chat template rewrites the past: {len(passes)} examples, one for each target, each after its own "
             "prompt, are shown one after another."
         )
-    for part, encoded in passes:
-        for index in encoded.dropped:
-            if whole or index == len(part.messages) - 1:
-                said = part.messages[index].content.strip()
-                yield f"The chat template does not write the text of message {index}, or a part of it: {said[:80]!r}"
+    for index in dropped_texts(passes, trajectory):
+        said = trajectory.messages[index].content.strip()
+        yield f"The chat template does not write the text of message {index}, or a part of it: {said[:80]!r}"
 
 
 def _untrained(marked: Trajectory, reasons: dict[int, str]) -> Iterator[TurnView]:

@@ -25,6 +25,7 @@ from tl_jax.tooluse.text.template_marks import THOUGHT_TAGS, Spans, Spot, find
 
 _THOUGHT = re.compile(r"\s*<think>(.*?)</think>", re.DOTALL)
 _OPEN_THOUGHT = re.compile(r"<think>\s*\Z")
+_TOKENS_AT_END = re.compile(r"<[^<>\s]+>.*\Z", re.DOTALL)
 _LAST_TOKEN = re.compile(r"<[^<>\s]+>\s*\Z")
 _END_OF_THOUGHT = "\n</think>\n\n"
 _JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", type(None): "null"}
@@ -84,6 +85,7 @@ class _Template:
         call_closer: what it writes after calls; mostly the same.
         opening: what it writes before the answer that a prompt asks for.
         ids: the ids of calls that it takes.
+        arguments_as_text: it writes arguments as they come, and wants JSON: DeepSeek's, functionary's.
         needs_tools: it cannot do without a list of tools, if only an empty one.
     """
 
@@ -91,8 +93,9 @@ class _Template:
     closer: str
     call_closer: str
     opening: str
-    ids: re.Pattern[str]
-    needs_tools: bool
+    ids: re.Pattern[str] = ANY_ID
+    needs_tools: bool = False
+    arguments_as_text: bool = False
 
     @classmethod
     def of(cls, apply: Apply, tools: Sequence[Tool]) -> _Template:
@@ -101,7 +104,7 @@ class _Template:
         Raises:
             RenderError: it refuses a question and its answer.
         """
-        plain = cls(apply, "", "", "", ANY_ID, needs_tools=False)
+        plain = cls(apply, "", "", "")
         question, sentinel = Message("user", "."), "1000000000"
         try:
             prompt = plain.write(tools, [question], generation=True)
@@ -114,19 +117,34 @@ class _Template:
         closer = plain.write(tools, [question, Message("assistant", sentinel)]).rpartition(sentinel)[2]
         asked = plain.write(tools, [question])
         opening = prompt[len(asked) :] if prompt.startswith(asked) else ""
-        call_closer = plain._call_closer(tools, closer)
-        return replace(plain, closer=closer, call_closer=call_closer, opening=opening, ids=plain._ids(tools))
+        plain = replace(plain, closer=closer, call_closer=closer, opening=opening)
+        plain = replace(plain, arguments_as_text=plain._wants_text(tools), ids=plain._ids(tools))
+        return replace(plain, call_closer=plain._call_closer(tools))
 
-    def _call_closer(self, tools: Sequence[Tool], closer: str) -> str:
+    def _wants_text(self, tools: Sequence[Tool]) -> bool:
+        """Whether it fails with arguments as an object, or writes them as Python does, and not with JSON."""
+        messages = [Message("user", "."), Message("assistant", "", (Call("f", {"a": "b"}),))]
+        try:
+            if "{'a': 'b'}" not in self.write(tools, messages):
+                return False
+        except RenderError:
+            pass
+        try:
+            return '{"a": "b"}' in replace(self, arguments_as_text=True).write(tools, messages)
+        except RenderError:
+            return False
+
+    def _call_closer(self, tools: Sequence[Tool]) -> str:
         """Command R and gpt-oss end calls with another token than texts."""
         try:
             text = self.write(tools, [Message("user", "."), Message("assistant", "", (Call("f", {"a": 1}),))])
         except RenderError:
-            return closer
-        if not closer.strip() or text.rstrip().endswith(closer.strip()):
-            return closer
-        token = _LAST_TOKEN.search(text)
-        return token[0] if token else closer
+            return self.closer
+        if not self.closer.strip() or text.rstrip().endswith(self.closer.strip()):
+            return self.closer
+        shared = common_prefix(text[::-1], self.closer[::-1])
+        found = _TOKENS_AT_END.search(text, len(text) - shared) or _LAST_TOKEN.search(text)
+        return found[0] if found else self.closer
 
     def _ids(self, tools: Sequence[Tool]) -> re.Pattern[str]:
         """Mistral's templates refuse all ids but those of nine letters and digits."""
@@ -145,9 +163,8 @@ class _Template:
         """
         rows = [template_tool(tool) for tool in tools]
         try:
-            return self.apply(
-                template_messages(messages, self.ids), rows if rows or self.needs_tools else None, generation
-            )
+            given = template_messages(messages, self.ids, self.arguments_as_text)
+            return self.apply(given, rows if rows or self.needs_tools else None, generation)
         except Exception as error:  # a template is a program and may raise anything
             raise RenderError(f"the chat template refuses these messages: {error}") from error
 
@@ -177,8 +194,14 @@ class _Conversation:
             raise RenderError("there is no message to render")
         untrusted = [self._tool_block()] if self.tools else []
         untrusted += [span for spans in self.spans.values() for span in spans]
-        self._check_complete()
-        found = {index: self._turn(index) for index, m in enumerate(self.messages) if m.role == "assistant"}
+        missing = self._missing()
+        if missing and self.generation:
+            raise RenderError(next(iter(missing.values())))
+        found = {
+            index: next((why for before, why in missing.items() if before <= index), None) or self._turn(index)
+            for index, message in enumerate(self.messages)
+            if message.role == "assistant"
+        }
         turns = tuple(turn for turn in found.values() if isinstance(turn, TurnSpan))
         return Rendered(
             self.text,
@@ -197,11 +220,14 @@ class _Conversation:
             RenderError: it cannot be told where the answer begins.
         """
         index = len(self.messages) - 1
+        if index in (missing := self._missing()):
+            raise RenderError(missing[index])
         own = [span for place, spans in self.spans.items() if place.message == index for span in spans]
         first = min((start for start, _ in own), default=len(self.text))
         earlier = [end for place, found in self.spans.items() if place.message < index for _, end in found]
         before = max((end for end in earlier if end <= first), default=0)
-        found, end = self._answer_begin(before, first), self._answer_end(index, self.text)
+        asked = prompt.text[max((end for _, end in prompt.untrusted), default=0) :]
+        found, end = self._answer_begin(asked, before, first), self._answer_end(index, self.text)
         if found is None or end is None or end < found[0]:
             raise RenderError(
                 f"cannot tell where the answer of message {index} begins: the chat template asks for it with "
@@ -210,33 +236,36 @@ class _Conversation:
             )
         begin, thought = found
         lead = f"{thought}{_END_OF_THOUGHT}" if thought is not None else ""
-        asked, shift = len(prompt.text), len(prompt.text) + len(lead) - begin
+        start, shift = len(prompt.text), len(prompt.text) + len(lead) - begin
         text = prompt.text + lead + self.text[begin:]
         turn = self._turn_span(index, begin, end).shifted(shift)
-        untrusted = [(start + shift, end + shift) for start, end in own if start >= begin]
-        untrusted.append((asked, asked + len(thought or "")))
+        untrusted = [(one + shift, other + shift) for one, other in own if one >= begin]
+        untrusted.append((start, start + len(thought or "")))
         return Rendered(
             text,
             (*prompt.messages, (prompt.messages[-1][1], len(text))),
             tuple(sorted([*prompt.untrusted, *untrusted])),
-            (*prompt.turns, replace(turn, answer=(asked, turn.answer[1]))),
+            (*prompt.turns, replace(turn, answer=(start, turn.answer[1]))),
             closed_by_eos=False,
             lost=prompt.lost,
             dropped=tuple(self._dropped()) if thought is None else (),
         )
 
-    def _answer_begin(self, before: int, first: int) -> tuple[int, str | None] | None:
+    def _answer_begin(self, asked: str, before: int, first: int) -> tuple[int, str | None] | None:
         """Where the last message's answer begins: after what the template asks for an answer with.
 
-        A prompt may end with ``<think>`` where the template writes answers without thoughts. The thought that such an
-        answer has to close first is the second value: the message's own, or an empty one.
+        That is what stands between earlier words and its own ones: ``asked``, as in the prompt, or the template's
+        usual opening. A prompt may end with ``<think>`` where the template writes answers without thoughts. The thought
+        that such an answer has to close first is the second value: the message's own, or an empty one.
         """
+        if asked and self.text.startswith(asked, before) and before + len(asked) <= first:
+            return before + len(asked), None
         opening = self.template.opening
         bare = _OPEN_THOUGHT.sub("", opening)
-        for asked, thought in ((opening, None), (bare, self._thought())):
-            found = self.text.rfind(asked, before, first) if asked else -1
+        for usual, thought in ((opening, None), (bare, self._thought())):
+            found = self.text.rfind(usual, before, first) if usual else -1
             if found >= 0:
-                return found + len(asked), thought
+                return found + len(usual), thought
         return None
 
     def _thought(self) -> str:
@@ -244,19 +273,29 @@ class _Conversation:
         found = _THOUGHT.match(self.messages[-1].content)
         return found[1].strip() if found else ""
 
-    def _check_complete(self) -> None:
-        """Raises `RenderError` if something is missing that must not."""
-        for place, spans in self.spans.items():
-            message = self.messages[place.message]
-            if spans or place.part in ("speaker", "key"):
+    def _missing(self) -> dict[int, str]:
+        """Messages of which something is missing that must not, and what."""
+        missing: dict[int, str] = {}
+        for spot, spans in self.spans.items():
+            index, message = spot.message, self.messages[spot.message]
+            if spans or spot.part in ("speaker", "key") or (spot.part == "content" and message.tool_calls):
                 continue
-            if place.part != "content":
-                what = "the name" if place.part == "name" else f"argument {place.key!r}"
-                raise RenderError(
-                    f"the chat template does not write {what} of call {place.call} in message {place.message}"
-                )
-            if not message.tool_calls:
-                raise RenderError(f"the chat template drops the text of message {place.message} ({message.role})")
+            if spot.part == "content":
+                what = f"drops the text of message {index} ({message.role})"
+            else:
+                part = "the name" if spot.part == "name" else f"argument {spot.key!r}"
+                what = f"does not write {part} of call {spot.call} in message {index}"
+            missing.setdefault(index, f"the chat template {what}")
+        return {index: what for index, what in missing.items() if not self._was_said(index)}
+
+    def _was_said(self, index: int) -> bool:
+        """Whether a text stands in the first prompt after it: Mistral leaves a system message out of later ones."""
+        turns = (i for i, message in enumerate(self.messages) if i > index and message.role == "assistant")
+        first = next(turns, len(self.messages))
+        spot, prompt = Spot("content", index), self.messages[:first]
+        if self.messages[index].role == "assistant" or (self.generation and first == len(self.messages)):
+            return False
+        return bool(_Conversation(self.template, self.tools, prompt, generation=True).spans.get(spot))
 
     def _dropped(self) -> list[int]:
         """Messages whose text, or a part of it that is set apart as a thought, is not written."""

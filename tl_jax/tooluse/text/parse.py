@@ -28,6 +28,7 @@ _SEPARATOR = re.compile(r"[ \t\r]*(?:[;\n]\s*|\Z)")
 _BLANKS = re.compile(r"[ \t\r]*")
 _THOUGHTS = re.compile(
     r"\s*(?:<think>(?P<think>.*?)</think>|<thinking>(?P<thinking>.*?)</thinking>|\[THINK\](?P<bracket>.*?)\[/THINK\]"
+    r"|<\|START_THINKING\|>(?P<start>.*?)<\|END_THINKING\|>"
     r"|(?P<react>Thought:(?:(?!\n[ \t]*Observation:).)*?)\n[ \t]*(?=Action:))\s*",
     re.DOTALL,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -15,11 +16,18 @@ NINE = re.compile(r"[A-Za-z0-9]{9}")
 """The only ids that Mistral's templates take."""
 
 
-def template_messages(messages: Sequence[Message], ids: re.Pattern[str] = ANY_ID) -> list[dict[str, Any]]:
+def template_messages(
+    messages: Sequence[Message], ids: re.Pattern[str] = ANY_ID, arguments_as_text: bool = False
+) -> list[dict[str, Any]]:
     """The messages, with the ids of calls and results.
 
     A call keeps its own id if the template takes it (``ids``) and no earlier call has it; others are numbered. A result
     has the id of its call (`pairs`). What stands later in the conversation changes no id.
+
+    Args:
+        messages: of the conversation.
+        ids: which ids are handed on.
+        arguments_as_text: a call's arguments are JSON in a text, as OpenAI's API has them.
     """
     rows: list[dict[str, Any]] = []
     call_of = pairs(messages).call_of
@@ -31,7 +39,9 @@ def template_messages(messages: Sequence[Message], ids: re.Pattern[str] = ANY_ID
         if message.tool_calls:
             for number, call in enumerate(message.tool_calls):
                 given[index, number] = _id(call.id, ids, given)
-            row["tool_calls"] = [_call(call, given[index, i]) for i, call in enumerate(message.tool_calls)]
+            row["tool_calls"] = [
+                _call(call, given[index, i], arguments_as_text) for i, call in enumerate(message.tool_calls)
+            ]
         if message.role == "tool":
             row["tool_call_id"] = given[call_of[index]] if index in call_of else _id(message.call_id, ids, given)
         rows.append(row)
@@ -45,8 +55,10 @@ def template_tool(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _call(call: Call, known_as: str) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": dict(call.arguments)}
+def _call(call: Call, known_as: str, arguments_as_text: bool) -> dict[str, Any]:
+    arguments = dict(call.arguments)
+    written = json.dumps(arguments, ensure_ascii=False) if arguments_as_text else arguments
+    function = {"name": call.name, "arguments": written}
     return {"id": known_as, "type": "function", "function": function}
 
 

@@ -196,7 +196,7 @@ SYNTAXES = (
         opening=_ID + r":\{",
         first=string.ascii_letters + string.digits,
         read=_read_with_ids,
-        attempts=written(rf"^{_ID}:\{{(?=[^{{}}]*[\"']name[\"']\s*:)", _NAMED, hint='"'),
+        attempts=written(rf"\A\s*{_ID}:\{{(?=[^{{}}]*[\"']name[\"']\s*:)", _NAMED, hint='"'),
         write=lambda calls: "".join(f"call_{i}:{written_as(row)}" for i, row in enumerate(rows(calls), 1)),
     ),
 )

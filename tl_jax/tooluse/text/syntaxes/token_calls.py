@@ -100,7 +100,7 @@ _write_kimi = within(
 # --- Command R -------------------------------------------------------------------------------------------------------
 
 _ACTION, _ACTION_END = "<|START_ACTION|>", "<|END_ACTION|>"
-_FENCED = re.compile(r"Action:[ \t]*```json[ \t]*\n")
+_FENCED = re.compile(r"Action:\s*```json[ \t]*\n")
 _COHERE_KEYS = {"tool_name": "name", "tool_call_id": "id"}
 
 
@@ -124,8 +124,8 @@ def _write_cohere(calls: Sequence[Call]) -> str:
 # --- gpt-oss ---------------------------------------------------------------------------------------------------------
 
 _HARMONY = (
-    r"(?:<\|start\|>assistant)?<\|channel\|>(?:commentary|analysis) to=functions\.(?P<name>[^\s<]+)"
-    r"\s*(?:<\|constrain\|>)?(?:json)?<\|message\|>"
+    r"(?:<\|start\|>assistant)?(?:<\|channel\|>(?:commentary|analysis) |\s*)to=functions\.(?P<name>[^\s<]+)"
+    r"(?:<\|channel\|>(?:commentary|analysis))?\s*(?:<\|constrain\|>)?(?:json)?<\|message\|>"
 )
 
 
@@ -218,11 +218,14 @@ SYNTAXES = (
         name="harmony",
         description="the name after `<|channel|>commentary to=functions.`, the object after `<|message|>`: gpt-oss",
         example='<|channel|>commentary to=functions.f <|constrain|>json<|message|>{"a": 1}<|call|>',
-        opening=r"(?:<\|start\|>assistant)?<\|channel\|>(?:commentary|analysis) to=",
-        first="<",
+        opening=r"(?:<\|start\|>assistant)?(?:<\|channel\|>(?:commentary|analysis) to="
+        r"|\s*to=functions\.[^\s<]+<\|channel\|>)",
+        first="<t",
         marked=True,
         read=_read_harmony,
-        attempts=written(r"<\|channel\|>[^<\n]{0,200}\bto=", hint="<|channel|>"),
+        attempts=written(
+            r"<\|channel\|>[^<\n]{0,200}\bto=", r"\bto=functions\.[^\s<]*<\|channel\|>", hint="<|channel|>"
+        ),
         write=each(
             lambda name, given: f"<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>{given}<|call|>"
         ),
@@ -233,11 +236,11 @@ SYNTAXES = (
         description="a list of `tool_name` and `parameters` between `<|START_ACTION|>` and `<|END_ACTION|>`, or "
         "in a code fence after `Action:`: Command R",
         example=_write_cohere(_F),
-        opening=r"<\|START_ACTION\|>|Action:[ \t]*```json",
+        opening=r"<\|START_ACTION\|>|Action:\s*```json",
         first="<A",
         marked=True,
         read=_read_cohere,
-        attempts=either(special(_ACTION), written(r"^[ \t]*Action:[ \t]*```", hint="Action:")),
+        attempts=either(special(_ACTION), written(r"^[ \t]*Action:\s*```", hint="Action:")),
         write=_write_cohere,
         source="https://docs.cohere.com/docs/tool-use",
     ),
