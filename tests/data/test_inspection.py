@@ -16,9 +16,10 @@ from tl_jax.cli import main
 from tl_jax.config import MaeConfig, PktConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.inspection.inspect import inspect_trajectory, to_html, to_terminal
-from tl_jax.data.inspection.view import TokenView, visible
+from tl_jax.data.inspection.view import TokenView
 from tl_jax.tooluse.mae.apply import apply_mae
 from tl_jax.tooluse.schema import Message, Trajectory
+from tl_jax.visible import visible
 
 BOLD_RED, BIDI = "\x1b[31m", "\u202e"
 

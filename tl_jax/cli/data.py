@@ -28,6 +28,7 @@ from tl_jax.config import MaeConfig, PktConfig
 from tl_jax.config.pkt import PKT_MODES
 from tl_jax.files import write_json, write_text
 from tl_jax.plugins import Plugin
+from tl_jax.terminal import say
 from tl_jax.tooluse.readers import is_companion
 from tl_jax.tooluse.readers.tables import is_saved_dataset
 from tl_jax.tooluse.text.template_choice import TemplateChoice
@@ -89,8 +90,8 @@ def convert_data(sources: tuple[Path, ...], out: Path, **options: Any) -> None:
     reports = convert(found, out, **options)
     for report in reports:
         for line in report.lines():
-            click.echo(line)
-    click.echo(f"{out}: {sum(report.written for report in reports)} rows")
+            say(line)
+    say(f"{out}: {sum(report.written for report in reports)} rows")
 
 
 @click.command()
@@ -108,7 +109,7 @@ def mae(source: Path, out: Path, audit: Path | None, **options: Any) -> None:
     from tl_jax.tooluse.mae.audit import run_mae
 
     for line in run_mae(source, out, audit, **options).lines():
-        click.echo(line)
+        say(line)
 
 
 @click.command()
@@ -196,7 +197,7 @@ def inspect(
     to_terminal(view)
     if html:
         write_text(html, to_html(view))
-        click.echo(f"written: {html}")
+        say(f"written: {html}")
 
 
 _SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet", ".arrow")

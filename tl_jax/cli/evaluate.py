@@ -27,6 +27,7 @@ from tl_jax.cli.options import (
     unwritable_option,
 )
 from tl_jax.evaluation.suites import SUITES, Suite
+from tl_jax.terminal import SafeConsole, give, say
 from tl_jax.tooluse.metrics import Scoring
 from tl_jax.tooluse.rewards.score import PROFILES
 
@@ -64,7 +65,7 @@ def generate(model: Path, source: Path, **options: Any) -> None:
     from tl_jax.evaluation.generate import generate_file
 
     for line in generate_file(model, source, Answering.of(**options)):
-        click.echo(line)
+        give(line)
 
 
 @click.command(name="eval")
@@ -112,8 +113,6 @@ def score(
     **options: Any,
 ) -> None:
     """TS, PI and CF of given predictions, or the scores of a suite; needs no model."""
-    from rich.console import Console
-
     from tl_jax.evaluation.report import summary_json, summary_report
     from tl_jax.evaluation.score import score_file
 
@@ -127,11 +126,11 @@ def score(
         found = {**rules, **summary_json(scored.summary), "missing": missing, "unwritable_cases": unwritable.reasons}
         _warn(unwritable.line())
     if missing:
-        click.echo(f"{missing} cases have no prediction and count as wrong", err=True)
+        say(f"{missing} cases have no prediction and count as wrong", err=True)
     if as_json:
-        click.echo(json.dumps(found))
+        give(json.dumps(found))
     else:
-        Console().print(shown)
+        SafeConsole(highlight=True).print(shown)
 
 
 @click.command()
@@ -156,18 +155,16 @@ def reward(
     With --json one line per prediction: {"id", "reward", "category", "explanation"}. Faults of the gold answers and
     cases without a prediction are reported on stderr.
     """
-    from rich.console import Console
-
     from tl_jax.evaluation.rewards import reward_file, rewards_report
 
     rewards = reward_file(cases, predictions, profile, kind, renderer, unwritable)
     _warn(rewards.unwritable.line())
     for case_id, fault in rewards.faults:
-        click.echo(f"fault of the data: {case_id}: {fault}", err=True)
+        say(f"fault of the data: {case_id}: {fault}", err=True)
     _tell(rewards.missing, "have no prediction")
     _tell(rewards.without_gold, "have a prediction but no gold answer")
     if not as_json:
-        Console().print(rewards_report(rewards))
+        SafeConsole(highlight=True).print(rewards_report(rewards))
         return
     for row in rewards.rows:
         line = {
@@ -176,7 +173,7 @@ def reward(
             "category": row.reward.category,
             "explanation": row.reward.explanation,
         }
-        click.echo(json.dumps(line, ensure_ascii=False))
+        give(json.dumps(line, ensure_ascii=False))
 
 
 COMMANDS = (generate, evaluate, score, reward)
@@ -185,13 +182,13 @@ COMMANDS = (generate, evaluate, score, reward)
 def _warn(line: str) -> None:
     """A line on stderr, if there is one."""
     if line:
-        click.echo(line, err=True)
+        say(line, err=True)
 
 
 def _tell(ids: tuple[str, ...], what: str) -> None:
     if ids:
         more = ", ..." if len(ids) > SHOWN_IDS else ""
-        click.echo(f"{len(ids)} cases {what}: {', '.join(ids[:SHOWN_IDS])}{more}", err=True)
+        say(f"{len(ids)} cases {what}: {', '.join(ids[:SHOWN_IDS])}{more}", err=True)
 
 
 _RULES = ("policy", "strict", "rotbench", "unwritable")

@@ -15,9 +15,11 @@ import click
 
 from tl_jax import __version__
 from tl_jax.cli import data, demo, evaluate, models, train
+from tl_jax.config import ConfigError
 from tl_jax.errors import UserError
 from tl_jax.files import reason
 from tl_jax.plugins import load
+from tl_jax.terminal import say
 
 SECTIONS = {
     "Data": data.COMMANDS,
@@ -55,25 +57,26 @@ class Main(click.Group):
             raise
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "tl-jax"
-            click.echo(f"{command}: {error.format_message()} See {command} --help", err=True)
+            say(f"{command}: {error.format_message()} See {command} --help", err=True)
             ctx.exit(2)
         except UserError as error:
-            click.echo(f"tl-jax: {error}", err=True)
+            for line in str(error).split("\n") if isinstance(error, ConfigError) else [str(error)]:  # a line a setting
+                say(f"tl-jax: {line}", err=True)
             ctx.exit(2)
         except KeyboardInterrupt:
-            click.echo("tl-jax: stopped by Ctrl-C", err=True)
+            say("tl-jax: stopped by Ctrl-C", err=True)
             ctx.exit(128 + signal.SIGINT)
         except BrokenPipeError:
             raise
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
-            click.echo(f"tl-jax: {place}{reason(error)}", err=True)
+            say(f"tl-jax: {place}{reason(error)}", err=True)
             ctx.exit(2)
         except ModuleNotFoundError as error:
             package = (error.name or "").partition(".")[0]
             if package not in TRAIN:
                 raise
-            click.echo(f"tl-jax: this needs {package}, which is not installed: pip install 'tl-jax[train]'", err=True)
+            say(f"tl-jax: this needs {package}, which is not installed: pip install 'tl-jax[train]'", err=True)
             ctx.exit(2)
 
 

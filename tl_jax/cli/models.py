@@ -8,6 +8,7 @@ import click
 
 from tl_jax.cli.options import DTYPE, OUT, ExistingPath
 from tl_jax.config import Dtype
+from tl_jax.terminal import say
 
 
 @click.command()
@@ -24,12 +25,12 @@ def init_model(preset: str, tokenizer: Path | None, out: Path | None, seed: int,
 
     if preset == "list":
         for name, known in PRESETS.items():
-            click.echo(f"{name:24} {known.config.num_layers} layers, width {known.config.hidden_size}")
+            say(f"{name:24} {known.config.num_layers} layers, width {known.config.hidden_size}")
         return
     if tokenizer is None or out is None:
         raise click.UsageError("--tokenizer and --out are needed")
     config = random_model.init_model(preset, load_tokenizer(tokenizer), out, seed=seed, dtype=dtype)
-    click.echo(f"{out}: {preset}, vocabulary {config.vocab_size}, random weights (seed {seed}, {dtype})")
+    say(f"{out}: {preset}, vocabulary {config.vocab_size}, random weights (seed {seed}, {dtype})")
 
 
 @click.command()
@@ -42,7 +43,7 @@ def convert(source: Path, target: Path, dtype: Dtype) -> None:
 
     model = open_model(source, param_dtype=dtype)
     save_model(target, model.config, model.params, model.tokenizer_dir)
-    click.echo(f"{target}: {model.size:,} parameters from {source}")
+    say(f"{target}: {model.size:,} parameters from {source}")
 
 
 @click.command()
@@ -57,7 +58,7 @@ def export(source: Path, target: Path, dtype: Dtype | None, overwrite: bool) -> 
 
     model = open_model(source, param_dtype=None)
     export_hf(model.params, model.config, model.tokenizer_dir, target, dtype=dtype, overwrite=overwrite)
-    click.echo(f"{target}: {model.size:,} parameters; transformers loads it as it is")
+    say(f"{target}: {model.size:,} parameters; transformers loads it as it is")
 
 
 COMMANDS = (init_model, convert, export)

@@ -19,6 +19,7 @@ import yaml
 from tl_jax.config import DataConfig, Dtype, MaeConfig, Node
 from tl_jax.plugins import Plugin
 from tl_jax.registry import suggestion
+from tl_jax.terminal import say
 from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.mae.rules import RULES
 from tl_jax.tooluse.readers import FORMATS
@@ -163,7 +164,7 @@ def _telling(notes: Notes) -> Iterator[None]:
             yield
     finally:
         for line in notes.lines():
-            click.echo(line, err=True)
+            say(line, err=True)
 
 
 unknown_option = click.option(

@@ -13,6 +13,7 @@ from tl_jax.cli.options import ListingCommand, OneOf, training_options
 from tl_jax.config import RlConfig, RunConfig, SftConfig, annotated_yaml, load_config
 from tl_jax.config.estimators import ESTIMATORS
 from tl_jax.config.losses import LOSSES
+from tl_jax.terminal import give
 
 
 @click.command(
@@ -67,7 +68,7 @@ CONFIGS: Mapping[str, type[RunConfig]] = {"sft": SftConfig, "rl": RlConfig, **di
 @click.argument("command", type=OneOf(CONFIGS))
 def show_config(command: str) -> None:
     """Print every setting of a training command with its default and meaning, as YAML."""
-    click.echo(annotated_yaml(CONFIGS[command]), nl=False)
+    give(annotated_yaml(CONFIGS[command]).rstrip())
 
 
 COMMANDS = (sft, rl, show_config)

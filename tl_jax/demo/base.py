@@ -29,6 +29,7 @@ from tl_jax.model.hf import export_hf
 from tl_jax.model.parameters import init_params
 from tl_jax.model.presets import PRESETS
 from tl_jax.model.store import open_model
+from tl_jax.terminal import say
 from tl_jax.tooluse.schema import Message, Trajectory
 from tl_jax.tooluse.text.render import PaperRenderer
 from tl_jax.training.sft import run_sft
@@ -100,15 +101,15 @@ def pretrain(out: Path, work: Path, scale: float = 1.0) -> None:
         run = work / f"{number}_{lesson.name.replace(' ', '_')}"
         data = run.with_suffix(".jsonl")
         write_jsonl(data, lesson.trajectories())
-        print(f"lesson {number}: {lesson.name}", flush=True)
+        say(f"lesson {number}: {lesson.name}")
         overrides = [f"model.path={model}", f"data.path={data}", f"run_dir={run}", *lesson.settings]
         if signal := run_sft(load_config(SftConfig, [CONFIG], overrides))["stopped_by"]:
-            print(f"stopped by {signal}; the same command continues")
+            say(f"stopped by {signal}; the same command continues")
             raise SystemExit(exit_code(signal))
         model = run
     trained = open_model(model)
     export_hf(trained.params, trained.config, trained.tokenizer_dir, out, dtype="bfloat16", overwrite=True)
-    print(f"{out}: done")
+    say(f"{out}: done")
 
 
 def write_jsonl(path: Path, trajectories: Iterable[Trajectory]) -> int:

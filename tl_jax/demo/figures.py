@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Column, Table
+from rich.text import Text
 
 from tl_jax.demo.session import Demo
 from tl_jax.tooluse.readers import read_predictions, read_trajectories
@@ -69,7 +70,7 @@ def compare_with_transformers(demo: Demo) -> None:
 
 def conclude(demo: Demo) -> None:
     """The table, the times, and where everything lies."""
-    demo.console.rule("[bold]What came of it", align="left")
+    demo.console.rule(Text("What came of it", "bold"), align="left")
     demo.console.print(_results(demo))
     times = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in demo.seconds.items())
     demo.console.print(f"{time.perf_counter() - demo.started:.0f} seconds in all: {times}")

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from tl_jax.config import SftConfig, load_config
+from tl_jax.terminal import SafeConsole
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -46,13 +48,13 @@ class Demo:
     out: Path
     data: Path | None
     size: Size
-    console: Console = field(default_factory=Console)
+    console: Console = field(default_factory=lambda: SafeConsole(highlight=True))
     seconds: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
 
     @contextmanager
     def stage(self, name: str, what: str) -> Iterator[None]:
-        self.console.rule(f"[bold]{len(self.seconds) + 1}. {name}", align="left")
+        self.console.rule(Text(f"{len(self.seconds) + 1}. {name}", "bold"), align="left")
         self.console.print(what)
         began = time.perf_counter()
         yield

@@ -14,6 +14,7 @@ from rich.text import Text
 from tl_jax.errors import UserError
 from tl_jax.evaluation.charts import Bar, Chart, to_html, to_png
 from tl_jax.files import write_text
+from tl_jax.terminal import SafeConsole
 from tl_jax.tooluse.analysis import NEXT_STEPS, Analysis, Distribution
 
 if TYPE_CHECKING:  # needs transformers, which a report without tokens does not
@@ -44,7 +45,7 @@ class Report:
 
 def print_report(report: Report, console: Console | None = None) -> None:
     """The tables."""
-    (console or Console(highlight=False)).print(_tables(report))
+    (console or SafeConsole()).print(_tables(report))
 
 
 def write_plot(report: Report, path: Path) -> None:

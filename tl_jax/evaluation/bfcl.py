@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Column, Table
 
 from tl_jax.data.prompts import with_distinct_ids
 from tl_jax.evaluation.predictions import joined
 from tl_jax.files import write_json
+from tl_jax.terminal import SafeConsole
 from tl_jax.tooluse.bfcl.categories import PARTS, category_of, chosen
 from tl_jax.tooluse.bfcl.package import question_files
 from tl_jax.tooluse.bfcl.score import BfclScores, is_episode, score_cases
@@ -81,7 +82,7 @@ def evaluate_bfcl(
     """
     from tl_jax.evaluation.answers import PREDICTIONS, answer_all, open_directory, settings_of
 
-    console = Console(stderr=True)
+    console = SafeConsole(stderr=True)
     cases = load_questions(categories, source, limit)
     episodes = [case for case in cases if is_episode(case)]
     settings = settings_of(model, str(source.resolve()) if source else NAME, answering)
@@ -93,7 +94,7 @@ def evaluate_bfcl(
     write_json(out / "summary.json", summary)
     console.print(report(scores))
     if unwritable.reasons:
-        console.print(unwritable.line(), markup=False, highlight=False, soft_wrap=True)
+        console.print(unwritable.line(), soft_wrap=True)
     return scores
 
 

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from tl_jax.files import write_json
+from tl_jax.terminal import SafeConsole
 from tl_jax.tooluse.metrics import CaseScore, Scoring, Summary, summarise
 from tl_jax.tooluse.rewards.writable import UnwritableGold
 
@@ -64,7 +65,7 @@ def print_summary(
 
     In brackets behind each share is its 95 % interval.
     """
-    (console or Console()).print(summary_report(summary, suites))
+    (console or SafeConsole(highlight=True)).print(summary_report(summary, suites))
 
 
 def summary_report(summary: Summary, suites: Mapping[str, Summary] | None = None) -> RenderableType:

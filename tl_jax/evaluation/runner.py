@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from tl_jax.data.prompts import load_cases
 from tl_jax.evaluation.answering import GREEDY, Answering
 from tl_jax.evaluation.answers import PREDICTIONS, answer_all, open_directory, settings_of
 from tl_jax.evaluation.report import ALL, by_suite, print_summary, write_summary
+from tl_jax.terminal import SafeConsole
 from tl_jax.tooluse.metrics import PAPER_SCORING, Scoring, Summary, score_prediction
 from tl_jax.tooluse.rewards.writable import unwritable_gold
 
@@ -44,11 +43,11 @@ def evaluate(
         UserError: anything that cannot be read, ``out`` holds answers made with other settings, the model has room
             for none of the prompts, or gold answers that the format cannot say and that ``scoring`` refuses.
     """
-    console = Console(stderr=True)
+    console = SafeConsole(stderr=True)
     found = load_cases(cases, format, limit=limit, include=answering.include)
     unwritable = unwritable_gold(found, answering.codec(model).writer, scoring.unwritable)
     if unwritable.reasons:
-        console.print(unwritable.line(), markup=False, highlight=False, soft_wrap=True)
+        console.print(unwritable.line(), soft_wrap=True)
     wanted = [case for case in found if unwritable.keeps(case)]
     answers = open_directory(out, settings_of(model, str(cases.resolve()), answering), overwrite)
     answers = answer_all(model, wanted, answers, answering, out / PREDICTIONS, console)

@@ -26,6 +26,7 @@ from tl_jax.training.logs import drop_metrics_after
 from tl_jax.training.loop import Metrics
 from tl_jax.training.run import Run
 from tl_jax.training.state import fold_key
+from tl_jax.visible import visible
 
 SAMPLES_FILE = "samples.jsonl"
 SHOWN_SAMPLES = 4
@@ -107,7 +108,7 @@ class Rollouts:
         ]
         for sample in samples:
             written = sample["prediction"] + ("" if sample["finished"] else " ... (cut off)")
-            table.add_row(*map(Text, (sample["id"], written[:400], f"{sample['reward']:+.2f}", sample["explanation"])))
+            table.add_row(*map(_cell, (sample["id"], written[:400], f"{sample['reward']:+.2f}", sample["explanation"])))
         self._run.log.table(table)
         if is_main():
             with (self._run.directory / SAMPLES_FILE).open("a", encoding="utf-8") as file:
@@ -115,6 +116,10 @@ class Rollouts:
 
     def position(self, step: int) -> Mapping[str, Any]:
         return self._prompts.state(step)
+
+
+def _cell(text: str) -> Text:
+    return Text(visible(text))
 
 
 def _host_metrics(episodes: list[Episode], rewards: list[EpisodeRewards], rubric: Rubric) -> dict[str, Any]:

@@ -6,9 +6,9 @@ Only the main process writes; in the others every call does nothing.
 from __future__ import annotations
 
 import datetime
+import io
 import json
 import math
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tensorboardX import SummaryWriter
 
 from tl_jax.files import write_lines
+from tl_jax.terminal import SafeConsole
+from tl_jax.visible import visible
 
 METRICS_FILE = "metrics.jsonl"
 LOG_FILE = "log.txt"
@@ -41,7 +43,7 @@ class RunLog:
         self._metrics = (directory / METRICS_FILE).open("a", encoding="utf-8")
         self._text = (directory / LOG_FILE).open("a", encoding="utf-8")
         self._curves = SummaryWriter(str(directory / "tensorboard"), purge_step=start + 1)
-        self._console = console or Console(stderr=True)
+        self._console = console or SafeConsole(stderr=True)
         self._progress: Progress | None = None
         if self._console.is_terminal:
             self._progress = Progress(
@@ -59,6 +61,7 @@ class RunLog:
     def line(self, text: str) -> None:
         """A line of text, on the terminal and with the time in ``log.txt``."""
         if self._active:
+            text = visible(text).replace("\n", "\n  ")  # a line of its own would look like one of ours
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
             self._write_text(text)
 
@@ -66,9 +69,9 @@ class RunLog:
         """Anything `rich` can draw, on the terminal and as plain text in ``log.txt``."""
         if self._active:
             self._console.print(table)
-            plain = Console(width=160, record=True, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
-            plain.print(table)
-            self._write_text("\n" + plain.export_text().rstrip())
+            plain = io.StringIO()
+            SafeConsole(width=160, file=plain).print(table)
+            self._write_text("\n" + plain.getvalue().rstrip())
 
     def advance(self, step: int) -> None:
         """Moves the progress bar to ``step`` updates done."""

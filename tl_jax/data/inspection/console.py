@@ -11,7 +11,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tl_jax.data.inspection.view import LEGEND, Kind, TokenView, TurnView, View, visible
+from tl_jax.data.inspection.view import LEGEND, Kind, TokenView, TurnView, View
+from tl_jax.terminal import SafeConsole
+from tl_jax.visible import visible
 
 _STYLES: dict[Kind, str] = {
     "key": "bold black on orange1",
@@ -25,7 +27,7 @@ _CELL, _COLUMNS = 10, 14
 
 def to_terminal(view: View, console: Console | None = None, context: int = 600) -> None:
     """Prints ``view`` in colour; of a longer stretch that is no target only ``context`` characters are shown."""
-    console = console or Console(highlight=False)
+    console = console or SafeConsole()
     console.print(Text(view.summary, style="bold"))
     for note in view.notes:
         console.print(Text(visible(note), style="yellow"))

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import groupby
 
-from tl_jax.data.inspection.view import LEGEND, TokenView, View, visible
+from tl_jax.data.inspection.view import LEGEND, TokenView, View
+from tl_jax.visible import visible
 
 _COLUMNS = 11
 _LONG = 700

@@ -15,12 +15,13 @@ from tl_jax.data.dataset import dropped_texts
 from tl_jax.data.encoding import Encoded
 from tl_jax.data.inspection.console import to_terminal
 from tl_jax.data.inspection.html import to_html
-from tl_jax.data.inspection.view import LEGEND, Kind, TokenView, TurnView, View, visible
+from tl_jax.data.inspection.view import LEGEND, Kind, TokenView, TurnView, View
 from tl_jax.data.segment_tokenizer import segment_tokenizer
 from tl_jax.data.supervision import Example, TurnTargets
 from tl_jax.tooluse.mae.apply import Block, apply_mae
 from tl_jax.tooluse.schema import Trajectory
 from tl_jax.tooluse.text.spoken import Include, is_silent, spoken
+from tl_jax.visible import visible
 
 __all__ = ["inspect_trajectory", "to_html", "to_terminal"]
 

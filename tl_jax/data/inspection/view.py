@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from tl_jax.visible import visible
 
 Kind = Literal["context", "blocked", "plain", "key", "stop"]
 
@@ -115,11 +116,3 @@ class View:
             if token.kind != "context" and token.message in answers:
                 answers[token.message].append(token)
         return [(turn, answers[turn.message]) for turn in self.turns]
-
-
-def visible(text: str) -> str:
-    """``text`` with every character that could change how the rest is shown (escape codes, bidi marks) spelt out."""
-    return "".join(c if c in "\n\t" or unicodedata.category(c) not in _UNSEEN else f"\\u{{{ord(c):x}}}" for c in text)
-
-
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
