@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.training.helpers import TINY
 from tl_jax.data.prompts import Prompt
 from tl_jax.errors import UserError
+from tl_jax.model.llama import init_params, make_graphdef, merge
 from tl_jax.rl.batch import PromptSampler, RolloutBatch, collate
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
@@ -89,6 +95,23 @@ def test_a_conversation_that_is_read_anew_sees_nothing_before() -> None:
     assert rollout.mask[0, :8].tolist() == [True, True, False, False, False, True, True, False]
     assert rollout.labels[0, rollout.mask[0]].tolist() == [9, 2, 8, 2]
     assert rollout.logprobs[0, rollout.mask[0]].tolist() == [-1, -2, -3, -4]
+
+
+@pytest.mark.slow
+def test_what_is_read_anew_is_answered_as_if_alone() -> None:
+    """The model's logits for a turn of such an episode are those of the turn in an episode of its own."""
+    config = replace(TINY, num_layers=1)
+    model = merge(make_graphdef(config, dtype="float32", remat="none"), init_params(config, jax.random.key(1)))
+    turns = [Turn(CASE, "", True, 1, (9, 2), (-1.0, -2.0)), Turn(CASE, "", True, 6, (8, 2), (-3.0, -4.0))]
+    both = of(Episode(CASE, [5, 6, 9, 2, 4, 3, 7, 8, 2], 2, turns, restarts=[4]))
+    alone = [of(single([5, 6], [9, 2])), of(single([4, 3, 7], [8, 2]))]
+
+    def logits(rollout: RolloutBatch) -> np.ndarray:
+        inputs = (rollout.tokens, rollout.positions, rollout.segment_ids)
+        found = np.asarray(model(*map(jnp.asarray, inputs)))[:, -rollout.mask.shape[1] :]
+        return found[rollout.mask]
+
+    np.testing.assert_allclose(logits(both), np.concatenate(list(map(logits, alone))), atol=1e-5)
 
 
 def test_a_tools_reply_is_read_and_is_no_target() -> None:
