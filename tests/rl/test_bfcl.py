@@ -27,7 +27,7 @@ from tl_jax.tooluse.text.render import PaperRenderer
 
 __all__ = ["codec"]
 
-STATE = {"reward": "{live: 0.0}", "episode_reward": "bfcl_state"}
+STATE = {"reward": "{live: 0.0}", "episode_reward": "bfcl_state", "environment": "bfcl"}
 CASE = Case("c", (Tool("open"),), (Message("user", "Open it."),))
 
 

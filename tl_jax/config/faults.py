@@ -17,3 +17,11 @@ class FaultsConfig(Node):
         "drop", description="drop = another episode takes its place; penalise = what failed earns penalty"
     )
     penalty: float = -1.0
+    call_seconds: float | None = Field(
+        60.0, gt=0, description="how long an environment may take to begin, or to answer a call; null = no limit"
+    )
+    episode_seconds: float | None = Field(600.0, gt=0, description="how long in all of an episode; null = no limit")
+
+
+UNGUARDED = FaultsConfig(retries=0, on_error="raise", call_seconds=None, episode_seconds=None)
+"""Nothing is tolerated."""

@@ -47,11 +47,17 @@ class Episode:
     """what its environment says of it, where it says anything: a JSON value"""
     fault: str = ""
     """how its environment failed, if it did"""
+    raised: str = ""
+    """what the first call raised that raised anything"""
 
     @classmethod
-    def begin(cls, prompt: Prompt) -> Episode:
+    def begin(cls, prompt: Prompt, fault: str = "") -> Episode:
         """An episode without turns."""
-        return cls(prompt.case, list(prompt.tokens), len(prompt.tokens))
+        return cls(prompt.case, list(prompt.tokens), len(prompt.tokens), fault=fault)
+
+    def hear(self, outcome: Any, fault: str, raised: str = "") -> None:
+        """What the environment says of the episode so far, and what went wrong: what did first is kept."""
+        self.outcome, self.fault, self.raised = outcome, self.fault or fault, self.raised or raised
 
     def go_on(self, turn: Turn, after: Prompt) -> None:
         """Adds a turn that another one follows, which answers ``after``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from tl_jax.errors import UserError
 from tl_jax.inference.room import ContextRoom
 from tl_jax.model.config import LlamaConfig
 from tl_jax.plugins import Plugin, bind
+from tl_jax.rl.guard import GuardedEnvironment
 from tl_jax.rl.rollout import EnvironmentSpec
 from tl_jax.rl.rubric import Rubric
 from tl_jax.tooluse.environments.base import Environment
@@ -25,6 +26,7 @@ from tl_jax.tooluse.mae.apply import apply_mae
 from tl_jax.tooluse.rewards.writable import unwritable_gold
 from tl_jax.tooluse.schema import Case, Trajectory
 from tl_jax.tooluse.text.spoken import spoken
+from tl_jax.training.distributed import agreed
 
 
 def load_prompts(
@@ -63,7 +65,7 @@ def make_environment_spec(config: RlConfig, model: LlamaConfig) -> EnvironmentSp
     """
     if config.environment is None:
         return None
-    return EnvironmentSpec(_environment(config), config.max_turns, _longest_prompt(config, model))
+    return EnvironmentSpec(_environment(config), config.max_turns, _longest_prompt(config, model), config.faults)
 
 
 def _longest_prompt(config: RlConfig, model: LlamaConfig) -> int:
@@ -99,11 +101,31 @@ def _cases(config: RlConfig, path: Path, notes: Notes) -> list[Case]:
     named = ENVIRONMENTS.get(config.environment.name)
     if named and named.recorded:
         return _of_recordings(config.environment)(_recorded(config, path, notes)).cases
-    environment = _environment(config)()
+    rows, remark = agreed(lambda: _begun(load(), GuardedEnvironment(_environment(config), config.faults)))
+    if remark:
+        notes.remarks[remark] += 1
+    return [Case.from_json(row) for row in rows]
+
+
+def _begun(cases: Sequence[Case], environment: GuardedEnvironment) -> tuple[list[Any], str]:
+    """What the environment makes of the cases, as JSON, without those that it fails to begin; and a word about them.
+
+    Raises:
+        UserError: it begins none of them.
+    """
+    rows, failed = [], []
     try:
-        return [environment.reset(case) for case in load()]
+        for case in cases:
+            opening = environment.reset(case)
+            if environment.fault:
+                failed.append(f"case {case.id!r}: {environment.fault}")
+            else:
+                rows.append(opening.to_json())
     finally:
         environment.close()
+    if failed and not rows:
+        raise UserError(f"not one episode could begin: {failed[0]}")
+    return rows, f"{len(failed)} episodes could not begin and are left out, the first was {failed[0]}" if failed else ""
 
 
 def _recorded(config: RlConfig, path: Path, notes: Notes) -> list[Any]:

@@ -6,27 +6,31 @@ the next generation prompt, is encoded, as part of the whole conversation and by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 import jax
 
 from tl_jax.config import SamplingConfig
+from tl_jax.config.faults import UNGUARDED, FaultsConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import Prompt
 from tl_jax.inference.sampler import Sampler
 from tl_jax.model.parameters import Params
 from tl_jax.rl.episodes import Episode, Turn
-from tl_jax.tooluse.environments.base import Environment, SpeakingEnvironment, UserTurn
+from tl_jax.rl.faults import described
+from tl_jax.rl.guard import GuardedEnvironment, Reply
+from tl_jax.tooluse.environments.base import Environment, UserTurn
 from tl_jax.tooluse.rewards.compare import bind_all, offered_tools
 from tl_jax.tooluse.schema import Call, Case, Message
 from tl_jax.tooluse.text.parse import parse_answer
 from tl_jax.training.distributed import agreed, is_main
 
+T = TypeVar("T")
 THREADS = 8
 """Environments that work at the same time."""
 
@@ -40,6 +44,8 @@ class EnvironmentSpec:
     max_turns: int
     max_length: int
     """tokens that the prompt of a turn may have, earlier turns included"""
+    faults: FaultsConfig = UNGUARDED
+    """deadlines, and what becomes of an environment that fails"""
 
 
 class RolloutWorker:
@@ -79,9 +85,12 @@ def run_multi_turn(
     """
     codec = sampler.codec
     with _environments(spec, len(prompts)) as environments:
-        openings = [Case.from_json(row) for row in agreed(partial(_openings, environments, prompts))]
-        first = [Prompt(case, tuple(codec.prompt(case.tools, case.messages))) for case in openings]
-        episodes = [Episode.begin(prompt) for prompt in first]
+        openings = agreed(partial(_openings, environments, prompts))
+        episodes, first = [], []
+        for asked, row in zip(prompts, openings, strict=True):
+            fault, opening = _tried("opening", partial(_opening, row, codec, spec), spec.faults)
+            first.append(opening or asked)
+            episodes.append(Episode.begin(first[-1], fault))
         pending = dict(enumerate(first))  # what the episodes that still go on are to answer next
         for number in range(spec.max_turns):
             turns = generate_turn(sampler, params, list(pending.values()), jax.random.fold_in(key, number))
@@ -90,13 +99,17 @@ def run_multi_turn(
             for (i, prompt), turn, reply in zip(pending.items(), turns, replies, strict=True):
                 answered = replace(turn, results=tuple(reply.results))
                 over = reply.done or number == spec.max_turns - 1
-                after = None if over else next_prompt(prompt, answered, reply.expected, codec, reply.user_turn)
+                episodes[i].hear(reply.outcome, reply.fault, reply.raised)
+                after = None
+                if not (over or episodes[i].fault):
+                    goes_on = partial(next_prompt, prompt, answered, reply.expected, codec, reply.user_turn)
+                    fault, after = _tried("what it says", goes_on, spec.faults)
+                    episodes[i].hear(reply.outcome, fault)
                 if after and len(after.tokens) <= spec.max_length:
                     episodes[i].go_on(answered, after)
                     following[i] = after
                 else:
                     episodes[i].end(answered, too_long=after is not None)
-                episodes[i].outcome = reply.outcome
             pending = following
             if not pending:
                 break
@@ -154,60 +167,51 @@ def _calls(text: str, case: Case) -> tuple[Call, ...]:
     return tuple(bind_all(parsed.calls, parsed.positional, offered))
 
 
-class Reply(NamedTuple):
-    """What comes back to a turn, in JSON values: processes tell it each other."""
+def _opening(row: Mapping[str, Any], codec: Codec, spec: EnvironmentSpec) -> Prompt:
+    """What the model is asked first.
 
-    results: list[str]
-    """one for each call"""
-    done: bool
-    """the episode is over"""
-    expected: list[Any]
-    """the calls still to be made, where the environment knows them"""
-    says: dict[str, list[Any]] | None = None
-    """what the user says to it: messages and tools"""
-    outcome: Any = None
-    """what the environment says of the episode so far"""
+    Raises:
+        ValueError: it is too long.
+    """
+    case = Case.from_json(row)
+    tokens = tuple(codec.prompt(case.tools, case.messages))
+    if len(tokens) > spec.max_length:
+        raise ValueError(f"{len(tokens)} tokens, where {spec.max_length} have room")
+    return Prompt(case, tokens)
 
-    @property
-    def user_turn(self) -> UserTurn | None:
-        return UserTurn.from_json(self.says) if self.says else None
+
+def _tried(what: str, make: Callable[[], Prompt], faults: FaultsConfig) -> tuple[str, Prompt | None]:
+    """A prompt out of what an environment says, or why there is none: it may say what the text format cannot."""
+    try:
+        return "", make()
+    except Exception as error:
+        if faults.on_error == "raise":
+            raise
+        return f"environment, {what}: {described(error)}", None
 
 
 @contextmanager
-def _environments(spec: EnvironmentSpec, count: int) -> Iterator[list[Environment]]:
-    """One for each episode, in the main process."""
-    made: list[Environment] = []
+def _environments(spec: EnvironmentSpec, count: int) -> Iterator[list[GuardedEnvironment]]:
+    """One for each episode, in the main process; all are closed in the end."""
+    guarded = [GuardedEnvironment(spec.make, spec.faults) for _ in range(count)] if is_main() else []
     try:
-        if is_main():
-            made += [spec.make() for _ in range(count)]
-        yield made
+        yield guarded
     finally:
-        for environment in made:
-            environment.close()
+        _side_by_side(GuardedEnvironment.close, guarded)
 
 
-def _openings(environments: Sequence[Environment], prompts: Sequence[Prompt]) -> list[Any]:
+def _openings(environments: Sequence[GuardedEnvironment], prompts: Sequence[Prompt]) -> list[Any]:
     """The cases with which the episodes begin, as JSON."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        cases = pool.map(lambda environment, prompt: environment.reset(prompt.case), environments, prompts)
-        return [case.to_json() for case in cases]
+    cases = _side_by_side(GuardedEnvironment.reset, environments, [prompt.case for prompt in prompts])
+    return [case.to_json() for case in cases]
 
 
-def _replies(environments: Sequence[Environment], pending: Sequence[int], turns: Sequence[Turn]) -> list[Reply]:
+def _replies(environments: Sequence[GuardedEnvironment], pending: Sequence[int], turns: Sequence[Turn]) -> list[Reply]:
     """What comes back to the turns of the episodes that still go on."""
+    return _side_by_side(GuardedEnvironment.reply, [environments[i] for i in pending], turns)
+
+
+def _side_by_side(function: Callable[..., T], *arguments: Sequence[Any]) -> list[T]:
+    """``map``, `THREADS` at a time."""
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(_reply, [environments[i] for i in pending], turns))
-
-
-def _reply(environment: Environment, turn: Turn) -> Reply:
-    results, done, says = [], False, None
-    for call in turn.calls:
-        result, over = environment.step(call)
-        results.append(result)
-        done = done or over
-    if not turn.calls:
-        if turn.finished and isinstance(environment, SpeakingEnvironment):
-            says = environment.user_says(turn.text)
-        done = says is None
-    expected = [call.to_json() for call in getattr(environment, "expected", ())]
-    return Reply(results, done, expected, says.to_json() if says else None, getattr(environment, "outcome", None))
+        return list(pool.map(function, *arguments))

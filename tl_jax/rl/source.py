@@ -70,6 +70,9 @@ class Rollouts:
         faults = [rewards.fault for rewards in self._rewards if rewards.fault]
         if faults:
             self._run.log.line(f"step {step}: {len(faults)} of {len(self._rewards)} episodes failed; {faults[0]}")
+        raised = [episode.raised for episode in self._episodes if episode.raised]
+        if raised:
+            self._run.log.line(f"step {step}: calls of {len(raised)} episodes raised an error; {raised[0]}")
         self._kept = [index for index, rewards in enumerate(self._rewards) if not rewards.dropped]
         places = stand_ins([rewards.dropped for rewards in self._rewards], self._group_size)
         episodes, values = [self._episodes[i] for i in places], [self._rewards[i].values for i in places]
@@ -86,6 +89,7 @@ class Rollouts:
             **metrics,
             **_host_metrics(*self._counted(), self._rubric),
             "faults": np.mean([bool(rewards.fault) for rewards in self._rewards]),
+            "raised": np.mean([bool(episode.raised) for episode in self._episodes]),
             "tokens_per_second": np.count_nonzero(self._rollout.segment_ids) / (ended - self._began),
             "seconds_sampling": self._sampled - self._began,
             "seconds_learning": ended - self._sampled,
