@@ -12,6 +12,7 @@ from tests.data.helpers import SPECIAL, byte_level, hostile, plenty, prefixes, w
 from tl_jax.data.codec import Codec, load_tokenizer
 from tl_jax.data.segment_tokenizer import EncodeError
 from tl_jax.errors import UserError
+from tl_jax.tooluse.rewards.score import score
 from tl_jax.tooluse.rewards.writable import why_unwritable
 from tl_jax.tooluse.schema import Call, Case, Message, Trajectory
 from tl_jax.tooluse.text.parse import parse_answer
@@ -71,7 +72,21 @@ def test_special_tokens_of_calls_are_heard() -> None:
     written = codec.writer.answer(calls)
     assert written == '[TOOL_CALLS]f[ARGS]{"a": "[ARGS]"}[TOOL_CALLS]g[ARGS]{}'
     assert parse_answer(written).calls == calls
-    assert codec.answer([tokenizer.eos_token_id, *tokenizer("ok").input_ids]) == "ok"
+
+
+@pytest.mark.parametrize("special", ["bos_token", "eos_token", "unk_token", "pad_token"])
+def test_special_tokens_within_an_answer_are_heard(llama: PreTrainedTokenizerFast, special: str) -> None:
+    """``find_city(name = 'Os<s>lo')`` earned 1: what a policy writes between, it would learn to write."""
+    token = getattr(llama, special) or llama.eos_token
+    call = Call("find_city", {"name": "Oslo"})
+    case = Case("1", (), (Message("user", "?"),), ((call,),))
+    codec = Codec.open("paper", llama)
+    before, after = (llama(part, add_special_tokens=False).input_ids for part in ("find_city(name = 'Os", "lo') "))
+    right = codec.answer([*before, *after])
+    assert score(right.replace(" lo", "lo"), case).value == 1
+    said = codec.answer([*before, llama.convert_tokens_to_ids(token), *after])
+    assert token in said
+    assert score(said, case).value < 1
 
 
 def test_what_the_vocabulary_has_no_tokens_for_cannot_be_said(llama: PreTrainedTokenizerFast) -> None:

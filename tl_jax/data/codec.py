@@ -143,16 +143,12 @@ class Codec:
     def answer(self, ids: Sequence[int]) -> str:
         """The text of an answer's tokens, without the blank that opens an answer.
 
-        Special tokens stay that say something, such as ``[TOOL_CALLS]``; BOS, EOS, padding and unknown ones do not.
+        Args:
+            ids: without the token that ended the answer. Every other one is part of what was said, special ones too:
+                a reward has to see what is learnt.
         """
-        kept = [token for token in ids if token not in self._silent]
-        text = self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        text = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return str(text).removeprefix(" ")
-
-    @cached_property
-    def _silent(self) -> frozenset[int | None]:
-        of = self.tokenizer
-        return frozenset((of.bos_token_id, of.eos_token_id, of.pad_token_id, of.unk_token_id))
 
     @property
     def writer(self) -> AnswerWriter:

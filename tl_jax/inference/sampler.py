@@ -45,7 +45,7 @@ class Sampler:
         )
 
     def texts(self, generation: Generation) -> list[str]:
-        """The answers without the token that ended them, without special tokens and the space that opens an answer."""
+        """The answers without the token that ended them and the space that opens an answer."""
         answers = []
         for tokens, length, finished in zip(generation.tokens, generation.lengths, generation.finished, strict=True):
             answers.append(self.codec.answer(tokens[: length - int(finished)].tolist()))
