@@ -88,8 +88,17 @@ def _parting(
     span: EncodedCall, name: str, offered: Sequence[str], tokenizer: PreTrainedTokenizerFast
 ) -> tuple[int, ...]:
     """How many tokens of ``name`` precede those at which other names that begin alike part from it."""
-    others = tuple(sorted({other for other in offered if other != name}))
+    others = tuple(sorted({other for other in offered if other != name and _may_begin_alike(other, name)}))
     return _shared_tokens(span.before, name, span.after, others, tokenizer)
+
+
+def _may_begin_alike(one: str, other: str) -> bool:
+    """Whether the first tokens of two names may be the same: not if they begin with different letters or digits.
+
+    Of other characters than ASCII's the first byte may be a token; some tokenizers take capital letters for small ones.
+    """
+    first, second = one[:1].lower(), other[:1].lower()
+    return first == second or not (first + second).isascii() or not (first + second).isalnum()
 
 
 @lru_cache(maxsize=65536)
