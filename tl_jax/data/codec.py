@@ -18,9 +18,10 @@ from tl_jax.data.supervision import Example, supervise
 from tl_jax.errors import UserError
 from tl_jax.registry import suggestion
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
-from tl_jax.tooluse.text.chat_template import ChatTemplateRenderer, stand_in
+from tl_jax.tooluse.text.chat_template import ChatTemplateRenderer
 from tl_jax.tooluse.text.render import Apply, Renderer, RenderError, make_renderer
 from tl_jax.tooluse.text.template_choice import NO_CHOICE, TemplateChoice
+from tl_jax.tooluse.text.template_facts import stand_in
 from tl_jax.tooluse.text.template_probe import hides_calls
 
 

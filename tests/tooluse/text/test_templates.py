@@ -210,6 +210,13 @@ def test_a_thought_that_the_prompt_begins_is_closed_before_the_answer() -> None:
         assert not turn.dropped
 
 
+def test_a_thought_where_the_prompt_has_none_is_explained() -> None:
+    quiet = ChatTemplateRenderer(applied(STYLES["qwen_3"].template, enable_thinking=False))
+    said = Message("assistant", "<think>\nHm.\n</think>\n\nRain.")
+    with pytest.raises(RenderError, match="message 1 has a thought, and the chat template asks for an answer without"):
+        quiet.turn((), [Message("user", "Weather?"), said])
+
+
 def test_thoughts_stand_where_the_template_puts_them() -> None:
     tools, messages = conversation(STYLES["qwen_3"], thoughts=True)
     renderer = ChatTemplateRenderer(applied(STYLES["qwen_3"].template))

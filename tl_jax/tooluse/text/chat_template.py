@@ -20,15 +20,13 @@ from itertools import accumulate, pairwise
 from tl_jax.tooluse.prefixes import common_prefix
 from tl_jax.tooluse.schema import Call, Message, Tool
 from tl_jax.tooluse.text.spans import Apply, CallSpan, Rendered, RenderError, Span, TurnSpan
-from tl_jax.tooluse.text.template_input import ANY_ID, NINE, template_messages, template_tool
+from tl_jax.tooluse.text.template_facts import KnownTemplate, stand_in
 from tl_jax.tooluse.text.template_marks import THOUGHT_TAGS, Spans, Spot, find
 
 _THOUGHT = re.compile(r"\s*<think>(.*?)</think>", re.DOTALL)
 _OPEN_THOUGHT = re.compile(r"<think>\s*\Z")
-_TOKENS_AT_END = re.compile(r"<[^<>\s]+>.*\Z", re.DOTALL)
-_LAST_TOKEN = re.compile(r"<[^<>\s]+>\s*\Z")
+_NO_THOUGHT = re.compile(r"<think>\s*</think>\s*\Z")
 _END_OF_THOUGHT = "\n</think>\n\n"
-_JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", type(None): "null"}
 
 
 class ChatTemplateRenderer:
@@ -68,112 +66,19 @@ class ChatTemplateRenderer:
         return _Conversation(template, tools, messages, generation)
 
     @cached_property
-    def _with_tools(self) -> _Template:
-        return _Template.of(self._apply, (Tool("f"),))
+    def _with_tools(self) -> KnownTemplate:
+        return KnownTemplate.of(self._apply, (Tool("f"),))
 
     @cached_property
-    def _without_tools(self) -> _Template:
-        return _Template.of(self._apply, ())
-
-
-@dataclass(frozen=True)
-class _Template:
-    """A chat template, and what a few texts show of it.
-
-    Attributes:
-        closer: what it writes after an assistant's text: a terminator such as ``<|im_end|>``, or only blanks.
-        call_closer: what it writes after calls; mostly the same.
-        opening: what it writes before the answer that a prompt asks for.
-        ids: the ids of calls that it takes.
-        arguments_as_text: it writes arguments as they come, and wants JSON: DeepSeek's, functionary's.
-        needs_tools: it cannot do without a list of tools, if only an empty one.
-    """
-
-    apply: Apply
-    closer: str
-    call_closer: str
-    opening: str
-    ids: re.Pattern[str] = ANY_ID
-    needs_tools: bool = False
-    arguments_as_text: bool = False
-
-    @classmethod
-    def of(cls, apply: Apply, tools: Sequence[Tool]) -> _Template:
-        """What it does where there are ``tools``, or none: a model may have a template for either.
-
-        Raises:
-            RenderError: it refuses a question and its answer.
-        """
-        plain = cls(apply, "", "", "")
-        question, sentinel = Message("user", "."), "1000000000"
-        try:
-            prompt = plain.write(tools, [question], generation=True)
-        except RenderError as error:
-            plain = replace(plain, needs_tools=True)
-            try:
-                prompt = plain.write(tools, [question], generation=True)
-            except RenderError:
-                raise error from None
-        closer = plain.write(tools, [question, Message("assistant", sentinel)]).rpartition(sentinel)[2]
-        asked = plain.write(tools, [question])
-        opening = prompt[len(asked) :] if prompt.startswith(asked) else ""
-        plain = replace(plain, closer=closer, call_closer=closer, opening=opening)
-        plain = replace(plain, arguments_as_text=plain._wants_text(tools), ids=plain._ids(tools))
-        return replace(plain, call_closer=plain._call_closer(tools))
-
-    def _wants_text(self, tools: Sequence[Tool]) -> bool:
-        """Whether it fails with arguments as an object, or writes them as Python does, and not with JSON."""
-        messages = [Message("user", "."), Message("assistant", "", (Call("f", {"a": "b"}),))]
-        try:
-            if "{'a': 'b'}" not in self.write(tools, messages):
-                return False
-        except RenderError:
-            pass
-        try:
-            return '{"a": "b"}' in replace(self, arguments_as_text=True).write(tools, messages)
-        except RenderError:
-            return False
-
-    def _call_closer(self, tools: Sequence[Tool]) -> str:
-        """Command R and gpt-oss end calls with another token than texts."""
-        try:
-            text = self.write(tools, [Message("user", "."), Message("assistant", "", (Call("f", {"a": 1}),))])
-        except RenderError:
-            return self.closer
-        if not self.closer.strip() or text.rstrip().endswith(self.closer.strip()):
-            return self.closer
-        shared = common_prefix(text[::-1], self.closer[::-1])
-        found = _TOKENS_AT_END.search(text, len(text) - shared) or _LAST_TOKEN.search(text)
-        return found[0] if found else self.closer
-
-    def _ids(self, tools: Sequence[Tool]) -> re.Pattern[str]:
-        """Mistral's templates refuse all ids but those of nine letters and digits."""
-        call, result = Call("f", {"a": 1}, id="call_1"), Message("tool", ".", call_id="call_1")
-        try:
-            self.write(tools, [Message("user", "."), Message("assistant", "", (call,)), result])
-        except RenderError:
-            return NINE
-        return ANY_ID
-
-    def write(self, tools: Sequence[Tool], messages: Sequence[Message], generation: bool = False) -> str:
-        """The text.
-
-        Raises:
-            RenderError: the template refuses these messages.
-        """
-        rows = [template_tool(tool) for tool in tools]
-        try:
-            given = template_messages(messages, self.ids, self.arguments_as_text)
-            return self.apply(given, rows if rows or self.needs_tools else None, generation)
-        except Exception as error:  # a template is a program and may raise anything
-            raise RenderError(f"the chat template refuses these messages: {error}") from error
+    def _without_tools(self) -> KnownTemplate:
+        return KnownTemplate.of(self._apply, ())
 
 
 @dataclass
 class _Conversation:
     """One conversation, its text, and experiments with it."""
 
-    template: _Template
+    template: KnownTemplate
     tools: Sequence[Tool]
     messages: Sequence[Message]
     generation: bool
@@ -228,6 +133,11 @@ class _Conversation:
         before = max((end for end in earlier if end <= first), default=0)
         asked = prompt.text[max((end for _, end in prompt.untrusted), default=0) :]
         found, end = self._answer_begin(asked, before, first), self._answer_end(index, self.text)
+        if found is None and self._thought() and _NO_THOUGHT.search(prompt.text):
+            raise RenderError(
+                f"message {index} has a thought, and the chat template asks for an answer without one: leave reasoning "
+                "out of data.include, or have the template think (data.chat_template_kwargs)"
+            )
         if found is None or end is None or end < found[0]:
             raise RenderError(
                 f"cannot tell where the answer of message {index} begins: the chat template asks for it with "
@@ -261,8 +171,9 @@ class _Conversation:
         if asked and self.text.startswith(asked, before) and before + len(asked) <= first:
             return before + len(asked), None
         opening = self.template.opening
-        bare = _OPEN_THOUGHT.sub("", opening)
-        for usual, thought in ((opening, None), (bare, self._thought())):
+        bare, own = _OPEN_THOUGHT.sub("", opening), self._thought()
+        without = opening if own else _NO_THOUGHT.sub("", opening)
+        for usual, thought in ((opening, None), (bare, own), (without, None)):
             found = self.text.rfind(usual, before, first) if usual else -1
             if found >= 0:
                 return found + len(usual), thought
@@ -414,12 +325,6 @@ class _Conversation:
         if index not in self._written:
             self._written[index] = self.template.write(self.tools, self.messages[: index + 1])
         return self._written[index]
-
-
-def stand_in(call: Call) -> Tool:
-    """A tool that ``call`` is a call of."""
-    kinds = {key: {"type": _JSON_TYPES.get(type(value), "object")} for key, value in call.arguments.items()}
-    return Tool(call.name, "", {"type": "object", "properties": kinds})
 
 
 def _cut(text: str, span: Span) -> str:

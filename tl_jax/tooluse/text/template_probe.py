@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 
 from tl_jax.tooluse.schema import Call
-from tl_jax.tooluse.text.chat_template import stand_in
 from tl_jax.tooluse.text.parse import parse_answer
 from tl_jax.tooluse.text.spans import Renderer, RenderError
 from tl_jax.tooluse.text.syntaxes.table import attempted
+from tl_jax.tooluse.text.template_facts import stand_in
 
 _TEXT = Call("get_weather", {"city": "Bonn, on the Rhine"})
 _NUMBERS = Call("set_alarm", {"hour": 7, "volume": 0.5, "daily": True})
