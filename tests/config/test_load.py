@@ -54,6 +54,18 @@ def test_a_wrong_override_is_explained(override: str, expected: str) -> None:
     assert expected in str(raised.value)
 
 
+def test_what_a_chat_template_is_told() -> None:
+    paths = ["run_dir=a", "model.path=b", "data.path=c"]
+    told = ["data.chat_template_kwargs={thinking: true}", "data.chat_template_kwargs.date_string=2026-01-31"]
+    for kind in (SftConfig, RlConfig):
+        config = load_config(kind, [], [*paths, *told, "data.chat_template=tool_use"])
+        assert config.template.name == "tool_use"
+        assert config.template.kwargs == {"thinking": True, "date_string": "2026-01-31"}
+        for wrong in ("tools", "not-a-word"):
+            with pytest.raises(ConfigError, match=f"'{wrong}' is no word that a chat template can be told"):
+                load_config(kind, [], [*paths, f"data.chat_template_kwargs.{wrong}=1"])
+
+
 def test_a_path_that_looks_like_a_number_is_a_path() -> None:
     assert load_config(SftConfig, [], ["run_dir=2026", *PATHS[1:]]).run_dir == Path("2026")
 

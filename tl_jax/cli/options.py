@@ -206,7 +206,10 @@ def _with_template(command: Command) -> Command:
 
     @functools.wraps(command)
     def chosen(*args: Any, chat_template: str | None, template_args: Iterable[tuple[str, Any]], **options: Any) -> Any:
-        choice = TemplateChoice(chat_template, plain_values(dict(template_args)))
+        try:
+            choice = TemplateChoice(chat_template, plain_values(dict(template_args)))
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="'--template-arg'") from None
         return command(*args, template=choice, **options)
 
     return cast("Command", chosen)

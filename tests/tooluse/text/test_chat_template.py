@@ -305,6 +305,43 @@ def test_a_template_that_rewrites_the_past_is_rendered_turn_by_turn(renderer: Re
         assert cut(turn.text, turn.turns[-1].answer).endswith(messages[index].content)
 
 
+def with_calls(call: str) -> str:
+    """A template that writes calls like this."""
+    return simple("{% for c in m.tool_calls %}{% set f = c.function %}" + call + "{% endfor %}{{ m.content }}")
+
+
+@pytest.mark.parametrize(
+    ("call", "written"),
+    [
+        ("{{ f.name }}({{ f.arguments.values() | join(', ') }})", {"b": "x", "A": "2", "c": "[1]"}),
+        ("{{ f.arguments.values() | list | tojson }}{{ f.name }};", {"b": '"x"', "A": "2", "c": "[1]"}),
+        ("{{ f.name }}{{ f.arguments | tojson(sort_keys=True) }}", {"b": '"x"', "A": "2", "c": "[1]"}),
+        (
+            "{{ f.name }} {% for k, v in f.arguments | dictsort %}{{ k }}={{ v }} {% endfor %}",
+            {"b": "x", "A": "2", "c": "[1]"},
+        ),
+        ("{{ f.name }}{{ f.arguments | tojson }} again: {{ f.arguments.b }}", {"b": '"x"', "A": "2", "c": "[1]"}),
+    ],
+    ids=["values only", "values first", "sorted by code", "sorted by letter", "twice"],
+)
+def test_values_are_found_wherever_they_stand(renderer: Renderer, call: str, written: dict[str, str]) -> None:
+    made = Call("f", {"b": "x", "A": 2, "c": [1]})
+    messages = [Message("user", "x 2 [1]"), Message("assistant", "", (made,)), Message("user", "2")]
+    rendered = renderer(with_calls(call)).render((), messages)
+    (found,) = rendered.turns[0].calls
+    assert {key: cut(rendered.text, span) for key, span in found.arguments.items()} == written
+    assert cut(rendered.text, found.name) == "f"
+
+
+def test_one_message_that_a_template_looks_into_does_not_hide_the_others(renderer: Renderer) -> None:
+    template = simple("{% if m.content == 'x' %}X{% else %}{{ m.content }}{% endif %}")
+    messages = [Message("user", word) for word in ("a", "b", "c")]
+    rendered = renderer(template).render((), messages)
+    assert [cut(rendered.text, span) for span in rendered.untrusted] == ["a", "b", "c"]
+    with pytest.raises(RenderError, match="message 3 in a way that depends on what it says"):
+        renderer(template).render((), [*messages, Message("user", "x")])
+
+
 WITH_IDS = """{% for m in messages %}<{{ m.role }}{{ ':' ~ m.tool_call_id if m.tool_call_id else '' }}>
 {%- for call in m.tool_calls %}{{ call.id }}={{ call.function | tojson }}{% endfor %}{{ m.content }}|{% endfor %}
 {%- if add_generation_prompt %}<assistant>{% endif %}"""

@@ -41,7 +41,7 @@ class TemplateChoice:
     def __post_init__(self) -> None:
         for key in self.kwargs:
             if not key.isidentifier() or key in _TAKEN:
-                raise UserError(f"chat_template_kwargs: {key!r} is no word that a chat template can be told")
+                raise UserError(f"{key!r} is no word that a chat template can be told")
 
     def __bool__(self) -> bool:
         return self.name is not None or bool(self.kwargs)
@@ -80,7 +80,15 @@ NO_CHOICE = TemplateChoice()
 
 
 def plain_values(kwargs: Any) -> Any:
-    """The same with dates as text: YAML takes ``date_string: 2026-01-31`` for a date."""
+    """The same with dates as text: YAML takes ``date_string: 2026-01-31`` for a date.
+
+    Raises:
+        ValueError: a chat template cannot be told one of them.
+    """
     if not isinstance(kwargs, dict):
         return kwargs
-    return {key: value.isoformat() if isinstance(value, date) else value for key, value in kwargs.items()}
+    plain = {str(key): value.isoformat() if isinstance(value, date) else value for key, value in kwargs.items()}
+    try:
+        return dict(TemplateChoice(kwargs=plain).kwargs)
+    except UserError as error:
+        raise ValueError(str(error)) from None

@@ -33,6 +33,7 @@ Spans: TypeAlias = dict[Spot, tuple[Span, ...]]
 Write: TypeAlias = Callable[[Sequence[Message]], str]
 """Renders a conversation."""
 
+_WORD = re.compile(r"\w+")
 THOUGHT_TAGS = re.compile(r"(</?think>)")
 
 
@@ -90,6 +91,8 @@ class _Search:
                     self._strings, self._marked = marks, marked
                 return {place: self._with_blanks(place, spans, thoughts) for place, spans in read.spans.items()}
         if len(wanted) == 1:
+            if wanted[0].part == "key" and _WORD.fullmatch(wanted[0].key):  # looked up by its name; it is no token
+                return {wanted[0]: ()}
             raise _depends(wanted[0])
         half = len(wanted) // 2
         return {**self.strings(wanted[:half]), **self.strings(wanted[half:])} if wanted else {}
