@@ -320,7 +320,10 @@ def with_calls(call: str) -> str:
             "{{ f.name }} {% for k, v in f.arguments | dictsort %}{{ k }}={{ v }} {% endfor %}",
             {"b": "x", "A": "2", "c": "[1]"},
         ),
-        ("{{ f.name }}{{ f.arguments | tojson }} again: {{ f.arguments.b }}", {"b": '"x"', "A": "2", "c": "[1]"}),
+        (
+            "{{ f.name }}{{ f.arguments | tojson }} again: {{ f.arguments.b | tojson }}",
+            {"b": '"x"', "A": "2", "c": "[1]"},
+        ),
     ],
     ids=["values only", "values first", "sorted by code", "sorted by letter", "twice"],
 )
