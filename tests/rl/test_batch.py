@@ -129,6 +129,15 @@ def test_a_tools_reply_is_read_and_is_no_target() -> None:
     assert rollout.tokens[0, first + 1 : first + 3].tolist() == [9, 30]  # what follows the answer, not EOS
 
 
+def test_a_turns_weight_is_that_of_its_tokens() -> None:
+    turns = [Turn(CASE, "", True, 1, (9, 2), (-1.0, -2.0)), Turn(CASE, "", True, 6, (8, 7, 2), (-3.0,) * 3)]
+    episode = Episode(CASE, [5, 6, 9, 30, 31, 32, 33, 8, 7, 2], 2, turns)
+    rewards = [np.zeros((2, 1), np.float32)]
+    rollout = collate([episode], rewards, [np.array([0.25, 1])])
+    assert rollout.weights[0].tolist() == [0.25, 0.25, 0, 0, 0, 1, 1, 1, 0]
+    np.testing.assert_array_equal(collate([episode], rewards).weights, rollout.mask)
+
+
 def test_fractional_rewards_are_kept() -> None:
     rollout = collate([single([5], [9, 2])], [np.float32([[-0.25, 1 / 3]])])
     np.testing.assert_allclose(rollout.rewards[0, 1], [-0.25, 1 / 3], rtol=1e-6)

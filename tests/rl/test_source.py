@@ -82,8 +82,8 @@ def source(run: Any) -> Rollouts:
     return make_source(run, "{binary: 1, monotone: 2}")
 
 
-def make_source(run: Any, reward: str) -> Rollouts:
-    settings = ["run_dir=r", "model.path=m", "data.path=d", "group_size=2", f"reward={reward}"]
+def make_source(run: Any, reward: str, *more: str) -> Rollouts:
+    settings = ["run_dir=r", "model.path=m", "data.path=d", "group_size=2", f"reward={reward}", *more]
     config = load_config(RlConfig, [], settings)
     (run.directory / SAMPLES_FILE).write_text('{"step": 2}\n{"step": 3}\n')
     prompts = PromptSampler([prompt(index) for index in range(5)], batch_size=2, seed=0)
@@ -153,3 +153,13 @@ def test_another_answer_takes_the_place_of_one_whose_reward_failed(run: Any) -> 
     assert source.read()["outcome/fault"] == 0.25
     (line,) = run.lines
     assert line.startswith(f"step 3: 1 of 4 episodes failed; reward {__name__}:fails_on_stop: KeyError: 'stop() '")
+
+
+def test_turns_that_failed_are_no_targets_where_they_are_to_be_none(run: Any) -> None:
+    source = make_source(run, "binary", "environment=replay", "online_mae.rule=paper", "online_mae.block=all")
+    rollout = source.batch(3, STATE)
+    called = np.array([text == "go() " for text in ANSWERS])
+    np.testing.assert_array_equal(rollout.weights, np.where(called[:, None], 0, rollout.mask))
+    assert source.observe({})["blocked_turns"] == 0.5
+    source = make_source(run, "binary", "environment=replay", "online_mae.rule=paper")  # it is the caller's fault
+    np.testing.assert_array_equal(source.batch(3, STATE).weights, rollout.mask)

@@ -333,6 +333,27 @@ def test_equal_groups_are_counted_and_dropped() -> None:
     assert state.trainable.keys() == kept.trainable.keys() == kept.opt_state.keys() == {"actor"}
 
 
+def test_weights_of_turns_reach_the_gradient_of_the_policy_alone() -> None:
+    """A quarter of the weight is a quarter of the gradient; 0 takes rows out of the average, and the critic learns."""
+    config = AlgorithmConfig(whiten_advantages=False, kl_coef=0)
+    state, rollout = drifted_state(config, optax.sgd(1.0)), random_rollout()
+    step = jax.jit(make_rl_step(spec_of(optax.sgd(1.0), config)))
+
+    def change(factors: np.ndarray) -> Any:
+        new, _ = step(state, replace(rollout, weights=np.float32(rollout.mask * factors[:, None])))
+        return jax.tree.map(jnp.subtract, state.trainable, new.trainable)
+
+    first = np.arange(8) < 4
+    whole, quarter, some, others = map(change, (np.ones(8), np.full(8, 0.25), first, ~first))
+    share = rollout.mask[:4].sum() / rollout.mask.sum()
+    parts = jax.tree.map(lambda x, y: share * x + (1 - share) * y, some, others)
+    assert moved(some["actor"], others["actor"])
+    assert_trees_close(parts["actor"], whole["actor"], rtol=1e-3)
+    assert_trees_close(quarter["actor"], jax.tree.map(lambda x: x / 4, whole["actor"]), rtol=1e-3)
+    for changed in (some, quarter):
+        assert_trees_close(changed["critic"], whole["critic"], rtol=1e-4)
+
+
 def test_the_coefficient_of_the_kl_adapts_and_is_used() -> None:
     config = AlgorithmConfig(kl_coef=0.4, kl_target=1e-3, kl_rate=0.5)
     state, new, metrics = one_step(config, rollout := random_rollout())

@@ -24,7 +24,7 @@ class MaeConfig(Node):
     rule: Annotated[Plugin, Choice(RULES, other="module:function")] = Field(
         Plugin("paper"), description="which tool results are errors, see docs/mae.md; a function of the result"
     )
-    block: Blocked = Field("all", description="all errors, or only those that are the caller's fault")
+    block: Blocked = Field("all", description="all errors, or only those that are the fault of the one named")
     factor: float = Field(0.0, ge=0, le=1, description="weight of a blocked turn; 0 = it is no target")
     packs: tuple[str, ...] = Field((), description="families of errors that rule paper looks for; empty = all")
 

@@ -148,6 +148,7 @@ class RlConfig(RunConfig):
     )
     max_turns: int = Field(9, ge=1, description="turns of an episode at most, with an environment")
     faults: FaultsConfig = FaultsConfig()
+    online_mae: MaeConfig = MaeConfig(rule=Plugin("none"), block="environment")
     batch_size: int = Field(64, ge=1, description="prompts in one rollout")
     group_size: int = Field(1, ge=1, description="answers to each prompt")
     steps: int = Field(100, ge=1, description="rollouts")
@@ -159,6 +160,12 @@ class RlConfig(RunConfig):
     @property
     def template(self) -> TemplateChoice:
         return self.data.template
+
+    @model_validator(mode="after")
+    def _tools_answer(self) -> RlConfig:
+        if self.online_mae.rule.name != "none" and self.environment is None:
+            raise ValueError("online_mae reads what tools answer; set environment, for instance environment=replay")
+        return self
 
     @model_validator(mode="after")
     def _groups_have_members(self) -> RlConfig:

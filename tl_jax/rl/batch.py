@@ -43,16 +43,24 @@ class RolloutBatch:
     """float32 [B, N]: what the sampler says of its tokens."""
     rewards: Array
     """float32 [B, N, R]: R rewards, on the last token of the turn that earned them."""
+    weights: Array
+    """float32 [B, N]: what a token counts in the losses of the policy, that of its turn; 0 outside the mask."""
     truncated: Array
     """bool [B]: cut off by a limit, and not ended."""
 
 
-def collate(episodes: Sequence[Episode], rewards: Sequence[np.ndarray], min_length: int = 16) -> RolloutBatch:
+def collate(
+    episodes: Sequence[Episode],
+    rewards: Sequence[np.ndarray],
+    weights: Sequence[np.ndarray] | None = None,
+    min_length: int = 16,
+) -> RolloutBatch:
     """Arrays of a few sizes only, so that a step is seldom compiled anew: T and N - 1 are `bucket` sizes.
 
     Args:
         episodes: B of them.
         rewards: for each one, float32 [turns, R].
+        weights: for each one, float32 [turns], what a turn counts in the policy's losses; by default 1.
         min_length: the smallest T.
     """
     width = bucket(max(len(episode.stream) - episode.prompt_length for episode in episodes), 8) + 1
@@ -61,9 +69,10 @@ def collate(episodes: Sequence[Episode], rewards: Sequence[np.ndarray], min_leng
     tokens, segments, positions = np.zeros((3, rows, length), np.int32)
     labels, turns = np.zeros((2, rows, width), np.int32)
     mask = np.zeros((rows, width), bool)
-    logprobs = np.zeros((rows, width), np.float32)
+    logprobs, counts = np.zeros((2, rows, width), np.float32)
     earned = np.zeros((rows, width, rewards[0].shape[1]), np.float32)
-    for row, (episode, values) in enumerate(zip(episodes, rewards, strict=True)):
+    weights = [np.ones(len(episode.turns)) for episode in episodes] if weights is None else weights
+    for row, (episode, values, weight) in enumerate(zip(episodes, rewards, weights, strict=True)):
         first = start + 1 - episode.prompt_length
         read = slice(first, first + len(episode.stream))
         starts = np.array([0, *episode.restarts])
@@ -72,11 +81,11 @@ def collate(episodes: Sequence[Episode], rewards: Sequence[np.ndarray], min_leng
         tokens[row, read], segments[row, read] = episode.stream, segment
         positions[row, first:] = len(episode.stream) - 1 - starts[-1]
         positions[row, read] = places - starts[segment - 1]
-        for number, (turn, value) in enumerate(zip(episode.turns, values, strict=True)):
+        for number, (turn, value, count) in enumerate(zip(episode.turns, values, weight, strict=True)):
             begin = turn.predict_from + 1 - episode.prompt_length
             written = slice(begin, begin + len(turn.tokens))
             labels[row, written], mask[row, written], logprobs[row, written] = turn.tokens, True, turn.logprobs
-            turns[row, written] = number
+            turns[row, written], counts[row, written] = number, count
             earned[row, written.stop - 1] = value
     return RolloutBatch(
         tokens=tokens,
@@ -87,6 +96,7 @@ def collate(episodes: Sequence[Episode], rewards: Sequence[np.ndarray], min_leng
         turns=turns,
         logprobs=logprobs,
         rewards=earned,
+        weights=counts,
         truncated=np.array([episode.truncated for episode in episodes]),
     )
 

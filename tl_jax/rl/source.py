@@ -17,6 +17,7 @@ from tl_jax.config import RlConfig
 from tl_jax.rl.batch import PromptSampler, RolloutBatch, collate
 from tl_jax.rl.episodes import Episode
 from tl_jax.rl.faults import stand_ins
+from tl_jax.rl.online_mae import OnlineMae
 from tl_jax.rl.rollout import RolloutWorker
 from tl_jax.rl.rubric import EpisodeRewards, Rubric
 from tl_jax.rl.state import RlState
@@ -49,6 +50,7 @@ class Rollouts:
     ) -> None:
         self._run, self._group_size, self._prompts = run, config.group_size, prompts
         self._worker, self._rubric = worker, rubric
+        self._mae = OnlineMae.of(config.online_mae)
         self._min_length = 256 if config.model.attention == "splash" else 16  # its kernels want multiples of 128
         self._outcomes: Counter[str] = Counter()
         self._results: Counter[str] = Counter()
@@ -76,20 +78,22 @@ class Rollouts:
         self._kept = [index for index, rewards in enumerate(self._rewards) if not rewards.dropped]
         places = stand_ins([rewards.dropped for rewards in self._rewards], self._group_size)
         episodes, values = [self._episodes[i] for i in places], [self._rewards[i].values for i in places]
-        return collate(episodes, values, min_length=self._min_length)
+        return collate(episodes, values, self._mae.weights(episodes), min_length=self._min_length)
 
     def observe(self, metrics: Metrics) -> Metrics:
         """Waits for the step, whose time is measured. ``tokens_per_second`` counts all tokens read in that time."""
         metrics = jax.device_get(metrics)
         ended = time.perf_counter()
         turns = [turn for episode in self._episodes for turn in episode.turns]
+        episodes, rewards = self._counted()
         self._outcomes.update(turn[0].category for one in self._rewards for turn in one.turns)
         self._results.update(_category(result) for turn in turns for result in turn.results)
         return {
             **metrics,
-            **_host_metrics(*self._counted(), self._rubric),
-            "faults": np.mean([bool(rewards.fault) for rewards in self._rewards]),
+            **_host_metrics(episodes, rewards, self._rubric),
+            "faults": np.mean([bool(one.fault) for one in self._rewards]),
             "raised": np.mean([bool(episode.raised) for episode in self._episodes]),
+            "blocked_turns": np.mean(np.concatenate([self._mae.blocked(episode) for episode in episodes])),
             "tokens_per_second": np.count_nonzero(self._rollout.segment_ids) / (ended - self._began),
             "seconds_sampling": self._sampled - self._began,
             "seconds_learning": ended - self._sampled,

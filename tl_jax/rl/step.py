@@ -184,7 +184,9 @@ def score_rollout(state: RlState, rollout: RolloutBatch, spec: StepSpec) -> tupl
         metrics["value"] = masked_mean(values, mask)
     if spec.group_size > 1:
         metrics["equal_groups"] = jnp.mean(estimated.equal)
-    learnt_from = mask & ~estimated.equal[:, None] if config.drop_equal_groups else mask
+    learnt_from = mask & (rollout.weights > 0)
+    if config.drop_equal_groups:
+        learnt_from &= ~estimated.equal[:, None]
     experience = Experience(
         rollout=rollout,
         mask=learnt_from,
@@ -265,7 +267,7 @@ def minibatch_weights(batch: Experience, spec: StepSpec) -> Weights:
     config = spec.config
     weights = partial(rl_losses.token_weights, length=spec.answer_length)
     return Weights(
-        loss=weights(batch.mask, config.loss_average),
+        loss=weights(batch.mask, config.loss_average) * batch.rollout.weights,
         learnt=weights(batch.mask, "tokens"),
         written=weights(batch.rollout.mask, "tokens"),
     )

@@ -280,6 +280,10 @@ def test_callers_faults_can_be_blocked_alone() -> None:
     blocks = blocked_turns(trajectory, "paper", "caller")
     assert [block.message for block in blocks] == [4, 7]
     assert all(block.finding.category in CALLER for block in blocks)
+    blocks = blocked_turns(trajectory, "paper", "environment")
+    assert [(block.message, block.finding.category) for block in blocks] == [(1, "environment"), (4, "environment")]
+    with pytest.raises(UserError, match="block must be one of all, caller, environment, not 'tool'"):
+        blocked_turns(trajectory, block="tool")  # type: ignore[arg-type]
 
 
 def test_apply_sets_the_weight_of_blocked_turns_and_nothing_else() -> None:

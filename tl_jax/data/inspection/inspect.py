@@ -77,7 +77,7 @@ def _untrained(marked: Trajectory, reasons: dict[int, str]) -> Iterator[TurnView
 
 
 def _settings(renderer: str, mae: MaeConfig, pkt: PktConfig) -> str:
-    whose = {"all": "every error", "caller": "the caller's errors"}[mae.block]
+    whose = {"all": "every error"}.get(mae.block, f"the {mae.block}'s errors")
     blocked = "" if mae.rule.name == "none" else f" ({whose} x {mae.factor:g})"
     limit = "" if not PKT_MODES[pkt.mode].limited else f" (weights up to {pkt.max_weight:g})"
     return f"Format {renderer}, MAE {mae.rule}{blocked}, PKT {pkt.mode}{limit}"

@@ -6,7 +6,7 @@ the errors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -18,9 +18,21 @@ from tl_jax.tooluse.mae.rules import RULES, finder
 from tl_jax.tooluse.pairing import answers
 from tl_jax.tooluse.schema import Call, Trajectory
 
-__all__ = ["CALLER", "PACKS", "RULES", "Block", "Category", "Finding", "apply_mae", "blocked_turns", "find_error"]
+__all__ = [
+    "BLOCKED",
+    "CALLER",
+    "PACKS",
+    "RULES",
+    "Block",
+    "Category",
+    "Finding",
+    "apply_mae",
+    "blocked_turns",
+    "blocking",
+    "find_error",
+]
 
-Blocked: TypeAlias = Literal["all", "caller"]
+Blocked: TypeAlias = Literal["all", "caller", "environment"]
 
 CALLER = frozenset(
     {
@@ -30,7 +42,13 @@ CALLER = frozenset(
         Category.BAD_VALUE,
     }
 )
-"""The categories that the call itself is to blame for; ``block="caller"`` blocks only these."""
+"""The categories that the call itself is to blame for."""
+BLOCKED: Mapping[Blocked, frozenset[Category]] = {
+    "all": frozenset(Category),
+    "caller": CALLER,
+    "environment": frozenset({Category.ENVIRONMENT}),
+}
+"""Which errors ``block`` is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +90,26 @@ def blocked_turns(
         rule: as for `tl_jax.tooluse.mae.rules.finder`.
         packs: likewise.
         block: ``caller`` keeps errors that are not the caller's fault (`CALLER`): environment faults and errors of
-            unknown cause.
+            unknown cause. ``environment`` blocks the environment's faults alone.
 
     Raises:
         UserError: unknown rule, pack or ``block``, or a user's rule returned something it may not.
     """
-    if block not in ("all", "caller"):
-        raise UserError(f"block must be 'all' or 'caller', not {block!r}")
+    if block not in BLOCKED:
+        raise UserError(f"block must be one of {', '.join(BLOCKED)}, not {block!r}")
     find, blocks = finder(rule, tuple(packs)), []
     results = answers(trajectory.messages)
     for index, turn in trajectory.turns:
         answered = [trajectory.messages[at] for at in results.get(index, ())]
-        for finding in find.in_turn(turn.tool_calls, answered, trajectory.messages[index + 1 :]):
-            if block == "all" or finding.category in CALLER:
-                blocks.append(Block(index, finding))
-                break
+        finding = blocking(find.in_turn(turn.tool_calls, answered, trajectory.messages[index + 1 :]), block)
+        if finding:
+            blocks.append(Block(index, finding))
     return blocks
+
+
+def blocking(findings: Iterable[Finding], block: Blocked) -> Finding | None:
+    """The first of a turn's errors that blocks it, if one does."""
+    return next((finding for finding in findings if finding.category in BLOCKED[block]), None)
 
 
 def apply_mae(
