@@ -117,6 +117,22 @@ def test_logprobs_are_those_of_a_pass_without_cache(one: Loaded, sampling: Sampl
         np.testing.assert_allclose(result.logprobs[row], logprobs[np.arange(NEW), result.tokens[row]], atol=1e-4)
 
 
+def test_what_tokens_were_drawn_from_is_told_where_some_are_filtered(one: Loaded) -> None:
+    """With top_k 1 a token is drawn with probability 1, whatever it has in the whole distribution."""
+    only = one.generate(PROMPTS[:3], SamplingConfig(max_new_tokens=2, temperature=1.0, top_k=1))
+    assert only.drawn_logprobs is not None
+    np.testing.assert_allclose(only.drawn_logprobs, 0, atol=1e-6)
+    assert only.logprobs.max() < -0.1
+    some = one.generate(PROMPTS[:3], SamplingConfig(max_new_tokens=1, temperature=1.0, top_k=5))
+    assert some.drawn_logprobs is not None
+    for row, prompt in enumerate(PROMPTS[:3]):
+        logits = forward(one.graphdef, one.params, *unpacked(np.array([prompt])))[0, -1]
+        kept = np.sort(np.asarray(jax.nn.softmax(logits)))[-5:]
+        expected = some.logprobs[row, 0] - np.log(kept.sum())
+        assert some.drawn_logprobs[row, 0] == pytest.approx(expected, abs=1e-4)
+    assert one.generate(PROMPTS[:3], SamplingConfig(max_new_tokens=2, temperature=1.3)).drawn_logprobs is None
+
+
 def test_samples_do_not_depend_on_padding_company_or_chunks(one: Loaded) -> None:
     sampling = SamplingConfig(max_new_tokens=NEW, temperature=1.3)
     together = one.generate(PROMPTS, sampling)

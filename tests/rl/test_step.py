@@ -370,7 +370,7 @@ def test_importance_weights_reach_the_gradient() -> None:
     config = AlgorithmConfig(whiten_advantages=False)
     state, rollout = drifted_state(config, optax.sgd(1.0)), random_rollout()
     told = SCORE(state, rollout, config)[0].old_logprobs - np.log(2)
-    rollout = replace(rollout, logprobs=np.asarray(told, np.float32))
+    rollout = replace(rollout, drawn_logprobs=np.asarray(told, np.float32))
     changes = []
     for cap in (None, 10.0, 1.5):
         _, new, metrics = one_step(config.model_copy(update={"importance_cap": cap}), rollout, state)

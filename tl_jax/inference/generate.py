@@ -43,6 +43,9 @@ class Generation:
     """int32 [B]: tokens generated, EOS included"""
     finished: np.ndarray
     """bool [B]: ended by EOS and not by the limit"""
+    drawn_logprobs: np.ndarray | None = None
+    """float32 [B, N]: of each token in the distribution that it was drawn from, after top-k and top-p; None = as
+    ``logprobs``, where nothing is filtered"""
 
 
 def generate(
@@ -90,8 +93,8 @@ def generate(
             out = _run(graphdef, params, rows, draw, static)
         chunks.append([np.asarray(array)[: len(chosen)] for array in out])
     back = np.argsort(order)
-    tokens, logprobs, lengths, finished = (np.concatenate(parts)[back] for parts in zip(*chunks, strict=True))
-    return Generation(tokens=tokens, logprobs=logprobs, lengths=lengths, finished=finished)
+    tokens, logprobs, drawn, lengths, finished = (np.concatenate(parts)[back] for parts in zip(*chunks, strict=True))
+    return Generation(tokens, logprobs, lengths, finished, drawn if static.filters else None)
 
 
 def _check(model: Llama, prompts: Sequence[Sequence[int]], sampling: SamplingConfig) -> None:
@@ -139,6 +142,11 @@ class _Static(NamedTuple):
     top_k: int | None
     nucleus: bool
 
+    @property
+    def filters(self) -> bool:
+        """Whether some tokens cannot be drawn."""
+        return not self.greedy and (self.top_k is not None or self.nucleus)
+
 
 def _padded(prompts: Sequence[Sequence[int]], chosen: np.ndarray, spread: int) -> _Rows:
     """The prompts whose indices are ``chosen``, in that order, in a multiple of ``spread`` rows."""
@@ -160,13 +168,12 @@ class _Progress(NamedTuple):
     done: jax.Array  # bool [B]
     tokens: jax.Array  # int32 [B, N]
     logprobs: jax.Array  # float32 [B, N]
+    drawn: jax.Array  # float32 [B, N]: log-probabilities after the filters
     cache: Cache
 
 
 @partial(jax.jit, static_argnames=("graphdef", "static"))
-def _run(
-    graphdef: GraphDef, params: Params, rows: _Rows, draw: _Draw, static: _Static
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+def _run(graphdef: GraphDef, params: Params, rows: _Rows, draw: _Draw, static: _Static) -> tuple[jax.Array, ...]:
     """Prefill and decoding loop; see `generate`."""
     model: Llama = merge(graphdef, _in_compute_dtype(params, merge(graphdef, params).dtype))
     layers = model.unstacked()
@@ -176,12 +183,13 @@ def _run(
         """Takes the next token of every row from the hidden state of its last one."""
         logits = constrain(model.logits(hidden[:, -1]), "batch", None)
         logits = logits if static.greedy else logits / draw.temperature
-        scores = logits
+        scores = filtered = logits
         if not static.greedy:
-            scores = filter_logits(logits, static.top_k, draw.top_p if static.nucleus else None)
-            scores = scores + _noise(draw.key, rows.indices, progress.step, logits.shape[1])
+            filtered = filter_logits(logits, static.top_k, draw.top_p if static.nucleus else None)
+            scores = filtered + _noise(draw.key, rows.indices, progress.step, logits.shape[1])
         chosen = jnp.argmax(scores, axis=-1).astype(jnp.int32)
-        logprob = jnp.take_along_axis(jax.nn.log_softmax(logits), chosen[:, None], axis=1)[:, 0]
+        logprob = _log_probs(logits, chosen)
+        drawn = _log_probs(filtered, chosen) if static.filters else logprob
         done = progress.done
         return progress._replace(
             step=progress.step + 1,
@@ -189,6 +197,7 @@ def _run(
             done=done | jnp.isin(chosen, draw.eos_ids),
             tokens=progress.tokens.at[:, progress.step].set(jnp.where(done, draw.pad_id, chosen)),
             logprobs=progress.logprobs.at[:, progress.step].set(jnp.where(done, 0.0, logprob)),
+            drawn=progress.drawn.at[:, progress.step].set(jnp.where(done, 0.0, drawn)),
         )
 
     def unfinished(progress: _Progress) -> jax.Array:
@@ -209,14 +218,20 @@ def _run(
         done=lengths == 0,  # a row that only fills up the batch
         tokens=jnp.full((batch, static.max_new_tokens), draw.pad_id, jnp.int32),
         logprobs=jnp.zeros((batch, static.max_new_tokens), jnp.float32),
+        drawn=jnp.zeros((batch, static.max_new_tokens), jnp.float32),
         cache=cache.extended(static.max_new_tokens),
     )
     progress = jax.lax.while_loop(unfinished, advance, choose(progress, hidden))
-    tokens, logprobs = (constrain(x, None, None) for x in (progress.tokens, progress.logprobs))
+    tokens, logprobs, drawn = (constrain(x, None, None) for x in (progress.tokens, progress.logprobs, progress.drawn))
     ends = jnp.isin(tokens, draw.eos_ids)
     finished = ends.any(axis=1)
     lengths = jnp.where(finished, jnp.argmax(ends, axis=1) + 1, static.max_new_tokens)
-    return tokens, logprobs, lengths, finished
+    return tokens, logprobs, drawn, lengths, finished
+
+
+def _log_probs(logits: jax.Array, chosen: jax.Array) -> jax.Array:
+    """[B]: of one token of each row."""
+    return jnp.take_along_axis(jax.nn.log_softmax(logits), chosen[:, None], axis=1)[:, 0]
 
 
 def filter_logits(logits: jax.Array, top_k: int | None, top_p: jax.Array | float | None) -> jax.Array:

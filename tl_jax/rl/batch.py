@@ -41,6 +41,8 @@ class RolloutBatch:
     """int32 [B, N]: the number of the turn that wrote it, from 0; 0 outside the mask."""
     logprobs: Array
     """float32 [B, N]: what the sampler says of its tokens."""
+    drawn_logprobs: Array
+    """float32 [B, N]: the same in the distribution that it drew them from, after top-k and top-p."""
     rewards: Array
     """float32 [B, N, R]: R rewards, on the last token of the turn that earned them."""
     weights: Array
@@ -69,7 +71,7 @@ def collate(
     tokens, segments, positions = np.zeros((3, rows, length), np.int32)
     labels, turns = np.zeros((2, rows, width), np.int32)
     mask = np.zeros((rows, width), bool)
-    logprobs, counts = np.zeros((2, rows, width), np.float32)
+    logprobs, drawn, counts = np.zeros((3, rows, width), np.float32)
     earned = np.zeros((rows, width, rewards[0].shape[1]), np.float32)
     weights = [np.ones(len(episode.turns)) for episode in episodes] if weights is None else weights
     for row, (episode, values, weight) in enumerate(zip(episodes, rewards, weights, strict=True)):
@@ -85,6 +87,7 @@ def collate(
             begin = turn.predict_from + 1 - episode.prompt_length
             written = slice(begin, begin + len(turn.tokens))
             labels[row, written], mask[row, written], logprobs[row, written] = turn.tokens, True, turn.logprobs
+            drawn[row, written] = turn.logprobs if turn.drawn_logprobs is None else turn.drawn_logprobs
             turns[row, written], counts[row, written] = number, count
             earned[row, written.stop - 1] = value
     return RolloutBatch(
@@ -95,6 +98,7 @@ def collate(
         mask=mask,
         turns=turns,
         logprobs=logprobs,
+        drawn_logprobs=drawn,
         rewards=earned,
         weights=counts,
         truncated=np.array([episode.truncated for episode in episodes]),

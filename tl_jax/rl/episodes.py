@@ -27,6 +27,8 @@ class Turn:
     """those that were made"""
     results: tuple[str, ...] = ()
     """what came back, one for each call"""
+    drawn_logprobs: tuple[float, ...] | None = None
+    """in the distribution that the tokens were drawn from, after top-k and top-p; None = ``logprobs``"""
 
 
 @dataclass(slots=True)

@@ -59,15 +59,16 @@ def value_losses(values: jax.Array, old_values: jax.Array, returns: jax.Array, c
     return TokenLosses(0.5 * jnp.maximum(free, limited), limited > free)
 
 
-def importance_weights(logprobs: jax.Array, sampler_logprobs: jax.Array, cap: float | None) -> jax.Array:
+def importance_weights(logprobs: jax.Array, drawn_logprobs: jax.Array, cap: float | None) -> jax.Array:
     """``min(pi / p, cap)`` for each token, p = the probability with which the sampler says it drew it; no gradient.
 
     Truncated importance sampling: it corrects for a sampler that computes with other rounding than the trainer
-    (https://fengyao.notion.site/off-policy-rl). All ones where ``cap`` is ``None``.
+    (https://fengyao.notion.site/off-policy-rl), or that draws from the likeliest tokens only. All ones where ``cap`` is
+    ``None``.
     """
     if cap is None:
         return jnp.ones_like(logprobs)
-    return jax.lax.stop_gradient(jnp.minimum(jnp.exp(logprobs - sampler_logprobs), cap))
+    return jax.lax.stop_gradient(jnp.minimum(jnp.exp(logprobs - drawn_logprobs), cap))
 
 
 def token_weights(mask: jax.Array, average: Average, length: int) -> jax.Array:

@@ -123,9 +123,12 @@ def generate_turn(sampler: Sampler, params: Params, prompts: Sequence[Prompt], k
     for row, (prompt, text) in enumerate(zip(prompts, sampler.texts(generation), strict=True)):
         length, finished = generation.lengths[row], bool(generation.finished[row])
         tokens, logprobs = (x[row, :length].tolist() for x in (generation.tokens, generation.logprobs))
+        filtered = generation.drawn_logprobs
+        drawn = None if filtered is None else tuple(filtered[row, :length].tolist())
         calls = _calls(text, prompt.case) if finished else ()
         before = prompt.before + len(prompt.tokens) - 1
-        turns.append(Turn(prompt.case, text, finished, before, tuple(tokens), tuple(logprobs), calls))
+        turn = Turn(prompt.case, text, finished, before, tuple(tokens), tuple(logprobs), calls, drawn_logprobs=drawn)
+        turns.append(turn)
     return turns
 
 

@@ -164,7 +164,7 @@ def score_rollout(state: RlState, rollout: RolloutBatch, spec: StepSpec) -> tupl
             config=config,
         )
     )
-    importance = rl_losses.importance_weights(logprobs, rollout.logprobs, config.importance_cap)
+    importance = rl_losses.importance_weights(logprobs, rollout.drawn_logprobs, config.importance_cap)
     drift = jnp.where(mask, jnp.abs(logprobs - rollout.logprobs), 0.0)
     kl_per_answer = jnp.mean(jnp.sum(jnp.where(mask, kl, 0.0), axis=1))
     metrics = {
