@@ -68,6 +68,7 @@ def exact(made: tuple[Call, ...]) -> list[str]:
     return [json.dumps(call.to_json() | {"id": ""}, sort_keys=True) for call in made]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CALLING)
 @some
 @given(st.lists(calls, min_size=1, max_size=2))
@@ -124,6 +125,7 @@ def poisoned(draw: st.DrawFn, style: Style) -> tuple[list[str], list[Tool], list
     return planted, tools if style.calls != 0 else [], messages
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", STYLES)
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
