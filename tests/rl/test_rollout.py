@@ -22,6 +22,7 @@ from tl_jax.rl.rollout import EnvironmentSpec, run_multi_turn
 from tl_jax.tooluse.environments.replay import Replay
 from tl_jax.tooluse.rewards.score import score
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
+from tl_jax.tooluse.text.spoken import Include
 
 CHATML = (
     "{% if tools %}<|im_start|>system\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
@@ -92,9 +93,10 @@ def played(
     max_length: int = 4096,
     new_tokens: int = 120,
     loose: bool = False,
+    include: tuple[Include, ...] = (),
 ) -> tuple[list[Episode], Scripted]:
     sampler = Scripted(None, codec, SamplingConfig(max_new_tokens=new_tokens), codec.stop_ids, lines=lines, loose=loose)
-    stage = EnvironmentSpec(lambda: Replay([trajectory]), max_turns, max_length)
+    stage = EnvironmentSpec(lambda: Replay([trajectory]), max_turns, max_length, include=include)
     case = Replay([trajectory]).cases[0]
     prompts = [Prompt(case, tuple(codec.prompt(case.tools, case.messages)))] * len(lines[0])
     return run_multi_turn(sampler, None, prompts, jax.random.key(0), stage), sampler
@@ -183,6 +185,18 @@ def test_a_template_that_rewrites_the_past_is_read_anew(model_dir: Path) -> None
         assert tuple(episode.stream[turn.predict_from + 1 : ends[-1]]) == turn.tokens
     assert episode.restarts == ends[:-1]
     assert episode.turns[1].results == ('{"row": 8}',)
+
+
+def test_thoughts_are_read_again_if_they_are_included(model_dir: Path) -> None:
+    tokenizer = load_tokenizer(model_dir)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.chat_template = QWEN_3
+    codec = Codec.open("chat", tokenizer)
+    lines = [[codec.renderer.answer([call], "<think>\nHm.\n</think>\n\n")] for call in CALLS]
+    choices: tuple[tuple[Include, ...], ...] = ((), ("reasoning",))
+    for include in choices:
+        _, sampler = played(codec, lines, include=include)
+        assert ("Hm." in tokenizer.decode(sampler.asked[1][0])) == bool(include)
 
 
 def test_what_ends_an_episode(codec: Codec) -> None:

@@ -149,7 +149,7 @@ def _played(
     for start in range(0, len(prompts), answering.batch_size):
         batch = prompts[start : start + answering.batch_size]
         turns = max(len(prompt.case.meta["turns"]) + 1 for prompt in batch)
-        spec = EnvironmentSpec(BfclTools, turns * (MAX_ANSWERS + 1), room.tokens)
+        spec = EnvironmentSpec(BfclTools, turns * (MAX_ANSWERS + 1), room.tokens, include=answering.include)
         episodes = run_multi_turn(sampler, params, batch, jax.random.fold_in(key, start), spec)
         for prompt, episode in zip(batch, episodes, strict=True):
             tokens = sum(len(turn.tokens) for turn in episode.turns)

@@ -65,7 +65,8 @@ def make_environment_spec(config: RlConfig, model: LlamaConfig) -> EnvironmentSp
     """
     if config.environment is None:
         return None
-    return EnvironmentSpec(_environment(config), config.max_turns, _longest_prompt(config, model), config.faults)
+    longest = _longest_prompt(config, model)
+    return EnvironmentSpec(_environment(config), config.max_turns, longest, config.faults, config.data.include)
 
 
 def _longest_prompt(config: RlConfig, model: LlamaConfig) -> int:

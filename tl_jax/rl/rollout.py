@@ -6,7 +6,7 @@ the next generation prompt, is encoded, as part of the whole conversation and by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,6 +28,7 @@ from tl_jax.tooluse.environments.base import Environment, UserTurn
 from tl_jax.tooluse.rewards.compare import bind_all, offered_tools
 from tl_jax.tooluse.schema import Call, Case, Message
 from tl_jax.tooluse.text.parse import parse_answer
+from tl_jax.tooluse.text.spoken import Include, with_parts
 from tl_jax.training.distributed import agreed, is_main
 
 T = TypeVar("T")
@@ -46,6 +47,8 @@ class EnvironmentSpec:
     """tokens that the prompt of a turn may have, earlier turns included"""
     faults: FaultsConfig = UNGUARDED
     """deadlines, and what becomes of an environment that fails"""
+    include: tuple[Include, ...] = ()
+    """parts of the model's answers that are written in the prompts after them, as `DataConfig.include`"""
 
 
 class RolloutWorker:
@@ -102,7 +105,9 @@ def run_multi_turn(
                 episodes[i].hear(reply.outcome, reply.fault, reply.raised)
                 after = None
                 if not (over or episodes[i].fault):
-                    goes_on = partial(next_prompt, prompt, answered, reply.expected, codec, reply.user_turn)
+                    goes_on = partial(
+                        next_prompt, prompt, answered, reply.expected, codec, reply.user_turn, spec.include
+                    )
                     fault, after = _tried("what it says", goes_on, spec.faults)
                     episodes[i].hear(reply.outcome, fault)
                 if after and len(after.tokens) <= spec.max_length:
@@ -133,7 +138,12 @@ def generate_turn(sampler: Sampler, params: Params, prompts: Sequence[Prompt], k
 
 
 def next_prompt(
-    prompt: Prompt, turn: Turn, expected: Sequence[Any], codec: Codec, says: UserTurn | None = None
+    prompt: Prompt,
+    turn: Turn,
+    expected: Sequence[Any],
+    codec: Codec,
+    says: UserTurn | None = None,
+    include: Collection[Include] = (),
 ) -> Prompt:
     """What the model is asked after a turn: the conversation with its answer, and the results of its calls or what the
     user says to it.
@@ -146,9 +156,10 @@ def next_prompt(
         expected: the calls still expected, as JSON: gold of the next turn.
         codec: encodes what follows the answer.
         says: what the user says; the tools that come with it count as offered from now on.
+        include: what else of the answer than its text and calls is written.
     """
     answer = parse_answer(turn.text, offered_tools(prompt.case).values())
-    said = Message("assistant", answer.text, turn.calls, reasoning=answer.reasoning or None)
+    said = with_parts(Message("assistant", answer.text, turn.calls, reasoning=answer.reasoning or None), include)
     results = (Message("tool", result, name=call.name) for call, result in zip(turn.calls, turn.results, strict=True))
     messages = (*prompt.case.messages, said, *results, *(says.messages if says else ()))
     gold = (tuple(map(Call.from_json, expected)),) if expected else ()

@@ -18,14 +18,14 @@ def spoken(trajectory: Trajectory, include: Collection[Include] = ()) -> Traject
     An assistant message with neither text nor calls (``content: null`` in OpenAI's files) has weight 0 afterwards: a
     model must not learn to end its answer at once.
     """
-    said = [_with(message, include) for message in trajectory.messages]
+    said = [with_parts(message, include) for message in trajectory.messages]
     messages = (replace(message, weight=0.0) if is_silent(message) else message for message in said)
     return replace(trajectory, messages=tuple(messages))
 
 
 def spoken_case(case: Case, include: Collection[Include]) -> Case:
     """The case with what is included in the texts of its messages."""
-    return replace(case, messages=tuple(_with(message, include) for message in case.messages)) if include else case
+    return replace(case, messages=tuple(with_parts(message, include) for message in case.messages)) if include else case
 
 
 def is_silent(message: Message) -> bool:
@@ -42,8 +42,10 @@ def left_out(messages: Iterable[Message], include: Collection[Include]) -> dict[
     return {part: count for part, count in found.items() if count and part not in include}
 
 
-def _with(message: Message, include: Collection[Include]) -> Message:
-    """Reasoning stands before the answer between ``<think>`` tags, as most models write it; a refusal after it."""
+def with_parts(message: Message, include: Collection[Include]) -> Message:
+    """The message with what is included in its text.
+
+    Reasoning stands before the answer between ``<think>`` tags, as most models write it; a refusal after it."""
     content = message.content
     if "refusal" in include and message.refusal is not None:
         content = "\n".join(part for part in (content, message.refusal) if part)
