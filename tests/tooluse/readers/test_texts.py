@@ -267,6 +267,9 @@ def test_a_prompt_that_lists_the_tools_of_the_row_or_others(tmp_path: Path) -> N
         ('[{"name": "lookup", "results": 1, "more": 2}]', ['[{"name": "lookup", "results": 1, "more": 2}]']),
         ("<|start_header_id|>ipython<|end_header_id|>\n\na pet<|eot_id|>", ["a pet"]),
         ("[TOOL_RESULTS] a pet[/TOOL_RESULTS]", ["a pet"]),
+        ("[TOOL_RESULTS]abc[TOOL_CONTENT]a pet[/TOOL_RESULTS] [TOOL_RESULTS]no[/TOOL_RESULTS]", ["a pet", "no"]),
+        ('{"name": "lookup", "results": "a pet"}', ["a pet"]),
+        ("<function_results>\na pet\n</function_results>", ["a pet"]),
         ("a pet", ["a pet"]),
         ("see <tool_response>a pet</tool_response> there", ["see <tool_response>a pet</tool_response> there"]),
     ],
@@ -294,6 +297,21 @@ def test_results_in_the_words_of_the_user(tmp_path: Path, said: str, words: str)
 def test_what_a_user_observes(tmp_path: Path) -> None:
     value = changed(row("Look up.", "Observation: a pet"), "messages.2.role", "user")
     assert read_one(tmp_path, value).messages[2] == Message("user", "Observation: a pet")
+
+
+def test_ids_of_results_in_text(tmp_path: Path) -> None:
+    made = json.dumps([{"name": "lookup", "arguments": {"word": word}, "id": word} for word in ("dog", "cat")])
+    told = "".join(
+        f'[TOOL_RESULTS] {{"content": "a {word}", "call_id": "{word}"}}[/TOOL_RESULTS]' for word in ("cat", "dog")
+    )
+    found = read_one(tmp_path, row(f"[TOOL_CALLS] {made}", told)).messages[2:4]
+    assert found == tuple(Message("tool", f"a {word}", name="lookup", call_id=word) for word in ("dog", "cat"))
+
+
+def test_functionarys_words(tmp_path: Path) -> None:
+    found = read_one(tmp_path, row('>>>all\nI look.>>>lookup\n{"word": "dog"}'))
+    assert found.messages[1] == Message("assistant", "I look.", (DOG,))
+    assert read_one(tmp_path, row(">>>all\nHi.")).messages[1] == Message("assistant", "Hi.")
 
 
 @pytest.mark.parametrize("tag", ["tool", "function"])

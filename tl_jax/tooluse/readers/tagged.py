@@ -1,20 +1,14 @@
-"""Calls, results and lists of tools that a text holds: between tags, as objects, one a line."""
+"""Calls and lists of tools that a text holds: between tags, as objects, one a line."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.readers.fields import ARGUMENTS, arguments, identity, literal, plain
-from tl_jax.tooluse.schema import Call, DataError, Message, Tool
-
-_HEADER_BEFORE = re.compile(r"\s*<\|start_header_id\|>(?:ipython|tool)<\|end_header_id\|>\s*")
-_HEADER = re.compile(rf"\A{_HEADER_BEFORE.pattern}|\s*<\|(?:eot_id|im_end)\|>\s*\Z")
-"""What Llama 3's template writes around a result."""
-_MISTRAL = re.compile(r"\s*\[TOOL_RESULTS\]\s*(.*?)\s*\[/TOOL_RESULTS\]\s*", re.DOTALL)
+from tl_jax.tooluse.readers.fields import ARGUMENTS, arguments, identity, literal
+from tl_jax.tooluse.schema import Call, DataError, Tool
 
 
 def between(text: str, tag: str) -> tuple[list[str], str]:
@@ -81,57 +75,3 @@ def listed(value: Any, where: str) -> tuple[Tool, ...]:
         value = _values(value.strip(), where)
     values = value if isinstance(value, list) else [value] if value else []
     return tuple(Tool.from_json(item, f"{where}[{i}]") for i, item in enumerate(values) if item is not None)
-
-
-def results(text: str, called: Sequence[str], listed_as: tuple[str, str] = ("name", "content")) -> list[Message]:
-    """The results in a text, each between its tags; a text without tags, or with words beside them, is one result.
-
-    A result that is an object of a tool's name and what it said is unwrapped, if that tool was called and nothing else
-    stands beside.
-
-    Args:
-        called: the names of the calls that wait for a result.
-        listed_as: what the object calls the name and what was said.
-    """
-    text = _HEADER.sub("", text)
-    found, rest = between(text, "tool_response")
-    if not found or rest.strip():
-        match = _MISTRAL.fullmatch(text)
-        return _listed_results(text, called) or [unwrapped(match[1] if match else text, called, listed_as)]
-    return [unwrapped(item, called, listed_as) for item in found]
-
-
-def is_results(text: str) -> bool:
-    """Whether a text is results as templates write them, and nothing else."""
-    if "<tool_response>" in text:
-        texts, rest = between(text, "tool_response")
-        return bool(texts) and not rest.strip()
-    return _HEADER_BEFORE.match(text) is not None or _MISTRAL.fullmatch(text) is not None
-
-
-def _listed_results(text: str, called: Sequence[str]) -> list[Message]:
-    """The results in ToolACE's ``[{"name": ..., "results": ...}]``; none where a text is something else."""
-    if "results" not in text or not text.lstrip().startswith("["):
-        return []
-    try:
-        values = literal(text, "")
-    except DataError:
-        return []
-    keys = {"name", "results"}
-    if not values or not all(isinstance(i, dict) and i.keys() == keys and i["name"] in called for i in values):
-        return []
-    return [Message("tool", plain(item["results"]), name=item["name"]) for item in values]
-
-
-def unwrapped(text: str, called: Sequence[str], fields: tuple[str, str] = ("name", "content")) -> Message:
-    """The result that a text is, see `results`."""
-    name, content = fields
-    if name not in text or content not in text:  # most results, at once
-        return Message("tool", text)
-    try:
-        value = literal(text, "")
-    except DataError:
-        return Message("tool", text)
-    if isinstance(value, dict) and value.keys() == {name, content} and value[name] in called:
-        return Message("tool", plain(value[content]), name=value[name])
-    return Message("tool", text)

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from tl_jax.tooluse.fields import drops_unknown, remark, without_numbers
 from tl_jax.tooluse.pairing import by_name, named
-from tl_jax.tooluse.readers.tagged import between, calls, is_results, results
+from tl_jax.tooluse.readers.results import is_results, results
+from tl_jax.tooluse.readers.tagged import between, calls
 from tl_jax.tooluse.readers.tool_prompts import offered
 from tl_jax.tooluse.schema import DataError, Message, Tool
 from tl_jax.tooluse.text.parse import thoughts
@@ -111,8 +112,15 @@ def heard(message: Message, before: Sequence[Message]) -> list[Message]:
         return [message]
     if len(split) == 1 and message.role == "tool" and split[0] == Message("tool", message.content):
         return [message]
+    ids = {call.id for call in waiting}
     return [
-        replace(item, name=item.name or message.name, call_id=message.call_id, error=message.error) for item in split
+        replace(
+            item,
+            name=item.name or message.name,
+            call_id=message.call_id or (item.call_id if item.call_id in ids else None),
+            error=message.error,
+        )
+        for item in split
     ]
 
 

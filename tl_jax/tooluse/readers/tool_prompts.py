@@ -36,7 +36,7 @@ _FORMAT = re.compile(
 """What sentences that describe a format of calls have, and hardly any others."""
 _EXAMPLE = re.compile(
     r"<tool_call>\s*[\[{].*?</tool_call>|\{[^{}\n]*function[ _-]name[^{}\n]*\}"
-    r"|\{[^{}]*'FunctionCall'[^}]*\}[^}]*\}[^}]*\}(?:[^}.<\n]*\})?",
+    r"|\{[^{}]*[\"']FunctionCall[\"'][^}]*\}[^}]*\}[^}]*\}(?:[^}.<\n]*\})?",
     re.DOTALL,
 )
 """Examples of calls, and the schema of calls that Hermes' prompt has."""

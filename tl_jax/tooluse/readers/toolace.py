@@ -14,12 +14,11 @@ from typing import Any
 
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import Dialogue, around
-from tl_jax.tooluse.readers.fields import literal, plain
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.messages import message_weight
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import listed
-from tl_jax.tooluse.readers.texts import said
+from tl_jax.tooluse.readers.texts import heard, said
 from tl_jax.tooluse.readers.tool_prompts import offered
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 from tl_jax.tooluse.text.parse import bind, parse_answer
@@ -51,7 +50,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         if role is None:
             raise DataError(f"unknown speaker {speaker!r}", field=f"{where}.from")
         if role == "tool":
-            for message in _results(value, dialogue):
+            for message in heard(Message("tool", value), dialogue.messages):
                 dialogue.add(message, where)
         elif role == "assistant":
             message = Message("assistant", value, weight=weight)
@@ -86,20 +85,6 @@ def _is_result(turn: Any) -> bool:
     """Whether a turn is the result of a call."""
     speaker = (turn.get("from") or turn.get("role")) if isinstance(turn, dict) else None
     return isinstance(speaker, str) and _SPEAKERS.get(speaker) == "tool"
-
-
-def _results(text: str, dialogue: Dialogue) -> list[Message]:
-    """The results in a text, one for each ``{name, results}`` of a called tool."""
-    called = next((turn.tool_calls for turn in reversed(dialogue.messages) if turn.tool_calls), ())
-    try:
-        values = literal(text, "")
-    except DataError:
-        return [Message("tool", text)]
-    items = values if isinstance(values, list) else [values]
-    names = {call.name for call in called}
-    if items and all(isinstance(i, dict) and i.keys() == {"name", "results"} and i["name"] in names for i in items):
-        return [Message("tool", plain(item["results"]), name=item["name"]) for item in items]
-    return [Message("tool", text)]
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:

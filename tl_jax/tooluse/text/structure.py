@@ -23,6 +23,7 @@ _END = re.compile(r"\s*(?:<\|(?:eot_id|eom_id|eot|im_end|end|end_of_text)\|>|</s
 """What a template writes after an answer, where a file was made of a model's raw output."""
 _CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 _TO_ALL = ">>>all\n"
+"""What functionary writes before words."""
 _LABEL = "Thought:"
 
 
@@ -56,7 +57,7 @@ class Structured:
 
 
 def structure_calls(text: str, tools: Sequence[Tool], answered: bool = False) -> Structured | None:
-    """The calls that a text holds, and its other words; None for a text that calls nothing.
+    """The calls that a text holds, and its other words; None for a text that is nothing but words.
 
     Calls that a mark begins (a tag or token) are found anywhere, in blocks of code if they call tools on offer. Others
     (Python, objects, a name on a line) have to be the whole text and call tools on offer, or end it before a result.
@@ -88,7 +89,7 @@ def structure_calls(text: str, tools: Sequence[Tool], answered: bool = False) ->
     _refuse_marked(_without_code(said), names, problem or other)
     if syntax := attempted(said, names):
         raise Unreadable(syntax, problem or other, doubtful=True)
-    return None
+    return Structured(text.removeprefix(_TO_ALL), ()) if text.startswith(_TO_ALL) else None
 
 
 def _marked(text: str, tools: Sequence[Tool]) -> tuple[Structured | None, str]:
