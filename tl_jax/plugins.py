@@ -55,6 +55,8 @@ def load(name: str, wanted: str | None = None) -> types.ModuleType:
     Raises:
         UserError: there is no such module.
     """
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise UserError(f"{(wanted or name)!r}: {name!r} is not the name of a module, such as my_package.my_module")
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     try:

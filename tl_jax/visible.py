@@ -24,6 +24,15 @@ def visible(text: str) -> str:
     return "".join(c if c in "\n\t" or unicodedata.category(c) not in _UNSEEN else f"\\u{{{ord(c):x}}}" for c in text)
 
 
+def is_unicode(text: str) -> bool:
+    """Whether it holds no half of a surrogate pair, which no file and no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def in_one_line(text: str) -> str:
     """`visible`, and line breaks and tabs are blanks.
 

@@ -82,7 +82,7 @@ def test_a_file_that_is_no_mapping_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"bad\.yaml: must be a mapping"):
         load_config(SftConfig, [bad], PATHS)
     bad.write_text("a: [1\n")
-    with pytest.raises(ConfigError, match="not valid YAML"):
+    with pytest.raises(ConfigError, match="is not YAML"):
         load_config(SftConfig, [bad], PATHS)
 
 

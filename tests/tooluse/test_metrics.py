@@ -150,6 +150,13 @@ def test_rotbench_gives_nothing_to_a_call_without_arguments() -> None:
     assert score_prediction("nothing()", empty, ROTBENCH).error == "hallucinated_tool"
 
 
+@pytest.mark.parametrize("name", [{}, {"a": 1}, [], ["done"], 3, True, "", None])
+def test_a_finish_tool_whose_name_is_none_is_called_finish(name: Any) -> None:
+    gold = Call("finish", {"answer": "x"})
+    found = score_prediction("finish(answer='y')", case((gold,), finish=name, ask_to_user=name), ROTBENCH)
+    assert found == CaseScore(True, True, True, "correct")
+
+
 def test_rotbench_understands_finish_under_its_clean_name() -> None:
     noised = case((Call("done", {"answer": "42"}),), finish="done")
     assert score_prediction("finish(answer='x')", noised).ts is False

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from tl_jax.cli.numbers import COUNT
 from tl_jax.cli.options import (
     DATA,
     FILE,
@@ -44,7 +45,7 @@ cases_or_suite_options = group_of(
 
 
 def batch_size_option(default: int) -> Any:
-    return click.option("--batch-size", default=default, show_default=True, type=click.IntRange(min=1))
+    return click.option("--batch-size", default=default, show_default=True, type=COUNT)
 
 
 @click.command()
@@ -75,7 +76,7 @@ def generate(model: Path, source: Path, **options: Any) -> None:
 @template_options
 @batch_size_option(16)
 @include_option
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first cases.")
+@click.option("--limit", type=COUNT, help="Only the first cases.")
 @click.option("--overwrite", is_flag=True, help="Answer again what predictions.jsonl already holds.")
 @scoring_options
 @sampling_options

@@ -37,6 +37,14 @@ TRAIN = frozenset(
 """What comes with ``pip install 'tl-jax[train]'`` and is absent after a plain ``pip install tl-jax``."""
 
 
+LONGEST = 1500
+"""Characters of an error that are shown; what it quotes may be a whole file."""
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 300]} [...] {text[-300:]}"
+
+
 class Main(click.Group):
     """Turns wrong usage, the library's own errors and packages not installed into one line and exit code 2."""
 
@@ -57,11 +65,11 @@ class Main(click.Group):
             raise
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "tl-jax"
-            say(f"{command}: {error.format_message()} See {command} --help", err=True)
+            say(f"{command}: {_shortened(error.format_message())} See {command} --help", err=True)
             ctx.exit(2)
         except UserError as error:
             for line in str(error).split("\n") if isinstance(error, ConfigError) else [str(error)]:  # a line a setting
-                say(f"tl-jax: {line}", err=True)
+                say(f"tl-jax: {_shortened(line)}", err=True)
             ctx.exit(2)
         except KeyboardInterrupt:
             say("tl-jax: stopped by Ctrl-C", err=True)

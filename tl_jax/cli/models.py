@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from tl_jax.cli.numbers import number_of
 from tl_jax.cli.options import DTYPE, OUT, ExistingPath
-from tl_jax.config import Dtype
+from tl_jax.config import Dtype, RunConfig
 from tl_jax.terminal import say
 
 
@@ -15,7 +16,7 @@ from tl_jax.terminal import say
 @click.option("--preset", required=True, help="tiny, codellama-7b, ...; --preset list shows them all.")
 @click.option("--tokenizer", type=ExistingPath(), help="Tokenizer directory, or a SentencePiece .model file.")
 @click.option("--out", type=OUT, help="Hugging Face directory to write.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", default=0, show_default=True, type=number_of(RunConfig, "seed"))
 @click.option("--dtype", type=DTYPE, default="float32", show_default=True)
 def init_model(preset: str, tokenizer: Path | None, out: Path | None, seed: int, dtype: Dtype) -> None:
     """Write a model with random weights in Hugging Face format, to try things without a download."""

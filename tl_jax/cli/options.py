@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast, get_args
 
 import click
-import yaml
 
-from tl_jax.config import DataConfig, Dtype, MaeConfig, Node
+from tl_jax.cli.numbers import number_of
+from tl_jax.config import DataConfig, Dtype, MaeConfig, Node, PktConfig, RunConfig, SamplingConfig
 from tl_jax.plugins import Plugin
 from tl_jax.registry import suggestion
 from tl_jax.terminal import say
@@ -27,6 +27,7 @@ from tl_jax.tooluse.rewards.writable import Unwritable
 from tl_jax.tooluse.text.render import RENDERERS
 from tl_jax.tooluse.text.spoken import Include
 from tl_jax.tooluse.text.template_choice import TemplateChoice, plain_values
+from tl_jax.yaml_text import read_yaml, yaml_or_text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Option: TypeAlias = Callable[[Command], Command]
@@ -47,6 +48,15 @@ class ExistingPath(click.Path):
             near = difflib.get_close_matches(path.name, names, 1)
             hint = f" Did you mean {str(path.parent / near[0])!r}?" if near and not path.exists() else ""
             raise click.BadParameter(error.message + hint, ctx, param) from None
+
+
+class NewPath(click.Path):
+    """Where something is written; an empty name would be the working directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value):
+            self.fail("a name is needed.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class OneOf(click.Choice[str]):
@@ -106,8 +116,8 @@ class FunctionName(click.ParamType["str | Plugin"]):
         if not isinstance(value, str) or not value.startswith("{"):
             return self._plain.convert(value, param, ctx)
         try:
-            plugin = Plugin.read(yaml.safe_load(value))
-        except (ValueError, yaml.YAMLError) as error:
+            plugin = Plugin.read(read_yaml(value))
+        except ValueError as error:
             self.fail(f"{value!r}: {' '.join(str(error).split())}", param, ctx)
         self._plain.convert(plugin.name, param, ctx)
         return plugin
@@ -138,8 +148,8 @@ def choices_of(section: type[Node], key: str) -> click.Choice[str]:
 FILE = ExistingPath(dir_okay=False)
 DATA = ExistingPath()
 """A file of trajectories or cases, or a saved dataset."""
-OUT = click.Path(path_type=Path)
-OUT_FILE = click.Path(dir_okay=False, path_type=Path)
+OUT = NewPath(path_type=Path)
+OUT_FILE = NewPath(dir_okay=False, path_type=Path)
 FORMAT = OneOf(FORMATS, "auto")
 RENDERER = OneOf(RENDERERS)
 DTYPE = click.Choice(get_args(Dtype))
@@ -195,10 +205,7 @@ class TemplateArgument(click.ParamType[tuple[str, Any]]):
         key, equals, text = value.partition("=")
         if not equals or not key:
             self.fail(f"{value!r}: write key=value, for instance enable_thinking=false", param, ctx)
-        try:
-            return key, yaml.safe_load(text)
-        except yaml.YAMLError:
-            return key, text
+        return key, yaml_or_text(text)
 
 
 def _with_template(command: Command) -> Command:
@@ -239,7 +246,7 @@ pack_option = click.option(
     "--pack", "packs", multiple=True, help="Rule paper looks for this family only; may be repeated."
 )
 max_weight_option = click.option(
-    "--max-weight", type=click.FloatRange(min=1), default=9.0, show_default=True, help="Of key tokens."
+    "--max-weight", type=number_of(PktConfig, "max_weight"), default=9.0, show_default=True, help="Of key tokens."
 )
 
 
@@ -264,7 +271,11 @@ mae_options = group_of(
         help="Every error, or only those that are the caller's fault.",
     ),
     click.option(
-        "--factor", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Weight of a blocked turn."
+        "--factor",
+        type=number_of(MaeConfig, "factor"),
+        default=0.0,
+        show_default=True,
+        help="Weight of a blocked turn.",
     ),
     pack_option,
 )
@@ -278,12 +289,18 @@ training_options = group_of(
 )
 """``--config FILE... [key=value ...]``."""
 
+
+def _sampling_option(key: str, **settings: Any) -> Option[Any]:
+    flag, kind = f"--{key.replace('_', '-')}", number_of(SamplingConfig, key)
+    return click.option(flag, type=kind, show_default="default" in settings, **settings)
+
+
 sampling_options = group_of(
-    click.option("--max-new-tokens", default=256, show_default=True, type=click.IntRange(min=1)),
-    click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(min=0), help="0 = greedy."),
-    click.option("--top-k", type=click.IntRange(min=1)),
-    click.option("--top-p", type=click.FloatRange(min=0, max=1, min_open=True)),
-    click.option("--seed", default=0, show_default=True),
+    _sampling_option("max_new_tokens", default=256),
+    _sampling_option("temperature", default=0.0, help="0 = greedy."),
+    _sampling_option("top_k"),
+    _sampling_option("top_p"),
+    click.option("--seed", default=0, show_default=True, type=number_of(RunConfig, "seed")),
     click.option("--dtype", type=DTYPE, default="bfloat16", show_default=True),
 )
 """How answers are drawn."""

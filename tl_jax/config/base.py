@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from tl_jax.errors import UserError
 from tl_jax.registry import suggestion
+from tl_jax.visible import is_unicode
 
 
 class ConfigError(UserError):
@@ -19,10 +20,52 @@ class ConfigError(UserError):
 
 
 class Node(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True, allow_inf_nan=False)
 
 
-AnyPath = Annotated[Path, BeforeValidator(lambda value: str(value) if isinstance(value, int | float) else value)]
+@dataclass(frozen=True)
+class Within:
+    """Ends beyond which no number of a kind lies; a setting's own ``Field(ge=..., le=...)`` may be narrower.
+
+    Not a ``Field`` itself: of two of pydantic's limits on the same side the last one counts, not the narrower.
+    """
+
+    least: float
+    most: float
+
+    def check(self, value: Any) -> Any:
+        """The value.
+
+        Raises:
+            ValueError: it lies beyond.
+        """
+        if not self.least <= value <= self.most:
+            raise ValueError(f"must be between {self.least:g} and {self.most:g}")
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+
+LARGEST = 2**31 - 1
+Whole: TypeAlias = Annotated[int, Within(-1, LARGEST)]
+"""What counts steps, tokens, rows: devices hold it in 32 bits. Every setting says besides where it begins."""
+Seed: TypeAlias = Annotated[int, Within(0, 2**32 - 1)]
+Real: TypeAlias = Annotated[float, Within(-1e9, 1e9)]
+"""A number that is still one in float32."""
+
+
+def _path(value: Any) -> Any:
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, str | Path) and (not str(value) or "\0" in str(value)):
+        raise ValueError("a path is needed")
+    if isinstance(value, str | Path) and not is_unicode(str(value)):
+        raise ValueError("the name is not UTF-8")
+    return value
+
+
+AnyPath = Annotated[Path, BeforeValidator(_path)]
 """A path; YAML reads one such as 2026 as a number."""
 
 

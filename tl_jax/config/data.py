@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from tl_jax.config.base import AnyPath, Choice, Node
+from tl_jax.config.base import AnyPath, Choice, Node, Real, Whole
 from tl_jax.config.pkt import PKT_MODES
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.fields import Unknown
@@ -25,7 +25,7 @@ class MaeConfig(Node):
         Plugin("paper"), description="which tool results are errors, see docs/mae.md; a function of the result"
     )
     block: Blocked = Field("all", description="all errors, or only those that are the fault of the one named")
-    factor: float = Field(0.0, ge=0, le=1, description="weight of a blocked turn; 0 = it is no target")
+    factor: Real = Field(0.0, ge=0, le=1, description="weight of a blocked turn; 0 = it is no target")
     packs: tuple[str, ...] = Field((), description="families of errors that rule paper looks for; empty = all")
 
 
@@ -33,7 +33,7 @@ class PktConfig(Node):
     """Prioritising key tokens."""
 
     mode: Annotated[str, Choice(PKT_MODES)] = "paper"
-    max_weight: float = Field(9.0, ge=1.0, description="of a key token")
+    max_weight: Real = Field(9.0, ge=1.0, description="of a key token")
 
 
 FormatName = Annotated[str, Choice(FORMATS, also=("auto",)), Field(description="auto, or a format of docs/formats.md")]
@@ -68,12 +68,12 @@ class DataConfig(Node):
     include: tuple[Include, ...] = Field((), description=INCLUDE)
     mae: MaeConfig = MaeConfig()
     pkt: PktConfig = PktConfig()
-    max_length: int = Field(2048, ge=8, description="tokens in a row")
+    max_length: Whole = Field(2048, ge=8, description="tokens in a row")
     overlong: Literal["drop_context", "skip"] = Field(
         "drop_context", description="a longer trajectory loses whole leading turns of context, or is skipped"
     )
     pack: bool = Field(True, description="several trajectories in one row")
-    batch_size: int = Field(8, ge=1, description="rows in one optimizer step, over all devices")
+    batch_size: Whole = Field(8, ge=1, description="rows in one optimizer step, over all devices")
 
     @property
     def template(self) -> TemplateChoice:

@@ -6,21 +6,21 @@ from typing import Literal
 
 from pydantic import Field
 
-from tl_jax.config.base import Node
+from tl_jax.config.base import Node, Real, Whole
 
 
 class FaultsConfig(Node):
     """What becomes of an episode whose reward or environment fails, see docs/rl.md"""
 
-    retries: int = Field(1, ge=0, description="how often what failed is tried again")
+    retries: Whole = Field(1, ge=0, description="how often what failed is tried again")
     on_error: Literal["drop", "penalise", "raise"] = Field(
         "drop", description="drop = another episode takes its place; penalise = what failed earns penalty"
     )
-    penalty: float = -1.0
-    call_seconds: float | None = Field(
+    penalty: Real = -1.0
+    call_seconds: Real | None = Field(
         60.0, gt=0, description="how long an environment may take to begin, or to answer a call; null = no limit"
     )
-    episode_seconds: float | None = Field(600.0, gt=0, description="how long in all of an episode; null = no limit")
+    episode_seconds: Real | None = Field(600.0, gt=0, description="how long in all of an episode; null = no limit")
 
 
 UNGUARDED = FaultsConfig(retries=0, on_error="raise", call_seconds=None, episode_seconds=None)

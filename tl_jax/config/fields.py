@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
-from tl_jax.config.base import Choice, Node
+from tl_jax.config.base import Choice, Node, Within
 from tl_jax.config.rewards import WeightedReward
 from tl_jax.plugins import Plugin
 
@@ -29,6 +30,36 @@ def choices(field: FieldInfo) -> Sequence[str]:
         return get_args(field.annotation)
     parts = (*_parts(field.annotation), *field.metadata)
     return next((part.all for part in parts if isinstance(part, Choice)), ())
+
+
+class Range(NamedTuple):
+    """Which numbers a setting may have."""
+
+    kind: type[int] | type[float]
+    least: Any
+    """None: there is no end; so for the others"""
+    most: Any
+    above_least: bool = False
+    """the end itself is left out"""
+    below_most: bool = False
+
+
+def number_range(field: FieldInfo) -> Range | None:
+    """The numbers it may have; None where it is none."""
+    parts = [*_parts(field.annotation), *field.metadata]
+    kind: type[int] | type[float] | None = int if int in parts else float if float in parts else None
+    if kind is None or bool in parts:
+        return None
+    rules = [rule for part in parts for rule in (part.metadata if isinstance(part, FieldInfo) else [part])]
+    least: list[tuple[Any, bool]] = [(rule.ge, False) for rule in rules if isinstance(rule, Ge)]
+    least += [(rule.gt, True) for rule in rules if isinstance(rule, Gt)]
+    least += [(rule.least, False) for rule in rules if isinstance(rule, Within)]
+    most: list[tuple[Any, bool]] = [(rule.le, False) for rule in rules if isinstance(rule, Le)]
+    most += [(rule.lt, True) for rule in rules if isinstance(rule, Lt)]
+    most += [(rule.most, False) for rule in rules if isinstance(rule, Within)]
+    low, above = max(least, default=(None, False))
+    high, below = min(most, key=lambda end: (end[0], not end[1]), default=(None, False))
+    return Range(kind, low, high, above, below)
 
 
 def _parts(annotation: Any) -> Iterator[Any]:

@@ -15,6 +15,8 @@ from pydantic import ValidationError
 
 from tl_jax.config.base import ConfigError, Node
 from tl_jax.config.merge import merge, renamed, section_defaults
+from tl_jax.files import reason
+from tl_jax.yaml_text import read_yaml, yaml_or_text
 
 Config = TypeVar("Config", bound=Node)
 
@@ -28,23 +30,25 @@ def load_config(kind: type[Config], files: Sequence[Path], overrides: Sequence[s
     tree = section_defaults(kind)
     for file in files:
         try:
-            loaded = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+            loaded = read_yaml(file.read_bytes()) or {}
         except OSError as error:
-            raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
+            raise ConfigError(f"{file}: cannot be read: {reason(error)}") from None
+        except ValueError as error:
+            raise ConfigError(f"{file}: {error}") from None
         if not isinstance(loaded, dict):
             raise ConfigError(f"{file}: must be a mapping of keys to values")
-        merge(kind, tree, renamed(loaded, str(file)))
+        _merge(kind, tree, loaded, str(file))
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise ConfigError(f"override {override!r}: write key=value, for instance seed=1 or data.max_length=4096")
-        merge(kind, tree, renamed(_nested(key.split("."), _scalar(text)), override))
+        _merge(kind, tree, _nested(key.split("."), yaml_or_text(text)), override)
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(kind, item) for item in error.errors())) from None
+    except RecursionError:
+        raise ConfigError(f"{', '.join(map(str, files))}: a value holds itself, or is nested too deeply") from None
 
 
 def to_yaml(config: Node) -> str:
@@ -52,11 +56,11 @@ def to_yaml(config: Node) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
-def _scalar(text: str) -> Any:
+def _merge(kind: type[Node], tree: dict[str, Any], new: dict[str, Any], source: str) -> None:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
+        merge(kind, tree, renamed(new, source))
+    except RecursionError:
+        raise ConfigError(f"{source}: a value holds itself, or is nested too deeply") from None
 
 
 def _nested(path: list[str], value: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from tl_jax.config.attention import BACKENDS
-from tl_jax.config.base import AnyPath, Choice, Node
+from tl_jax.config.base import AnyPath, Choice, Node, Whole
 
 Dtype: TypeAlias = Literal["bfloat16", "float32"]
 Remat: TypeAlias = Literal["none", "block", "dots"]
@@ -27,6 +27,6 @@ class ModelConfig(Node):
 class MeshConfig(Node):
     """Devices along each axis; one of them may be -1: whatever is left."""
 
-    data: int = 1
-    fsdp: int = -1
-    tensor: int = 1
+    data: Whole = 1
+    fsdp: Whole = -1
+    tensor: Whole = 1

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import PlainSerializer, PlainValidator
 
-from tl_jax.config.base import Choice
+from tl_jax.config.base import LARGEST, Choice
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.rewards.profiles import PROFILES
 
@@ -89,7 +89,7 @@ def _read_one(item: Any) -> WeightedReward:
         weight = float(item.get("weight", 1.0))
     except (TypeError, ValueError):
         weight = math.nan
-    if not math.isfinite(weight):
+    if not abs(weight) <= LARGEST:  # so for NaN, too
         raise ValueError(f"the weight of {plugin} must be a number, not {item['weight']!r}")
     return WeightedReward(plugin, weight)
 

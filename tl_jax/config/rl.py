@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tl_jax.config.base import AnyPath, Choice, Node
+from tl_jax.config.base import AnyPath, Choice, Node, Real, Whole
 from tl_jax.config.data import INCLUDE, UNKNOWN, FormatName, MaeConfig, RendererName, TemplateKwargs, TemplateName
 from tl_jax.config.estimators import ESTIMATORS, Average, KlEstimator
 from tl_jax.config.faults import FaultsConfig
@@ -34,7 +34,7 @@ class RlDataConfig(Node):
     include: tuple[Include, ...] = Field((), description=INCLUDE)
     mae: MaeConfig = MaeConfig()
     unwritable: Unwritable = Field("error", description="what becomes of a gold answer that the format cannot say")
-    max_prompt_length: int = Field(2048, ge=8, description="longer prompts are skipped and counted")
+    max_prompt_length: Whole = Field(2048, ge=8, description="longer prompts are skipped and counted")
     eval_path: AnyPath | None = Field(None, description="where eval_prompts come from; null = path")
 
     @property
@@ -43,7 +43,7 @@ class RlDataConfig(Node):
         return TemplateChoice(self.chat_template, self.chat_template_kwargs)
 
 
-Limit = Annotated[float, Field(ge=0)] | None
+Limit = Annotated[Real, Field(ge=0)] | None
 """``None`` switches a limit off; 0 is a limit of 0."""
 
 
@@ -53,23 +53,23 @@ class AlgorithmConfig(Node):
     estimator: Annotated[str, Choice(ESTIMATORS)] = Field(
         "gae", description="advantages: gae with a critic (PPO), or answers to the same prompt against each other"
     )
-    epochs: int = Field(1, ge=1, description="passes over each rollout")
-    minibatches: int = Field(1, ge=1, description="updates per pass")
-    accumulate: int = Field(1, ge=1, description="parts of a minibatch, one after another to save memory; same update")
-    kl_coef: float = Field(0.1, ge=0, description="weight of the KL to the reference policy; adaptive: its first value")
+    epochs: Whole = Field(1, ge=1, description="passes over each rollout")
+    minibatches: Whole = Field(1, ge=1, description="updates per pass")
+    accumulate: Whole = Field(1, ge=1, description="parts of a minibatch, taken in turn to save memory; same update")
+    kl_coef: Real = Field(0.1, ge=0, description="weight of the KL to the reference policy; adaptive: its first value")
     kl_in: Literal["reward", "loss"] = Field("reward", description="where the KL enters")
     kl_estimator: KlEstimator = Field("k1", description="reward: k1; loss: k2, or k3 as in GRPO")
-    kl_target: float | None = Field(None, gt=0, description="nats per answer that kl_coef adapts to; null = fixed")
-    kl_rate: float = Field(0.1, ge=0, description="how fast it adapts: at most 20 % of this per rollout")
-    gamma: float = Field(1.0, ge=0, le=1, description="discount of later rewards, per token or turn")
-    lam: float = Field(0.95, ge=0, le=1, description="gae: 1 = returns less values, 0 = one step ahead")
-    critic_lam: float | None = Field(None, ge=0, le=1, description="gae: that of what the critic learns; null = lam")
+    kl_target: Real | None = Field(None, gt=0, description="nats per answer that kl_coef adapts to; null = fixed")
+    kl_rate: Real = Field(0.1, ge=0, description="how fast it adapts: at most 20 % of this per rollout")
+    gamma: Real = Field(1.0, ge=0, le=1, description="discount of later rewards, per token or turn")
+    lam: Real = Field(0.95, ge=0, le=1, description="gae: 1 = returns less values, 0 = one step ahead")
+    critic_lam: Real | None = Field(None, ge=0, le=1, description="gae: that of what the critic learns; null = lam")
     advantage_scope: Literal["episode", "turn"] = Field(
         "episode", description="what is compared and has one advantage; gae: episode = token by token"
     )
     clip_low: Limit = Field(0.2, description="how far a probability ratio may fall below 1")
     clip_high: Limit = Field(0.2, description="how far it may rise above 1")
-    dual_clip: float | None = Field(None, gt=1, description="limit of the ratio of a token with negative advantage")
+    dual_clip: Real | None = Field(None, gt=1, description="limit of the ratio of a token with negative advantage")
     value_clip: Limit = Field(0.2, description="how far a value may move from the old one")
     reward_clip: Limit = Field(5.0, description="limit of the size of a turn's reward")
     whiten_advantages: bool = Field(True, description="gae only: mean 0, variance 1 over the rollout")
@@ -77,7 +77,7 @@ class AlgorithmConfig(Node):
     average: Literal["published", Average] = Field(
         "published", description="how the losses of tokens are averaged; published = as the estimator's paper does"
     )
-    entropy_coef: float | None = Field(None, ge=0, description="weight of an entropy bonus")
+    entropy_coef: Real | None = Field(None, ge=0, description="weight of an entropy bonus")
     target_kl: Limit = Field(None, description="no update once KL(old || new) of a minibatch exceeds it")
     importance_cap: Limit = Field(None, description="limit of the weights that correct the sampler's probabilities")
     missing_eos_penalty: Limit = Field(None, description="taken from the reward of an answer that was cut off")
@@ -86,11 +86,11 @@ class AlgorithmConfig(Node):
     critic_backbone: Literal["sft", "random", "shared"] = Field(
         "sft", description="its own from the SFT weights or at random, or the actor's with a head; the head starts at 0"
     )
-    value_coef: float = Field(
+    value_coef: Real = Field(
         1.0, ge=0, description="weight of the value loss against the policy's, for a shared backbone"
     )
-    critic_warmup: int = Field(0, ge=0, description="rollouts from which only the critic learns")
-    logprob_temperature: float | None = Field(
+    critic_warmup: Whole = Field(0, ge=0, description="rollouts from which only the critic learns")
+    logprob_temperature: Real | None = Field(
         None, gt=0, description="temperature of the log-probabilities in ratio and KL; null = that of the sampling"
     )
 
@@ -146,16 +146,16 @@ class RlConfig(RunConfig):
     environment: Annotated[Plugin, Choice(ENVIRONMENTS, other="module:function")] | None = Field(
         None, description="what answers calls, see docs/environments.md; a function that makes one"
     )
-    max_turns: int = Field(9, ge=1, description="turns of an episode at most, with an environment")
+    max_turns: Whole = Field(9, ge=1, description="turns of an episode at most, with an environment")
     faults: FaultsConfig = FaultsConfig()
     online_mae: MaeConfig = MaeConfig(rule=Plugin("none"), block="environment")
-    batch_size: int = Field(64, ge=1, description="prompts in one rollout")
-    group_size: int = Field(1, ge=1, description="answers to each prompt")
-    steps: int = Field(100, ge=1, description="rollouts")
+    batch_size: Whole = Field(64, ge=1, description="prompts in one rollout")
+    group_size: Whole = Field(1, ge=1, description="answers to each prompt")
+    steps: Whole = Field(100, ge=1, description="rollouts")
     actor: OptimizerConfig = OptimizerConfig(learning_rate=1e-6)
     critic: OptimizerConfig = OptimizerConfig(learning_rate=5e-6)
-    eval_prompts: int = Field(64, ge=0, description="decision points of the fixed set scored greedily before and after")
-    eval_every: int | None = Field(None, ge=1, description="also every so many rollouts")
+    eval_prompts: Whole = Field(64, ge=0, description="decision points of a fixed set scored greedily before and after")
+    eval_every: Whole | None = Field(None, ge=1, description="also every so many rollouts")
 
     @property
     def template(self) -> TemplateChoice:

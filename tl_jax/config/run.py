@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tl_jax.config.base import AnyPath, Choice, Node
+from tl_jax.config.base import AnyPath, Choice, Node, Real, Seed, Whole
 from tl_jax.config.model import MeshConfig, ModelConfig
 from tl_jax.config.schedules import SCHEDULES
 from tl_jax.tooluse.text.template_choice import NO_CHOICE, TemplateChoice
@@ -15,22 +15,22 @@ from tl_jax.tooluse.text.template_choice import NO_CHOICE, TemplateChoice
 class OptimizerConfig(Node):
     """AdamW and its schedule."""
 
-    learning_rate: float = Field(1e-5, gt=0)
+    learning_rate: Real = Field(1e-5, gt=0, le=10)
     schedule: Annotated[str, Choice(SCHEDULES)] = Field("cosine", description="after warm-up, see docs/config.md")
-    warmup_steps: int = Field(0, ge=0)
-    warmup_ratio: float = Field(0.0, ge=0, le=1, description="used when warmup_steps is 0")
-    final_scale: float = Field(0.0, ge=0, le=1, description="last learning rate / peak")
-    b1: float = 0.9
-    b2: float = 0.95
-    eps: float = 1e-8
-    weight_decay: float = Field(0.0, ge=0)
-    clip_norm: float | None = Field(1.0, description="global gradient norm; null = no clipping")
+    warmup_steps: Whole = Field(0, ge=0)
+    warmup_ratio: Real = Field(0.0, ge=0, le=1, description="used when warmup_steps is 0")
+    final_scale: Real = Field(0.0, ge=0, le=1, description="last learning rate / peak")
+    b1: Real = Field(0.9, ge=0, lt=1)
+    b2: Real = Field(0.95, ge=0, lt=1)
+    eps: Real = Field(1e-8, ge=0, le=1)
+    weight_decay: Real = Field(0.0, ge=0, le=10)
+    clip_norm: Real | None = Field(1.0, gt=0, description="global gradient norm; null = no clipping")
 
 
 class CheckpointConfig(Node):
-    every: int = Field(100, ge=1, description="steps between checkpoints")
-    minutes: float | None = Field(15.0, gt=0, description="or minutes, whichever comes first; null = steps only")
-    keep: int = Field(2, ge=1, description="how many are kept")
+    every: Whole = Field(100, ge=1, description="steps between checkpoints")
+    minutes: Real | None = Field(15.0, gt=0, description="or minutes, whichever comes first; null = steps only")
+    keep: Whole = Field(2, ge=1, description="how many are kept")
     resume: Literal["auto", "never", "must"] = Field("auto", description="continue from the run directory's newest")
 
 
@@ -38,14 +38,14 @@ class RunConfig(Node):
     """What every training command has."""
 
     run_dir: AnyPath = Field(description="where config, logs, metrics and checkpoints go")
-    seed: int = 0
+    seed: Seed = 0
     model: ModelConfig
     mesh: MeshConfig = MeshConfig()
     distributed: Literal["auto", "on", "off"] = Field(
         "auto", description="jax.distributed: auto = when a cluster is detected"
     )
     checkpoint: CheckpointConfig = CheckpointConfig()
-    log_every: int = Field(10, ge=1)
+    log_every: Whole = Field(10, ge=1)
 
     @property
     def template(self) -> TemplateChoice:

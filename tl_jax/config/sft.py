@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from tl_jax.config.base import Real, Whole
 from tl_jax.config.data import DataConfig
 from tl_jax.config.losses import LossPlugin
 from tl_jax.config.run import OptimizerConfig, RunConfig
@@ -16,13 +17,13 @@ class SftConfig(RunConfig):
 
     data: DataConfig
     optimizer: OptimizerConfig = OptimizerConfig()
-    epochs: float = Field(1.0, gt=0)
-    steps: int | None = Field(None, ge=1, description="overrides epochs")
-    accumulate: int = Field(1, ge=1, description="micro-batches per optimizer step; divides data.batch_size")
+    epochs: Real = Field(1.0, gt=0, le=1e6)
+    steps: Whole | None = Field(None, ge=1, description="overrides epochs")
+    accumulate: Whole = Field(1, ge=1, description="micro-batches per optimizer step; divides data.batch_size")
     loss: LossPlugin = Field(
         Plugin("weighted_cross_entropy"), description="with options: {name: label_smoothing, options: {smoothing: 0.1}}"
     )
-    eval_every: int | None = Field(None, ge=1, description="steps between held-out losses; null = at the end only")
+    eval_every: Whole | None = Field(None, ge=1, description="steps between held-out losses; null = at the end only")
 
     @property
     def template(self) -> TemplateChoice:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tl_jax.errors import UserError
-from tl_jax.files import check_erasable, copy_file, reason, told, write_json
+from tl_jax.files import check_erasable, copy_file, folders, reason, told, write_json
 from tl_jax.tooluse.text.template_choice import CHOICE_FILE
 
 Kind = Literal["huggingface", "checkpoint"]
@@ -90,8 +90,8 @@ def new_directory(path: Path, kind: Kind, source: Path, *, overwrite: bool = Fal
     check_erasable(path, source)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
     previous = temporary.with_suffix(".old")
-    with told(path):
-        temporary.mkdir(parents=True)
+    with told(path), folders(path):
+        temporary.mkdir()
         try:
             yield temporary
             files = sorted([entry.name for entry in temporary.iterdir()] + [MARKER])

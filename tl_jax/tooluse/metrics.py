@@ -111,7 +111,7 @@ def score_prediction(prediction: str, case: Case, scoring: Scoring = PAPER_SCORI
     if () in alternatives and uncalled_for(prediction, parse_answer(prediction, offered.values()), offered) is None:
         return CaseScore(True, True, True, "correct")
     calls = _calls(prediction, offered, scoring)
-    finish, ask = case.meta.get("finish") or "finish", case.meta.get("ask_to_user") or "ask_to_user"
+    finish, ask = (_name_of(case, tool) for tool in ("finish", "ask_to_user"))
     if scoring.rotbench:
         calls = [replace(call, name=finish) if call.name == "finish" else call for call in calls]
     if scoring.policy == "any":
@@ -187,6 +187,12 @@ def bootstrap_interval(right: int, cases: int, confidence: float = 0.95) -> Inte
 
 _LEVELS = {"wrong_value": 2, "hallucinated_parameter": 1, "redundant_parameter": 1, "missing_parameter": 1}
 """What a call with this fault still has right: 1 the tool, 2 the parameters as well. Others nothing; no fault is 3."""
+
+
+def _name_of(case: Case, tool: str) -> str:
+    """What the case calls one of RoTBench's tools: what ``meta`` says, if that is a name."""
+    named = case.meta.get(tool)
+    return named if isinstance(named, str) and named else tool
 
 
 def _calls(prediction: str, offered: Mapping[str, Tool], scoring: Scoring) -> list[Call]:

@@ -10,11 +10,13 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
+from tl_jax.files import reason
 from tl_jax.tooluse.rewards.compare import Fault, compare, same_value
 from tl_jax.tooluse.rewards.grade import grade_calls
 from tl_jax.tooluse.rewards.matching import PAIRINGS
 from tl_jax.tooluse.rewards.verdict import CATEGORIES, Verdict, summed
 from tl_jax.tooluse.schema import Call, Case, DataError, Tool
+from tl_jax.yaml_text import read_yaml
 
 PARAMETER_FAULTS = ("hallucinated_parameter", "redundant_parameter", "missing_parameter")
 
@@ -130,14 +132,12 @@ def read_table(path: Path) -> RewardTable:
         DataError: names file and key: not readable, an unknown key or pairing (with the nearest), a value of another
             type, or amounts under which a wrong answer would earn as much as a right one.
     """
-    import yaml  # here alone, so that the package itself needs the standard library only
-
     try:
-        row = yaml.safe_load(path.read_text(encoding="utf-8"))
+        row = read_yaml(path.read_bytes())
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", path=str(path)) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"is not YAML: {' '.join(str(error).split())}", path=str(path)) from None
+        raise DataError(f"cannot be read: {reason(error)}", path=str(path)) from None
+    except ValueError as error:
+        raise DataError(str(error), path=str(path)) from None
     if not isinstance(row, dict):
         raise DataError("must be a mapping of outcomes to amounts", path=str(path))
     try:
