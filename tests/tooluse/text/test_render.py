@@ -186,7 +186,7 @@ def test_spans_recover_every_part_whatever_it_says(tools: list[Tool], messages: 
                 assert (turn.answer[0] + 1, span[1]) in rendered.untrusted
                 for call, where in zip(message.tool_calls, turn.calls, strict=True):
                     assert cut(text, where.name) == call.name
-                    assert cut(text, where.whole) == renderer.answer([call]).rstrip(" ")
+                    assert text.startswith(renderer.answer([call]).rstrip(" "), where.name[0])
                     read = json.loads if renderer.name == "released" else ast.literal_eval
                     assert {key: read(cut(text, span)) for key, span in where.arguments.items()} == call.arguments
             assert next(turns, None) is None

@@ -280,32 +280,18 @@ class _Conversation:
         return len(body) - len(stop or closer) if body.endswith(stop or closer) else None
 
     def _calls(self, index: int, start: int, end: int) -> tuple[CallSpan, ...]:
-        message, spans = self.messages[index], []
-        content = self._inside(Spot("content", index), start, end)
-        position = content[-1][1] if content else start
-        for number, call in enumerate(message.tool_calls):
-            position += len(self.text[position:end]) - len(self.text[position:end].lstrip())
-            call_end = self._call_end(index, number, end)
+        spans = []
+        for number, call in enumerate(self.messages[index].tool_calls):
             name = self._inside(Spot("name", index, number), start, end)
             values = {key: self._inside(Spot("value", index, number, key), start, end) for key in call.arguments}
             if not name or not all(values.values()):
                 raise RenderError(f"the chat template writes call {number} of message {index} outside of its answer")
-            spans.append(CallSpan((position, call_end), name[0], {key: found[0] for key, found in values.items()}))
-            position = call_end
+            spans.append(CallSpan(name[0], {key: found[0] for key, found in values.items()}))
         return tuple(spans)
 
     def _inside(self, place: Spot, start: int, end: int) -> list[Span]:
         """Where something is written within ``[start, end)``."""
         return [span for span in self.spans.get(place, ()) if start <= span[0] and span[1] <= end]
-
-    def _call_end(self, index: int, number: int, end: int) -> int:
-        """Where call ``number`` ends: how far the turn is the same when it makes no further call."""
-        message, upto = self.messages[index], self._upto(index)
-        if number == len(message.tool_calls) - 1:
-            return end
-        shorter = replace(message, tool_calls=message.tool_calls[: number + 1])
-        text = self.template.write(self.tools, [*self.messages[:index], shorter])
-        return common_prefix(upto, text[: self._answer_end(index, text)])
 
     def _tool_block(self) -> Span:
         """The part of the text that depends on which tools there are."""

@@ -125,9 +125,8 @@ class _PlainRenderer:
         for index, (key, value) in enumerate(call.arguments.items()):
             out.add(f"{', ' if index else ''}{key}{self._equals}")
             arguments[key] = out.add(self._value(value))
-        end = out.add(")")[1]
-        out.add(self._after_call)
-        return CallSpan((name[0], end), name, arguments)
+        out.add(f"){self._after_call}")
+        return CallSpan(name, arguments)
 
     def _value(self, value: Any) -> str:
         raise NotImplementedError

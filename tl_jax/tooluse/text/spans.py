@@ -22,9 +22,8 @@ class RenderError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class CallSpan:
-    """Where one call stands. Argument values are spanned as written, quotes included."""
+    """Where the parts of one call stand. Argument values are spanned as written, quotes included."""
 
-    whole: Span
     name: Span
     arguments: Mapping[str, Span]
 
@@ -49,7 +48,7 @@ class TurnSpan:
             return span[0] + by, span[1] + by
 
         calls = tuple(
-            CallSpan(moved(call.whole), moved(call.name), {key: moved(span) for key, span in call.arguments.items()})
+            CallSpan(moved(call.name), {key: moved(span) for key, span in call.arguments.items()})
             for call in self.calls
         )
         return TurnSpan(self.message, moved(self.answer), calls, moved(self.stop) if self.stop else None)
