@@ -1,4 +1,4 @@
-"""Rollouts as arrays, and the order of prompts."""
+"""Rollouts as arrays."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 
 from tests.training.helpers import TINY
-from tl_jax.data.prompts import Prompt
-from tl_jax.errors import UserError
 from tl_jax.model.llama import init_params, make_graphdef, merge
-from tl_jax.rl.batch import PromptSampler, RolloutBatch, collate
+from tl_jax.rl.batch import RolloutBatch, collate
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
 
@@ -29,26 +27,6 @@ def single(prompt: list[int], written: list[int], finished: bool = True) -> Epis
 
 def of(*episodes: Episode, values: float = 0.5) -> RolloutBatch:
     return collate(episodes, [np.full((len(one.turns), 1), values, np.float32) for one in episodes])
-
-
-def test_every_epoch_visits_every_prompt_once_in_a_new_order() -> None:
-    prompts = [Prompt(CASE, (i,)) for i in range(6)]
-    order = PromptSampler(prompts, batch_size=2, seed=3)
-    epochs = [
-        [prompt.tokens[0] for step in range(3 * epoch, 3 * epoch + 3) for prompt in order[step]] for epoch in range(4)
-    ]
-    assert all(sorted(epoch) == list(range(6)) for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) > 1
-    again = PromptSampler(prompts, batch_size=2, seed=3)
-    assert [p.tokens for p in again[7]] == [p.tokens for p in order[7]]  # without having drawn those before
-
-
-def test_an_order_that_changed_cannot_be_continued() -> None:
-    prompts = [Prompt(CASE, (i,)) for i in range(6)]
-    state = PromptSampler(prompts, 2, 0).state(5)
-    PromptSampler(prompts, 2, 0).check(state)
-    with pytest.raises(UserError, match="prompts: 6 then, 5 now"):
-        PromptSampler(prompts[:5], 2, 0).check(state)
 
 
 def test_prompts_end_where_answers_begin() -> None:

@@ -231,7 +231,8 @@ def test_rewards_of_several_episodes_and_nothing_left(asked: list[str]) -> None:
     one, other = made.of_all([episode(turn("fine")), episode(turn("nan"))])
     assert (one.values.tolist(), one.dropped, other.dropped) == ([[1.0]], False, True)
     with pytest.raises(UserError, match=r"all 2 episodes failed, the first by reward .*moody: gave nan for case 'c'"):
-        made.of_all([episode(turn("nan"))] * 2)
+        made.check([other, other])
+    made.check([other, one])
 
 
 def test_rewards_survive_json() -> None:

@@ -16,8 +16,8 @@ import pytest
 
 from tl_jax.config import RlConfig, load_config
 from tl_jax.data.prompts import Prompt
-from tl_jax.rl.batch import PromptSampler
 from tl_jax.rl.episodes import Episode, Turn
+from tl_jax.rl.prompt_sampler import PromptSampler
 from tl_jax.rl.rubric import make_rubric
 from tl_jax.rl.source import SAMPLES_FILE, Rollouts
 from tl_jax.rl.state import RlState
@@ -94,13 +94,13 @@ def test_prompts_are_repeated_for_their_group_and_every_step_has_its_own_key(sou
     rollout = source.batch(1, STATE)
     assert rollout.tokens.shape[0] == rollout.rewards.shape[0] == 4
     source.batch(2, replace(STATE, step=jnp.int32(1)))
-    source.batch(2, replace(STATE, step=jnp.int32(1)))
-    worker: Any = source._worker
-    first, second, again = ([one.case.id for one in prompts] for prompts in worker.prompts)
+    worker: Any = source._groups._worker
+    first, second = ([one.case.id for one in prompts] for prompts in worker.prompts)
     assert first[0] == first[1] != first[2] == first[3]
-    assert first != second == again
-    assert worker.keys[0] != worker.keys[1] == worker.keys[2]
-    assert source.position(2) == {"prompts": 5, "batch_size": 2, "seed": 0, "step": 2}
+    assert first != second
+    assert worker.keys[0] != worker.keys[1]
+    place = {"step": 2, "drawn": 4, "variances": []}
+    assert source.position(2) == {"prompts": 5, "batch_size": 2, "seed": 0, **place}
 
 
 def test_metrics_of_the_host_join_those_of_the_step(source: Rollouts) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tl_jax.config.base import AnyPath, Choice, Node, Real, Whole
+from tl_jax.config.curriculum import CurriculumConfig
 from tl_jax.config.data import INCLUDE, UNKNOWN, FormatName, MaeConfig, RendererName, TemplateKwargs, TemplateName
 from tl_jax.config.estimators import ESTIMATORS, Average, KlEstimator
 from tl_jax.config.faults import FaultsConfig
@@ -151,6 +152,10 @@ class RlConfig(RunConfig):
     online_mae: MaeConfig = MaeConfig(rule=Plugin("none"), block="environment")
     batch_size: Whole = Field(64, ge=1, description="prompts in one rollout")
     group_size: Whole = Field(1, ge=1, description="answers to each prompt")
+    max_resamples: Whole = Field(
+        0, ge=0, description="how often groups that all earned the same give way to other prompts (dynamic sampling)"
+    )
+    curriculum: CurriculumConfig = CurriculumConfig()
     steps: Whole = Field(100, ge=1, description="rollouts")
     actor: OptimizerConfig = OptimizerConfig(learning_rate=1e-6)
     critic: OptimizerConfig = OptimizerConfig(learning_rate=5e-6)
@@ -174,4 +179,7 @@ class RlConfig(RunConfig):
                 f"algorithm.estimator={self.algorithm.estimator} compares answers to the same prompt; "
                 "set group_size to 2 or more, for instance 8"
             )
+        for name, wanted in (("max_resamples", self.max_resamples), ("curriculum.share", self.curriculum.share)):
+            if wanted and self.group_size < 2:
+                raise ValueError(f"{name} goes by how answers to the same prompt differ; set group_size to 2 or more")
         return self

@@ -1,18 +1,14 @@
-"""Rollouts as arrays, and which prompts are answered at which step."""
+"""Rollouts as arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import grain
 import jax
 import numpy as np
 
 from tl_jax.data.batch import Array
-from tl_jax.data.loader import check_same_data
-from tl_jax.data.prompts import Prompt
 from tl_jax.inference.generate import bucket
 from tl_jax.rl.episodes import Episode
 
@@ -103,24 +99,3 @@ def collate(
         weights=counts,
         truncated=np.array([episode.truncated for episode in episodes]),
     )
-
-
-class PromptSampler:
-    """Which prompts step ``n`` answers: shuffled anew in every epoch, a pure function of prompts, size, seed and n."""
-
-    def __init__(self, prompts: Sequence[Prompt], batch_size: int, seed: int) -> None:
-        self._identity = {"prompts": len(prompts), "batch_size": batch_size, "seed": seed}
-        self._batches = grain.MapDataset.source(prompts).seed(seed).shuffle().repeat().batch(batch_size, batch_fn=list)
-
-    def __getitem__(self, step: int) -> list[Prompt]:
-        """The prompts of a step, from 0."""
-        batch: list[Prompt] = self._batches[step]
-        return batch
-
-    def state(self, step: int) -> dict[str, Any]:
-        """Goes into the checkpoint after ``step`` rollouts; fit for JSON."""
-        return {**self._identity, "step": step}
-
-    def check(self, state: Mapping[str, Any]) -> None:
-        """Raises `UserError` unless this order continues the one of ``state``."""
-        check_same_data(state, self._identity)

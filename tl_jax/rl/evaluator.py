@@ -34,8 +34,9 @@ class Evaluator:
         if not self.prompts:
             return {}
         episodes = self._worker(params, self.prompts, jax.random.key(0))
-        found = zip(episodes, self._rubric.of_all(episodes), strict=True)
-        kept = [(episode, rewards) for episode, rewards in found if not rewards.dropped]
+        scored = self._rubric.of_all(episodes)
+        self._rubric.check(scored)
+        kept = [(episode, rewards) for episode, rewards in zip(episodes, scored, strict=True) if not rewards.dropped]
         total = [self._rubric.total(rewards) for _, rewards in kept]
         turns = [turn for episode, _ in kept for turn in episode.turns if turn.case.gold]
         summary = summarise(score_prediction(turn.text, turn.case) for turn in turns)

@@ -93,16 +93,22 @@ class Rubric:
         """The rewards of several episodes. With several processes the main one alone computes them, for all.
 
         Raises:
-            UserError: not one was without fault, so there is nothing to learn from; or as for a single one.
+            UserError: as for a single one.
+        """
+        return [EpisodeRewards.from_json(row) for row in agreed(lambda: [self(one).to_json() for one in episodes])]
+
+    def check(self, scored: Sequence[EpisodeRewards]) -> None:
+        """Nothing, if there is something to learn from; all processes come here together.
+
+        Raises:
+            UserError: not one of the episodes was without fault.
         """
 
-        def compute() -> list[dict[str, Any]]:
-            scored = [self(episode) for episode in episodes]
+        def some_are_without_fault() -> None:
             if all(one.fault for one in scored):
                 raise UserError(f"all {len(scored)} episodes failed, the first by {scored[0].fault}")
-            return [one.to_json() for one in scored]
 
-        return [EpisodeRewards.from_json(row) for row in agreed(compute)]
+        agreed(some_are_without_fault)
 
     def __call__(self, episode: Episode) -> EpisodeRewards:
         """The rewards of an episode. What fails is tried again, and then becomes what ``faults.on_error`` says.

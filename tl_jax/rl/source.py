@@ -14,10 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from tl_jax.config import RlConfig
-from tl_jax.rl.batch import PromptSampler, RolloutBatch, collate
+from tl_jax.rl.batch import RolloutBatch, collate
 from tl_jax.rl.episodes import Episode
 from tl_jax.rl.faults import stand_ins
+from tl_jax.rl.groups import GroupSampler
 from tl_jax.rl.online_mae import OnlineMae
+from tl_jax.rl.prompt_sampler import PromptSampler
 from tl_jax.rl.rollout import RolloutWorker
 from tl_jax.rl.rubric import EpisodeRewards, Rubric
 from tl_jax.rl.state import RlState
@@ -26,7 +28,6 @@ from tl_jax.training.distributed import is_main
 from tl_jax.training.logs import drop_metrics_after
 from tl_jax.training.loop import Metrics
 from tl_jax.training.run import Run
-from tl_jax.training.state import fold_key
 from tl_jax.visible import visible
 
 SAMPLES_FILE = "samples.jsonl"
@@ -42,14 +43,14 @@ class Rollouts:
         config: how many prompts, and how often each.
         worker: samples the episodes.
         rubric: rewards them.
-        prompts: which ones at which step.
+        prompts: which come next.
     """
 
     def __init__(
         self, run: Run, config: RlConfig, worker: RolloutWorker, rubric: Rubric, prompts: PromptSampler
     ) -> None:
         self._run, self._group_size, self._prompts = run, config.group_size, prompts
-        self._worker, self._rubric = worker, rubric
+        self._rubric, self._groups = rubric, GroupSampler(config, worker, rubric, prompts)
         self._mae = OnlineMae.of(config.online_mae)
         self._min_length = 256 if config.model.attention == "splash" else 16  # its kernels want multiples of 128
         self._outcomes: Counter[str] = Counter()
@@ -59,10 +60,9 @@ class Rollouts:
 
     def batch(self, step: int, state: RlState) -> RolloutBatch:
         self._began = time.perf_counter()
-        key = jax.random.fold_in(fold_key(state), 0)  # fresh at every step; 1 is the step's own
-        prompts = [prompt for prompt in self._prompts[step - 1] for _ in range(self._group_size)]
-        self._episodes = self._worker(state.params["actor"], prompts, key)
-        self._rewards = self._rubric.of_all(self._episodes)
+        groups = self._groups(state)
+        self._episodes = [episode for group in groups for episode in group.episodes]
+        self._rewards = [rewards for group in groups for rewards in group.rewards]
         self._rollout = self._collated(step)
         self._sampled = time.perf_counter()
         return self._rollout
@@ -91,6 +91,7 @@ class Rollouts:
         return {
             **metrics,
             **_host_metrics(episodes, rewards, self._rubric),
+            "resampled": self._groups.replaced * self._group_size / len(self._episodes),
             "faults": np.mean([bool(one.fault) for one in self._rewards]),
             "raised": np.mean([bool(episode.raised) for episode in self._episodes]),
             "blocked_turns": np.mean(np.concatenate([self._mae.blocked(episode) for episode in episodes])),
@@ -123,7 +124,7 @@ class Rollouts:
                 file.writelines(json.dumps(sample) + "\n" for sample in samples)
 
     def position(self, step: int) -> Mapping[str, Any]:
-        return self._prompts.state(step)
+        return self._prompts.state()
 
 
 def _cell(text: str) -> Text:

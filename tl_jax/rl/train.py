@@ -15,8 +15,8 @@ from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import make_graphdef
 from tl_jax.model.sharding import make_mesh
 from tl_jax.model.value import make_value_graphdef
-from tl_jax.rl.batch import PromptSampler
 from tl_jax.rl.evaluator import Comparison, Evaluator, spread
+from tl_jax.rl.prompt_sampler import PromptSampler
 from tl_jax.rl.prompts import load_prompts, make_environment_spec
 from tl_jax.rl.rollout import RolloutWorker
 from tl_jax.rl.rubric import Rubric, make_rubric
@@ -48,14 +48,14 @@ def run_rl(config: RlConfig) -> dict[str, Any]:
         load = partial(load_prompts, config, rubric, codec, model)
         prompts, report = load(config.data.path)
         held_out = load(config.data.eval_path)[0] if config.data.eval_path else prompts
-        order = PromptSampler(prompts, config.batch_size, config.seed)
+        order = PromptSampler(prompts, config.batch_size, config.seed, config.curriculum)
         spec = make_step_spec(config, model, rubric)
         worker = _make_worker(config, codec, model, spec, mesh)
         greedy = worker.greedy(config.sampling.batch_size or config.batch_size)
         evaluator = Evaluator(greedy, spread(held_out, config.eval_prompts), rubric)
         state, position = run.begin(partial(init_rl_state, model=model, spec=spec, seed=config.seed))
         if position is not None:
-            order.check(position)
+            order.restore(position)
         with run.prepare(config.steps):
             run.log.line(report)
             run.log.line(_arithmetic(config))
