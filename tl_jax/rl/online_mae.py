@@ -48,4 +48,4 @@ class OnlineMae:
 
     def _blocks(self, turn: Turn) -> bool:
         answers = [Message("tool", text, name=call.name) for call, text in zip(turn.calls, turn.results, strict=False)]
-        return blocking(self.find.in_turn(turn.calls, answers, answers), self.block) is not None
+        return blocking(self.find.in_turn(turn.calls, answers, answers[0] if answers else None), self.block) is not None

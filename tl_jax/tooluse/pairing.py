@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
+from typing import TypeAlias
 
 from tl_jax.tooluse.schema import Message
+
+_Place: TypeAlias = tuple[int, int]
+"""Index of a call's message, and its number within it."""
 
 
 @dataclass
@@ -37,29 +42,72 @@ def pairs(messages: Sequence[Message]) -> Pairs:
         {1: (0, 1), 2: (0, 0)}
     """
     found = Pairs()
-    waiting: list[tuple[int, int]] = []
+    calls = _Calls()
     asked = 0
-    by_id: dict[str, list[tuple[int, int]]] = {}
     for index, message in enumerate(messages):
         if message.tool_calls:
             if index and messages[index - 1].role != "assistant":
-                waiting = []
-            made = [(index, number) for number in range(len(message.tool_calls))]
-            waiting = waiting + made
-            asked = len(waiting)
-            for place, call in zip(made, message.tool_calls, strict=True):
-                if call.id is not None:
-                    by_id.setdefault(call.id, []).append(place)
+                calls.wait_no_longer()
+            for number, call in enumerate(message.tool_calls):
+                calls.add((index, number), call.id)
+            asked = len(calls.waiting)
         elif message.role == "tool":
-            answered = _answered(message, waiting, by_id, found)
+            found.guessed += calls.waiting_with(message.call_id) > 1
+            answered = calls.of(message.call_id)
             if answered is None:
                 answered = found.call_of.get(index - 1)
             if answered is not None:
                 found.call_of[index] = answered
-                waiting = [place for place in waiting if place != answered]
-        elif message.role != "assistant" and len(waiting) < asked:
-            waiting = []
+                calls.answer(answered)
+        elif message.role != "assistant" and len(calls.waiting) < asked:
+            calls.wait_no_longer()
     return found
+
+
+class _Calls:
+    """The calls of a conversation so far. Everything but `wait_no_longer` takes the same time however many there are:
+    a recorded turn may make thousands."""
+
+    def __init__(self) -> None:
+        self.waiting: OrderedDict[_Place, None] = OrderedDict()
+        """those that results without an id may answer, in their order"""
+        self._waiting: dict[str, OrderedDict[_Place, None]] = {}
+        self._unanswered: dict[str, OrderedDict[_Place, None]] = {}
+        self._last: dict[str, _Place] = {}
+        self._id: dict[_Place, str] = {}
+
+    def add(self, place: _Place, id: str | None) -> None:
+        """One more call, which waits for its result."""
+        self.waiting[place] = None
+        if id is not None:
+            self._id[place] = id
+            self._last[id] = place
+            for places in (self._waiting, self._unanswered):
+                places.setdefault(id, OrderedDict())[place] = None
+
+    def waiting_with(self, id: str | None) -> int:
+        """How many calls with this id wait."""
+        return 0 if id is None else len(self._waiting.get(id, ()))
+
+    def of(self, id: str | None) -> _Place | None:
+        """The call that a result with this id answers; None if no call waits for it."""
+        if id is None or id not in self._last:
+            return next(iter(self.waiting), None)
+        if self.waiting_with(id):
+            return next(iter(self._waiting[id]))
+        late = self._unanswered[id]
+        return next(reversed(late)) if late else self._last[id]
+
+    def answer(self, place: _Place) -> None:
+        """The call has a result."""
+        self.waiting.pop(place, None)
+        if place in self._id:
+            for places in (self._waiting, self._unanswered):
+                places.get(self._id[place], OrderedDict()).pop(place, None)
+
+    def wait_no_longer(self) -> None:
+        """What comes now answers none of the calls before by its position."""
+        self.waiting, self._waiting = OrderedDict(), {}
 
 
 def answers(messages: Sequence[Message]) -> dict[int, list[int]]:
@@ -79,22 +127,6 @@ def answers(messages: Sequence[Message]) -> dict[int, list[int]]:
         if message.role == "tool" and answered is not None:
             found.setdefault(answered, []).append(index)
     return found
-
-
-def _answered(
-    message: Message, waiting: list[tuple[int, int]], by_id: dict[str, list[tuple[int, int]]], found: Pairs
-) -> tuple[int, int] | None:
-    """The call of a tool message; None if no call waits for it."""
-    same = by_id.get(message.call_id, []) if message.call_id is not None else []
-    if not same:
-        return waiting[0] if waiting else None
-    open_ = [place for place in same if place in waiting]
-    found.guessed += len(open_) > 1
-    if open_:
-        return open_[0]
-    answered = set(found.call_of.values())
-    late = [place for place in same if place not in answered]
-    return (late or same)[-1]
 
 
 def in_order(messages: Sequence[Message]) -> tuple[Message, ...]:
@@ -128,14 +160,15 @@ def by_name(messages: Sequence[Message]) -> list[Message]:
     """
     result = list(messages)
     for index, turn in enumerate(messages):
-        names = [call.name for call in turn.tool_calls]
+        names = {call.name: number for number, call in enumerate(turn.tool_calls)}
+        if len(names) < 2 or len(names) < len(turn.tool_calls):
+            continue
         end = index + 1
         while end < len(messages) and messages[end].role == "tool":
             end += 1
         found = messages[index + 1 : end]
         without_ids = all(message.call_id is None for message in found)
-        if len(names) > 1 and len(set(names)) == len(names) and without_ids:
-            answered = [message.name for message in found]
-            if len(set(answered)) == len(answered) and all(name in names for name in answered):
-                result[index + 1 : end] = sorted(found, key=lambda message: names.index(message.name or ""))
+        answered = {message.name for message in found}
+        if without_ids and len(answered) == len(found) and answered <= names.keys():
+            result[index + 1 : end] = sorted(found, key=lambda message: names[message.name or ""])
     return result

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from tl_jax.errors import UserError
 from tl_jax.plugins import Plugin
-from tl_jax.tooluse.mae.finding import Finding
+from tl_jax.tooluse.mae.finding import Finding, said
 from tl_jax.tooluse.mae.phrases import PACKS, Category
 from tl_jax.tooluse.mae.rules import RULES, finder
 from tl_jax.tooluse.pairing import answers
@@ -78,7 +78,7 @@ def find_error(
         >>> find_error('{"error": null, "temperature": 21}') is None
         True
     """
-    return finder(rule, tuple(packs)).in_result(result, calls)
+    return finder(rule, tuple(packs)).in_result(result, said(calls))
 
 
 def blocked_turns(
@@ -97,11 +97,12 @@ def blocked_turns(
     """
     if block not in BLOCKED:
         raise UserError(f"block must be one of {', '.join(BLOCKED)}, not {block!r}")
-    find, blocks = finder(rule, tuple(packs)), []
-    results = answers(trajectory.messages)
+    find, blocks, messages = finder(rule, tuple(packs)), [], trajectory.messages
+    results = answers(messages)
     for index, turn in trajectory.turns:
-        answered = [trajectory.messages[at] for at in results.get(index, ())]
-        finding = blocking(find.in_turn(turn.tool_calls, answered, trajectory.messages[index + 1 :]), block)
+        answered = [messages[at] for at in results.get(index, ())]
+        following = messages[index + 1] if index + 1 < len(messages) else None
+        finding = blocking(find.in_turn(turn.tool_calls, answered, following), block)
         if finding:
             blocks.append(Block(index, finding))
     return blocks

@@ -14,10 +14,9 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from tl_jax.errors import UserError
-from tl_jax.tooluse.mae.finding import Finding, excerpt
+from tl_jax.tooluse.mae.finding import Finding, Said, excerpt
 from tl_jax.tooluse.mae.phrases import PACKS, TEXT_RULES, Category, classify
 from tl_jax.tooluse.mae.tags import elements
-from tl_jax.tooluse.schema import Call
 from tl_jax.tooluse.text.literals import CUT, as_text, structure
 
 Field: TypeAlias = tuple[str, str, Any]
@@ -49,9 +48,9 @@ class Detector:
         self._toolbench = "toolbench" in packs
         self._python = "python" in packs
 
-    def find(self, result: str, calls: Sequence[Call] = ()) -> Finding | None:
-        """The error that a tool result reports, or None. Never raises. ``calls``: the calls it answers, where known."""
-        if self._python and any(_is_missing_key(result, call) for call in calls):
+    def find(self, result: str, said: Said = frozenset()) -> Finding | None:
+        """The error that a tool result reports, or None. Never raises. ``said``: by the calls it answers, if known."""
+        if self._python and result.startswith("'") and result in said:  # ``'da'``: what is left of a KeyError
             return Finding(Category.BAD_VALUE, "key error", excerpt(result))
         return self._value(result, depth=0)
 
@@ -122,13 +121,6 @@ class Detector:
             found = (self._value(field, depth + 1) for key, _, field in fields if key in _MESSAGE_KEYS)
             return next((finding for finding in found if finding), None)
         return None
-
-
-def _is_missing_key(result: str, call: Call) -> bool:
-    """Whether the whole result is an argument as Python quotes it, ``'da'``: what is left of a KeyError."""
-    return result.startswith("'") and result in {
-        repr(value) for value in call.arguments.values() if isinstance(value, str)
-    }
 
 
 # Keys are compared without case, "_" and "-".

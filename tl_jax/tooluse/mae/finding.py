@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from tl_jax.tooluse.mae.phrases import Category, classify
 from tl_jax.tooluse.schema import Call, Message
@@ -21,31 +22,40 @@ class Finding:
     evidence: str
 
 
+Said: TypeAlias = frozenset[str]
+"""The texts among the arguments of a turn's calls, as Python quotes them: all that a rule needs to know of the calls.
+Made once for all results, of which there may be as many as there are calls."""
+
+
+def said(calls: Iterable[Call]) -> Said:
+    """What these calls said."""
+    return frozenset(repr(value) for call in calls for value in call.arguments.values() if isinstance(value, str))
+
+
 @dataclass(frozen=True, slots=True)
 class Finder:
     """How a rule finds errors.
 
     Attributes:
-        in_result: the error that one tool result reports, or None; given the result and the calls it answers.
+        in_result: the error that one tool result reports, or None; given the result and what its turn said (`said`).
         in_turn: the errors that answer a turn; given the turn's calls, the tool messages that answer it wherever they
-            stand, and all messages after it.
+            stand, and the message after it, if there is one.
     """
 
-    in_result: Callable[[str, Sequence[Call]], Finding | None]
-    in_turn: Callable[[Sequence[Call], Sequence[Message], Sequence[Message]], Iterable[Finding]]
+    in_result: Callable[[str, Said], Finding | None]
+    in_turn: Callable[[Sequence[Call], Sequence[Message], Message | None], Iterable[Finding]]
 
     @classmethod
-    def of_results(cls, in_result: Callable[[str, Sequence[Call]], Finding | None]) -> Finder:
+    def of_results(cls, in_result: Callable[[str, Said], Finding | None]) -> Finder:
         """A rule that looks at every tool message that answers a turn, and at nothing else.
 
         What the environment itself calls an error (`Message.error`) is one, whatever its text says.
         """
 
-        def in_turn(
-            calls: Sequence[Call], results: Sequence[Message], following: Sequence[Message]
-        ) -> Iterator[Finding]:
+        def in_turn(calls: Sequence[Call], results: Sequence[Message], following: Message | None) -> Iterator[Finding]:
+            arguments = said(calls)
             for message in results:
-                finding = in_result(message.content, calls)
+                finding = in_result(message.content, arguments)
                 if finding is None and message.error:
                     finding = Finding(classify(message.content[:2400]), FLAG, excerpt(message.content))
                 if finding:

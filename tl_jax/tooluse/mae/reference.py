@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tl_jax.tooluse.mae.finding import Finder, Finding, excerpt
+from tl_jax.tooluse.mae.finding import Finder, Finding, Said, excerpt
 from tl_jax.tooluse.mae.phrases import Category
 from tl_jax.tooluse.schema import Call, Message
 
@@ -34,7 +34,7 @@ _CUES: tuple[tuple[str, Category], ...] = (
 _WHOSE = {"system": "a system", "user": "a user", "assistant": "an assistant"}
 
 
-def in_result(result: str, calls: Sequence[Call] = ()) -> Finding | None:
+def in_result(result: str, said: Said = frozenset()) -> Finding | None:
     """The first cue that a result holds."""
     text = _reduced(result)
     for cue, category in _CUES:
@@ -43,15 +43,14 @@ def in_result(result: str, calls: Sequence[Call] = ()) -> Finding | None:
     return None
 
 
-def in_turn(calls: Sequence[Call], results: Sequence[Message], following: Sequence[Message]) -> list[Finding]:
+def in_turn(calls: Sequence[Call], results: Sequence[Message], following: Message | None) -> list[Finding]:
     """A cue in the next message, or a next message that is no tool's; the last message of all is kept."""
-    if not following:
+    if following is None:
         return []
-    message = following[0]
-    if message.role != "tool":
-        followed_by = f"followed by {_WHOSE[message.role]} message"
-        return [Finding(Category.UNKNOWN_ERROR, followed_by, excerpt(message.content))]
-    finding = in_result(message.content)
+    if following.role != "tool":
+        followed_by = f"followed by {_WHOSE[following.role]} message"
+        return [Finding(Category.UNKNOWN_ERROR, followed_by, excerpt(following.content))]
+    finding = in_result(following.content)
     return [finding] if finding else []
 
 

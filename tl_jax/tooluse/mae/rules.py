@@ -5,7 +5,7 @@ A new rule is one record of `RULES`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,9 +14,8 @@ from tl_jax.plugins import Plugin, bind
 from tl_jax.registry import Registry
 from tl_jax.tooluse.mae import reference
 from tl_jax.tooluse.mae.detectors import detector
-from tl_jax.tooluse.mae.finding import Finder, Finding, excerpt
+from tl_jax.tooluse.mae.finding import Finder, Finding, Said, excerpt
 from tl_jax.tooluse.mae.phrases import Category
-from tl_jax.tooluse.schema import Call
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class Rule:
 RULES = Registry(
     "MAE rule",
     (
-        Rule("none", "nothing", lambda packs: Finder(lambda result, calls: None, lambda calls, results, following: ())),
+        Rule("none", "nothing", lambda packs: Finder(lambda result, said: None, lambda calls, results, following: ())),
         Rule(
             "paper",
             "tool results that say so by their structure or begin like an error message, see below",
@@ -80,7 +79,7 @@ def finder(rule: str | Plugin, packs: tuple[str, ...] = ()) -> Finder:
 def _own_rule(plugin: Plugin) -> Finder:
     function = bind(plugin, ("result",), key="mae.rule")
 
-    def find(result: str, calls: Sequence[Call]) -> Finding | None:
+    def find(result: str, said: Said) -> Finding | None:
         answer = function(result)
         if answer is None or isinstance(answer, Finding):
             return answer

@@ -10,6 +10,7 @@ from tl_jax.tooluse.fields import Fields, remark
 from tl_jax.tooluse.pairing import by_name, named
 from tl_jax.tooluse.readers.fields import described
 from tl_jax.tooluse.readers.messages import finished, is_own, with_system
+from tl_jax.tooluse.readers.results import Called
 from tl_jax.tooluse.readers.texts import structured
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
@@ -52,6 +53,10 @@ class Dialogue:
     messages: list[Message] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     """Where each message that was added begins in the row."""
+    called: Called = field(default_factory=Called)
+    """What the latest turn that calls has called."""
+    _names: dict[str, str] = field(default_factory=dict)
+    """Id of a call -> the name in its latest call."""
 
     def add(self, message: Message, where: str) -> None:
         """One more message, if its role may have what it has.
@@ -62,6 +67,9 @@ class Dialogue:
         message.check(where)
         self.messages.append(message)
         self.places.append(where)
+        if message.tool_calls:
+            self.called = Called()
+            self._note(message.tool_calls)
 
     def join(self, message: Message, where: str) -> None:
         """A message of the assistant that continues its last one, where that can be said: calls after a text or calls.
@@ -73,6 +81,14 @@ class Dialogue:
             self.add(message, where)
         else:
             self.messages[-1] = merged(last, message)
+            if not last.tool_calls:
+                self.called = Called()
+            self._note(message.tool_calls)
+
+    def _note(self, calls: Sequence[Call]) -> None:
+        """Keeps the names of calls of the latest turn."""
+        self.called.add(calls)
+        self._names.update((call.id, call.name) for call in calls if call.id is not None)
 
     def result(
         self, content: str, where: str, call_id: str | None = None, name: str | None = None, error: bool = False
@@ -83,11 +99,9 @@ class Dialogue:
             DataError: its id is that of no earlier call.
         """
         if call_id is not None:
-            calls = (call for message in reversed(self.messages) for call in reversed(message.tool_calls))
-            called = next((call.name for call in calls if call.id == call_id), None)
-            if called is None:
+            if call_id not in self._names:
                 raise DataError(f"{call_id!r} is the id of no earlier call", field=where)
-            name = name or called
+            name = name or self._names[call_id]
         self.add(Message("tool", content, name=name, call_id=call_id, error=error), where)
 
     def trajectory(self, around: Around, tools: Sequence[Tool], system: str, where: str) -> Trajectory:

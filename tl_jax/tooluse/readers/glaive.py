@@ -7,7 +7,6 @@ its arguments as JSON in single quotes, and therefore no JSON itself.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -15,8 +14,8 @@ from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.fields import arguments, described
 from tl_jax.tooluse.readers.format import Format, has
 from tl_jax.tooluse.readers.rows import Place, each_row, parse
-from tl_jax.tooluse.readers.toolbox import last_called
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
+from tl_jax.tooluse.strict_json import DECODER
 
 _TURN = re.compile(r"^[ \t]*(SYSTEM|USER|ASSISTANT|FUNCTION RESPONSE):", re.MULTILINE)
 _CALL = re.compile(r'\{\s*"name"\s*:\s*"([^"]+)"\s*(?:,\s*"arguments"\s*:\s*(.*?)\s*)?\}\s*', re.DOTALL)
@@ -36,6 +35,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     parts = _TURN.split("\n".join(texts.values()))
     tools: tuple[Tool, ...] = ()
     messages: list[Message] = []
+    called: str | None = None
     for index, (speaker, text) in enumerate(zip(parts[1::2], parts[2::2], strict=True)):
         where, text = f"{field}: turn {index} ({speaker})", text.replace(_END, "").strip()
         match speaker:
@@ -45,9 +45,10 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
             case "USER":
                 messages.append(Message("user", text))
             case "ASSISTANT":
-                messages.append(_answer(text, where))
+                messages.append(answer := _answer(text, where))
+                called = answer.tool_calls[0].name if answer.tool_calls else called
             case "FUNCTION RESPONSE":
-                messages.append(Message("tool", text, name=last_called(messages)))
+                messages.append(Message("tool", text, name=called))
     if not messages:
         raise DataError("holds no turns", field=field)
     return [Trajectory(identity, tools, tuple(messages), "glaive", meta)]
@@ -59,7 +60,7 @@ def _tools(prompt: str, where: str) -> tuple[Tool, ...]:
     position = prompt.find("{")
     while position >= 0:
         try:
-            _, end = json.JSONDecoder().raw_decode(prompt, position)
+            _, end = DECODER.raw_decode(prompt, position)
             value = parse(prompt[position:end])
         except (ValueError, RecursionError) as error:
             raise DataError(f"the tools are not JSON: {error}", field=where) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.fields import arguments, literal
 from tl_jax.tooluse.readers.rows import parse
-from tl_jax.tooluse.readers.toolbox import last_called
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool
+from tl_jax.tooluse.strict_json import DECODER
 
 _ACTION = re.compile(r"^[ \t]*Action:(.*)\n\s*Action Input:", re.MULTILINE)
 
@@ -27,7 +26,7 @@ def tools(prompt: str, marker: str, where: str) -> tuple[Tool, ...]:
     if not found or not listed.startswith("["):
         raise DataError(f"has no list of tools after {marker!r}", field=where)
     try:
-        _, end = json.JSONDecoder().raw_decode(listed)
+        _, end = DECODER.raw_decode(listed)
         values = parse(listed[:end])
     except (ValueError, RecursionError):
         values = literal(listed[: listed.rfind("]") + 1], where)
@@ -55,6 +54,7 @@ def messages(conversation: Sequence[Any], where: str = "conversations") -> list[
         DataError: a message that cannot be read.
     """
     result: list[Message] = []
+    called: str | None = None
     for index, item in enumerate(conversation):
         place = f"{where}[{index}]"
         with Fields(item, place) as fields:
@@ -67,10 +67,11 @@ def messages(conversation: Sequence[Any], where: str = "conversations") -> list[
             case "assistant" | "gpt" if _ACTION.search(value):
                 thought, made = call(value, f"{place}.value")
                 result.append(Message("assistant", thought, (made,)))
+                called = made.name
             case "assistant" | "gpt":
                 result.append(Message("assistant", _thought(value)))
             case "function" | "tool" | "observation":
-                result.append(Message("tool", value, name=last_called(result)))
+                result.append(Message("tool", value, name=called))
             case _:
                 raise DataError(f"unknown speaker {role!r}", field=f"{place}.from")
     return result

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Iterable
 from typing import Any
 
 from tl_jax.tooluse.readers.fields import literal, plain
 from tl_jax.tooluse.readers.tagged import between
-from tl_jax.tooluse.schema import DataError, Message
+from tl_jax.tooluse.schema import Call, DataError, Message
 
 _TAGS = ("tool_response", "tool_result", "function_response", "function_result", "function_results")
 _HEADER_BEFORE = re.compile(r"\s*<\|start_header_id\|>(?:ipython|tool)<\|end_header_id\|>\s*")
@@ -21,7 +21,33 @@ _MISTRAL = re.compile(
 """A result of Mistral's, perhaps with its id before it."""
 
 
-def results(text: str, called: Sequence[str], listed_as: tuple[str, str] = ("name", "content")) -> list[Message]:
+class Called:
+    """The names and ids of the calls of one turn, with which each of its results is compared.
+
+    Example:
+        >>> called = Called([Call("f", id="1")])
+        >>> "f" in called, ["f"] in called, called.ids
+        (True, False, {'1'})
+    """
+
+    def __init__(self, calls: Iterable[Call] = ()) -> None:
+        self._names: set[str] = set()
+        self.ids: set[str] = set()
+        self.add(calls)
+
+    def add(self, calls: Iterable[Call]) -> None:
+        """More calls of the same turn."""
+        for call in calls:
+            self._names.add(call.name)
+            if call.id is not None:
+                self.ids.add(call.id)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether it is the name of a tool that was called."""
+        return isinstance(name, str) and name in self._names
+
+
+def results(text: str, called: Container[object], listed_as: tuple[str, str] = ("name", "content")) -> list[Message]:
     """The results in a text, each between its tags; a text without tags, or with words beside them, is one result.
 
     A result that is an object of a tool's name and what it said is unwrapped, if that tool was called and nothing else
@@ -42,7 +68,7 @@ def is_results(text: str) -> bool:
     return bool(_HEADER_BEFORE.match(text) or _tagged(text) or _of_mistral(text))
 
 
-def unwrapped(text: str, called: Sequence[str], fields: tuple[str, str] = ("name", "content")) -> Message:
+def unwrapped(text: str, called: Container[object], fields: tuple[str, str] = ("name", "content")) -> Message:
     """The result that a text is, see `results`."""
     name, content = fields
     value = _read(text) if name in text and content in text else None  # most results say neither
@@ -73,7 +99,7 @@ def _of_mistral(text: str) -> list[Message]:
     return found if position == len(text) else []
 
 
-def _listed(text: str, called: Sequence[str]) -> list[Message]:
+def _listed(text: str, called: Container[object]) -> list[Message]:
     """The results in ToolACE's ``[{"name": ..., "results": ...}]``; none where a text is something else."""
     value = _read(text) if "results" in text and text.lstrip().startswith(("[", "{")) else None
     values: list[Any] = value if isinstance(value, list) else [value]

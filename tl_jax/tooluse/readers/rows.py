@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Literal, NoReturn, TypeAlias, TypeVar, cast
+from typing import IO, Any, Literal, TypeAlias, TypeVar, cast
 
+from tl_jax.tooluse import strict_json
 from tl_jax.tooluse.readers.nulls import in_table
 from tl_jax.tooluse.readers.tables import is_table, table_rows
 from tl_jax.tooluse.schema import DataError
@@ -213,12 +214,12 @@ def parse(content: bytes | str) -> Any:
     """Strict JSON.
 
     Raises:
-        DataError: not UTF-8, not JSON (NaN is not), or text that cannot be written again; ``line`` counts within
-            ``content``.
+        DataError: not UTF-8, not JSON (nor are NaN and 1e999), or text that cannot be written again; ``line`` counts
+            within ``content``.
     """
     try:
         text = content if isinstance(content, str) else content.decode("utf-8")
-        value = json.loads(text, parse_constant=_no_constant)
+        value = strict_json.loads(text)
         if "\\u" in text:  # the only way to half a surrogate pair, which no tokenizer and no file takes
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         return value
@@ -229,9 +230,5 @@ def parse(content: bytes | str) -> Any:
     except json.JSONDecodeError as error:
         hint = "; each line must hold one whole JSON object" if error.msg.startswith("Expecting") else ""
         raise DataError(f"is not JSON: {error.msg} at column {error.colno}{hint}", line=error.lineno) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"is not JSON: {error}") from None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")

@@ -70,7 +70,7 @@ def _turn(value: Any, where: str, dialogue: Dialogue, tools: tuple[Tool, ...], a
             made = tuple(call for item in texts for call in calls(item, f"{where}.value"))
             dialogue.join(Message("assistant", "", made, weight=weight), where)
         case "tool":
-            for result in heard(Message("tool", text), dialogue.messages):
+            for result in heard(Message("tool", text), dialogue.called):
                 result.check(where)
                 dialogue.add(result, where)
         case _:

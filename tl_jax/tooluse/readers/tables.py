@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterator
 from datetime import date, time
 from decimal import Decimal
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_jax.errors import DataError, UserError
+from tl_jax.tooluse import strict_json
 
 _PARQUET, _ARROW_FILE, _ARROW_STREAM = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff"
 _STATE, _SPLITS = "state.json", "dataset_dict.json"
@@ -66,7 +67,7 @@ def _files(path: Path) -> list[Path]:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return strict_json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"is not JSON: {error}", path=str(path)) from None
 
@@ -91,7 +92,11 @@ def _batches(path: Path) -> Iterator[Any]:
 def _plain(value: Any, where: str) -> Any:
     """A value of a table as JSON has it."""
     match value:
-        case None | bool() | int() | float() | str():
+        case None | bool() | int() | str():
+            return value
+        case float():
+            if not math.isfinite(value):
+                raise DataError(f"is {value}, which JSON cannot say", field=where)
             return value
         case dict():
             return {key: _plain(item, f"{where}.{key}") for key, item in value.items()}
@@ -100,5 +105,5 @@ def _plain(value: Any, where: str) -> Any:
         case date() | time():
             return value.isoformat()
         case Decimal():
-            return float(value)
+            return _plain(float(value), where)
     raise DataError(f"is {type(value).__name__}, which JSON cannot say", field=where)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.fields import ARGUMENTS, arguments, identity, literal
 from tl_jax.tooluse.schema import Call, DataError, Tool
+from tl_jax.tooluse.strict_json import DECODER
 
 
 def between(text: str, tag: str) -> tuple[list[str], str]:
@@ -53,10 +53,10 @@ def _values(text: str, where: str) -> list[Any]:
 
 def _sequence(text: str, lines: Sequence[str], where: str) -> list[Any]:
     """JSON values one after another, or a literal a line."""
-    decoder, values, position = json.JSONDecoder(), [], 0
+    values, position = list[Any](), 0
     try:
         while position < len(text):
-            value, position = decoder.raw_decode(text, position)
+            value, position = DECODER.raw_decode(text, position)
             values.append(value)
             while position < len(text) and text[position].isspace():
                 position += 1

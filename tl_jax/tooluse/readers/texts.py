@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tl_jax.tooluse.fields import drops_unknown, remark, without_numbers
 from tl_jax.tooluse.pairing import by_name, named
-from tl_jax.tooluse.readers.results import is_results, results
+from tl_jax.tooluse.readers.results import Called, is_results, results
 from tl_jax.tooluse.readers.tagged import between, calls
 from tl_jax.tooluse.readers.tool_prompts import offered
 from tl_jax.tooluse.schema import DataError, Message, Tool
@@ -40,14 +40,16 @@ def structured(
             nothing is left.
     """
     result: list[Message] = []
+    called = Called()
     asked = False
     for index, (message, where) in enumerate(zip(messages, places, strict=True)):
         if message.role == "assistant":
             following = messages[index + 1] if index + 1 < len(messages) else None
             answered = following is not None and (_is_result(following) or _is_observation(following))
-            result.append(said(message, tools, answered, where, apart))
+            result.append(turn := said(message, tools, answered, where, apart))
+            called = Called(turn.tool_calls) if turn.tool_calls else called
         elif _is_result(message) or (_is_observation(message) and result and result[-1].tool_calls):
-            result += heard(message, result)
+            result += heard(message, called)
         elif message.role == "system" or (not asked and not tools and _GIVEN.search(message.content)):
             tools, words = prompt(message.content, tools, where)
             result += [replace(message, content=words)] if words or not message.content.strip() else []
@@ -101,23 +103,21 @@ def said(message: Message, tools: Sequence[Tool], answered: bool, where: str, ap
     return replace(message, content=found.content, tool_calls=message.tool_calls or found.calls)
 
 
-def heard(message: Message, before: Sequence[Message]) -> list[Message]:
+def heard(message: Message, called: Called) -> list[Message]:
     """The results in a message, each as one; of a message whose id is that of one call there is only one."""
-    waiting = next((turn.tool_calls for turn in reversed(before) if turn.tool_calls), ())
     text = message.content
     if _is_observation(message):
         text = text.lstrip().removeprefix(_OBSERVATION).strip()
-    split = results(text, [call.name for call in waiting])
+    split = results(text, called)
     if message.call_id is not None and len(split) > 1:
         return [message]
     if len(split) == 1 and message.role == "tool" and split[0] == Message("tool", message.content):
         return [message]
-    ids = {call.id for call in waiting}
     return [
         replace(
             item,
             name=item.name or message.name,
-            call_id=message.call_id or (item.call_id if item.call_id in ids else None),
+            call_id=message.call_id or (item.call_id if item.call_id in called.ids else None),
             error=message.error,
         )
         for item in split

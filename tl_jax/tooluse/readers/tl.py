@@ -37,8 +37,11 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         first.expect("role", "system")
         tools = _tools(first.take("content", kind=str), "conversations[0].content")
     messages: list[Message] = []
+    called: str | None = None
     for index, value in enumerate(conversations[1:], 1):
-        messages.append(_message(value, f"conversations[{index}]", _last_called(messages)))
+        messages.append(message := _message(value, f"conversations[{index}]", called))
+        if message.role == "assistant":
+            called = message.tool_calls[0].name if message.tool_calls else None
     return [Trajectory(identity, tools, tuple(messages), meta=meta)]
 
 
@@ -77,12 +80,6 @@ def _call(content: str) -> Call | None:
     except DataError:
         return None
     return Call(name.strip(), value) if isinstance(value, dict) else None
-
-
-def _last_called(messages: list[Message]) -> str | None:
-    """The tool that the latest assistant message calls."""
-    latest = next((message for message in reversed(messages) if message.role == "assistant"), None)
-    return latest.tool_calls[0].name if latest and latest.tool_calls else None
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:

@@ -7,7 +7,6 @@ every renderer says that itself; whatever else a prompt says is kept.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +16,7 @@ from tl_jax.tooluse.readers import typescript
 from tl_jax.tooluse.readers.schemas import json_schema
 from tl_jax.tooluse.readers.tagged import between, listed
 from tl_jax.tooluse.schema import Tool
+from tl_jax.tooluse.strict_json import DECODER
 
 LEFT_OUT = "sentence of a system text left out: it says how to write calls, which every renderer says itself"
 
@@ -90,11 +90,11 @@ def _listed(text: str) -> tuple[list[Any], int, int]:
 
 def _values(text: str, start: int) -> tuple[list[Any], int]:
     """The items of the list at ``start``, or the objects from there on, and where they end."""
-    decoder, found = json.JSONDecoder(), list[Any]()
+    found = list[Any]()
     position = start
     while True:
         try:
-            value, end = decoder.raw_decode(text, position)
+            value, end = DECODER.raw_decode(text, position)
         except (ValueError, RecursionError):
             return found, position
         if isinstance(value, list):

@@ -50,7 +50,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         if role is None:
             raise DataError(f"unknown speaker {speaker!r}", field=f"{where}.from")
         if role == "tool":
-            for message in heard(Message("tool", value), dialogue.messages):
+            for message in heard(Message("tool", value), dialogue.called):
                 dialogue.add(message, where)
         elif role == "assistant":
             message = Message("assistant", value, weight=weight)

@@ -43,11 +43,6 @@ def calls_of(messages: Iterable[Message]) -> list[Call]:
     return [call for message in messages for call in message.tool_calls]
 
 
-def last_called(messages: Sequence[Message]) -> str | None:
-    """The tool whose result comes next: the first one that the last turn with calls has called."""
-    return next((turn.tool_calls[0].name for turn in reversed(messages) if turn.tool_calls), None)
-
-
 def _fitting(name: str, calls: Sequence[Call]) -> Tool:
     properties: dict[str, Any] = {}
     for call in calls:

@@ -14,11 +14,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tl_jax.tooluse import strict_json
 from tl_jax.tooluse.schema import DataError, Tool
 
 MAX_DEPTH = 32
@@ -108,7 +108,7 @@ class _TypeScript:
         found: dict[str, Any]
         match match.lastgroup:
             case "text" | "number":
-                found = {"const": json.loads(match[match.lastgroup])}
+                found = {"const": self._value(match)}
             case "word" if match["word"] == "Array" and self.next_is("<"):
                 found = {"type": "array", "items": self.kind(depth + 1)}
                 self.take(">")
@@ -162,7 +162,7 @@ class _TypeScript:
     def word(self) -> str:
         match = self._token()
         if match.lastgroup == "text":
-            return str(json.loads(match["text"]))
+            return str(self._value(match))
         if match.lastgroup not in ("word", "number"):
             raise self._wrong("a name")
         return match[match.lastgroup]
@@ -187,6 +187,14 @@ class _TypeScript:
         self.position = match.end()
         return match
 
+    def _value(self, match: re.Match[str]) -> Any:
+        """The text or number that a token is."""
+        try:
+            return strict_json.loads(match[match.lastgroup or 0])
+        except ValueError:
+            self.position = match.start()
+            raise self._wrong("a text or number as JSON writes it") from None
+
     def _wrong(self, wanted: str) -> DataError:
         found = self.text[self.position : self.position + 40]
         return DataError(f"expected {wanted} in the namespace of functions, not {found!r}", field=self.where)
@@ -198,6 +206,6 @@ def _described(before: str, after: str) -> tuple[str, dict[str, Any]]:
     if default is None:
         return "\n".join(part for part in (before, after) if part), {}
     try:
-        return before, {"default": json.loads(default[1])}
+        return before, {"default": strict_json.loads(default[1])}
     except ValueError:
         return before, {"default": default[1]}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+from tl_jax.tooluse import strict_json
 from tl_jax.tooluse.schema import Call, Case, Tool
 from tl_jax.tooluse.text.parse import bind
 
@@ -215,8 +215,8 @@ def _spells(text: str, value: Any) -> bool:
     if isinstance(value, bool):
         return text.lower() == str(value).lower()
     try:
-        read = json.loads(text)
-    except (ValueError, RecursionError):
+        read = strict_json.loads(text)
+    except ValueError:
         return False
     return not isinstance(read, str) and same_text(read, value)
 

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tl_jax.tooluse.json_schema import NAMED, SCHEMA, SCHEMAS
+from tl_jax.tooluse.strict_json import DECODER
 from tl_jax.tooluse.text.normal_schema import is_simple, plain_types
 
 _INDENT = "    "
@@ -30,7 +31,6 @@ _OPTIONAL = "optional"
 _PLAIN = re.compile(r"[\w$][\w$.-]*")
 """A word or name that is written without quotes."""
 _TYPES = re.compile(r"[A-Za-z_]\w*(?: of [A-Za-z_]\w*)*(?: \| [A-Za-z_]\w*(?: of [A-Za-z_]\w*)*)*(?=[,)])")
-_JSON = json.JSONDecoder()
 
 
 def write_arguments(schema: Mapping[str, Any]) -> list[str]:
@@ -234,7 +234,7 @@ def _inside(text: str, position: int) -> tuple[Any, bool, int]:
         if word == _OPTIONAL and text[position : position + 1] in (",", ")"):
             optional = True
         else:
-            schema[word], position = _JSON.raw_decode(text, _after(" ", text, position))
+            schema[word], position = DECODER.raw_decode(text, _after(" ", text, position))
     return schema, optional, position + 1
 
 
@@ -251,7 +251,7 @@ def _read_types(text: str) -> dict[str, Any]:
 def _name(text: str, position: int) -> tuple[str, int]:
     """A word or name, in quotes or not, and where it ends."""
     if text.startswith('"', position):
-        found, end = _JSON.raw_decode(text, position)
+        found, end = DECODER.raw_decode(text, position)
         return str(found), end
     if plain := _PLAIN.match(text, position):
         return plain[0], plain.end()

@@ -13,19 +13,23 @@ from tl_jax.tooluse.mae.phrases import QUOTED_NAME
 
 CUT = "..."
 """The key that marks an object whose end was cut off: what it said there is unknown."""
+LONGEST = 200_000
+"""Characters of a text that is read as Python, or completed. Python takes 500 bytes for each of them."""
 
 
 def structure(text: str) -> Any:
     """The list, object or quoted text that the whole text is, in JSON or as Python writes it; None for other text.
 
-    Data sets cut long results off. Of such a list or object the beginning is given, an object marked by `CUT`.
+    Data sets cut long results off. Of such a list or object the beginning is given, an object marked by `CUT`; of one
+    that is no JSON and longer than `LONGEST`, what its beginning says.
     """
     text = text.strip()
     if not text.startswith(("{", "[", '"', "'")) or QUOTED_NAME.match(text):
         return None
     value = _parsed(text)
     if value is None and text.startswith(("{", "[")):
-        value = next((found for repaired in _repaired(text) if (found := _parsed(repaired))), None)
+        beginning = text[: LONGEST - _MAX_DEPTH - 1]
+        value = next((found for repaired in _repaired(beginning) if (found := _parsed(repaired))), None)
         return {**value, CUT: CUT} if isinstance(value, dict) else value
     return value
 
@@ -34,8 +38,10 @@ def python_literal(text: str) -> Any:
     """The value that a text denotes in Python: ``{'a': None}``.
 
     Raises:
-        ValueError: it is no literal, or too deep.
+        ValueError: it is no literal, too deep, or longer than `LONGEST`.
     """
+    if len(text) > LONGEST:
+        raise ValueError(f"more than {LONGEST} characters are not read as Python")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about escapes such as "\d" in untrusted text
@@ -53,7 +59,8 @@ def as_text(field: Any) -> str:
 
 
 def _parsed(text: str) -> Any:
-    """The value that JSON or a Python literal denotes, None for anything else."""
+    """The value that JSON or a Python literal denotes, None for anything else. Nothing of it is written again, so that
+    it may be ``NaN``, as Python writes it."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

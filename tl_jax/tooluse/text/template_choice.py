@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -11,6 +10,7 @@ from typing import Any
 
 from tl_jax.errors import UserError
 from tl_jax.files import write_json
+from tl_jax.tooluse import strict_json
 
 CHOICE_FILE = "chat_template_kwargs.json"
 """Beside a tokenizer: what its chat template was told in training, and is told again by whoever uses the model."""
@@ -61,7 +61,7 @@ class TemplateChoice:
         if not file.is_file():
             return cls()
         try:
-            row = json.loads(file.read_text(encoding="utf-8"))
+            row = strict_json.loads(file.read_text(encoding="utf-8"))
             name, kwargs = row["chat_template"], row["chat_template_kwargs"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{file}: cannot be read: {error}") from None

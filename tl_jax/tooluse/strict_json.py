@@ -1,0 +1,57 @@
+"""JSON as its standard has it, with numbers that can be computed with and written again.
+
+Python's own reader takes ``NaN`` and ``Infinity``, makes ``1e999`` infinity, and writes what no other reader takes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NoReturn
+
+MAX_BITS = 1023
+"""Binary digits of a whole number; a longer one is no float, and Python may refuse to print it."""
+
+
+def loads(text: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is none, it is too deep, or a number in it is infinite, no number, or has over 308 digits.
+
+    Example:
+        >>> loads("[1e308]")
+        [1e+308]
+        >>> loads("[1e309]")
+        Traceback (most recent call last):
+            ...
+        ValueError: a number is too large: 1e309
+    """
+    try:
+        return DECODER.decode(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _too_large(text)
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_BITS:  # Python takes the square of their number to read many digits
+        _too_large(text)
+    value = int(text)
+    return value if value.bit_length() <= MAX_BITS else _too_large(text)
+
+
+def _too_large(text: str) -> NoReturn:
+    raise ValueError(f"a number is too large: {text if len(text) <= 20 else text[:17] + '...'}")
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+DECODER = json.JSONDecoder(parse_float=_float, parse_int=_integer, parse_constant=_no_number)
+"""For a value that other text follows (``raw_decode``). What is too deep is a RecursionError."""
