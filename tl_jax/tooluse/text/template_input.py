@@ -32,18 +32,21 @@ def template_messages(
     rows: list[dict[str, Any]] = []
     call_of = pairs(messages).call_of
     given: dict[tuple[int, int], str] = {}
+    taken: set[str] = set()
     for index, message in enumerate(messages):
         row: dict[str, Any] = {"role": message.role, "content": message.content}
         if message.name is not None:
             row["name"] = message.name
         if message.tool_calls:
             for number, call in enumerate(message.tool_calls):
-                given[index, number] = _id(call.id, ids, given)
+                given[index, number] = _id(call.id, ids, taken, len(given))
+                taken.add(given[index, number])
             row["tool_calls"] = [
                 _call(call, given[index, i], arguments_as_text) for i, call in enumerate(message.tool_calls)
             ]
         if message.role == "tool":
-            row["tool_call_id"] = given[call_of[index]] if index in call_of else _id(message.call_id, ids, given)
+            own = message.call_id
+            row["tool_call_id"] = given[call_of[index]] if index in call_of else _id(own, ids, taken, len(given))
         rows.append(row)
     return rows
 
@@ -62,8 +65,6 @@ def _call(call: Call, known_as: str, arguments_as_text: bool) -> dict[str, Any]:
     return {"id": known_as, "type": "function", "function": function}
 
 
-def _id(own: str | None, ids: re.Pattern[str], given: dict[tuple[int, int], str]) -> str:
+def _id(own: str | None, ids: re.Pattern[str], taken: set[str], number: int) -> str:
     """The next id: a call's own, or its number in nine characters."""
-    if own is not None and ids.fullmatch(own) and own not in given.values():
-        return own
-    return f"call{len(given):05d}"
+    return own if own is not None and ids.fullmatch(own) and own not in taken else f"call{number:05d}"
