@@ -105,6 +105,7 @@ def test_text_after_a_call_is_told(tmp_path: Path) -> None:
     ("text", "syntax"),
     [
         ("<function=lookup>{</function>", "function_tag"),
+        ("<tool_call><function=lookup></tool_call>", "qwen_xml"),
         ("<|python_tag|>import math", "python_tag"),
         ("[TOOL_CALLS] [", "mistral"),
     ],
@@ -358,3 +359,16 @@ def test_every_format_that_holds_messages(tmp_path: Path, value: dict[str, Any])
     broken = written.replace("</arg_value>", "")
     with pytest.raises(DataError, match=r"data\.jsonl:1: \w+(\[\d\])?[.\w\[\]]*: looks like a call in the syntax"):
         read_one(tmp_path, json.loads(broken))
+
+
+def test_objects_in_tags_that_cannot_be_read(tmp_path: Path) -> None:
+    text = '<tool_call>{"name": "lookup", "arguments": {"word": "dog"}</tool_call>'
+    path = lines(tmp_path / "data.jsonl", row(text))
+    with pytest.raises(DataError, match=r"data\.jsonl:1: messages\[1\]\.content: tool_call: is neither JSON"):
+        list(read_trajectories(path))
+    notes = Notes(unknown="drop")
+    with notes.kept():
+        (found,) = read_trajectories(path)
+    assert found.messages[1] == Message("assistant", text)
+    (told,) = notes.lines()
+    assert "messages[].content: looks like a call in the syntax 'hermes' and cannot be read: it stays text" in told

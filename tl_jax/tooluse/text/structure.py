@@ -154,9 +154,10 @@ def _refuse_marked(text: str, names: Sequence[str], problem: str) -> None:
     Raises:
         Unreadable: it is.
     """
-    for syntax in SYNTAXES.values():
-        if syntax.marked and syntax.attempts(text, names):
-            raise Unreadable(syntax, problem or "it is not written as such calls are")
+    tried = [syntax for syntax in SYNTAXES.values() if syntax.marked and syntax.attempts(text, names)]
+    if tried:
+        nearest = next((syntax for syntax in tried if re.search(syntax.opening, text)), tried[0])
+        raise Unreadable(nearest, problem or "it is not written as such calls are")
 
 
 def _without_code(text: str) -> str:
