@@ -22,6 +22,7 @@ from tl_jax.rl.episodes import Episode
 from tl_jax.rl.estimators import EstimatorInputs
 from tl_jax.rl.train import run_rl
 from tl_jax.tooluse.environments.python import PythonTools
+from tl_jax.tooluse.rewards.score import score
 from tl_jax.tooluse.schema import Case
 from tl_jax.training.checkpoint import ResumeError
 from tl_jax.training.sft import run_sft
@@ -291,7 +292,14 @@ def mine() -> Iterator[Estimator]:
 def test_every_estimator_learns_to_call_the_rewarded_tool(estimator: str, undecided: Path, tmp_path: Path) -> None:
     gold = [[{"name": "find_country", "arguments": {}}]]  # greedily, the model calls the other tool
     cases = write(tmp_path / "cases.jsonl", [{"id": f"c{i}", "gold": gold, **question(i)} for i in range(10)])
-    overrides = {"algorithm__kl_in": "loss", "algorithm__kl_estimator": "k3", "algorithm__drop_equal_groups": True}
+    overrides: dict[str, Any] = {
+        "algorithm__kl_in": "loss",
+        "algorithm__kl_estimator": "k3",
+        "algorithm__drop_equal_groups": True,
+    }
+    other = "monotone"
+    if ESTIMATORS[estimator].nonnegative:
+        other, overrides["algorithm__missing_eos_penalty"] = f"{__name__}:is_right", "null"
     result = run_rl(
         ppo_config(
             tmp_path / "run",
@@ -303,7 +311,7 @@ def test_every_estimator_learns_to_call_the_rewarded_tool(estimator: str, undeci
             steps=7,
             log_every=7,
             actor__learning_rate=2e-3,
-            reward="{binary: 1, monotone: 0.5}",
+            reward=f"{{binary: 1, {other}: 0.5}}",
             eval_every=5,
             sampling__batch_size=8,
             algorithm__accumulate=2,
@@ -313,9 +321,14 @@ def test_every_estimator_learns_to_call_the_rewarded_tool(estimator: str, undeci
     rewards = {row["step"]: row["eval_reward"] for row in metrics_of(tmp_path / "run")}
     assert list(rewards) == [5, 7]
     assert rewards[7] == result["eval_reward"] == 1.5
-    assert result["eval_reward_before"] < 0
+    assert result["eval_reward_before"] <= 0
     assert 0 <= result["equal_groups"] <= 1
     assert result["reward/binary"] > 0
+
+
+def is_right(prediction: str, case: Case) -> float:
+    """A reward that is never negative."""
+    return score(prediction, case, "binary").value
 
 
 def stops(prediction: str, case: Case) -> float:

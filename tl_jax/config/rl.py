@@ -36,7 +36,10 @@ class RlDataConfig(Node):
     mae: MaeConfig = MaeConfig()
     unwritable: Unwritable = Field("error", description="what becomes of a gold answer that the format cannot say")
     max_prompt_length: Whole = Field(2048, ge=8, description="longer prompts are skipped and counted")
-    eval_path: AnyPath | None = Field(None, description="where eval_prompts come from; null = path")
+    eval_path: AnyPath | None = Field(None, description="where eval_prompts come from; null = held out of path")
+    eval_share: float = Field(
+        0.1, ge=0, lt=1, description="how much of path eval_prompts may hold out, by trajectory; 0 = none"
+    )
 
     @property
     def template(self) -> TemplateChoice:

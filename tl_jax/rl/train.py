@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,12 +13,15 @@ from jax.sharding import Mesh
 
 from tl_jax.config import ConfigError, RlConfig
 from tl_jax.data.codec import Codec
+from tl_jax.data.prompts import Prompt
+from tl_jax.files import write_text
 from tl_jax.inference.sampler import Sampler, answer_stops
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import make_graphdef
 from tl_jax.model.sharding import make_mesh
 from tl_jax.model.value import make_value_graphdef
 from tl_jax.rl.evaluator import Comparison, Evaluator, spread
+from tl_jax.rl.held_out import HELD_OUT_FILE, HeldOut, hold_out
 from tl_jax.rl.prompt_sampler import PromptSampler
 from tl_jax.rl.prompts import load_prompts, make_environment_spec
 from tl_jax.rl.rollout import RolloutWorker
@@ -25,7 +31,7 @@ from tl_jax.rl.state import StepSpec, TrainableModel, init_rl_state
 from tl_jax.rl.step import make_rl_step
 from tl_jax.training.averages import Averages
 from tl_jax.training.compile import compile_step
-from tl_jax.training.distributed import initialise
+from tl_jax.training.distributed import initialise, is_main
 from tl_jax.training.loop import fit
 from tl_jax.training.optimizer import make_optimizer
 from tl_jax.training.run import Run
@@ -47,17 +53,21 @@ def run_rl(config: RlConfig) -> dict[str, Any]:
         codec = Codec.open(config.data.renderer, tokenizer_dir, config.template)
         load = partial(load_prompts, config, rubric, codec, model)
         prompts, report = load(config.data.path)
-        held_out = load(config.data.eval_path)[0] if config.data.eval_path else prompts
+        prompts, evaluated, told = _evaluated(config, prompts, load)
         order = PromptSampler(prompts, config.batch_size, config.seed, config.curriculum)
         spec = make_step_spec(config, model, rubric)
         worker = _make_worker(config, codec, model, spec, mesh)
         greedy = worker.greedy(config.sampling.batch_size or config.batch_size)
-        evaluator = Evaluator(greedy, spread(held_out, config.eval_prompts), rubric)
+        evaluator = Evaluator(greedy, spread(evaluated, config.eval_prompts), rubric)
         state, position = run.begin(partial(init_rl_state, model=model, spec=spec, seed=config.seed))
         if position is not None:
             order.restore(position)
         with run.prepare(config.steps):
             run.log.line(report)
+            if told is not None:
+                run.log.line(told.line)
+                if is_main():
+                    write_text(run.directory / HELD_OUT_FILE, json.dumps(told.trajectories) + "\n")
             run.log.line(_arithmetic(config))
             comparison = Comparison(run, evaluator, spec.ref_params(state))
             summary = fit(
@@ -72,6 +82,18 @@ def run_rl(config: RlConfig) -> dict[str, Any]:
             comparison.conclude(summary)
             run.finish(summary["stopped_by"])
             return summary
+
+
+def _evaluated(
+    config: RlConfig, prompts: list[Prompt], load: Callable[[Path], tuple[list[Prompt], str]]
+) -> tuple[list[Prompt], list[Prompt], HeldOut | None]:
+    """The prompts of training and of evaluation, and what was held out if there was reason to."""
+    if config.data.eval_path:
+        return prompts, load(config.data.eval_path)[0], None
+    if not config.eval_prompts:
+        return prompts, [], None
+    found = hold_out(prompts, config.data.eval_share, config.eval_prompts)
+    return found.training, found.evaluation or prompts, found
 
 
 def _make_worker(config: RlConfig, codec: Codec, model: LlamaConfig, spec: StepSpec, mesh: Mesh) -> RolloutWorker:
