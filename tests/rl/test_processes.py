@@ -78,6 +78,7 @@ def configured(tmp_path_factory: pytest.TempPathFactory, caller: Path, recording
                 "max_turns": 3,
                 "batch_size": ROWS // 2,
                 "group_size": 2,
+                "curriculum": {"share": 0.5},
                 "eval_prompts": 2,
                 "reward": {"monotone": 1.0, "live": 0.5, REWARD: 1.0},
                 "sampling": {"max_new_tokens": 16},

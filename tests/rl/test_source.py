@@ -163,3 +163,10 @@ def test_turns_that_failed_are_no_targets_where_they_are_to_be_none(run: Any) ->
     assert source.observe({})["blocked_turns"] == 0.5
     source = make_source(run, "binary", "environment=replay", "online_mae.rule=paper")  # it is the caller's fault
     np.testing.assert_array_equal(source.batch(3, STATE).weights, rollout.mask)
+
+
+def test_an_episode_that_was_cut_off_is_no_target_where_it_is_to_be_none(run: Any) -> None:
+    rollout = make_source(run, "binary", "algorithm.mask_truncated=true").batch(3, STATE)
+    kept = np.array([text != "go(" for text in ANSWERS])[:, None]
+    np.testing.assert_array_equal(rollout.weights, rollout.mask & kept)
+    assert rollout.mask[~kept[:, 0]].any()

@@ -362,6 +362,8 @@ def test_a_run_without_a_critic_resumes_bit_for_bit(undecided: Path, cases: Path
     settings = {
         "algorithm__estimator": "rloo",
         "group_size": 2,
+        "max_resamples": 1,
+        "curriculum__share": 0.5,
         "batch_size": 8,
         "steps": 4,
         "checkpoint__every": 2,
@@ -373,6 +375,9 @@ def test_a_run_without_a_critic_resumes_bit_for_bit(undecided: Path, cases: Path
     shutil.rmtree(tmp_path / "part" / "checkpoints" / "4")
     run_rl(ppo_config(tmp_path / "part", undecided, cases, **settings))
     assert same(open_model(tmp_path / "part").params, open_model(tmp_path / "whole").params)
+    found, expected = metrics_of(tmp_path / "part"), metrics_of(tmp_path / "whole")
+    assert [row["resampled"] for row in found] == [row["resampled"] for row in expected]
+    assert any(row["resampled"] for row in expected)
 
 
 @pytest.mark.parametrize(

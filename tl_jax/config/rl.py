@@ -85,6 +85,11 @@ class AlgorithmConfig(Node):
     target_kl: Limit = Field(None, description="no update once KL(old || new) of a minibatch exceeds it")
     importance_cap: Limit = Field(None, description="limit of the weights that correct the sampler's probabilities")
     missing_eos_penalty: Limit = Field(None, description="taken from the reward of an answer that was cut off")
+    overlong_buffer: Whole | None = Field(
+        None, ge=1, description="last tokens before the limit, in which an answer is punished more and more"
+    )
+    overlong_penalty: Real = Field(1.0, ge=0, description="taken at the limit itself, if there is an overlong_buffer")
+    mask_truncated: bool = Field(False, description="episodes that were cut off are no targets")
     bootstrap_truncated: bool = Field(False, description="gae: an answer cut off ends with the critic's value")
     drop_equal_groups: bool = Field(False, description="answers of a group with equal rewards are no targets")
     critic_backbone: Literal["sft", "random", "shared"] = Field(
@@ -173,6 +178,13 @@ class RlConfig(RunConfig):
     def _tools_answer(self) -> RlConfig:
         if self.online_mae.rule.name != "none" and self.environment is None:
             raise ValueError("online_mae reads what tools answer; set environment, for instance environment=replay")
+        return self
+
+    @model_validator(mode="after")
+    def _answers_are_longer_than_their_end(self) -> RlConfig:
+        length, limit = self.algorithm.overlong_buffer, self.sampling.max_new_tokens
+        if length and length > limit:
+            raise ValueError(f"algorithm.overlong_buffer={length} is more than sampling.max_new_tokens={limit}")
         return self
 
     @model_validator(mode="after")

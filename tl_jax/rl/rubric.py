@@ -18,6 +18,7 @@ from tl_jax.errors import UserError
 from tl_jax.plugins import Plugin, bind
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.rl.faults import FaultyResult, described, is_fault, retried
+from tl_jax.rl.length_penalty import LengthPenalty
 from tl_jax.tooluse.rewards.episode import EPISODE_REWARDS
 from tl_jax.tooluse.rewards.live import live_reward
 from tl_jax.tooluse.rewards.score import Reward, resolve_profile, score
@@ -68,7 +69,7 @@ class Rubric:
     weights: tuple[float, ...]
     """[R]: those of the turn's rewards, then 1 for the penalty and the episode's reward where there are any"""
     reward_clip: float | None
-    missing_eos_penalty: float | None
+    length_penalty: LengthPenalty | None
     episode_reward: Callable[[Episode], float] | None
     faults: FaultsConfig
     nonnegative: bool = False
@@ -78,7 +79,7 @@ class Rubric:
     def kinds(self) -> tuple[RewardKind, ...]:
         """[R], as ``weights``."""
         kinds: list[RewardKind] = ["turn"] * len(self.turn_rewards)
-        if self.missing_eos_penalty is not None:
+        if self.length_penalty:
             kinds.append("penalty")
         if self.episode_reward is not None:
             kinds.append("outcome")
@@ -128,8 +129,8 @@ class Rubric:
         if self.reward_clip is not None:
             values = np.clip(values, -self.reward_clip, self.reward_clip)
         columns = [values]
-        if self.missing_eos_penalty is not None:
-            columns.append(np.array([[0.0 if turn.finished else -self.missing_eos_penalty] for turn in episode.turns]))
+        if self.length_penalty:
+            columns.append(np.array([[-self.length_penalty(turn)] for turn in episode.turns]))
         if self.episode_reward is not None:
             whole = np.zeros((len(episode.turns), 1))
             compute = partial(_of_episode, self.episode_reward, episode)
@@ -164,7 +165,7 @@ class Rubric:
         if least < 0:
             raise UserError(
                 f"case {episode.case.id!r} earned {least:g}, but algorithm.estimator wants rewards of 0 and more; use "
-                "reward=binary or a function of your own, and no missing_eos_penalty"
+                "reward=binary or a function of your own, and no missing_eos_penalty or overlong_buffer"
             )
 
     def total(self, scored: EpisodeRewards) -> float:
@@ -184,7 +185,7 @@ def make_rubric(config: RlConfig) -> Rubric:
     """
     if config.environment is None and any(reward.name == LIVE for reward in config.reward):
         raise UserError(f"reward {LIVE}: reads what tools answer; set environment, for instance environment=replay")
-    penalty, whole = config.algorithm.missing_eos_penalty, config.episode_reward
+    penalty, whole = LengthPenalty.of(config), config.episode_reward
     extra = (penalty is not None) + (whole is not None)
     names = [reward.name for reward in config.reward]
     rewards = {

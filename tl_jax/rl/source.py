@@ -51,7 +51,7 @@ class Rollouts:
     ) -> None:
         self._run, self._group_size, self._prompts = run, config.group_size, prompts
         self._rubric, self._groups = rubric, GroupSampler(config, worker, rubric, prompts)
-        self._mae = OnlineMae.of(config.online_mae)
+        self._mae, self._mask_truncated = OnlineMae.of(config.online_mae), config.algorithm.mask_truncated
         self._min_length = 256 if config.model.attention == "splash" else 16  # its kernels want multiples of 128
         self._outcomes: Counter[str] = Counter()
         self._results: Counter[str] = Counter()
@@ -78,7 +78,10 @@ class Rollouts:
         self._kept = [index for index, rewards in enumerate(self._rewards) if not rewards.dropped]
         places = stand_ins([rewards.dropped for rewards in self._rewards], self._group_size)
         episodes, values = [self._episodes[i] for i in places], [self._rewards[i].values for i in places]
-        return collate(episodes, values, self._mae.weights(episodes), min_length=self._min_length)
+        weights = self._mae.weights(episodes)
+        if self._mask_truncated:
+            weights = [weight * (not one.truncated) for weight, one in zip(weights, episodes, strict=True)]
+        return collate(episodes, values, weights, min_length=self._min_length)
 
     def observe(self, metrics: Metrics) -> Metrics:
         """Waits for the step, whose time is measured. ``tokens_per_second`` counts all tokens read in that time."""
