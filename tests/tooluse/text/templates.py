@@ -302,6 +302,14 @@ PHI_4 = """{% if tools %}<|system|><|tool|>{{ tools | tojson }}<|/tool|><|end|>{
 {%- if not loop.last %}, {% endif %}{% endfor %}]<|/tool_call|>{% endif %}<|end|>
 {%- endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"""
 
+PHI_4_MINI = """{% if tools %}<|system|><|tool|>{{ tools | tojson }}<|/tool|><|end|>{% endif %}
+{%- for m in messages %}<|{{ m.role }}|>{{ m.content }}{% if m.tool_calls %}{% if m.content %}{{ '\\n' }}{% endif %}
+{%- for c in m.tool_calls %}{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}
+{%- if not loop.last %},{% endif %}{% endfor %}{% endif %}<|end|>
+{%- endfor %}{% if add_generation_prompt %}<|assistant|>
+{% endif %}"""
+"""Prompts end with a line break that answers do not begin with; calls are divided by commas."""
+
 COMMAND_R = """<BOS_TOKEN>{% if tools %}<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|>{% for t in tools %}
 {{ t.function | tojson }}{% endfor %}<|END_OF_TURN_TOKEN|>{% endif %}
 {%- for m in messages %}<|START_OF_TURN_TOKEN|>{% if m.role == 'assistant' %}<|CHATBOT_TOKEN|>
@@ -368,6 +376,7 @@ STYLES = {
     "harmony": Style(HARMONY, calls=1),
     "tool_ace": Style(TOOL_ACE),
     "phi_4": Style(PHI_4),
+    "phi_4_mini": Style(PHI_4_MINI, rewrites=True),
     "command_r": Style(COMMAND_R),
     "kimi_k2": Style(KIMI_K2),
     "smol_lm": Style(SMOL_LM, calls=0),

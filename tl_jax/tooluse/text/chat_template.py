@@ -25,7 +25,7 @@ from tl_jax.tooluse.text.template_marks import THOUGHT_TAGS, Spans, Spot, find
 
 _THOUGHT = re.compile(r"\s*<think>(.*?)</think>", re.DOTALL)
 _OPEN_THOUGHT = re.compile(r"<think>\s*\Z")
-_NO_THOUGHT = re.compile(r"<think>\s*</think>\s*\Z")
+_NO_THOUGHT = re.compile(r"(?:<think>\s*)?</think>\s*\Z")
 _END_OF_THOUGHT = "\n</think>\n\n"
 
 
@@ -165,8 +165,9 @@ class _Conversation:
         """Where the last message's answer begins: after what the template asks for an answer with.
 
         That is what stands between earlier words and its own ones: ``asked``, as in the prompt, or the template's
-        usual opening. A prompt may end with ``<think>`` where the template writes answers without thoughts. The thought
-        that such an answer has to close first is the second value: the message's own, or an empty one.
+        usual opening, whose blanks may be other ones here. A prompt may end with ``<think>`` where the template writes
+        answers without thoughts. The thought that such an answer has to close first is the second value: the message's
+        own, or an empty one.
         """
         if asked and self.text.startswith(asked, before) and before + len(asked) <= first:
             return before + len(asked), None
@@ -174,9 +175,12 @@ class _Conversation:
         bare, own = _OPEN_THOUGHT.sub("", opening), self._thought()
         without = opening if own else _NO_THOUGHT.sub("", opening)
         for usual, thought in ((opening, None), (bare, own), (without, None)):
-            found = self.text.rfind(usual, before, first) if usual else -1
-            if found >= 0:
-                return found + len(usual), thought
+            pattern = r"\s*".join(map(re.escape, usual.split()))
+            if pattern and (places := [*re.finditer(pattern, self.text[before:first])]):
+                begin = before + places[-1].end()
+                rest = self.text[begin:first]
+                blanks = len(rest) - len(rest.lstrip())
+                return begin + (blanks if usual != usual.rstrip() else 0), thought
         return None
 
     def _thought(self) -> str:

@@ -25,6 +25,8 @@ TRIED = 3
 """How often its length these places may have after them in all, so that a long text does not cost its square."""
 
 _SEPARATOR = re.compile(r"[ \t\r]*(?:[;\n]\s*|\Z)")
+_OBJECT = re.compile(r"(?:,\s*)?(?=\{)")
+"""What stands before another object right after one: {...}{...}, as Llama 4 writes, or {...},{...}, as Phi-4-mini."""
 _BLANKS = re.compile(r"[ \t\r]*")
 _THOUGHTS = re.compile(
     r"\s*(?:<think>(?P<think>.*?)</think>|<thinking>(?P<thinking>.*?)</thinking>|\[THINK\](?P<bracket>.*?)\[/THINK\]"
@@ -196,6 +198,8 @@ def _next_item(text: str, position: int) -> int:
         return separator.end()
     blanks = _BLANKS.match(text, position)
     after = blanks.end() if blanks else position
-    if marked(text, after) or (text[position - 1] == "}" and text[after] == "{"):  # {...}{...}, as Llama 4 writes
+    if marked(text, after):
         return after
+    if text[position - 1] == "}" and (another := _OBJECT.match(text, after)):
+        return another.end()
     raise Problem(f"text after the call: {text[position : position + 40]!r}")
