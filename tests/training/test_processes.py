@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +26,7 @@ from tl_jax.training.checkpoint import Checkpoints
 from tl_jax.training.compile import abstract_state
 from tl_jax.training.losses import weighted_cross_entropy
 from tl_jax.training.optimizer import make_optimizer
+from tl_jax.training.run import Run
 from tl_jax.training.sft import run_sft
 from tl_jax.training.state import init_state
 from tl_jax.training.step import evaluate, make_eval_step
@@ -90,9 +92,7 @@ def test_the_reported_held_out_loss_is_that_of_the_saved_model(uninterrupted: Sf
 def test_a_killed_run_resumes_bit_for_bit(configured: Callable[..., SftConfig], uninterrupted: SftConfig) -> None:
     config = configured("killed")
     process = launch(config)
-    while len(metrics(config.run_dir)) < 7:  # past the checkpoint of step 5
-        assert process.poll() is None
-        time.sleep(0.002)
+    wait_for_steps(process, config, 7)  # past the checkpoint of step 5
     process.send_signal(signal.SIGKILL)
     finish(process, code=-signal.SIGKILL)
     assert len(metrics(config.run_dir)) < STEPS
@@ -104,6 +104,31 @@ def test_a_killed_run_resumes_bit_for_bit(configured: Callable[..., SftConfig], 
     jax.tree.map(
         np.testing.assert_array_equal, open_model(config.run_dir).params, open_model(uninterrupted.run_dir).params
     )
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_exits_as_its_signal_says(configured: Callable[..., SftConfig], number: int, code: int) -> None:
+    config = configured(f"stopped_{code}", steps=1000)
+    process = launch(config)
+    wait_for_steps(process, config, 3)
+    process.send_signal(number)
+    assert "the checkpoint is saved" in finish(process, code=code)
+    assert Run(config, make_mesh(config.mesh)).start >= 3
+
+
+def test_processes_stop_together_when_one_of_them_is_told(configured: Callable[..., SftConfig]) -> None:
+    config = configured("stopped_two", mesh={"fsdp": 2}, steps=1000)
+    first, second = launch_together(config)
+    wait_for_steps(first, config, 3)
+    second.send_signal(signal.SIGTERM)
+    assert "the checkpoint is saved" in finish(first, code=143)
+    finish(second, code=143)
+
+
+def wait_for_steps(process: subprocess.Popen[str], config: SftConfig, steps: int) -> None:
+    while len(metrics(config.run_dir)) < steps:
+        assert process.poll() is None
+        time.sleep(0.002)
 
 
 def test_two_processes_equal_one(configured: Callable[..., SftConfig], uninterrupted: SftConfig) -> None:

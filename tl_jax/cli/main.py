@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 from itertools import chain
 from typing import Any
 
@@ -105,5 +106,19 @@ def main(modules: tuple[str, ...]) -> None:
     """Train Llama-family models to use tools: MAE, PKT and IRM in JAX."""
     for module in modules:
         load(module)
-    # Orbax warns about every checkpoint that it opens without its manager; nothing there is for the user to act on.
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    _silence_orbax()
+
+
+def _silence_orbax() -> None:
+    """Nothing that it says is for the user to act on: warnings about checkpoints opened without its manager, and for an
+    error that it raises a traceback from each of its threads, and from what still runs when their event loop is closed.
+    """
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _tell_unless_orbax
+
+
+def _tell_unless_orbax(ignored: sys.UnraisableHookArgs) -> None:
+    if not (ignored.exc_type is RuntimeError and str(ignored.exc_value) == "Event loop is closed"):
+        sys.__unraisablehook__(ignored)

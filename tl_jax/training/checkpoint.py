@@ -6,7 +6,11 @@ devices the target names, not on those it was saved from. Nothing here knows wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gc
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +18,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from tl_jax.errors import UserError
+from tl_jax.files import reason
 
 RECORD = "record"
 """Item of a checkpoint that is JSON. Versions of tl-jax whose states had another layout wrote none of that name."""
@@ -21,6 +26,10 @@ RECORD = "record"
 
 class ResumeError(UserError):
     """A run directory that does not fit what was asked for; the message says what to do."""
+
+
+class WriteError(UserError):
+    """A checkpoint that could not be written: the disk is full, for instance."""
 
 
 class Record(NamedTuple):
@@ -57,11 +66,14 @@ class Checkpoints:
             step: updates done.
             state: any pytree of arrays.
             record: what else to keep.
+
+        Raises:
+            WriteError: this or an earlier one could not be written.
         """
         if step == self._saved:
             return
         items = {"state": ocp.args.StandardSave(state), RECORD: ocp.args.JsonSave(record._asdict())}
-        self._manager.save(step, args=ocp.args.Composite(**items), force=True)
+        self._write(lambda: self._manager.save(step, args=ocp.args.Composite(**items), force=True))
         self._saved = step
 
     def restore(self, step: int, target: Any) -> Restored:
@@ -82,12 +94,58 @@ class Checkpoints:
         return Restored(restored.state, Record(**restored[RECORD]))
 
     def wait(self) -> None:
-        """Returns once everything is on disk."""
-        self._manager.wait_until_finished()
+        """Returns once everything is on disk.
+
+        Raises:
+            WriteError: it could not be written.
+        """
+        self._write(self._manager.wait_until_finished)
 
     def close(self) -> None:
         """Waits, and frees the writer's threads."""
-        self._manager.close()
+        self._write(self._manager.close)
+
+    def _write(self, write: Callable[[], object]) -> None:
+        """What the file system refuses, now or to an earlier save that goes on in the background, is told in one line.
+
+        Orbax's own error comes with the errors of all its threads and tasks; they end here, quietly.
+        """
+        try:
+            write()
+            return
+        except Exception as error:  # of TensorStore, Orbax or Python
+            why = write_problem(error)
+            if why is None:
+                raise
+        noise, sys.unraisablehook = sys.unraisablehook, lambda _: None
+        try:
+            gc.collect()
+        finally:
+            sys.unraisablehook = noise
+        raise WriteError(f"{self.directory}: a checkpoint cannot be written: {why}; earlier ones are whole")
+
+
+def write_problem(error: BaseException) -> str | None:
+    """What the system said, if ``error`` or what it comes from is that something could not be written.
+
+    Example:
+        >>> write_problem(ValueError("OUT_OF_RANGE: Failed to write 9 bytes to file 7: [os_error_code='28']"))
+        'No space left on device'
+    """
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        if isinstance(cause, OSError):
+            return reason(cause)
+        if found := _OS_ERROR.search(str(cause)):
+            return os.strerror(int(found[1]))
+        seen.add(id(cause))
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+_OS_ERROR = re.compile(r"os_error_code='(\d{1,4})'")
+"""How TensorStore names the system's errors."""
 
 
 def abstract(state: Any, shardings: Any) -> Any:

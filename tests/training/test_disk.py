@@ -1,0 +1,46 @@
+"""A disk that fills up while a training runs: one line, exit code 2, and the run can be continued."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.processes import finish, launch, run_python
+from tests.xla_flags import xla_flags
+from tl_jax.config import SftConfig, to_yaml
+from tl_jax.training.checkpoint import write_problem
+
+
+def test_what_the_system_said_is_found_in_what_orbax_raises() -> None:
+    full = OSError(28, "No space left on device", "/there")
+    hidden = ValueError("state")
+    hidden.__context__ = full
+    for error in (full, hidden, ValueError("Failed to write 9 bytes to file 7: [os_error_code='28' x='1']")):
+        assert write_problem(error) == "No space left on device"
+    circular = ValueError("another shape")
+    circular.__context__ = circular
+    assert write_problem(circular) is None
+
+
+SMALL_DISK = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))  # what a full disk does, without filling one
+from tl_jax.cli import main
+main(["sft", "--config", sys.argv[1]])
+"""
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_the_run_goes_on_later(
+    sft_config: Callable[..., SftConfig], tmp_path: Path
+) -> None:
+    config = sft_config(steps=4, log_every=1, checkpoint__every=2)
+    file = tmp_path / "c.yaml"
+    file.write_text(to_yaml(config))
+    shown = finish(run_python("-c", SMALL_DISK, str(file), XLA_FLAGS=xla_flags()), code=2)
+    told = "a checkpoint cannot be written: File too large; earlier ones are whole"
+    assert shown.splitlines()[-1] == f"tl-jax: {config.run_dir / 'checkpoints'}: {told}"
+    assert "Traceback" not in shown
+    assert "done: 4 steps" in finish(launch(config))
