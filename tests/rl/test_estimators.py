@@ -256,6 +256,19 @@ def test_the_critic_may_learn_with_a_lambda_of_its_own() -> None:
     assert not np.allclose(usual.returns, to_come)
 
 
+def test_lambda_may_go_by_the_length_of_an_episode() -> None:
+    """By hand: of three tokens with alpha 0.5, 1 - 1 / 1.5; of one token 0, since 1 - 1 / 0.5 is less."""
+    mask = np.array([[True, True, True], [True, False, False]])
+    rewards, values = np.array([[0, 0, 1.0], [3, 0, 0]]), np.array([[0.5, 0.25, 2], [1, 0, 0]])
+    settings = {"estimator": "gae", "gamma": 1.0, "lam": 1.0, "lam_alpha": 0.5, "whiten_advantages": False}
+    inputs = inputs_of(rewards[..., None], mask, np.zeros(mask.shape), 1, **settings)
+    got = estimate(replace(inputs, values=jnp.float32(values)))
+    last, middle, first = 1 - 2, 2 - 0.25, 0.25 - 0.5  # rewards and next values less values
+    expected = [[first + middle / 3 + last / 9, middle + last / 3, last], [3 - 1, 0, 0]]
+    np.testing.assert_allclose(got.advantages, expected, rtol=1e-5)
+    np.testing.assert_allclose(got.returns, [[1, 1, 1], [3, 0, 0]], rtol=1e-5)  # the critic's lambda is still 1
+
+
 def test_gdpo_drops_no_group_that_one_of_its_rewards_can_tell_apart() -> None:
     """Rewards 1, 0 and 0, 0.5 add up, by their weights of 1 and 2, to the same."""
     made = three_turns([1], [0], [1], [1], outcomes=[0, 0.5, 1, 1])

@@ -263,13 +263,15 @@ def test_a_shared_backbone_learns_from_both_losses() -> None:
 
 
 def test_only_the_critic_learns_while_it_warms_up() -> None:
-    config = AlgorithmConfig(critic_warmup=1)
+    config = AlgorithmConfig(critic_warmup=1, kl_target=1.0)
     state, after_one, _ = one_step(config, random_rollout())
+    assert after_one.kl_coef == state.kl_coef
     for before, after in ((state.trainable, after_one.trainable), (state.opt_state, after_one.opt_state)):
         assert not moved(before["actor"], after["actor"])
     assert moved(state.trainable["critic"], after_one.trainable["critic"])
     _, after_two, _ = one_step(config, random_rollout(), after_one)
     assert moved(after_one.trainable["actor"], after_two.trainable["actor"])
+    assert after_two.kl_coef != state.kl_coef
 
 
 def test_no_update_follows_once_the_policy_is_too_far() -> None:

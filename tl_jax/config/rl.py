@@ -68,6 +68,9 @@ class AlgorithmConfig(Node):
     gamma: Real = Field(1.0, ge=0, le=1, description="discount of later rewards, per token or turn")
     lam: Real = Field(0.95, ge=0, le=1, description="gae: 1 = returns less values, 0 = one step ahead")
     critic_lam: Real | None = Field(None, ge=0, le=1, description="gae: that of what the critic learns; null = lam")
+    lam_alpha: Real | None = Field(
+        None, gt=0, description="gae: lam of the policy goes by the length l, 1 - 1 / (lam_alpha l); null = lam"
+    )
     advantage_scope: Literal["episode", "turn"] = Field(
         "episode", description="what is compared and has one advantage; gae: episode = token by token"
     )

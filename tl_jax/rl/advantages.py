@@ -51,11 +51,12 @@ def explained_variance(values: jax.Array, returns: jax.Array, mask: jax.Array) -
 
 
 def gae(
-    rewards: jax.Array, values: jax.Array, mask: jax.Array, gamma: float, lam: float, last_values: jax.Array
+    rewards: jax.Array, values: jax.Array, mask: jax.Array, gamma: float, lam: float | jax.Array, last_values: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Generalised advantage estimation (https://arxiv.org/abs/1506.02438, eq. 16).
 
     Args:
+        lam: of all episodes, or [B], of each.
         last_values: [B], what is still expected after an episode's last token: 0 where it ended.
 
     Returns:
@@ -75,6 +76,16 @@ def gae(
     end = (jnp.zeros_like(last_values), last_values)
     _, advantages = jax.lax.scan(backwards, end, (rewards.T, values.T, mask.T), reverse=True)
     return advantages.T, jnp.where(mask, advantages.T + values, 0.0)
+
+
+def lambda_by_length(mask: jax.Array, alpha: float) -> jax.Array:
+    """VAPO: ``1 - 1 / (alpha * l)`` of each row with ``l`` masked entries, [B]; 0 where that is less
+    (https://arxiv.org/abs/2504.05118, section 3.2).
+
+    The weights ``lam^t`` of an episode's errors add up to ``alpha * l`` then: long episodes look as far ahead as short
+    ones do, by their own measure.
+    """
+    return jnp.maximum(1.0 - 1.0 / (alpha * jnp.maximum(jnp.sum(mask, axis=1), 1)), 0.0)
 
 
 def after_last(x: jax.Array, mask: jax.Array) -> jax.Array:

@@ -166,17 +166,19 @@ Compute: TypeAlias = Callable[[EstimatorInputs], Advantages | tuple[Advantages, 
 def gae(inputs: EstimatorInputs) -> tuple[Advantages, jax.Array]:
     """Generalised advantage estimation with a critic, for PPO (https://arxiv.org/abs/1506.02438).
 
-    The critic may learn with a lambda of its own (decoupled GAE, https://arxiv.org/abs/2504.05118, section 3.1). By
-    turn, ``gamma`` and ``lam`` count turns, and all tokens of a turn have the value of its first one.
+    The critic may learn with a lambda of its own (decoupled GAE, https://arxiv.org/abs/2504.05118, section 3.1), and
+    that of the policy may go by the length of an episode. By turn, ``gamma``, ``lam`` and the length count turns, and
+    all tokens of a turn have the value of its first one.
     """
     config, mask, rewards, values = inputs.config, inputs.mask, inputs.shaped, inputs.values
     if inputs.by_turn:
         rewards = turns_of.turn_sums(rewards, inputs.turns, mask)
         values = turns_of.turn_sums(jnp.where(inputs.first_tokens, values, 0.0), inputs.turns, mask)
         mask = inputs.present
-    advantages, returns = adv.gae(rewards, values, mask, config.gamma, config.lam, inputs.last_values)
-    if config.critic_lam is not None:
-        _, returns = adv.gae(rewards, values, mask, config.gamma, config.critic_lam, inputs.last_values)
+    lam = config.lam if config.lam_alpha is None else adv.lambda_by_length(mask, config.lam_alpha)
+    critic_lam = config.lam if config.critic_lam is None else config.critic_lam
+    advantages, _ = adv.gae(rewards, values, mask, config.gamma, lam, inputs.last_values)
+    _, returns = adv.gae(rewards, values, mask, config.gamma, critic_lam, inputs.last_values)
     if inputs.by_turn:
         advantages, returns = inputs.on_tokens(advantages), inputs.on_tokens(returns)
     if config.whiten_advantages:

@@ -75,12 +75,14 @@ def make_rl_step(spec: StepSpec) -> Callable[[RlState, RolloutBatch], tuple[RlSt
         metrics |= jax.tree.map(partial(masked_mean, mask=seen), of_updates)
         metrics["updates"] = jnp.sum(seen) - carry.stopped
         metrics |= _rates(state.step, rows.shape[0], spec)
+        adapted = adapted_kl_coef(state.kl_coef, metrics["kl_per_answer"], config.kl_target, config.kl_rate)
+        learns = state.step >= config.critic_warmup  # else the KL is 0 whatever the coefficient
         new = replace(
             state,
             step=state.step + 1,
             trainable=carry.trainable,
             opt_state=carry.opt_state,
-            kl_coef=adapted_kl_coef(state.kl_coef, metrics["kl_per_answer"], config.kl_target, config.kl_rate),
+            kl_coef=jnp.where(learns, adapted, state.kl_coef),
         )
         return new, {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
 
