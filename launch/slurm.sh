@@ -17,7 +17,7 @@ set -a; . launch/gpu.env; set +a
 # only when a node fails or another job takes its place, so this one asks for it; it goes on from the checkpoint.
 # jax.distributed finds coordinator, process count and rank in SLURM's own variables (distributed=auto).
 code=0
-srun --kill-on-bad-exit=1 .venv/bin/tl-jax "$@" distributed=on checkpoint.resume=auto || code=$?
+srun --kill-on-bad-exit=1 .venv/bin/tl-jax "$1" checkpoint.grace_seconds=120 "${@:2}" distributed=on checkpoint.resume=auto || code=$?
 if [ "$code" = 143 ]; then
   echo "stopped by SIGTERM with a checkpoint: requeued" >&2
   scontrol requeue "$SLURM_JOB_ID"

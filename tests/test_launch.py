@@ -30,7 +30,10 @@ def test_slurm_asks_for_a_stopped_job_to_be_queued_again(tmp_path: Path, code: i
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     called = (tmp_path / "called").read_text().splitlines()
-    assert called[0].endswith(".venv/bin/tl-jax sft --config a b.yaml distributed=on checkpoint.resume=auto")
+    assert called[0].endswith(
+        ".venv/bin/tl-jax sft checkpoint.grace_seconds=120 --config a b.yaml distributed=on checkpoint.resume=auto"
+    )
+    assert "#SBATCH --signal=TERM@120\n" in (LAUNCH / "slurm.sh").read_text()  # the same seconds
     assert called[1:] == (["scontrol requeue 17"] if requeued else [])
 
 
@@ -41,5 +44,7 @@ def test_a_jobset_restarts_what_exits_with_143_as_often_as_it_must() -> None:
     assert (rule["action"], rule["onExitCodes"]["values"]) == ("FailJob", [143])
     assert rule["onExitCodes"]["containerName"] in [it["name"] for it in job["template"]["spec"]["containers"]]
     assert job["template"]["spec"]["restartPolicy"] == "Never"  # Kubernetes takes a podFailurePolicy with no other
+    (container,) = job["template"]["spec"]["containers"]
+    assert f"checkpoint.grace_seconds={job['template']['spec']['terminationGracePeriodSeconds']}" in container["args"]
     (restart,) = jobset["failurePolicy"]["rules"]
     assert restart == {"action": "RestartJobSetAndIgnoreMaxRestarts", "onJobFailureReasons": ["PodFailurePolicy"]}

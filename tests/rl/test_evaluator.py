@@ -11,6 +11,7 @@ from tl_jax.config import RlConfig, load_config
 from tl_jax.data.prompts import Prompt
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.rl.evaluator import Comparison, Evaluator, spread
+from tl_jax.rl.faults import NothingLeftError
 from tl_jax.rl.rubric import make_rubric
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
 
@@ -49,6 +50,7 @@ def test_a_run_compares_with_what_was_before(now: str, change: str) -> None:
     run: Any = SimpleNamespace(total=5, log=SimpleNamespace(line=lines.append))
     before = evaluator(PROMPTS)("stop() ")
     comparison = Comparison(run, evaluator(PROMPTS), "stop() ")
+    assert lines.pop(0) == "before training, 4 fixed prompts are answered greedily"
     assert lines.pop().startswith("before training, greedy, on 4 fixed prompts: reward +0.000, TS 0.0 %")
     state: Any = SimpleNamespace(params={"actor": now})
     assert comparison(4, state).keys() == before.keys()
@@ -59,6 +61,29 @@ def test_a_run_compares_with_what_was_before(now: str, change: str) -> None:
     comparison.conclude({"step": 5, "stopped_by": None, **last})
     assert lines[0].startswith("after training, the same way: reward ")
     assert lines[0].endswith(change)
+
+
+def breaks(prediction: str, case: Case) -> float:
+    """A user's reward."""
+    return 1.0 if prediction == "go() " else float("nan")
+
+
+def test_episodes_that_failed_are_left_out_and_where_all_did_nothing_is_evaluated() -> None:
+    config = load_config(RlConfig, [], ["run_dir=r", "model.path=m", "data.path=d", f"reward={__name__}:breaks"])
+    lines: list[str] = []
+    run: Any = SimpleNamespace(total=5, log=SimpleNamespace(line=lines.append))
+
+    def mixed(texts: Any, prompts: Any, key: Any) -> list[Episode]:
+        return [says(text, [prompt], key)[0] for text, prompt in zip(texts, prompts, strict=True)]
+
+    evaluate = Evaluator(mixed, PROMPTS, make_rubric(config))  # type: ignore[arg-type]
+    assert evaluate(["go() ", "stop() ", "stop() ", "go() "])["eval_CF"] == 100  # type: ignore[arg-type]
+    comparison = Comparison(run, evaluate, ["go() "] * 4)  # type: ignore[arg-type]
+    state: Any = SimpleNamespace(params={"actor": ["stop() "] * 4})
+    assert comparison(5, state) == {}
+    assert "nothing is evaluated, because all 4 episodes failed, the first by reward" in lines[-1]
+    with pytest.raises(NothingLeftError):
+        Comparison(run, evaluate, ["stop() "] * 4)  # type: ignore[arg-type]
 
 
 def test_without_prompts_nothing_is_said() -> None:

@@ -15,15 +15,17 @@ from hypothesis import strategies as st
 
 from tests.rl.test_rollout import Scripted, codec
 from tl_jax.config import SamplingConfig
-from tl_jax.config.faults import FaultsConfig
+from tl_jax.config.faults import UNGUARDED, FaultsConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import Prompt
 from tl_jax.rl import guard
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.rl.guard import OVER, GuardedEnvironment, mended
 from tl_jax.rl.rollout import EnvironmentSpec, run_multi_turn
+from tl_jax.rl.waiting import Watch
 from tl_jax.tooluse.environments.base import UserTurn
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
+from tl_jax.training.stop import Interrupted
 
 __all__ = ["codec"]
 
@@ -166,10 +168,10 @@ def test_what_hangs_is_left_behind_and_ends_the_episode(what: str, hangs: Callab
     reply = found.reply(turn("open") if what != "user_says" else turn())
     assert reply.done
     assert f"environment, {what}" in reply.fault
-    assert "no answer within 0.05 seconds" in reply.fault
+    assert "timed out, no answer within 0.05 seconds" in reply.fault
     assert environment.closed >= 1
     if what == "step":
-        assert reply.results == ["Error: DeadlineError: no answer within 0.05 seconds"]
+        assert reply.results == ["Error: DeadlineError: timed out, no answer within 0.05 seconds"]
     if what == "reset":
         assert reply.results == [OVER]
         assert environment.stepped == []
@@ -227,7 +229,7 @@ def test_an_episode_has_a_deadline_of_its_own() -> None:
     found = guarded(Moody(step=lambda: (time.sleep(0.15), ("fine", False))[1]), faults)
     reply = found.reply(turn("open", "open", "open"))
     assert reply.results[0] == "fine"
-    assert reply.results[1].startswith("Error: DeadlineError: no answer within")
+    assert reply.results[1].startswith("Error: DeadlineError: timed out, no answer within")
     assert reply.results[2] == OVER
     assert reply.done
 
@@ -246,7 +248,12 @@ def test_closing_does_not_hang(monkeypatch: pytest.MonkeyPatch, hangs: Callable[
 
 
 def played(
-    codec: Codec, environments: list[Any], *texts: str, faults: FaultsConfig = SOON, max_length: int = 4096
+    codec: Codec,
+    environments: list[Any],
+    *texts: str,
+    faults: FaultsConfig = SOON,
+    max_length: int = 4096,
+    watch: Watch | None = None,
 ) -> list[Episode]:
     """An episode in each environment; all say the same."""
     count = len(environments)
@@ -256,7 +263,7 @@ def played(
     sampler = Flexible(None, codec, sampling, codec.stop_ids, lines=lines)
     prompt = Prompt(CASE, tuple(codec.prompt(CASE.tools, CASE.messages)))
     spec = EnvironmentSpec(lambda: next(left), len(texts), max_length, faults)
-    return run_multi_turn(sampler, None, [prompt] * count, jax.random.key(0), spec)
+    return run_multi_turn(sampler, None, [prompt] * count, jax.random.key(0), spec, watch or Watch())
 
 
 class Flexible(Scripted):
@@ -293,7 +300,7 @@ def test_one_bad_environment_leaves_the_other_episodes_alone(codec: Codec, hangs
     assert became == {
         (2, False, False, "fine"),
         (2, False, False, "row \ufffd"),
-        (1, True, False, "Error: DeadlineError: no answer within 0.05 seconds"),
+        (1, True, False, "Error: DeadlineError: timed out, no answer within 0.05 seconds"),
         (2, False, True, "Error: KeyError: 'Oslo'"),
         (1, True, False, "fine"),
     }
@@ -316,3 +323,15 @@ def test_an_opening_without_end_or_of_nonsense_is_replaced_by_the_prompt(codec: 
     assert "environment, opening: " in odd.fault
     assert (len(odd.turns), len(usual.turns), usual.fault) == (1, 2, "")
     assert tuple(odd.stream[: len(prompt)]) == prompt
+
+
+def test_a_rollout_is_given_up_between_two_turns(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And all environments are closed."""
+    monkeypatch.setattr("tl_jax.rl.waiting.GLANCE_SECONDS", 0.01)
+    release = threading.Event()
+    environment = Moody(step=lambda: release.wait(60) and None)
+    watch = Watch(halts=lambda: bool(environment.stepped))
+    with pytest.raises(Interrupted):
+        played(codec, [environment], spoken(codec, "", Call("open")), faults=UNGUARDED, watch=watch)
+    assert environment.closed == 1
+    release.set()

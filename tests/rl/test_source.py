@@ -66,7 +66,7 @@ class Worker:
 def run(tmp_path: Path) -> Any:
     tables: list[Any] = []
     lines: list[str] = []
-    log = SimpleNamespace(table=tables.append, line=lines.append)
+    log = SimpleNamespace(table=tables.append, line=lines.append, busy=lambda text: None)
     return SimpleNamespace(directory=tmp_path, start=2, tables=tables, lines=lines, log=log)
 
 
@@ -151,7 +151,9 @@ def test_another_answer_takes_the_place_of_one_whose_reward_failed(run: Any) -> 
     assert (metrics["faults"], metrics["reward"]) == (0.25, 1.0)
     assert metrics["answer_length"] == np.mean([len(text) for text in ANSWERS if text != "stop() "])
     assert source.read()["outcome/fault"] == 0.25
-    (line,) = run.lines
+    begins, line, sampled = run.lines
+    assert begins == "step 3: the first rollout begins"
+    assert sampled == "step 3: 4 episodes are sampled; learning is compiled"
     assert line.startswith(f"step 3: 1 of 4 episodes failed; reward {__name__}:fails_on_stop: KeyError: 'stop() '")
 
 

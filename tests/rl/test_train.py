@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from tl_jax.rl.estimators import EstimatorInputs
 from tl_jax.rl.train import run_rl
 from tl_jax.tooluse.environments.python import PythonTools
 from tl_jax.tooluse.rewards.score import score
-from tl_jax.tooluse.schema import Case
+from tl_jax.tooluse.schema import Call, Case
 from tl_jax.training.checkpoint import ResumeError
 from tl_jax.training.sft import run_sft
 
@@ -355,6 +357,75 @@ def test_a_run_that_was_stopped_does_not_say_what_came_of_it(undecided: Path, ca
     log = (tmp_path / "run/log.txt").read_text()
     assert "before training" in log
     assert "after training" not in log
+
+
+BAD: dict[str, int] = {}
+
+
+class BadTools:
+    """A user's environment that does everything wrong, and once hangs after the run was told to end."""
+
+    def reset(self, case: Case) -> Case:
+        BAD["reset"] += 1
+        if BAD["reset"] % 5 == 0:
+            raise ConnectionError("no more connections \ud800")
+        return case
+
+    def step(self, call: Call) -> tuple[str, bool]:
+        BAD["step"] += 1
+        if BAD["step"] >= BAD["hangs_at"]:
+            if BAD["step"] == BAD["hangs_at"]:  # a second signal would end the tests
+                os.kill(os.getpid(), signal.SIGTERM)
+            threading.Event().wait(60)
+        if BAD["step"] % 3 == 0:
+            raise KeyError("\ud800")
+        return f"half {chr(0xD800)}", False
+
+    def close(self) -> None:
+        raise OSError("closed already")
+
+
+def bad_reward(prediction: str, case: Case) -> float:
+    BAD["reward"] += 1
+    return float("nan") if BAD["reward"] % 7 == 0 else -len(prediction) / 100
+
+
+@pytest.mark.slow
+def test_a_run_survives_bad_tools_and_rewards_and_ends_at_once_where_they_hang(undecided: Path, tmp_path: Path) -> None:
+    questions = [{"id": f"q{i}", "gold": [], "gold_kind": "none", **question(i)} for i in range(8)]
+    config = ppo_config(
+        tmp_path / "run",
+        undecided,
+        write(tmp_path / "questions.jsonl", questions),
+        environment=f"{__name__}:BadTools",
+        max_turns=2,
+        reward=f"{__name__}:bad_reward",
+        steps=4,
+        log_every=1,
+        batch_size=8,
+        group_size=2,
+        eval_prompts=2,
+        algorithm__estimator="rloo",
+        data__max_prompt_length=400,
+        faults__retries=0,
+        faults__call_seconds="null",
+    )
+    BAD.update(reset=0, step=0, reward=0, hangs_at=30)
+    result = run_rl(config)
+    assert result["stopped_by"] == "SIGTERM"
+    done = result["step"]
+    assert 1 <= done < 4
+    assert [path.name for path in (config.run_dir / "checkpoints").glob("[0-9]*")] == [str(done)]
+    BAD["hangs_at"] = 10**9
+    assert run_rl(config)["step"] == 4
+    rows = metrics_of(config.run_dir)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert all(0 < row["faults"] < 1 for row in rows)
+    assert any(row["raised"] > 0 for row in rows)
+    log = (config.run_dir / "log.txt").read_text()
+    assert "episodes failed; " in log
+    assert "ConnectionError" in log
+    assert "episodes raised an error; step find_" in log
 
 
 @pytest.mark.slow

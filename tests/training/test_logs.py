@@ -105,3 +105,20 @@ def test_only_the_main_process_writes(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_nothing_to_drop(tmp_path: Path) -> None:
     drop_metrics_after(tmp_path / "metrics.jsonl", 3)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_the_run_is_busy_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    """Beside the bar at once; in the log only where nothing was said for long."""
+    now = [1000.0]
+    monkeypatch.setattr("tl_jax.training.logs.time.monotonic", lambda: now[0])
+    log, out = open_log(tmp_path, terminal=terminal)
+    log.line("begins")
+    for seconds in (30, 29, 2, 30, 31, 1):
+        now[0] += seconds
+        log.busy(f"[b] at {now[0]:.0f}")
+    log.close()
+    lines = [line.split(" ", 1)[1] for line in (tmp_path / "log.txt").read_text().splitlines()]
+    assert lines == ["begins", "[b] at 1061", "[b] at 1122"]
+    assert ("[b] at 1122" in out.getvalue()) != terminal
+    assert ("[b] at 1123" in out.getvalue()) == terminal

@@ -23,6 +23,7 @@ from tl_jax.training.checkpoint import Checkpoints
 from tl_jax.training.loop import fit
 from tl_jax.training.run import Run
 from tl_jax.training.state import TrainState, init_state, without_frozen
+from tl_jax.training.stop import Interrupted
 
 
 class Numbers:
@@ -238,3 +239,31 @@ def test_a_signal_saves_before_anything_else(sft_config: Callable[..., SftConfig
         at = {3: lambda: signal.raise_signal(signal.SIGTERM)}
         fit(run, state, jax.jit(step), Numbers(at), Averages(), evaluate, eval_every=1)
     assert seen == [(1, []), (2, []), (3, [3])]
+
+
+def interrupted() -> None:
+    signal.raise_signal(signal.SIGTERM)
+    raise Interrupted
+
+
+def test_work_on_a_batch_that_a_signal_interrupts_is_done_again(sft_config: Callable[..., SftConfig]) -> None:
+    config = sft_config(log_every=1, checkpoint__every=100)
+    run, state = start(config)
+    with run:
+        summary = fit(run, state, jax.jit(step, donate_argnums=0), Numbers({4: interrupted}), Averages())
+        run.finish(summary["stopped_by"])
+    assert (summary["step"], summary["stopped_by"], saved(run)) == (3, "SIGTERM", [3])
+    assert "stopped by SIGTERM; the checkpoint is saved" in (config.run_dir / "log.txt").read_text()
+    run, state = start(config)
+    with run:
+        fit(run, state, jax.jit(step, donate_argnums=0), source := Numbers(), Averages())
+    assert source.batches == [4, 5, 6, 7]
+
+
+def test_a_signal_in_the_first_batch_leaves_nothing_to_save(sft_config: Callable[..., SftConfig]) -> None:
+    run, state = start(sft_config())
+    with run:
+        summary = fit(run, state, jax.jit(step), Numbers({1: interrupted}), Averages())
+        run.finish(summary["stopped_by"])
+    assert (summary["step"], summary["stopped_by"], saved(run)) == (0, "SIGTERM", [])
+    assert "stopped by SIGTERM; nothing was to be saved" in (run.directory / "log.txt").read_text()

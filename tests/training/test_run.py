@@ -94,6 +94,22 @@ def test_a_checkpoint_is_due_after_some_minutes_too(
     assert due == ([False, True, False, True] if minutes == 10 else [False] * 4)
 
 
+@pytest.mark.parametrize(("grace", "told"), [(1e-3, True), (600.0, False)])
+def test_a_checkpoint_that_takes_longer_than_a_signal_leaves_is_told(
+    sft_config: Callable[..., SftConfig], grace: float, told: bool
+) -> None:
+    config = sft_config(checkpoint__grace_seconds=grace)
+    run = open_run(config)
+    state, _ = run.begin(INIT)
+    with run:
+        run.orders(1, meet=True)
+        run.save(1, state, {})
+        run.wait()
+        run.orders(2, meet=True)
+        run.orders(3, meet=True)
+    assert (config.run_dir / "log.txt").read_text().count("a signal leaves checkpoint.grace_seconds=0.001") == told
+
+
 def test_changed_settings_are_told_and_harmless_ones_not(sft_config: Callable[..., SftConfig]) -> None:
     saved_run(sft_config(seed=1))
     for overrides, told in (

@@ -30,6 +30,9 @@ class OptimizerConfig(Node):
 class CheckpointConfig(Node):
     every: Whole = Field(100, ge=1, description="steps between checkpoints")
     minutes: Real | None = Field(15.0, gt=0, description="or minutes, whichever comes first; null = steps only")
+    grace_seconds: Real = Field(
+        30.0, gt=0, description="between SIGTERM and the kill; a run that needs longer to stop warns"
+    )
     keep: Whole = Field(2, ge=1, description="how many are kept")
     resume: Literal["auto", "never", "must"] = Field("auto", description="continue from the run directory's newest")
 

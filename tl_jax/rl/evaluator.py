@@ -10,6 +10,7 @@ import numpy as np
 
 from tl_jax.data.prompts import Prompt
 from tl_jax.model.parameters import Params
+from tl_jax.rl.faults import NothingLeftError
 from tl_jax.rl.rollout import RolloutWorker
 from tl_jax.rl.rubric import Rubric
 from tl_jax.rl.state import RlState
@@ -61,14 +62,23 @@ class Comparison:
 
     def __init__(self, run: Run, evaluator: Evaluator, ref_params: Params) -> None:
         self._run, self._evaluator = run, evaluator
+        if evaluator.prompts:
+            run.log.line(f"before training, {len(evaluator.prompts)} fixed prompts are answered greedily")
         self._before = evaluator(ref_params)
         if self._before:
             count = len(evaluator.prompts)
             run.log.line(f"before training, greedy, on {count} fixed prompts: {_describe(self._before)}")
 
     def __call__(self, step: int, state: RlState) -> dict[str, float]:
-        """What the evaluator finds; after the last step, what it found before training as well."""
-        found = self._evaluator(state.params["actor"])
+        """What the evaluator finds; after the last step, what it found before training as well.
+
+        Nothing where all episodes failed.
+        """
+        try:
+            found = self._evaluator(state.params["actor"])
+        except NothingLeftError as error:  # it may be over until the next one
+            self._run.log.line(f"step {step}: nothing is evaluated, because {error}")
+            return {}
         if step == self._run.total:
             found |= {f"{name}_before": value for name, value in self._before.items()}
         return found

@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from tl_jax.errors import UserError
+from tl_jax.training.distributed import SharedError
 
 T = TypeVar("T")
 
 
 class FaultyResult(UserError):
     """What a function of the user's returned cannot be used."""
+
+
+class NothingLeftError(UserError, SharedError):
+    """Not one episode was without fault."""
 
 
 def retried(make: Callable[[], T], retries: int) -> T:

@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from tl_jax.config.faults import FaultsConfig
-from tl_jax.rl.deadline import DeadlineError, within
 from tl_jax.rl.episodes import Turn
 from tl_jax.rl.faults import described, retried
+from tl_jax.rl.waiting import DeadlineError, within
 from tl_jax.tooluse.environments.base import Environment, SpeakingEnvironment, UserTurn
 from tl_jax.tooluse.schema import Call, Case
 

@@ -109,7 +109,9 @@ def _cases(config: RlConfig, path: Path, notes: Notes) -> list[Case]:
 
 
 def _begun(cases: Sequence[Case], environment: GuardedEnvironment) -> tuple[list[Any], str]:
-    """What the environment makes of the cases, as JSON, without those that it fails to begin; and a word about them.
+    """What the environment makes of the cases, as JSON, and a word about those that it fails to begin.
+
+    These are kept as they are: it may do better next time, and a run that goes on needs the same prompts.
 
     Raises:
         UserError: it begins none of them.
@@ -117,16 +119,14 @@ def _begun(cases: Sequence[Case], environment: GuardedEnvironment) -> tuple[list
     rows, failed = [], []
     try:
         for case in cases:
-            opening = environment.reset(case)
+            rows.append(environment.reset(case).to_json())
             if environment.fault:
                 failed.append(f"case {case.id!r}: {environment.fault}")
-            else:
-                rows.append(opening.to_json())
     finally:
         environment.close()
-    if failed and not rows:
+    if failed and len(failed) == len(rows):
         raise UserError(f"not one episode could begin: {failed[0]}")
-    return rows, f"{len(failed)} episodes could not begin and are left out, the first was {failed[0]}" if failed else ""
+    return rows, f"{len(failed)} episodes could not begin yet, the first was {failed[0]}" if failed else ""
 
 
 def _recorded(config: RlConfig, path: Path, notes: Notes) -> list[Any]:

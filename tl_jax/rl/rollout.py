@@ -7,11 +7,10 @@ the next generation prompt, is encoded, as part of the whole conversation and by
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 
@@ -24,16 +23,18 @@ from tl_jax.model.parameters import Params
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.rl.faults import described
 from tl_jax.rl.guard import GuardedEnvironment, Reply
+from tl_jax.rl.waiting import Watch, side_by_side
 from tl_jax.tooluse.environments.base import Environment, UserTurn
 from tl_jax.tooluse.rewards.compare import bind_all, offered_tools
 from tl_jax.tooluse.schema import Call, Case, Message
 from tl_jax.tooluse.text.parse import parse_answer
 from tl_jax.tooluse.text.spoken import Include, with_parts
 from tl_jax.training.distributed import agreed, is_main
+from tl_jax.training.stop import Interrupted
 
-T = TypeVar("T")
 THREADS = 8
 """Environments that work at the same time."""
+_NO_WATCH = Watch()
 
 
 @dataclass(frozen=True)
@@ -54,20 +55,25 @@ class EnvironmentSpec:
 class RolloutWorker:
     """Samples episodes: of several turns with an environment, of one turn without."""
 
-    def __init__(self, sampler: Sampler, environment: EnvironmentSpec | None) -> None:
-        self.sampler, self.environment = sampler, environment
+    def __init__(self, sampler: Sampler, environment: EnvironmentSpec | None, watch: Watch = _NO_WATCH) -> None:
+        self.sampler, self.environment, self.watch = sampler, environment, watch
 
     def __call__(self, params: Params, prompts: Sequence[Prompt], key: jax.Array) -> list[Episode]:
-        """An episode for every prompt; the same ``key`` gives the same ones."""
+        """An episode for every prompt; the same ``key`` gives the same ones.
+
+        Raises:
+            Interrupted: ``watch`` halted it between two turns.
+        """
         if self.environment is None:
+            self.watch.tell(f"{len(prompts)} answers are sampled")
             return run_single_turn(self.sampler, params, prompts, key)
-        return run_multi_turn(self.sampler, params, prompts, key, self.environment)
+        return run_multi_turn(self.sampler, params, prompts, key, self.environment, self.watch)
 
     def greedy(self, batch_size: int) -> RolloutWorker:
         """The same without chance, ``batch_size`` episodes at once."""
         length = self.sampler.sampling.max_new_tokens
         sampling = SamplingConfig(max_new_tokens=length, temperature=0.0, batch_size=batch_size)
-        return RolloutWorker(replace(self.sampler, sampling=sampling), self.environment)
+        return RolloutWorker(replace(self.sampler, sampling=sampling), self.environment, self.watch)
 
 
 def run_single_turn(sampler: Sampler, params: Params, prompts: Sequence[Prompt], key: jax.Array) -> list[Episode]:
@@ -79,16 +85,24 @@ def run_single_turn(sampler: Sampler, params: Params, prompts: Sequence[Prompt],
 
 
 def run_multi_turn(
-    sampler: Sampler, params: Params, prompts: Sequence[Prompt], key: jax.Array, spec: EnvironmentSpec
+    sampler: Sampler,
+    params: Params,
+    prompts: Sequence[Prompt],
+    key: jax.Array,
+    spec: EnvironmentSpec,
+    watch: Watch = _NO_WATCH,
 ) -> list[Episode]:
     """Turn after turn, until the environment is done, a turn is cut off or makes no call, or a limit is reached.
 
     Where a turn makes no call, an environment with `user_says` may go on with what the user says. The environments live
     in the main process; the others are told what came back.
+
+    Raises:
+        Interrupted: ``watch`` halted it between two turns.
     """
     codec = sampler.codec
     with _environments(spec, len(prompts)) as environments:
-        openings = agreed(partial(_openings, environments, prompts))
+        openings = _told(partial(_openings, environments, prompts, watch))
         episodes, first = [], []
         for asked, row in zip(prompts, openings, strict=True):
             fault, opening = _tried("opening", partial(_opening, row, codec, spec), spec.faults)
@@ -96,8 +110,9 @@ def run_multi_turn(
             episodes.append(Episode.begin(first[-1], fault))
         pending = dict(enumerate(first))  # what the episodes that still go on are to answer next
         for number in range(spec.max_turns):
+            watch.tell(f"turn {number + 1} is sampled: {len(pending)} of {len(prompts)} episodes")
             turns = generate_turn(sampler, params, list(pending.values()), jax.random.fold_in(key, number))
-            replies = [Reply(*row) for row in agreed(partial(_replies, environments, list(pending), turns))]
+            replies = [Reply(*row) for row in _told(partial(_replies, environments, list(pending), turns, watch))]
             following = {}
             for (i, prompt), turn, reply in zip(pending.items(), turns, replies, strict=True):
                 answered = replace(turn, results=tuple(reply.results))
@@ -211,21 +226,31 @@ def _environments(spec: EnvironmentSpec, count: int) -> Iterator[list[GuardedEnv
     try:
         yield guarded
     finally:
-        _side_by_side(GuardedEnvironment.close, guarded)
+        side_by_side(GuardedEnvironment.close, [(one,) for one in guarded], THREADS, Watch())
 
 
-def _openings(environments: Sequence[GuardedEnvironment], prompts: Sequence[Prompt]) -> list[Any]:
-    """The cases with which the episodes begin, as JSON."""
-    cases = _side_by_side(GuardedEnvironment.reset, environments, [prompt.case for prompt in prompts])
-    return [case.to_json() for case in cases]
+def _openings(environments: Sequence[GuardedEnvironment], prompts: Sequence[Prompt], watch: Watch) -> list[Any] | None:
+    """The cases with which the episodes begin, as JSON; None if the rollout is given up."""
+    rows = [(environment, prompt.case) for environment, prompt in zip(environments, prompts, strict=True)]
+    cases = side_by_side(GuardedEnvironment.reset, rows, THREADS, watch.of("environments begin"))
+    return None if cases is None else [case.to_json() for case in cases]
 
 
-def _replies(environments: Sequence[GuardedEnvironment], pending: Sequence[int], turns: Sequence[Turn]) -> list[Reply]:
-    """What comes back to the turns of the episodes that still go on."""
-    return _side_by_side(GuardedEnvironment.reply, [environments[i] for i in pending], turns)
+def _replies(
+    environments: Sequence[GuardedEnvironment], pending: Sequence[int], turns: Sequence[Turn], watch: Watch
+) -> list[Reply] | None:
+    """What comes back to the turns of the episodes that still go on; None if the rollout is given up."""
+    rows = [(environments[i], turn) for i, turn in zip(pending, turns, strict=True)]
+    return side_by_side(GuardedEnvironment.reply, rows, THREADS, watch.of("environments answer"))
 
 
-def _side_by_side(function: Callable[..., T], *arguments: Sequence[Any]) -> list[T]:
-    """``map``, `THREADS` at a time."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(function, *arguments))
+def _told(make: Callable[[], list[Any] | None]) -> list[Any]:
+    """What the main process has found, in all of them.
+
+    Raises:
+        Interrupted: it has found that the run is to end.
+    """
+    found: list[Any] | None = agreed(make)
+    if found is None:
+        raise Interrupted
+    return found

@@ -17,7 +17,7 @@ from tl_jax.config.rewards import LIVE, RewardKind
 from tl_jax.errors import UserError
 from tl_jax.plugins import Plugin, bind
 from tl_jax.rl.episodes import Episode, Turn
-from tl_jax.rl.faults import FaultyResult, described, is_fault, retried
+from tl_jax.rl.faults import FaultyResult, NothingLeftError, described, is_fault, retried
 from tl_jax.rl.length_penalty import LengthPenalty
 from tl_jax.tooluse.rewards.episode import EPISODE_REWARDS
 from tl_jax.tooluse.rewards.live import live_reward
@@ -102,14 +102,10 @@ class Rubric:
         """Nothing, if there is something to learn from; all processes come here together.
 
         Raises:
-            UserError: not one of the episodes was without fault.
+            NothingLeftError: not one of the episodes was without fault.
         """
-
-        def some_are_without_fault() -> None:
-            if all(one.fault for one in scored):
-                raise UserError(f"all {len(scored)} episodes failed, the first by {scored[0].fault}")
-
-        agreed(some_are_without_fault)
+        if all(one.fault for one in scored):
+            raise NothingLeftError(f"all {len(scored)} episodes failed, the first by {scored[0].fault}")
 
     def __call__(self, episode: Episode) -> EpisodeRewards:
         """The rewards of an episode. What fails is tried again, and then becomes what ``faults.on_error`` says.

@@ -60,11 +60,17 @@ class Rollouts:
 
     def batch(self, step: int, state: RlState) -> RolloutBatch:
         self._began = time.perf_counter()
+        self._first = step == self._run.start + 1
+        if self._first:
+            self._run.log.line(f"step {step}: the first rollout begins")
         groups = self._groups(state)
         self._episodes = [episode for group in groups for episode in group.episodes]
         self._rewards = [rewards for group in groups for rewards in group.rewards]
         self._rollout = self._collated(step)
         self._sampled = time.perf_counter()
+        if self._first:
+            self._run.log.line(f"step {step}: {len(self._episodes)} episodes are sampled; learning is compiled")
+        self._run.log.busy(f"step {step} learns")
         return self._rollout
 
     def _collated(self, step: int) -> RolloutBatch:

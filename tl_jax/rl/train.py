@@ -29,12 +29,14 @@ from tl_jax.rl.rubric import Rubric, make_rubric
 from tl_jax.rl.source import Rollouts
 from tl_jax.rl.state import StepSpec, TrainableModel, init_rl_state
 from tl_jax.rl.step import make_rl_step
+from tl_jax.rl.waiting import Watch
 from tl_jax.training.averages import Averages
 from tl_jax.training.compile import compile_step
 from tl_jax.training.distributed import initialise, is_main
 from tl_jax.training.loop import fit
 from tl_jax.training.optimizer import make_optimizer
 from tl_jax.training.run import Run
+from tl_jax.training.stop import ANOTHER, Interrupted
 
 
 def run_rl(config: RlConfig) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def run_rl(config: RlConfig) -> dict[str, Any]:
         prompts, evaluated, told = _evaluated(config, prompts, load)
         order = PromptSampler(prompts, config.batch_size, config.seed, config.curriculum)
         spec = make_step_spec(config, model, rubric)
-        worker = _make_worker(config, codec, model, spec, mesh)
+        worker = _make_worker(config, codec, spec, run, model)
         greedy = worker.greedy(config.sampling.batch_size or config.batch_size)
         evaluator = Evaluator(greedy, spread(evaluated, config.eval_prompts), rubric)
         state, position = run.begin(partial(init_rl_state, model=model, spec=spec, seed=config.seed))
@@ -69,7 +71,12 @@ def run_rl(config: RlConfig) -> dict[str, Any]:
                 if is_main():
                     write_text(run.directory / HELD_OUT_FILE, json.dumps(told.trajectories) + "\n")
             run.log.line(_arithmetic(config))
-            comparison = Comparison(run, evaluator, spec.ref_params(state))
+            try:
+                comparison = Comparison(run, evaluator, spec.ref_params(state))
+            except Interrupted:
+                stopped_by = run.stopped_by or ANOTHER
+                run.finish(stopped_by)
+                return {"step": run.start, "stopped_by": stopped_by}
             summary = fit(
                 run,
                 state,
@@ -96,10 +103,11 @@ def _evaluated(
     return found.training, found.evaluation or prompts, found
 
 
-def _make_worker(config: RlConfig, codec: Codec, model: LlamaConfig, spec: StepSpec, mesh: Mesh) -> RolloutWorker:
-    """What samples the episodes."""
-    sampler = Sampler(spec.actor.graphdef, codec, config.sampling, answer_stops(codec, model), mesh)
-    return RolloutWorker(sampler, make_environment_spec(config, model))
+def _make_worker(config: RlConfig, codec: Codec, spec: StepSpec, run: Run, model: LlamaConfig) -> RolloutWorker:
+    """What samples the episodes; it tells the run's log what it is busy with, and gives up when the run is to end."""
+    sampler = Sampler(spec.actor.graphdef, codec, config.sampling, answer_stops(codec, model), run.mesh)
+    watch = Watch(halts=lambda: run.stopped_by is not None, tell=lambda text: run.log.busy(text))
+    return RolloutWorker(sampler, make_environment_spec(config, model), watch)
 
 
 def make_step_spec(config: RlConfig, model: LlamaConfig, rewards: Rubric) -> StepSpec:

@@ -7,6 +7,7 @@ devices the target names, not on those it was saved from. Nothing here knows wha
 from __future__ import annotations
 
 import gc
+import json
 import os
 import re
 import sys
@@ -57,7 +58,8 @@ class Checkpoints:
         self.directory = directory.resolve()  # Orbax takes absolute paths only
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True)
         self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=("state", RECORD))
-        self._saved = self._manager.latest_step()
+        self.newest = self._manager.latest_step()
+        """step of the newest, being written or whole"""
 
     def save(self, step: int, state: Any, record: Record) -> None:
         """Starts writing a checkpoint, unless this step has one; returns once ``state`` may be changed or donated.
@@ -70,11 +72,11 @@ class Checkpoints:
         Raises:
             WriteError: this or an earlier one could not be written.
         """
-        if step == self._saved:
+        if step == self.newest:
             return
         items = {"state": ocp.args.StandardSave(state), RECORD: ocp.args.JsonSave(record._asdict())}
         self._write(lambda: self._manager.save(step, args=ocp.args.Composite(**items), force=True))
-        self._saved = step
+        self.newest = step
 
     def restore(self, step: int, target: Any) -> Restored:
         """The checkpoint of ``step``, its state shaped and placed like ``target`` (see `abstract`).
@@ -92,6 +94,15 @@ class Checkpoints:
                 f"is it another model or optimizer? ({details})"
             ) from error
         return Restored(restored.state, Record(**restored[RECORD]))
+
+    def seconds(self, step: int) -> float | None:
+        """How long the checkpoint of ``step`` took to write; None where it is not whole yet, or does not say."""
+        file = self.directory / str(step) / "_CHECKPOINT_METADATA"
+        try:
+            row = json.loads(file.read_text(encoding="utf-8"))
+            return float(row["commit_timestamp_nsecs"] - row["init_timestamp_nsecs"]) / 1e9
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def wait(self) -> None:
         """Returns once everything is on disk.

@@ -66,7 +66,11 @@ def is_main() -> bool:
     return jax.process_index() == 0
 
 
-class MainProcessError(UserError):
+class SharedError(Exception):
+    """Raised in all processes at the same place."""
+
+
+class MainProcessError(SharedError):
     """What the main process was to do for all failed there; its own error says why."""
 
 
@@ -76,7 +80,8 @@ _SHARED = "all processes have stopped here"
 
 def is_shared(error: BaseException) -> bool:
     """Whether all processes were ended by ``error`` at the same place, so that they can do something together still."""
-    return jax.process_count() == 1 or isinstance(error, MainProcessError) or _SHARED in getattr(error, "__notes__", ())
+    everywhere = isinstance(error, SharedError) or _SHARED in getattr(error, "__notes__", ())
+    return everywhere or jax.process_count() == 1
 
 
 def agreed(make: Callable[[], Any]) -> Any:

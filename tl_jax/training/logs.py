@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
@@ -26,6 +27,8 @@ METRICS_FILE = "metrics.jsonl"
 LOG_FILE = "log.txt"
 SHOWN = ("loss", "reward", "tokens_per_second")
 """Metrics that the progress bar has room for, where a run has them."""
+QUIET_SECONDS = 60.0
+"""After how long without a line the log says what the run is busy with."""
 
 
 class RunLog:
@@ -37,6 +40,7 @@ class RunLog:
         self._active = active
         if not active:
             return
+        self._written = time.monotonic()
         self._start, self._total, self._began = start, total, time.perf_counter()
         directory.mkdir(parents=True, exist_ok=True)
         drop_metrics_after(directory / METRICS_FILE, start)
@@ -53,9 +57,10 @@ class RunLog:
                 TimeElapsedColumn(),
                 TextColumn("ETA"),
                 TimeRemainingColumn(),
+                TextColumn("{task.fields[busy]}"),
                 console=self._console,
             )
-            self._task = self._progress.add_task("", total=total, completed=start, shown="")
+            self._task = self._progress.add_task("", total=total, completed=start, shown="", busy="")
             self._progress.start()
 
     def line(self, text: str) -> None:
@@ -64,6 +69,17 @@ class RunLog:
             text = visible(text).replace("\n", "\n  ")  # a line of its own would look like one of ours
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
             self._write_text(text)
+
+    def busy(self, text: str) -> None:
+        """What the run is busy with: beside the bar of a terminal, and a line of the log once it was quiet for long."""
+        if not self._active:
+            return
+        if self._progress:
+            self._progress.update(self._task, busy=escape(visible(text)))
+        if time.monotonic() - self._written >= QUIET_SECONDS:
+            self._write_text(visible(text))
+            if not self._progress:
+                self._console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
     def table(self, table: Any) -> None:
         """Anything `rich` can draw, on the terminal and as plain text in ``log.txt``."""
@@ -108,6 +124,7 @@ class RunLog:
     def _write_text(self, text: str) -> None:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self._text.write(f"{now} {text}\n")
+        self._written = time.monotonic()
         self._text.flush()
 
 

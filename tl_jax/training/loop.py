@@ -11,6 +11,7 @@ from tl_jax.model.sharding import batch_sharding, make_global_array
 from tl_jax.training.averages import Averages, DivergedError
 from tl_jax.training.run import Run
 from tl_jax.training.state import State, TrainState
+from tl_jax.training.stop import ANOTHER, Interrupted
 
 Metrics = Mapping[str, Any]
 """Scalars by name, on devices or on the host."""
@@ -61,6 +62,8 @@ def fit(
     Returns:
         ``step``, the updates done; ``stopped_by``, the signal or None; and the metrics that were logged last.
 
+    The work on a batch may end by `Interrupted`, which ends the run as a signal between two steps does.
+
     Raises:
         DivergedError: a metric is not finite. The state it comes from is not saved; after any other error, the one
             that the last whole step has left is.
@@ -91,11 +94,17 @@ def fit(
                 break
             if saves:
                 good.save()
-    return {"step": int(state.step), "stopped_by": stopped_by, **latest}
+    return {"step": int(state.step), "stopped_by": stopped_by or good.interrupted_by, **latest}
 
 
 class _LastGood:
-    """What the last whole step has left. On leaving by an error it is saved, so that nothing is lost."""
+    """What the last whole step has left. On leaving by an error it is saved, so that nothing is lost.
+
+    `Interrupted` is no error: what was given up is done again when the run goes on.
+    """
+
+    interrupted_by: str | None = None
+    """the signal that ended the work on a batch"""
 
     def __init__(self, run: Run, averages: Averages) -> None:
         self._run, self._averages = run, averages
@@ -118,12 +127,14 @@ class _LastGood:
     def __enter__(self) -> _LastGood:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if error is None or isinstance(error, DivergedError) or self._kept is None:
-            return
-        with suppress(Exception):  # the step was not finite or did not come to its end
-            self._averages.settle()
-            self._run.rescue(*self._kept, error)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
+        if isinstance(error, Interrupted):
+            self.interrupted_by = self._run.stopped_by or ANOTHER
+        if error is not None and not isinstance(error, DivergedError) and self._kept is not None:
+            with suppress(Exception):  # the step was not finite or did not come to its end
+                self._averages.settle()
+                self._run.rescue(*self._kept, error)
+        return isinstance(error, Interrupted)
 
 
 def _due(step: int, every: int | None) -> bool:

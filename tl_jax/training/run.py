@@ -24,11 +24,12 @@ from tl_jax.training.checkpoint import Checkpoints, Record, ResumeError, restart
 from tl_jax.training.compile import abstract_state, start_frozen, start_state
 from tl_jax.training.distributed import agreed, is_shared
 from tl_jax.training.fingerprint import fingerprint
+from tl_jax.training.grace import GraceCheck
 from tl_jax.training.lock import RunLock
 from tl_jax.training.logs import RunLog
 from tl_jax.training.rundir import describe_run
 from tl_jax.training.state import State, TrainState, without_frozen
-from tl_jax.training.stop import StopSignal
+from tl_jax.training.stop import ANOTHER, StopSignal
 
 _HARMLESS = ("run_dir", "mesh", "distributed", "checkpoint", "log_every", "eval_every")
 """Settings that may differ after a restart without changing what is computed."""
@@ -71,6 +72,9 @@ class Run:
         self._stop = StopSignal()
         minutes = config.checkpoint.minutes
         self._seconds_between = None if minutes is None else 60 * minutes
+        self._grace = GraceCheck(config.checkpoint.grace_seconds)
+        self._measured = self.restart_step
+        """step of the last checkpoint whose time is known or of no interest"""
         self._config_then: Mapping[str, Any] = {}
         self._frozen: str | None = None
 
@@ -183,6 +187,11 @@ class Run:
             self.log.close()
             self._lock.release()
 
+    @property
+    def stopped_by(self) -> str | None:
+        """The signal to this process that the run is to end, if there was one."""
+        return self._stop.received
+
     def orders(self, step: int, *, meet: bool) -> Orders:
         """What is to happen after ``step``. Several processes ask each other, because they must do the same.
 
@@ -190,6 +199,7 @@ class Run:
             meet: the processes have waited for this step's results anyway; where they have not, they ask each other
                 only before a checkpoint.
         """
+        self._look_at_grace()
         late = self._seconds_between is not None and time.monotonic() - self._saved_at >= self._seconds_between
         due = step == self.total or step % self.config.checkpoint.every == 0
         stopped_by = self._stop.received
@@ -198,8 +208,18 @@ class Run:
                 return Orders(None, False)
             flags = np.array([stopped_by is not None, late])
             stopped, late = np.any(multihost_utils.process_allgather(flags), axis=0)
-            stopped_by = (stopped_by or "a signal to another process") if stopped else None
+            stopped_by = (stopped_by or ANOTHER) if stopped else None
         return Orders(None if step == self.total else stopped_by, bool(stopped_by or late or due))
+
+    def _look_at_grace(self) -> None:
+        """Warns once if stopping takes longer than a signal leaves."""
+        self._grace.step_ends()
+        newest = self._checkpoints.newest
+        took = self._checkpoints.seconds(newest) if newest not in (None, self._measured) else None
+        if took is not None:
+            self._measured = newest
+            if warning := self._grace.warning(took):
+                self.log.line(warning)
 
     def save(self, step: int, state: TrainState, position: Mapping[str, Any]) -> None:
         """Starts writing a checkpoint; returns once ``state`` may be used up.
@@ -242,9 +262,9 @@ class Run:
         """
         self.wait()
         if stopped_by:
+            saved = "nothing was to be saved" if self._checkpoints.newest is None else "the checkpoint is saved"
             self.log.line(
-                f"stopped by {stopped_by}; the checkpoint is saved. Run the same command again to continue in "
-                f"{self.directory}"
+                f"stopped by {stopped_by}; {saved}. Run the same command again to continue in {self.directory}"
             )
         else:
             self.log.line(

@@ -7,6 +7,11 @@ import threading
 from types import FrameType
 from typing import Any
 
+from tl_jax.training.distributed import SharedError
+
+ANOTHER = "a signal to another process"
+"""What stands for the signal's name where this process has got none."""
+
 
 def exit_code(stopped_by: str | None) -> int:
     """What a command exits with whose run was ended by a signal: as shells say it, 130 for Ctrl-C and 143 for SIGTERM.
@@ -22,6 +27,10 @@ def exit_code(stopped_by: str | None) -> int:
     if stopped_by is None:
         return 0
     return 128 + getattr(signal, stopped_by, signal.SIGTERM)
+
+
+class Interrupted(SharedError):
+    """Work between two steps was given up in all processes, because a signal says that the run is to end."""
 
 
 class StopSignal:
