@@ -76,7 +76,7 @@ def test_ids_tell_whatever_the_order(order: list[int], after: int, in_one_turn: 
         assert (number if in_one_turn else turn) == int(messages[index].content)
     assert found.guessed == 0
     assert len(found.call_of) == 5
-    ordered = in_order([*made, *results])
+    ordered = in_order([*made, *results], pairs([*made, *results]))
     assert [message.content for message in ordered[-5:]] == list("01234")
 
 

@@ -33,7 +33,12 @@ _DATA_SETS = ("optional", "example_value", "strict")
 """``optional`` and ``example_value`` are ToolBench's; OpenAI's ``strict`` stands beside a schema or in it."""
 VOCABULARY = frozenset((*SCHEMA, *SCHEMAS, *NAMED, *_OTHER, *_OPENAPI, *_DATA_SETS))
 """Every word that a schema may use; words that begin with ``x-`` may be used as well."""
-
+_NESTED = SCHEMA | SCHEMAS | NAMED | {"items"}
+"""Words whose values hold schemas."""
+_NO_PARAMETERS = (
+    SCHEMA | NAMED | {"default", "const", "example", "discriminator", "xml", "externalDocs", "dependencies"}
+)
+"""Words whose values are objects, and which are names of parameters only beside others."""
 _MAX_DEPTH = 100
 
 
@@ -56,7 +61,7 @@ def checked(schema: Any, where: str, depth: int = 0) -> Mapping[str, Any]:
         if word not in VOCABULARY and not word.startswith("x-"):
             unknown(f"{where}.{word}", word, sorted(VOCABULARY))
             continue
-        result[word] = _value(word, value, f"{where}.{word}", depth)
+        result[word] = _value(word, value, f"{where}.{word}", depth) if word in _NESTED else value
     if "properties" in result or "required" in result:
         _move_required(result, f"{where}.required")
     if depth == 0 and isinstance(result.get("required"), bool):
@@ -110,5 +115,4 @@ def flat(parameters: Mapping[str, Any]) -> bool:
         (True, False, False)
     """
     specs = {name: value for name, value in parameters.items() if value is not None}
-    words = SCHEMA | NAMED | {"default", "const", "example", "discriminator", "xml", "externalDocs", "dependencies"}
-    return bool(specs.keys() - words) and all(isinstance(spec, dict) for spec in specs.values())
+    return bool(specs.keys() - _NO_PARAMETERS) and all(isinstance(spec, dict) for spec in specs.values())

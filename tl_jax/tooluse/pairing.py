@@ -129,12 +129,15 @@ def answers(messages: Sequence[Message]) -> dict[int, list[int]]:
     return found
 
 
-def in_order(messages: Sequence[Message]) -> tuple[Message, ...]:
+def in_order(messages: Sequence[Message], paired: Pairs) -> tuple[Message, ...]:
     """The conversation with the results that follow one another in the order of their calls.
 
     Formats without ids can only say which result is whose by this order.
+
+    Args:
+        paired: the `pairs` of these messages.
     """
-    call_of = pairs(messages).call_of
+    call_of = paired.call_of
     ordered: list[Message] = []
     for is_tool, run in groupby(enumerate(messages), key=lambda item: item[1].role == "tool"):
         found = list(run)

@@ -105,10 +105,11 @@ def conversation(identity: Any, messages: Any, tools: Any = None, where: str = "
 
 def finished(messages: Iterable[Message]) -> tuple[Message, ...]:
     """The messages with results that follow one another in the order of their calls, as their ids tell it."""
-    ordered = in_order(tuple(messages))
-    for _ in range(pairs(ordered).guessed):
+    read = tuple(messages)
+    paired = pairs(read)
+    for _ in range(paired.guessed):
         remark(BY_POSITION)
-    return ordered
+    return in_order(read, paired)
 
 
 def with_system(messages: list[Message], system: str, where: str) -> list[Message]:
