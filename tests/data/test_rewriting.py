@@ -165,4 +165,6 @@ def test_inspect_names_a_template_and_tells_it_something(directory: Path, tmp_pa
     assert "did you mean 'tool_use'?" in result.output
     result = CliRunner().invoke(main, [*command, "--template-arg", "tools=1"])
     assert "'tools' is no word that a chat template can be told" in result.output
+    result = CliRunner().invoke(main, [*command[:-1], "paper", "--template-arg", "thinking=1"])
+    assert "the format 'paper' uses none" in result.output
     assert "write key=value" in CliRunner().invoke(main, [*command, "--template-arg", "thinking"]).output

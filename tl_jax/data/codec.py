@@ -19,7 +19,7 @@ from tl_jax.errors import UserError
 from tl_jax.registry import suggestion
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
 from tl_jax.tooluse.text.chat_template import ChatTemplateRenderer
-from tl_jax.tooluse.text.render import Apply, Renderer, RenderError, make_renderer
+from tl_jax.tooluse.text.render import RENDERERS, Apply, Renderer, RenderError, make_renderer
 from tl_jax.tooluse.text.template_choice import NO_CHOICE, TemplateChoice
 from tl_jax.tooluse.text.template_facts import stand_in
 from tl_jax.tooluse.text.template_probe import hides_calls
@@ -48,14 +48,14 @@ class Codec:
             choice: which chat template, and what it is told; over what stands beside the tokenizer.
 
         Raises:
-            UserError: no such format or tokenizer, a tokenizer without the template that ``chat`` needs, or one whose
-                calls are not read back.
+            UserError: no such format or tokenizer, a tokenizer without the template that ``chat`` needs, one whose
+                calls are not read back, or a choice for a format without template.
         """
+        if choice and not RENDERERS.find(renderer).templated:
+            raise UserError(f"a chat template is chosen or told something, but the format {renderer!r} uses none")
+        loaded = load_tokenizer(tokenizer) if isinstance(tokenizer, str | Path) else tokenizer
         if isinstance(tokenizer, str | Path):
-            loaded = load_tokenizer(tokenizer)
             choice = choice.over(TemplateChoice.beside(Path(tokenizer)))
-        else:
-            loaded = tokenizer
         return cls(make_renderer(renderer, _template(loaded, choice)), loaded)
 
     @property

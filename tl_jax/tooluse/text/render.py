@@ -229,11 +229,13 @@ class NamedRenderer:
 
     Attributes:
         make: takes the model's chat template, where it has one.
+        templated: it writes with that template, so that one may be chosen and told something.
     """
 
     name: str
     description: str
     make: Callable[[Apply | None], Renderer]
+    templated: bool = False
 
 
 def _chat(apply: Apply | None) -> Renderer:
@@ -254,7 +256,7 @@ RENDERERS = Registry(
             lambda apply: PaperFullRenderer(),
         ),
         NamedRenderer("released", 'as its data preparation writes it: `f(q="love")`', lambda apply: ReleasedRenderer()),
-        NamedRenderer("chat", "the model's own chat template", _chat),
+        NamedRenderer("chat", "the model's own chat template", _chat, templated=True),
     ),
     columns={
         "`renderer`": lambda renderer: f"`{renderer.name}`",
