@@ -85,6 +85,10 @@ def lines() -> Iterator[tuple[str, ...]]:
             if argument.endswith(".jsonl"):
                 names = [name for name in UNREADABLE if (argument, name) != ("predictions.jsonl", "empty")]
                 yield from ((command, *right[:place], name, *right[place + 1 :]) for name in names)
+            elif argument == "new/out":
+                whole = "." if command in ("mae", "data convert") else "cases.jsonl"
+                targets = ("rows.jsonl/out", "/proc/out", "x" * 300, whole)
+                yield from ((command, *right[:place], target, *right[place + 1 :]) for target in targets)
         yield (command, *right, "--nonsense")
         yield (command, *right, "surplus\x1b[2J")
         yield (command, *right[:-1])
@@ -94,6 +98,11 @@ def lines() -> Iterator[tuple[str, ...]]:
             for option, values in options.items():
                 if option in known:
                     yield from ((command, *READERS[command], option, value) for value in values)
+    for option in ("--json", "--plot"):
+        names = (".", "rows.jsonl/out.html", "/proc/out.html")
+        yield from (("analyze", *READERS["analyze"], option, name) for name in names)
+    yield ("mae", *READERS["mae"], "--audit", "rows.jsonl/out")
+    yield ("inspect", *READERS["inspect"], "--html", "rows.jsonl/out")
     for command in ("sft", "rl"):
         yield from ((command, "--config", name) for name in ("empty", "binary", "deep", "list.json", "absent", ".", ""))
         yield from ((command, "--config", "good.yaml", setting) for setting in SETTINGS)
@@ -140,7 +149,7 @@ def test_a_wrong_line_is_told_and_nothing_is_written(
     runner, wrong = CliRunner(), []
     for line in some:
         result = runner.invoke(main, [*line[0].split(), *line[1:]])
-        shown = result.output.removesuffix("\n")
+        shown = result.stderr.removesuffix("\n")
         told = result.exit_code == 2 and not isinstance(result.exception, Exception) and len(shown) < 2000
         if not (told and all(part.isprintable() for part in shown.split("\n")) and shown.count("\n") < 3):
             wrong.append((line, result.exit_code, repr(result.exception), shown[-300:]))

@@ -167,6 +167,13 @@ def test_answers_whose_settings_are_broken_are_not_added_to(tmp_path: Path, brok
     assert (tmp_path / "predictions.jsonl").read_text() == '{"id": "a", "prediction": ""}\n'
 
 
+def test_predictions_of_somebody_else_are_not_erased(tmp_path: Path) -> None:
+    (tmp_path / "predictions.jsonl").write_text("mine")
+    with pytest.raises(UserError, match=r"predictions\.jsonl: not written by tl-jax eval"):
+        open_directory(tmp_path, {"model": "m"}, overwrite=True)
+    assert (tmp_path / "predictions.jsonl").read_text() == "mine"
+
+
 def test_what_the_format_cannot_say_is_not_asked(model_dir: Path, cases_file: Path, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in cases_file.read_text().splitlines()[:2]]
     rows[0]["gold"] = [[{"name": "go", "arguments": {"where": "x" * 20_001}}]]
@@ -185,6 +192,7 @@ def test_what_the_format_cannot_say_is_not_asked(model_dir: Path, cases_file: Pa
 
 def test_overwrite_answers_anew(model_dir: Path, cases_file: Path, tmp_path: Path) -> None:
     (tmp_path / "predictions.jsonl").write_text('{"id": "c0", "prediction": "old"}\n')
+    write_json(tmp_path / "settings.json", {"model": "another"})
     printed = run(model_dir, cases_file, tmp_path, overwrite=True, limit=2, temperature=1.0)
     assert set(predictions(tmp_path)) == {"c0", "c1"}
     assert predictions(tmp_path)["c0"]["prediction"] != "old"

@@ -132,6 +132,8 @@ def open_directory(
     with told(out, "cannot be made"):
         out.mkdir(parents=True, exist_ok=True)
     predictions, settings_file = out / PREDICTIONS, out / SETTINGS
+    if overwrite and predictions.exists() and not settings_file.exists():
+        raise UserError(f"{predictions}: not written by tl-jax eval, there is no {SETTINGS}; choose another directory")
     if overwrite:
         predictions.unlink(missing_ok=True)
     elif predictions.is_file():

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tl_jax.files import write_lines
+from tl_jax.files import new_file
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.mae.apply import Block, Blocked, apply_mae, blocked_turns
 from tl_jax.tooluse.mae.rules import RULES
@@ -86,9 +87,10 @@ def run_mae(
             records += _records(source, trajectory, found, name, name == applied)
         marked, _ = apply_mae(trajectory, rule, block, factor, packs)
         rows.append(json.dumps(marked.to_json(), ensure_ascii=False))
-    write_lines(out, rows)
-    if audit is not None:
-        write_lines(audit, records)
+    with ExitStack() as files:  # both, or neither
+        for path, lines in ((out, rows), (audit, records)):
+            if path is not None:
+                files.enter_context(new_file(path)).writelines(line + "\n" for line in lines)
     return report
 
 
