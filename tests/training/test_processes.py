@@ -116,6 +116,18 @@ def test_a_stopped_run_exits_as_its_signal_says(configured: Callable[..., SftCon
     assert Run(config, make_mesh(config.mesh)).start >= 3
 
 
+def test_a_second_start_is_one_line_and_does_not_disturb_the_first(configured: Callable[..., SftConfig]) -> None:
+    config = configured("twice", steps=1000)
+    process = launch(config)
+    wait_for_steps(process, config, 1)
+    refused = finish(launch(config, "log_every=7"), code=2)
+    assert refused.startswith(f"tl-jax: {config.run_dir}: another training is running there (process {process.pid} on ")
+    assert refused.count("\n") == 1
+    assert "log_every: 1\n" in (config.run_dir / "config.yaml").read_text()
+    process.send_signal(signal.SIGTERM)
+    finish(process, code=143)
+
+
 def test_processes_stop_together_when_one_of_them_is_told(configured: Callable[..., SftConfig]) -> None:
     config = configured("stopped_two", mesh={"fsdp": 2}, steps=1000)
     first, second = launch_together(config)

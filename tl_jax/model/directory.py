@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import json
+import os
 import re
 import shutil
 import uuid
@@ -89,18 +92,60 @@ def new_directory(path: Path, kind: Kind, source: Path, *, overwrite: bool = Fal
     _check_replaceable(path, kind, overwrite)
     check_erasable(path, source)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
-    previous = temporary.with_suffix(".old")
     with told(path), folders(path):
+        _clean_up_after_killed(path)
         temporary.mkdir()
         try:
-            yield temporary
-            files = sorted([entry.name for entry in temporary.iterdir()] + [MARKER])
-            write_json(temporary / MARKER, {"kind": kind, "version": VERSION, "files": files})
-            if path.exists():
-                path.rename(previous)
-            temporary.rename(path)
+            with _claimed(temporary):
+                yield temporary
+                files = sorted([entry.name for entry in temporary.iterdir()] + [MARKER])
+                write_json(temporary / MARKER, {"kind": kind, "version": VERSION, "files": files})
+                _put_in_place(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    previous = new.with_suffix(".old")
+    if path.exists():
+        path.rename(previous)
+    try:
+        new.rename(path)
+    except BaseException:
+        if previous.exists():
+            previous.rename(path)
+        raise
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+@contextmanager
+def _claimed(directory: Path) -> Iterator[bool]:
+    """The system's lock on a directory, which ends with the process, however that ends; False: it is not to be had."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        ours = True
+    except OSError:  # another process has it, or the file system has no locks
+        ours = False
+    try:
+        yield ours
+    finally:
+        os.close(handle)
+
+
+def _clean_up_after_killed(path: Path) -> None:
+    """Removes what processes that were killed while they wrote to ``path`` have left beside it, and puts back what one
+    of them had moved away."""
+    pattern = f".{glob.escape(path.name)}.????????"
+    for new in path.parent.glob(pattern + ".new"):
+        with _claimed(new) as ours:
+            if ours:
+                previous = new.with_suffix(".old")
+                if previous.exists() and not path.exists():
+                    previous.rename(path)
+                shutil.rmtree(new, ignore_errors=True)
+    for previous in path.parent.glob(pattern + ".old"):
+        if path.exists() and not previous.with_suffix(".new").exists():
             shutil.rmtree(previous, ignore_errors=True)
 
 
@@ -111,7 +156,8 @@ def _check_replaceable(path: Path, kind: Kind, overwrite: bool) -> None:
         raise CheckpointError(f"{path}: is a file; name a directory to write to")
     present = {entry.name for entry in path.iterdir()}
     marker = read_json(path / MARKER) if MARKER in present else {}
-    foreign = present - set(marker.get("files", ())) if marker.get("kind") == kind else present
+    written = marker.get("files") if marker.get("kind") == kind else None
+    foreign = present - {name for name in written if isinstance(name, str)} if isinstance(written, list) else present
     if foreign and not overwrite:
         raise CheckpointError(
             f"{path}: not overwritten, it holds what an earlier {kind} export did not write "
