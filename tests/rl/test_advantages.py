@@ -92,6 +92,8 @@ def test_explained_variance() -> None:
     returns = rng.normal(size=mask.shape).astype(np.float32)
     assert adv.explained_variance(returns, returns, mask) == pytest.approx(1)
     assert adv.explained_variance(np.full_like(returns, 3), returns, mask) == pytest.approx(0, abs=1e-5)
+    level = np.ones_like(returns)
+    assert adv.explained_variance(level + 0.1 * returns, level, mask) == 0  # was some -100,000
     half = returns / 2
     expected = 1 - np.var(half[mask]) / np.var(returns[mask])
     assert adv.explained_variance(half, returns, mask) == pytest.approx(expected, rel=1e-4)

@@ -58,7 +58,7 @@ def test_the_mask_is_not_derived_from_the_pad_id() -> None:
     rollout = of(single([0, 0, 5], [9, 0]), single([0, 0, 5], [9, 9, 9, 9], finished=False))
     assert rollout.mask[:, :5].tolist() == [[True, True, False, False, False], [True] * 4 + [False]]
     assert rollout.segment_ids.sum(axis=1).tolist() == [5, 7]
-    assert rollout.truncated.tolist() == [False, True]
+    assert rollout.cut_off.tolist() == [False, True]
 
 
 def test_a_conversation_that_is_read_anew_sees_nothing_before() -> None:

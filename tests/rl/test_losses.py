@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.rl.test_advantages import ragged
+from tl_jax.rl.kl import kl_estimate
 from tl_jax.rl.losses import (
     Average,
     importance_weights,
@@ -16,6 +17,19 @@ from tl_jax.rl.losses import (
     value_losses,
     weighted_sum,
 )
+
+
+def test_no_token_makes_a_loss_infinite() -> None:
+    """A token that has become e^100 times as likely: the loss and its gradient stay finite, whatever is not clipped."""
+    new, old = jnp.array([[0.0]]), jnp.array([[-100.0]])
+
+    def loss(new: jax.Array) -> jax.Array:
+        policy = policy_losses(new, old, jnp.array([[-1.0]]), None, None).losses
+        return (policy + kl_estimate("k3", old, new) + kl_estimate("k3", new, old)).sum()
+
+    value, gradient = jax.value_and_grad(loss)(new)
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize(("low", "high"), [(None, None), (0.2, 0.2), (0.1, 0.3), (None, 0.2), (0.2, None), (0.0, 0.0)])

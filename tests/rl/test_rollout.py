@@ -217,7 +217,9 @@ def test_what_ends_an_episode(codec: Codec) -> None:
 def test_limits_on_turns_and_length(codec: Codec) -> None:
     lines = [[spoken(codec, call)] for call in CALLS]
     (episode,), _ = played(codec, lines, max_turns=1)
-    assert (len(episode.turns), episode.truncated) == (1, False)
+    assert (len(episode.turns), episode.truncated) == (1, True)
+    (episode,), _ = played(codec, lines, max_turns=2)
+    assert (len(episode.turns), episode.truncated) == (2, False)  # the environment ended it
     (episode,), sampler = played(codec, lines)
     enough = len(sampler.asked[1][0])
     (episode,), _ = played(codec, lines, max_length=enough)

@@ -92,8 +92,22 @@ def test_limits(limit: Any, penalty: Any, value: float, finished: bool, expected
     assert made(episode(turn("x", finished))).values.tolist() == [expected]
 
 
+def test_the_limit_is_of_the_weighted_sum_and_of_the_episode() -> None:
+    whole = f"{{name: {__name__}:turns_times, options: {{factor: 30}}}}"
+    made = rewards(reward="{paper: 10, binary: 4}", episode_reward=whole)
+    right, wrong = made(episode(turn("go()"), turn("stop()"))).values
+    np.testing.assert_allclose(right, [5 / 14, 5 / 14, 0], rtol=1e-6)  # 10 + 4 is held to 5, shares as they were
+    np.testing.assert_allclose(wrong, [-0.5, 0, 5], rtol=1e-6)  # 10 (-2) to -5; 30 (2) to 5
+    assert abs(right @ np.array([10, 4, 0])) == pytest.approx(5)
+
+
 def test_several_rewards_stay_apart() -> None:
-    made = rewards(reward="{paper: 2.0, live: 0.5}", environment="replay", episode_reward=f"{__name__}:turns_squared")
+    made = rewards(
+        reward="{paper: 2.0, live: 0.5}",
+        environment="replay",
+        episode_reward=f"{__name__}:turns_squared",
+        algorithm__reward_clip="null",
+    )
     scored = made(episode(turn("go() ", result="fine"), turn("stop() ", result="Error: unknown tool stop")))
     assert made.weights == (2.0, 0.5, 1.0)
     np.testing.assert_allclose(scored.values, [[1, 0.9, 0], [-2, -2.1, 0.4]], rtol=1e-6)

@@ -304,7 +304,7 @@ def test_the_entropy_bonus_raises_entropy() -> None:
 def test_a_truncated_episode_is_worth_what_the_critic_still_expects() -> None:
     config = AlgorithmConfig(whiten_advantages=False, bootstrap_truncated=True, gamma=0.9)
     state, rollout = drifted_state(config, optax.sgd(1.0)), random_rollout()
-    cut = replace(rollout, truncated=np.arange(8) < 3)
+    cut = replace(rollout, cut_off=np.arange(8) < 3)
     ended, bootstrapped = (SCORE(state, one, config)[0].returns for one in (rollout, cut))
     off, _ = SCORE(state, cut, config.model_copy(update={"bootstrap_truncated": False}))
     np.testing.assert_array_equal(off.returns, ended)
@@ -354,6 +354,23 @@ def test_weights_of_turns_reach_the_gradient_of_the_policy_alone() -> None:
     assert_trees_close(quarter["actor"], jax.tree.map(lambda x: x / 4, whole["actor"]), rtol=1e-3)
     for changed in (some, quarter):
         assert_trees_close(changed["critic"], whole["critic"], rtol=1e-4)
+
+
+def test_where_all_groups_are_dropped_nothing_moves() -> None:
+    """Adam moved weights by the moments of earlier updates, and counted an update."""
+    rollout = random_rollout(rows=4)
+    equal = replace(rollout, rewards=np.zeros_like(rollout.rewards))
+    config = AlgorithmConfig(estimator="dr_grpo", kl_coef=0, drop_equal_groups=True)
+    optimizer, schedule = make_optimizer(OptimizerConfig(learning_rate=1e-3, schedule="linear"), 20)
+    spec = spec_of(optimizer, config, group_size=2)
+    spec = spec._replace(actor=spec.actor._replace(schedule=schedule))
+    step = jax.jit(make_rl_step(spec))
+    start, first = step(init_rl_state(init_params(TINY, jax.random.key(7)), TINY, spec, seed=1), rollout)
+    state, metrics = step(start, equal)
+    assert (first["updates"], metrics["updates"], metrics["equal_groups"]) == (1, 0, 1)
+    assert not moved((start.trainable, start.opt_state), (state.trainable, state.opt_state))
+    _, metrics = step(state, rollout)
+    assert metrics["learning_rate"] == pytest.approx(float(schedule(1)))  # of one update, after two rollouts
 
 
 def test_the_coefficient_of_the_kl_adapts_and_is_used() -> None:

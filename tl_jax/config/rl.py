@@ -37,7 +37,7 @@ class RlDataConfig(Node):
     unwritable: Unwritable = Field("error", description="what becomes of a gold answer that the format cannot say")
     max_prompt_length: Whole = Field(2048, ge=8, description="longer prompts are skipped and counted")
     eval_path: AnyPath | None = Field(None, description="where eval_prompts come from; null = held out of path")
-    eval_share: float = Field(
+    eval_share: Real = Field(
         0.1, ge=0, lt=1, description="how much of path eval_prompts may hold out, by trajectory; 0 = none"
     )
 
@@ -78,7 +78,7 @@ class AlgorithmConfig(Node):
     clip_high: Limit = Field(0.2, description="how far it may rise above 1")
     dual_clip: Real | None = Field(None, gt=1, description="limit of the ratio of a token with negative advantage")
     value_clip: Limit = Field(0.2, description="how far a value may move from the old one")
-    reward_clip: Limit = Field(5.0, description="limit of the size of a turn's reward")
+    reward_clip: Limit = Field(5.0, description="limit of the size of a turn's weighted rewards, and of the episode's")
     whiten_advantages: bool = Field(True, description="gae only: mean 0, variance 1 over the rollout")
     whiten_rewards: bool = Field(False, description="variance 1 over the rollout's tokens, mean kept")
     average: Literal["published", Average] = Field(

@@ -43,8 +43,11 @@ def whiten(x: jax.Array, mask: jax.Array, keep_mean: bool = False, over: jax.Arr
 
 
 def explained_variance(values: jax.Array, returns: jax.Array, mask: jax.Array) -> jax.Array:
-    """``1 - Var(returns - values) / Var(returns)``: 1 = a perfect critic, 0 = no better than a constant."""
-    return 1.0 - masked_variance(returns - values, mask) / (masked_variance(returns, mask) + 1e-8)
+    """``1 - Var(returns - values) / Var(returns)``: 1 = a perfect critic, 0 = no better than a constant. 0 where
+    returns are equal: there is nothing to explain."""
+    variance = masked_variance(returns, mask)
+    varies = variance > 1e-6
+    return jnp.where(varies, 1.0 - masked_variance(returns - values, mask) / jnp.where(varies, variance, 1.0), 0.0)
 
 
 # --- with a critic ----------------------------------------------------------------------------------------------------

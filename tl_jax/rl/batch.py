@@ -43,8 +43,9 @@ class RolloutBatch:
     """float32 [B, N, R]: R rewards, on the last token of the turn that earned them."""
     weights: Array
     """float32 [B, N]: what a token counts in the losses of the policy, that of its turn; 0 outside the mask."""
-    truncated: Array
-    """bool [B]: cut off by a limit, and not ended."""
+    cut_off: Array
+    """bool [B]: ends in the middle of an answer, where the critic knows what it expects. After an answer's end, where
+    other limits end an episode, it has never been asked."""
 
 
 def collate(
@@ -97,5 +98,5 @@ def collate(
         drawn_logprobs=drawn,
         rewards=earned,
         weights=counts,
-        truncated=np.array([episode.truncated for episode in episodes]),
+        cut_off=np.array([not episode.turns[-1].finished for episode in episodes]),
     )

@@ -44,7 +44,7 @@ class Episode:
     """where in the stream the conversation is read anew, because the chat template rewrites the past: nothing before is
     seen from there on"""
     truncated: bool = False
-    """cut off by a limit on tokens"""
+    """cut off by a limit on tokens or turns"""
     outcome: Any = None
     """what its environment says of it, where it says anything: a JSON value"""
     fault: str = ""
@@ -70,7 +70,7 @@ class Episode:
         self.stream[after.before :] = after.tokens
 
     def end(self, turn: Turn, too_long: bool = False) -> None:
-        """Adds the last turn; ``too_long``: another one would have followed, had there been room."""
+        """Adds the last turn; ``too_long``: another one would have followed, had there been room or turns left."""
         self.turns.append(turn)
         self.stream += turn.tokens
         self.truncated = too_long or not turn.finished

@@ -19,6 +19,14 @@ import jax.numpy as jnp
 
 from tl_jax.config.estimators import KlEstimator
 
+LARGEST_LOG = 20.0
+"""Of a ratio of probabilities, so that one token makes no number infinite."""
+
+
+def bounded_exp(log_ratio: jax.Array) -> jax.Array:
+    """``exp`` of at most `LARGEST_LOG`: beyond it the ratio is constant, and has no gradient."""
+    return jnp.exp(jnp.minimum(log_ratio, LARGEST_LOG))
+
 
 def kl_estimate(kind: KlEstimator, logprobs: jax.Array, ref_logprobs: jax.Array) -> jax.Array:
     """The estimate of each token, float32 [B, N]; differentiable in ``logprobs``."""
@@ -26,7 +34,7 @@ def kl_estimate(kind: KlEstimator, logprobs: jax.Array, ref_logprobs: jax.Array)
     d = logprobs - ref_logprobs
     if kind == "k1":
         return d
-    return 0.5 * d**2 if kind == "k2" else jnp.expm1(-d) + d
+    return 0.5 * d**2 if kind == "k2" else jnp.expm1(jnp.minimum(-d, LARGEST_LOG)) + d
 
 
 def shaped_rewards(rewards: jax.Array, kl: jax.Array, mask: jax.Array, kl_coef: jax.Array | float) -> jax.Array:

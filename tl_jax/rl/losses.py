@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from tl_jax.config.estimators import Average
+from tl_jax.rl.kl import bounded_exp
 
 
 class TokenLosses(NamedTuple):
@@ -36,7 +37,7 @@ def policy_losses(
     (https://arxiv.org/abs/1912.09729).
     """
     chex.assert_equal_shape([logprobs, old_logprobs, advantages])
-    ratio = jnp.exp(logprobs - old_logprobs)
+    ratio = bounded_exp(logprobs - old_logprobs)
     low = -jnp.inf if clip_low is None else 1.0 - clip_low
     high = jnp.inf if clip_high is None else 1.0 + clip_high
     free, limited = -advantages * ratio, -advantages * jnp.clip(ratio, low, high)
@@ -68,7 +69,7 @@ def importance_weights(logprobs: jax.Array, drawn_logprobs: jax.Array, cap: floa
     """
     if cap is None:
         return jnp.ones_like(logprobs)
-    return jax.lax.stop_gradient(jnp.minimum(jnp.exp(logprobs - drawn_logprobs), cap))
+    return jax.lax.stop_gradient(jnp.minimum(bounded_exp(logprobs - drawn_logprobs), cap))
 
 
 def token_weights(mask: jax.Array, average: Average, length: int) -> jax.Array:

@@ -116,10 +116,10 @@ def run_multi_turn(
             following = {}
             for (i, prompt), turn, reply in zip(pending.items(), turns, replies, strict=True):
                 answered = replace(turn, results=tuple(reply.results))
-                over = reply.done or number == spec.max_turns - 1
+                last = number == spec.max_turns - 1
                 episodes[i].hear(reply.outcome, reply.fault, reply.raised)
                 after = None
-                if not (over or episodes[i].fault):
+                if not (last or reply.done or episodes[i].fault):
                     goes_on = partial(
                         next_prompt, prompt, answered, reply.expected, codec, reply.user_turn, spec.include
                     )
@@ -129,7 +129,8 @@ def run_multi_turn(
                     episodes[i].go_on(answered, after)
                     following[i] = after
                 else:
-                    episodes[i].end(answered, too_long=after is not None)
+                    over = reply.done or bool(episodes[i].fault)
+                    episodes[i].end(answered, too_long=not over)
             pending = following
             if not pending:
                 break

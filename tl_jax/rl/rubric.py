@@ -122,16 +122,14 @@ class Rubric:
         if episode.fault:
             given[-1] = [self._fault(episode.fault)] * len(given[-1])
         values = np.array([[one.value for one in turn] for turn in given], np.float64)
-        if self.reward_clip is not None:
-            values = np.clip(values, -self.reward_clip, self.reward_clip)
-        columns = [values]
+        columns = [self._held(values, self.weights[: values.shape[1]])]
         if self.length_penalty:
             columns.append(np.array([[-self.length_penalty(turn)] for turn in episode.turns]))
         if self.episode_reward is not None:
             whole = np.zeros((len(episode.turns), 1))
             compute = partial(_of_episode, self.episode_reward, episode)
             whole[-1] = self._tried("of the episode", compute, faults).value
-            columns.append(whole)
+            columns.append(self._held(whole, (1.0,)))
         if self.nonnegative and not faults:
             self._check_nonnegative(episode, columns)
         return EpisodeRewards(
@@ -140,6 +138,14 @@ class Rubric:
             fault=faults[0] if faults else "",
             dropped=bool(faults) and self.faults.on_error == "drop",
         )
+
+    def _held(self, values: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+        """Rewards [turns, R], made smaller where a turn's weighted sum is beyond the limit."""
+        if self.reward_clip is None:
+            return values
+        total = np.abs(values @ np.array(weights))[:, None]
+        scale = np.divide(self.reward_clip, total, out=np.ones_like(total), where=total > self.reward_clip)
+        return values * scale
 
     def _tried(self, name: str, compute: Callable[[], Reward], faults: list[str]) -> Reward:
         """What ``compute`` gives, or what stands for it where it fails; ``faults`` is added to then."""

@@ -153,6 +153,7 @@ def _host_metrics(episodes: list[Episode], rewards: list[EpisodeRewards], rubric
         "turns": len(turns) / len(episodes),
         "answer_length": np.mean([len(turn.tokens) for turn in turns]),
         "finished": np.mean([turn.finished for turn in turns]),
+        "truncated": np.mean([episode.truncated for episode in episodes]),
     }
 
 

@@ -62,7 +62,7 @@ class StepSpec(NamedTuple):
     reward_kinds: tuple[RewardKind, ...] = ("turn",)
     """[R]"""
     answer_length: int = 1
-    """tokens that an answer can have at most"""
+    """tokens that an episode can have at most, those of all its turns"""
     ref_params: Callable[[RlState], Params] = first_actor
     """parameters of the reference policy; pure"""
 

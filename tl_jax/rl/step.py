@@ -29,6 +29,7 @@ from tl_jax.rl.kl import adapted_kl_coef, kl_estimate
 from tl_jax.rl.state import RlState, StepSpec
 from tl_jax.training.losses import Statistic, TokenScores, entropy, label_log_probs
 from tl_jax.training.micro_batches import accumulate, join, split
+from tl_jax.training.optimizer import updates_made
 from tl_jax.training.state import assemble, fold_key
 
 Metrics = dict[str, jax.Array]
@@ -72,9 +73,9 @@ def make_rl_step(spec: StepSpec) -> Callable[[RlState, RolloutBatch], tuple[RlSt
         update = partial(update_minibatch, state=state, experience=experience, spec=spec)
         carry = UpdateCarry(state.trainable, state.opt_state, jnp.array(False))
         carry, (seen, of_updates) = jax.lax.scan(update, carry, rows)
+        metrics["updates"] = jnp.sum(of_updates.pop("learnt"))
         metrics |= jax.tree.map(partial(masked_mean, mask=seen), of_updates)
-        metrics["updates"] = jnp.sum(seen) - carry.stopped
-        metrics |= _rates(state.step, rows.shape[0], spec)
+        metrics |= _rates(state, rows.shape[0], spec)
         adapted = adapted_kl_coef(state.kl_coef, metrics["kl_per_answer"], config.kl_target, config.kl_rate)
         learns = state.step >= config.critic_warmup  # else the KL is 0 whatever the coefficient
         new = replace(
@@ -89,11 +90,15 @@ def make_rl_step(spec: StepSpec) -> Callable[[RlState, RolloutBatch], tuple[RlSt
     return step
 
 
-def _rates(step: jax.Array, updates: int, spec: StepSpec) -> Metrics:
-    """Learning rates at the beginning of a rollout."""
-    actor_steps = jnp.maximum(step - spec.config.critic_warmup, 0)
-    rates = {"learning_rate": spec.actor.schedule(actor_steps * updates)}
-    return rates | ({"critic_rate": spec.critic.schedule(step * updates)} if spec.config.has_critic else {})
+def _rates(state: RlState, updates: int, spec: StepSpec) -> Metrics:
+    """Learning rates at the beginning of a rollout. Optimizers count the updates that were made, not those planned."""
+    planned = {
+        "actor": jnp.maximum(state.step - spec.config.critic_warmup, 0) * updates,
+        "critic": state.step * updates,
+    }
+    made = {name: updates_made(opt_state, planned[name]) for name, opt_state in state.opt_state.items()}
+    rates = {"learning_rate": spec.actor.schedule(made["actor"])}
+    return rates | ({"critic_rate": spec.critic.schedule(made["critic"])} if spec.config.has_critic else {})
 
 
 def per_token_logps(
@@ -149,7 +154,7 @@ def score_rollout(state: RlState, rollout: RolloutBatch, spec: StepSpec) -> tupl
     parts = split(rollout, config.minibatches * config.accumulate)
     logprobs, entropies, ref_logprobs, values = join(jax.lax.map(score, parts))
     kl = kl_estimate("k1", logprobs, ref_logprobs)
-    last_values = jnp.where(rollout.truncated & config.bootstrap_truncated, after_last(values, mask), 0.0)
+    last_values = jnp.where(rollout.cut_off & config.bootstrap_truncated, after_last(values, mask), 0.0)
     values = jnp.where(mask, values, 0.0)
     estimated = estimate(
         EstimatorInputs(
@@ -241,7 +246,10 @@ def update_minibatch(
             metrics["critic_grad_norm"] = optax.tree.norm(gradient["critic"])
         limit = spec.config.target_kl
         stopped = jnp.array(False) if limit is None else metrics["approx_kl"] > limit
-        learns = {"actor": ~stopped & (state.step >= spec.config.critic_warmup), "critic": ~stopped}
+        shared = spec.config.has_critic and spec.config.critic_backbone == "shared"  # values teach the actor, too
+        teaches = jnp.any(batch.mask & (batch.rollout.weights > 0)) | shared
+        metrics["learnt"] = ~stopped & teaches
+        learns = {"actor": metrics["learnt"] & (state.step >= spec.config.critic_warmup), "critic": ~stopped}
         return _apply(carry, gradient, spec, learns)._replace(stopped=stopped), metrics
 
     if spec.config.target_kl is None:

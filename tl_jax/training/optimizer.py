@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import optax
 
 from tl_jax.config import OptimizerConfig
@@ -49,6 +50,16 @@ def make_optimizer(config: OptimizerConfig, total_steps: int) -> tuple[optax.Gra
     if config.clip_norm is None:
         return adamw, schedule
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw), schedule
+
+
+def updates_made(opt_state: optax.OptState, otherwise: jax.Array) -> jax.Array:
+    """The updates that an optimizer has counted, by which its rate goes; ``otherwise`` where it counts none."""
+    counts = [
+        node.count
+        for node in jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, optax.ScaleByScheduleState))
+        if isinstance(node, optax.ScaleByScheduleState)
+    ]
+    return counts[0] if counts else otherwise
 
 
 def decays(params: Any) -> Any:
