@@ -245,7 +245,8 @@ def test_spans_recover_every_part_whatever_it_says(renderer: Renderer, data: st.
             assert cut(text, where.name) == call.name
             assert {key: json.loads(cut(text, span)) for key, span in where.arguments.items()} == call.arguments
             assert turn.answer[0] <= where.name[0] < where.name[1] <= turn.answer[1]
-        assert not message.tool_calls or parse_answer(cut(text, turn.answer)).calls == message.tool_calls
+        if message.tool_calls and not message.content.strip():  # a text may look like a call as well
+            assert parse_answer(cut(text, turn.answer)).calls == message.tool_calls
         assert turn.stop is not None
         assert turn.stop[0] == turn.answer[1]
     untrusted = {cut(text, span).strip() for span in rendered.untrusted}
@@ -390,6 +391,6 @@ def test_calls_and_results_carry_matching_ids() -> None:
         Message("tool", "b"),
     ]
     ChatTemplateRenderer(apply).render((), messages)
-    rows = max(seen, key=len)
+    rows = next(rows for rows in seen if len(rows) == len(messages) and "tool_calls" in rows[1])
     assert [call["id"] for call in rows[1]["tool_calls"]] == [row["tool_call_id"] for row in rows[2:]]
     assert len({call["id"] for call in rows[1]["tool_calls"]}) == 2

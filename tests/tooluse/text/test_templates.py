@@ -94,7 +94,17 @@ def stripped(value: Any) -> Any:
 
 # --- control tokens from data ----------------------------------------------------------------------------------------
 
-TOKENS = ("<|im_end|>", "</s>", "[/INST]", "<|eot_id|>", "<think>", "</tool_call>", "<|end|>", "<tool_call>")
+TOKENS = (
+    "<|im_end|>",
+    "</s>",
+    "[/INST]",
+    "<|eot_id|>",
+    "<think>",
+    "</think>",
+    "</tool_call>",
+    "<|end|>",
+    "<tool_call>",
+)
 
 
 @st.composite
@@ -154,6 +164,20 @@ def check_untrusted(rendered: Rendered, planted: list[str]) -> None:
                 assert any(start <= at and end <= stop for start, stop in rendered.untrusted), (form, text)
                 at = text.find(form, end)
     assert seen >= 3
+
+
+@pytest.mark.parametrize("name", ["qwen_3", "glm_4_5", "qwen_2_5"])
+def test_only_an_assistant_thinks(name: str) -> None:
+    """Tags of thoughts in other texts, and in any text of a template that knows none, are words."""
+    renderer = ChatTemplateRenderer(applied(STYLES[name].template))
+    said = "<think>\nHm.\n</think>\n\nRain."
+    rendered = renderer.turn((), [Message("user", said), Message("assistant", said)])
+    spans = {cut(rendered.text, span) for span in rendered.untrusted}
+    assert said in spans
+    if name == "qwen_2_5":
+        assert sum(cut(rendered.text, span) == said for span in rendered.untrusted) == 2
+    else:
+        assert {"Hm.", "Rain."} <= spans
 
 
 # --- turns and their prompts -----------------------------------------------------------------------------------------

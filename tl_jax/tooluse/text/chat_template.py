@@ -90,9 +90,10 @@ class _Conversation:
 
     @cached_property
     def spans(self) -> Spans:
-        return find(
-            lambda messages: self.template.write(self.tools, messages, self.generation), self.messages, self.text
-        )
+        def write(messages: Sequence[Message]) -> str:
+            return self.template.write(self.tools, messages, self.generation)
+
+        return find(write, self.messages, self.text, self.template.thoughts)
 
     def rendered(self) -> Rendered:
         if not self.messages:

@@ -26,6 +26,7 @@ class KnownTemplate:
         opening: what it writes before the answer that a prompt asks for.
         ids: the ids of calls that it takes.
         arguments_as_text: it writes arguments as they come, and wants JSON: DeepSeek's, functionary's.
+        thoughts: it takes ``<think>`` tags in an assistant's text apart.
         needs_tools: it cannot do without a list of tools, if only an empty one.
     """
 
@@ -36,6 +37,7 @@ class KnownTemplate:
     ids: re.Pattern[str] = ANY_ID
     needs_tools: bool = False
     arguments_as_text: bool = False
+    thoughts: bool = False
 
     @classmethod
     def of(cls, apply: Apply, tools: Sequence[Tool]) -> KnownTemplate:
@@ -59,7 +61,15 @@ class KnownTemplate:
         opening = prompt[len(asked) :] if prompt.startswith(asked) else ""
         plain = replace(plain, closer=closer, call_closer=closer, opening=opening)
         plain = replace(plain, arguments_as_text=plain._wants_text(tools), ids=plain._ids(tools))
-        return replace(plain, call_closer=plain._call_closer(tools))
+        return replace(plain, call_closer=plain._call_closer(tools), thoughts=plain._takes_apart(tools))
+
+    def _takes_apart(self, tools: Sequence[Tool]) -> bool:
+        """Whether it does something with the tags, in the last turn or in an earlier one."""
+        question, answer = Message("user", "."), Message("assistant", "A1<think>\nA2\n</think>\n\nA3")
+        try:
+            return self.write(tools, [question, answer, question, answer]).count(answer.content) != 2
+        except RenderError:
+            return False
 
     def _wants_text(self, tools: Sequence[Tool]) -> bool:
         """Whether it fails with arguments as an object, or writes them as Python does, and not with JSON."""

@@ -37,13 +37,20 @@ _WORD = re.compile(r"\w+")
 THOUGHT_TAGS = re.compile(r"(</?think>)")
 
 
-def find(write: Write, messages: Sequence[Message], text: str) -> Spans:
+def find(write: Write, messages: Sequence[Message], text: str, thoughts: bool = False) -> Spans:
     """Where everything that ``messages`` say stands in ``text``, which is ``write(messages)``.
+
+    Args:
+        write: the program.
+        messages: of the conversation.
+        text: what it writes.
+        thoughts: it takes ``<think>`` tags in an assistant's text apart, and writes them itself, elsewhere or not at
+            all. What stands inside and outside of them is found piece by piece, and the tags are its own.
 
     Raises:
         RenderError: what is written somewhere depends on what is said there.
     """
-    search = _Search(write, messages, text)
+    search = _Search(write, messages, text, thoughts)
     strings, values = search.strings(places(messages)), {}
     if wanted := _values(messages):
         values = search.values(wanted) or {place: search.value(place) for place in wanted}
@@ -75,21 +82,20 @@ def _values(messages: Sequence[Message]) -> list[Spot]:
 
 
 class _Search:
-    def __init__(self, write: Write, messages: Sequence[Message], text: str) -> None:
-        self._write, self._messages, self._text = write, messages, text
+    def __init__(self, write: Write, messages: Sequence[Message], text: str, thoughts: bool) -> None:
+        self._write, self._messages, self._text, self._thoughts = write, messages, text, thoughts
         self._strings: _Marks | None = None  # all of them, where one text told everything
         self._marked = ""
 
     def strings(self, wanted: Sequence[Spot]) -> Spans:
         """Halves what is looked for until all of it is found: most templates need one text."""
-        for thoughts in (False, True) if any(map(self._has_thoughts, wanted)) else (False,):
-            marks = _Marks(self._tag, self._number, wanted, thoughts=thoughts)
-            marked = self._try(marks)
-            read = None if marked is None else marks.read(marked)
-            if marked is not None and read and read.text == self._text:
-                if self._strings is None and list(wanted) == places(self._messages):
-                    self._strings, self._marked = marks, marked
-                return {place: self._with_blanks(place, spans, thoughts) for place, spans in read.spans.items()}
+        marks = _Marks(self._tag, self._number, wanted, thoughts=self._thoughts)
+        marked = self._try(marks)
+        read = None if marked is None else marks.read(marked)
+        if marked is not None and read and read.text == self._text:
+            if self._strings is None and list(wanted) == places(self._messages):
+                self._strings, self._marked = marks, marked
+            return {place: self._with_blanks(place, spans) for place, spans in read.spans.items()}
         if len(wanted) == 1:
             if wanted[0].part == "key" and _WORD.fullmatch(wanted[0].key):  # looked up by its name; it is no token
                 return {wanted[0]: ()}
@@ -132,11 +138,12 @@ class _Search:
         except RenderError:  # the template takes no such value
             return None
 
-    def _with_blanks(self, place: Spot, spans: Iterable[Span], thoughts: bool) -> tuple[Span, ...]:
+    def _with_blanks(self, place: Spot, spans: Iterable[Span]) -> tuple[Span, ...]:
         """Marks stand inside the blanks around a text, which a template may leave out."""
-        if place.part != "content" or thoughts:
+        message = self._messages[place.message]
+        if place.part != "content" or (self._thoughts and thinks(message)):
             return tuple(spans)
-        content = self._messages[place.message].content
+        content = message.content
         before = content[: len(content) - len(content.lstrip())]
         after = content[len(content.rstrip()) :]
         return tuple((self._start(start, before), self._end(end, after)) for start, end in spans)
@@ -152,9 +159,6 @@ class _Search:
             if self._text.startswith(written, end):
                 return end + len(written)
         return end
-
-    def _has_thoughts(self, place: Spot) -> bool:
-        return place.part == "content" and "</think>" in self._messages[place.message].content
 
     @cached_property
     def _tag(self) -> str:
@@ -187,8 +191,7 @@ class _Marks:
         digits: begins every number.
         strings: that get marks.
         values: that become numbers.
-        thoughts: what stands inside and outside of ``<think>`` tags has marks of its own: the template knows these tags
-            and writes them itself, elsewhere or not at all.
+        thoughts: what stands inside and outside of ``<think>`` tags of an assistant has marks of its own.
     """
 
     tag: str
@@ -199,7 +202,7 @@ class _Marks:
 
     def message(self, index: int, message: Message) -> Message:
         calls = tuple(self._call(index, number, call) for number, call in enumerate(message.tool_calls))
-        content = self._content(Spot("content", index), message.content)
+        content = self._content(Spot("content", index), message)
         name = None if message.name is None else self._around(Spot("speaker", index), message.name)
         return replace(message, content=content, name=name, tool_calls=calls)
 
@@ -267,10 +270,10 @@ class _Marks:
         }
         return replace(call, name=self._around(Spot("name", index, number), call.name), arguments=arguments)
 
-    def _content(self, place: Spot, text: str) -> str:
+    def _content(self, place: Spot, message: Message) -> str:
         if place not in self._numbers:
-            return text
-        parts = THOUGHT_TAGS.split(text) if self.thoughts and "</think>" in text else [text]
+            return message.content
+        parts = THOUGHT_TAGS.split(message.content) if self.thoughts and thinks(message) else [message.content]
         return "".join(part if THOUGHT_TAGS.fullmatch(part) else self._inside(place, part) for part in parts)
 
     def _inside(self, place: Spot, text: str) -> str:
@@ -295,6 +298,11 @@ class _Marks:
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         return re.compile(rf"{self.tag}(\d+)([SE])")
+
+
+def thinks(message: Message) -> bool:
+    """Whether an assistant's text says what is thought."""
+    return message.role == "assistant" and "</think>" in message.content
 
 
 def _depends(place: Spot) -> RenderError:
