@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.xla_flags import xla_flags
@@ -56,9 +57,15 @@ def run_python(*arguments: str, **environment: str) -> subprocess.Popen[str]:
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> str:
     """Waits for the end, which has to be ``code``; what was printed on stderr."""
+    return finish_together([process], code)[0]
+
+
+def finish_together(processes: Sequence[subprocess.Popen[str]], code: int = 0) -> list[str]:
+    """The same of several; none outlives its test."""
     try:
-        _, shown = process.communicate(timeout=SECONDS)
+        shown = [process.communicate(timeout=SECONDS)[1] for process in processes]
     finally:
-        process.kill()  # one that is stuck does not outlive its test
-    assert process.returncode == code, shown
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [code] * len(processes), "\n".join(shown)
     return shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from tests.processes import finish, launch, launch_together
+from tests.processes import finish, finish_together, launch, launch_together
 from tl_jax.config import RlConfig, SftConfig
 from tl_jax.training.sft import run_sft
 
@@ -165,7 +166,44 @@ def test_eight_devices_equal_one(configured: Callable[..., RlConfig], uninterrup
 
 def test_two_processes_equal_one(configured: Callable[..., RlConfig], uninterrupted: RlConfig) -> None:
     config = configured("two", mesh={"fsdp": 2})
-    shown = [finish(process) for process in launch_together(config)]
+    shown = finish_together(launch_together(config))
     assert f"done: {STEPS} steps" in shown[0]
     assert "step" not in shown[1]  # only the first one talks
     same_run(config, uninterrupted)
+
+
+def saved(config: RlConfig) -> list[int]:
+    return sorted(int(path.name) for path in (config.run_dir / "checkpoints").glob("[0-9]*"))
+
+
+def in_two(configured: Callable[..., RlConfig], name: str, **settings: Any) -> RlConfig:
+    """A long run of two processes, which logs and saves seldom; its reward must not be asked but in the first."""
+    reward = "tests.training.deadly:in_one_process"
+    seldom = {"mesh": {"fsdp": 2}, "steps": 200, "log_every": 200, "checkpoint": {"every": 200}, "eval_prompts": 0}
+    return configured(name, reward=reward, **seldom, **settings)
+
+
+def test_a_signal_to_one_process_ends_both_after_the_same_step(
+    configured: Callable[..., RlConfig], tmp_path: Path
+) -> None:
+    """Long before the next step that logs or saves, although it is not the first process that gets it."""
+    config = in_two(configured, "signalled")
+    told = tmp_path / "told"
+    both = launch_together(config, TELL_AT=str(2 * ROWS), TELL_FILE=str(told))
+    while not told.exists():
+        assert [process.poll() for process in both] == [None, None]
+        time.sleep(0.01)
+    both[1].send_signal(signal.SIGTERM)
+    shown = finish_together(both, code=128 + signal.SIGTERM)
+    assert "stopped by a signal to another process; the checkpoint is saved" in shown[0]
+    (step,) = saved(config)
+    assert 1 <= step < 100
+
+
+def test_a_reward_that_ends_one_process_ends_both_with_the_state_saved(configured: Callable[..., RlConfig]) -> None:
+    config = in_two(configured, "failed", faults={"on_error": "raise", "retries": 0})
+    shown = finish_together(launch_together(config, FAIL_AT=str(5 * ROWS)), code=1)
+    assert "ZeroDivisionError: the first process fails" in shown[0]
+    assert "the main process" in shown[1]
+    (step,) = saved(config)
+    assert f"the state after step {step} is saved" in (config.run_dir / "log.txt").read_text()

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.processes import finish, launch, launch_together
+from tests.processes import finish, finish_together, launch, launch_together
 from tests.training.helpers import assert_trees_close
 from tl_jax.config import MeshConfig, SftConfig
 from tl_jax.data.loader import batches
@@ -145,7 +145,7 @@ def wait_for_steps(process: subprocess.Popen[str], config: SftConfig, steps: int
 
 def test_two_processes_equal_one(configured: Callable[..., SftConfig], uninterrupted: SftConfig) -> None:
     config = configured("two", mesh={"fsdp": 2})
-    shown = [finish(process) for process in launch_together(config)]
+    shown = finish_together(launch_together(config))
     assert "done: 14 steps" in shown[0]
     assert "step" not in shown[1]  # only the first one talks
     ours, theirs = ([row["loss"] for row in metrics(c.run_dir)] for c in (config, uninterrupted))
