@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -83,6 +84,15 @@ def test_functionary_speaks_to_all_first() -> None:
 
 def test_arguments_without_a_name_are_named() -> None:
     assert structure_calls("f(1)", OFFERED) == Structured("", (F,))
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [({"type": "integer"}, {"a": 1}), ({"type": "object"}, {"a": {"a": 1}}), ({}, {"a": {"a": 1}})],
+)
+def test_an_object_in_brackets_is_the_arguments(kind: dict[str, str], arguments: dict[str, Any]) -> None:
+    tool = Tool("h", "", {"type": "object", "properties": {"a": kind}})
+    assert structure_calls('h({"a": 1})', (tool,)) == Structured("", (Call("h", arguments),))
 
 
 def test_a_long_text() -> None:

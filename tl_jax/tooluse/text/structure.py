@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from tl_jax.tooluse.schema import Call, Tool
 from tl_jax.tooluse.text.parse import TRIED, Answer, bind, parse_answer, thoughts
@@ -168,4 +169,16 @@ def _without_code(text: str) -> str:
 def _bound(parsed: Iterable[Parsed], tools: Sequence[Tool]) -> tuple[Call, ...]:
     """The calls with their positional arguments named."""
     offered = {tool.name: tool for tool in reversed(tools)}
-    return tuple(bind(call, values, offered.get(call.name, Tool(call.name))) for call, values in parsed)
+    return tuple(_named(call, values, offered.get(call.name, Tool(call.name))) for call, values in parsed)
+
+
+def _named(call: Call, positional: tuple[Any, ...], tool: Tool) -> Call:
+    """The call with its positional arguments named; one object in brackets, ``f({"a": 1})``, is the arguments.
+
+    It is not where the tool's first parameter may be an object itself.
+    """
+    if len(positional) == 1 and not call.arguments and isinstance(positional[0], dict):
+        first = next((tool.properties[name].get("type") for name in tool.signature), None)
+        if isinstance(first, str) and first != "object" and positional[0].keys() <= tool.properties.keys():
+            return replace(call, arguments=positional[0])
+    return bind(call, positional, tool)
