@@ -55,8 +55,8 @@ MUTATIONS = (
     ),
     Mutation(
         "the same key for every rollout",
-        "source.py",
-        "key = jax.random.fold_in(fold_key(state), 0)",
+        "groups.py",
+        "key = jax.random.fold_in(fold_key(state), attempt + 1 if attempt else 0)",
         "key = jax.random.key(0)",
         "test_train.py::test_a_users_reward_a_random_critic_and_a_fresh_key_for_every_rollout",
     ),
@@ -98,8 +98,8 @@ MUTATIONS = (
     Mutation(
         "whitening per chunk",
         "estimators.py",
-        "        advantages = adv.whiten(advantages, mask)\n",
-        "        halves = zip(jnp.split(advantages, 2), jnp.split(mask, 2), strict=True)\n"
+        "        advantages = adv.whiten(advantages, inputs.mask)\n",
+        "        halves = zip(jnp.split(advantages, 2), jnp.split(inputs.mask, 2), strict=True)\n"
         "        advantages = jnp.concatenate([adv.whiten(*half) for half in halves])\n",
         "test_step.py::test_whitening_is_global_over_all_minibatches",
     ),
@@ -109,6 +109,27 @@ MUTATIONS = (
         "    return value_params(params)\n",
         "    return value_params(init_params(model, key, params['norm'].dtype, lm_head=False))\n",
         "test_step.py::test_critic_weights_are_actually_loaded",
+    ),
+    Mutation(
+        "blocked turns still count in the losses",
+        "step.py",
+        "loss=weights(batch.mask, config.loss_average) * batch.rollout.weights,",
+        "loss=weights(batch.mask, config.loss_average),",
+        "test_step.py::test_weights_of_turns_reach_the_gradient_of_the_policy_alone",
+    ),
+    Mutation(
+        "prompts that took the place of others come again after a restart",
+        "prompt_sampler.py",
+        'self._drawn = int(state.get("drawn", self._rollouts * self._batch_size))',
+        "self._drawn = self._rollouts * self._batch_size",
+        "test_prompt_sampler.py::test_a_run_that_is_continued_answers_the_same_prompts",
+    ),
+    Mutation(
+        "groups that are sampled again have the noise of the first",
+        "groups.py",
+        "others = self._answered(state, self._prompts.more(len(idle)), attempt)",
+        "others = self._answered(state, self._prompts.more(len(idle)), 0)",
+        "test_groups.py::test_groups_of_equal_rewards_give_way_to_the_next_prompts",
     ),
 )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -75,9 +75,13 @@ PROMPT, TOOL_SAYS = [7], 6
 """The question, and what a tool answers with between two calls: the tokens that are no calls."""
 BETAS = (0.5, 1.0, 2.0)
 ROWS = 384
-STEPS, RATE = {1: 80, 2: 160}, {1: 0.02, 2: 0.006}
-"""Rollouts and learning rates for problems of one call and of two."""
+STEPS, RATE = {1: 80, 2: 160, 3: 400}, {1: 0.02, 2: 0.006, 3: 0.012}
+"""Rollouts and learning rates for problems of one call, of two and of three."""
 CLOSE = 0.02
+
+
+Problem: TypeAlias = tuple[np.ndarray, ...]
+"""What each turn earns: the first one [V] by its token, the second one [V, V] by the first's and its own, ..."""
 
 
 def bandit_rewards() -> np.ndarray:
@@ -93,9 +97,26 @@ def two_step_rewards() -> np.ndarray:
     return 0.3 * first[::-1, None] + second
 
 
+def three_step_rewards() -> Problem:
+    """Each turn is rewarded at once, by its token and the one before."""
+    random = np.random.default_rng(2)
+    second, third = random.uniform(-1, 1, (2, MODEL.vocab_size, MODEL.vocab_size))
+    return 0.3 * bandit_rewards()[::-1], second, np.broadcast_to(third, (MODEL.vocab_size,) * 3)
+
+
+def at_the_end(rewards: np.ndarray) -> Problem:
+    """The last turn earns it all."""
+    return (*(np.zeros(rewards.shape[:turn]) for turn in range(1, rewards.ndim)), rewards)
+
+
+def returns(problem: Problem) -> np.ndarray:
+    """[V, V, ...]: what an episode earns, by its tokens."""
+    return sum((x.reshape(x.shape + (1,) * (len(problem) - x.ndim)) for x in problem), start=np.zeros(()))
+
+
 @cache
 def optimum_of_reference(steps: int) -> np.ndarray:
-    """The reference's distribution over tokens [V], or over pairs of them [V, V]."""
+    """The reference's distribution over tokens [V], or over pairs [V, V] or triples of them."""
     return distribution(initial_params(), steps)
 
 
@@ -111,11 +132,14 @@ def _next_token(params: Any, tokens: jax.Array) -> jax.Array:
 
 
 def distribution(params: Any, steps: int) -> np.ndarray:
-    first = np.asarray(_next_token(params, jnp.array([PROMPT])), np.float64)[0]
-    if steps == 1:
-        return first
-    rows = jnp.array([[*PROMPT, token, TOOL_SAYS] for token in range(MODEL.vocab_size)])
-    return first[:, None] * np.asarray(_next_token(params, rows), np.float64)
+    """[V, V, ...]: the chance of every sequence of ``steps`` tokens."""
+    found = np.ones(())
+    for step in range(steps):
+        before = np.ndindex((MODEL.vocab_size,) * step)
+        rows = [[*PROMPT, *(word for token in tokens for word in (token, TOOL_SAYS))] for tokens in before]
+        following = np.asarray(_next_token(params, jnp.array(rows)), np.float64)
+        found = found[..., None] * following.reshape(*found.shape, -1)
+    return found
 
 
 def regularised(reference: np.ndarray, rewards: np.ndarray, beta: float) -> np.ndarray:
@@ -134,16 +158,17 @@ def sample(params: Any, prompts: list[list[int]], key: jax.Array) -> tuple[np.nd
     return made.tokens[:, 0], made.logprobs[:, 0]
 
 
-def rollout(params: Any, rewards: np.ndarray, key: jax.Array) -> RolloutBatch:
-    """Episodes of one call, or of two with a tool's answer between them; the reward comes at the end."""
-    steps, episodes = rewards.ndim, [Episode(CASE, list(PROMPT), 1) for _ in range(ROWS)]
+def rollout(params: Any, problem: Problem, key: jax.Array) -> RolloutBatch:
+    """Episodes of as many calls as the problem has, with a tool's answer between them."""
+    steps, episodes = len(problem), [Episode(CASE, list(PROMPT), 1) for _ in range(ROWS)]
     for step in range(steps):
         tokens, logprobs = sample(params, [one.stream for one in episodes], jax.random.fold_in(key, step))
         for episode, token, logprob in zip(episodes, tokens.tolist(), logprobs.tolist(), strict=True):
             episode.turns.append(Turn(CASE, "", True, len(episode.stream) - 1, (token,), (logprob,)))
             episode.stream += [token] if step == steps - 1 else [token, TOOL_SAYS]
-    earned = [rewards[tuple(turn.tokens[0] for turn in one.turns)] for one in episodes]
-    return collate(episodes, [np.float32([[0.0]] * (steps - 1) + [[value]]) for value in earned])
+    spoken = [tuple(turn.tokens[0] for turn in one.turns) for one in episodes]
+    earned = [np.float32([[x[tokens[: x.ndim]]] for x in problem]) for tokens in spoken]
+    return collate(episodes, earned)
 
 
 REGULARISED = [name for name, record in ESTIMATORS.items() if record.requires.get("kl_in", "reward") == "reward"]
@@ -153,6 +178,10 @@ THOROUGHLY = ("gae", "grpo", "rloo")
 _COMMON: dict[str, Any] = {"minibatches": 2, "reward_clip": None}
 ALGORITHMS: dict[str, AlgorithmConfig] = {
     **{name: AlgorithmConfig(estimator=name, lam=1.0, **_COMMON) for name in REGULARISED},
+    **{
+        f"{name} by turn": AlgorithmConfig(estimator=name, lam=1.0, advantage_scope="turn", **_COMMON)
+        for name in REGULARISED
+    },
     "k2 in the loss": AlgorithmConfig(estimator="dr_grpo", kl_in="loss", kl_estimator="k2", **_COMMON),
     "k3 in the loss": AlgorithmConfig(estimator="dr_grpo", kl_in="loss", kl_estimator="k3", **_COMMON),
 }
@@ -171,13 +200,14 @@ def program(name: str, calls: int) -> tuple[Callable[..., RlState], Callable[...
     return lambda params: init_rl_state(params, MODEL, spec, 0), jax.jit(make_rl_step(spec), compiler_options=fast)
 
 
-def learnt(name: str, rewards: np.ndarray, beta: float) -> np.ndarray:
+def learnt(name: str, problem: Problem, beta: float) -> np.ndarray:
     """The distribution that an algorithm ends with."""
-    init, step = program(name, rewards.ndim)
+    calls = len(problem)
+    init, step = program(name, calls)
     state = replace(init(initial_params()), kl_coef=jnp.float32(beta))
-    for number in range(STEPS[rewards.ndim]):
-        state, _ = step(state, rollout(state.params["actor"], rewards, jax.random.key(number)))
-    return distribution(state.params["actor"], rewards.ndim)
+    for number in range(STEPS[calls]):
+        state, _ = step(state, rollout(state.params["actor"], problem, jax.random.key(number)))
+    return distribution(state.params["actor"], calls)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +221,7 @@ def test_a_bandit_over_calls_ends_at_the_optimum(name: str, beta: float) -> None
     rewards = bandit_rewards()
     expected = regularised(optimum_of_reference(1), rewards, beta)
     assert total_variation(expected, optimum_of_reference(1)) > 5 * CLOSE  # there is something to learn
-    got = learnt(name, rewards, beta)
+    got = learnt(name, at_the_end(rewards), beta)
     assert total_variation(got, expected) < CLOSE
 
 
@@ -199,7 +229,7 @@ def test_a_bandit_over_calls_ends_at_the_optimum(name: str, beta: float) -> None
 def test_k2_in_the_loss_ends_at_the_same_optimum() -> None:
     rewards, beta = bandit_rewards(), 2.0
     expected = regularised(optimum_of_reference(1), rewards, beta)
-    assert total_variation(learnt("k2 in the loss", rewards, beta), expected) < CLOSE
+    assert total_variation(learnt("k2 in the loss", at_the_end(rewards), beta), expected) < CLOSE
 
 
 def test_k3_in_the_loss_ends_at_the_optimum_of_the_other_kl() -> None:
@@ -211,7 +241,7 @@ def test_k3_in_the_loss_ends_at_the_optimum_of_the_other_kl() -> None:
         low, high = (c, high) if (beta * reference / (c - rewards)).sum() > 1 else (low, c)
     expected = beta * reference / (low - rewards)
     assert total_variation(expected, regularised(reference, rewards, beta)) > 2 * CLOSE
-    assert total_variation(learnt("k3 in the loss", rewards, beta), expected) < CLOSE
+    assert total_variation(learnt("k3 in the loss", at_the_end(rewards), beta), expected) < CLOSE
 
 
 @pytest.mark.slow
@@ -221,8 +251,17 @@ def test_two_calls_with_a_tools_answer_between_them_end_at_the_optimum(name: str
     rewards = two_step_rewards()
     expected = regularised(optimum_of_reference(2), rewards, beta)
     assert total_variation(expected, optimum_of_reference(2)) > 5 * CLOSE
-    got = learnt(name, rewards, beta)
+    got = learnt(name, at_the_end(rewards), beta)
     assert total_variation(got, expected) < CLOSE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [f"{name} by turn" for name in REGULARISED])
+def test_three_calls_with_credit_by_turn_end_at_the_optimum(name: str) -> None:
+    problem = three_step_rewards()
+    expected = regularised(optimum_of_reference(3), returns(problem), 1.0)
+    assert total_variation(expected, optimum_of_reference(3)) > 5 * CLOSE
+    assert total_variation(learnt(name, problem, 1.0), expected) < 2 * CLOSE  # of 512 sequences
 
 
 @pytest.mark.slow
@@ -236,6 +275,6 @@ def test_a_defect_of_the_kl_ends_elsewhere(name: str, defect: str, monkeypatch: 
         monkeypatch.setattr(estimators, "shaped_rewards", lambda r, kl, mask, beta: shaped_rewards(r, -kl, mask, beta))
     program.cache_clear()  # compiled anew, with the defect and then without it
     rewards = bandit_rewards()
-    got = learnt(name, rewards, beta=1.0)
+    got = learnt(name, at_the_end(rewards), beta=1.0)
     program.cache_clear()
     assert total_variation(got, regularised(optimum_of_reference(1), rewards, 1.0)) > 5 * CLOSE
