@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.small_disk import small_disk
 from tests.test_layers import FILES
 from tl_jax.errors import UserError
 from tl_jax.files import new_file, write_json, write_lines, write_text
@@ -43,18 +42,6 @@ def test_a_link_stays_one_and_a_pipe_is_written_to(tmp_path: Path) -> None:
     reader.join()
     assert got == ["through"]
     assert pipe.is_fifo()
-
-
-@contextmanager
-def small_disk(room: int) -> Iterator[None]:
-    """Files may not grow beyond ``room`` bytes: what a full disk does, without filling one."""
-    resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_disk_that_fills_up_is_one_line_and_leaves_the_older_file(tmp_path: Path) -> None:

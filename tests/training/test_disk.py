@@ -24,6 +24,32 @@ def test_what_the_system_said_is_found_in_what_orbax_raises() -> None:
     assert write_problem(circular) is None
 
 
+FULL_LOG = """
+import resource, sys
+from pathlib import Path
+from tl_jax.cli.main import main
+from tl_jax.training.logs import RunLog
+
+def train(**_):
+    log = RunLog(Path(sys.argv[1]), start=0, total=9)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+    try:
+        log.metrics(1, {"x" * 90: 1.0, "y" * 90: 1.0})
+    finally:
+        log.close()
+
+main.commands["mae"].callback = train
+main(["mae", "--in", "README.md", "--out", "nowhere"])
+"""
+
+
+@pytest.mark.slow
+def test_a_log_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    """The threads and exit functions of the libraries have nothing to add."""
+    shown = finish(run_python("-c", FULL_LOG, str(tmp_path)), code=2)
+    assert shown == f"tl-jax: {tmp_path / 'metrics.jsonl'}: cannot be written: File too large\n"
+
+
 SMALL_DISK = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))  # what a full disk does, without filling one

@@ -11,6 +11,8 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from tests.small_disk import small_disk
+from tl_jax.errors import UserError
 from tl_jax.training.logs import RunLog, drop_metrics_after
 
 
@@ -122,3 +124,13 @@ def test_what_the_run_is_busy_with(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert lines == ["begins", "[b] at 1061", "[b] at 1122"]
     assert ("[b] at 1122" in out.getvalue()) != terminal
     assert ("[b] at 1123" in out.getvalue()) == terminal
+
+
+def test_a_disk_that_is_full_is_told_once_and_closing_adds_nothing(tmp_path: Path) -> None:
+    log, _ = open_log(tmp_path)
+    with small_disk(100):
+        with pytest.raises(UserError, match=r"metrics\.jsonl: cannot be written: File too large$"):
+            log.metrics(1, {"x" * 200: 1.0})
+        with pytest.raises(UserError, match=r"log\.txt: cannot be written: File too large$"):
+            log.line("x" * 200)
+        log.close()

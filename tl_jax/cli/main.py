@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import threading
 from itertools import chain
 from typing import Any
 
@@ -106,19 +107,31 @@ def main(modules: tuple[str, ...]) -> None:
     """Train Llama-family models to use tools: MAE, PKT and IRM in JAX."""
     for module in modules:
         load(module)
-    _silence_orbax()
+    _silence_libraries()
 
 
-def _silence_orbax() -> None:
-    """Nothing that it says is for the user to act on: warnings about checkpoints opened without its manager, and for an
-    error that it raises a traceback from each of its threads, and from what still runs when their event loop is closed.
+def _silence_libraries() -> None:
+    """Nothing that they say here is for the user to act on.
+
+    Orbax warns about checkpoints opened without its manager, and tells an error that it raises also by a traceback from
+    each of its threads, and from what still runs when their event loop is closed; tensorboardX by one from its thread
+    and one at the exit when the disk is full.
     """
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if sys.unraisablehook is sys.__unraisablehook__:
-        sys.unraisablehook = _tell_unless_orbax
+        sys.unraisablehook = _tell_what_is_new
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _tell_what_is_new
 
 
-def _tell_unless_orbax(ignored: sys.UnraisableHookArgs) -> None:
-    if not (ignored.exc_type is RuntimeError and str(ignored.exc_value) == "Event loop is closed"):
+def _tell_what_is_new(ignored: sys.UnraisableHookArgs | threading.ExceptHookArgs) -> None:
+    if ignored.exc_type is RuntimeError and str(ignored.exc_value) == "Event loop is closed":
+        return
+    source = ignored.thread if isinstance(ignored, threading.ExceptHookArgs) else ignored.object
+    if issubclass(ignored.exc_type, OSError) and str(getattr(source, "__module__", "")).startswith("tensorboardX"):
+        return
+    if isinstance(ignored, threading.ExceptHookArgs):
+        threading.__excepthook__(ignored)
+    else:
         sys.__unraisablehook__(ignored)

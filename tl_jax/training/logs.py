@@ -11,15 +11,16 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
-from tl_jax.files import write_lines
+from tl_jax.files import told, write_lines
 from tl_jax.terminal import SafeConsole
 from tl_jax.visible import visible
 
@@ -44,8 +45,8 @@ class RunLog:
         self._start, self._total, self._began = start, total, time.perf_counter()
         directory.mkdir(parents=True, exist_ok=True)
         drop_metrics_after(directory / METRICS_FILE, start)
-        self._metrics = (directory / METRICS_FILE).open("a", encoding="utf-8")
-        self._text = (directory / LOG_FILE).open("a", encoding="utf-8")
+        self._metrics: TextIO = (directory / METRICS_FILE).open("a", encoding="utf-8")
+        self._text: TextIO = (directory / LOG_FILE).open("a", encoding="utf-8")
         self._curves = SummaryWriter(str(directory / "tensorboard"), purge_step=start + 1)
         self._console = console or SafeConsole(stderr=True)
         self._progress: Progress | None = None
@@ -99,8 +100,7 @@ class RunLog:
         if not self._active:
             return
         row = {"step": step, "time": round(time.time(), 3)} | {name: _json_number(v) for name, v in values.items()}
-        self._metrics.write(json.dumps(row) + "\n")
-        self._metrics.flush()
+        _append(self._metrics, json.dumps(row) + "\n")
         for name, value in values.items():
             self._curves.add_scalar(name, value, step)
         shown = "  ".join(_show(name, values[name]) for name in SHOWN if name in values)
@@ -117,15 +117,20 @@ class RunLog:
             return
         if self._progress:
             self._progress.stop()
-        self._metrics.close()
-        self._text.close()
-        self._curves.close()
+        for file in (self._metrics, self._text, self._curves):
+            with suppress(OSError):  # every line was flushed, and what could not be was told then
+                file.close()
 
     def _write_text(self, text: str) -> None:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        self._text.write(f"{now} {text}\n")
+        _append(self._text, f"{now} {text}\n")
         self._written = time.monotonic()
-        self._text.flush()
+
+
+def _append(file: TextIO, text: str) -> None:
+    with told(Path(file.name)):
+        file.write(text)
+        file.flush()
 
 
 def drop_metrics_after(file: Path, step: int) -> None:
