@@ -96,6 +96,20 @@ MUTATIONS = (
         "test_convergence.py::test_a_bandit_over_calls_ends_at_the_optimum",
     ),
     Mutation(
+        "an episode whose reward failed is learnt from, with reward 0",
+        "source.py",
+        "places = stand_ins([rewards.dropped for rewards in self._rewards], self._group_size)",
+        "places = range(len(self._rewards))",
+        "test_source.py::test_another_answer_takes_the_place_of_one_whose_reward_failed",
+    ),
+    Mutation(
+        "calls are made after the episode is over",
+        "guard.py",
+        "if over or self._environment is None:",
+        "if self._environment is None:",
+        "test_guard.py::test_calls_after_the_end_are_not_made",
+    ),
+    Mutation(
         "whitening per chunk",
         "estimators.py",
         "        advantages = adv.whiten(advantages, inputs.mask)\n",
