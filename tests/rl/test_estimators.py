@@ -231,6 +231,15 @@ def test_outcomes_are_compared_apart_from_turns() -> None:
     assert_turns(made, centred.advantages, [[0.5 - 100, -100], [-0.5 + 100, 100]])  # the weight of the second is 2
 
 
+def test_groups_whose_turns_differ_are_not_equal_because_their_outcomes_make_up_for_it() -> None:
+    """By turn the outcome is compared by itself; 2 and an outcome of 0, 0 and one of 1 that weighs 2."""
+    made = three_turns([2], [0], outcomes=[0, 1])
+    settings = {"estimator": "dr_grpo", "kl_in": "loss"}
+    kinds = ("turn", "outcome")
+    assert estimate(inputs_of(*made, 2, kinds, advantage_scope="turn", **settings)).equal.tolist() == [False, False]
+    assert estimate(inputs_of(*made, 2, kinds, **settings)).equal.tolist() == [True, True]
+
+
 def test_gae_by_turn_is_that_of_an_episode_of_turns() -> None:
     """Rewards 1, 0, 3 and values 0.5, 1, 2 at the first tokens; other tokens' values are not looked at."""
     made = three_turns([1, 0, 3], tokens=2)

@@ -154,6 +154,20 @@ def test_rewards_that_are_compared_apart_differ_apart(estimator: str, teaches: b
     assert len(worker.asked) == (1 if teaches else 2)
 
 
+def makes_up_for_it(episode: Episode) -> float:
+    """An outcome after which all episodes have earned the same."""
+    return 1.0 - sum(float(turn.text) for turn in episode.turns)
+
+
+@pytest.mark.parametrize(("scope", "teaches"), [("episode", False), ("turn", True)])
+def test_outcomes_are_compared_apart_from_turns(scope: str, teaches: bool) -> None:
+    answers = {name: [["1"], ["0"]] for name in in_turn(COUNT)}
+    outcome = f"episode_reward={__name__}:makes_up_for_it"
+    groups, worker, _ = sampler(answers, "max_resamples=1", outcome, f"algorithm.advantage_scope={scope}")
+    groups(STATE)
+    assert len(worker.asked) == (1 if teaches else 2)
+
+
 def test_the_curriculum_learns_of_all_that_were_answered() -> None:
     groups, _, order = sampler(answering(1, 3, 5), "max_resamples=5")
     seen: dict[int, list[float]] = {}

@@ -143,8 +143,12 @@ class EstimatorInputs:
     @cached_property
     def equal(self) -> jax.Array:
         """bool [B]: all answers of the group earned the same in everything that is compared, and teach nothing."""
-        apart = ESTIMATORS[self.config.estimator].rewards_apart
-        parts = self.rewards * self.weights if apart else self.earned[..., None]
+        parts = self.earned[..., None]
+        if ESTIMATORS[self.config.estimator].rewards_apart:
+            parts = self.rewards * self.weights
+        elif self.config.advantage_scope == "turn":
+            outcome = self.of_kind("outcome")
+            parts = jnp.stack([self.earned - outcome, outcome], axis=2)
         earned = [jnp.where(self.mask, parts[..., r], 0.0) for r in range(parts.shape[2])]
         if not self.by_turn:
             found = [adv.Group.of(x.sum(axis=1), self.group_size).equal for x in earned]

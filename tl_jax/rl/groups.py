@@ -93,9 +93,12 @@ class GroupSampler:
         """Whether answers can be told apart by what the estimator compares; see `EstimatorInputs.equal`."""
         estimator, weights = ESTIMATORS.find(self._algorithm.estimator), np.array(self._rubric.weights)
         compared = [values * weights for values in group.values]
+        by_turn = self._algorithm.advantage_scope == "turn"
         if not estimator.rewards_apart:
-            compared = [values.sum(axis=1, keepdims=True) for values in compared]
-        if estimator.always_by_turn or self._algorithm.advantage_scope == "turn":
+            outcome = np.array([by_turn and kind == "outcome" for kind in self._rubric.kinds])
+            columns = np.stack([~outcome, outcome], axis=1)  # what is added up before it is compared
+            compared = [values @ columns for values in compared]
+        if estimator.always_by_turn or by_turn:
             return any(differ(turn) for turn in returns_of_turns(compared))
         return differ([values.sum(axis=0) for values in compared])
 
