@@ -10,7 +10,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from tests.data.helpers import byte_level, weather
-from tl_jax.data.codec import load_tokenizer
+from tl_jax.data.tokenizer_file import load_tokenizer
 from tl_jax.tooluse.schema import Trajectory
 
 

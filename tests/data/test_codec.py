@@ -9,8 +9,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from tests.data.helpers import SPECIAL, byte_level, hostile, plenty, prefixes, weather
-from tl_jax.data.codec import Codec, load_tokenizer
+from tl_jax.data.codec import Codec
 from tl_jax.data.segment_tokenizer import EncodeError
+from tl_jax.data.tokenizer_file import load_tokenizer
 from tl_jax.errors import UserError
 from tl_jax.tooluse.rewards.score import score
 from tl_jax.tooluse.rewards.writable import why_unwritable

@@ -16,10 +16,11 @@ from tests.data.vocabularies import LLAMA3_TEMPLATE, QUOTED_TEMPLATE, TOOLS, byt
 from tl_jax.cli.data import inspect
 from tl_jax.config import PktConfig, SftConfig, annotated_yaml
 from tl_jax.config.pkt import PKT_MODES, PktMode
-from tl_jax.data.codec import Codec, load_tokenizer
+from tl_jax.data.codec import Codec
 from tl_jax.data.encoding import encode
 from tl_jax.data.pkt import AnswerWeights, TargetAnswer, key_weight, paper_weights
 from tl_jax.data.supervision import TurnTargets
+from tl_jax.data.tokenizer_file import load_tokenizer
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
 from tl_jax.tooluse.text.render import PaperRenderer, Rendered
 

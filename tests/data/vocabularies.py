@@ -10,7 +10,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast
 
 from tests.data.helpers import CHATML
-from tl_jax.data.codec import load_tokenizer
+from tl_jax.data.tokenizer_file import load_tokenizer
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
 
 LLAMA3_TEMPLATE = """{{ bos_token }}<|start_header_id|>system<|end_header_id|>

@@ -18,7 +18,8 @@ import tl_jax
 from tests.xla_flags import xla_flags
 from tl_jax.cli import main
 from tl_jax.config import RlConfig, SftConfig, load_config, to_yaml
-from tl_jax.data.codec import Codec, load_tokenizer
+from tl_jax.data.codec import Codec
+from tl_jax.data.tokenizer_file import load_tokenizer
 from tl_jax.demo.base import BASE, echoes, lessons, write_jsonl
 from tl_jax.demo.data import write_cases, write_data
 from tl_jax.demo.run import MARKED, run_demo

@@ -19,7 +19,8 @@ from tests.tooluse.readers.test_bfcl_v4 import EPISODE, IRRELEVANCE, PAINT, SIMP
 from tests.training.conftest import data_file, model_dir
 from tl_jax.cli import main
 from tl_jax.config import SamplingConfig
-from tl_jax.data.codec import Codec, load_tokenizer
+from tl_jax.data.codec import Codec
+from tl_jax.data.tokenizer_file import load_tokenizer
 from tl_jax.errors import UserError
 from tl_jax.evaluation.answering import Answering
 from tl_jax.evaluation.bfcl import evaluate_bfcl, load_questions, score_bfcl

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,17 @@ def test_a_tensor_that_does_not_fit_is_named(checkpoint: Path, change: dict[str,
     edit(checkpoint, change)
     with pytest.raises(CheckpointError, match=message):
         load_hf(checkpoint)
+
+
+def test_a_billion_layers_cost_nothing(checkpoint: Path) -> None:
+    """Neither the time nor the memory that listing their tensors would take; the first that lack are named."""
+    config = json.loads((checkpoint / "config.json").read_text())
+    for changed in ({"num_hidden_layers": 10**9}, {"vocab_size": 2**31 - 1, "hidden_size": 2**31 - 4}):
+        (checkpoint / "config.json").write_text(json.dumps({**config, **changed}))
+        start = time.process_time()
+        with pytest.raises(CheckpointError, match=r"missing tensor model\.layers\.2\..* and more|has shape"):
+            load_hf(checkpoint)
+        assert time.process_time() - start < 5
 
 
 def test_derived_buffers_are_ignored(checkpoint: Path) -> None:

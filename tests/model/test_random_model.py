@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from tl_jax.data.codec import load_tokenizer
+from tl_jax.data.tokenizer_file import load_tokenizer
 from tl_jax.errors import UserError
 from tl_jax.model.directory import CheckpointError
 from tl_jax.model.hf import load_hf

@@ -13,8 +13,9 @@ import pytest
 
 from tests.tooluse.text.templates import QWEN_3
 from tl_jax.config import SamplingConfig
-from tl_jax.data.codec import Codec, load_tokenizer
+from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import Prompt
+from tl_jax.data.tokenizer_file import load_tokenizer
 from tl_jax.inference.generate import Generation
 from tl_jax.inference.sampler import Sampler
 from tl_jax.rl.episodes import Episode

@@ -20,13 +20,16 @@ import pytest
 import yaml
 
 from tl_jax.config import MeshConfig, SftConfig, load_config
+from tl_jax.errors import UserError
 from tl_jax.model.directory import CheckpointError
-from tl_jax.model.parameters import Params
+from tl_jax.model.hf import export_hf, read_config
+from tl_jax.model.parameters import Params, init_params
 from tl_jax.model.sharding import make_mesh
 from tl_jax.model.store import open_model, save_model
 from tl_jax.tooluse.text.template_choice import TemplateChoice
 from tl_jax.training.checkpoint import ResumeError
 from tl_jax.training.run import Run
+from tl_jax.training.sft import run_sft
 from tl_jax.training.state import TrainState, init_state
 
 INIT = partial(init_state, optimizer=optax.sgd(0.1), seed=0)
@@ -287,3 +290,15 @@ def test_a_second_start_is_refused_and_changes_nothing(sft_config: Callable[...,
     with pytest.raises(ResumeError, match="another run has saved a checkpoint there meanwhile"), early:
         pass
     assert open_run(config).start == 9
+
+
+def test_tokens_without_an_embedding_are_refused_before_the_first_step(
+    sft_config: Callable[..., SftConfig], model_dir: Path, tmp_path: Path
+) -> None:
+    small = tmp_path / "small"
+    config = replace(read_config(model_dir), vocab_size=300)
+    export_hf(init_params(config, jax.random.key(0)), config, model_dir, small)
+    settings = sft_config(model__path=small, data__batch_size=8)
+    with pytest.raises(UserError, match=rf"the token '.*' has the id 3\d\d, and {small} has embeddings for 300 tokens"):
+        run_sft(settings)
+    assert not settings.run_dir.exists()

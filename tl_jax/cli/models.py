@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tl_jax.cli.numbers import number_of
-from tl_jax.cli.options import DTYPE, OUT, ExistingPath
+from tl_jax.cli.options import DTYPE, OUT, ExistingPath, verify_option
 from tl_jax.config import Dtype, RunConfig
 from tl_jax.terminal import say
 
@@ -20,7 +20,7 @@ from tl_jax.terminal import say
 @click.option("--dtype", type=DTYPE, default="float32", show_default=True)
 def init_model(preset: str, tokenizer: Path | None, out: Path | None, seed: int, dtype: Dtype) -> None:
     """Write a model with random weights in Hugging Face format, to try things without a download."""
-    from tl_jax.data.codec import load_tokenizer
+    from tl_jax.data.tokenizer_file import load_tokenizer
     from tl_jax.model import random_model
     from tl_jax.model.presets import PRESETS
 
@@ -38,11 +38,12 @@ def init_model(preset: str, tokenizer: Path | None, out: Path | None, seed: int,
 @click.option("--from", "source", type=ExistingPath(), required=True, help="Hugging Face directory.")
 @click.option("--to", "target", type=OUT, required=True, help="Checkpoint directory to write.")
 @click.option("--dtype", type=DTYPE, default="float32", show_default=True)
-def convert(source: Path, target: Path, dtype: Dtype) -> None:
+@verify_option
+def convert(source: Path, target: Path, dtype: Dtype, verify: bool) -> None:
     """Turn a Hugging Face checkpoint (safetensors, one file or sharded) into an Orbax one."""
     from tl_jax.model.store import open_model, save_model
 
-    model = open_model(source, param_dtype=dtype)
+    model = open_model(source, param_dtype=dtype, verify=verify)
     save_model(target, model.config, model.params, model.tokenizer_dir)
     say(f"{target}: {model.size:,} parameters from {source}")
 
@@ -52,12 +53,13 @@ def convert(source: Path, target: Path, dtype: Dtype) -> None:
 @click.option("--to", "target", type=OUT, required=True, help="Directory to write.")
 @click.option("--dtype", type=DTYPE, help="Default: as stored.")
 @click.option("--overwrite", is_flag=True, help="Replace the model in the directory, whoever wrote it.")
-def export(source: Path, target: Path, dtype: Dtype | None, overwrite: bool) -> None:
+@verify_option
+def export(source: Path, target: Path, dtype: Dtype | None, overwrite: bool, verify: bool) -> None:
     """Write a Hugging Face checkpoint with config, tokenizer, chat template and generation config."""
     from tl_jax.model.hf import export_hf
     from tl_jax.model.store import open_model
 
-    model = open_model(source, param_dtype=None)
+    model = open_model(source, param_dtype=None, verify=verify)
     export_hf(model.params, model.config, model.tokenizer_dir, target, dtype=dtype, overwrite=overwrite)
     say(f"{target}: {model.size:,} parameters; transformers loads it as it is")
 

@@ -295,6 +295,12 @@ def _sampling_option(key: str, **settings: Any) -> Option[Any]:
     return click.option(flag, type=kind, show_default="default" in settings, **settings)
 
 
+verify_option = click.option(
+    "--verify/--no-verify",
+    default=True,
+    show_default=True,
+    help="Look for damaged files, NaN and infinity in the weights first.",
+)
 sampling_options = group_of(
     _sampling_option("max_new_tokens", default=256),
     _sampling_option("temperature", default=0.0, help="0 = greedy."),
@@ -302,6 +308,7 @@ sampling_options = group_of(
     _sampling_option("top_p"),
     click.option("--seed", default=0, show_default=True, type=number_of(RunConfig, "seed")),
     click.option("--dtype", type=DTYPE, default="bfloat16", show_default=True),
+    verify_option,
 )
 """How answers are drawn."""
 

@@ -17,6 +17,7 @@ class ModelConfig(Node):
     """Which weights, and how they are run."""
 
     path: AnyPath = Field(description="Hugging Face directory, tl-jax checkpoint or run directory to start from")
+    verify: bool = Field(True, description="look for damaged files, NaN and infinity when the weights are read")
     dtype: Dtype = Field("bfloat16", description="dtype of the computation")
     param_dtype: Dtype = Field("float32", description="dtype of the stored parameters")
     attention: Annotated[str, Choice(BACKENDS)] = Field("xla", description="attention backend, see docs/models.md")

@@ -35,6 +35,7 @@ class CheckpointConfig(Node):
     )
     keep: Whole = Field(2, ge=1, description="how many are kept")
     resume: Literal["auto", "never", "must"] = Field("auto", description="continue from the run directory's newest")
+    verify: bool = Field(True, description="compare checkpoints with their checksums; a damaged one is set aside")
 
 
 class RunConfig(Node):

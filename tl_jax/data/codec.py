@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from tl_jax.config import PktConfig
 from tl_jax.data.encoding import Encoded, encode
 from tl_jax.data.segment_tokenizer import SegmentTokenizer, segment_tokenizer
-from tl_jax.data.spm import load_sentencepiece
 from tl_jax.data.supervision import Example, supervise
+from tl_jax.data.tokenizer_file import load_tokenizer
 from tl_jax.errors import UserError
 from tl_jax.registry import suggestion
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
@@ -62,6 +63,24 @@ class Codec:
     def segments(self) -> SegmentTokenizer:
         """The tokenizer for parts of a text."""
         return segment_tokenizer(self.tokenizer)
+
+    def check_ids(self, texts: Iterable[Sequence[int] | np.ndarray], vocab_size: int, model: str) -> None:
+        """Every token of ``texts`` has an embedding. A device would read any other one's somewhere, or as NaN.
+
+        Args:
+            vocab_size: how many tokens the model knows.
+            model: what errors call it.
+
+        Raises:
+            UserError: naming the token, the tokenizer and the model.
+        """
+        most = max((int(max(ids)) for ids in texts if len(ids)), default=0)
+        if most >= vocab_size:
+            raise UserError(
+                f"{self.tokenizer.name_or_path}: the token {self.tokenizer.convert_ids_to_tokens(most)!r} has the id "
+                f"{most}, and {model} has embeddings for {vocab_size} tokens only (vocab_size in config.json); use the "
+                "tokenizer that the model was trained with"
+            )
 
     @cached_property
     def stop_ids(self) -> tuple[int, ...]:
@@ -221,27 +240,3 @@ def _only(trajectory: Trajectory, index: int) -> Trajectory:
         for message in trajectory.messages[:index]
     )
     return replace(trajectory, messages=(*context, trajectory.messages[index]))
-
-
-def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
-    """The fast tokenizer in directory ``path`` (tokenizer.json), or the SentencePiece model there or in file ``path``.
-
-    Raises:
-        UserError: nothing there that can be read.
-    """
-    path = Path(path)
-    if path.is_file():
-        return load_sentencepiece(path)
-    if not path.is_dir():
-        raise UserError(
-            f"{path}: no such tokenizer; give a directory with tokenizer.json or a SentencePiece .model file"
-        )
-    if (path / "tokenizer.json").is_file():
-        try:
-            return PreTrainedTokenizerFast.from_pretrained(str(path))
-        except Exception as error:  # the library raises whatever its JSON reader or Rust part meets
-            raise UserError(f"{path / 'tokenizer.json'}: cannot be read: {' '.join(str(error).split())}") from error
-    models = sorted(path.glob("*.model"))
-    if len(models) != 1:
-        raise UserError(f"{path}: holds neither tokenizer.json nor exactly one SentencePiece .model file")
-    return load_sentencepiece(models[0])

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from tl_jax.data.seams import lines, splits_at_line_ends
+from tl_jax.data.tokenizer_file import no_panic
 from tl_jax.errors import UserError
 
 _CACHED_CHARACTERS = 1 << 23
@@ -143,7 +144,8 @@ class SegmentTokenizer:
         known = self._known.get((text, opens))
         if known is not None:
             return known
-        encoding = (self.first if opens else self.rest).encode(text, add_special_tokens=False)
+        with no_panic(self._name):
+            encoding = (self.first if opens else self.rest).encode(text, add_special_tokens=False)
         ids, offsets = encoding.ids, encoding.offsets
         if not self._never.isdisjoint(ids):
             raise EncodeError(
@@ -200,7 +202,8 @@ def joined(parts: Iterable[tuple[Tokens, int]]) -> Tokens:
 @lru_cache(maxsize=16)
 def segment_tokenizer(tokenizer: PreTrainedTokenizerFast) -> SegmentTokenizer:
     """The parts of ``tokenizer``, made once."""
-    return SegmentTokenizer(tokenizer)
+    with no_panic(tokenizer.name_or_path):
+        return SegmentTokenizer(tokenizer)
 
 
 def _templates(tokenizer: PreTrainedTokenizerFast) -> str:

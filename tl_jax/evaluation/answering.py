@@ -27,6 +27,7 @@ class Answering:
         seed: of the sampling; the same seed gives the same answers.
         include: parts of the data's assistant messages that are written in the prompts with the rest.
         mesh: how devices share the work; by default all of them along ``fsdp``.
+        verify: look for damaged files, NaN and infinity when the model is opened.
         template: of ``renderer="chat"``: which template, and what it is told; over what the model was trained with.
     """
 
@@ -38,6 +39,7 @@ class Answering:
     include: tuple[Include, ...] = ()
     mesh: MeshConfig | None = None
     template: TemplateChoice = NO_CHOICE
+    verify: bool = True
 
     @classmethod
     def of(
@@ -58,7 +60,9 @@ class Answering:
 
     def open(self, model: Path) -> tuple[Sampler, LoadedModel]:
         """A model, checkpoint or run directory, ready to answer; and the model with its parameters."""
-        return open_sampler(model, self.sampling, self.renderer, self.dtype, self.mesh, self.template)
+        return open_sampler(
+            model, self.sampling, self.renderer, self.dtype, self.mesh, self.template, verify=self.verify
+        )
 
 
 GREEDY = Answering()

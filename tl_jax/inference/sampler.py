@@ -32,7 +32,12 @@ class Sampler:
     mesh: Mesh | None = None
 
     def generate(self, params: Params, prompts: Sequence[Sequence[int]], key: jax.Array) -> Generation:
-        """Answers as tokens; the same ``key`` gives the same answers."""
+        """Answers as tokens; the same ``key`` gives the same answers.
+
+        Raises:
+            UserError: a prompt has tokens that the model has no embedding for.
+        """
+        self.codec.check_ids(prompts, params["embed"]["embedding"].shape[0], "the model")
         return generate(
             self.graphdef,
             params,
@@ -64,14 +69,15 @@ def open_sampler(
     dtype: Dtype = "bfloat16",
     mesh: MeshConfig | None = None,
     template: TemplateChoice = NO_CHOICE,
+    verify: bool = True,
 ) -> tuple[Sampler, LoadedModel]:
     """A stored model that can answer: its sampler, and the model with its parameters.
 
     ``mesh`` says how devices share the work; by default all of them along ``fsdp``.
-    ``template`` is as for `Codec.open`.
+    ``template`` is as for `Codec.open`, ``verify`` as for `open_model`.
     """
     devices = make_mesh(mesh or MeshConfig())
-    loaded = open_model(model, param_dtype=dtype, mesh=devices)
+    loaded = open_model(model, param_dtype=dtype, mesh=devices, verify=verify)
     codec = Codec.open(renderer, loaded.tokenizer_dir, template)
     graphdef = make_graphdef(loaded.config, dtype=dtype, scan_layers=False)
     return Sampler(graphdef, codec, sampling, answer_stops(codec, loaded.config), devices), loaded

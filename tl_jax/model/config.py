@@ -9,12 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tl_jax.errors import UserError
+from tl_jax.model.config_fields import ModelConfigError, check_types, shown
 from tl_jax.model.families import COMPUTED, DEFAULTS, FAMILIES, Family, HfConfig
-
-
-class ModelConfigError(UserError):
-    """A ``config.json`` that cannot be run as it says; the message names the field."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +80,9 @@ class LlamaConfig:
         Raises:
             ModelConfigError: a missing size, or anything this code does not compute; the message names the field.
         """
+        check_types(config)
+        for field in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"):
+            _size(config, field)
         family = _family(config)
         _refuse_unsupported(config, family)
         given = {field: value for field, value in config.items() if value is not None}
@@ -95,7 +94,7 @@ class LlamaConfig:
                 f"hidden_size ({hidden}) is not a multiple of num_attention_heads ({heads}); name head_dim"
             )
         theta, scaling = _rope(config)
-        eos = config.get("eos_token_id")
+        eos, pad = config.get("eos_token_id"), config.get("pad_token_id")
         return cls(
             vocab_size=_size(config, "vocab_size"),
             hidden_size=hidden,
@@ -113,7 +112,7 @@ class LlamaConfig:
             initializer_range=float(config["initializer_range"]),
             bos_token_id=config.get("bos_token_id"),
             eos_token_id=tuple(eos) if isinstance(eos, list | tuple) else eos,
-            pad_token_id=config.get("pad_token_id"),
+            pad_token_id=None if pad == -1 else pad,
         )
 
     def to_hf(self) -> dict[str, Any]:
@@ -154,26 +153,26 @@ def _family(config: HfConfig) -> Family:
     named = config.get("architectures")
     if not named:  # a config without a head class still says its type
         if config.get("model_type") not in FAMILIES:
-            raise ModelConfigError(f"model_type {config.get('model_type')!r} is not one of {', '.join(FAMILIES)}")
+            raise ModelConfigError(f"model_type {shown(config.get('model_type'))} is not one of {', '.join(FAMILIES)}")
         return FAMILIES[config["model_type"]]
     by_class = {family.hf_class: family for family in FAMILIES.values()}
     if named[0] not in by_class:
-        raise ModelConfigError(f"architectures {named!r}: supported are {', '.join(by_class)}")
+        raise ModelConfigError(f"architectures {shown(named)}: supported are {', '.join(by_class)}")
     return by_class[named[0]]
 
 
 def _size(config: HfConfig, field: str, default: int | None = None) -> int:
     value = config.get(field, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ModelConfigError(f"{field}: a positive whole number is needed, got {value!r}")
-    return value
+    if value is None:
+        raise ModelConfigError(f"{field}: a positive whole number is needed, and the file names none")
+    return int(value)
 
 
 def _refuse_unsupported(config: HfConfig, family: Family) -> None:
     """Fields that change the computation and that `llama.py` does not compute."""
     for field, computed in {**COMPUTED, **family.computed}.items():
         if config.get(field) not in computed:
-            raise ModelConfigError(f"{field}={config[field]!r} is not supported (only {computed[0]!r})")
+            raise ModelConfigError(f"{field}={shown(config[field])} is not supported (only {computed[0]!r})")
     window = family.window(config)
     length = config.get("max_position_embeddings") or {**DEFAULTS, **family.defaults}["max_position_embeddings"]
     if window is not None and window < length:
@@ -186,27 +185,26 @@ def _refuse_unsupported(config: HfConfig, family: Family) -> None:
 def _rope(config: HfConfig) -> tuple[float, RopeScaling | None]:
     """theta and scaling from ``rope_parameters`` (transformers 5) or ``rope_theta`` and ``rope_scaling`` (4)."""
     field = "rope_parameters" if config.get("rope_parameters") else "rope_scaling"
-    rope: HfConfig = config.get(field) or {}
+    rope: HfConfig = {name: value for name, value in (config.get(field) or {}).items() if value is not None}
     theta = float(rope.get("rope_theta") or config["rope_theta"])
-    if rope.get("partial_rotary_factor", 1) != 1:
+    if rope.get("partial_rotary_factor") not in (1, None):
         raise ModelConfigError(f"{field}.partial_rotary_factor={rope['partial_rotary_factor']!r} is not supported")
     kind = rope.get("rope_type", rope.get("type", "default"))  # "type" is the older spelling
     if kind == "default":
         return theta, None
     if kind not in ("linear", "llama3"):
-        raise ModelConfigError(f"{field}.rope_type={kind!r} is not supported (default, linear and llama3 are)")
+        raise ModelConfigError(f"{field}.rope_type={shown(kind)} is not supported (default, linear and llama3 are)")
     try:
         if kind == "linear":
             return theta, RopeScaling("linear", float(rope["factor"]))
-        return theta, RopeScaling(
-            "llama3",
-            float(rope["factor"]),
-            float(rope["low_freq_factor"]),
-            float(rope["high_freq_factor"]),
-            int(rope.get("original_max_position_embeddings") or _size(config, "max_position_embeddings")),
-        )
+        low, high = float(rope["low_freq_factor"]), float(rope["high_freq_factor"])
+        length = rope.get("original_max_position_embeddings") or _size(config, "max_position_embeddings")
+        scaling = RopeScaling("llama3", float(rope["factor"]), low, high, length)
     except KeyError as error:
         raise ModelConfigError(f"{field}.{error.args[0]} is missing for rope_type {kind!r}") from None
+    if high <= low:
+        raise ModelConfigError(f"{field}.high_freq_factor ({high:g}) must be above low_freq_factor ({low:g})")
+    return theta, scaling
 
 
 def _scaling_to_hf(scaling: RopeScaling) -> dict[str, Any]:

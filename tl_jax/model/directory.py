@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import glob
-import json
 import os
 import re
 import shutil
@@ -16,11 +15,13 @@ from typing import Any, Literal
 
 from tl_jax.errors import UserError
 from tl_jax.files import check_erasable, copy_file, folders, reason, told, write_json
+from tl_jax.tooluse import strict_json
 from tl_jax.tooluse.text.template_choice import CHOICE_FILE
 
 Kind = Literal["huggingface", "checkpoint"]
 MARKER = "tl_jax.json"
 VERSION = 1
+MAX_JSON = 100 * 1000**2
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -55,14 +56,36 @@ def read_json(file: Path) -> dict[str, Any]:
         CheckpointError: the file is missing, or not a JSON object.
     """
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        if file.stat().st_size > MAX_JSON:
+            raise CheckpointError(f"{file}: larger than {MAX_JSON // 1000**2} MB, which no file of its name is")
+        value = strict_json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(f"{file}: cannot be read: {reason(error)}") from None
-    except (ValueError, RecursionError) as error:
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{file}: is not UTF-8: {error.reason} at byte {error.start}") from None
+    except ValueError as error:
         raise CheckpointError(f"{file}: not valid JSON: {error}") from None
     if not isinstance(value, dict):
         raise CheckpointError(f"{file}: must hold a JSON object, not a {type(value).__name__}")
     return value
+
+
+@contextmanager
+def unreadable(path: Path, error: type[UserError] = CheckpointError) -> Iterator[None]:
+    """Whatever Orbax raises at damaged files inside the block is an error of one line; that memory is short is not.
+
+    Raises:
+        UserError: of the class ``error``.
+    """
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as cause:  # its readers of JSON, of arrays and of directories raise what they meet
+        if type(cause).__name__ == "JaxRuntimeError":  # memory of a device is short
+            raise
+        details = " ".join(str(cause).split())[:200] or type(cause).__name__
+        raise error(f"{path}: cannot be read, it is damaged or incomplete ({details})") from cause
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:

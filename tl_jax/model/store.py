@@ -18,6 +18,7 @@ from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh, SingleDeviceSharding
 
 from tl_jax.files import write_json
+from tl_jax.manifest import DamagedError, check_manifest, write_manifest
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.directory import (
     MARKER,
@@ -26,7 +27,9 @@ from tl_jax.model.directory import (
     copy_tokenizer,
     new_directory,
     read_json,
+    unreadable,
 )
+from tl_jax.model.finite import check_finite
 from tl_jax.model.hf import load_hf, read_config
 from tl_jax.model.parameters import Params, abstract_params
 from tl_jax.model.sharding import param_shardings
@@ -48,27 +51,36 @@ class LoadedModel:
 
 
 def open_model(
-    path: str | Path, *, param_dtype: Literal["bfloat16", "float32"] | None = "float32", mesh: Mesh | None = None
+    path: str | Path,
+    *,
+    param_dtype: Literal["bfloat16", "float32"] | None = "float32",
+    mesh: Mesh | None = None,
+    verify: bool = True,
 ) -> LoadedModel:
     """Opens a Hugging Face directory, a checkpoint of `save_model`, or a training run's newest checkpoint.
 
     With ``mesh`` every parameter goes straight to its place on it; without, to the default device. ``param_dtype``
-    None keeps the dtype that is stored.
+    None keeps the dtype that is stored. ``verify`` compares the files with their checksums, where they have some, and
+    looks for weights that are no numbers; every process does so for itself.
 
     Raises:
-        CheckpointError: ``path`` is none of these, or what it holds does not fit together.
+        CheckpointError: ``path`` is none of these, what it holds does not fit together, or it is damaged.
     """
     path = Path(path)
     home, kind = tokenizer_dir(path), _kind(path)
     if kind == "huggingface":
         config, params = load_hf(path, param_dtype, mesh)
-        return LoadedModel(config, params, home, path)
-    config = read_config(home)
-    if kind == "run":
-        params = _restore(_newest_state(path), config, param_dtype, mesh)
+    elif kind == "run":
+        config = read_config(home)
+        params = _restore(_newest_state(path, verify), config, param_dtype, mesh)
     else:
         _check_version(path)
+        config = read_config(home)
+        if verify:
+            _check_files(path / "params")
         params = _restore(path / "params", config, param_dtype, mesh)
+    if verify:
+        check_finite(params, config, path)
     return LoadedModel(config, params, home, path)
 
 
@@ -102,6 +114,7 @@ def save_model(
         copy_tokenizer(Path(tokenizer_dir), new)
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
             checkpointer.save(new / "params", args=ocp.args.PyTreeSave(params))
+        write_manifest(new / "params")
 
 
 def _kind(path: Path) -> Literal["huggingface", "checkpoint", "run"] | None:
@@ -121,11 +134,22 @@ def _check_version(path: Path) -> None:
         )
 
 
-def _newest_state(run: Path) -> Path:
+def _check_files(directory: Path, hint: str = "") -> None:
+    try:
+        check_manifest(directory)
+    except DamagedError as error:
+        raise CheckpointError(f"{error}{hint} (model.verify=false or --no-verify opens it all the same)") from None
+
+
+def _newest_state(run: Path, verify: bool) -> Path:
     steps = ocp.path.step.checkpoint_steps(run / "checkpoints")
     if not steps:
         raise CheckpointError(f"{run / 'checkpoints'}: the run has no finished checkpoint yet")
-    return run / "checkpoints" / str(max(steps)) / "state"
+    newest, *older = sorted(steps, reverse=True)
+    place = run / "checkpoints" / str(newest)
+    if verify:
+        _check_files(place, f"; move {place} away, and the one of step {older[0]} is used" if older else "")
+    return place / "state"
 
 
 def _restore(directory: Path, config: LlamaConfig, param_dtype: str | None, mesh: Mesh | None) -> Params:
@@ -134,7 +158,7 @@ def _restore(directory: Path, config: LlamaConfig, param_dtype: str | None, mesh
     They go to ``mesh`` or the default device, whatever they were saved from; the rest of a state is not read.
     """
     directory = directory.resolve()  # Orbax takes absolute paths only
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with unreadable(directory), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         saved = checkpointer.metadata(directory).item_metadata.tree
         inside = _path_of_params(directory, saved)
         for name in inside:

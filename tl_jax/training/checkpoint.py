@@ -20,9 +20,14 @@ import orbax.checkpoint as ocp
 
 from tl_jax.errors import UserError
 from tl_jax.files import reason
+from tl_jax.manifest import MANIFEST, write_manifest
+from tl_jax.model.directory import unreadable
 
 RECORD = "record"
 """Item of a checkpoint that is JSON. Versions of tl-jax whose states had another layout wrote none of that name."""
+
+_WRITTEN_LATER = ("_CHECKPOINT_METADATA", "commit_success.txt")
+"""What Orbax notes the time in when it names a checkpoint; nothing is restored from it."""
 
 
 class ResumeError(UserError):
@@ -56,7 +61,12 @@ class Checkpoints:
 
     def __init__(self, directory: Path, *, keep: int) -> None:
         self.directory = directory.resolve()  # Orbax takes absolute paths only
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            create=True,
+            cleanup_tmp_directories=True,
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+        )
         self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=("state", RECORD))
         self.newest = self._manager.latest_step()
         """step of the newest, being written or whole"""
@@ -78,22 +88,31 @@ class Checkpoints:
         self._write(lambda: self._manager.save(step, args=ocp.args.Composite(**items), force=True))
         self.newest = step
 
+    def _seal(self) -> None:
+        """Notes the checksums of a checkpoint: Orbax calls this in the background, once all of its files are there and
+        right before it gets its name."""
+        if jax.process_index() == 0:
+            for unnamed in self.directory.glob("*.orbax-checkpoint-tmp*"):
+                write_manifest(unnamed, without=_WRITTEN_LATER)
+
     def restore(self, step: int, target: Any) -> Restored:
         """The checkpoint of ``step``, its state shaped and placed like ``target`` (see `abstract`).
 
         Raises:
-            ResumeError: its state does not have the structure or shapes of ``target``.
+            ResumeError: its state does not have the structure or shapes of ``target``, or it cannot be read.
         """
         items = {"state": ocp.args.StandardRestore(target), RECORD: ocp.args.JsonRestore()}
-        try:
-            restored = self._manager.restore(step, args=ocp.args.Composite(**items))
-        except (ValueError, KeyError, TypeError) as error:
-            details = " ".join(str(error).split())[:200]
-            raise ResumeError(
-                f"{self.directory / str(step)}: cannot be continued with this configuration, "
-                f"is it another model or optimizer? ({details})"
-            ) from error
-        return Restored(restored.state, Record(**restored[RECORD]))
+        place = self.directory / str(step)
+        with unreadable(place, ResumeError):
+            try:
+                restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+                return Restored(restored.state, Record(**restored[RECORD]))
+            except (ValueError, KeyError, TypeError) as error:
+                details = " ".join(str(error).split())[:200]
+                raise ResumeError(
+                    f"{place}: cannot be continued with this configuration, "
+                    f"is it another model or optimizer? ({details})"
+                ) from error
 
     def seconds(self, step: int) -> float | None:
         """How long the checkpoint of ``step`` took to write; None where it is not whole yet, or does not say."""
@@ -182,8 +201,8 @@ def restart_step(directory: Path, resume: Literal["auto", "never", "must"]) -> i
             f"{directory}: already has a checkpoint of step {max(steps)} (checkpoint.resume=never); "
             "choose another run_dir, or continue with checkpoint.resume=auto"
         )
-    newest = max(steps, default=None)
-    if newest is not None and not (directory / str(newest) / RECORD).is_dir():
+    newest: int | None = max(steps, default=None)
+    if newest is not None and not any((directory / str(newest) / name).exists() for name in (RECORD, MANIFEST)):
         raise ResumeError(
             f"{directory / str(newest)}: written by an older version of tl-jax, which this one cannot continue; finish "
             f"the run with that version (named in {directory.parent / 'environment.json'}), or choose another run_dir"

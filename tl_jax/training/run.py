@@ -19,9 +19,10 @@ from tl_jax.errors import UserError
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.hf import read_config
 from tl_jax.model.parameters import Params, abstract_params
-from tl_jax.model.store import open_model
+from tl_jax.model.store import LoadedModel, open_model
 from tl_jax.training.checkpoint import Checkpoints, Record, ResumeError, restart_step
 from tl_jax.training.compile import abstract_state, start_frozen, start_state
+from tl_jax.training.damaged import newest_whole, set_aside
 from tl_jax.training.distributed import agreed, is_shared
 from tl_jax.training.fingerprint import fingerprint
 from tl_jax.training.grace import GraceCheck
@@ -67,8 +68,11 @@ class Run:
         self.directory = config.run_dir
         self._lock = RunLock(self.directory)
         agreed(self._lock.check)
-        self.restart_step = self._newest_step()
+        self._newest = self._newest_step()
+        self.restart_step, self._damaged = self._newest, dict[int, str]()
         """step of the checkpoint to continue from; None = a fresh run"""
+        if self._newest is not None and config.checkpoint.verify:
+            self._find_whole()
         self._stop = StopSignal()
         minutes = config.checkpoint.minutes
         self._seconds_between = None if minutes is None else 60 * minutes
@@ -91,13 +95,17 @@ class Run:
         """
         model = self.config.model
         if self.restart_step is None:
-            loaded = open_model(model.path, param_dtype=model.param_dtype, mesh=self.mesh)
+            loaded = self._open(model.path)
             self._model, self._tokenizer_dir, self._params = loaded.config, loaded.tokenizer_dir, loaded.params
         else:
             self._tokenizer_dir = self.directory / "model"
             self._model = read_config(self._tokenizer_dir)
             self._params = abstract_params(self._model, model.param_dtype)
         return self._model, self._tokenizer_dir
+
+    def _open(self, path: Path) -> LoadedModel:
+        model = self.config.model
+        return open_model(path, param_dtype=model.param_dtype, mesh=self.mesh, verify=model.verify)
 
     def begin(self, init: Callable[[Params], State]) -> tuple[State, Mapping[str, Any] | None]:
         """The state to start or continue with, and where the data stood; None for the data of a fresh run.
@@ -119,6 +127,7 @@ class Run:
             return state, None
         target = abstract_state(init, params, self.mesh)
         self._own_directory()
+        self._set_aside()
         checkpoints = self._open_checkpoints()
         restored, record = checkpoints.restore(self.restart_step, without_frozen(target))
         checkpoints.close()
@@ -131,7 +140,7 @@ class Run:
         model = self.config.model
         needed = f"{self.directory}: to continue it, the weights it started from are needed again (reference policy)"
         try:
-            params = open_model(model.path, param_dtype=model.param_dtype, mesh=self.mesh).params
+            params = self._open(model.path).params
         except UserError as error:
             raise ResumeError(f"{needed}: {error}") from error
         if _shapes(params) == _shapes(expected):
@@ -151,6 +160,26 @@ class Run:
     def _newest_step(self) -> int | None:
         return restart_step(self.directory / "checkpoints", self.config.checkpoint.resume)
 
+    def _find_whole(self) -> None:
+        """Continues from the newest checkpoint that is not damaged. One process reads them, for all.
+
+        Raises:
+            ResumeError: there is none.
+        """
+        step, damaged = agreed(lambda: newest_whole(self.directory / "checkpoints"))
+        self.restart_step, self._damaged = step, {int(number): problem for number, problem in damaged.items()}
+        if step is None:
+            raise ResumeError(
+                f"{'; '.join(self._damaged.values())}. No checkpoint of the run is whole: choose another run_dir, or "
+                "try checkpoint.verify=false"
+            )
+
+    def _set_aside(self) -> None:
+        """Makes room for the checkpoints that are written in place of damaged ones."""
+        if self._damaged:
+            agreed(lambda: str(set_aside(self.directory / "checkpoints", self._damaged)))
+            self._newest = self.restart_step
+
     def _own_directory(self) -> None:
         """Takes the directory's lock, before anything is written to it.
 
@@ -158,7 +187,7 @@ class Run:
             ResumeError: another run has it, or has had it since this one looked.
         """
         agreed(self._lock.take)
-        if self._newest_step() != self.restart_step:
+        if self._newest_step() != self._newest:
             self._lock.release()
             raise ResumeError(f"{self.directory}: another run has saved a checkpoint there meanwhile; start again")
 
@@ -281,6 +310,10 @@ class Run:
         changed = changed_keys(self._config_then, self.config)
         if changed := [key for key in changed if key.split(".")[0] not in _HARMLESS]:
             self.log.line(f"warning: continuing with other settings than before: {', '.join(changed)}")
+        for step, problem in self._damaged.items():
+            self.log.line(
+                f"warning: the checkpoint of step {step} is damaged and now in {self.directory / 'damaged'}: {problem}"
+            )
         self.log.line(f"continuing {self.directory} from step {self.restart_step} of {self.total}")
 
 

@@ -48,6 +48,9 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
         codec = Codec.open(config.data.renderer, tokenizer_dir, config.template)
         dataset = build_dataset(config.data, codec)
         held_out = build_dataset(config.data, codec, config.data.eval_path).rows if config.data.eval_path else []
+        for packed in (dataset.rows, held_out):
+            texts = (example.tokens for row in packed for example in row.examples)
+            codec.check_ids(texts, model.vocab_size, str(config.model.path))
         loader = Loader(dataset.rows, config.data.batch_size, config.seed)
         total = config.steps or math.ceil(config.epochs * loader.steps_per_epoch)
         optimizer, schedule = make_optimizer(config.optimizer, total)

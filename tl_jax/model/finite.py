@@ -1,0 +1,39 @@
+"""Weights that are no numbers, found before anything is computed with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
+
+from tl_jax.model.config import LlamaConfig
+from tl_jax.model.directory import CheckpointError
+from tl_jax.model.parameters import Params, llama_parameters
+
+
+def check_finite(params: Params, config: LlamaConfig, path: Path) -> None:
+    """All parameters are finite. Reads each once, where it lies; several processes come to the same result.
+
+    Raises:
+        CheckpointError: one is NaN or infinite; it names the tensor, as a Hugging Face checkpoint calls it.
+    """
+    found = jax.device_get(_first_bad(flatten_dict(params, sep=".")))
+    for parameter in llama_parameters(config):
+        layer = int(found.get(parameter.path, -1))
+        if layer >= 0:
+            raise CheckpointError(
+                f"{path}: {parameter.hf_name.format(layer)} holds NaN or infinity, so everything that is computed with "
+                "it would; get the model anew (model.verify=false or --no-verify opens it all the same)"
+            )
+
+
+@jax.jit
+def _first_bad(leaves: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """int32 scalar of each parameter: the first index of its first axis (the layer) where it is not finite; or -1."""
+    found = {}
+    for name, leaf in leaves.items():
+        bad = ~jnp.all(jnp.isfinite(leaf), axis=tuple(range(1, leaf.ndim)))
+        found[name] = jnp.where(jnp.any(bad), jnp.argmax(bad), -1).astype(jnp.int32)
+    return found
