@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -214,3 +215,12 @@ def test_load_tokenizer_errors(tmp_path: Path, files: Sequence[str], match: str)
         load_tokenizer(tmp_path)
     with pytest.raises(UserError, match="no such tokenizer"):
         load_tokenizer(tmp_path / "missing")
+
+
+def test_a_token_without_an_embedding_is_named(bpe: PreTrainedTokenizerFast) -> None:
+    codec = Codec.open("paper", bpe)
+    ids = [codec.prompt((), [Message("user", "north")]), []]
+    codec.check_ids(ids, max(ids[0]) + 1, "MODEL")
+    text = bpe.convert_ids_to_tokens(max(ids[0]))
+    with pytest.raises(UserError, match=rf"the token {re.escape(repr(text))} has the id {max(ids[0])}, and MODEL has "):
+        codec.check_ids(ids, max(ids[0]), "MODEL")

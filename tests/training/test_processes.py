@@ -15,10 +15,12 @@ import jax
 import numpy as np
 import pytest
 
+from tests.damage import files, flip
 from tests.processes import finish, finish_together, launch, launch_together
 from tests.training.helpers import assert_trees_close
 from tl_jax.config import MeshConfig, SftConfig
 from tl_jax.data.loader import batches
+from tl_jax.manifest import check_manifest
 from tl_jax.model.llama import make_graphdef
 from tl_jax.model.sharding import make_mesh
 from tl_jax.model.store import open_model
@@ -135,6 +137,23 @@ def test_processes_stop_together_when_one_of_them_is_told(configured: Callable[.
     second.send_signal(signal.SIGTERM)
     assert "the checkpoint is saved" in finish(first, code=143)
     finish(second, code=143)
+
+
+def test_processes_agree_on_the_older_checkpoint(
+    configured: Callable[..., SftConfig], uninterrupted: SftConfig
+) -> None:
+    """The first one reads and moves them; both go on from the same, and end where an undisturbed run does."""
+    config = configured("damaged_two", mesh={"fsdp": 2})
+    finish_together(launch_together(config))
+    newest = config.run_dir / "checkpoints" / str(STEPS)
+    flip(files(newest / "state" / "d")[0])
+    shown = finish_together(launch_together(config))
+    assert f"the checkpoint of step {STEPS} is damaged" in shown[0]
+    assert f"from step 10 of {STEPS}" in shown[0]
+    assert "step" not in shown[1]
+    assert check_manifest(newest)
+    assert (config.run_dir / "damaged" / str(STEPS)).is_dir()
+    assert metrics(config.run_dir)[-1]["loss"] == pytest.approx(metrics(uninterrupted.run_dir)[-1]["loss"], rel=1e-4)
 
 
 def wait_for_steps(process: subprocess.Popen[str], config: SftConfig, steps: int) -> None:

@@ -187,7 +187,7 @@ class Run:
             ResumeError: another run has it, or has had it since this one looked.
         """
         agreed(self._lock.take)
-        if self._newest_step() != self._newest:
+        if agreed(self._newest_step) != self._newest:  # one process looks: it may be the first to change what is there
             self._lock.release()
             raise ResumeError(f"{self.directory}: another run has saved a checkpoint there meanwhile; start again")
 
