@@ -92,3 +92,10 @@ def test_a_canonical_file_reads_what_it_writes(tmp_path: Path) -> None:
     convert([path], tmp_path / "out.jsonl", "openai")
     (again,) = read_trajectories(tmp_path / "out.jsonl")
     assert again.messages[1].tool_calls[0].arguments == {"x": 1e308, "y": -5e-324}
+
+
+def test_a_field_that_is_given_twice() -> None:
+    for text in ('{"a": 1, "a": 1}', '[{"b": {"a": 1, "c": 2, "a": 3}}]'):
+        with pytest.raises(ValueError, match="an object gives 'a' twice"):
+            strict_json.loads(text)
+    assert strict_json.loads('{"a": {"a": 1}}') == {"a": {"a": 1}}

@@ -1,6 +1,7 @@
 """JSON as its standard has it, with numbers that can be computed with and written again.
 
-Python's own reader takes ``NaN`` and ``Infinity``, makes ``1e999`` infinity, and writes what no other reader takes.
+Python's own reader takes ``NaN`` and ``Infinity``, makes ``1e999`` infinity, and writes what no other reader takes. Of
+a field that an object gives twice it keeps the last and loses the others.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ def loads(text: str) -> Any:
     """The value of a JSON text.
 
     Raises:
-        ValueError: it is none, it is too deep, or a number in it is infinite, no number, or has over 308 digits.
+        ValueError: it is none, it is too deep, an object in it gives a field twice, or a number in it is infinite, no
+            number, or has over 308 digits.
 
     Example:
         >>> loads("[1e308]")
@@ -45,6 +47,15 @@ def _integer(text: str) -> int:
     return value if value.bit_length() <= MAX_BITS else _too_large(text)
 
 
+def _object(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(fields)
+    if len(value) < len(fields):
+        names = [name for name, _ in fields]
+        twice = next(name for name in value if names.count(name) > 1)
+        raise ValueError(f"an object gives {twice[:40]!r} twice")
+    return value
+
+
 def _too_large(text: str) -> NoReturn:
     raise ValueError(f"a number is too large: {text if len(text) <= 20 else text[:17] + '...'}")
 
@@ -53,5 +64,5 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-DECODER = json.JSONDecoder(parse_float=_float, parse_int=_integer, parse_constant=_no_number)
+DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_int=_integer, parse_constant=_no_number)
 """For a value that other text follows (``raw_decode``). What is too deep is a RecursionError."""

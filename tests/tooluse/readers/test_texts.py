@@ -361,6 +361,18 @@ def test_every_format_that_holds_messages(tmp_path: Path, value: dict[str, Any])
         read_one(tmp_path, json.loads(broken))
 
 
+def test_a_tag_that_is_left_open(tmp_path: Path) -> None:
+    text = 'I look.\n<tool_call>\n{"name": "lookup", "arguments": {"word": "dog"}}\n'
+    assert read_one(tmp_path, row(text)).messages[1] == Message("assistant", "I look.", (DOG,))
+
+
+def test_an_argument_that_is_given_twice(tmp_path: Path) -> None:
+    for text in ('{"word": "dog", "word": "cat"}', "{'word': 'dog', 'word': 'cat'}"):
+        value = row(f'<tool_call>{{"name": "lookup", "arguments": {text}}}</tool_call>')
+        with pytest.raises(DataError, match=r"messages\[1\]\.content: tool_call: .* twice"):
+            read_one(tmp_path, value)
+
+
 def test_objects_in_tags_that_cannot_be_read(tmp_path: Path) -> None:
     text = '<tool_call>{"name": "lookup", "arguments": {"word": "dog"}</tool_call>'
     path = lines(tmp_path / "data.jsonl", row(text))

@@ -73,6 +73,13 @@ def test_a_tool_that_is_not_offered(syntax: Syntax) -> None:
     assert (answered is not None) or syntax.name == "element"  # which is a call only of a tool on offer
 
 
+@pytest.mark.parametrize("syntax", ["json", "python", "python_list"])
+def test_a_block_of_code_that_is_answered(syntax: str) -> None:
+    text = f"<think>hm</think>\n```json\n{SYNTAXES[syntax].example.strip()}\n```"
+    assert structure_calls(text, OFFERED, answered=True) == Structured("<think>hm</think>", (F,))
+    assert undoubted(text, OFFERED) is None
+
+
 def test_react_with_a_thought() -> None:
     text = 'Thought: I look.\nAction: f\nAction Input: {"a": 1}'
     assert structure_calls(text, OFFERED, answered=True) == Structured("I look.", (F,))

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from tl_jax.tooluse.fields import Fields, remark
 from tl_jax.tooluse.readers.rows import parse
 from tl_jax.tooluse.schema import DataError
-from tl_jax.tooluse.text.literals import python_literal
+from tl_jax.tooluse.text.literals import GivenTwice, python_literal
 
 T = TypeVar("T")
 
@@ -96,7 +96,9 @@ def literal(text: str, where: str) -> Any:
     except DataError as error:
         problem = error.problem
     try:
-        return parse(json.dumps(python_literal(text.strip()), allow_nan=False))
+        return parse(json.dumps(python_literal(text.strip(), unique=True), allow_nan=False))
+    except GivenTwice as error:
+        raise DataError(str(error), field=where) from None
     except (ValueError, TypeError, RecursionError):
         raise DataError(f"is neither JSON nor a Python literal: {problem}", field=where) from None
 

@@ -34,8 +34,15 @@ def structure(text: str) -> Any:
     return value
 
 
-def python_literal(text: str) -> Any:
+class GivenTwice(ValueError):
+    """A value that would be lost: another one has the same key."""
+
+
+def python_literal(text: str, unique: bool = False) -> Any:
     """The value that a text denotes in Python: ``{'a': None}``.
+
+    Args:
+        unique: a dictionary that gives a key twice is none.
 
     Raises:
         ValueError: it is no literal, too deep, or longer than `LONGEST`.
@@ -45,9 +52,17 @@ def python_literal(text: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about escapes such as "\d" in untrusted text
-            return ast.literal_eval(text)
+            tree = ast.parse(text.lstrip(" \t"), mode="eval")
+            if unique and any(map(_gives_twice, ast.walk(tree))):
+                raise GivenTwice("a dictionary gives a key twice")
+            return ast.literal_eval(tree)
     except (TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise ValueError(str(error)) from None
+
+
+def _gives_twice(node: ast.AST) -> bool:
+    keys = [key.value for key in node.keys if isinstance(key, ast.Constant)] if isinstance(node, ast.Dict) else []
+    return len(set(keys)) < len(keys)
 
 
 def as_text(field: Any) -> str:

@@ -23,6 +23,8 @@ _MAYBE = re.compile(r"[<\[({>]|Action")
 _END = re.compile(r"\s*(?:<\|(?:eot_id|eom_id|eot|im_end|end|end_of_text)\|>|</s>)\s*\Z")
 """What a template writes after an answer, where a file was made of a model's raw output."""
 _CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
+_FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*)\n```\s*", re.DOTALL)
+"""A text that is one block of code."""
 _TO_ALL = ">>>all\n"
 """What functionary writes before words."""
 _LABEL = "Thought:"
@@ -61,7 +63,8 @@ def structure_calls(text: str, tools: Sequence[Tool], answered: bool = False) ->
     """The calls that a text holds, and its other words; None for a text that is nothing but words.
 
     Calls that a mark begins (a tag or token) are found anywhere, in blocks of code if they call tools on offer. Others
-    (Python, objects, a name on a line) have to be the whole text and call tools on offer, or end it before a result.
+    (Python, objects, a name on a line) have to be the whole text and call tools on offer, or end it before a result, in
+    a block of code or not.
 
     Args:
         tools: on offer.
@@ -130,6 +133,8 @@ def _unmarked(text: str, tools: Sequence[Tool], answered: bool) -> tuple[Structu
     """The calls that a text is or, if it is answered, ends with; or None and why there are none."""
     start, offer = thoughts(text)[1], Offer(tools)
     said = text[start:].lstrip()
+    if answered and (fenced := _FENCE.fullmatch(said)):
+        text, said = text[:start] + fenced[1], fenced[1]
     if not answered and not beginnings(offer.with_odd_names() or offer).match(said):  # most texts, at once
         return None, "words stand before it"
     answer = parse_answer(text, tools, MAX_RECORDED)
@@ -144,7 +149,7 @@ def _unmarked(text: str, tools: Sequence[Tool], answered: bool) -> tuple[Structu
 def _is_meant(answer: Answer, said: str, names: Sequence[str], answered: bool) -> bool:
     """Whether calls without a mark are some, and no example."""
     offered = all(call.name in names for call in answer.calls)
-    if answered:
+    if answered and not _tries_mark(answer.text, ()):
         return offered or answer.problem is None or attempted(said, ()) is not None
     return offered and answer.problem is None
 
@@ -155,10 +160,14 @@ def _refuse_marked(text: str, names: Sequence[str], problem: str) -> None:
     Raises:
         Unreadable: it is.
     """
-    tried = [syntax for syntax in SYNTAXES.values() if syntax.marked and syntax.attempts(text, names)]
-    if tried:
+    if tried := _tries_mark(text, names):
         nearest = next((syntax for syntax in tried if re.search(syntax.opening, text)), tried[0])
         raise Unreadable(nearest, problem or "it is not written as such calls are")
+
+
+def _tries_mark(text: str, names: Sequence[str]) -> list[Syntax]:
+    """The syntaxes with a mark in which a text tries to make a call."""
+    return [syntax for syntax in SYNTAXES.values() if syntax.marked and syntax.attempts(text, names)]
 
 
 def _without_code(text: str) -> str:
