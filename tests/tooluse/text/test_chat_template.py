@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -394,3 +395,26 @@ def test_calls_and_results_carry_matching_ids() -> None:
     rows = next(rows for rows in seen if len(rows) == len(messages) and "tool_calls" in rows[1])
     assert [call["id"] for call in rows[1]["tool_calls"]] == [row["tool_call_id"] for row in rows[2:]]
     assert len({call["id"] for call in rows[1]["tool_calls"]}) == 2
+
+
+def test_many_results_cost_no_more_texts(renderer: Renderer) -> None:
+    """A text is as long as the conversation, so a text for each of thousands of results would cost their square."""
+    written = []
+    template = renderer(TAGGED)
+
+    def apply(*conversation: Any) -> str:
+        written.append(len(conversation[0]))
+        return template._apply(*conversation)
+
+    costs = []
+    for count in (60, 120, 240):
+        called = Message("assistant", "", (Call("now"),) * count)
+        results = [Message("tool", f"result {number}", name="now") for number in range(count)]
+        written.clear()
+        rendered = ChatTemplateRenderer(apply).render(TOOLS, [*QUESTION, called, *results, Message("assistant", "So.")])
+        costs.append(len(written))
+        parts = [cut(rendered.text, span) for span in rendered.messages]
+        assert all(re.search(rf"result {number}\b", part) for number, part in enumerate(parts[3:-1]))
+        assert "".join(parts) in rendered.text
+        assert cut(rendered.text, rendered.turns[-1].answer) == "So."
+    assert max(costs) - min(costs) < 10

@@ -11,6 +11,7 @@ rewrites the past, such as Qwen3's, which forgets what was thought before the la
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,8 @@ _THOUGHT = re.compile(r"\s*<think>(.*?)</think>", re.DOTALL)
 _OPEN_THOUGHT = re.compile(r"<think>\s*\Z")
 _NO_THOUGHT = re.compile(r"(?:<think>\s*)?</think>\s*\Z")
 _END_OF_THOUGHT = "\n</think>\n\n"
+MANY_RESULTS = 50
+"""Results in a row of which each has a text of its own written, which tells where it ends."""
 
 
 class ChatTemplateRenderer:
@@ -230,11 +233,13 @@ class _Conversation:
         A message ends where the text without the later ones does. Where these change its end (a template that closes
         several tool results at once), or the text without them is none (only a system message), it ends with its own
         words, and at the latest where a later message's words begin (a system message may stand in the last question).
+        So does a result between many others: a text for each of thousands would cost the square of their number.
         """
         answers = {turn.message: turn.answer for turn in turns}
         contents = [self.spans.get(Spot("content", index), ()) for index in range(len(self.messages))]
         words = [spans[0][0] if spans else len(self.text) for spans in contents]
         begun = list(accumulate(reversed(words), min))[::-1]  # where a message's words or those of a later one begin
+        asked = list(accumulate((message.role != "system" for message in self.messages), operator.or_))
         starts = [begun[0] if contents[0] else 0]
         for index, spans in enumerate(contents):
             end = answers[index][1] if index in answers else spans[-1][1] if spans else 0
@@ -242,12 +247,17 @@ class _Conversation:
             following = answers.get(index + 1)
             if following and opening and self.text.endswith(opening, 0, following[0]):
                 end = following[0] - len(opening)
-            elif any(message.role != "system" for message in self.messages[: index + 1]):
+            elif asked[index] and not self._is_among_many(index):
                 upto = self._upto(index)
                 end = len(upto) if self.text.startswith(upto) else end
             limit = begun[index + 1] if index + 1 < len(begun) else end
             starts.append(max(min(end, limit), starts[-1]))
         return starts
+
+    def _is_among_many(self, index: int) -> bool:
+        """Whether a message is a result between `MANY_RESULTS` and more."""
+        around = self.messages[max(index - MANY_RESULTS, 0) : index + 2]
+        return len(around) == MANY_RESULTS + 2 and all(message.role == "tool" for message in around)
 
     def _turn(self, index: int) -> TurnSpan | str:
         """Where a turn stands, or why it cannot be learnt from the whole text."""
