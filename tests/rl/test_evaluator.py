@@ -11,7 +11,6 @@ from tl_jax.config import RlConfig, load_config
 from tl_jax.data.prompts import Prompt
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.rl.evaluator import Comparison, Evaluator, spread
-from tl_jax.rl.faults import NothingLeftError
 from tl_jax.rl.rubric import make_rubric
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
 
@@ -82,8 +81,14 @@ def test_episodes_that_failed_are_left_out_and_where_all_did_nothing_is_evaluate
     state: Any = SimpleNamespace(params={"actor": ["stop() "] * 4})
     assert comparison(5, state) == {}
     assert "nothing is evaluated, because all 4 episodes failed, the first by reward" in lines[-1]
-    with pytest.raises(NothingLeftError):
-        Comparison(run, evaluate, ["stop() "] * 4)  # type: ignore[arg-type]
+    lines.clear()
+    without = Comparison(run, evaluate, ["stop() "] * 4)  # type: ignore[arg-type]
+    assert lines[-1].startswith("before training: nothing is evaluated, because all 4 episodes failed")
+    state.params["actor"] = ["go() "] * 4
+    last = without(5, state)
+    assert last["eval_reward"] == 1.0
+    without.conclude({"step": 5, "stopped_by": None, **last})
+    assert len(lines) == 2  # there is nothing to compare with
 
 
 def test_without_prompts_nothing_is_said() -> None:

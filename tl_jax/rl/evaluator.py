@@ -64,7 +64,7 @@ class Comparison:
         self._run, self._evaluator = run, evaluator
         if evaluator.prompts:
             run.log.line(f"before training, {len(evaluator.prompts)} fixed prompts are answered greedily")
-        self._before = evaluator(ref_params)
+        self._before = self._evaluated("before training", ref_params)
         if self._before:
             count = len(evaluator.prompts)
             run.log.line(f"before training, greedy, on {count} fixed prompts: {_describe(self._before)}")
@@ -74,19 +74,24 @@ class Comparison:
 
         Nothing where all episodes failed.
         """
-        try:
-            found = self._evaluator(state.params["actor"])
-        except NothingLeftError as error:  # it may be over until the next one
-            self._run.log.line(f"step {step}: nothing is evaluated, because {error}")
+        found = self._evaluated(f"step {step}", state.params["actor"])
+        if not found:
             return {}
         if step == self._run.total:
             found |= {f"{name}_before": value for name, value in self._before.items()}
         return found
 
+    def _evaluated(self, when: str, params: Params) -> dict[str, float]:
+        try:
+            return self._evaluator(params)
+        except NothingLeftError as error:  # it may be an accident, above all where there are few prompts
+            self._run.log.line(f"{when}: nothing is evaluated, because {error}")
+            return {}
+
     def conclude(self, summary: Mapping[str, Any]) -> None:
         """Logs what became of the reward, if the last step was reached."""
         if "eval_reward_before" in summary:
-            after = {name: summary[name] for name in self._before}
+            after = {name: summary[name] for name in self._before if name in summary}
             change = _describe_change(after["eval_reward"] - self._before["eval_reward"])
             self._run.log.line(f"after training, the same way: {_describe(after)}; the reward {change}")
 
