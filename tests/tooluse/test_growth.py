@@ -59,6 +59,7 @@ def test_mae_of_many_calls(rule: str) -> None:
     assert grows_linearly(lambda row: blocked_turns(row, rule), turn, MANY)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", writable())
 def test_reading_and_writing_many_calls(tmp_path: Path, name: str) -> None:
     def file(count: int) -> Path:

@@ -136,6 +136,7 @@ def test_cases_that_are_none(tools: BfclTools, meta: Any, problem: str) -> None:
         tools.reset(replace(CASE, meta=meta))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name, category in CATEGORIES.items() if category.rule == "episode"])
 def test_bfcl_judges_the_same(tools: BfclTools, name: str) -> None:
     """Gold and other episodes of every 40th question; benchmarks/bfcl_parity.py asks about all."""

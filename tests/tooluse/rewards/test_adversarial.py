@@ -69,6 +69,7 @@ def test_a_table_takes_guesses_for_a_failure(everything: list[Attack], profile: 
         assert score(attack.answer, attack.case, profile).category == "parse_failure", attack.name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("profile", [*PROFILES, OWN, ORDERED], ids=name)
 def test_none_executes_anything(everything: list[Attack], profile: str | RewardTable) -> None:
     """Python itself reports files opened, code run, modules imported and processes started."""
