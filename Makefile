@@ -21,7 +21,7 @@ endif
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup quick check test mutations lint docs dist clean
+.PHONY: help demo setup quick check test thorough mutations lint docs dist clean
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/'
@@ -39,8 +39,11 @@ quick: $(VENV)/.test  ## ruff and the tests that need no JAX, nor an environment
 check: lint      ## lint, types and every test but the slow ones; JOBS=4 on more cores
 	$(PYTEST) -m "not slow"
 
-test: lint       ## lint, types and the whole test suite; COV=1 measures what it covers
-	$(PYTEST) $(if $(COV),--cov --cov-report=term:skip-covered)
+test: lint       ## lint, types and the test suite; COV=1 measures what it covers
+	$(PYTEST) -m "not thorough" $(if $(COV),--cov --cov-report=term:skip-covered)
+
+thorough: $(VENV)/.dev  ## slow tests once more, with the other estimators and settings: minutes
+	$(PYTEST) -m thorough
 
 mutations: $(VENV)/.dev  ## breaks the code on purpose, one place at a time: a test must notice each
 	$(BIN)/python -m tests.mutations

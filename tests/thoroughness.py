@@ -19,9 +19,14 @@ def examples(count: int) -> int:
 
 def first_then_slow(values: Iterable[Any]) -> list[Any]:
     """For ``parametrize``: the first value is tried by `make check`, the others by `make test` alone."""
+    return _first(values, pytest.mark.slow)
+
+
+def first_then_thorough(values: Iterable[Any]) -> list[Any]:
+    """For ``parametrize`` of a slow test: the first value is tried by `make test`, the others by `make thorough`."""
+    return _first(values, pytest.mark.slow, pytest.mark.thorough)
+
+
+def _first(values: Iterable[Any], *marks: pytest.MarkDecorator) -> list[Any]:
     first, *others = values
-    return [first, *(pytest.param(*_several(value), marks=pytest.mark.slow) for value in others)]
-
-
-def _several(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
+    return [first, *(pytest.param(*(one if isinstance(one, tuple) else (one,)), marks=marks) for one in others)]

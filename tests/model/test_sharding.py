@@ -11,6 +11,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, Mesh
 from jax.sharding import PartitionSpec as P
+from pydantic import ValidationError
 
 from tests.model.tiny import random_params
 from tl_jax.config import ConfigError, MeshConfig
@@ -65,11 +66,16 @@ def test_mesh_sizes(asked: dict[str, int], got: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", [{"data": 3}, {"data": 2, "fsdp": 2}, {"data": 16}, {"data": -1, "fsdp": -1}, {"data": 0}, {"tensor": -2}]
+    "asked", [{"data": 3}, {"data": 2, "fsdp": 2}, {"data": 16}, {"data": -1, "fsdp": -1}, {"data": 0}]
 )
 def test_a_mesh_that_does_not_fit_names_the_sizes(asked: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(asked))}={next(iter(asked.values()))}"):
         make_mesh(MeshConfig(**asked))
+
+
+def test_a_size_below_what_is_left_is_no_size() -> None:
+    with pytest.raises(ValidationError, match=r"tensor\n.*between -1 and"):
+        MeshConfig(tensor=-2)
 
 
 def test_every_parameter_uses_a_mesh_axis_once_and_every_rule_is_used() -> None:

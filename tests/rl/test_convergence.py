@@ -17,7 +17,7 @@ import numpy as np
 import optax
 import pytest
 
-from tests.thoroughness import first_then_slow
+from tests.thoroughness import first_then_slow, first_then_thorough
 from tl_jax.config import AlgorithmConfig, SamplingConfig
 from tl_jax.config.estimators import ESTIMATORS
 from tl_jax.inference.generate import generate
@@ -214,7 +214,7 @@ def learnt(name: str, problem: Problem, beta: float) -> np.ndarray:
     ("name", "beta"),
     [
         *first_then_slow((name, 1.0) for name in REGULARISED),
-        *(pytest.param(name, beta, marks=pytest.mark.slow) for name in THOROUGHLY for beta in BETAS if beta != 1),
+        *first_then_thorough((name, beta) for name in THOROUGHLY for beta in BETAS if beta != 1),
     ],
 )
 def test_a_bandit_over_calls_ends_at_the_optimum(name: str, beta: float) -> None:
@@ -245,7 +245,7 @@ def test_k3_in_the_loss_ends_at_the_optimum_of_the_other_kl() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("beta", BETAS)
+@pytest.mark.parametrize("beta", first_then_thorough(BETAS))
 @pytest.mark.parametrize("name", THOROUGHLY)
 def test_two_calls_with_a_tools_answer_between_them_end_at_the_optimum(name: str, beta: float) -> None:
     rewards = two_step_rewards()
@@ -256,7 +256,7 @@ def test_two_calls_with_a_tools_answer_between_them_end_at_the_optimum(name: str
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [f"{name} by turn" for name in REGULARISED])
+@pytest.mark.parametrize("name", first_then_thorough(f"{name} by turn" for name in REGULARISED))
 def test_three_calls_with_credit_by_turn_end_at_the_optimum(name: str) -> None:
     problem = three_step_rewards()
     expected = regularised(optimum_of_reference(3), returns(problem), 1.0)
@@ -265,7 +265,7 @@ def test_three_calls_with_credit_by_turn_end_at_the_optimum(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", THOROUGHLY)
+@pytest.mark.parametrize("name", first_then_thorough(THOROUGHLY))
 @pytest.mark.parametrize("defect", ["wrong sign of the KL", "k3 in the reward"])
 def test_a_defect_of_the_kl_ends_elsewhere(name: str, defect: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the tests above would miss if they were not sharp enough."""

@@ -16,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from tests.thoroughness import first_then_thorough
 from tl_jax.config import ConfigError, RlConfig, SftConfig, load_config
 from tl_jax.config.estimators import ESTIMATORS, Estimator
 from tl_jax.errors import UserError
@@ -290,7 +291,7 @@ def mine() -> Iterator[Estimator]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("mine")
-@pytest.mark.parametrize("estimator", [*ESTIMATORS, "mine"])
+@pytest.mark.parametrize("estimator", first_then_thorough(["mine", *ESTIMATORS]))
 def test_every_estimator_learns_to_call_the_rewarded_tool(estimator: str, undecided: Path, tmp_path: Path) -> None:
     gold = [[{"name": "find_country", "arguments": {}}]]  # greedily, the model calls the other tool
     cases = write(tmp_path / "cases.jsonl", [{"id": f"c{i}", "gold": gold, **question(i)} for i in range(10)])
