@@ -21,7 +21,7 @@ endif
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup quick check test thorough mutations lint docs dist clean
+.PHONY: help demo setup quick check test thorough fuzz mutations lint docs dist clean
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/'
@@ -44,6 +44,9 @@ test: lint       ## lint, types and the test suite; COV=1 measures what it cover
 
 thorough: $(VENV)/.dev  ## slow tests once more, with the other estimators and settings: minutes
 	$(PYTEST) -m thorough
+
+fuzz: $(VENV)/.dev  ## anything at all as rows, answers, results, settings, tokenizers: minutes; nothing may raise
+	$(PYTEST) -m fuzz --hypothesis-profile fuzz
 
 mutations: $(VENV)/.dev  ## breaks the code on purpose, one place at a time: a test must notice each
 	$(BIN)/python -m tests.mutations

@@ -26,6 +26,7 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile("shared_cores", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", settings.get_profile("shared_cores"), max_examples=15)
+settings.register_profile("fuzz", settings.get_profile("shared_cores"), max_examples=1000)
 settings.load_profile("shared_cores")
 
 CACHE_BYTES = 1 << 30

@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from tl_jax.visible import in_one_line, visible
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp\r[red]:smile:[/red]"
 
 
+@pytest.mark.fuzz
 @given(st.text(st.characters()))
 def test_what_is_visible_steers_nothing_and_fits_any_terminal(text: str) -> None:
     shown = visible(text)

@@ -42,6 +42,7 @@ def test_a_value_is_read() -> None:
     assert yaml_or_text("true") is True
 
 
+@pytest.mark.fuzz
 @given(st.text(st.sampled_from("!&*[]{},:?-|>%@`'\"# \nabint0123456789~._\\\x07é")))
 def test_any_text_is_a_value_or_told(text: str) -> None:
     with suppress(ValueError):

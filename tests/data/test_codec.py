@@ -110,6 +110,7 @@ def test_without_cuts_a_merging_tokenizer_breaks_the_prompts(merging: PreTrained
     assert prompt != whole[: len(prompt)]
 
 
+@pytest.mark.fuzz
 @plenty
 @given(question=hostile, answer=hostile, result=hostile, key=hostile)
 @pytest.mark.parametrize("name", ["paper", "released", "chat"])
@@ -135,6 +136,7 @@ def test_foreign_text_never_becomes_a_control_token(
     prefixes(trajectory, name, bpe)
 
 
+@pytest.mark.fuzz
 @plenty
 @given(question=hostile, answer=hostile)
 def test_foreign_text_never_becomes_a_control_token_llama(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
+from tests.thoroughness import examples
 from tl_jax.data import tokenizer_file
 from tl_jax.data.codec import Codec
 from tl_jax.data.tokenizer_file import load_tokenizer
@@ -70,6 +74,40 @@ def test_broken_files(write: Callable[[Change], Path], change: Change) -> None:
     with pytest.raises(UserError, match=r"tokenizer\.json: ") as error:
         load_tokenizer(write(change))
     assert "\n" not in str(error.value)
+
+
+ODD: Any = st.one_of(
+    st.sampled_from([None, True, -1, 0, 1, 2**31, 2**33, 1e308, "", "x", "(", "BPE", "Metaspace", [], [[]], {}]),
+    st.text(st.characters(codec="utf-8"), max_size=5),
+    st.recursive(st.integers(), lambda inner: st.lists(inner, max_size=3), max_leaves=5),
+)
+
+
+def places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place of a JSON value but the value itself; of a long list or table the first entries."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in itertools.islice(inner, 20):
+        yield (*way, key)
+        yield from places(one, (*way, key))
+
+
+@pytest.mark.fuzz
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_value_anywhere(write: Callable[[Change], Path], data: st.DataObject) -> None:
+    """A tokenizer that can be used, or an error of one line."""
+
+    def change(spec: dict[str, Any]) -> None:
+        for _ in range(data.draw(st.integers(1, 2))):
+            way = data.draw(st.sampled_from(list(places(spec))))
+            at(*way, value=data.draw(ODD))(spec)
+
+    directory, told = write(change), ""
+    try:
+        Codec.open("paper", load_tokenizer(directory)).segments.encode("a city in the north", opens=True)
+    except UserError as error:
+        told = str(error)
+    assert "\n" not in told
 
 
 @pytest.mark.parametrize("strategy", [{"Fixed": 2**40}, {"Fixed": 2**62}])

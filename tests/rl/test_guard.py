@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.rl.test_rollout import Scripted, codec
+from tests.thoroughness import examples
 from tl_jax.config import SamplingConfig
 from tl_jax.config.faults import UNGUARDED, FaultsConfig
 from tl_jax.data.codec import Codec
@@ -147,7 +148,8 @@ def test_half_a_surrogate_pair_is_mended_wherever_it_stands(text: str, expected:
     assert guarded(raises).reply(turn("open")).results[0].startswith("Error: TypeError")
 
 
-@settings(max_examples=30)
+@pytest.mark.fuzz
+@settings(max_examples=examples(30))
 @given(st.lists(st.text(st.characters(codec=None)) | st.integers()))
 def test_what_is_mended_can_be_encoded_and_stays_so(value: Any) -> None:
     once = mended(value)

@@ -208,6 +208,7 @@ def test_summary_holds_the_interval_of_each_share() -> None:
     assert summary.cf_interval == bootstrap_interval(4, 10) == (10.0, 70.0)
 
 
+@pytest.mark.fuzz
 @given(
     st.one_of(st.text(), st.lists(st.sampled_from(["get-user(", "id=", "500", "'", ")", "\n", "[", ","])).map("".join))
 )

@@ -185,6 +185,7 @@ names = st.sampled_from(["a", "token", "api_key"])
 json_values = st.recursive(texts | st.integers() | st.none(), lambda x: st.lists(x) | st.dictionaries(names, x))
 
 
+@pytest.mark.fuzz
 @given(json_values)
 def test_masking_twice_changes_nothing_more(value: Any) -> None:
     masked, _ = mask(value)

@@ -179,6 +179,7 @@ def attempt(trajectory: Trajectory, name: str) -> tuple[dict[str, Any] | None, D
         return None, error
 
 
+@pytest.mark.fuzz
 @pytest.mark.long
 @pytest.mark.parametrize("name", writable())
 @settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))

@@ -162,6 +162,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.fuzz
 @given(
     st.one_of(st.text(), json_values.map(json.dumps), json_values.map(repr), st.text("([{'\"\\-:,Error", max_size=300))
 )

@@ -217,6 +217,7 @@ def _places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [place] * bool(place) + [found for key, item in inner for found in _places(item, (*place, key))]
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize(("name", "row"), ROWS)
 @settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
@@ -252,6 +253,7 @@ anything = st.recursive(
 )
 
 
+@pytest.mark.fuzz
 @given(st.dictionaries(st.sampled_from(names), anything, max_size=8))
 def test_foreign_rows_are_read_or_refused(row: Any) -> None:
     for convert in (canonical.trajectories, canonical.cases, tl.trajectories, openai.trajectories):
@@ -302,6 +304,7 @@ deep = st.recursive(
 )
 
 
+@pytest.mark.fuzz
 @pytest.mark.long
 @settings(max_examples=examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.dictionaries(st.sampled_from(fields_of_all), deep, max_size=5))

@@ -81,6 +81,7 @@ def test_other_texts() -> None:
             namespace(text, "x")
 
 
+@pytest.mark.fuzz
 @given(st.lists(st.sampled_from(PROMPT.split(" ") + list("{}()[]|:;,?<>\"'=\n")), max_size=40).map(" ".join))
 def test_nothing_else_is_raised(text: str) -> None:
     with contextlib.suppress(DataError):

@@ -87,6 +87,7 @@ def test_nearly_everything_is_laid_down() -> None:
     assert sum(len(laid_down(name, row)) for name, rows in EXAMPLES.items() for row in rows) > 250
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize(("name", "row"), ROWS)
 @settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())

@@ -322,6 +322,7 @@ fragments = st.sampled_from(
 )
 
 
+@pytest.mark.fuzz
 @given(
     st.one_of(st.text(max_size=200), st.lists(fragments, max_size=12).map("".join)), st.sampled_from(sorted(PROFILES))
 )

@@ -297,6 +297,7 @@ pieces = st.sampled_from(
 )
 
 
+@pytest.mark.fuzz
 @settings(deadline=None)
 @given(st.one_of(st.text(), st.lists(pieces, max_size=25).map("".join)))
 @example("f(a='\\N{X}')")

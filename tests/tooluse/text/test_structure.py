@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.thoroughness import examples
 from tests.tooluse.rewards.abstentions import PROSE, TOOLS
 from tests.tooluse.text.test_syntaxes import OFFERED, PIECES, F, parts
 from tl_jax.tooluse.schema import Call, Tool
@@ -152,7 +153,8 @@ def test_words_stay_words(text: str) -> None:
     assert structure_calls(text, ()) is None
 
 
-@settings(deadline=None, max_examples=200)
+@pytest.mark.fuzz
+@settings(deadline=None, max_examples=examples(200))
 @given(st.one_of(st.lists(parts, max_size=30).map("".join), st.text()), st.booleans())
 def test_nothing_else_is_raised(text: str, answered: bool) -> None:
     try:

@@ -294,6 +294,7 @@ parts = st.sampled_from(
 ODDLY_OFFERED = (*OFFERED, Tool("Tide Table API", "", {"properties": {"my arg": {"type": "object"}}}))
 
 
+@pytest.mark.fuzz
 @settings(deadline=None, max_examples=examples(400))
 @given(st.one_of(st.lists(parts, max_size=30).map("".join), st.text()))
 def test_nothing_raises(text: str) -> None:

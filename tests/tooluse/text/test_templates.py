@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.thoroughness import examples
 from tests.tooluse.text.templates import STYLES, Style
 from tl_jax.tooluse.schema import Call, Message, Tool
 from tl_jax.tooluse.text.parse import parse_answer
@@ -135,9 +136,10 @@ def poisoned(draw: st.DrawFn, style: Style) -> tuple[list[str], list[Tool], list
     return planted, tools if style.calls != 0 else [], messages
 
 
+@pytest.mark.fuzz
 @pytest.mark.long
 @pytest.mark.parametrize("name", STYLES)
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_whatever_comes_from_data_is_untrusted(name: str, data: st.DataObject) -> None:
     """Names of arguments and of speakers as well as texts, values, ids, tools and their schemas."""
