@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from tests.thoroughness import examples
 from tl_jax.data import tokenizer_file
 from tl_jax.data.codec import Codec
+from tl_jax.data.segment_tokenizer import backend
 from tl_jax.data.tokenizer_file import load_tokenizer
 from tl_jax.errors import UserError
 
@@ -74,6 +75,14 @@ def test_broken_files(write: Callable[[Change], Path], change: Change) -> None:
     with pytest.raises(UserError, match=r"tokenizer\.json: ") as error:
         load_tokenizer(write(change))
     assert "\n" not in str(error.value)
+
+
+def test_parts_that_do_not_fit_without_the_control_tokens(bpe: PreTrainedTokenizerFast) -> None:
+    """Found by the test below, with two tokens of one id: the library raises an exception of no kind."""
+    spec = json.loads(bpe.backend_tokenizer.to_str())
+    spec["model"]["merges"].append(["zz", "yy"])
+    with pytest.raises(UserError, match=r"DIR: the tokenizer is broken: without its control tokens it says .*zz"):
+        backend(spec, "DIR")
 
 
 ODD: Any = st.one_of(

@@ -73,10 +73,10 @@ class SegmentTokenizer:
             "padding": None,
         }
         _forbid(spec["model"], set(control))
-        self.first = Tokenizer.from_str(json.dumps(spec))
+        self.first = backend(spec, tokenizer.name_or_path)
         edited = {part: _without_prefix(spec[part]) for part in ("normalizer", "pre_tokenizer")}
         prefixed = spec | edited != spec
-        self.rest = Tokenizer.from_str(json.dumps(spec | edited)) if prefixed else self.first
+        self.rest = backend(spec | edited, tokenizer.name_or_path) if prefixed else self.first
         self.by_line = splits_at_line_ends(spec, prefixed=prefixed)
         self._known: dict[tuple[str, bool], Tokens] = {}
         self._known_characters = 0
@@ -204,6 +204,19 @@ def segment_tokenizer(tokenizer: PreTrainedTokenizerFast) -> SegmentTokenizer:
     """The parts of ``tokenizer``, made once."""
     with no_panic(tokenizer.name_or_path):
         return SegmentTokenizer(tokenizer)
+
+
+def backend(spec: dict[str, Any], name: str) -> Tokenizer:
+    """A tokenizer from the JSON of its parts; ``name`` is for the error.
+
+    Raises:
+        UserError: the parts do not fit together without the control tokens.
+    """
+    try:
+        return Tokenizer.from_str(json.dumps(spec))
+    except Exception as error:  # all that the library raises
+        problem = " ".join(str(error).split())[:300]
+        raise UserError(f"{name}: the tokenizer is broken: without its control tokens it says {problem}") from error
 
 
 def _templates(tokenizer: PreTrainedTokenizerFast) -> str:
