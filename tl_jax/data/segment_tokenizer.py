@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain, pairwise
+from itertools import chain, pairwise, takewhile
+from operator import itemgetter
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -228,7 +229,10 @@ def _templates(tokenizer: PreTrainedTokenizerFast) -> str:
 def _opening(backend: Tokenizer) -> tuple[int, ...]:
     """Ids that ``__call__`` puts before every text: BOS or nothing."""
     encoding = backend.encode("a", add_special_tokens=True)
-    return tuple(encoding.ids[: encoding.special_tokens_mask.index(0)])
+    return tuple(
+        token
+        for token, special in takewhile(itemgetter(1), zip(encoding.ids, encoding.special_tokens_mask, strict=True))
+    )
 
 
 def _token_pattern(token: dict[str, Any]) -> str:
