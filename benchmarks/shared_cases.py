@@ -1,6 +1,6 @@
 """The table kind -> before -> after over a folder of inputs on which users of such tools lost data.
 
-    python benchmarks/shared_cases.py --cases ../shared/cases
+    python benchmarks/shared_cases.py --cases DIR
 
 Every row of the folder's README.md is done as a user would do it, by the command it names; what the README says of
 "right" and "is" (here: before) stands beside what comes out now. A line of Markdown each.
