@@ -11,27 +11,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from sentencepiece import SentencePieceProcessor
 
 from tests.thoroughness import first_then_slow
 from tests.training.helpers import TINY, assert_trees_close
+from tests.training.single_turns import Sample, as_batch, loss_and_gradient
 from tl_jax.config import DataConfig, PktConfig
-from tl_jax.data.batch import Batch
 from tl_jax.data.codec import Codec
 from tl_jax.data.packing import collate, pack
-from tl_jax.model.llama import Llama, init_params, make_graphdef, merge
 from tl_jax.tooluse.mae.apply import apply_mae, blocked_turns
 from tl_jax.tooluse.readers import read_trajectories
 from tl_jax.tooluse.schema import Message, Trajectory
 from tl_jax.tooluse.text.render import PaperRenderer
-from tl_jax.training.losses import weighted_cross_entropy
 
 LENGTH, SAMPLES = 768, 16
-Sample = tuple[list[int], list[int], list[float]]
-"""tokens, labels, weights"""
 
 
 @pytest.fixture(scope="module")
@@ -100,38 +95,16 @@ def samples(trajectory: Trajectory, spm: SentencePieceProcessor, mae: bool, pkt:
         yield stream[:-1], stream[1:], weights.tolist()
 
 
-def as_batch(rows: list[Sample]) -> Batch:
-    """Padded on the right, with empty rows up to a fixed number."""
-    tokens, labels, segments = (np.zeros((SAMPLES, LENGTH), np.int32) for _ in range(3))
-    weights = np.zeros((SAMPLES, LENGTH), np.float32)
-    for row, (inputs, targets, w) in enumerate(rows):
-        size = len(inputs)
-        tokens[row, :size], labels[row, :size], weights[row, :size], segments[row, :size] = inputs, targets, w, 1
-    positions = np.tile(np.arange(LENGTH, dtype=np.int32), (SAMPLES, 1))
-    turns = (np.arange(SAMPLES) < len(rows)).astype(np.float32)
-    return Batch(tokens=tokens, labels=labels, weights=weights, segment_ids=segments, positions=positions, turns=turns)
-
-
 @pytest.fixture(scope="module")
-def loss_and_gradient() -> Any:
-    """Of a tiny random Llama with the Llama-2 vocabulary, float32."""
-    config = replace(TINY, vocab_size=32000, initializer_range=0.1)
-    graphdef, params = make_graphdef(config, dtype="float32", remat="none"), init_params(config, jax.random.key(0))
-
-    def total(p: Any, batch: Batch) -> tuple[jax.Array, Any]:
-        model: Llama = merge(graphdef, p)
-        loss = weighted_cross_entropy(model, batch)
-        return loss.total, loss
-
-    fast = {"xla_backend_optimization_level": 1}  # 32,000 logits a target: compiling better than the other tests pays
-    compiled = jax.jit(jax.grad(total, has_aux=True), compiler_options=fast)
-    return lambda batch: compiled(params, batch)
+def of_a_model() -> Any:
+    """With the Llama-2 vocabulary. 32,000 logits a target: compiling better than the other tests pays."""
+    return loss_and_gradient(replace(TINY, vocab_size=32000, initializer_range=0.1), xla_backend_optimization_level=1)
 
 
 @pytest.mark.parametrize("mae", first_then_slow([True, False]))
 @pytest.mark.parametrize("pkt", first_then_slow([True, False]))
 def test_one_pass_equals_a_sample_for_each_turn(
-    trajectories: list[Trajectory], shared_data: Path, loss_and_gradient: Any, mae: bool, pkt: bool
+    trajectories: list[Trajectory], shared_data: Path, of_a_model: Any, mae: bool, pkt: bool
 ) -> None:
     model_file = shared_data / "tokenizer" / "llama2.model"
     spm = SentencePieceProcessor(model_file=str(model_file))
@@ -145,8 +118,8 @@ def test_one_pass_equals_a_sample_for_each_turn(
     examples = [codec.supervise(trajectory, weighing) for trajectory in marked]
     one_pass = collate(pack(examples, LENGTH))
 
-    gradient, loss = loss_and_gradient(one_pass)
-    expected_gradient, expected = loss_and_gradient(as_batch(separate))
+    gradient, loss = of_a_model(one_pass)
+    expected_gradient, expected = of_a_model(as_batch(separate, LENGTH, SAMPLES))
     assert loss.denominator == expected.denominator == len(separate)
     assert loss.metrics["targets"] == expected.metrics["targets"]
     np.testing.assert_allclose(loss.total, expected.total, rtol=1e-5)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
@@ -16,14 +15,12 @@ from transformers import PreTrainedTokenizerFast
 from tests.data.helpers import byte_level
 from tests.tooluse.text.templates import STYLES
 from tests.training.helpers import TINY, assert_trees_close
+from tests.training.single_turns import Sample, as_batch, loss_and_gradient
 from tl_jax.config import DataConfig, PktConfig
-from tl_jax.data.batch import Batch
 from tl_jax.data.codec import Codec
 from tl_jax.data.dataset import build_dataset
 from tl_jax.data.packing import collate
-from tl_jax.model.llama import Llama, init_params, make_graphdef, merge
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
-from tl_jax.training.losses import weighted_cross_entropy
 
 LENGTH = 640
 TOOL = Tool("now", "Time.", {"type": "object", "properties": {"zone": {"type": "string"}}})
@@ -50,7 +47,7 @@ def as_row(message: Message) -> dict[str, Any]:
     return {"role": message.role, "content": message.content} | ({"tool_calls": calls} if calls else {})
 
 
-def samples(one: Trajectory, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[list[int], list[int], list[float]]]:
+def samples(one: Trajectory, tokenizer: PreTrainedTokenizerFast) -> Iterator[Sample]:
     """Tokens, labels and weights of every turn but the failed one: the prompt that generation has, and the answer."""
     rows = [as_row(message) for message in one.messages]
     tools = [{"type": "function", "function": tool.to_json()} for tool in one.tools]
@@ -64,34 +61,14 @@ def samples(one: Trajectory, tokenizer: PreTrainedTokenizerFast) -> Iterator[tup
         yield [*before, *said], [*before[1:], *said, stop], weights
 
 
-def as_batch(rows: list[tuple[list[int], list[int], list[float]]]) -> Batch:
-    tokens, labels, segments = (np.zeros((len(rows), LENGTH), np.int32) for _ in range(3))
-    weights = np.zeros((len(rows), LENGTH), np.float32)
-    for row, (inputs, targets, w) in enumerate(rows):
-        size = len(inputs)
-        tokens[row, :size], labels[row, :size], weights[row, :size], segments[row, :size] = inputs, targets, w, 1
-    positions = np.tile(np.arange(LENGTH, dtype=np.int32), (len(rows), 1))
-    turns = np.ones(len(rows), np.float32)
-    return Batch(tokens=tokens, labels=labels, weights=weights, segment_ids=segments, positions=positions, turns=turns)
-
-
 @pytest.fixture(scope="module")
-def loss_and_gradient() -> Any:
-    config = replace(TINY, vocab_size=1024, num_layers=1)
-    graphdef, params = make_graphdef(config, dtype="float32", remat="none"), init_params(config, jax.random.key(0))
-
-    def total(p: Any, batch: Batch) -> tuple[jax.Array, Any]:
-        model: Llama = merge(graphdef, p)
-        loss = weighted_cross_entropy(model, batch)
-        return loss.total, loss
-
-    compiled = jax.jit(jax.grad(total, has_aux=True))
-    return lambda batch: compiled(params, batch)
+def of_a_model() -> Any:
+    return loss_and_gradient(replace(TINY, vocab_size=1024, num_layers=1))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("style", ["qwen_3", "hermes_3"])
-def test_examples_are_the_single_turn_construction(style: str, loss_and_gradient: Any, tmp_path: Path) -> None:
+def test_examples_are_the_single_turn_construction(style: str, of_a_model: Any, tmp_path: Path) -> None:
     tokenizer = byte_level([str(trajectory(0).to_json())] * 3, use_regex=True)
     tokenizer.chat_template = STYLES[style].template
     data = [trajectory(number) for number in range(2)]
@@ -105,8 +82,8 @@ def test_examples_are_the_single_turn_construction(style: str, loss_and_gradient
     assert report.rows < report.examples  # packed
 
     separate = [sample for one in data for sample in samples(one, tokenizer)]
-    gradient, loss = loss_and_gradient(collate(dataset.rows))
-    expected_gradient, expected = loss_and_gradient(as_batch(separate))
+    gradient, loss = of_a_model(collate(dataset.rows))
+    expected_gradient, expected = of_a_model(as_batch(separate, LENGTH, len(separate)))
     assert loss.denominator == expected.denominator == 6
     assert loss.metrics["targets"] == expected.metrics["targets"]
     np.testing.assert_allclose(loss.total, expected.total, rtol=1e-5)

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 
 from tl_jax.errors import DataError
 from tl_jax.tooluse.fields import unknown
 
+TYPES = {
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    list: "array",
+    dict: "object",
+    NoneType: "null",
+}
+"""The JSON type of a value, by its class."""
 SCHEMA = frozenset(
     (
         *("items", "additionalItems", "additionalProperties", "unevaluatedItems", "unevaluatedProperties"),

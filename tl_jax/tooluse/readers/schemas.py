@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tl_jax.tooluse.json_schema import TYPES
 from tl_jax.tooluse.schema import DataError
 
 _TYPES = {
@@ -65,5 +66,4 @@ def json_schema(schema: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
 
 def from_value(value: Any) -> dict[str, Any]:
     """The schema of a parameter of which only a value is known."""
-    kinds = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
-    return {"type": kinds[type(value)]} if type(value) in kinds else {}
+    return {"type": TYPES[type(value)]} if value is not None and type(value) in TYPES else {}

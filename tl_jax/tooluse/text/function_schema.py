@@ -9,17 +9,9 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from tl_jax.errors import UserError
+from tl_jax.tooluse.json_schema import TYPES
 from tl_jax.tooluse.schema import Tool
 
-_TYPES = {
-    str: "string",
-    int: "integer",
-    float: "number",
-    bool: "boolean",
-    list: "array",
-    dict: "object",
-    NoneType: "null",
-}
 _ENTRY = re.compile(r"(\s+)(\w+)\s*(?:\(.*?\))?:\s*(.*)")
 """``    city (str): Where it rains.`` in a docstring."""
 
@@ -64,8 +56,8 @@ def tool_schema(function: Callable[..., Any]) -> Tool:
 def _json_schema(hint: Any, where: str) -> dict[str, Any]:
     """The JSON schema of a type."""
     origin, arguments = get_origin(hint) or hint, get_args(hint)
-    if origin is Literal and all(type(value) in _TYPES for value in arguments):
-        kinds = list(dict.fromkeys(_TYPES[type(value)] for value in arguments))
+    if origin is Literal and all(type(value) in TYPES for value in arguments):
+        kinds = list(dict.fromkeys(TYPES[type(value)] for value in arguments))
         return {"type": kinds if len(kinds) > 1 else kinds[0], "enum": list(arguments)}
     if origin in (Union, UnionType) and len(arguments) == 2 and NoneType in arguments:
         (other,) = (argument for argument in arguments if argument is not NoneType)
@@ -75,8 +67,8 @@ def _json_schema(hint: Any, where: str) -> dict[str, Any]:
         return {**schema, **nullable, "type": [*kinds, "null"]}
     if origin is list and arguments:
         return {"type": "array", "items": _json_schema(arguments[0], where)}
-    if isinstance(origin, type) and origin in _TYPES:
-        return {"type": _TYPES[origin]}
+    if isinstance(origin, type) and origin in TYPES:
+        return {"type": TYPES[origin]}
     known = "str, int, float, bool, list[X], dict, Literal[...] and X | None"
     raise UserError(f"{where} has the type {inspect.formatannotation(hint)}; a tool's types are {known}")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from tl_jax.tooluse.json_schema import NAMED, SCHEMA, SCHEMAS
+from tl_jax.tooluse.json_schema import NAMED, SCHEMA, SCHEMAS, TYPES
 
 MAX_RESOLVED = 100
 """References that are resolved; after these only what was not said before is."""
@@ -79,7 +79,7 @@ def types_of(schema: Any) -> Iterable[str]:
             found = [tuple(types_of(one)) for one in schema[word]]
             return [kind for kinds in found for kind in kinds] if all(found) else ()
     values = schema["enum"] if isinstance(schema.get("enum"), list) else [schema["const"]] if "const" in schema else []
-    return [_JSON_TYPES.get(type(one), "object") for one in values]
+    return [TYPES.get(type(one), "object") for one in values]
 
 
 class _Resolver:
@@ -211,14 +211,3 @@ def _order(schema: dict[str, Any]) -> None:
 
 def _letters(text: str) -> str:
     return "".join(character for character in text.lower() if character.isalnum())
-
-
-_JSON_TYPES = {
-    str: "string",
-    bool: "boolean",
-    int: "integer",
-    float: "number",
-    list: "array",
-    dict: "object",
-    type(None): "null",
-}

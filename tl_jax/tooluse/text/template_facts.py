@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from tl_jax.tooluse.json_schema import TYPES
 from tl_jax.tooluse.prefixes import common_prefix
 from tl_jax.tooluse.schema import Call, Message, Tool
 from tl_jax.tooluse.text.spans import Apply, RenderError
@@ -13,7 +14,6 @@ from tl_jax.tooluse.text.template_input import ANY_ID, NINE, template_messages, 
 
 _TOKENS_AT_END = re.compile(r"<[^<>\s]+>.*\Z", re.DOTALL)
 _LAST_TOKEN = re.compile(r"<[^<>\s]+>\s*\Z")
-_JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", type(None): "null"}
 
 
 @dataclass(frozen=True)
@@ -121,5 +121,5 @@ class KnownTemplate:
 
 def stand_in(call: Call) -> Tool:
     """A tool that ``call`` is a call of."""
-    kinds = {key: {"type": _JSON_TYPES.get(type(value), "object")} for key, value in call.arguments.items()}
+    kinds = {key: {"type": TYPES.get(type(value), "object")} for key, value in call.arguments.items()}
     return Tool(call.name, "", {"type": "object", "properties": kinds})

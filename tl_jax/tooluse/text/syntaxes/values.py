@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from tl_jax.tooluse.json_schema import TYPES
 from tl_jax.tooluse.schema import Tool
 from tl_jax.tooluse.text.syntaxes.base import MAX_DEPTH, Problem, skip_space
 
@@ -222,19 +223,10 @@ def _kinds(schema: Any, depth: int = 0) -> frozenset[str]:
             return frozenset().union(*found) if all(found) else frozenset()
     values = schema.get("enum", [schema["const"]] if "const" in schema else None)
     if isinstance(values, list) and values:
-        return frozenset(_JSON_TYPES.get(type(one), "object") for one in values)
+        return frozenset(TYPES.get(type(one), "object") for one in values)
     return frozenset()
 
 
-_JSON_TYPES = {
-    str: "string",
-    bool: "boolean",
-    int: "integer",
-    float: "number",
-    list: "array",
-    dict: "object",
-    type(None): "null",
-}
 _NOT_TEXT = frozenset(
     (
         "boolean",
