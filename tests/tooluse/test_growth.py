@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.growth import grows_linearly, peak
 from tl_jax.tooluse.mae.apply import blocked_turns, find_error
-from tl_jax.tooluse.pairing import answers, by_name, named, pairs
+from tl_jax.tooluse.pairing import answers, in_order, named, pairs
 from tl_jax.tooluse.readers import FORMATS, read_trajectories
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
 from tl_jax.tooluse.text import literals
@@ -38,10 +39,14 @@ def test_pairing_many_calls(do: Any, ids: str) -> None:
     assert grows_linearly(do, lambda count: turn(count, ids).messages, 3 * MANY)
 
 
+def ordered(messages: Sequence[Message]) -> Sequence[Message]:
+    return in_order(messages, pairs(messages))
+
+
 def test_results_after_results_of_one_call() -> None:
     asked = (Message("user", "Go."), Message("assistant", "", (Call("f"),)))
     assert grows_linearly(pairs, lambda count: (*asked, *[Message("tool", "1")] * count), 3 * MANY)
-    assert grows_linearly(by_name, lambda count: (*asked, *[Message("tool", "1")] * count), 3 * MANY)
+    assert grows_linearly(ordered, lambda count: (*asked, *[Message("tool", "1")] * count), 3 * MANY)
 
 
 def test_results_by_name() -> None:
@@ -50,8 +55,8 @@ def test_results_by_name() -> None:
         said = [Message("tool", name=f"f{number}") for number in reversed(range(results))]
         return [Message("assistant", "", made), *said]
 
-    assert grows_linearly(by_name, lambda count: messages(count, count), 3 * MANY)
-    assert grows_linearly(by_name, lambda count: messages(2, count), 3 * MANY)
+    assert grows_linearly(ordered, lambda count: messages(count, count), 3 * MANY)
+    assert grows_linearly(ordered, lambda count: messages(2, count), 3 * MANY)
 
 
 @pytest.mark.parametrize("rule", ["paper", "reference"])

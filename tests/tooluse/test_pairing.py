@@ -25,8 +25,13 @@ def calls(*ids: str | None) -> Message:
     return Message("assistant", "", tuple(Call("f", {"n": number}, id=name) for number, name in enumerate(ids)))
 
 
-def result(call_id: str | None = None, text: str = "") -> Message:
-    return Message("tool", text, call_id=call_id)
+def called(*names: str, ids: str | None = None) -> Message:
+    known_as = ids or [None] * len(names)
+    return Message("assistant", "", tuple(Call(name, id=one) for name, one in zip(names, known_as, strict=True)))
+
+
+def result(call_id: str | None = None, text: str = "", name: str | None = None) -> Message:
+    return Message("tool", text, name=name, call_id=call_id)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +59,16 @@ def result(call_id: str | None = None, text: str = "") -> Message:
         ([calls("a", "a"), result("a"), result("a")], {1: (0, 0), 2: (0, 1)}),
         ([calls("a"), calls("a"), result("a"), result("a")], {2: (0, 0), 3: (1, 0)}),
         ([calls("a"), result("z")], {1: (0, 0)}),
+        # by name, before the position
+        ([called("f"), called("g"), result(name="g"), result(name="f")], {2: (1, 0), 3: (0, 0)}),
+        ([called("f", "g"), result(name="g"), result(name="f")], {1: (0, 1), 2: (0, 0)}),
+        ([called("f", "g", "f"), *[result(name=name) for name in "ffg"]], {1: (0, 0), 2: (0, 2), 3: (0, 1)}),
+        ([called("f", "g"), result(name="h"), result(name="g")], {1: (0, 0), 2: (0, 1)}),  # another name for f
+        ([called("f", "g"), result(name="g"), result()], {1: (0, 1), 2: (0, 0)}),
+        ([called("f", "g"), result(name="g"), USER, result(name="f")], {1: (0, 1)}),
+        ([called("f"), result(name="f"), called("f"), result(name="f")], {1: (0, 0), 3: (2, 0)}),
+        ([called("f", "g", ids="ab"), result(name="g"), result(name="f")], {1: (0, 1), 2: (0, 0)}),
+        ([called("f", "g", ids="ab"), result("a", name="g"), result("b", name="f")], {1: (0, 0), 2: (0, 1)}),
     ],
 )
 def test_pairs(messages: list[Message], expected: dict[int, tuple[int, int]]) -> None:
@@ -105,6 +120,44 @@ def test_mae_blocks_the_turn_whose_result_failed() -> None:
     assert block.finding.category == "parameter_hallucination"  # the text says more than the flag
     for rule in ("none", "reference"):
         assert blocked_turns(Trajectory("t", (), flagged), rule) == []
+
+
+@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("format", ["openai", "langchain"])
+def test_names_tell_where_ids_do_not(tmp_path: Path, format: str, apart: bool) -> None:
+    """The result of the second call comes first, and says so by its name only; it is an error."""
+    call = {"lookup": one_call("lookup", "c1"), "add": one_call("add", "c2")}
+    turns = [[call["lookup"]], [call["add"]]] if apart else [[call["lookup"], call["add"]]]
+    asked = [{"role": "assistant", "content": "", "tool_calls": made} for made in turns]
+    failed = {"role": "tool", "name": "add", "content": '{"error": "no such key"}'}
+    said = [*asked, failed, {"role": "tool", "name": "lookup", "content": "10"}]
+    (found,) = read_trajectories(lines(tmp_path / "a.jsonl", row(*said)), format)
+    assert [(one.name, one.content) for one in found.messages[-2:]] == [("lookup", "10"), ("add", failed["content"])]
+    blocked = [found.messages[item.message].tool_calls for item in blocked_turns(found)]
+    assert [[call.name for call in calls] for calls in blocked] == ([["add"]] if apart else [["lookup", "add"]])
+
+
+def test_a_result_is_named_after_the_call_that_it_answers(tmp_path: Path) -> None:
+    """And not after the latest call."""
+    chat = "USER: Go.\n" + "".join(
+        f'ASSISTANT: <functioncall> {{"name": "{name}", "arguments": \'{{}}\'}} <|endoftext|>\n' for name in "fg"
+    )
+    chat += "FUNCTION RESPONSE: 1\nFUNCTION RESPONSE: 2\nASSISTANT: So. <|endoftext|>"
+    said = ["Go.", "f\n{}", "g\n{}", "1", "2", "So."]
+    roles = ["user", "assistant", "assistant", "function", "function", "assistant"]
+    tools = {"role": "system", "content": json.dumps([{"name": "f"}, {"name": "g"}])}
+    turns = [{"role": role, "content": text} for role, text in zip(roles, said, strict=True)]
+    for format, value in (
+        ("glaive", {"system": "", "chat": chat}),
+        ("tl", {"id": "a", "conversations": [tools, *turns]}),
+    ):
+        (found,) = read_trajectories(lines(tmp_path / f"{format}.jsonl", value), format)
+        results = [one for one in found.messages if one.role == "tool"]
+        assert [(one.name, one.content) for one in results] == [("f", "1"), ("g", "2")], format
+
+
+def one_call(name: str, id: str) -> dict[str, Any]:
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": "{}"}}
 
 
 def row(*messages: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which call a tool message answers: by its id, and by its position where ids cannot tell."""
+"""Which call a tool message answers: by its id, or else by its tool's name, or else by its position."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TypeAlias
 
-from tl_jax.tooluse.schema import Message
+from tl_jax.tooluse.schema import Call, Message
 
 _Place: TypeAlias = tuple[int, int]
 """Index of a call's message, and its number within it."""
@@ -28,11 +28,11 @@ class Pairs:
 def pairs(messages: Sequence[Message]) -> Pairs:
     """Finds the call of every tool message.
 
-    An id tells, wherever the result stands: in another order, after a user's words, after further calls. Without one,
-    and where several calls that wait for a result have it, results answer the waiting calls in their order. Calls of
-    messages right after one another wait together, until there are further calls; and if some were answered before a
-    user's words, the others wait no longer. One more result right after another one, when no call waits, belongs to the
-    same call.
+    An id tells, wherever the result stands: in another order, after a user's words, after further calls. Without one
+    the name tells: a result answers the first waiting call of its tool. Where neither does, and where several calls
+    that wait for a result have its id, results answer the waiting calls in their order. Calls of messages right after
+    one another wait together, until there are further calls; and if some were answered before a user's words, the
+    others wait no longer. One more result right after another one, when no call waits, belongs to the same call.
 
     Example:
         >>> from tl_jax.tooluse.schema import Call
@@ -49,11 +49,11 @@ def pairs(messages: Sequence[Message]) -> Pairs:
             if index and messages[index - 1].role != "assistant":
                 calls.wait_no_longer()
             for number, call in enumerate(message.tool_calls):
-                calls.add((index, number), call.id)
+                calls.add((index, number), call)
             asked = len(calls.waiting)
         elif message.role == "tool":
             found.guessed += calls.waiting_with(message.call_id) > 1
-            answered = calls.of(message.call_id)
+            answered = calls.of(message)
             if answered is None:
                 answered = found.call_of.get(index - 1)
             if answered is not None:
@@ -71,28 +71,31 @@ class _Calls:
     def __init__(self) -> None:
         self.waiting: OrderedDict[_Place, None] = OrderedDict()
         """those that results without an id may answer, in their order"""
+        self._named: dict[str, OrderedDict[_Place, None]] = {}
         self._waiting: dict[str, OrderedDict[_Place, None]] = {}
         self._unanswered: dict[str, OrderedDict[_Place, None]] = {}
         self._last: dict[str, _Place] = {}
-        self._id: dict[_Place, str] = {}
+        self._call: dict[_Place, Call] = {}
 
-    def add(self, place: _Place, id: str | None) -> None:
+    def add(self, place: _Place, call: Call) -> None:
         """One more call, which waits for its result."""
         self.waiting[place] = None
-        if id is not None:
-            self._id[place] = id
-            self._last[id] = place
+        self._call[place] = call
+        self._named.setdefault(call.name, OrderedDict())[place] = None
+        if call.id is not None:
+            self._last[call.id] = place
             for places in (self._waiting, self._unanswered):
-                places.setdefault(id, OrderedDict())[place] = None
+                places.setdefault(call.id, OrderedDict())[place] = None
 
     def waiting_with(self, id: str | None) -> int:
         """How many calls with this id wait."""
         return 0 if id is None else len(self._waiting.get(id, ()))
 
-    def of(self, id: str | None) -> _Place | None:
-        """The call that a result with this id answers; None if no call waits for it."""
+    def of(self, result: Message) -> _Place | None:
+        """The call that a result answers by its id, or else by its name, or its position; None if no call waits."""
+        id = result.call_id
         if id is None or id not in self._last:
-            return next(iter(self.waiting), None)
+            return next(iter(self._named.get(result.name or "") or self.waiting), None)
         if self.waiting_with(id):
             return next(iter(self._waiting[id]))
         late = self._unanswered[id]
@@ -100,14 +103,16 @@ class _Calls:
 
     def answer(self, place: _Place) -> None:
         """The call has a result."""
+        call = self._call[place]
         self.waiting.pop(place, None)
-        if place in self._id:
+        self._named.get(call.name, OrderedDict()).pop(place, None)
+        if call.id is not None:
             for places in (self._waiting, self._unanswered):
-                places.get(self._id[place], OrderedDict()).pop(place, None)
+                places.get(call.id, OrderedDict()).pop(place, None)
 
     def wait_no_longer(self) -> None:
-        """What comes now answers none of the calls before by its position."""
-        self.waiting, self._waiting = OrderedDict(), {}
+        """What comes now answers none of the calls before by its name or position."""
+        self.waiting, self._named, self._waiting = OrderedDict(), {}, {}
 
 
 def answers(messages: Sequence[Message]) -> dict[int, list[int]]:
@@ -132,7 +137,7 @@ def answers(messages: Sequence[Message]) -> dict[int, list[int]]:
 def in_order(messages: Sequence[Message], paired: Pairs) -> tuple[Message, ...]:
     """The conversation with the results that follow one another in the order of their calls.
 
-    Formats without ids can only say which result is whose by this order.
+    Formats without ids and names can only say which result is whose by this order.
 
     Args:
         paired: the `pairs` of these messages.
@@ -153,25 +158,4 @@ def named(messages: Iterable[Message]) -> list[Message]:
     for index, (turn, number) in pairs(result).call_of.items():
         if result[index].name is None:
             result[index] = replace(result[index], name=result[turn].tool_calls[number].name)
-    return result
-
-
-def by_name(messages: Sequence[Message]) -> list[Message]:
-    """Results without ids in the order of their calls, as their names tell it.
-
-    Only results of a turn all of whose calls have different names, and no ids, are moved.
-    """
-    result = list(messages)
-    for index, turn in enumerate(messages):
-        names = {call.name: number for number, call in enumerate(turn.tool_calls)}
-        if len(names) < 2 or len(names) < len(turn.tool_calls):
-            continue
-        end = index + 1
-        while end < len(messages) and messages[end].role == "tool":
-            end += 1
-        found = messages[index + 1 : end]
-        without_ids = all(message.call_id is None for message in found)
-        answered = {message.name for message in found}
-        if without_ids and len(answered) == len(found) and answered <= names.keys():
-            result[index + 1 : end] = sorted(found, key=lambda message: names[message.name or ""])
     return result

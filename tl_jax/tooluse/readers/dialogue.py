@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields, remark
-from tl_jax.tooluse.pairing import by_name, named
+from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.fields import described
 from tl_jax.tooluse.readers.messages import finished, is_own, with_system
 from tl_jax.tooluse.readers.results import Called
@@ -123,7 +123,7 @@ class Dialogue:
         """As `trajectory`, of texts that hold words only, or were read before."""
         if not self.messages:
             raise DataError("holds no turns", field=where)
-        messages = finished(by_name(named(with_system(self.messages, system, where))))
+        messages = finished(named(with_system(self.messages, system, where)))
         return Trajectory(around.id, tuple(tools), messages, around.suite, around.meta)
 
 

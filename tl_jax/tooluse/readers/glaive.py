@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.fields import arguments, described
 from tl_jax.tooluse.readers.format import Format, has
 from tl_jax.tooluse.readers.rows import Place, each_row, parse
@@ -35,7 +36,6 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     parts = _TURN.split("\n".join(texts.values()))
     tools: tuple[Tool, ...] = ()
     messages: list[Message] = []
-    called: str | None = None
     for index, (speaker, text) in enumerate(zip(parts[1::2], parts[2::2], strict=True)):
         where, text = f"{field}: turn {index} ({speaker})", text.replace(_END, "").strip()
         match speaker:
@@ -45,13 +45,12 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
             case "USER":
                 messages.append(Message("user", text))
             case "ASSISTANT":
-                messages.append(answer := _answer(text, where))
-                called = answer.tool_calls[0].name if answer.tool_calls else called
+                messages.append(_answer(text, where))
             case "FUNCTION RESPONSE":
-                messages.append(Message("tool", text, name=called))
+                messages.append(Message("tool", text))
     if not messages:
         raise DataError("holds no turns", field=field)
-    return [Trajectory(identity, tools, tuple(messages), "glaive", meta)]
+    return [Trajectory(identity, tools, tuple(named(messages)), "glaive", meta)]
 
 
 def _tools(prompt: str, where: str) -> tuple[Tool, ...]:

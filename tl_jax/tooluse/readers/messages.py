@@ -104,7 +104,7 @@ def conversation(identity: Any, messages: Any, tools: Any = None, where: str = "
 
 
 def finished(messages: Iterable[Message]) -> tuple[Message, ...]:
-    """The messages with results that follow one another in the order of their calls, as their ids tell it."""
+    """The messages with results that follow one another in the order of their calls, as their ids and names tell it."""
     read = tuple(messages)
     paired = pairs(read)
     for _ in range(paired.guessed):

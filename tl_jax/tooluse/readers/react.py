@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.fields import arguments, literal
 from tl_jax.tooluse.readers.rows import parse
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool
@@ -54,7 +55,6 @@ def messages(conversation: Sequence[Any], where: str = "conversations") -> list[
         DataError: a message that cannot be read.
     """
     result: list[Message] = []
-    called: str | None = None
     for index, item in enumerate(conversation):
         place = f"{where}[{index}]"
         with Fields(item, place) as fields:
@@ -67,14 +67,13 @@ def messages(conversation: Sequence[Any], where: str = "conversations") -> list[
             case "assistant" | "gpt" if _ACTION.search(value):
                 thought, made = call(value, f"{place}.value")
                 result.append(Message("assistant", thought, (made,)))
-                called = made.name
             case "assistant" | "gpt":
                 result.append(Message("assistant", _thought(value)))
             case "function" | "tool" | "observation":
-                result.append(Message("tool", value, name=called))
+                result.append(Message("tool", value))
             case _:
                 raise DataError(f"unknown speaker {role!r}", field=f"{place}.from")
-    return result
+    return named(result)
 
 
 def said(item: Any, where: str) -> str:

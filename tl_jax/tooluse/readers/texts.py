@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tl_jax.tooluse.fields import drops_unknown, remark, without_numbers
-from tl_jax.tooluse.pairing import by_name, named
+from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.results import Called, is_results, results
 from tl_jax.tooluse.readers.tagged import between, calls
 from tl_jax.tooluse.readers.tool_prompts import offered
@@ -60,7 +60,7 @@ def structured(
         return tools, tuple(messages)
     if not result:
         raise DataError("holds nothing but tools", field=places[0])
-    return tools, tuple(by_name(named(result)))
+    return tools, tuple(named(result))
 
 
 def prompt(text: str, tools: tuple[Tool, ...], where: str) -> tuple[tuple[Tool, ...], str]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.fields import described
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.messages import message_weight
@@ -36,13 +37,8 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     with Fields(conversations[0], "conversations[0]") as first:
         first.expect("role", "system")
         tools = _tools(first.take("content", kind=str), "conversations[0].content")
-    messages: list[Message] = []
-    called: str | None = None
-    for index, value in enumerate(conversations[1:], 1):
-        messages.append(message := _message(value, f"conversations[{index}]", called))
-        if message.role == "assistant":
-            called = message.tool_calls[0].name if message.tool_calls else None
-    return [Trajectory(identity, tools, tuple(messages), meta=meta)]
+    messages = [_message(value, f"conversations[{index}]") for index, value in enumerate(conversations[1:], 1)]
+    return [Trajectory(identity, tools, tuple(named(messages)), meta=meta)]
 
 
 def _tools(content: str, where: str) -> tuple[Tool, ...]:
@@ -55,8 +51,8 @@ def _tools(content: str, where: str) -> tuple[Tool, ...]:
     return tuple(Tool.from_json(tool, f"{where}[{i}]") for i, tool in enumerate(tools))
 
 
-def _message(value: Any, where: str, called: str | None) -> Message:
-    """One message; ``called`` is the tool whose result it may be."""
+def _message(value: Any, where: str) -> Message:
+    """One message."""
     with Fields(value, where) as fields:
         name, content = fields.take("role", kind=str), fields.take("content", kind=str)
         role = _ROLES.get(name)
@@ -65,7 +61,7 @@ def _message(value: Any, where: str, called: str | None) -> Message:
         weight = message_weight(fields, role)
     if role == "assistant" and (call := _call(content)):
         return Message(role, tool_calls=(call,), weight=weight)
-    message = Message(role, content, name=called if role == "tool" else None, weight=weight)
+    message = Message(role, content, weight=weight)
     message.check(where)
     return message
 
