@@ -337,3 +337,45 @@ def test_a_rollout_is_given_up_between_two_turns(codec: Codec, monkeypatch: pyte
         played(codec, [environment], spoken(codec, "", Call("open")), faults=UNGUARDED, watch=watch)
     assert environment.closed == 1
     release.set()
+
+
+def test_a_rollout_that_is_given_up_does_not_wait_for_what_will_not_close(
+    codec: Codec, monkeypatch: pytest.MonkeyPatch, hangs: Callable[[], None]
+) -> None:
+    """Whoever sent the signal kills the run soon, and its state is not saved yet."""
+    monkeypatch.setattr("tl_jax.rl.waiting.GLANCE_SECONDS", 0.01)
+    monkeypatch.setattr("tl_jax.rl.rollout.LEAVE_SECONDS", 0.1)
+    environments = [Moody(close=hangs) for _ in range(20)]  # each of them for CLOSE_SECONDS
+    watch = Watch(halts=lambda: any(one.stepped for one in environments))
+    began = time.monotonic()
+    with pytest.raises(Interrupted):
+        played(codec, environments, spoken(codec, "", Call("open")), faults=UNGUARDED, watch=watch)
+    assert time.monotonic() - began < guard.CLOSE_SECONDS
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_an_environment_that_nobody_waits_for_any_more_is_closed_when_it_is_made(late: bool) -> None:
+    """It took too long, or the rollout is over meanwhile."""
+    release, asked, environment = threading.Event(), threading.Event(), Moody()
+
+    def make() -> Moody:
+        asked.set()
+        release.wait(60)
+        return environment
+
+    faults = (SOON if late else UNGUARDED).model_copy(update={"retries": 0, "on_error": "drop"})
+    found = GuardedEnvironment(make, faults)
+    waiting = threading.Thread(target=found.reset, args=(CASE,))
+    waiting.start()
+    assert asked.wait(60)
+    if late:
+        waiting.join()
+        assert "timed out" in found.fault
+    else:
+        found.close()
+    release.set()
+    waiting.join()
+    until = time.monotonic() + 60
+    while not environment.closed and time.monotonic() < until:
+        time.sleep(0.01)
+    assert environment.closed == 1

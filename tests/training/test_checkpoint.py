@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 
 from tl_jax.config import MeshConfig, OptimizerConfig
 from tl_jax.model.sharding import make_mesh, shard_tree
-from tl_jax.training.checkpoint import Checkpoints, Record, ResumeError, abstract, restart_step
+from tl_jax.training.checkpoint import Checkpoints, Record, ResumeError, WriteError, abstract, restart_step
 from tl_jax.training.compile import abstract_state, start_state
 from tl_jax.training.optimizer import make_optimizer
 from tl_jax.training.state import init_state
@@ -47,9 +49,10 @@ def test_a_state_moves_between_numbers_of_devices(params: Any, optimizer: Any, t
         saved.close()
         restored = Checkpoints(tmp_path / name, keep=2).restore(3, target)
         assert_same(restored.state, single)
-        jax.tree.map(
+        placed = jax.tree.map(
             lambda leaf, wanted: leaf.sharding.is_equivalent_to(wanted.sharding, leaf.ndim), restored.state, target
         )
+        assert all(jax.tree.leaves(placed))
         assert restored.record == RECORD
         state = restored.state
     assert len(state.trainable["layers"]["gate"].sharding.device_set) == 8
@@ -69,6 +72,25 @@ def test_what_is_saved_is_the_state_at_that_moment(optimizer: Any, tmp_path: Pat
     for step in range(1, 6):
         restored = Checkpoints(tmp_path / "checkpoints", keep=9).restore(step, target).state
         np.testing.assert_array_equal(restored.trainable["lm_head"], np.full((256, 256), 1.0 + step))
+
+
+def test_one_that_could_not_be_written_is_written_when_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, saved = {"w": jnp.ones(8)}, Checkpoints(tmp_path / "c", keep=2)
+    saved.save(1, state, RECORD)
+    saved.wait()
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tl_jax.training.checkpoint.write_manifest", full)
+        saved.save(2, state, RECORD)
+        with pytest.raises(WriteError, match="No space left on device"):
+            saved.wait()
+    assert saved.newest == 1
+    saved.save(2, state, RECORD)
+    saved.close()
+    assert Checkpoints(tmp_path / "c", keep=2).newest == 2
 
 
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:

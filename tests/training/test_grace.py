@@ -17,12 +17,12 @@ def test_a_step_and_a_checkpoint_have_to_fit(
     monkeypatch.setattr("tl_jax.training.grace.time.monotonic", lambda: now[0])
     check = GraceCheck(10.0)
     for _ in range(3):
-        check.step_ends()
+        check.hears()
         now[0] += step
     warning = check.warning(save)
     assert bool(warning) == told
     if warning:
-        assert f"a step takes {step:.0f} s and a checkpoint {save:.0f} s" in warning
+        assert f"heard every {step:.0f} s and a checkpoint takes {save:.0f} s" in warning
         assert "checkpoint.grace_seconds=10" in warning
     assert check.warning(save) is None  # once
 
@@ -32,5 +32,5 @@ def test_the_first_step_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("tl_jax.training.grace.time.monotonic", lambda: now[0])
     check = GraceCheck(10.0)
     now[0] += 1000
-    check.step_ends()
+    check.hears()
     assert check.warning(1.0) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -101,6 +102,32 @@ def test_without_locks_of_the_file_system_the_number_decides(home: Path, monkeyp
         RunLock(home, beat=0.02).take()
     first.release()
     RunLock(home, beat=0.02).take()
+
+
+def test_one_of_two_that_waited_for_the_same_dead_holder_gets_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    monkeypatch.setattr(os, "getpid", threading.get_ident)  # threads stand for processes
+    of_another_machine(home)
+    held: list[RunLock] = []
+    refused: list[ResumeError] = []
+
+    def begin() -> None:
+        lock = RunLock(home, beat=0.5, patience=0.5)
+        try:
+            lock.take()
+            held.append(lock)
+        except ResumeError as error:
+            refused.append(error)
+
+    starts = [threading.Thread(target=begin) for _ in range(2)]
+    for start in starts:
+        start.start()
+    for start in starts:
+        start.join()
+    assert (len(held), len(refused)) == (1, 1)
 
 
 @pytest.mark.parametrize("broken", ["", "{", "[]", '{"host": 1}', "\0" * 99, "[" * 5000])

@@ -260,6 +260,22 @@ def test_work_on_a_batch_that_a_signal_interrupts_is_done_again(sft_config: Call
     assert source.batches == [4, 5, 6, 7]
 
 
+def test_what_was_measured_is_told_where_a_signal_interrupts_the_evaluation(
+    sft_config: Callable[..., SftConfig],
+) -> None:
+    config = sft_config(log_every=2, checkpoint__every=9)
+    run, state = start(config)
+    source = Numbers()
+    with run:
+        summary = fit(run, state, jax.jit(step), source, Averages(), lambda *_: interrupted(), eval_every=4)
+        run.finish(summary["stopped_by"])
+    assert summary["step"] == 4
+    assert summary["stopped_by"]
+    assert [row["step"] for row in logged(config.run_dir)] == [2, 4]
+    assert source.shown == [2, 4]
+    assert saved(run) == [4]
+
+
 def test_a_signal_in_the_first_batch_leaves_nothing_to_save(sft_config: Callable[..., SftConfig]) -> None:
     run, state = start(sft_config())
     with run:

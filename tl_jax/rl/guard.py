@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -62,6 +63,9 @@ class GuardedEnvironment:
     def __init__(self, make: Callable[[], Environment], faults: FaultsConfig) -> None:
         self._make, self._faults = make, faults
         self._environment: Environment | None = None
+        self._lock = threading.Lock()
+        self._ended = False
+        """no environment is wanted any more"""
         self._seconds_left = math.inf
         self.fault = ""
         """how it failed, if it did"""
@@ -78,12 +82,32 @@ class GuardedEnvironment:
     def _begin(self, case: Case) -> Case:
         self._seconds_left = self._faults.episode_seconds or math.inf
         try:
-            if self._environment is None:
-                self._environment = self._timed(self._make)
-            opening = self._timed(partial(self._environment.reset, case))
+            environment = self._environment or self._made()
+            opening = self._timed(partial(environment.reset, case))
             return Case.from_json(mended(opening.to_json()))
         except Exception:
-            self.close()
+            self._leave()
+            raise
+
+    def _made(self) -> Environment:
+        """A new environment. One that is finished too late, when nobody waits for it any more, is closed at once."""
+        wanted = threading.Event()
+        wanted.set()
+
+        def make() -> Environment:
+            environment = self._make()
+            with self._lock:
+                if wanted.is_set() and not self._ended:
+                    self._environment = environment
+                    return environment
+            environment.close()
+            raise DeadlineError("made too late")
+
+        try:
+            return self._timed(make)
+        except DeadlineError:
+            with self._lock:
+                wanted.clear()
             raise
 
     def reply(self, turn: Turn) -> Reply:
@@ -122,8 +146,14 @@ class GuardedEnvironment:
         return mended(result[:MAX_RESULT]) + cut, bool(over), ""
 
     def close(self) -> None:
-        """Closes the environment, if there is any and it can be."""
-        environment, self._environment = self._environment, None
+        """Closes the environment, if there is any and it can be, and any that is still being made."""
+        with self._lock:
+            self._ended = True
+        self._leave()
+
+    def _leave(self) -> None:
+        with self._lock:
+            environment, self._environment = self._environment, None
         if environment is not None:
             with suppress(Exception):  # whatever it held is lost, and so is whoever waits for it
                 within(CLOSE_SECONDS, environment.close)
@@ -147,7 +177,7 @@ class GuardedEnvironment:
             self._seconds_left = max(self._seconds_left - (time.monotonic() - began), 0.0)
 
     def _failed(self, what: str, error: Exception) -> None:
-        self.close()
+        self._leave()
         if self._faults.on_error == "raise":
             raise error
         self.fault = f"environment, {what}: {described(error)}"

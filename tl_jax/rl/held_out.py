@@ -28,7 +28,9 @@ class HeldOut(NamedTuple):
     def line(self) -> str:
         """What the log says of it."""
         if not self.trajectories:
-            return "evaluated on training prompts: there are too few to hold any out; set data.eval_path"
+            return (
+                "evaluated on training prompts: none are held out (too few, or data.eval_share=0); set data.eval_path"
+            )
         shown = ", ".join(map(repr, self.trajectories[:_SHOWN])) + (", ..." if len(self.trajectories) > _SHOWN else "")
         return (
             f"held out for evaluation, and not trained on: {len(self.evaluation)} prompts of "

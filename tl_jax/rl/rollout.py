@@ -6,6 +6,8 @@ the next generation prompt, is encoded, as part of the whole conversation and by
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -34,6 +36,8 @@ from tl_jax.training.stop import Interrupted
 
 THREADS = 8
 """Environments that work at the same time."""
+LEAVE_SECONDS = 5.0
+"""For closing all environments of a rollout that a signal ends: whoever sent it may not wait for long."""
 _NO_WATCH = Watch()
 
 
@@ -222,12 +226,17 @@ def _tried(what: str, make: Callable[[], Prompt], faults: FaultsConfig) -> tuple
 
 @contextmanager
 def _environments(spec: EnvironmentSpec, count: int) -> Iterator[list[GuardedEnvironment]]:
-    """One for each episode, in the main process; all are closed in the end."""
+    """One for each episode, in the main process; all are closed in the end, as far as there is time."""
     guarded = [GuardedEnvironment(spec.make, spec.faults) for _ in range(count)] if is_main() else []
+    until = math.inf
     try:
         yield guarded
+    except Interrupted:
+        until = time.monotonic() + LEAVE_SECONDS
+        raise
     finally:
-        side_by_side(GuardedEnvironment.close, [(one,) for one in guarded], THREADS, Watch())
+        watch = Watch(halts=lambda: time.monotonic() > until)
+        side_by_side(GuardedEnvironment.close, [(one,) for one in guarded], THREADS, watch)
 
 
 def _openings(environments: Sequence[GuardedEnvironment], prompts: Sequence[Prompt], watch: Watch) -> list[Any] | None:

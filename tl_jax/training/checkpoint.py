@@ -144,6 +144,7 @@ class Checkpoints:
             write()
             return
         except Exception as error:  # of TensorStore, Orbax or Python
+            self.newest = self._manager.latest_step()  # the one that failed may be saved again
             why = write_problem(error)
             if why is None:
                 raise

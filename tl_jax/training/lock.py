@@ -25,6 +25,8 @@ from tl_jax.training.checkpoint import ResumeError
 FILE = "lock.json"
 BEAT = 5.0
 """Seconds after which the holder counts on."""
+_LOOKS = 5
+"""How often whoever waits looks, in the time of one beat."""
 PATIENCE = 20.0
 """Seconds for which the number has to stand still until another machine's holder counts as dead."""
 
@@ -69,13 +71,16 @@ class RunLock:
             self._directory.mkdir(parents=True, exist_ok=True)
             file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
-                self._claim(file)
+                surely = self._claim(file)
+                holder = Holder(socket.gethostname(), os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S %z"))
+                os.truncate(file, 0)
+                _write(file, holder)
+                if not surely:
+                    self._read_back(file, holder)
             except BaseException:
                 os.close(file)
                 raise
-        holder, ended = Holder(socket.gethostname(), os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S %z")), Event()
-        os.truncate(file, 0)
-        _write(file, holder)
+        ended = Event()
         counter = Thread(target=_count, args=(file, holder, self._beat, ended), daemon=True, name="run lock")
         counter.start()
         self._end = weakref.finalize(self, _give_back, file, counter, ended)
@@ -100,16 +105,26 @@ class RunLock:
                 finally:
                     os.close(file)
 
-    def _claim(self, file: int) -> None:
+    def _claim(self, file: int) -> bool:
+        """Waits until nobody else holds the file; whether the system's lock alone says so."""
         locked = self._lock(file, fcntl.LOCK_EX)
         holder = _read(file)
-        if holder is None or (locked and holder.host == socket.gethostname()):
-            return
+        if locked and (holder is None or holder.host == socket.gethostname()):
+            return True
+        if holder is None:
+            return False
         until = time.monotonic() + self._patience
         while time.monotonic() < until:
             if (now := _read(file)) != holder:
                 raise ResumeError(self._refusal(now or holder))
-            time.sleep(self._beat / 5)
+            time.sleep(self._beat / _LOOKS)
+        return False
+
+    def _read_back(self, file: int, holder: Holder) -> None:
+        """Looks whether another start that waited for the same record has written over it: the last one has it."""
+        time.sleep(2 * self._beat / _LOOKS)
+        if (now := _read(file)) != holder:
+            raise ResumeError(self._refusal(now))
 
     def _lock(self, file: int, how: int) -> bool:
         """Whether the file system has locks."""
@@ -158,3 +173,4 @@ def _read(file: int) -> Holder | None:
 def _write(file: int, holder: Holder) -> None:
     """In place: a new file would not be the one that is locked. One line that never gets shorter, so it is whole."""
     os.pwrite(file, json.dumps(holder._asdict()).encode(), 0)
+    os.fsync(file)  # other machines have to see it

@@ -85,10 +85,12 @@ def fit(
             evaluates = evaluate is not None and (last or _due(number, eval_every))
             if last or evaluates or logs:
                 latest = averages.read() | source.read()
-                if evaluate and evaluates:
-                    latest |= evaluate(number, state)
-                run.log.metrics(number, latest)
-                source.show(number)
+                try:
+                    if evaluate and evaluates:
+                        latest |= evaluate(number, state)
+                finally:  # what was read is told although a signal or an error ends the evaluation
+                    run.log.metrics(number, latest)
+                    source.show(number)
             run.log.advance(number)
             if stopped_by:
                 break

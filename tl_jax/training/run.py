@@ -228,21 +228,23 @@ class Run:
             meet: the processes have waited for this step's results anyway; where they have not, they ask each other
                 only before a checkpoint.
         """
-        self._look_at_grace()
         late = self._seconds_between is not None and time.monotonic() - self._saved_at >= self._seconds_between
         due = step == self.total or step % self.config.checkpoint.every == 0
         stopped_by = self._stop.received
         if jax.process_count() > 1:
             if not (meet or due):
                 return Orders(None, False)
+            self._look_at_grace()
             flags = np.array([stopped_by is not None, late])
             stopped, late = np.any(multihost_utils.process_allgather(flags), axis=0)
             stopped_by = (stopped_by or ANOTHER) if stopped else None
+        else:
+            self._look_at_grace()
         return Orders(None if step == self.total else stopped_by, bool(stopped_by or late or due))
 
     def _look_at_grace(self) -> None:
         """Warns once if stopping takes longer than a signal leaves."""
-        self._grace.step_ends()
+        self._grace.hears()
         newest = self._checkpoints.newest
         took = self._checkpoints.seconds(newest) if newest not in (None, self._measured) else None
         if took is not None:

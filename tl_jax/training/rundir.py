@@ -34,8 +34,10 @@ metrics.jsonl      one JSON object for each logged step
 samples.jsonl      some sampled answers with their rewards, for a reinforcement run
 tensorboard/       the same as curves: tensorboard --logdir tensorboard
 model/             config, tokenizer and chat templates of the model that is trained, and what the template is told
+held_out.json      trajectories that a reinforcement run is evaluated on, and not trained
 lock.json          which process trains here, as long as one does
 checkpoints/N/     after N updates: state (Orbax), position in the data, configuration
+damaged/N/         a checkpoint whose files were not whole, for you to look at or delete
 """
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
 
