@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from tl_jax.config import ConfigError, Node, RlConfig, SftConfig, load_config
-from tl_jax.config.fields import number_range, section
+from tl_jax.config.fields import named_code, number_range, section
 
 REQUIRED = ["run_dir=r", "model.path=m", "data.path=d"]
 
@@ -54,3 +54,14 @@ def test_every_number_has_two_ends_and_nothing_beyond_them_is_taken(kind: type[N
 def test_a_path_is_one(path: str) -> None:
     with pytest.raises(ValidationError, match="run_dir"):
         SftConfig.model_validate({"run_dir": path, "model": {"path": "m"}, "data": {"path": "d"}})
+
+
+def test_code_outside_of_the_tables_is_found() -> None:
+    sft = load_config(SftConfig, [], [*REQUIRED, "loss=a.b:f", "data.mae.rule={name: c:g, options: {x: 1}}"])
+    assert set(named_code(sft)) == {("loss", "a.b:f"), ("data.mae.rule", "c:g")}
+    named = load_config(SftConfig, [], [*REQUIRED, "loss={name: label_smoothing, options: {smoothing: 0.1}}"])
+    assert not list(named_code(named))
+    rl = load_config(
+        RlConfig, [], [*REQUIRED, "reward={paper: 1, d:h: 0.5}", "environment=e:make", "episode_reward=f:i"]
+    )
+    assert set(named_code(rl)) == {("reward", "d:h"), ("environment", "e:make"), ("episode_reward", "f:i")}

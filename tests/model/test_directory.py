@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tl_jax.model.directory import MARKER, CheckpointError, new_directory
+from tl_jax.model.directory import MARKER, NAMED_TEMPLATES, CheckpointError, copy_tokenizer, new_directory
 
 KILLED = """
 import os, signal, sys
@@ -55,3 +55,35 @@ def test_a_marker_that_names_no_files_is_not_believed(tmp_path: Path, files: Any
     (tmp_path / MARKER).write_text(json.dumps({"kind": "huggingface", "files": files}))
     with pytest.raises(CheckpointError, match="not overwritten"), new_directory(tmp_path, "huggingface", tmp_path):
         pass
+
+
+def test_links_out_of_a_model_are_not_copied(tmp_path: Path) -> None:
+    """An export is handed out, and would hand out what a model from outside only points to."""
+    model, secret = tmp_path / "model", tmp_path / "secret"
+    (model / NAMED_TEMPLATES).mkdir(parents=True)
+    secret.write_text("key")
+    (model / "real.json").write_text("{}")
+    (model / "tokenizer.json").symlink_to("real.json")  # inside
+    copy_tokenizer(model, tmp_path / "copy")
+    assert (tmp_path / "copy" / "tokenizer.json").read_text() == "{}"
+    assert not (tmp_path / "copy" / "tokenizer.json").is_symlink()
+    for name in ("generation_config.json", f"{NAMED_TEMPLATES}/rag.jinja"):
+        (model / name).symlink_to(secret)
+        with pytest.raises(CheckpointError, match=f"{name}: is a link to {secret}, outside"):
+            copy_tokenizer(model, tmp_path / "other")
+        assert not (tmp_path / "other").exists()
+        (model / name).unlink()
+
+
+def test_the_links_of_a_download_cache_are_followed(tmp_path: Path) -> None:
+    """huggingface_hub keeps files in ``blobs`` and a directory of links for each revision."""
+    snapshot, blobs = tmp_path / "models--a--b" / "snapshots" / "1f2e", tmp_path / "models--a--b" / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    (blobs / "c3d4").write_text("{}")
+    (snapshot / "tokenizer.json").symlink_to("../../blobs/c3d4")
+    copy_tokenizer(snapshot, tmp_path / "copy")
+    assert (tmp_path / "copy" / "tokenizer.json").read_text() == "{}"
+    (snapshot / "generation_config.json").symlink_to(tmp_path / "copy" / "tokenizer.json")
+    with pytest.raises(CheckpointError, match="outside"):
+        copy_tokenizer(snapshot, tmp_path / "other")

@@ -5,15 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from tl_jax.cli.options import ListingCommand, OneOf, training_options
 from tl_jax.config import RlConfig, RunConfig, SftConfig, annotated_yaml, load_config
 from tl_jax.config.estimators import ESTIMATORS
+from tl_jax.config.fields import named_code
 from tl_jax.config.losses import LOSSES
-from tl_jax.terminal import give
+from tl_jax.terminal import give, say
+
+Config = TypeVar("Config", bound=RunConfig)
 
 
 @click.command(
@@ -26,7 +29,7 @@ def sft(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     loss says which loss, see below, or names one of your own: module:function. Exit codes: 0 done, 2 something is yours
     to mend, 130 or 143 ended by Ctrl-C or SIGTERM with a checkpoint.
     """
-    config = load_config(SftConfig, files, overrides)
+    config = _loaded(SftConfig, files, overrides)
     from tl_jax.training.sft import run_sft
 
     _exit(run_sft(config))
@@ -44,10 +47,18 @@ def rl(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     with the same run_dir to continue. Exit codes: 0 done, 2 something is yours to mend, 130 or 143 ended by Ctrl-C or
     SIGTERM with a checkpoint. "tl-jax ppo" and "tl-jax grpo" are other names of this command.
     """
-    config = load_config(RlConfig, files, overrides)
+    config = _loaded(RlConfig, files, overrides)
     from tl_jax.rl.train import run_rl
 
     _exit(run_rl(config))
+
+
+def _loaded(kind: type[Config], files: tuple[Path, ...], overrides: tuple[str, ...]) -> Config:
+    """The configuration; said is what code it runs, for the file may be somebody else's."""
+    config = load_config(kind, files, overrides)
+    for key, name in named_code(config):
+        say(f"tl-jax: {key}={name} is code outside of tl-jax; it is run", err=True)
+    return config
 
 
 def _exit(summary: Mapping[str, Any]) -> None:

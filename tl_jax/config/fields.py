@@ -32,6 +32,18 @@ def choices(field: FieldInfo) -> Sequence[str]:
     return next((part.all for part in parts if isinstance(part, Choice)), ())
 
 
+def named_code(config: Node, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The dotted settings that name functions outside of the tables, and which: ``loss``, ``my_losses:focal``."""
+    for key, field in type(config).model_fields.items():
+        value = getattr(config, key)
+        if isinstance(value, Node):
+            yield from named_code(value, f"{prefix}{key}.")
+        elif value is not None and is_plugin(field):
+            for one in value if isinstance(value, tuple) and not isinstance(value, WeightedReward) else (value,):
+                if ":" in one.name:
+                    yield f"{prefix}{key}", one.name
+
+
 class Range(NamedTuple):
     """Which numbers a setting may have."""
 

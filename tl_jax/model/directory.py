@@ -89,13 +89,35 @@ def unreadable(path: Path, error: type[UserError] = CheckpointError) -> Iterator
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
-    """Copies the tokenizer's files, chat templates and generation defaults, as many as ``source`` has."""
-    for name in TOKENIZER_FILES:
-        if (source / name).is_file():
-            copy_file(source / name, target / name)
-    for template in sorted((source / NAMED_TEMPLATES).glob("*.jinja")):
-        if template.is_file():
-            copy_file(template, target / NAMED_TEMPLATES / template.name)
+    """Copies the tokenizer's files, chat templates and generation defaults, as many as ``source`` has.
+
+    Raises:
+        CheckpointError: one of them is a link to a file elsewhere.
+    """
+    for file in tokenizer_files(source):
+        copy_file(file, target / file.relative_to(source))
+
+
+def tokenizer_files(source: Path) -> list[Path]:
+    """What `copy_tokenizer` copies. A model that somebody hands out must not make us hand out another file of ours.
+
+    Raises:
+        CheckpointError: one of them is a link to a file elsewhere.
+    """
+    files = [source / name for name in TOKENIZER_FILES] + sorted((source / NAMED_TEMPLATES).glob("*.jinja"))
+    found = [file for file in files if file.is_file()]
+    home = source.resolve()
+    inside = [home]
+    if home.parent.name == "snapshots":  # of the cache of huggingface_hub, where all files are links
+        inside.append(home.parent.parent / "blobs")
+    for file in found:
+        real = file.resolve()
+        if not any(real.is_relative_to(place) for place in inside):
+            raise CheckpointError(
+                f"{file}: is a link to {real}, outside of the model's directory, and not copied from there; put a copy "
+                "of it in its place if it belongs to the model"
+            )
+    return found
 
 
 @contextmanager

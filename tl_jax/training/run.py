@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from tl_jax.config import RunConfig, changed_keys
 from tl_jax.errors import UserError
 from tl_jax.model.config import LlamaConfig
+from tl_jax.model.directory import tokenizer_files
 from tl_jax.model.hf import read_config
 from tl_jax.model.parameters import Params, abstract_params
 from tl_jax.model.store import LoadedModel, open_model
@@ -96,6 +97,7 @@ class Run:
         model = self.config.model
         if self.restart_step is None:
             loaded = self._open(model.path)
+            tokenizer_files(loaded.tokenizer_dir)  # which the run directory gets, once everything is found right
             self._model, self._tokenizer_dir, self._params = loaded.config, loaded.tokenizer_dir, loaded.params
         else:
             self._tokenizer_dir = self.directory / "model"

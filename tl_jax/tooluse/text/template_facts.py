@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tl_jax.tooluse.json_schema import TYPES
 from tl_jax.tooluse.prefixes import common_prefix
 from tl_jax.tooluse.schema import Call, Message, Tool
 from tl_jax.tooluse.text.spans import Apply, RenderError
 from tl_jax.tooluse.text.template_input import ANY_ID, NINE, template_messages, template_tool
+from tl_jax.tooluse.text.template_limit import EndlessTemplateError, limited
 
 _TOKENS_AT_END = re.compile(r"<[^<>\s]+>.*\Z", re.DOTALL)
 _LAST_TOKEN = re.compile(r"<[^<>\s]+>\s*\Z")
@@ -110,11 +112,14 @@ class KnownTemplate:
 
         Raises:
             RenderError: the template refuses these messages.
+            EndlessTemplateError: it does not come to an end.
         """
         rows = [template_tool(tool) for tool in tools]
         try:
             given = template_messages(messages, self.ids, self.arguments_as_text)
-            return self.apply(given, rows if rows or self.needs_tools else None, generation)
+            return limited(partial(self.apply, given, rows if rows or self.needs_tools else None, generation))
+        except EndlessTemplateError:
+            raise
         except Exception as error:  # a template is a program and may raise anything
             raise RenderError(f"the chat template refuses these messages: {error}") from error
 
