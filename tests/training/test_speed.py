@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from tl_jax.model.llama import abstract_params
 from tl_jax.model.parameters import count_in_products
 from tl_jax.model.presets import PRESETS
 from tl_jax.training import speed
+from tl_jax.training.chips import CHIPS
 
 
 def test_parameters_are_counted_as_the_model_has_them() -> None:
@@ -42,27 +45,10 @@ def test_padding_costs_nothing_and_attention_stays_within_a_trajectory() -> None
     np.testing.assert_allclose(done.flops, flops, rtol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("kind", "peak"),
-    [
-        ("NVIDIA H100 80GB HBM3", 989e12),
-        ("NVIDIA H100 PCIe", 756e12),
-        ("NVIDIA L40S", 362e12),
-        ("NVIDIA L4", 121e12),
-        ("TPU v5 lite", 197e12),
-        ("TPU v5", 459e12),
-        ("TPU v6 lite", 918e12),
-        ("cpu", None),
-    ],
-)
-def test_peak_of_a_device(kind: str, peak: float | None) -> None:
-    assert speed.peak_flops(kind) == peak
-
-
 def test_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 104.0, 104.0, 200.0, 202.0, 202.0])
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
-    monkeypatch.setattr(speed, "peak_flops", lambda kind: 50.0)
+    monkeypatch.setattr(speed, "chip_of", lambda kind: replace(CHIPS["h100"], flops=50.0))
     meter = speed.Speedometer()
     meter.add(speed.Work(10**6, 1e9))  # compilation
     meter.add(speed.Work(30, 1200.0))

@@ -8,6 +8,7 @@ where they are used) and ``tensor`` (heads, feed-forward and vocabulary cut up).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -39,13 +40,15 @@ class ShardingError(ValueError):
     """Something that has no place on the mesh; the message names the parameter."""
 
 
-def make_mesh(config: MeshConfig) -> Mesh:
+def make_mesh(config: MeshConfig, on: Sequence[jax.Device] | None = None) -> Mesh:
     """All devices of all processes as a mesh ``data x fsdp x tensor``; the axis given as -1 takes what is left.
+
+    ``on`` names other devices, such as those of a machine that is only planned for.
 
     Raises:
         ConfigError: the sizes do not multiply to the number of devices.
     """
-    devices = jax.device_count()
+    devices = jax.device_count() if on is None else len(on)
     shape = [getattr(config, axis) for axis in MESH_AXES]
     asked = ", ".join(f"{axis}={size}" for axis, size in zip(MESH_AXES, shape, strict=True))
     if shape.count(-1) > 1 or any(size < 1 and size != -1 for size in shape):
@@ -54,7 +57,7 @@ def make_mesh(config: MeshConfig) -> Mesh:
     shape = [devices // known if size == -1 else size for size in shape]
     if math.prod(shape) != devices:
         raise ConfigError(f"mesh: {asked} does not fit {devices} devices; the product must be {devices}")
-    return jax.make_mesh(tuple(shape), MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
+    return jax.make_mesh(tuple(shape), MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES), devices=on)
 
 
 def partition_spec(*axes: str | None) -> PartitionSpec:

@@ -48,7 +48,7 @@ def run_rl(config: RlConfig) -> dict[str, Any]:
     rubric = make_rubric(config)
     initialise(config.distributed)
     mesh = make_mesh(config.mesh)
-    _check(config, mesh)
+    check_batch_size(config, mesh)
     run = Run(config, mesh)
     with jax.set_mesh(mesh):
         model, tokenizer_dir = run.open_model()
@@ -132,7 +132,7 @@ def make_step_spec(config: RlConfig, model: LlamaConfig, rewards: Rubric) -> Ste
     )
 
 
-def _check(config: RlConfig, mesh: Mesh) -> None:
+def check_batch_size(config: RlConfig, mesh: Mesh) -> None:
     """Every minibatch must give each data-parallel device the same number of rows."""
     rows, algorithm = config.batch_size * config.group_size, config.algorithm
     devices = mesh.shape["data"] * mesh.shape["fsdp"]

@@ -6,7 +6,7 @@ Steps are traced under ``jax.set_mesh(mesh)``, which the caller enters once arou
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -43,7 +43,24 @@ def start_frozen(init: Callable[[Params], State], params: Params, mesh: Mesh) ->
     return frozen
 
 
-def compile_step(step: Callable[..., Any], state: State, mesh: Mesh) -> Callable[..., Any]:
+@dataclass(frozen=True)
+class CompiledStep:
+    """``step(state, batch) -> (state, metrics)``, compiled when first called. See `compile_step`."""
+
+    _jitted: Any
+    """takes what is trained and what is frozen apart, and gives the former"""
+
+    def __call__(self, state: State, batch: Any) -> tuple[State, Any]:
+        new, metrics = self._jitted(without_frozen(state), state.frozen, batch)
+        return replace(new, frozen=state.frozen), metrics
+
+    def lower(self, state: Any, batch: Any) -> jax.stages.Lowered:
+        """The program for arguments of these shapes and places, arrays or abstract ones; it can be compiled unrun."""
+        lowered: jax.stages.Lowered = self._jitted.lower(without_frozen(state), state.frozen, batch)
+        return lowered
+
+
+def compile_step(step: Callable[..., Any], state: State, mesh: Mesh) -> CompiledStep:
     """``step(state, batch) -> (state, metrics)``, compiled when first called.
 
     The old state is used up, all but what is frozen: that goes in beside it and comes out untouched.
@@ -59,18 +76,13 @@ def compile_step(step: Callable[..., Any], state: State, mesh: Mesh) -> Callable
         new, metrics = step(replace(learned, frozen=frozen), batch)
         return without_frozen(new), metrics
 
-    compiled = jax.jit(
+    jitted = jax.jit(
         unfrozen,
         in_shardings=(learned, shardings(state.frozen), batch_sharding(mesh)),
         out_shardings=(learned, replicated(mesh)),
         donate_argnums=0,
     )
-
-    def call(state: State, batch: Any) -> tuple[State, Any]:
-        new, metrics = compiled(without_frozen(state), state.frozen, batch)
-        return replace(new, frozen=state.frozen), metrics
-
-    return call
+    return CompiledStep(jitted)
 
 
 def compile_eval(step: Callable[..., Any], params: Params, mesh: Mesh) -> Callable[..., Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -24,12 +24,39 @@ from tl_jax.training.compile import compile_eval, compile_step
 from tl_jax.training.distributed import initialise
 from tl_jax.training.logs import RunLog
 from tl_jax.training.loop import Metrics, fit
-from tl_jax.training.losses import make_loss
+from tl_jax.training.losses import Loss, LossFn, make_loss
 from tl_jax.training.optimizer import make_optimizer
 from tl_jax.training.run import Run
 from tl_jax.training.speed import Speedometer, work
 from tl_jax.training.state import TrainState, init_state
 from tl_jax.training.step import evaluate, make_eval_step, make_train_step
+
+
+class SftPrograms(NamedTuple):
+    """What supervised training compiles, as pure functions."""
+
+    init: Callable[[Params], TrainState]
+    """a fresh state of the model's parameters"""
+    step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
+    evaluate: Callable[[Params, Batch], Loss]
+    """sums of the held-out loss"""
+
+
+def make_programs(config: SftConfig, model: LlamaConfig, loss_fn: LossFn, total: int) -> SftPrograms:
+    """The programs of a training of ``total`` steps."""
+    optimizer, schedule = make_optimizer(config.optimizer, total)
+    graphdef = make_graphdef(
+        model,
+        dtype=config.model.dtype,
+        attention=config.model.attention,
+        remat=config.model.remat,
+        scan_layers=config.model.scan_layers,
+    )
+    return SftPrograms(
+        init=partial(init_state, optimizer=optimizer, seed=config.seed),
+        step=make_train_step(graphdef, loss_fn, optimizer, schedule, config.accumulate),
+        evaluate=make_eval_step(graphdef, loss_fn),
+    )
 
 
 def run_sft(config: SftConfig) -> dict[str, Any]:
@@ -41,7 +68,7 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
     loss_fn = make_loss(config.loss)
     initialise(config.distributed)
     mesh = make_mesh(config.mesh)
-    _check_batch_size(config, mesh)
+    check_batch_size(config, mesh)
     run = Run(config, mesh)
     with jax.set_mesh(mesh):
         model, tokenizer_dir = run.open_model()
@@ -53,19 +80,11 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
             codec.check_ids(texts, model.vocab_size, str(config.model.path))
         loader = Loader(dataset.rows, config.data.batch_size, config.seed)
         total = config.steps or math.ceil(config.epochs * loader.steps_per_epoch)
-        optimizer, schedule = make_optimizer(config.optimizer, total)
-        graphdef = make_graphdef(
-            model,
-            dtype=config.model.dtype,
-            attention=config.model.attention,
-            remat=config.model.remat,
-            scan_layers=config.model.scan_layers,
-        )
-        step = make_train_step(graphdef, loss_fn, optimizer, schedule, config.accumulate)
-        state, position = run.begin(partial(init_state, optimizer=optimizer, seed=config.seed))
+        programs = make_programs(config, model, loss_fn, total)
+        state, position = run.begin(programs.init)
         if position is not None:
             loader.restore(position)
-        eval_step = compile_eval(make_eval_step(graphdef, loss_fn), state.params, mesh)
+        eval_step = compile_eval(programs.evaluate, state.params, mesh)
 
         on_mesh = partial(make_global_array, sharding=batch_sharding(mesh))
 
@@ -80,7 +99,7 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
             summary = fit(
                 run,
                 state,
-                compile_step(step, state, mesh),
+                compile_step(programs.step, state, mesh),
                 rows,
                 Averages(summed=("tokens", "targets", "empty_batches"), last=("learning_rate",)),
                 evaluate=rows.untimed(eval_loss) if held_out else None,
@@ -130,7 +149,7 @@ class TrainingRows:
         return evaluate
 
 
-def _check_batch_size(config: SftConfig, mesh: Mesh) -> None:
+def check_batch_size(config: SftConfig, mesh: Mesh) -> None:
     """Every micro-batch must give each data-parallel device the same number of rows."""
     rows, parts = config.data.batch_size, mesh.shape["data"] * mesh.shape["fsdp"]
     if rows % (config.accumulate * parts):

@@ -17,27 +17,7 @@ import numpy as np
 from tl_jax.data.batch import Batch
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.parameters import count_in_products
-
-# Dense bfloat16 peak of one device in operations per second, by the vendors' data sheets; first match wins.
-_PEAKS = (
-    ("B200", 2250e12),
-    ("H200", 989e12),
-    ("H100 PCIe", 756e12),
-    ("H100", 989e12),
-    ("A100", 312e12),
-    ("L40S", 362e12),
-    ("L4", 121e12),
-    ("TPU7x", 2307e12),
-    ("TPU v6 lite", 918e12),
-    ("TPU v5 lite", 197e12),
-    ("TPU v5", 459e12),
-    ("TPU v4", 275e12),
-)
-
-
-def peak_flops(device_kind: str) -> float | None:
-    """The peak of a device by `jax.Device.device_kind`; None where it is not known, as for a CPU."""
-    return next((peak for name, peak in _PEAKS if name in device_kind), None)
+from tl_jax.training.chips import chip_of
 
 
 @dataclass(frozen=True)
@@ -61,7 +41,8 @@ class Speedometer:
     """Rates between two readings. The first step is left out: most of it is compilation."""
 
     def __init__(self) -> None:
-        self._peak = peak_flops(jax.devices()[0].device_kind)
+        chip = chip_of(jax.devices()[0].device_kind)
+        self._peak = chip.flops if chip else None
         self._started: float | None = None
         self._tokens, self._flops = 0, 0.0
 
