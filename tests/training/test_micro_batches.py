@@ -22,7 +22,7 @@ def test_split_takes_every_row_once_and_join_puts_it_back(parts: int) -> None:
 
 
 @pytest.mark.parametrize("parts", [1, 4])
-def test_sums_keep_their_dtype_and_are_added_in_float32(parts: int) -> None:
+def test_sums_are_float32(parts: int) -> None:
     """In bfloat16, 256 + 1 is 256: twelve of them would stay there."""
     rows = jnp.where(jnp.arange(12) == 0, 256.0, 1.0)
 
@@ -30,6 +30,6 @@ def test_sums_keep_their_dtype_and_are_added_in_float32(parts: int) -> None:
         return {"low": jnp.sum(part).astype(jnp.bfloat16), "count": jnp.float32(part.size)}
 
     sums = accumulate(total, rows, parts)
-    assert {name: x.dtype for name, x in sums.items()} == {"low": jnp.bfloat16, "count": jnp.float32}
+    assert {name: x.dtype for name, x in sums.items()} == {"low": jnp.float32, "count": jnp.float32}
     assert sums["count"] == 12
-    assert sums["low"] == pytest.approx(267, abs=1.1)
+    assert sums["low"] == pytest.approx(267, abs=1.1 if parts == 1 else 0)

@@ -20,6 +20,9 @@ class ModelConfig(Node):
     verify: bool = Field(True, description="look for damaged files, NaN and infinity when the weights are read")
     dtype: Dtype = Field("bfloat16", description="dtype of the computation")
     param_dtype: Dtype = Field("float32", description="dtype of the stored parameters")
+    frozen_dtype: Dtype | None = Field(
+        None, description="dtype of what is stored and not trained (reference policy); null = dtype"
+    )
     attention: Annotated[str, Choice(BACKENDS)] = Field("xla", description="attention backend, see docs/models.md")
     remat: Remat = Field("block", description="what the backward pass recomputes")
     scan_layers: bool = Field(True, description="run the layers with lax.scan (compiles once) or unrolled")

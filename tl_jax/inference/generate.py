@@ -21,9 +21,9 @@ from jax.sharding import Mesh
 from tl_jax.config import SamplingConfig
 from tl_jax.inference.room import ContextRoom, GenerationError
 from tl_jax.model.cache import Cache
-from tl_jax.model.families import map_parameters
 from tl_jax.model.llama import GraphDef, Llama, merge
 from tl_jax.model.parameters import Params
+from tl_jax.model.precision import merge_copies
 from tl_jax.model.sharding import batch_sharding, constrain, make_global_array, replicated
 
 Array: TypeAlias = Any
@@ -175,7 +175,7 @@ class _Progress(NamedTuple):
 @partial(jax.jit, static_argnames=("graphdef", "static"))
 def _run(graphdef: GraphDef, params: Params, rows: _Rows, draw: _Draw, static: _Static) -> tuple[jax.Array, ...]:
     """Prefill and decoding loop; see `generate`."""
-    model: Llama = merge(graphdef, _in_compute_dtype(params, merge(graphdef, params).dtype))
+    model: Llama = merge_copies(graphdef, params)
     layers = model.unstacked()
     batch, prompt_length = rows.tokens.shape
 
@@ -257,9 +257,3 @@ def _noise(key: jax.Array, indices: jax.Array, step: jax.Array, vocab: int) -> j
         return jax.random.gumbel(jax.random.fold_in(jax.random.fold_in(key, row), step), (vocab,))
 
     return jax.vmap(one)(indices)
-
-
-def _in_compute_dtype(params: Params, dtype: jnp.dtype) -> Params:
-    """Matrices in the dtype they are multiplied in, once and not at every step."""
-    cast: Params = map_parameters(lambda parameter, leaf: leaf.astype(dtype) if parameter.casts else leaf, params)
-    return cast

@@ -24,6 +24,7 @@ from tl_jax.config.model import Remat
 from tl_jax.model.attention import AttentionMask, attention
 from tl_jax.model.cache import Cache, write
 from tl_jax.model.config import LlamaConfig
+from tl_jax.model.embedding import lookup
 from tl_jax.model.parameters import Params, abstract_params, init_params, llama_parameters
 from tl_jax.model.rotary import Rotation, rotate, rotation
 from tl_jax.model.sharding import constrain
@@ -153,8 +154,7 @@ class Llama(nnx.Module):
         return jax.checkpoint(step, policy=policy, prevent_cse=not self.scan_layers)
 
     def _embed(self, tokens: jax.Array) -> jax.Array:
-        # an id outside the vocabulary gives NaN, which is seen, and not another token's row, which is not
-        rows = jnp.take(self.embed["embedding"][...], tokens, axis=0, mode="fill", fill_value=jnp.nan)
+        rows = lookup(self.embed["embedding"][...], tokens)
         return constrain(rows.astype(self.dtype), "batch", None, None)
 
 

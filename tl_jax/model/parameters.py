@@ -59,7 +59,7 @@ class Parameter:
     decays: bool = True
     """weight decay acts on it"""
     casts: bool = True
-    """used in the dtype of the computation; if not, in the dtype it is stored in"""
+    """used in the dtype of the computation, see `tl_jax.model.precision`; if not, in the dtype it is stored in"""
     matrix: bool = False
     """multiplies activations: counted as work, and what a LoRA adapter can add to"""
 
@@ -127,7 +127,9 @@ PARAMETERS: Registry[Parameter] = Registry(
         matrix("layers.down", ("layers", "mlp", "embed"), "model.layers.{}.mlp.down_proj.weight", ("embed", "mlp")),
         norm("norm", ("norm",), "model.norm.weight"),
         Parameter("lm_head", ("embed", "vocab"), "lm_head.weight", ("vocab", "embed"), present=untied, matrix=True),
-        Parameter("value_head", ("norm",), "", init="zeros", present=never),  # of `tl_jax.model.value` only
+        Parameter(
+            "value_head", ("norm",), "", init="zeros", present=never, casts=False
+        ),  # of `tl_jax.model.value` only
     ],
     columns={
         "path": lambda parameter: f"`{parameter.path}`",

@@ -15,6 +15,7 @@ from tl_jax.config.rewards import RewardKind
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import GraphDef
 from tl_jax.model.parameters import Params, init_params
+from tl_jax.model.precision import compute_dtype, in_compute_dtype
 from tl_jax.model.value import value_head, value_params
 from tl_jax.training.state import TrainState
 
@@ -65,6 +66,8 @@ class StepSpec(NamedTuple):
     """tokens that an episode can have at most, those of all its turns"""
     ref_params: Callable[[RlState], Params] = first_actor
     """parameters of the reference policy; pure"""
+    frozen_dtype: str | None = None
+    """that the reference policy is stored in; None = that of the computation"""
 
 
 def init_rl_state(params: Params, model: LlamaConfig, spec: StepSpec, seed: int) -> RlState:
@@ -73,6 +76,7 @@ def init_rl_state(params: Params, model: LlamaConfig, spec: StepSpec, seed: int)
     The critic's head is 0, so that it starts by expecting nothing.
     """
     key = jax.random.key(seed)
+    frozen_dtype = spec.frozen_dtype or compute_dtype(spec.actor.graphdef, params)
     trainable = {"actor": params}
     opt_state = {"actor": spec.actor.optimizer.init(params)}
     if spec.config.has_critic:
@@ -81,7 +85,7 @@ def init_rl_state(params: Params, model: LlamaConfig, spec: StepSpec, seed: int)
     return RlState(
         step=jnp.zeros((), jnp.int32),
         trainable=trainable,
-        frozen={"ref": params},
+        frozen={"ref": in_compute_dtype(params, frozen_dtype)},
         opt_state=opt_state,
         key=jax.random.key_data(key),
         kl_coef=jnp.float32(spec.config.kl_coef),

@@ -19,6 +19,7 @@ from tl_jax.config import AlgorithmConfig
 from tl_jax.data.batch import Array
 from tl_jax.model.llama import Llama, merge
 from tl_jax.model.parameters import Params
+from tl_jax.model.precision import compute_dtype, in_compute_dtype
 from tl_jax.model.sharding import constrain
 from tl_jax.model.value import ValueModel, head_values
 from tl_jax.rl import losses as rl_losses
@@ -145,10 +146,12 @@ def score_rollout(state: RlState, rollout: RolloutBatch, spec: StepSpec) -> tupl
         equal_groups: with groups, the share of those whose answers all earned the same.
     """
     config, mask = spec.config, rollout.mask
+    copies = partial(in_compute_dtype, dtype=compute_dtype(spec.actor.graphdef, state.params["actor"]))
+    params, ref_params = copies(state.params), {"actor": copies(spec.ref_params(state))}
 
     def score(rows: RolloutBatch) -> tuple[jax.Array | None, ...]:
-        policy, values = per_token_logps(state.params, rows, spec, {"entropy": entropy})
-        ref, _ = per_token_logps({"actor": spec.ref_params(state)}, rows, spec)
+        policy, values = per_token_logps(params, rows, spec, {"entropy": entropy})
+        ref, _ = per_token_logps(ref_params, rows, spec)
         return policy.log_probs, policy.statistics["entropy"], ref.log_probs, values
 
     parts = split(rollout, config.minibatches * config.accumulate)
@@ -230,14 +233,18 @@ def update_minibatch(
         the carry of the next update; whether the minibatch was looked at, and its metrics.
     """
 
+    copies = partial(in_compute_dtype, dtype=compute_dtype(spec.actor.graphdef, state.params["actor"]))
+    frozen = copies(state.frozen)
+
     def update(carry: UpdateCarry) -> tuple[UpdateCarry, Metrics]:
+        trainable = copies(carry.trainable)
         batch = jax.tree.map(lambda x: _over_devices(x[rows]), experience)
 
         def loss(trainable: Params, part: tuple[Experience, Weights]) -> tuple[jax.Array, Metrics]:
-            return loss_sum(assemble(trainable, state.frozen), *part, spec, state.kl_coef)
+            return loss_sum(assemble(trainable, frozen), *part, spec, state.kl_coef)
 
         def gradient_and_metrics(part: tuple[Experience, Weights]) -> tuple[Params, Metrics]:
-            return jax.grad(loss, has_aux=True)(carry.trainable, part)
+            return jax.grad(loss, has_aux=True)(trainable, part)
 
         parts = (batch, minibatch_weights(batch, spec))
         gradient, metrics = accumulate(gradient_and_metrics, parts, spec.config.accumulate)

@@ -128,6 +128,7 @@ def make_step_spec(config: RlConfig, model: LlamaConfig, rewards: Rubric) -> Ste
         group_size=config.group_size,
         reward_weights=rewards.weights,
         reward_kinds=rewards.kinds,
+        frozen_dtype=config.model.frozen_dtype,
         answer_length=config.sampling.max_new_tokens * (config.max_turns if config.environment else 1),
     )
 

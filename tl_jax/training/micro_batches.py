@@ -23,9 +23,10 @@ def join(tree: Tree) -> Tree:
 
 
 def accumulate(function: Callable[[Tree], Sums], tree: Tree, parts: int) -> Sums:
-    """The sum of ``function(part)`` over ``parts`` of ``tree``, added up in float32, in the dtypes of ``function``."""
+    """The sum of ``function(part)`` over ``parts`` of ``tree``, added up once and in float32."""
     if parts == 1:
-        return function(tree)
+        whole: Sums = jax.tree.map(lambda x: x.astype(jnp.float32), function(tree))
+        return whole
     rows = split(tree, parts)
     shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], rows))
     zero = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), shapes)
@@ -33,6 +34,5 @@ def accumulate(function: Callable[[Tree], Sums], tree: Tree, parts: int) -> Sums
     def add(sums: Any, part: Tree) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, sums, function(part)), None
 
-    total = jax.lax.scan(add, zero, rows)[0]
-    result: Sums = jax.tree.map(lambda x, like: x.astype(like.dtype), total, shapes)
-    return result
+    total: Sums = jax.lax.scan(add, zero, rows)[0]
+    return total

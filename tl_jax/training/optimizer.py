@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from tl_jax.config import OptimizerConfig
@@ -46,10 +47,24 @@ def linear(peak: float, final_scale: float, steps: int) -> optax.Schedule:
 def make_optimizer(config: OptimizerConfig, total_steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """AdamW (https://arxiv.org/abs/1711.05101) after clipping by the global norm; norms and biases do not decay."""
     schedule = make_schedule(config, total_steps)
-    adamw = optax.adamw(schedule, config.b1, config.b2, config.eps, weight_decay=config.weight_decay, mask=decays)
+    adamw = in_float32(
+        optax.adamw(schedule, config.b1, config.b2, config.eps, weight_decay=config.weight_decay, mask=decays)
+    )
     if config.clip_norm is None:
         return adamw, schedule
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw), schedule
+
+
+def in_float32(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The optimizer as it works for float32 parameters, whatever theirs: its state and its updates are float32."""
+
+    def wide(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), tree)
+
+    def update(gradient: Any, state: optax.OptState, params: Any = None) -> tuple[Any, optax.OptState]:
+        return optimizer.update(wide(gradient), state, wide(params))
+
+    return optax.GradientTransformation(lambda params: optimizer.init(wide(params)), update)
 
 
 def updates_made(opt_state: optax.OptState, otherwise: jax.Array) -> jax.Array:

@@ -151,7 +151,7 @@ class Run:
                 return frozen
         raise ResumeError(
             f"{needed}, and model.path={model.path} has others; name the model as it was then, with the same "
-            "model.param_dtype, or choose another run_dir"
+            "model.param_dtype, dtype and frozen_dtype, or choose another run_dir"
         )
 
     def prepare(self, total: int) -> Run:

@@ -13,6 +13,7 @@ import optax
 from tl_jax.data.batch import Batch
 from tl_jax.model.llama import GraphDef, merge
 from tl_jax.model.parameters import Params
+from tl_jax.model.precision import compute_dtype, in_compute_dtype, merge_copies
 from tl_jax.training.losses import Loss, LossFn
 from tl_jax.training.micro_batches import accumulate
 from tl_jax.training.state import TrainState, assemble
@@ -55,15 +56,21 @@ def make_train_step(
 def accumulated_gradient(
     graphdef: GraphDef, loss_fn: LossFn, state: TrainState, batch: Batch, micro_batches: int
 ) -> tuple[Params, Loss]:
-    """Gradient of the loss's total for what is trainable, and its sums, over one micro-batch after another."""
+    """Gradient of the loss's total for what is trainable, and its sums, over one micro-batch after another.
 
-    def total(trainable: Params, micro: Batch) -> tuple[jax.Array, Loss]:
-        loss = loss_fn(merge(graphdef, assemble(trainable, state.frozen)), micro)
-        return loss.total, loss
+    All float32. It is taken at the compute copies, which are made once for all micro-batches: a cast's derivative is 1,
+    so it is the masters' gradient.
+    """
+    dtype = compute_dtype(graphdef, state.params)
+    copies, frozen = (in_compute_dtype(params, dtype) for params in (state.trainable, state.frozen))
+
+    def total(copies: Params, micro: Batch) -> tuple[jax.Array, Loss]:
+        loss = loss_fn(merge(graphdef, assemble(copies, frozen)), micro)
+        return loss.total, jax.tree.map(jnp.asarray, loss)
 
     def gradient_and_sums(micro: Batch) -> tuple[Params, Loss]:
-        gradient, loss = jax.grad(total, has_aux=True)(state.trainable, micro)
-        return gradient, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), loss)
+        gradient: tuple[Params, Loss] = jax.grad(total, has_aux=True)(copies, micro)
+        return gradient
 
     return accumulate(gradient_and_sums, batch, micro_batches)
 
@@ -72,7 +79,7 @@ def make_eval_step(graphdef: GraphDef, loss_fn: LossFn) -> Callable[[Params, Bat
     """A pure ``(params, batch) -> sums``; add them up over batches before dividing, see `evaluate`."""
 
     def step(params: Params, batch: Batch) -> Loss:
-        return loss_fn(merge(graphdef, params), batch)
+        return loss_fn(merge_copies(graphdef, params), batch)
 
     return step
 

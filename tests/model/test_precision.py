@@ -1,0 +1,46 @@
+"""Compute copies: which parameters are cast, where, and the gradient of the embedding in bfloat16."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tests.training.helpers import TINY
+from tl_jax.model.embedding import lookup
+from tl_jax.model.llama import abstract_params, init_params, make_graphdef
+from tl_jax.model.precision import compute_dtype, in_compute_dtype
+from tl_jax.model.value import value_params
+
+
+def test_what_is_multiplied_is_cast_and_norms_and_values_are_not() -> None:
+    params = {"actor": abstract_params(TINY), "critic": jax.eval_shape(value_params, abstract_params(TINY))}
+    copies = jax.eval_shape(lambda tree: in_compute_dtype(tree, "bfloat16"), params)
+    kept = {
+        jax.tree_util.keystr(path, simple=True, separator=".")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(copies)
+        if leaf.dtype == jnp.float32
+    }
+    norms = ("norm", "layers.attn_norm", "layers.mlp_norm")
+    assert kept == {*(f"actor.{name}" for name in norms), *(f"critic.backbone.{name}" for name in norms)} | {
+        "critic.value_head"
+    }
+
+
+def test_parameters_that_have_the_dtype_are_themselves() -> None:
+    params = init_params(TINY, jax.random.key(0))
+    assert all(
+        a is b for a, b in zip(*map(jax.tree.leaves, (in_compute_dtype(params, "float32"), params)), strict=True)
+    )
+    assert compute_dtype(make_graphdef(TINY, dtype="bfloat16"), params) == jnp.bfloat16
+
+
+def test_every_occurrence_of_a_token_counts_in_the_embedding() -> None:
+    """600 times 1 is 256 where bfloat16 adds up."""
+    tokens = jnp.asarray(np.repeat([2, 5, -1, 9], (600, 3, 2, 1))[None])  # of 6; -1 is the last one's, 9 nobody's
+    for dtype in (jnp.bfloat16, jnp.float32):
+        table = jnp.zeros((6, 4), dtype)
+        gradient = jax.grad(lambda table: jnp.sum(lookup(table, tokens)[:, :605].astype(jnp.float32)))(table)
+        assert gradient.dtype == dtype
+        np.testing.assert_array_equal(gradient[:, 0], [0, 0, 600, 0, 0, 5])
+    assert np.isnan(lookup(table, tokens)[0, -1]).all()
