@@ -15,6 +15,7 @@ from tl_jax.tooluse.pairing import answers, in_order, named, pairs
 from tl_jax.tooluse.readers import FORMATS, read_trajectories
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
 from tl_jax.tooluse.text import literals
+from tl_jax.tooluse.text.structure import structure_calls
 from tl_jax.tooluse.writing import writable, written
 
 MANY = 100
@@ -47,6 +48,10 @@ def test_results_after_results_of_one_call() -> None:
     asked = (Message("user", "Go."), Message("assistant", "", (Call("f"),)))
     assert grows_linearly(pairs, lambda count: (*asked, *[Message("tool", "1")] * count), 3 * MANY)
     assert grows_linearly(ordered, lambda count: (*asked, *[Message("tool", "1")] * count), 3 * MANY)
+
+
+def test_white_space_in_an_answer() -> None:
+    assert grows_linearly(lambda text: structure_calls(text, ()), lambda count: "(x)" + "\n" * count + "b", 2000)
 
 
 def test_results_by_name() -> None:

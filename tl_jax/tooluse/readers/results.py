@@ -9,16 +9,14 @@ from typing import Any
 from tl_jax.tooluse.readers.fields import literal, plain
 from tl_jax.tooluse.readers.tagged import between
 from tl_jax.tooluse.schema import Call, DataError, Message
+from tl_jax.tooluse.text.turn_end import without_turn_end
 
 _TAGS = ("tool_response", "tool_result", "function_response", "function_result", "function_results")
-_HEADER_BEFORE = re.compile(r"\s*<\|start_header_id\|>(?:ipython|tool)<\|end_header_id\|>\s*")
-_HEADER = re.compile(rf"\A{_HEADER_BEFORE.pattern}|\s*<\|(?:eot_id|im_end)\|>\s*\Z")
-"""What Llama 3's template writes around a result."""
-_MISTRAL = re.compile(
-    r"\s*\[TOOL_RESULTS\](?:([^\[\]{}\s]{1,64})?\[TOOL_CONTENT\])?\s*((?:(?!\[/?TOOL_RESULTS\]).)*?)\s*\[/TOOL_RESULTS\]\s*",
-    re.DOTALL,
-)
-"""A result of Mistral's, perhaps with its id before it."""
+_HEADER = re.compile(r"\s*<\|start_header_id\|>(?:ipython|tool)<\|end_header_id\|>\s*")
+"""What Llama 3's template writes before a result."""
+_BEGIN, _END = "[TOOL_RESULTS]", "[/TOOL_RESULTS]"
+"""What Mistral's templates write around one."""
+_ID = re.compile(r"([^\[\]{}\s]{1,64})?\[TOOL_CONTENT\]")
 
 
 class Called:
@@ -57,15 +55,19 @@ def results(text: str, called: Container[object], listed_as: tuple[str, str] = (
         called: the names of the calls that wait for a result.
         listed_as: what the object calls the name and what was said.
     """
-    text = _HEADER.sub("", text)
-    if texts := _tagged(text):
+    said, begun = _without_turn(text)
+    if texts := _tagged(said):
         return [unwrapped(item, called, listed_as) for item in texts]
-    return _of_mistral(text) or _listed(text, called) or [unwrapped(text, called, listed_as)]
+    if found := _of_mistral(said) or _listed(said, called):
+        return found
+    result = unwrapped(said, called, listed_as)
+    return [result if begun or result.name else Message("tool", text)]
 
 
 def is_results(text: str) -> bool:
     """Whether a text is results as templates write them, and nothing else."""
-    return bool(_HEADER_BEFORE.match(text) or _tagged(text) or _of_mistral(text))
+    said, begun = _without_turn(text)
+    return begun or bool(_tagged(said) or _of_mistral(said))
 
 
 def unwrapped(text: str, called: Container[object], fields: tuple[str, str] = ("name", "content")) -> Message:
@@ -75,6 +77,12 @@ def unwrapped(text: str, called: Container[object], fields: tuple[str, str] = ("
     if isinstance(value, dict) and value.keys() == {name, content} and value[name] in called:
         return Message("tool", plain(value[content]), name=value[name])
     return Message("tool", text)
+
+
+def _without_turn(text: str) -> tuple[str, bool]:
+    """A text without what Llama 3's template writes before a turn and templates write after one; and if it began so."""
+    header = _HEADER.match(text)
+    return without_turn_end(text[header.end() :] if header else text), header is not None
 
 
 def _tagged(text: str) -> list[str]:
@@ -88,15 +96,19 @@ def _tagged(text: str) -> list[str]:
 
 def _of_mistral(text: str) -> list[Message]:
     """The results between Mistral's marks, with their ids."""
-    found, position = [], 0
-    while match := _MISTRAL.match(text, position):
-        known_as, said = match.groups()
+    before, *parts = text.split(_BEGIN)
+    found = []
+    for inside, closed, after in (part.partition(_END) for part in parts):
+        if before.strip() or after.strip() or not closed:
+            return []
+        known_as, said = None, inside.strip()
+        if begun := _ID.match(inside):
+            known_as, said = begun[1], inside[begun.end() :].strip()
         value = _read(said) if known_as is None and "call_id" in said else None
         if isinstance(value, dict) and value.keys() == {"content", "call_id"}:
             known_as, said = str(value["call_id"]), plain(value["content"])
         found.append(Message("tool", said, call_id=known_as))
-        position = match.end()
-    return found if position == len(text) else []
+    return found
 
 
 def _listed(text: str, called: Container[object]) -> list[Message]:

@@ -15,13 +15,12 @@ from tl_jax.tooluse.schema import Call, Tool
 from tl_jax.tooluse.text.parse import TRIED, Answer, bind, parse_answer, thoughts
 from tl_jax.tooluse.text.syntaxes import MAX_LENGTH, SYNTAXES, Offer, Parsed, Problem, Syntax, attempted, item
 from tl_jax.tooluse.text.syntaxes.table import beginnings, marks
+from tl_jax.tooluse.text.turn_end import without_turn_end
 
 MAX_RECORDED = 1_000_000
 """Characters of a recorded message; calls in a longer one are not looked for."""
 
 _MAYBE = re.compile(r"[<\[({>]|Action")
-_END = re.compile(r"\s*(?:<\|(?:eot_id|eom_id|eot|im_end|end|end_of_text)\|>|</s>)\s*\Z")
-"""What a template writes after an answer, where a file was made of a model's raw output."""
 _CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 _FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*)\n```\s*", re.DOTALL)
 """A text that is one block of code."""
@@ -82,7 +81,7 @@ def structure_calls(text: str, tools: Sequence[Tool], answered: bool = False) ->
     """
     if len(text) > MAX_RECORDED or not _MAYBE.search(text):
         return None
-    text = _END.sub("", text)
+    text = without_turn_end(text)
     found, problem = _marked(text, tools)
     if found:
         return found
