@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.growth import grows_linearly, peak
+from tl_jax.tooluse import strict_json
 from tl_jax.tooluse.mae.apply import blocked_turns, find_error
 from tl_jax.tooluse.pairing import answers, in_order, named, pairs
 from tl_jax.tooluse.readers import FORMATS, read_trajectories
-from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
+from tl_jax.tooluse.rewards.live import live_reward
+from tl_jax.tooluse.schema import Call, Case, Message, Tool, Trajectory
 from tl_jax.tooluse.text import literals
 from tl_jax.tooluse.text.structure import structure_calls
 from tl_jax.tooluse.writing import writable, written
@@ -62,6 +65,26 @@ def test_results_by_name() -> None:
 
     assert grows_linearly(ordered, lambda count: messages(count, count), 3 * MANY)
     assert grows_linearly(ordered, lambda count: messages(2, count), 3 * MANY)
+
+
+def test_a_field_given_twice() -> None:
+    def read(text: str) -> None:
+        with pytest.raises(ValueError, match="twice"):
+            strict_json.loads(text)
+
+    def text(count: int) -> str:
+        return "{" + "".join(f'"{number}": 0, ' for number in range(count)) + f'"{count - 1}": 1}}'
+
+    assert grows_linearly(read, text, 1000)
+
+
+def test_a_live_reward_of_many_calls() -> None:
+    def answered(count: int) -> SimpleNamespace:
+        messages = turn(count).messages
+        before, calls = Case("c", (), messages), [Call("f", {"x": f"w{number}"}) for number in range(count)]
+        return SimpleNamespace(case=before, text="", finished=True, calls=calls, results=["1"] * count)
+
+    assert grows_linearly(live_reward, answered, MANY)
 
 
 @pytest.mark.parametrize("rule", ["paper", "reference"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import Any, NoReturn
 
 MAX_BITS = 1023
@@ -50,8 +51,7 @@ def _integer(text: str) -> int:
 def _object(fields: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(fields)
     if len(value) < len(fields):
-        names = [name for name, _ in fields]
-        twice = next(name for name in value if names.count(name) > 1)
+        twice = next(name for name, count in Counter(name for name, _ in fields).items() if count > 1)
         raise ValueError(f"an object gives {twice[:40]!r} twice")
     return value
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tooluse import strategies
-from tl_jax.tooluse.rewards.compare import same_text, same_value
+from tl_jax.tooluse.rewards.compare import canonical, same_text, same_value
 from tl_jax.tooluse.rewards.score import PROFILES, RewardTable, explain, score
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
 
@@ -372,15 +372,18 @@ def test_single_call_against_a_restatement(name: str, predicted: dict[str, Any],
 
 @given(strategies.values, strategies.values)
 def test_values_are_compared_like_their_canonical_json(a: Any, b: Any) -> None:
-    def canonical(value: Any) -> Any:
+    def whole(value: Any) -> Any:
         if isinstance(value, float) and value.is_integer():
             return int(value)
         if isinstance(value, list):
-            return [canonical(item) for item in value]
-        return {key: canonical(item) for key, item in value.items()} if isinstance(value, dict) else value
+            return [whole(item) for item in value]
+        return {key: whole(item) for key, item in value.items()} if isinstance(value, dict) else value
 
     assert same_value(a, a)
-    assert same_value(a, b) == (json.dumps(canonical(a), sort_keys=True) == json.dumps(canonical(b), sort_keys=True))
+    assert same_value(a, b) == (json.dumps(whole(a), sort_keys=True) == json.dumps(whole(b), sort_keys=True))
+    assert (canonical(a) == canonical(b)) == same_value(a, b)
+    assert canonical(a) == canonical(whole(a))
+    assert len({canonical(a), canonical(whole(a))}) == 1
     assert same_text(a, b) or not same_value(a, b)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from tl_jax.tooluse import strict_json
@@ -158,6 +158,20 @@ def same_value(a: Any, b: Any) -> bool:
     if isinstance(a, (int, float)) and isinstance(b, (int, float)):
         return a == b
     return _same_shape(a, b, same_value) or (type(a) is type(b) and not isinstance(a, (list, dict)) and a == b)
+
+
+def canonical(value: Any) -> Hashable:
+    """A JSON value as what is equal exactly where `same_value` says that the values are the same.
+
+    Example:
+        >>> canonical({"a": 1, "b": [2]}) == canonical({"b": [2.0], "a": 1.0}), canonical(1) == canonical(True)
+        (True, False)
+    """
+    if isinstance(value, Mapping):
+        return dict, frozenset((key, canonical(inner)) for key, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return list, tuple(map(canonical, value))
+    return (bool, value) if isinstance(value, bool) else value  # which equals 1 elsewhere
 
 
 def same_text(a: Any, b: Any) -> bool:

@@ -7,13 +7,13 @@ something succeeded; every turn costs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Protocol
 
 from tl_jax.tooluse.mae.apply import find_error
 from tl_jax.tooluse.mae.phrases import Category
 from tl_jax.tooluse.pairing import pairs
-from tl_jax.tooluse.rewards.compare import offered_tools, same_value
+from tl_jax.tooluse.rewards.compare import canonical, offered_tools
 from tl_jax.tooluse.rewards.grade import uncalled_for
 from tl_jax.tooluse.rewards.verdict import Reward
 from tl_jax.tooluse.schema import Call, Case, Message
@@ -81,7 +81,7 @@ def live_reward(turn: AnsweredTurn, turn_cost: float = 0.1, answer: float = 1.0,
 
 def _of_calls(turn: AnsweredTurn, succeeded: Sequence[Call], pays: bool) -> tuple[float, str, list[str]]:
     """Value, category and explanation of a turn's calls, of which those that ``succeeded`` before earn nothing."""
-    before = list(succeeded)
+    before = set(map(_known_as, succeeded))
     values: list[float] = []
     notes: list[str] = []
     worst = "success"
@@ -91,12 +91,12 @@ def _of_calls(turn: AnsweredTurn, succeeded: Sequence[Call], pays: bool) -> tupl
             name, value = found.category.value, COSTS[found.category]
             if worst in ("success", "repeat") or value <= min(values):
                 worst = name
-        elif any(_same(call, other) for other in before):
+        elif _known_as(call) in before:
             name, value = "repeat", 0.0
             worst = name if worst == "success" else worst
         else:
             name, value = "success", SUCCESS if pays else 0.0
-            before.append(call)
+            before.add(_known_as(call))
         values.append(value)
         notes.append(f"{value:+g} {call.name}: {name}")
     return sum(values) / len(values), worst, notes
@@ -124,5 +124,6 @@ def _succeeded(messages: Sequence[Message]) -> tuple[list[Call], int]:
     return [messages[index].tool_calls[number] for index, number in found], len({index for index, _ in found})
 
 
-def _same(call: Call, other: Call) -> bool:
-    return call.name == other.name and same_value(call.arguments, other.arguments)
+def _known_as(call: Call) -> Hashable:
+    """The same for calls of one tool with the same arguments."""
+    return call.name, canonical(call.arguments)
