@@ -24,7 +24,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from tl_jax.config import SamplingConfig
-from tl_jax.inference.generate import generate
+from tl_jax.inference.generate import Ends, generate
 from tl_jax.model.hf import load_hf
 from tl_jax.model.llama import make_graphdef
 
@@ -77,7 +77,7 @@ def main() -> None:
         return out[:, options.prompt :].cpu()
 
     def run_ours() -> np.ndarray:
-        return generate(graphdef, params, prompts.tolist(), sampling, jax.random.key(0), eos_ids=(), pad_id=0).tokens
+        return generate(graphdef, params, prompts.tolist(), sampling, jax.random.key(0), Ends()).tokens
 
     clocks = {"transformers": Clock(run_theirs), "tl_jax": Clock(run_ours)}
     for _ in range(5):  # in turns, so that whatever else the machine does meets both

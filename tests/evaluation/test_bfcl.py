@@ -151,7 +151,9 @@ class Spoken(Sampler):
 
     says: dict[str, str] = field(default_factory=dict)
 
-    def generate(self, params: Any, prompts: Sequence[Sequence[int]], key: jax.Array) -> Generation:
+    def generate(
+        self, params: Any, prompts: Sequence[Sequence[int]], key: jax.Array, before_batch: Any = None
+    ) -> Generation:
         rows = []
         for prompt in prompts:
             text = self.codec.tokenizer.decode(prompt)

@@ -19,7 +19,7 @@ from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsW
 from tests.model.tiny import forward, hf_model, load, unpacked
 from tl_jax.config import MeshConfig, SamplingConfig
 from tl_jax.inference import generate as module
-from tl_jax.inference.generate import Generation, GenerationError, bucket, filter_logits, generate
+from tl_jax.inference.generate import Ends, Generation, GenerationError, bucket, filter_logits, generate
 from tl_jax.model.llama import make_graphdef
 from tl_jax.model.sharding import make_mesh, shard_tree
 
@@ -40,7 +40,8 @@ class Loaded:
 
     def generate(self, prompts: list[list[int]], sampling: SamplingConfig, seed: int = 0, **options: Any) -> Generation:
         options = {"eos_ids": (), "pad_id": PAD, "params": self.params, **options}
-        return generate(self.graphdef, options.pop("params"), prompts, sampling, jax.random.key(seed), **options)
+        params, ends = options.pop("params"), Ends(options.pop("eos_ids"), options.pop("pad_id"))
+        return generate(self.graphdef, params, prompts, sampling, jax.random.key(seed), ends, **options)
 
 
 @pytest.fixture(scope="module", params=["llama", "qwen2-tied", "qwen3", "qwen3-tied"])
@@ -201,6 +202,21 @@ def test_prompts_of_similar_lengths_run_together(one: Loaded, monkeypatch: pytes
     assert shapes == [(2, 24), (2, 24), (2, 16)]
 
 
+def test_it_can_be_given_up_before_each_batch(one: Loaded) -> None:
+    asked = []
+
+    def before_batch() -> None:
+        asked.append(True)
+        if len(asked) == 3:
+            raise InterruptedError
+
+    in_twos = GREEDY.model_copy(update={"batch_size": 2})
+    one.generate(PROMPTS[:4], in_twos, before_batch=before_batch)
+    with pytest.raises(InterruptedError):
+        one.generate(PROMPTS[:4], in_twos, before_batch=before_batch)
+    assert len(asked) == 3
+
+
 def test_buckets() -> None:
     assert [bucket(n) for n in (1, 2, 3, 4, 5, 6, 7, 9, 13, 17, 25, 33, 100)] == [
         1,
@@ -239,7 +255,7 @@ def test_on_a_mesh(one: Loaded, sizes: dict[str, int], sampling: SamplingConfig)
 
 def test_bfloat16(one: Loaded) -> None:
     graphdef = make_graphdef(one.config, dtype=jnp.bfloat16)
-    result = generate(graphdef, one.params, PROMPTS[:4], GREEDY, jax.random.key(0), eos_ids=(), pad_id=PAD)
+    result = generate(graphdef, one.params, PROMPTS[:4], GREEDY, jax.random.key(0), Ends(pad_id=PAD))
     assert result.logprobs.dtype == np.float32
     exact = one.generate(PROMPTS[:4], GREEDY)
     assert np.mean(result.tokens[:, 0] == exact.tokens[:, 0]) >= 0.75

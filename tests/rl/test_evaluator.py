@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from tl_jax.data.prompts import Prompt
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.rl.evaluator import Comparison, Evaluator, spread
 from tl_jax.rl.rubric import make_rubric
+from tl_jax.rl.waiting import NO_WATCH, Watch
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
 
 GOLD = ((Call("go"),),)
@@ -23,9 +25,21 @@ def says(text: str, prompts: Any, key: Any) -> list[Episode]:
     return [Episode(one.case, [1, 2], 1, [Turn(one.case, text, True, 0, (2,), (0.0,))]) for one in prompts]
 
 
+@dataclass
+class Worker:
+    """What such a function is part of."""
+
+    answer: Any = says
+    watch: Watch = NO_WATCH
+
+    def __call__(self, params: Any, prompts: Any, key: Any) -> list[Episode]:
+        found: list[Episode] = self.answer(params, prompts, key)
+        return found
+
+
 def evaluator(prompts: Any) -> Any:
     config = load_config(RlConfig, [], ["run_dir=r", "model.path=m", "data.path=d", "reward=binary"])
-    return Evaluator(says, prompts, make_rubric(config))
+    return Evaluator(Worker(), prompts, make_rubric(config))  # type: ignore[arg-type]
 
 
 def test_mean_reward_and_shares() -> None:
@@ -75,7 +89,7 @@ def test_episodes_that_failed_are_left_out_and_where_all_did_nothing_is_evaluate
     def mixed(texts: Any, prompts: Any, key: Any) -> list[Episode]:
         return [says(text, [prompt], key)[0] for text, prompt in zip(texts, prompts, strict=True)]
 
-    evaluate = Evaluator(mixed, PROMPTS, make_rubric(config))  # type: ignore[arg-type]
+    evaluate = Evaluator(Worker(mixed), PROMPTS, make_rubric(config))  # type: ignore[arg-type]
     assert evaluate(["go() ", "stop() ", "stop() ", "go() "])["eval_CF"] == 100  # type: ignore[arg-type]
     comparison = Comparison(run, evaluate, ["go() "] * 4)  # type: ignore[arg-type]
     state: Any = SimpleNamespace(params={"actor": ["stop() "] * 4})

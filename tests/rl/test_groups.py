@@ -18,6 +18,7 @@ from tl_jax.rl.groups import GroupSampler, differ
 from tl_jax.rl.prompt_sampler import PromptSampler
 from tl_jax.rl.rubric import make_rubric
 from tl_jax.rl.state import RlState
+from tl_jax.rl.waiting import NO_WATCH
 from tl_jax.tooluse.schema import Case
 
 STATE = RlState(
@@ -40,6 +41,8 @@ def earned(prediction: str, case: Case) -> float:
 
 class Worker:
     """Answers a prompt with what ``answers`` has for it, turn by turn."""
+
+    watch = NO_WATCH
 
     def __init__(self, answers: dict[str, list[list[str]]]) -> None:
         self.answers, self.asked = answers, []  # type: ignore[var-annotated]

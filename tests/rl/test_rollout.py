@@ -19,11 +19,13 @@ from tl_jax.data.tokenizer_file import load_tokenizer
 from tl_jax.inference.generate import Generation
 from tl_jax.inference.sampler import Sampler
 from tl_jax.rl.episodes import Episode
-from tl_jax.rl.rollout import EnvironmentSpec, run_multi_turn
+from tl_jax.rl.rollout import EnvironmentSpec, RolloutWorker, run_multi_turn
+from tl_jax.rl.waiting import Watch
 from tl_jax.tooluse.environments.replay import Replay
 from tl_jax.tooluse.rewards.score import score
 from tl_jax.tooluse.schema import Call, Message, Tool, Trajectory
 from tl_jax.tooluse.text.spoken import Include
+from tl_jax.training.stop import Interrupted
 
 CHATML = (
     "{% if tools %}<|im_start|>system\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
@@ -58,7 +60,9 @@ class Scripted(Sampler):
     loose: bool = False
     """every character is a token of its own: another tokenisation than the tokenizer's"""
 
-    def generate(self, params: Any, prompts: Sequence[Sequence[int]], key: jax.Array) -> Generation:
+    def generate(
+        self, params: Any, prompts: Sequence[Sequence[int]], key: jax.Array, before_batch: Any = None
+    ) -> Generation:
         texts = self.lines[len(self.asked)]
         self.asked.append([list(prompt) for prompt in prompts])
         rows = [self.ids(text) for text in texts]
@@ -227,3 +231,24 @@ def test_limits_on_turns_and_length(codec: Codec) -> None:
     assert len(episode.turns) == 2
     (episode,), _ = played(codec, lines, max_length=enough - 1)
     assert (len(episode.turns), episode.truncated) == (1, True)
+
+
+def test_single_answers_are_given_up_between_two_batches(codec: Codec) -> None:
+    asked = []
+
+    class InBatches(Scripted):
+        def generate(
+            self, params: Any, prompts: Sequence[Sequence[int]], key: jax.Array, before_batch: Any = None
+        ) -> Generation:
+            for one in prompts:
+                before_batch()
+                asked.append(one)
+            return super().generate(params, prompts, key)
+
+    sampler = InBatches(None, codec, SamplingConfig(max_new_tokens=50), codec.stop_ids, lines=[["a", "b", "c"]])
+    prompts = [Prompt(Replay([TRAJECTORY]).cases[0], (1, 2))] * 3
+    worker = RolloutWorker(sampler, None, Watch(halts=lambda: len(asked) == 2))
+    with pytest.raises(Interrupted):
+        worker(None, prompts, jax.random.key(0))  # type: ignore[arg-type]
+    assert len(asked) == 2
+    assert len(RolloutWorker(sampler, None)(None, prompts, jax.random.key(0))) == 3  # type: ignore[arg-type]

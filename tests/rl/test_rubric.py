@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +16,10 @@ from tl_jax.errors import UserError
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.rl.faults import FaultyResult
 from tl_jax.rl.rubric import EpisodeRewards, make_rubric, resolve_reward
+from tl_jax.rl.waiting import Watch
 from tl_jax.tooluse.rewards.score import Reward
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
+from tl_jax.training.stop import Interrupted
 
 CASE = Case("c", (Tool("go"),), (Message("user", "go"),), ((Call("go"),),))
 
@@ -247,6 +251,47 @@ def test_rewards_of_several_episodes_and_nothing_left(asked: list[str]) -> None:
     with pytest.raises(UserError, match=r"all 2 episodes failed, the first by reward .*moody: gave nan for case 'c'"):
         made.check([other, other])
     made.check([other, one])
+
+
+def hangs(prediction: str, case: Case) -> float:
+    """A user's reward that waits for ever where the answer says so."""
+    if prediction == "hang":
+        threading.Event().wait(60)
+    THREADS.append(threading.get_ident())
+    return 1.0
+
+
+THREADS: list[int] = []
+
+
+def test_a_reward_that_hangs_is_a_fault_of_its_episode() -> None:
+    made = rewards(reward=f"{__name__}:hangs", faults__call_seconds=0.1, faults__retries=0)
+    began = time.monotonic()
+    right, hung, after = made.of_all([episode(turn(text)) for text in ("fine", "hang", "fine")])
+    assert time.monotonic() - began < 20
+    assert (right.dropped, hung.dropped, after.dropped) == (False, True, False)
+    assert "hangs: DeadlineError: timed out, no answer within 0.1 seconds" in hung.fault
+
+
+def test_rewards_share_a_thread_so_that_what_they_keep_for_it_lasts() -> None:
+    THREADS.clear()
+    made = rewards(reward=f"{__name__}:hangs", faults__call_seconds="null")
+    made.of_all([episode(turn("fine"))] * 3)
+    assert len(set(THREADS)) == 1
+    assert threading.get_ident() not in THREADS
+
+
+def test_a_signal_does_not_wait_for_a_reward_that_hangs() -> None:
+    """It is no fault either, which would be tried again."""
+    made = rewards(reward=f"{__name__}:hangs", faults__call_seconds="null", faults__retries=3)
+    told: list[str] = []
+    began = time.monotonic()
+    with pytest.raises(Interrupted):
+        made.of_all([episode(turn("hang"))], Watch(halts=lambda: True, tell=told.append))
+    assert time.monotonic() - began < 20
+    assert told == ["rewards: 0 of 1"]
+    quick = made.of_all([episode(turn("fine"))] * 2, Watch(halts=lambda: True))
+    assert [one.values.item() for one in quick] == [1.0, 1.0]
 
 
 def test_rewards_survive_json() -> None:

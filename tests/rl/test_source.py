@@ -21,6 +21,7 @@ from tl_jax.rl.prompt_sampler import PromptSampler
 from tl_jax.rl.rubric import make_rubric
 from tl_jax.rl.source import SAMPLES_FILE, Rollouts
 from tl_jax.rl.state import RlState
+from tl_jax.rl.waiting import NO_WATCH
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
 
 STATE = RlState(
@@ -40,6 +41,8 @@ def prompt(index: int) -> Prompt:
 
 class Worker:
     """Answers in turn what `ANSWERS` says; the tool always fails."""
+
+    watch = NO_WATCH
 
     def __init__(self) -> None:
         self.keys: list[bytes] = []

@@ -276,6 +276,32 @@ def test_what_was_measured_is_told_where_a_signal_interrupts_the_evaluation(
     assert saved(run) == [4]
 
 
+def test_an_evaluation_of_the_end_that_a_signal_interrupts_is_made_up_for(
+    sft_config: Callable[..., SftConfig],
+) -> None:
+    config, evaluated = sft_config(log_every=2, checkpoint__every=9), []
+
+    def evaluate(step: int, state: TrainState) -> dict[str, float]:
+        evaluated.append(step)
+        if len(evaluated) == 1:
+            interrupted()
+        return {"eval_x": 3.0}
+
+    def once_more() -> dict[str, Any]:
+        run, state = start(config)
+        with run:
+            summary = fit(run, state, jax.jit(step), Numbers(), Averages(), evaluate)
+            run.finish(summary["stopped_by"])
+        return summary
+
+    assert once_more()["stopped_by"] == "SIGTERM"
+    assert "eval_x" not in logged(config.run_dir)[-1]
+    assert once_more() == {"step": 7, "stopped_by": None, "eval_x": 3.0}
+    assert logged(config.run_dir)[-1]["eval_x"] == 3.0
+    assert "eval_x" not in once_more()
+    assert evaluated == [7, 7]
+
+
 def test_a_signal_in_the_first_batch_leaves_nothing_to_save(sft_config: Callable[..., SftConfig]) -> None:
     run, state = start(sft_config())
     with run:

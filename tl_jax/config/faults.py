@@ -18,7 +18,9 @@ class FaultsConfig(Node):
     )
     penalty: Real = -1.0
     call_seconds: Real | None = Field(
-        60.0, gt=0, description="how long an environment may take to begin, or to answer a call; null = no limit"
+        60.0,
+        gt=0,
+        description="how long an environment may take to begin or to answer a call, and a reward; null = no limit",
     )
     episode_seconds: Real | None = Field(600.0, gt=0, description="how long in all of an episode; null = no limit")
 

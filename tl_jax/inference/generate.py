@@ -7,7 +7,7 @@ noise of a row depends on the key, the row's index and the step alone: padding, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -48,18 +48,26 @@ class Generation:
     ``logprobs``, where nothing is filtered"""
 
 
+class Ends(NamedTuple):
+    """What ends an answer, and what follows the end."""
+
+    eos_ids: tuple[int, ...] = ()
+    """empty = nothing does but the limit"""
+    pad_id: int = 0
+
+
 def generate(
     graphdef: GraphDef,
     params: Params,
     prompts: Sequence[Sequence[int]],
     sampling: SamplingConfig,
     key: jax.Array,
+    ends: Ends,
     *,
-    eos_ids: tuple[int, ...],
-    pad_id: int,
     mesh: Mesh | None = None,
+    before_batch: Callable[[], None] | None = None,
 ) -> Generation:
-    """Continues every prompt until one of ``eos_ids`` or ``max_new_tokens``.
+    """Continues every prompt until one of ``ends.eos_ids`` or ``max_new_tokens``.
 
     Args:
         graphdef: of a `Llama`, from `split` or `make_graphdef`.
@@ -67,9 +75,9 @@ def generate(
         prompts: token ids, of any lengths; the same on every process.
         sampling: how tokens are chosen, and how many prompts run at once. A new temperature or top_p compiles nothing.
         key: of the noise; greedy decoding does not read it.
-        eos_ids: tokens that end a row; empty = none does.
-        pad_id: what follows the end in the result.
+        ends: which tokens end a row, and what follows the end in the result.
         mesh: devices to spread the rows over.
+        before_batch: called before each ``sampling.batch_size`` prompts; it may raise, to give the rest up.
 
     Raises:
         GenerationError: no prompt, an empty one, an unknown token, or a prompt that leaves no room for the answer.
@@ -82,9 +90,11 @@ def generate(
     temperature, top_p = np.float32(sampling.temperature), np.float32(sampling.top_p or 1)
     if mesh is not None:
         temperature, top_p = make_global_array((temperature, top_p), replicated(mesh))
-    draw = _Draw(key, temperature, top_p, np.asarray(eos_ids or (-1,), np.int32), np.int32(pad_id))
+    draw = _Draw(key, temperature, top_p, np.asarray(ends.eos_ids or (-1,), np.int32), np.int32(ends.pad_id))
     chunks = []
     for start in range(0, len(prompts), step):
+        if before_batch:
+            before_batch()
         chosen = order[start : start + step]
         rows = _padded(prompts, chosen, spread)
         if mesh is not None:

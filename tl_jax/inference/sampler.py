@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from tl_jax.config import Dtype, MeshConfig, SamplingConfig
 from tl_jax.data.codec import Codec
-from tl_jax.inference.generate import Generation, generate
+from tl_jax.inference.generate import Ends, Generation, generate
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import GraphDef, make_graphdef
 from tl_jax.model.parameters import Params
@@ -31,8 +31,14 @@ class Sampler:
     """tokens that end an answer, see `answer_stops`"""
     mesh: Mesh | None = None
 
-    def generate(self, params: Params, prompts: Sequence[Sequence[int]], key: jax.Array) -> Generation:
-        """Answers as tokens; the same ``key`` gives the same answers.
+    def generate(
+        self,
+        params: Params,
+        prompts: Sequence[Sequence[int]],
+        key: jax.Array,
+        before_batch: Callable[[], None] | None = None,
+    ) -> Generation:
+        """Answers as tokens; the same ``key`` gives the same answers. ``before_batch`` may give the rest up by raising.
 
         Raises:
             UserError: a prompt has tokens that the model has no embedding for.
@@ -44,9 +50,9 @@ class Sampler:
             prompts,
             self.sampling,
             key,
-            eos_ids=self.eos_ids,
-            pad_id=self.eos_ids[0],
+            Ends(self.eos_ids, pad_id=self.eos_ids[0]),
             mesh=self.mesh,
+            before_batch=before_batch,
         )
 
     def texts(self, generation: Generation) -> list[str]:

@@ -35,7 +35,7 @@ class Evaluator:
         if not self.prompts:
             return {}
         episodes = self._worker(params, self.prompts, jax.random.key(0))
-        scored = self._rubric.of_all(episodes)
+        scored = self._rubric.of_all(episodes, self._worker.watch)
         self._rubric.check(scored)
         kept = [(episode, rewards) for episode, rewards in zip(episodes, scored, strict=True) if not rewards.dropped]
         total = [self._rubric.total(rewards) for _, rewards in kept]

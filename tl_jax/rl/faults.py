@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from tl_jax.errors import UserError
 from tl_jax.training.distributed import SharedError
+from tl_jax.training.stop import Interrupted
 
 T = TypeVar("T")
 
@@ -39,8 +40,9 @@ def retried(make: Callable[[], T], retries: int) -> T:
 
 
 def is_fault(error: Exception) -> bool:
-    """Whether an error may be an accident of one episode; the others are of the configuration or the data."""
-    return isinstance(error, FaultyResult) or not isinstance(error, UserError)
+    """Whether an error may be an accident of one episode. The others are of the configuration or the data, or no fault:
+    a signal says that the run is to end."""
+    return isinstance(error, FaultyResult) or not isinstance(error, UserError | Interrupted)
 
 
 def described(error: BaseException) -> str:

@@ -78,7 +78,7 @@ class GroupSampler:
         key = jax.random.fold_in(fold_key(state), attempt + 1 if attempt else 0)
         repeated = [self._prompts.prompts[index] for index in prompts for _ in range(self._size)]
         episodes = self._worker(state.params["actor"], repeated, key)
-        rewards = self._rubric.of_all(episodes)
+        rewards = self._rubric.of_all(episodes, self._worker.watch)
         groups = []
         for number, prompt in enumerate(prompts):
             rows = slice(number * self._size, (number + 1) * self._size)

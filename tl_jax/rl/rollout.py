@@ -25,7 +25,7 @@ from tl_jax.model.parameters import Params
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.rl.faults import described
 from tl_jax.rl.guard import GuardedEnvironment, Reply
-from tl_jax.rl.waiting import Watch, side_by_side
+from tl_jax.rl.waiting import NO_WATCH, Watch, side_by_side
 from tl_jax.tooluse.environments.base import Environment, UserTurn
 from tl_jax.tooluse.rewards.compare import bind_all, offered_tools
 from tl_jax.tooluse.schema import Call, Case, Message
@@ -38,7 +38,6 @@ THREADS = 8
 """Environments that work at the same time."""
 LEAVE_SECONDS = 5.0
 """For closing all environments of a rollout that a signal ends: whoever sent it may not wait for long."""
-_NO_WATCH = Watch()
 
 
 @dataclass(frozen=True)
@@ -59,18 +58,17 @@ class EnvironmentSpec:
 class RolloutWorker:
     """Samples episodes: of several turns with an environment, of one turn without."""
 
-    def __init__(self, sampler: Sampler, environment: EnvironmentSpec | None, watch: Watch = _NO_WATCH) -> None:
+    def __init__(self, sampler: Sampler, environment: EnvironmentSpec | None, watch: Watch = NO_WATCH) -> None:
         self.sampler, self.environment, self.watch = sampler, environment, watch
 
     def __call__(self, params: Params, prompts: Sequence[Prompt], key: jax.Array) -> list[Episode]:
         """An episode for every prompt; the same ``key`` gives the same ones.
 
         Raises:
-            Interrupted: ``watch`` halted it between two turns.
+            Interrupted: ``watch`` halted it between two turns, or between two batches of a turn's prompts.
         """
         if self.environment is None:
-            self.watch.tell(f"{len(prompts)} answers are sampled")
-            return run_single_turn(self.sampler, params, prompts, key)
+            return run_single_turn(self.sampler, params, prompts, key, self.watch)
         return run_multi_turn(self.sampler, params, prompts, key, self.environment, self.watch)
 
     def greedy(self, batch_size: int) -> RolloutWorker:
@@ -80,10 +78,17 @@ class RolloutWorker:
         return RolloutWorker(replace(self.sampler, sampling=sampling), self.environment, self.watch)
 
 
-def run_single_turn(sampler: Sampler, params: Params, prompts: Sequence[Prompt], key: jax.Array) -> list[Episode]:
-    """One answer to every prompt."""
+def run_single_turn(
+    sampler: Sampler, params: Params, prompts: Sequence[Prompt], key: jax.Array, watch: Watch = NO_WATCH
+) -> list[Episode]:
+    """One answer to every prompt.
+
+    Raises:
+        Interrupted: ``watch`` halted it between two batches.
+    """
+    watch.tell(f"{len(prompts)} answers are sampled")
     episodes = [Episode.begin(prompt) for prompt in prompts]
-    for episode, turn in zip(episodes, generate_turn(sampler, params, prompts, key), strict=True):
+    for episode, turn in zip(episodes, generate_turn(sampler, params, prompts, key, watch), strict=True):
         episode.end(turn)
     return episodes
 
@@ -94,7 +99,7 @@ def run_multi_turn(
     prompts: Sequence[Prompt],
     key: jax.Array,
     spec: EnvironmentSpec,
-    watch: Watch = _NO_WATCH,
+    watch: Watch = NO_WATCH,
 ) -> list[Episode]:
     """Turn after turn, until the environment is done, a turn is cut off or makes no call, or a limit is reached.
 
@@ -102,7 +107,7 @@ def run_multi_turn(
     in the main process; the others are told what came back.
 
     Raises:
-        Interrupted: ``watch`` halted it between two turns.
+        Interrupted: ``watch`` halted it between two turns, or between two batches of a turn's prompts.
     """
     codec = sampler.codec
     with _environments(spec, len(prompts)) as environments:
@@ -115,7 +120,7 @@ def run_multi_turn(
         pending = dict(enumerate(first))  # what the episodes that still go on are to answer next
         for number in range(spec.max_turns):
             watch.tell(f"turn {number + 1} is sampled: {len(pending)} of {len(prompts)} episodes")
-            turns = generate_turn(sampler, params, list(pending.values()), jax.random.fold_in(key, number))
+            turns = generate_turn(sampler, params, list(pending.values()), jax.random.fold_in(key, number), watch)
             replies = [Reply(*row) for row in _told(partial(_replies, environments, list(pending), turns, watch))]
             following = {}
             for (i, prompt), turn, reply in zip(pending.items(), turns, replies, strict=True):
@@ -141,9 +146,20 @@ def run_multi_turn(
     return episodes
 
 
-def generate_turn(sampler: Sampler, params: Params, prompts: Sequence[Prompt], key: jax.Array) -> list[Turn]:
-    """The model's answer to every prompt, with the calls it makes."""
-    generation = sampler.generate(params, [prompt.tokens for prompt in prompts], key)
+def generate_turn(
+    sampler: Sampler, params: Params, prompts: Sequence[Prompt], key: jax.Array, watch: Watch = NO_WATCH
+) -> list[Turn]:
+    """The model's answer to every prompt, with the calls it makes.
+
+    Raises:
+        Interrupted: ``watch`` halted it between two batches.
+    """
+
+    def before_batch() -> None:
+        if agreed(watch.halts):
+            raise Interrupted
+
+    generation = sampler.generate(params, [prompt.tokens for prompt in prompts], key, before_batch)
     turns = []
     for row, (prompt, text) in enumerate(zip(prompts, sampler.texts(generation), strict=True)):
         length, finished = generation.lengths[row], bool(generation.finished[row])

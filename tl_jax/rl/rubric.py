@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -19,10 +20,12 @@ from tl_jax.plugins import Plugin, bind
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.rl.faults import FaultyResult, NothingLeftError, described, is_fault, retried
 from tl_jax.rl.length_penalty import LengthPenalty
+from tl_jax.rl.waiting import GLANCE_SECONDS, NO_WATCH, OneByOne, Watch
 from tl_jax.tooluse.rewards.episode import EPISODE_REWARDS
 from tl_jax.tooluse.rewards.live import live_reward
 from tl_jax.tooluse.rewards.score import Reward, resolve_profile, score
 from tl_jax.training.distributed import agreed
+from tl_jax.training.stop import Interrupted
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class Rubric:
     faults: FaultsConfig
     nonnegative: bool = False
     """refuses rewards below 0, of which the estimator makes no sense"""
+    _calls: OneByOne = field(default_factory=OneByOne)
+    """of the rewards: functions of the user's may hang"""
 
     @property
     def kinds(self) -> tuple[RewardKind, ...]:
@@ -90,13 +95,31 @@ class Rubric:
         """Whether one of the rewards compares with gold calls."""
         return any(reward.needs_gold for reward in self.turn_rewards.values())
 
-    def of_all(self, episodes: Sequence[Episode]) -> list[EpisodeRewards]:
+    def of_all(self, episodes: Sequence[Episode], watch: Watch = NO_WATCH) -> list[EpisodeRewards]:
         """The rewards of several episodes. With several processes the main one alone computes them, for all.
 
         Raises:
             UserError: as for a single one.
+            Interrupted: ``watch`` halted it.
         """
-        return [EpisodeRewards.from_json(row) for row in agreed(lambda: [self(one).to_json() for one in episodes])]
+
+        def rows() -> list[Any] | None:
+            given, began = [], time.monotonic()
+            for number, episode in enumerate(episodes):
+                watch.tell(f"rewards: {number} of {len(episodes)}")
+                # quick ones come to their end: what was sampled would have to be sampled again
+                if watch.halts() and time.monotonic() - began > GLANCE_SECONDS:
+                    return None
+                try:
+                    given.append(self(episode, watch).to_json())
+                except Interrupted:
+                    return None
+            return given
+
+        found = agreed(rows)
+        if found is None:
+            raise Interrupted
+        return [EpisodeRewards.from_json(row) for row in found]
 
     def check(self, scored: Sequence[EpisodeRewards]) -> None:
         """Nothing, if there is something to learn from; all processes come here together.
@@ -107,16 +130,22 @@ class Rubric:
         if all(one.fault for one in scored):
             raise NothingLeftError(f"all {len(scored)} episodes failed, the first by {scored[0].fault}")
 
-    def __call__(self, episode: Episode) -> EpisodeRewards:
-        """The rewards of an episode. What fails is tried again, and then becomes what ``faults.on_error`` says.
+    def __call__(self, episode: Episode, watch: Watch = NO_WATCH) -> EpisodeRewards:
+        """The rewards of an episode. What fails is tried again, and then becomes what ``faults.on_error`` says; to fail
+        is also to take longer than ``faults.call_seconds``.
 
         Raises:
             UserError: a reward does not fit the configuration or the data.
+            Interrupted: ``watch`` halted a function of the user's.
             Exception: a reward fails, and ``faults.on_error`` is ``raise``.
         """
         faults = [episode.fault] if episode.fault else []
+
+        def timed(compute: Callable[[], Reward]) -> Callable[[], Reward]:
+            return partial(self._calls, self.faults.call_seconds or math.inf, compute, watch)
+
         given = [
-            [self._tried(name, partial(reward, turn), faults) for name, reward in self.turn_rewards.items()]
+            [self._tried(name, timed(partial(reward, turn)), faults) for name, reward in self.turn_rewards.items()]
             for turn in episode.turns
         ]
         if episode.fault:
@@ -128,7 +157,7 @@ class Rubric:
         if self.episode_reward is not None:
             whole = np.zeros((len(episode.turns), 1))
             compute = partial(_of_episode, self.episode_reward, episode)
-            whole[-1] = self._tried("of the episode", compute, faults).value
+            whole[-1] = self._tried("of the episode", timed(compute), faults).value
             columns.append(self._held(whole, (1.0,)))
         if self.nonnegative and not faults:
             self._check_nonnegative(episode, columns)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
+
+from tl_jax.training.stop import Interrupted
 
 T = TypeVar("T")
 GLANCE_SECONDS = 0.5
@@ -27,16 +30,86 @@ class Watch:
         return Watch(self.halts, lambda text: self.tell(f"{what}: {text}"))
 
 
+NO_WATCH = Watch()
+
+
 class DeadlineError(TimeoutError):
     """A call was given up."""
 
 
+class OneByOne:
+    """Calls in a thread of their own: the same for all, until one does not end in time and is left behind with it.
+
+    What a function keeps for its thread, such as a connection to a database, lasts from call to call.
+
+    Example:
+        >>> OneByOne()(5.0, lambda: 6 * 7)
+        42
+    """
+
+    def __init__(self) -> None:
+        self._calls: _Calls | None = None
+
+    def __call__(self, seconds: float, call: Callable[[], T], watch: Watch = NO_WATCH) -> T:
+        """What ``call`` gives.
+
+        Args:
+            seconds: may be infinite.
+            call: whatever it raises is raised here, what would end a program (`SystemExit`) as a `RuntimeError`.
+            watch: looked at while it works.
+
+        Raises:
+            DeadlineError: it goes on still.
+            Interrupted: ``watch`` halted it.
+        """
+        if self._calls is None:
+            self._calls = queue.SimpleQueue()
+            threading.Thread(
+                target=_work, args=(self._calls,), daemon=True, name="tl_jax calls with a deadline"
+            ).start()
+        answers: _Answers = queue.SimpleQueue()
+        self._calls.put((call, answers))
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                value, error = answers.get(timeout=max(min(until - time.monotonic(), GLANCE_SECONDS), 0))
+                break
+            except queue.Empty:
+                pass
+            if watch.halts():
+                self.close()
+                raise Interrupted
+            if time.monotonic() >= until:
+                self.close()
+                raise DeadlineError(f"timed out, no answer within {seconds:.3g} seconds")
+        if isinstance(error, Exception):
+            raise error
+        if error is not None:
+            raise RuntimeError(f"{type(error).__name__}: {error}") from error
+        return value
+
+    def close(self) -> None:
+        """Ends the thread, as soon as it is done with its call; a later call has another one."""
+        if self._calls is not None:
+            self._calls.put(None)
+        self._calls = None
+
+
+_Answers: TypeAlias = "queue.SimpleQueue[tuple[Any, BaseException | None]]"
+_Calls: TypeAlias = "queue.SimpleQueue[tuple[Callable[[], Any], _Answers] | None]"
+
+
+def _work(calls: _Calls) -> None:
+    while (given := calls.get()) is not None:
+        call, answers = given
+        try:
+            answers.put((call(), None))
+        except BaseException as error:
+            answers.put((None, error))
+
+
 def within(seconds: float, call: Callable[[], T]) -> T:
     """What ``call`` gives in a thread of its own, which is left behind if it does not end in time.
-
-    Args:
-        seconds: may be infinite.
-        call: whatever it raises is raised here, what would end a program (`SystemExit`) as a `RuntimeError`.
 
     Raises:
         DeadlineError: it goes on still.
@@ -45,24 +118,11 @@ def within(seconds: float, call: Callable[[], T]) -> T:
         >>> within(5.0, lambda: 6 * 7)
         42
     """
-    answers: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            answers.put((call(), None))
-        except BaseException as error:
-            answers.put((None, error))
-
-    threading.Thread(target=work, daemon=True, name="tl_jax call with a deadline").start()
+    thread = OneByOne()
     try:
-        value, error = answers.get(timeout=seconds if seconds < threading.TIMEOUT_MAX else None)
-    except queue.Empty:
-        raise DeadlineError(f"timed out, no answer within {seconds:.3g} seconds") from None
-    if isinstance(error, Exception):
-        raise error
-    if error is not None:
-        raise RuntimeError(f"{type(error).__name__}: {error}") from error
-    return value  # type: ignore[return-value]
+        return thread(seconds, call)
+    finally:
+        thread.close()
 
 
 def side_by_side(call: Callable[..., T], rows: Iterable[tuple[Any, ...]], threads: int, watch: Watch) -> list[T] | None:

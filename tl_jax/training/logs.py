@@ -26,6 +26,8 @@ from tl_jax.visible import visible
 
 METRICS_FILE = "metrics.jsonl"
 LOG_FILE = "log.txt"
+EVAL = "eval_"
+"""How the names of metrics begin that are of an evaluation."""
 SHOWN = ("loss", "reward", "tokens_per_second")
 """Metrics that the progress bar has room for, where a run has them."""
 QUIET_SECONDS = 60.0
@@ -131,6 +133,18 @@ def _append(file: TextIO, text: str) -> None:
     with told(Path(file.name)):
         file.write(text)
         file.flush()
+
+
+def logged(file: Path, step: int) -> dict[str, Any]:
+    """The metrics of a step that are on record."""
+    found: dict[str, Any] = {}
+    if file.is_file():
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError, TypeError, RecursionError):  # half a line of a killed run
+                row = json.loads(line)
+                if isinstance(row, dict) and row.get("step") == step:
+                    found |= row
+    return found
 
 
 def drop_metrics_after(file: Path, step: int) -> None:

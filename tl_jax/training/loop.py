@@ -57,7 +57,8 @@ def fit(
         source: of the batches.
         averages: how the metrics of several steps become one.
         evaluate: metrics of a state after some step, logged with the step's.
-        eval_every: steps between evaluations; the last step has one anyway.
+        eval_every: steps between evaluations; the last step has one anyway, which a run that is continued makes up
+            for where a signal ended it.
 
     Returns:
         ``step``, the updates done; ``stopped_by``, the signal or None; and the metrics that were logged last.
@@ -72,6 +73,9 @@ def fit(
     stopped_by: str | None = None
     good = _LastGood(run, averages)
     with good:
+        if evaluate and run.lacks_evaluation():  # a signal ended it
+            latest = dict(evaluate(run.total, state))
+            run.log.metrics(run.total, latest)
         for number in range(run.start + 1, run.total + 1):
             batch = make_global_array(source.batch(number, state), batch_sharding(run.mesh))
             state, metrics = step(state, batch)

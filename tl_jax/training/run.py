@@ -28,7 +28,7 @@ from tl_jax.training.distributed import agreed, is_shared
 from tl_jax.training.fingerprint import fingerprint
 from tl_jax.training.grace import GraceCheck
 from tl_jax.training.lock import RunLock
-from tl_jax.training.logs import RunLog
+from tl_jax.training.logs import EVAL, METRICS_FILE, RunLog, logged
 from tl_jax.training.rundir import describe_run
 from tl_jax.training.state import State, TrainState, without_frozen
 from tl_jax.training.stop import ANOTHER, StopSignal
@@ -217,6 +217,13 @@ class Run:
         finally:
             self.log.close()
             self._lock.release()
+
+    def lacks_evaluation(self) -> bool:
+        """Whether all updates were done before this start, and what is known of the last state is no evaluation."""
+        if self.start < self.total:
+            return False
+        names: list[str] = agreed(lambda: sorted(logged(self.directory / METRICS_FILE, self.total)))
+        return not any(name.startswith(EVAL) for name in names)
 
     @property
     def stopped_by(self) -> str | None:
