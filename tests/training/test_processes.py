@@ -131,9 +131,13 @@ def test_a_second_start_is_one_line_and_does_not_disturb_the_first(configured: C
 
 
 def test_processes_stop_together_when_one_of_them_is_told(configured: Callable[..., SftConfig]) -> None:
-    config = configured("stopped_two", mesh={"fsdp": 2}, steps=1000)
+    """Soon, although they meet for nothing else."""
+    config = configured("stopped_two", mesh={"fsdp": 2}, steps=10**6, log_every=10**6, checkpoint={"every": 10**6})
     first, second = launch_together(config)
-    wait_for_steps(first, config, 3)
+    log = config.run_dir / "log.txt"
+    while not log.is_file() or "the first step is done" not in log.read_text():
+        assert first.poll() is None
+        time.sleep(0.01)
     second.send_signal(signal.SIGTERM)
     assert "the checkpoint is saved" in finish(first, code=143)
     finish(second, code=143)

@@ -35,5 +35,5 @@ class GraceCheck:
             f"warning: a signal is heard every {self._seconds_between:.0f} s and a checkpoint takes "
             f"{save_seconds:.0f} s, but a signal leaves checkpoint.grace_seconds={self._grace:g}: killed then, the run "
             "goes on from an older checkpoint. Let the signal come earlier, or save more often (checkpoint.every, "
-            "checkpoint.minutes); several processes hear it every log_every steps in supervised training"
+            "checkpoint.minutes)"
         )

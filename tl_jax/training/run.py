@@ -10,8 +10,6 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from tl_jax.config import RunConfig, changed_keys
@@ -29,6 +27,7 @@ from tl_jax.training.fingerprint import fingerprint
 from tl_jax.training.grace import GraceCheck
 from tl_jax.training.lock import RunLock
 from tl_jax.training.logs import EVAL, METRICS_FILE, RunLog, logged
+from tl_jax.training.poll import Poll
 from tl_jax.training.rundir import describe_run
 from tl_jax.training.state import State, TrainState, without_frozen
 from tl_jax.training.stop import ANOTHER, StopSignal
@@ -204,6 +203,7 @@ class Run:
         self._checkpoints = self._open_checkpoints()
         self._stop.install()
         self._saved_at = time.monotonic()
+        self._poll = Poll(self.start)
         if self.restart_step is not None:
             self._tell_what_continues()
         return self
@@ -235,20 +235,17 @@ class Run:
 
         Args:
             meet: the processes have waited for this step's results anyway; where they have not, they ask each other
-                only before a checkpoint.
+                before a checkpoint and when `Poll` says so.
         """
         late = self._seconds_between is not None and time.monotonic() - self._saved_at >= self._seconds_between
         due = step == self.total or step % self.config.checkpoint.every == 0
         stopped_by = self._stop.received
         if jax.process_count() > 1:
-            if not (meet or due):
+            if not (meet or due or self._poll.due(step)):
                 return Orders(None, False)
-            self._look_at_grace()
-            flags = np.array([stopped_by is not None, late])
-            stopped, late = np.any(multihost_utils.process_allgather(flags), axis=0)
+            stopped, late = self._poll.any_of_all(step, stopped_by is not None, late)
             stopped_by = (stopped_by or ANOTHER) if stopped else None
-        else:
-            self._look_at_grace()
+        self._look_at_grace()
         return Orders(None if step == self.total else stopped_by, bool(stopped_by or late or due))
 
     def _look_at_grace(self) -> None:
