@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.growth import grows_linearly
 from tests.tooluse.readers.helpers import (
     FINISH,
     LOOKUP,
@@ -52,6 +53,8 @@ def test_glaive(tmp_path: Path) -> None:
         ("""{"name": "f", "arguments": {"a": {"b": [1]}}}""", Call("f", {"a": {"b": [1]}})),
         ("""{"name": "f", "arguments": '{}'}""", Call("f")),
         ("""{"name": "f"}""", Call("f")),
+        ("""{"name": "f", "arguments": '{"a": "it\\'s", "b": true}'}""", Call("f", {"a": "it's", "b": True})),
+        ("""{"name": "f", "arguments": '{"a": "}'}  '}"}'}""", Call("f", {"a": "}'}  '}"})),
         ("""{\n"name": "f",\n"arguments": '{\n  "a": "}\\n"\n}'\n}""", Call("f", {"a": "}\n"})),
     ],
 )
@@ -59,6 +62,19 @@ def test_calls_of_glaive(tmp_path: Path, written: str, call: Call) -> None:
     chat = f"USER: x\n\n\nASSISTANT: Wait. <functioncall> {written} <|endoftext|>"
     found = read_one(tmp_path, {"system": "SYSTEM: Hi.", "chat": chat})
     assert found.messages == (Message("system", "Hi."), Message("user", "x"), Message("assistant", "Wait.", (call,)))
+
+
+def test_white_space_in_a_call_of_glaive(tmp_path: Path) -> None:
+    def file(count: int) -> Path:
+        call = """{"name": "f", "arguments": """ + " " * count + """'{}'""" + " " * count
+        row = {"system": "SYSTEM: Hi.", "chat": f"USER: x\nASSISTANT: <functioncall> {call}"}
+        return lines(tmp_path / f"{count}.jsonl", row)
+
+    def read(path: Path) -> None:
+        with pytest.raises(DataError, match="after <functioncall>"):
+            list(read_trajectories(path))
+
+    assert grows_linearly(read, file, 2000)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +90,11 @@ def test_calls_of_glaive(tmp_path: Path, written: str, call: Call) -> None:
         ),
         (
             {**GLAIVE, "chat": """USER: x\nASSISTANT: <functioncall> {"name": "f", "arguments": '{a'}"""},
-            r"chat: turn 2 \(ASSISTANT\): arguments: is neither JSON",
+            r"chat: turn 2 \(ASSISTANT\): after <functioncall> must be an object with name and arguments: ",
+        ),
+        (
+            {**GLAIVE, "chat": """USER: x\nASSISTANT: <functioncall> {"name": "f", "arguments": '{}'} and so on"""},
+            r"chat: turn 2 \(ASSISTANT\): text after the call: 'and so on'",
         ),
     ],
 )

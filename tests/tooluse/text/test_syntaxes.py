@@ -22,7 +22,7 @@ from tl_jax.tooluse.text.syntaxes.base import Offer
 ALL = [pytest.param(syntax, id=syntax.name) for syntax in SYNTAXES.values()]
 F = Call("f", {"a": 1})
 OFFERED = (Tool("f", "", {"properties": {"a": {"type": "integer"}}}), Tool("g", "", {"properties": {"b": {}}}))
-TAGGED = {"qwen_xml": "parameter", "glm": "arg_", "invoke": "parameter", "element": ""}
+TAGGED = {"qwen_xml": "parameter", "glm": "arg_", "invoke": "parameter", "function_name": "parameter", "element": ""}
 """Syntaxes whose arguments stand in tags, and what a value in them may not hold besides brackets."""
 
 
@@ -314,6 +314,12 @@ PIECES = (
         '<invoke name="f"><parameter name="a">',
         "<f>",
         "<f><a>",
+        "<f a=",
+        "<f ",
+        '<function name="f">',
+        '<function name="f"><parameter name="a">',
+        '<functioncall> {"name": "f"',
+        """<functioncall>{"name": "f", "arguments": '{'a': """,
     ),
     *(">>>f\n{", ">>>", "[TOOL_CALLS]", "[TOOL_CALLS]f[ARGS]{", "Action: f\nAction Input: {", "Action: ", "Action:\n"),
     *("Thought: ", "Thought: x\n", "<think>", "</think>", "<|python_tag|>", "<|python_tag|>{", "<|python_start|>"),

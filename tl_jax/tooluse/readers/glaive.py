@@ -12,14 +12,14 @@ from typing import Any
 
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.pairing import named
-from tl_jax.tooluse.readers.fields import arguments, described
+from tl_jax.tooluse.readers.fields import described
 from tl_jax.tooluse.readers.format import Format, has
 from tl_jax.tooluse.readers.rows import Place, each_row, parse
-from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
+from tl_jax.tooluse.schema import DataError, Message, Tool, Trajectory
 from tl_jax.tooluse.strict_json import DECODER
+from tl_jax.tooluse.text.syntaxes import Offer, Problem, glaive
 
 _TURN = re.compile(r"^[ \t]*(SYSTEM|USER|ASSISTANT|FUNCTION RESPONSE):", re.MULTILINE)
-_CALL = re.compile(r'\{\s*"name"\s*:\s*"([^"]+)"\s*(?:,\s*"arguments"\s*:\s*(.*?)\s*)?\}\s*', re.DOTALL)
 _END = "<|endoftext|>"
 
 
@@ -69,16 +69,18 @@ def _tools(prompt: str, where: str) -> tuple[Tool, ...]:
 
 
 def _answer(text: str, where: str) -> Message:
-    said, tag, written = text.partition("<functioncall>")
-    if not tag:
+    start = text.find(glaive.MARK)
+    if start < 0:
         return Message("assistant", text)
-    match = _CALL.fullmatch(written.strip())
-    if not match:
-        raise DataError("after <functioncall> must be an object with name and arguments", field=where)
-    given = match[2] or ""
-    if given.startswith("'") and given.endswith("'"):
-        given = given[1:-1].replace("\\'", "'")
-    return Message("assistant", said.strip(), (Call(match[1], arguments(given, f"{where}: arguments")),))
+    try:
+        found, end = glaive.read_call(text, start, Offer())
+    except Problem as problem:
+        raise DataError(
+            f"after {glaive.MARK} must be an object with name and arguments: {problem}", field=where
+        ) from None
+    if text[end:].strip():
+        raise DataError(f"text after the call: {text[end:].strip()[:40]!r}", field=where)
+    return Message("assistant", text[:start].strip(), tuple(call for call, _ in found))
 
 
 FORMAT = Format(

@@ -140,13 +140,16 @@ def _write(dump: Callable[[Any], str]) -> Callable[[Sequence[Call]], str]:
 
 _NAMED = (
     r"[\"'](?:name|tool|tool_name|function|function_name|action|api|api_name|recipient_name)[\"']"
-    r"\s*:\s*[\"']NAMES[\"']"
+    r"\s*:\s*[\"'](?:functions\.)?NAMES[\"']"
 )
-"""An object that names a tool on offer, under any of the keys that models use."""
+"""An object that names a tool on offer, under any of the keys that models use, perhaps with OpenAI's prefix."""
 _BY_NAME = r"\A\s*(?:```\w*\s*)?(?:\[\s*)?\{\s*[\"']NAMES[\"']\s*:\s*\{"
 """``{"f": {"a": 1}}``"""
-_SHAPED = r"\A\s*(?:\[\s*)?\{(?=[^{}]*[\"']name[\"']\s*:)(?=[\s\S]*[\"'](?:arguments|parameters)[\"']\s*:)"
-"""The whole answer is an object like a call, whatever it calls."""
+_SHAPED = (
+    r"\A\s*(?:\{\s*[\"']tool_uses[\"']\s*:\s*)?(?:\[\s*)?\{"
+    r"(?=[^{}]*[\"'](?:recipient_)?name[\"']\s*:)(?=[\s\S]*[\"'](?:arguments|parameters)[\"']\s*:)"
+)
+"""The whole answer is an object like a call, whatever it calls, or OpenAI's object around several of them."""
 
 _ID = r"(?=[A-Za-z.]*[\d_-])[A-Za-z\d][\w.-]{0,63}"
 """A word is no id: there is a digit, a hyphen or an underscore in it."""

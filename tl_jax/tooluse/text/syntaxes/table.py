@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 
 from tl_jax.registry import Registry
-from tl_jax.tooluse.text.syntaxes import json_calls, line_calls, python, token_calls, xml_calls
+from tl_jax.tooluse.text.syntaxes import glaive, json_calls, line_calls, python, token_calls, xml_calls
 from tl_jax.tooluse.text.syntaxes.base import Offer, Parsed, Problem, Syntax
 
 
@@ -116,6 +116,7 @@ SYNTAXES = SyntaxTable(
         *xml_calls.SYNTAXES,  # some of them in <tool_call> tags, which hold objects otherwise
         *line_calls.SYNTAXES,
         *json_calls.TAGGED,
+        glaive.SYNTAX,
         *json_calls.SYNTAXES,
         xml_calls.ELEMENTS,
         line_calls.NAME_LINE,

@@ -124,9 +124,9 @@ def _write_glm(calls: Sequence[Call]) -> str:
     )
 
 
-# --- <invoke name="f"><parameter name="a">1</parameter></invoke> -----------------------------------------------------
+# --- <invoke name="f"><parameter name="a">1</parameter></invoke>, and <function name="f">...</function> ---------------
 
-_INVOKE = re.compile(r'<(antml:)?invoke name="([^"<>\n]+)">')
+_INVOKE = re.compile(r'<((antml:)?invoke|function) name="([^"<>\n]+)">')
 _NAMED = {
     prefix: _Argument(re.compile(rf'<{prefix}parameter name="([^"<>\n]+)"[^<>\n]*>'), f"</{prefix}parameter>")
     for prefix in ("", "antml:")
@@ -155,19 +155,26 @@ def _invoke(text: str, position: int, offer: Offer) -> tuple[Parsed, int]:
     opened = _INVOKE.match(text, position)
     if not opened:
         raise Problem(f'expected <invoke name="...">, not {text[position : position + 40]!r}')
-    prefix = opened[1] or ""
-    arguments, end = _arguments(text, opened.end(), opened[2], offer, _NAMED[prefix])
-    return (Call(opened[2], arguments), ()), expect(text, end, f"</{prefix}invoke>")
+    tag, prefix, name = opened.groups("")
+    arguments, end = _arguments(text, opened.end(), name, offer, _NAMED[prefix])
+    return (Call(name, arguments), ()), expect(text, end, f"</{tag}>")
+
+
+def _write_named(calls: Sequence[Call], tag: str) -> str:
+    return "\n".join(
+        f'<{tag} name="{call.name}">\n'
+        + "".join(f'<parameter name="{key}">{_text(value)}</parameter>\n' for key, value in call.arguments.items())
+        + f"</{tag}>"
+        for call in calls
+    )
 
 
 def _write_invoke(calls: Sequence[Call]) -> str:
-    made = "\n".join(
-        f'<invoke name="{call.name}">\n'
-        + "".join(f'<parameter name="{key}">{_text(value)}</parameter>\n' for key, value in call.arguments.items())
-        + "</invoke>"
-        for call in calls
-    )
-    return f"<function_calls>\n{made}\n</function_calls>"
+    return f"<function_calls>\n{_write_named(calls, 'invoke')}\n</function_calls>"
+
+
+def _write_function_name(calls: Sequence[Call]) -> str:
+    return _write_named(calls, "function")
 
 
 # --- <f><a>1</a></f> -------------------------------------------------------------------------------------------------
@@ -252,6 +259,21 @@ SYNTAXES = (
         write=_write_invoke,
         source="https://huggingface.co/MiniMaxAI/MiniMax-M2",
     ),
+    Syntax(
+        name="function_name",
+        description='`<function name="f">` with `<parameter name="a">` inside: Qwen3-Coder and Anthropic mixed',
+        example=_write_function_name([Call("f", {"a": 1})]),
+        opening=r'<function name="[^"<>\n]+">\s*(?:<parameter name=|</function>)',
+        first="<",
+        marked=True,
+        read=_read_invoke,
+        attempts=written(
+            r"(?<!`)<function name=\"NAMES\"",
+            r"(?<!`)<function name=\"[^\"<>\n]+\">\s*(?:<parameter name=|</function>)",
+            hint="<function name=",
+        ),
+        write=_write_function_name,
+    ),
 )
 
 ELEMENTS = Syntax(
@@ -261,7 +283,12 @@ ELEMENTS = Syntax(
     opening=r"<[A-Za-z_][\w.-]*>",
     first="<",
     read=_read_element,
-    attempts=written(r"<NAMES>\s*(?:</NAMES>|<\w|<?\Z)", hint="<"),
+    attempts=written(
+        r"<NAMES>\s*(?:</NAMES>|<\w|<?\Z)",
+        r"(?<!`)<NAMES(?:\s+[\w:.-]+\s*=[^<>]*|\s*)/>",  # with attributes, which is not understood
+        r"\A\s*<NAMES\s+[\w:.-]+\s*=\s*[\"'{]",
+        hint="<",
+    ),
     write=_write_elements,
     source="https://github.com/cline/cline",
 )
