@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 from tl_jax.errors import DataError
 from tl_jax.registry import suggestion
+from tl_jax.visible import in_one_line
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -30,6 +31,11 @@ PREFERENCES = (
     *("preferred_output", "non_preferred_output"),
 )
 """Fields of rows that say which of two answers is better, or whether an answer is good."""
+
+EXAMPLES = 10
+"""Examples that a remark names at most."""
+EXAMPLE = 120
+"""Characters of an example at most."""
 
 _REQUIRED: Any = object()
 _KINDS: dict[Any, str] = {str: "text", dict: "a JSON object", list: "a list", bool: "true or false"}
@@ -50,6 +56,8 @@ class Notes:
     """Field without its numbers (``messages[].foo``) -> how often it was left out."""
     remarks: Counter[str] = field(default_factory=Counter)
     """What else there is to say about the file -> how often."""
+    examples: dict[str, dict[str, None]] = field(default_factory=dict)
+    """What was said -> what it was said about, of a few rows."""
     files: dict[str, Notes] = field(default_factory=dict)
     """The notes of each file that was read while these were `kept`."""
 
@@ -60,8 +68,19 @@ class Notes:
     def lines(self) -> list[str]:
         """For people: one line for each field and each remark."""
         lines = [f"unknown field dropped: {path} ({count} x)" for path, count in self.dropped.most_common()]
-        lines += [f"{text} ({count} x)" for text, count in self.remarks.most_common()]
+        lines += [f"{text}{self._examples(text)} ({count} x)" for text, count in self.remarks.most_common()]
         return lines + [f"{path}: {line}" for path, notes in self.files.items() for line in notes.lines()]
+
+    def say(self, text: str, example: str = "") -> None:
+        """Counts something that there is to say, see `remark`."""
+        self.remarks[text] += 1
+        found = self.examples.setdefault(text, {}) if example else {}
+        if len(found) < EXAMPLES:
+            found[in_one_line(example.strip()[:EXAMPLE])] = None
+
+    def _examples(self, text: str) -> str:
+        found = [f"'{example}'" for example in self.examples.get(text, ())]
+        return f", such as {', '.join(found)}" if found else ""
 
     @staticmethod
     def current() -> Notes | None:
@@ -92,11 +111,15 @@ class Notes:
 _NOTES: ContextVar[Notes | None] = ContextVar("notes", default=None)
 
 
-def remark(text: str) -> None:
-    """Counts something that the reader of the file should be told once."""
+def remark(text: str, example: str = "") -> None:
+    """Counts something that the reader of the file should be told once.
+
+    Args:
+        example: what it is said about; a few of these are told with it.
+    """
     notes = _NOTES.get()
     if notes is not None:
-        notes.remarks[text] += 1
+        notes.say(text, example)
 
 
 class Fields:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from tl_jax.tooluse.fields import drops_unknown, remark, without_numbers
 from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.results import Called, is_results, results
+from tl_jax.tooluse.readers.schemas import json_schema
 from tl_jax.tooluse.readers.tagged import between, calls
-from tl_jax.tooluse.readers.tool_prompts import offered
+from tl_jax.tooluse.readers.tool_prompts import handed_over, offered, stays
 from tl_jax.tooluse.schema import DataError, Message, Tool
+from tl_jax.tooluse.text.normal_schema import normal_schema
 from tl_jax.tooluse.text.parse import thoughts
 from tl_jax.tooluse.text.structure import Unreadable, structure_calls
 
@@ -21,8 +23,6 @@ SAID_TWICE = "text that says the call that its message makes: it is left out"
 OTHER_CALLS = "text that says other calls than its message makes: it stays text"
 
 _OBSERVATION = "Observation:"
-_GIVEN = re.compile(r"\bgiven the following (functions|tools)|\bfollowing (functions|tools)\b.*\bJSON\b", re.IGNORECASE)
-"""What a user's message has that hands over tools, as a prompt of Llama 3's does."""
 
 
 def structured(
@@ -50,9 +50,12 @@ def structured(
             called = Called(turn.tool_calls) if turn.tool_calls else called
         elif _is_result(message) or (_is_observation(message) and result and result[-1].tool_calls):
             result += heard(message, called)
-        elif message.role == "system" or (not asked and not tools and _GIVEN.search(message.content)):
+        elif message.role == "system":
             tools, words = prompt(message.content, tools, where)
             result += [replace(message, content=words)] if words or not message.content.strip() else []
+        elif message.role == "user" and not asked and not tools:
+            tools, words = handed_over(message.content, where)
+            result.append(replace(message, content=words) if tools else message)
         else:
             result.append(message)
         asked = asked or message.role == "user"
@@ -67,13 +70,20 @@ def prompt(text: str, tools: tuple[Tool, ...], where: str) -> tuple[tuple[Tool, 
     """The tools of a row, or else those that a prompt lists; and what else the prompt says.
 
     Raises:
-        DataError: it lists something that is no tool.
+        DataError: the row has no tools, and the prompt marks a list in which something is no tool.
     """
-    found, words = offered(text, where)
-    if found and tools and {tool.name for tool in found} != {tool.name for tool in tools}:
-        remark(OTHER_TOOLS)
+    try:
+        found, words = offered(text, where)
+        same = not found or not tools or found == tools or _shapes(found) == _shapes(tools)
+    except DataError as problem:
+        if not tools:
+            raise
+        stays(problem)
         return tools, text
-    return tools or found, words
+    if same:
+        return tools or found, words
+    remark(OTHER_TOOLS)
+    return tools, text
 
 
 def said(message: Message, tools: Sequence[Tool], answered: bool, where: str, apart: bool = False) -> Message:
@@ -90,7 +100,8 @@ def said(message: Message, tools: Sequence[Tool], answered: bool, where: str, ap
     try:
         found = structure_calls(message.content, tools, answered)
     except Unreadable as problem:
-        return _in_tags(message, where) or _stays(message, problem, where)
+        turn = None if problem.doubtful else _in_tags(message, where)
+        return turn or _stays(message, problem, where)
     if found is None:
         return message
     if message.tool_calls and _plain(message) != [(call.name, call.arguments) for call in found.calls]:
@@ -122,6 +133,11 @@ def heard(message: Message, called: Called) -> list[Message]:
         )
         for item in split
     ]
+
+
+def _shapes(tools: Iterable[Tool]) -> dict[str, Any]:
+    """What tools say to a model, however it is written."""
+    return {tool.name: (tool.description.split(), normal_schema(json_schema(tool.parameters))) for tool in tools}
 
 
 def _is_result(message: Message) -> bool:

@@ -18,8 +18,7 @@ from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.messages import message_weight
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import listed
-from tl_jax.tooluse.readers.texts import heard, said
-from tl_jax.tooluse.readers.tool_prompts import offered
+from tl_jax.tooluse.readers.texts import heard, prompt, said
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 from tl_jax.tooluse.text.parse import bind, parse_answer
 
@@ -36,9 +35,8 @@ _NAME = re.compile(r"[\[,]([^\[\]{}()'\",=]+)\(")
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The conversation in a row."""
     with Fields(row) as fields:
-        tools, system = offered(fields.take("system", kind=str, default=""), "system")
-        given = fields.take("tools", default=None)
-        tools = listed(given, "tools") if given else tools
+        tools = listed(fields.take("tools", default=None), "tools")
+        tools, system = prompt(fields.take("system", kind=str, default=""), tools, "system")
         turns = fields.each("conversations")
         beside = around(fields, place.name, "toolace")
     dialogue = Dialogue()

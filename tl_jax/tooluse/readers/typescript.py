@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tl_jax.tooluse import strict_json
+from tl_jax.tooluse.readers.schemas import json_type
 from tl_jax.tooluse.schema import DataError, Tool
 
 MAX_DEPTH = 32
@@ -28,7 +29,14 @@ _TOKEN = re.compile(
     r"""\s*(?:(?P<comment>//[^\n]*)|(?P<text>"(?:[^"\\\n]|\\.)*")|(?P<number>-?\d+(?:\.\d+)?)|(?P<word>[\w$.-]+)"""
     r"""|(?P<mark>=>|\[\]|[{}()\[\]<>:;,|?=&]))"""
 )
-_DEFAULT = re.compile(r"\s*[Dd]efault:?\s*(.+?)\s*")
+_FUNCTION = re.compile(r"^[ \t]*(?:type[ \t]+[\w$.-]+[ \t]*=|\}|//)", re.MULTILINE)
+_PROPERTY = re.compile(
+    r"""^[ \t]*(?:(?:"(?:[^"\\\n]|\\.)*"|[\w$.-]+)\??[ \t]*:"""
+    r"""(?:[^\n]*?[,;{|(<][ \t]*(?://[^\n]*)?$|[ \t]*[a-z]+(?:\[\])*[ \t]*$|[ \t]*\n[ \t]*\|)|\}|//)""",
+    re.MULTILINE,
+)
+"""Lines that are no more of the description before them: what is described, the end, a comment."""
+_DEFAULT = re.compile(r"\s*[Dd]efault:?\s*(.+?),?\s*")
 _TYPES: dict[str, dict[str, Any]] = {
     **{name: {"type": name} for name in ("string", "number", "integer", "boolean", "object", "null")},
     "any": {},
@@ -44,19 +52,21 @@ class Declared(NamedTuple):
     end: int
 
 
-def namespace(text: str, where: str) -> Declared | None:
-    """The functions that a text declares; None where it declares none.
+def namespace(text: str, where: str, start: int = 0) -> Declared | None:
+    """The functions that a text declares from a place on; None where it declares none.
 
     Raises:
         DataError: something in the namespace cannot be read.
     """
-    opening = _NAMESPACE.search(text)
+    opening = _NAMESPACE.search(text, start)
     if opening is None:
         return None
     reader = _TypeScript(text, opening.end(), where)
     tools: list[Tool] = []
+    about = reader.description(_FUNCTION)
     while not reader.next_is("}"):
-        tools.append(reader.function())
+        tools.append(reader.function(about))
+        about = reader.description(_FUNCTION)
     reader.comments()
     return Declared(tuple(tools), opening.start(), reader.position)
 
@@ -70,9 +80,8 @@ class _TypeScript:
     where: str
     _notes: list[str] = field(default_factory=list)
 
-    def function(self) -> Tool:
-        """``type f = (_: {...}) => any;`` or ``type f = () => any;``, and the comments before it."""
-        about = self.comments()
+    def function(self, about: str) -> Tool:
+        """``type f = (_: {...}) => any;`` or ``type f = () => any;``, which is described so."""
         self.take("type")
         name = self.word()
         self.take("=")
@@ -82,6 +91,8 @@ class _TypeScript:
             self.word()
             self.take(":")
             schema = self.kind()
+            if schema and schema.get("type") != "object":
+                raise self._wrong("an object of parameters before")
             self.take(")")
         self.take("=>")
         self.kind()
@@ -92,6 +103,7 @@ class _TypeScript:
         """A type, or several of them between ``|``."""
         if depth > MAX_DEPTH:
             raise self._wrong("types that are not nested so deeply")
+        self.next_is("|")
         found = [self._one(depth)]
         while self.next_is("|"):
             found.append(self._one(depth))
@@ -112,8 +124,16 @@ class _TypeScript:
             case "word" if match["word"] == "Array" and self.next_is("<"):
                 found = {"type": "array", "items": self.kind(depth + 1)}
                 self.take(">")
+            case "word" if match["word"] == "Record" and self.next_is("<"):
+                self.kind(depth + 1)
+                self.take(",")
+                values = self.kind(depth + 1)
+                found = {"type": "object", **({"additionalProperties": values} if values else {})}
+                self.take(">")
             case "word" if match["word"] in _TYPES:
                 found = dict(_TYPES[match["word"]])
+            case "word":
+                found = json_type(match["word"])
             case "mark" if match["mark"] == "{":
                 found = self._object(depth)
             case "mark" if match["mark"] == "(":
@@ -129,7 +149,7 @@ class _TypeScript:
         properties: dict[str, Any] = {}
         required = []
         while True:
-            about = self.comments()
+            about = self.description(_PROPERTY)
             if self.next_is("}"):
                 break
             name = self.word()
@@ -152,6 +172,17 @@ class _TypeScript:
             said.append(match["comment"].removeprefix("//").strip())
             self.position = match.end()
         return "\n".join(said).strip()
+
+    def description(self, described: re.Pattern[str]) -> str:
+        """The comments that stand here; the lines after one, up to what is described, are more of it."""
+        said = []
+        while about := self.comments():
+            said.append(about)
+            begins = described.search(self.text, self.position)
+            if begins and (more := self.text[self.position : begins.start()].strip()):
+                said += [line.strip() for line in more.splitlines()]
+                self.position = begins.start()
+        return "\n".join(said)
 
     def _after(self) -> str:
         """The comment on the rest of the line."""

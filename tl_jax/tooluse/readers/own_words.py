@@ -1,0 +1,132 @@
+"""What a prompt says beside its tools: the user's own words.
+
+Sentences that say how to write calls are left out, as every renderer says that itself. They are told by what the
+prompts of known templates say and by what an order to write calls has, narrowly: a sentence too many in a prompt does
+less harm than a rule of the user's that is gone. Those left out are counted and named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from tl_jax.tooluse.fields import remark
+from tl_jax.tooluse.readers.embedded import embedded, is_call
+
+LEFT_OUT = "sentence of a system text left out: it says how to write calls, which every renderer says itself"
+
+_EXAMPLE, _VALUE = "\x01", "\x02"
+"""What stands in place of an example of a call, and of other JSON, while sentences are looked at."""
+
+_PHRASES = re.compile(
+    # tags, tokens and examples of calls
+    rf"{_EXAMPLE}|</?[a-z-]*(?:tool|function|param|args|invoke)[a-z_-]*>|<(?:function|parameter|invoke)(?:=| name=)"
+    r"|<\|/?tool_calls?\|>|\[/?(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]|\[\w+\((?:\w+=|\w+\))|>>>\$\{|recipient=="
+    # headings
+    r"|\A#+ (?:tools|functions)\s*\Z|\A(?:(?:here|these) are )?(?:the )?available (?:tools|functions)\s*:"
+    r"|\bhere (?:is|are) (?:a |the )?(?:list of |set of )?(?:available |possible )?(?:tools|functions) "
+    r"|\byou have access to the following (?:functions|tools)\b|\bsupported function definitions"
+    # Hermes, Qwen
+    r"|\bfunction calling (?:ai )?model\b|\bfunction signatures within\b|\bpydantic model json schema\b"
+    r"|\bcall (?:one or more|any of the) (?:functions|tools)(?: below| to assist|\s*[.:])"
+    r"|\byou (?:may |can )?call functions\s*[.:]|\bassumptions about what values to plug into\b"
+    # ToolACE, xLAM
+    r"|\bcomposing functions\b|\bset of possible functions\b|\binvoke any of the functions?\b"
+    r"|\bmake one or more function/tool calls\b|\breturn the function call(?:\(s\))?(?: in\b|\.)"
+    r"|\bfunctions can be used, point it out\b|\blacks the parameters required by the function\b|\balso point it out\b"
+    r"|\bno other text must be included\b|\bnot include any other text\b|\bmake the tool calls an empty list\b"
+    # Llama, functionary
+    r"|\bdo not use variables\b|\bexecuting available function|\bfunction calls must follow the specified format\b"
+    r"|\brequired parameters must be specified\b|\bentire function call reply on one line\b",
+    re.IGNORECASE,
+)
+"""What the prompts of known templates say of how calls are written."""
+_ORDER = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"\b(?:return|respond|reply|output|write|put|format|use)\b",
+        r"json|\bxml\b",
+        r"\b(?:function|tool)s? (?:calls?|names?|arguments?)\b"
+        r"|\b(?:call|invoke) (?:a|any|the|one or more) (?:function|tool)",
+    )
+)
+"""What an order to write calls in some format has, all of it."""
+_INTRODUCTION = re.compile(r"\b(?:the|this)(?: \w+)? format\b.*:\s*\Z|\bas follows:\s*\Z", re.IGNORECASE)
+"""What may say how to write calls: if what comes next does."""
+_RULE = re.compile(
+    r"\bnever\b|\bafter (?:an?|the|each|every|any)\b|\b(?:do not|don't|must not) (?:show|tell|reveal|mention)\b",
+    re.IGNORECASE,
+)
+"""What a rule has that a user made: it is about what becomes of calls and results."""
+_SENTENCE = re.compile(r"[^\n]*?(?:[.!?:](?=\s|$)|\n|$)\s*", re.DOTALL)
+_TAG, _TAG_END = re.compile(r"<tool_call>\s*(?=[\[{]|<[^/])"), "</tool_call>"
+_SHAPE = re.compile(r"\{(?>[^{}\n]*?function[ _-]name)[^{}\n]*\}", re.IGNORECASE)
+"""``{"name": <function-name>, "arguments": <args-json-object>}``"""
+
+
+def own_words(text: str) -> str:
+    """A prompt without the sentences that say how to write calls, which are counted.
+
+    Example:
+        >>> own_words("Be kind. For each function call, return a JSON object. Never speak of tool calls in JSON.")
+        'Be kind. Never speak of tool calls in JSON.'
+    """
+    masked = _masked(text)
+    sentences = [match for match in _SENTENCE.finditer(masked) if match[0]]
+    kept, following = list[str](), False
+    for match in reversed(sentences):
+        following = _says_how(match[0]) or (following and bool(_INTRODUCTION.search(match[0])))
+        if following:
+            remark(LEFT_OUT, text[match.start() : match.end()])
+        else:
+            kept.append(text[match.start() : match.end()])
+    return "".join(reversed(kept)).strip()
+
+
+def _says_how(sentence: str) -> bool:
+    """Whether a sentence says how to write calls."""
+    if not _PHRASES.search(sentence) and not all(pattern.search(sentence) for pattern in _ORDER):
+        return False
+    return not _RULE.search(sentence)
+
+
+def _masked(text: str) -> str:
+    """The text with marks, as many as it has characters, in place of JSON and of examples of calls."""
+    text = _marked(text, ((start, end, _EXAMPLE) for start, end in _tagged(text)))
+    text = _SHAPE.sub(lambda shape: _EXAMPLE * len(shape[0]), text)
+    text = _marked(text, _values(text))
+    return _marked(text, _values(text.replace("'", '"'))) if "{'" in text else text  # as Python writes it
+
+
+def _marked(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
+    """The text with the mark of each span in place of its characters."""
+    parts, position = [], 0
+    for start, end, mark in spans:
+        parts += [text[position:start], mark * (end - start)]
+        position = end
+    return "".join((*parts, text[position:]))
+
+
+def _tagged(text: str) -> Iterator[tuple[int, int]]:
+    """Where examples of calls stand in their tags."""
+    end = 0
+    for opening in _TAG.finditer(text):
+        if opening.start() >= end:
+            closing = text.find(_TAG_END, opening.end())
+            if closing < 0:
+                return
+            end = closing + len(_TAG_END)
+            yield opening.start(), end
+
+
+def _values(text: str) -> Iterator[tuple[int, int, str]]:
+    """Where JSON stands, and the mark of what it is."""
+    for value, start, end in embedded(text):
+        yield start, end, _EXAMPLE if _is_example(value) else _VALUE
+
+
+def _is_example(value: Any) -> bool:
+    """Whether a value is calls, or the schema of calls that Hermes' prompt has."""
+    values = value if isinstance(value, list) else [value]
+    return all(is_call(item) or (isinstance(item, dict) and item.get("title") == "FunctionCall") for item in values)
