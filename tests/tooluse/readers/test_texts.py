@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,22 @@ def test_text_that_says_the_calls_of_its_message(tmp_path: Path, syntax: str) ->
     assert (found.messages[1].content, told) == (text, {OTHER_CALLS: 1})
     found, told = remarks(tmp_path, changed(twice, "messages.1.content", "<tool_call>{"))
     assert (found.messages[1].content, list(told.values())) == ("<tool_call>{", [1])
+
+
+def test_words_about_the_call_that_their_message_makes_stay(tmp_path: Path) -> None:
+    text = "I change it:\n\n```python\nlookup({'word': 'dog'})\n```"
+    beside = [{"id": "1", "type": "function", "function": {"name": "lookup", "arguments": '{"word": "dog"}'}}]
+    assert read_one(tmp_path, row(text)).messages[1] == Message("assistant", "I change it:", (DOG,))
+    assert read_one(tmp_path, changed(row(text), "messages.1.tool_calls", beside)).messages[1].content == text
+
+
+def test_real_conversations_stay_as_they_are(tmp_path: Path, shared_data: Path) -> None:
+    """Where nothing says that we wrote them."""
+    with (shared_data / "train" / "permissive_1018.jsonl").open(encoding="utf-8") as written:
+        own = [Trajectory.from_json(json.loads(line)) for line in islice(written, 0, None, 6)]
+    rows = [{"messages": value["messages"], "tools": value["tools"]} for value in map(Trajectory.to_json, own)]
+    found = read_trajectories(lines(tmp_path / "data.jsonl", *rows))
+    assert [(one.tools, one.messages) for one in found] == [(one.tools, one.messages) for one in own]
 
 
 def test_text_after_a_call_is_told(tmp_path: Path) -> None:
@@ -364,6 +381,33 @@ def test_every_format_that_holds_messages(tmp_path: Path, value: dict[str, Any])
 def test_a_tag_that_is_left_open(tmp_path: Path) -> None:
     text = 'I look.\n<tool_call>\n{"name": "lookup", "arguments": {"word": "dog"}}\n'
     assert read_one(tmp_path, row(text)).messages[1] == Message("assistant", "I look.", (DOG,))
+
+
+@pytest.mark.parametrize("tools", [[], [{**LOOKUP, "name": "find"}]], ids=["no tools", "other tools"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Write:\n\n```\n<tool_call>\n{"name": "lookup", "arguments": {"word": "dog"}}\n</tool_call>\n```\n\nEnd.',
+        'Write:\n```\n<tool_call>\n{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>\n```',
+        'It begins with `<tool_call>{"name": "x"`, which is all.',
+        'Write `<tool_call>{"name": "lookup", "arguments": {}}</tool_call>`.',
+    ],
+)
+def test_an_example_in_a_block_of_code_is_no_call(tmp_path: Path, text: str, tools: Any) -> None:
+    value = changed({**row(text), "tools": tools}, "messages.2.role", "user")
+    found, told = remarks(tmp_path, value)
+    assert found.messages[1] == Message("assistant", text)
+    (counted,) = told
+    assert counted.endswith("cannot be read: it stays text")
+
+
+def test_a_call_beside_an_example_of_one(tmp_path: Path) -> None:
+    example = 'It was `<tool_call>{"name": "f", "arguments": {}}</tool_call>` once.\n'
+    call = '<tool_call>{"name": "lookup", "arguments": {"word": "dog"}}'
+    found = read_one(tmp_path, row(f"{example}{call}</tool_call>"))
+    assert found.messages[1] == Message("assistant", example.strip(), (DOG,))
+    with pytest.raises(DataError, match=r"messages\[1\]\.content: looks like a call in the syntax 'hermes'"):
+        read_one(tmp_path, row(example + call))
 
 
 def test_an_argument_that_is_given_twice(tmp_path: Path) -> None:

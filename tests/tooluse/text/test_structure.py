@@ -81,6 +81,27 @@ def test_a_block_of_code_that_is_answered(syntax: str) -> None:
     assert undoubted(text, OFFERED) is None
 
 
+@pytest.mark.parametrize("syntax", ALL)
+def test_a_block_of_code_at_the_end_before_a_result(syntax: Syntax) -> None:
+    block = f"```json\n{syntax.example}\n```"
+    for text in (f"I look:\n{block}", f"I look:\n\n{block}\n"):
+        assert structure_calls(text, OFFERED, answered=True) == Structured("I look:", (F,))
+    assert structure_calls(f"{block}\n{block}", OFFERED, answered=True) == Structured("", (F, F))
+    twice = structure_calls(f"I look:\n{block}\n\n{block}", OFFERED, answered=True)
+    assert twice == Structured("I look:", (F, F))
+    if not syntax.marked:
+        assert undoubted(f"I look:\n{block}", OFFERED) is None
+        assert undoubted(f"I look:\n{block}\nThat is all.", OFFERED, answered=True) is None
+
+
+def test_other_blocks_of_code_before_a_result_stay() -> None:
+    code = "```python\nprint(1)\n```"
+    call = '```\n{"name": "f", "arguments": {"a": 1}}\n```'
+    assert structure_calls(f"So:\n{code}\n{call}", OFFERED, answered=True) == Structured(f"So:\n{code}", (F,))
+    for text in (f"So:\n{code}", f"So:\n{call}\n{code}", "So:\n```", "```", "```\n```", "```\n\n```\n```"):
+        assert undoubted(text, OFFERED, answered=True) is None
+
+
 def test_react_with_a_thought() -> None:
     text = 'Thought: I look.\nAction: f\nAction Input: {"a": 1}'
     assert structure_calls(text, OFFERED, answered=True) == Structured("I look.", (F,))

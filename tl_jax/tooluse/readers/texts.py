@@ -15,7 +15,7 @@ from tl_jax.tooluse.readers.tool_prompts import handed_over, offered, stays
 from tl_jax.tooluse.schema import DataError, Message, Tool
 from tl_jax.tooluse.text.normal_schema import normal_schema
 from tl_jax.tooluse.text.parse import thoughts
-from tl_jax.tooluse.text.structure import Unreadable, structure_calls
+from tl_jax.tooluse.text.structure import Unreadable, structure_calls, without_code
 
 REORDERED = "text after a call in one turn: it stands before the call here"
 OTHER_TOOLS = "system text that lists other tools than the row: it stays as it is"
@@ -97,8 +97,8 @@ def said(message: Message, tools: Sequence[Tool], answered: bool, where: str, ap
         DataError: its text looks like a call and cannot be read, unless what is unknown is dropped.
     """
     message = _thought(message) if apart else message
-    try:
-        found = structure_calls(message.content, tools, answered)
+    try:  # a result of the calls that it makes beside says nothing about its text
+        found = structure_calls(message.content, tools, answered and not message.tool_calls)
     except Unreadable as problem:
         turn = None if problem.doubtful else _in_tags(message, where)
         return turn or _stays(message, problem, where)
@@ -164,9 +164,13 @@ def _plain(message: Message) -> list[tuple[str, object]]:
 
 
 def _in_tags(message: Message, where: str) -> Message | None:
-    """The message with the objects in its ``<tool_call>`` tags, which may be left open, as calls."""
+    """The message with the objects in its ``<tool_call>`` tags, which may be left open, as calls.
+
+    None where it holds others, or some that may be examples.
+    """
     texts, rest = between(message.content, "tool_call")
-    if message.tool_calls or not texts or not all(text.startswith(("{", "[")) for text in texts):
+    example = without_code(message.content).count("<tool_call>") < len(texts)
+    if message.tool_calls or example or not texts or not all(text.startswith(("{", "[")) for text in texts):
         return None
     try:
         made = tuple(call for text in texts for call in calls(text, f"{where}: tool_call"))

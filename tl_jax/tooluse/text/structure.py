@@ -22,8 +22,8 @@ MAX_RECORDED = 1_000_000
 
 _MAYBE = re.compile(r"[<\[({>]|Action")
 _CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
-_FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*)\n```\s*", re.DOTALL)
-"""A text that is one block of code."""
+_FENCE = re.compile(r"```[\w-]*\s*")
+"""A line before a block of code."""
 _TO_ALL = ">>>all\n"
 """What functionary writes before words."""
 _LABEL = "Thought:"
@@ -82,6 +82,7 @@ def structure_calls(text: str, tools: Sequence[Tool], answered: bool = False) ->
     if len(text) > MAX_RECORDED or not _MAYBE.search(text):
         return None
     text = without_turn_end(text)
+    text = _unfenced(text, tools) if answered else text
     found, problem = _marked(text, tools)
     if found:
         return found
@@ -89,7 +90,7 @@ def structure_calls(text: str, tools: Sequence[Tool], answered: bool = False) ->
     if found:
         return found
     said, names = text[thoughts(text)[1] :], [tool.name for tool in tools]
-    _refuse_marked(_without_code(said), names, problem or other)
+    _refuse_marked(without_code(said), names, problem or other)
     if syntax := attempted(said, names):
         raise Unreadable(syntax, problem or other, doubtful=True)
     return Structured(text.removeprefix(_TO_ALL), ()) if text.startswith(_TO_ALL) else None
@@ -100,7 +101,7 @@ def _marked(text: str, tools: Sequence[Tool]) -> tuple[Structured | None, str]:
     offer = Offer(tools)
     offer = offer.with_odd_names() or offer
     position = thoughts(text)[1]
-    words, calls, problem, plain = [text[:position]], list[Parsed](), "", _without_code(text)
+    words, calls, problem, plain = [text[:position]], list[Parsed](), "", without_code(text)
     left = TRIED * max(len(text), MAX_LENGTH)
     for opening in marks().finditer(text, position):
         start = opening.start()
@@ -123,7 +124,7 @@ def _marked(text: str, tools: Sequence[Tool]) -> tuple[Structured | None, str]:
         return None, problem
     after, before = [*words[2:], text[position:]], "".join(words[:2])
     said = before + "".join(after)
-    _refuse_marked(_without_code(said), (), problem)
+    _refuse_marked(without_code(said), (), problem)
     content = said.strip().removeprefix(_TO_ALL).strip()
     return Structured(content, _bound(calls, tools), any(map(str.strip, after))), ""
 
@@ -132,8 +133,6 @@ def _unmarked(text: str, tools: Sequence[Tool], answered: bool) -> tuple[Structu
     """The calls that a text is or, if it is answered, ends with; or None and why there are none."""
     start, offer = thoughts(text)[1], Offer(tools)
     said = text[start:].lstrip()
-    if answered and (fenced := _FENCE.fullmatch(said)):
-        text, said = text[:start] + fenced[1], fenced[1]
     if not answered and not beginnings(offer.with_odd_names() or offer).match(said):  # most texts, at once
         return None, "words stand before it"
     answer = parse_answer(text, tools, MAX_RECORDED)
@@ -143,6 +142,29 @@ def _unmarked(text: str, tools: Sequence[Tool], answered: bool) -> tuple[Structu
     thought = answer.reasoning.removeprefix(_LABEL).strip() if is_react else text[:start].strip()
     words = "\n".join(part for part in (thought, answer.text) if part)
     return Structured(words, _bound(zip(answer.calls, answer.positional, strict=True), tools)), ""
+
+
+def _unfenced(text: str, tools: Sequence[Tool]) -> str:
+    """The text with the calls in the blocks of code that it ends with, and without these blocks."""
+    start = thoughts(text)[1]
+    lines, calls = text[start:].strip().split("\n"), list[str]()
+    while len(lines) > 2 and lines[-1].rstrip() == "```":
+        opening = next((i for i in range(len(lines) - 2, -1, -1) if _FENCE.fullmatch(lines[i])), None)
+        block = "" if opening is None else "\n".join(lines[opening + 1 : -1])
+        if not block or (opening and not _is_calls(block, tools)):  # what is the whole text is no example
+            break
+        calls.append(block)
+        del lines[opening:]
+        while lines and not lines[-1].strip():
+            lines.pop()
+    return text[:start] + "\n".join((*lines, *reversed(calls))) if calls else text
+
+
+def _is_calls(text: str, tools: Sequence[Tool]) -> bool:
+    """Whether a text is nothing but calls, of tools on offer or with a mark."""
+    answer, names = parse_answer(text, tools, MAX_RECORDED), [tool.name for tool in tools]
+    offered = all(call.name in names for call in answer.calls)
+    return answer.problem is None and (offered or bool(_tries_mark(text, ())))
 
 
 def _is_meant(answer: Answer, said: str, names: Sequence[str], answered: bool) -> bool:
@@ -169,8 +191,13 @@ def _tries_mark(text: str, names: Sequence[str]) -> list[Syntax]:
     return [syntax for syntax in SYNTAXES.values() if syntax.marked and syntax.attempts(text, names)]
 
 
-def _without_code(text: str) -> str:
-    """The text with blanks in place of what stands between backticks."""
+def without_code(text: str) -> str:
+    """The text with blanks in place of what stands between backticks.
+
+    Example:
+        >>> without_code("a `b` c")
+        'a     c'
+    """
     return _CODE.sub(lambda code: " " * len(code[0]), text) if "`" in text else text
 
 
