@@ -160,15 +160,13 @@ def test_reference_logprobs_have_the_policys_temperature() -> None:
 
 def test_a_reference_in_bfloat16_is_the_policy_before_any_update() -> None:
     """Half the memory and no difference, for the policy's matrices are cast as the reference's were."""
-    config = AlgorithmConfig(minibatches=2)
-    adam, rate = optax.adam(1e-3), optax.constant_schedule(1e-3)
-    actor = TrainableModel(make_graphdef(TINY, dtype=jnp.bfloat16), adam, rate)
-    critic = TrainableModel(make_value_graphdef(TINY, dtype=jnp.bfloat16), adam, rate)
-    spec = StepSpec(actor, critic, config, answer_length=8)
+    config = AlgorithmConfig(estimator="rloo", kl_in="loss")
+    model = TrainableModel(make_graphdef(TINY, dtype=jnp.bfloat16), optax.sgd(1.0), optax.constant_schedule(1.0))
+    spec = StepSpec(model, model, config, group_size=2, answer_length=8)
     state = init_rl_state(init_params(TINY, jax.random.key(7)), TINY, spec, seed=1)
     assert {leaf.dtype.name for leaf in jax.tree.leaves(state.trainable)} == {"float32"}
     assert state.frozen["ref"]["layers"]["q"].dtype == jnp.bfloat16
-    metrics = jax.jit(partial(score_rollout, spec=spec))(state, random_rollout())[1]
+    metrics = jax.jit(partial(score_rollout, spec=spec))(state, random_rollout(2))[1]
     assert metrics["kl"] == metrics["kl_per_answer"] == 0
     wide = init_rl_state(state.trainable["actor"], TINY, spec._replace(frozen_dtype="float32"), seed=1)
     assert wide.frozen["ref"]["layers"]["q"].dtype == jnp.float32

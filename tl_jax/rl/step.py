@@ -32,6 +32,7 @@ from tl_jax.training.losses import Statistic, TokenScores, entropy, label_log_pr
 from tl_jax.training.micro_batches import accumulate, join, split
 from tl_jax.training.optimizer import updates_made
 from tl_jax.training.state import assemble, fold_key
+from tl_jax.training.stochastic_rounding import apply_updates
 
 Metrics = dict[str, jax.Array]
 
@@ -73,7 +74,8 @@ def make_rl_step(spec: StepSpec) -> Callable[[RlState, RolloutBatch], tuple[RlSt
         rows = shuffled_rows(jax.random.fold_in(fold_key(state), 1), rollout.tokens.shape[0], config)
         update = partial(update_minibatch, state=state, experience=experience, spec=spec)
         carry = UpdateCarry(state.trainable, state.opt_state, jnp.array(False))
-        carry, (seen, of_updates) = jax.lax.scan(update, carry, rows)
+        keys = jax.random.split(fold_key(state), rows.shape[0])
+        carry, (seen, of_updates) = jax.lax.scan(update, carry, (rows, keys))
         metrics["updates"] = jnp.sum(of_updates.pop("learnt"))
         metrics |= jax.tree.map(partial(masked_mean, mask=seen), of_updates)
         metrics |= _rates(state, rows.shape[0], spec)
@@ -218,13 +220,18 @@ def shuffled_rows(key: jax.Array, rows: int, config: AlgorithmConfig) -> jax.Arr
 
 
 def update_minibatch(
-    carry: UpdateCarry, rows: jax.Array, *, state: RlState, experience: Experience, spec: StepSpec
+    carry: UpdateCarry,
+    rows_and_key: tuple[jax.Array, jax.Array],
+    *,
+    state: RlState,
+    experience: Experience,
+    spec: StepSpec,
 ) -> tuple[UpdateCarry, tuple[jax.Array, Metrics]]:
     """One update of actor and critic on some rows; nothing once ``carry`` has stopped.
 
     Args:
         carry: what the updates before this one made of ``state``'s trainable parameters.
-        rows: which of the rollout's.
+        rows_and_key: which rows of the rollout, and the update's own key.
         state: as it was before the first update.
         experience: the whole rollout.
         spec: what the step is made of.
@@ -233,6 +240,7 @@ def update_minibatch(
         the carry of the next update; whether the minibatch was looked at, and its metrics.
     """
 
+    rows, key = rows_and_key
     copies = partial(in_compute_dtype, dtype=compute_dtype(spec.actor.graphdef, state.params["actor"]))
     frozen = copies(state.frozen)
 
@@ -257,7 +265,7 @@ def update_minibatch(
         teaches = jnp.any(batch.mask & (batch.rollout.weights > 0)) | shared
         metrics["learnt"] = ~stopped & teaches
         learns = {"actor": metrics["learnt"] & (state.step >= spec.config.critic_warmup), "critic": ~stopped}
-        return _apply(carry, gradient, spec, learns)._replace(stopped=stopped), metrics
+        return _apply(carry, gradient, spec, learns, key)._replace(stopped=stopped), metrics
 
     if spec.config.target_kl is None:
         carry, metrics = update(carry)
@@ -325,14 +333,16 @@ def loss_sum(
     return loss, metrics
 
 
-def _apply(carry: UpdateCarry, gradient: Params, spec: StepSpec, learns: dict[str, jax.Array]) -> UpdateCarry:
+def _apply(
+    carry: UpdateCarry, gradient: Params, spec: StepSpec, learns: dict[str, jax.Array], key: jax.Array
+) -> UpdateCarry:
     """Parameters and optimizer states after an update of those models that learn, each by its own optimizer."""
     trainable, opt_state = dict(carry.trainable), dict(carry.opt_state)
-    for name, model in (("actor", spec.actor), ("critic", spec.critic)):
+    for index, (name, model) in enumerate((("actor", spec.actor), ("critic", spec.critic))):
         if name in gradient:
             before = (trainable[name], opt_state[name])
             updates, moments = model.optimizer.update(gradient[name], opt_state[name], trainable[name])
-            after = (optax.apply_updates(trainable[name], updates), moments)
+            after = (apply_updates(trainable[name], updates, jax.random.fold_in(key, index)), moments)
             trainable[name], opt_state[name] = jax.tree.map(partial(jnp.where, learns[name]), after, before)
     return carry._replace(trainable=trainable, opt_state=opt_state)
 

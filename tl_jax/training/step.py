@@ -16,7 +16,8 @@ from tl_jax.model.parameters import Params
 from tl_jax.model.precision import compute_dtype, in_compute_dtype, merge_copies
 from tl_jax.training.losses import Loss, LossFn
 from tl_jax.training.micro_batches import accumulate
-from tl_jax.training.state import TrainState, assemble
+from tl_jax.training.state import TrainState, assemble, fold_key
+from tl_jax.training.stochastic_rounding import apply_updates
 
 Metrics = dict[str, jax.Array]
 
@@ -47,7 +48,7 @@ def make_train_step(
             "tokens": jnp.sum(batch.segment_ids > 0, dtype=jnp.float32),
             "empty_batches": jnp.asarray(loss.denominator == 0, jnp.float32),
         }
-        trainable = optax.apply_updates(state.trainable, updates)
+        trainable = apply_updates(state.trainable, updates, fold_key(state))
         return replace(state, step=state.step + 1, trainable=trainable, opt_state=opt_state), metrics
 
     return step
