@@ -117,6 +117,23 @@ def test_results_are_unwrapped_only_if_their_tool_was_called_and_nothing_stands_
         assert read_one(tmp_path, row).messages[3] == Message("tool", content or json.dumps(said), name="lookup")
 
 
+def test_results_in_the_users_words(tmp_path: Path) -> None:
+    """As ReAct's prompts and some templates hand them over; the words themselves say nothing of a call."""
+    asked = ("human", "What is a dog?")
+    react = ("gpt", 'Action: lookup\nAction Input: {"word": "dog"}')
+    for said in ('Observation: {"error": "no such word"}', 'Observation:\n{"error": "no such word"}\n'):
+        row = {"tools": json.dumps([LOOKUP]), **conversation(asked, react, ("human", said), ("gpt", "No idea."))}
+        assert read_one(tmp_path, row).messages[1:] == (
+            Message("assistant", "", (Call("lookup", {"word": "dog"}),)),
+            Message("tool", '{"error": "no such word"}', name="lookup"),
+            Message("assistant", "No idea."),
+        )
+    unknown = read_one(tmp_path, conversation(asked, react, ("human", "Observation: none"), ("gpt", "No idea.")))
+    assert [message.role for message in unknown.messages] == ["user", "assistant", "tool", "assistant"]
+    words = ("human", "Observation: cats are no dogs.")
+    assert read_one(tmp_path, conversation(words, ("gpt", "True."), words)).messages[-1] == Message("user", words[1])
+
+
 @pytest.mark.parametrize(
     ("row", "problem"),
     [

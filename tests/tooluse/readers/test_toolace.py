@@ -66,6 +66,19 @@ def test_results_of_tools_nobody_called_stay_as_they_are(tmp_path: Path) -> None
         assert read_one(tmp_path, changed(ROW, "conversations.2.value", text)).messages[3].content == text
 
 
+def test_results_in_the_users_words(tmp_path: Path) -> None:
+    tags = "<tool_response>\n10\n</tool_response>\n<tool_response>\n11\n</tool_response>"
+    found = read_one(tmp_path, changed(ROW, "conversations.2", {"from": "user", "value": tags}))
+    assert found.messages[3:5] == (Message("tool", "10", name="Tide Table API"), Message("tool", "11", name="f"))
+    react = {"from": "assistant", "value": 'Action: Tide Table API\nAction Input: {"kind": "high"}'}
+    row = changed(ROW, "conversations.1", react)
+    found = read_one(tmp_path, changed(row, "conversations.2", {"from": "user", "value": "Observation: none"}))
+    assert found.messages[2:4] == (
+        Message("assistant", "", (Call("Tide Table API", {"kind": "high"}),)),
+        Message("tool", "none", name="Tide Table API"),
+    )
+
+
 def test_positional_arguments_and_linear_time(tmp_path: Path) -> None:
     tool = Tool.from_json({**TIDES, "parameters": {"properties": {"kind": {"type": "string"}}}})
     assert toolace.pythonic('[Tide Table API("high")]', [tool]) == [Call("Tide Table API", {"kind": "high"})]

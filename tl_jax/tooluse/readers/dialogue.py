@@ -11,7 +11,7 @@ from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.fields import described
 from tl_jax.tooluse.readers.messages import finished, is_own, with_system
 from tl_jax.tooluse.readers.results import Called
-from tl_jax.tooluse.readers.texts import structured
+from tl_jax.tooluse.readers.texts import heard, is_result, structured
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
 REORDERED = "text after a call in one turn: it stands before the call here"
@@ -84,6 +84,14 @@ class Dialogue:
             if not last.tool_calls:
                 self.called = Called()
             self._note(message.tool_calls)
+
+    def heard(self, role: str | None, text: str, where: str) -> bool:
+        """Whether what somebody says is results of the calls so far, which are then added, each as one."""
+        if not is_result(role, text, self.messages):
+            return False
+        for result in heard(Message("user" if role == "user" else "tool", text), self.called):
+            self.add(result, where)
+        return True
 
     def _note(self, calls: Sequence[Call]) -> None:
         """Keeps the names of calls of the latest turn."""

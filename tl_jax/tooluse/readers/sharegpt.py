@@ -17,10 +17,10 @@ from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import Dialogue, around
 from tl_jax.tooluse.readers.format import Format, Writer
 from tl_jax.tooluse.readers.messages import TOOLS, message_weight
-from tl_jax.tooluse.readers.results import is_results, results
+from tl_jax.tooluse.readers.results import results
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import between, calls, listed
-from tl_jax.tooluse.readers.texts import heard, prompt, said
+from tl_jax.tooluse.readers.texts import may_be_result, prompt, said
 from tl_jax.tooluse.readers.toolbox import joined
 from tl_jax.tooluse.schema import DataError, Message, Tool, Trajectory
 
@@ -44,7 +44,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     tools, system = prompt(system, tools, "system")
     dialogue = Dialogue()
     for (value, at), (following, _) in zip_longest(turns, turns[1:], fillvalue=({}, "")):
-        tools = _turn(value, at, dialogue, tools, _is_result(following))
+        tools = _turn(value, at, dialogue, tools, _may_be_result(following))
     dialogue.messages = list(joined(dialogue.messages))
     return [dialogue.as_it_is(beside, tools, system, "conversations")]
 
@@ -55,7 +55,9 @@ def _turn(value: Any, where: str, dialogue: Dialogue, tools: tuple[Tool, ...], a
         speaker, text = turn.take("from", kind=str), turn.take("value", kind=str)
         role = _SPEAKERS.get(speaker)
         weight = message_weight(turn, "assistant" if role in ("assistant", "call") else speaker)
-    match "tool" if role == "user" and is_results(text) else role:
+    if dialogue.heard(role, text, where):
+        return tools
+    match role:
         case "system":
             tools, words = prompt(text, tools, f"{where}.value")
             if words or not text.strip():
@@ -69,21 +71,17 @@ def _turn(value: Any, where: str, dialogue: Dialogue, tools: tuple[Tool, ...], a
             texts = between(text, "tool_call")[0] or [text]
             made = tuple(call for item in texts for call in calls(item, f"{where}.value"))
             dialogue.join(Message("assistant", "", made, weight=weight), where)
-        case "tool":
-            for result in heard(Message("tool", text), dialogue.called):
-                result.check(where)
-                dialogue.add(result, where)
         case _:
             raise DataError(f"unknown speaker {speaker!r}", field=f"{where}.from")
     return tools
 
 
-def _is_result(turn: Any) -> bool:
-    """Whether a turn is the result of a call."""
+def _may_be_result(turn: Any) -> bool:
+    """Whether a turn may be the result of a call."""
     speaker, text = (turn.get("from"), turn.get("value")) if isinstance(turn, dict) else (None, None)
     if not isinstance(speaker, str) or not isinstance(text, str):
         return False
-    return _SPEAKERS.get(speaker) == "tool" or is_results(text)
+    return may_be_result(_SPEAKERS.get(speaker), text)
 
 
 def row(trajectory: Trajectory) -> dict[str, Any]:

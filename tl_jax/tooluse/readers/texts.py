@@ -45,10 +45,10 @@ def structured(
     for index, (message, where) in enumerate(zip(messages, places, strict=True)):
         if message.role == "assistant":
             following = messages[index + 1] if index + 1 < len(messages) else None
-            answered = following is not None and (_is_result(following) or _is_observation(following))
+            answered = following is not None and may_be_result(following.role, following.content)
             result.append(turn := said(message, tools, answered, where, apart))
             called = Called(turn.tool_calls) if turn.tool_calls else called
-        elif _is_result(message) or (_is_observation(message) and result and result[-1].tool_calls):
+        elif is_result(message.role, message.content, result):
             result += heard(message, called)
         elif message.role == "system":
             tools, words = prompt(message.content, tools, where)
@@ -117,7 +117,7 @@ def said(message: Message, tools: Sequence[Tool], answered: bool, where: str, ap
 def heard(message: Message, called: Called) -> list[Message]:
     """The results in a message, each as one; of a message whose id is that of one call there is only one."""
     text = message.content
-    if _is_observation(message):
+    if message.role == "user" and _is_observation(text):
         text = text.lstrip().removeprefix(_OBSERVATION).strip()
     split = results(text, called)
     if message.call_id is not None and len(split) > 1:
@@ -140,14 +140,20 @@ def _shapes(tools: Iterable[Tool]) -> dict[str, Any]:
     return {tool.name: (tool.description.split(), normal_schema(json_schema(tool.parameters))) for tool in tools}
 
 
-def _is_result(message: Message) -> bool:
-    """Whether a message is results, which some templates hand over as the user's words."""
-    return message.role == "tool" or (message.role == "user" and is_results(message.content))
+def may_be_result(role: str | None, text: str) -> bool:
+    """Whether what somebody says may be results, which some templates hand over as the user's words."""
+    return role == "tool" or (role == "user" and (is_results(text) or _is_observation(text)))
 
 
-def _is_observation(message: Message) -> bool:
-    """Whether a message is what ReAct's prompts hand over as a result, if a call stands before it."""
-    return message.role == "user" and message.content.lstrip().startswith(_OBSERVATION)
+def is_result(role: str | None, text: str, before: Sequence[Message]) -> bool:
+    """Whether it is results, after the messages ``before``: what ReAct hands over as one is, right after a call."""
+    observed = role == "user" and _is_observation(text)
+    return may_be_result(role, text) and (not observed or bool(before and before[-1].tool_calls))
+
+
+def _is_observation(text: str) -> bool:
+    """Whether a user's words are what ReAct's prompts hand over as a result."""
+    return text.lstrip().startswith(_OBSERVATION)
 
 
 def _thought(message: Message) -> Message:

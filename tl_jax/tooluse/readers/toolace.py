@@ -18,7 +18,7 @@ from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.messages import message_weight
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import listed
-from tl_jax.tooluse.readers.texts import heard, prompt, said
+from tl_jax.tooluse.readers.texts import may_be_result, prompt, said
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 from tl_jax.tooluse.text.parse import bind, parse_answer
 
@@ -47,15 +47,14 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
             weight = message_weight(turn, role or "")
         if role is None:
             raise DataError(f"unknown speaker {speaker!r}", field=f"{where}.from")
-        if role == "tool":
-            for message in heard(Message("tool", value), dialogue.called):
-                dialogue.add(message, where)
-        elif role == "assistant":
+        if dialogue.heard(role, value, where):
+            continue
+        if role == "assistant":
             message = Message("assistant", value, weight=weight)
             if calls := pythonic(value, tools):
                 message = replace(message, content="", tool_calls=tuple(calls))
             else:
-                message = said(message, tools, _is_result(following), f"{where}.value")
+                message = said(message, tools, _may_be_result(following), f"{where}.value")
             dialogue.join(message, where)
         else:
             dialogue.add(Message("user" if role == "user" else "system", value, weight=weight), where)
@@ -79,10 +78,14 @@ def pythonic(text: str, tools: Sequence[Tool]) -> list[Call]:
     return [bind(call, values, offered_tools.get(call.name, Tool(call.name))) for call, values in pairs]
 
 
-def _is_result(turn: Any) -> bool:
-    """Whether a turn is the result of a call."""
-    speaker = (turn.get("from") or turn.get("role")) if isinstance(turn, dict) else None
-    return isinstance(speaker, str) and _SPEAKERS.get(speaker) == "tool"
+def _may_be_result(turn: Any) -> bool:
+    """Whether a turn may be the result of a call."""
+    if not isinstance(turn, dict):
+        return False
+    speaker, text = turn.get("from") or turn.get("role"), turn.get("value") or turn.get("content")
+    if not isinstance(speaker, str) or not isinstance(text, str):
+        return False
+    return may_be_result(_SPEAKERS.get(speaker), text)
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:
