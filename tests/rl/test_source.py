@@ -119,6 +119,16 @@ def test_metrics_of_the_host_join_those_of_the_step(source: Rollouts) -> None:
     assert metrics["tokens_per_second"] == pytest.approx(rollout.segment_ids.sum() / seconds)
 
 
+def test_an_episode_without_room_or_turns_left_is_truncated_although_its_answers_are_finished(
+    source: Rollouts,
+) -> None:
+    source.batch(3, STATE)
+    assert source.observe({})["truncated"] == 0.25  # the one answer that was cut off
+    source._episodes[0].truncated = True
+    metrics = source.observe({})
+    assert (metrics["truncated"], metrics["finished"]) == (0.5, 0.75)
+
+
 def test_shares_are_of_the_steps_since_the_last_reading(source: Rollouts) -> None:
     for step in (3, 4):
         source.batch(step, STATE)

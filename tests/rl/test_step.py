@@ -15,14 +15,16 @@ from jax.sharding import AxisType, Mesh
 
 from tests.thoroughness import first_then_slow
 from tests.training.helpers import TINY, assert_same_avals, assert_trees_close
-from tl_jax.config import AlgorithmConfig, MeshConfig, OptimizerConfig
+from tl_jax.config import AlgorithmConfig, MeshConfig, OptimizerConfig, RlConfig, load_config
 from tl_jax.model.llama import init_params, make_graphdef, merge
 from tl_jax.model.sharding import MESH_AXES, batch_sharding, make_global_array, make_mesh, shard_tree
 from tl_jax.model.value import make_value_graphdef
 from tl_jax.rl.batch import RolloutBatch, collate
 from tl_jax.rl.episodes import Episode, Turn
+from tl_jax.rl.rubric import make_rubric
 from tl_jax.rl.state import RlState, StepSpec, TrainableModel, init_rl_state
 from tl_jax.rl.step import make_rl_step, per_token_logps, score_rollout, shuffled_rows
+from tl_jax.rl.train import make_step_spec
 from tl_jax.tooluse.schema import Case
 from tl_jax.training.compile import compile_step, start_state
 from tl_jax.training.optimizer import make_optimizer
@@ -479,3 +481,11 @@ def test_sharded_step_equals_the_one_on_a_single_device() -> None:
     assert_trees_close(actual, expected, rtol=1e-4)
     for name, value in expected_metrics.items():
         assert metrics[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+
+
+@pytest.mark.parametrize(("settings", "tokens"), [([], 40), (["environment=replay", "max_turns=3"], 120)])
+def test_the_longest_answer_is_that_of_all_turns(settings: list[str], tokens: int) -> None:
+    """It divides what ``average=length`` sums up; without an environment there is one turn, whatever max_turns says."""
+    base = ["run_dir=r", "model.path=m", "data.path=d", "max_turns=3", "sampling.max_new_tokens=40"]
+    config = load_config(RlConfig, [], [*base, *settings])
+    assert make_step_spec(config, TINY, make_rubric(config)).answer_length == tokens
