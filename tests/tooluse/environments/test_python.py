@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from tests.tooluse.environments import example_tools
 from tl_jax.errors import UserError
+from tl_jax.tooluse.environments import privileges
 from tl_jax.tooluse.environments.base import Environment
 from tl_jax.tooluse.environments.python import PythonTools
 from tl_jax.tooluse.environments.python_worker import MAX_RESULT
@@ -43,9 +44,11 @@ TOOLS = [
         "eat_memory",
         "forbidden",
         "change",
+        "in_c",
         "read",
     )
 ]
+LANDLOCK = privileges.landlock_version() if sys.platform == "linux" else 0
 CASE = Case("1", (Tool("other"),), (Message("user", "?"),), ((Call("add", {"a": 1}),),))
 
 
@@ -176,6 +179,47 @@ def test_no_file_changes(tools: PythonTools, tmp_path: Path, how: str) -> None:
     assert told.startswith("Error: OperationalError" if how == "database" else "Error: PermissionError")
     assert path.read_text() == before
     assert result(tools, "read", path=str(path)) == before
+
+
+@pytest.mark.skipif(LANDLOCK < 6, reason="the kernel does not protect from C")
+@pytest.mark.parametrize("what", ["truncate", "open", "remove", "program", "signal"])
+def test_c_changes_no_file_and_reaches_no_process(tools: PythonTools, tmp_path: Path, what: str) -> None:
+    (tmp_path / "file").write_text("unchanged")
+    assert result(tools, "in_c", what=what, path=str(tmp_path / "file")) not in ("0", "Error: ")
+    assert (tmp_path / "file").read_text() == "unchanged"
+
+
+@pytest.mark.skipif(not LANDLOCK, reason="the kernel does not protect from looks into processes")
+def test_keys_in_the_environment_of_the_training_cannot_be_read(tools: PythonTools) -> None:
+    """As root neither, which the tests may be run as."""
+    assert Path("/proc/self/environ").read_bytes()
+    told = result(tools, "read", path=f"/proc/{os.getpid()}/environ")
+    assert told.startswith("Error: PermissionError: [Errno 13]")
+
+
+def test_what_the_kernel_does_not_know_is_not_asked_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(privileges, "landlock_version", lambda: 0)
+    monkeypatch.setattr(privileges.ctypes, "CDLL", asked.append)
+    privileges.only_read()
+    assert asked == []
+
+
+@pytest.mark.skipif(not LANDLOCK, reason="there is no Landlock")
+@pytest.mark.parametrize("known", range(1, 8))
+def test_every_version_takes_its_rules(known: int) -> None:
+    """A newer kernel takes those of older ones."""
+    if known > LANDLOCK:
+        pytest.skip("newer than the kernel")
+    code = (
+        "from tl_jax.tooluse.environments import privileges\n"
+        f"privileges.landlock_version = lambda: {known}\n"
+        "privileges.only_read()\n"
+        "open('/dev/null', 'w').close()\n"
+        "try:\n    open('/tmp/never', 'w')\nexcept PermissionError:\n    print('refused')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("refused\n", "")
 
 
 def test_memory_is_limited(tools: PythonTools) -> None:

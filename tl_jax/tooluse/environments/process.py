@@ -2,8 +2,8 @@
 
 The limits protect from a function misled by arguments that a model wrote: one that never ends, eats all memory, writes
 or removes files, opens connections or starts programs. They are no protection from hostile code, and reading files is
-not prevented. Text of the model reaches functions as JSON values only, never as code, a path to import or a name to
-look up anywhere but among the functions.
+not prevented; docs/environments.md says what the kernel holds C code to. Text of the model reaches functions as JSON
+values only, never as code, a path to import or a name to look up anywhere but among the functions.
 """
 
 from __future__ import annotations

@@ -20,7 +20,6 @@ from typing import Any, BinaryIO
 MAX_RESULT = 20_000
 """Characters; a longer result is cut and says so."""
 
-_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _REFUSED = (
     "socket.",
     "subprocess.",
@@ -79,18 +78,13 @@ def _limit(memory_mb: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory_mb * 2**20,) * 2)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _leave_network()
-    sys.addaudithook(_refuse)
-
-
-def _leave_network() -> None:
-    """A network namespace of its own, where Linux lets users make one; elsewhere the audit hook has to do."""
     if sys.platform == "linux":
-        import ctypes
+        from tl_jax.tooluse.environments import privileges  # by ctypes, which not every Python has
 
-        unshare = ctypes.CDLL(None).unshare
-        if unshare(_CLONE_NEWNET) != 0:  # only root may
-            unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
+        privileges.leave_network()
+        privileges.drop_capabilities()
+        privileges.only_read()
+    sys.addaudithook(_refuse)
 
 
 def _limit_cpu(seconds: float) -> None:
