@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -168,24 +168,30 @@ def products(jaxpr: Any) -> np.ndarray:
     return count
 
 
+def products_in_gradient(config: LlamaConfig, remat: str) -> tuple[int, ...]:
+    batch = (*unpacked(random_tokens(2, 8)), jnp.ones((2, 8)))
+    graphdef = make_graphdef(config, dtype=jnp.float32, remat=remat)
+    gradient = jax.grad(lambda params: loss(graphdef, params, *batch))
+    return tuple(products(jax.make_jaxpr(gradient)(abstract_params(config)).jaxpr))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_dots_computes_no_product_with_a_weight_again(family: str) -> None:
     """A layer has 7 of them and 14 for their gradients, 2 products in attention and 4 for theirs.
 
     ``dots`` computes only the scores of attention again, ``block`` all but the last product of a layer.
     """
-    config = of_family(family)
-    batch = (*unpacked(random_tokens(2, 8)), jnp.ones((2, 8)))
-
-    def in_gradient(remat: str) -> tuple[int, ...]:
-        graphdef = make_graphdef(config, dtype=jnp.float32, remat=remat)
-        gradient = jax.grad(lambda params: loss(graphdef, params, *batch))
-        return tuple(products(jax.make_jaxpr(gradient)(abstract_params(config)).jaxpr))
-
-    head = 3  # and its two gradients
+    in_gradient, head = partial(products_in_gradient, of_family(family)), 3  # the head, and its two gradients
     assert in_gradient("none") == (21 + head, 6)
     assert in_gradient("dots") == (21 + head, 7)
     assert in_gradient("block") == (27 + head, 8)
+
+
+def test_dots_never_computes_long_rows_attention_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By blocks it is 2 products and 5 for the gradients, the scores' among them."""
+    monkeypatch.setattr("tl_jax.model.attention.portable.CHUNK", 4)
+    in_gradient = partial(products_in_gradient, CONFIG)
+    assert [in_gradient(remat)[1] for remat in ("none", "dots", "block")] == [7, 7, 9]
 
 
 def test_remat_keeps_what_it_says() -> None:

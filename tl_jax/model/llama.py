@@ -22,6 +22,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from tl_jax.config.model import Remat
 from tl_jax.model.attention import AttentionMask, attention
+from tl_jax.model.attention.mask import KEPT
 from tl_jax.model.cache import Cache, write
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.embedding import lookup
@@ -177,7 +178,7 @@ def make_graphdef(config: LlamaConfig, **options: Any) -> GraphDef:
 def saved_by_dots(config: LlamaConfig) -> tuple[str, ...]:
     """Names of what remat ``dots`` keeps of a layer: the product with each of its matrices, and attention's output."""
     matrices = [p.path.removeprefix("layers.") for p in llama_parameters(config) if p.matrix and p.in_layers]
-    return (*matrices, "attention")
+    return (*matrices, KEPT)
 
 
 def _block(
@@ -189,7 +190,7 @@ def _block(
     query = rotate(product("q", "btd,dhk->bthk", h), by)
     key = rotate(product("k", "btd,dgk->btgk", h), by)
     mixed, kept = attend(query, key, product("v", "btd,dgk->btgk", h))
-    x = x + product("o", "bthk,hkd->btd", checkpoint_name(mixed, "attention"))
+    x = x + product("o", "bthk,hkd->btd", mixed)
     x = constrain(x, "batch", None, None)
     h = _rms_norm(x, weights["mlp_norm"], config.rms_norm_eps)
     gated = jax.nn.silu(product("gate", "btd,df->btf", h)) * product("up", "btd,df->btf", h)

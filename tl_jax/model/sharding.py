@@ -133,6 +133,15 @@ def make_global_array(tree: Tree, sharding: NamedSharding) -> Tree:
     return jax.tree.map(put, tree)
 
 
+def divides(shape: tuple[int, ...], *axes: str | None) -> bool:
+    """Whether an array of these logical axes can be cut evenly over the mesh of ``jax.set_mesh``."""
+    mesh = jax.sharding.get_abstract_mesh()
+    names = ((entry,) if isinstance(entry, str) else entry or () for entry in partition_spec(*axes))
+    return mesh.empty or not any(
+        size % math.prod(mesh.shape[name] for name in cut) for size, cut in zip(shape, names, strict=True)
+    )
+
+
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     """Holds an activation to its logical axes on the mesh of ``jax.set_mesh``; without one, ``x`` as it is.
 

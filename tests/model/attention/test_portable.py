@@ -6,9 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding
 
 from tests.model.attention.inputs import inputs, packed_mask
+from tl_jax.config import MeshConfig
 from tl_jax.model.attention import AttentionMask, attention, portable
+from tl_jax.model.attention.blocks import by_blocks
+from tl_jax.model.sharding import make_mesh, partition_spec
+
+blocks = jax.jit(by_blocks, static_argnums=4)
 
 
 def by_definition(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask) -> np.ndarray:
@@ -54,6 +60,45 @@ def test_long_rows_never_hold_all_scores() -> None:
     step = jax.grad(lambda q, mask: attention(q, q, q, mask).sum())
     memory = jax.jit(step).lower(query, mask).compile().memory_analysis()
     assert memory.temp_size_in_bytes < 2 * length * length * 4
+
+
+def test_no_device_asks_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows and heads are cut over a mesh, forward and backward, and nothing goes around."""
+    monkeypatch.setattr(portable, "CHUNK", 7)
+    arrays, mask = inputs(4, 24, 4, 2, 8), packed_mask(4, 24)
+
+    def gradients(*x: jax.Array) -> tuple[jax.Array, ...]:
+        return jax.grad(lambda *x: jnp.sin(attention(*x, mask)).sum(), argnums=(0, 1, 2))(*x)
+
+    alone = jax.jit(gradients)(*arrays)
+    mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
+    with jax.set_mesh(mesh):
+        cut = NamedSharding(mesh, partition_spec("batch", None, "heads", None))
+        compiled = jax.jit(gradients, out_shardings=cut).lower(*jax.device_put(arrays, cut)).compile()
+        together = compiled(*jax.device_put(arrays, cut))
+    for name in ("all-gather", "all-reduce", "all-to-all", "collective-permute"):
+        assert name not in compiled.as_text()
+    for ours, expected in zip(together, alone, strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("sees", ["causal", "packed", "left", "nothing"])
+def test_blocks_that_nobody_sees_are_left_out(sees: str) -> None:
+    """NaN in keys that no query sees would show in the output if a block of theirs were computed."""
+    length, size = 64, 16
+    query, key, value = inputs(1, length, 2, 1, 8)
+    slots = np.arange(length)
+    ids = {"packed": 1 + slots // 32, "left": slots >= 40, "nothing": slots < 0}.get(sees, np.ones(length))
+    positions = slots % 32 if sees == "packed" else slots
+    mask = AttentionMask.within(jnp.asarray(positions[None], jnp.int32), jnp.asarray(ids[None], jnp.int32))
+    if sees == "nothing":
+        mask = mask._replace(key_segment_ids=mask.segment_ids + 1)
+    queries = slice(48, 64) if sees in ("packed", "left") else slice(0, 16)
+    unseen = {"packed": slots < 32, "left": slots < 32, "nothing": slots >= 0}.get(sees, slots >= 16)
+    broken = jnp.where(unseen[None, :, None, None], jnp.nan, key)
+    mask = mask._replace(positions=mask.positions[:, queries], segment_ids=mask.segment_ids[:, queries])
+    out, expected = (blocks(query[:, queries], x, value, mask, n) for x, n in ((broken, size), (key, length)))
+    np.testing.assert_allclose(out, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("chunk", [512, 7])

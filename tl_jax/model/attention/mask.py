@@ -8,6 +8,9 @@ import jax
 
 from tl_jax.errors import UserError
 
+KEPT = "attention"
+"""`checkpoint_name` of a backend's output and of what else its gradient needs: what remat ``dots`` keeps."""
+
 
 class AttentionError(UserError):
     """A combination of device, dtype and shapes that the chosen backend cannot compute."""

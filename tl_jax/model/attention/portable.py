@@ -6,44 +6,28 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
-from tl_jax.model.attention.mask import AttentionMask
+from tl_jax.model.attention.blocks import by_blocks
+from tl_jax.model.attention.devices import on_each_device, platform
+from tl_jax.model.attention.mask import KEPT, AttentionMask
 
-CHUNK = 512
-"""Queries whose scores are held at once in rows longer than two chunks."""
+CHUNK = 128
+"""Longer rows are computed by blocks of this many queries and keys: what a processor's cache holds."""
+LARGE_CHUNK = 512
+"""The same on accelerators, where a small block leaves most of the device idle."""
 _MASKED = -1e30  # finite, so that a query without any key gives numbers and not NaN
 
 
 def portable(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask) -> jax.Array:
-    """All scores at once in short rows, by chunks of queries in long ones. See `attention` for the shapes."""
-    whole = query.shape[1] <= 2 * CHUNK
-    return _all_at_once(query, key, value, mask) if whole else _by_chunks(query, key, value, mask)
-
-
-def _all_at_once(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask) -> jax.Array:
+    """All scores at once in short rows, by blocks in long ones. See `attention` for the shapes."""
+    size = CHUNK if platform() == "cpu" else LARGE_CHUNK
+    if query.shape[1] > size:
+        return on_each_device(partial(by_blocks, size=size), query, key, value, mask)
     rows, length, heads, head_dim = query.shape
     groups = key.shape[2]
     grouped = query.reshape(rows, length, groups, heads // groups, head_dim)  # no copy of keys per head
     scores = jnp.einsum("btgrk,bsgk->bgrts", grouped, key, preferred_element_type=jnp.float32)
     scores = jnp.where(mask.dense()[:, None, None], scores * head_dim**-0.5, _MASKED)
     weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
-    return jnp.einsum("bgrts,bsgk->btgrk", weights, value).reshape(query.shape)
-
-
-def _by_chunks(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask) -> jax.Array:
-    """The same without ever holding [B, H, T, S], neither forward nor backward."""
-    length = query.shape[1]
-    chunks = -(-length // CHUNK)
-
-    def split(x: jax.Array) -> jax.Array:  # [B, T, ...] -> [chunks, B, CHUNK, ...]
-        padding = [(0, 0), (0, chunks * CHUNK - length)] + [(0, 0)] * (x.ndim - 2)
-        return jnp.moveaxis(jnp.pad(x, padding).reshape(x.shape[0], chunks, CHUNK, *x.shape[2:]), 1, 0)
-
-    @partial(jax.checkpoint, prevent_cse=False)
-    def one(chunk: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-        queries, positions, segment_ids = chunk
-        own = mask._replace(positions=positions, segment_ids=segment_ids)
-        return _all_at_once(queries, key, value, own)
-
-    out = jax.lax.map(one, (split(query), split(mask.positions), split(mask.segment_ids)))
-    return jnp.moveaxis(out, 0, 1).reshape(query.shape[0], chunks * CHUNK, *query.shape[2:])[:, :length]
+    return checkpoint_name(jnp.einsum("bgrts,bsgk->btgrk", weights, value).reshape(query.shape), KEPT)

@@ -1,0 +1,38 @@
+"""Which devices a program is traced for, and a kernel on each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import jax
+
+from tl_jax.model.attention.mask import AttentionMask
+from tl_jax.model.sharding import divides, partition_spec
+
+Attention: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array, AttentionMask], jax.Array]
+
+
+def platform() -> str:
+    """``cpu``, ``gpu`` or ``tpu``: of the mesh of ``jax.set_mesh``, maybe another machine's; else JAX's own."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.default_backend() if device is None else device.platform
+
+
+def on_each_device(
+    attend: Attention, query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask
+) -> jax.Array:
+    """``attend`` on each device's own rows and heads, where they divide over the mesh. See `attention`."""
+    if jax.sharding.get_abstract_mesh().empty or not fits_mesh(query, key):
+        return attend(query, key, value, mask)
+    queries, keys = (partition_spec("batch", None, heads, None) for heads in ("heads", "kv_heads"))
+    spread = jax.shard_map(
+        attend, in_specs=(queries, keys, keys, partition_spec("batch")), out_specs=queries, check_vma=False
+    )
+    return spread(query, key, value, mask)
+
+
+def fits_mesh(query: jax.Array, key: jax.Array) -> bool:
+    """Whether rows and heads divide over the devices of the mesh."""
+    queries, keys = (("batch", None, heads, None) for heads in ("heads", "kv_heads"))
+    return divides(query.shape, *queries) and divides(key.shape, *keys)
