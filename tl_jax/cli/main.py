@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from tl_jax import __version__
-from tl_jax.cli import data, demo, evaluate, models, train
+from tl_jax.cli import data, demo, evaluate, models, plan, train
 from tl_jax.config import ConfigError
 from tl_jax.errors import UserError
 from tl_jax.files import reason
@@ -26,7 +26,7 @@ from tl_jax.terminal import say
 SECTIONS = {
     "Data": data.COMMANDS,
     "Models": models.COMMANDS,
-    "Training": train.COMMANDS,
+    "Training": (*train.COMMANDS, *plan.COMMANDS),
     "Answers and scores": evaluate.COMMANDS,
     "All of it once": demo.COMMANDS,
 }

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from tl_jax.config import SamplingConfig
 from tl_jax.inference.room import ContextRoom, GenerationError
@@ -85,8 +85,8 @@ def generate(
     _check(merge(graphdef, params), prompts, sampling)
     order = np.argsort([-len(prompt) for prompt in prompts], stable=True)  # longest first: memory runs out at once
     step = sampling.batch_size or len(prompts)
-    spread = math.prod(mesh.shape[axis] for axis in ("data", "fsdp")) if mesh else 1
-    static = _Static(sampling.max_new_tokens, sampling.temperature == 0, sampling.top_k, sampling.top_p is not None)
+    spread = _spread(mesh) if mesh else 1
+    static = _Static.of(sampling)
     temperature, top_p = np.float32(sampling.temperature), np.float32(sampling.top_p or 1)
     if mesh is not None:
         temperature, top_p = make_global_array((temperature, top_p), replicated(mesh))
@@ -105,6 +105,38 @@ def generate(
     back = np.argsort(order)
     tokens, logprobs, drawn, lengths, finished = (np.concatenate(parts)[back] for parts in zip(*chunks, strict=True))
     return Generation(tokens, logprobs, lengths, finished, drawn if static.filters else None)
+
+
+def lower(
+    graphdef: GraphDef, params: Params, prompts: int, length: int, sampling: SamplingConfig, mesh: Mesh
+) -> jax.stages.Lowered:
+    """The program of `generate` for some prompts of one length, to be compiled and looked at but not run.
+
+    Args:
+        graphdef: of a `Llama`.
+        params: placed on ``mesh``, or abstract and so placed.
+        prompts: how many run at once.
+        length: tokens of the longest.
+        sampling: as for `generate`.
+        mesh: devices to spread the rows over.
+    """
+    everywhere, rows = replicated(mesh), _padded([[0] * length], np.zeros(prompts, int), _spread(mesh))
+
+    def placed(tree: Any, place: NamedSharding) -> Any:
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), tree)
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    draw = _Draw(key, np.float32(1), np.float32(1), np.zeros(2, np.int32), np.int32(0))
+    with jax.set_mesh(mesh):
+        lowered: jax.stages.Lowered = _run.lower(
+            graphdef, params, placed(rows, batch_sharding(mesh)), placed(draw, everywhere), _Static.of(sampling)
+        )
+    return lowered
+
+
+def _spread(mesh: Mesh) -> int:
+    """Over how many devices rows are spread."""
+    return math.prod(mesh.shape[axis] for axis in ("data", "fsdp"))
 
 
 def _check(model: Llama, prompts: Sequence[Sequence[int]], sampling: SamplingConfig) -> None:
@@ -151,6 +183,10 @@ class _Static(NamedTuple):
     greedy: bool
     top_k: int | None
     nucleus: bool
+
+    @classmethod
+    def of(cls, sampling: SamplingConfig) -> _Static:
+        return cls(sampling.max_new_tokens, sampling.temperature == 0, sampling.top_k, sampling.top_p is not None)
 
     @property
     def filters(self) -> bool:

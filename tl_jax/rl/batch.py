@@ -62,8 +62,8 @@ def collate(
         weights: for each one, float32 [turns], what a turn counts in the policy's losses; by default 1.
         min_length: the smallest T.
     """
-    width = bucket(max(len(episode.stream) - episode.prompt_length for episode in episodes), 8) + 1
-    length = bucket(max(episode.prompt_length for episode in episodes) + width - 1, min_length)
+    after = max(len(episode.stream) - episode.prompt_length for episode in episodes)
+    length, width = padded_lengths(max(episode.prompt_length for episode in episodes), after, min_length)
     rows, start = len(episodes), length - width
     tokens, segments, positions = np.zeros((3, rows, length), np.int32)
     labels, turns = np.zeros((2, rows, width), np.int32)
@@ -100,3 +100,14 @@ def collate(
         weights=counts,
         cut_off=np.array([not episode.turns[-1].finished for episode in episodes]),
     )
+
+
+def padded_lengths(prompt: int, written: int, min_length: int = 16) -> tuple[int, int]:
+    """T and N of the longest prompt and of the most that was read after one.
+
+    Example:
+        >>> padded_lengths(prompt=1000, written=500)
+        (1536, 513)
+    """
+    width = bucket(written, 8) + 1
+    return bucket(prompt + width - 1, min_length), width

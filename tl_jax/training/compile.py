@@ -85,7 +85,7 @@ def compile_step(step: Callable[..., Any], state: State, mesh: Mesh) -> Compiled
     return CompiledStep(jitted)
 
 
-def compile_eval(step: Callable[..., Any], params: Params, mesh: Mesh) -> Callable[..., Any]:
+def compile_eval(step: Callable[..., Any], params: Params, mesh: Mesh) -> jax.stages.Wrapped:
     """``step(params, batch) -> sums``, compiled when first called; nothing is used up."""
     return jax.jit(step, in_shardings=(shardings(params), batch_sharding(mesh)), out_shardings=replicated(mesh))
 

@@ -29,12 +29,23 @@ class Work:
 
 
 def work(config: LlamaConfig, batch: Batch) -> Work:
-    """Of a host batch. ``6 * L * d * s`` summed over a trajectory is ``12 * L * d`` times its visible positions."""
+    """Of a host batch."""
     real = np.asarray(batch.segment_ids) > 0
     tokens = int(real.sum())
     visible = float(np.where(real, np.asarray(batch.positions) + 1.0, 0.0).sum())
+    return Work(tokens, flops(config, tokens, visible))
+
+
+def flops(config: LlamaConfig, tokens: float, visible: float) -> float:
+    """Floating-point operations of a forward and backward pass.
+
+    Args:
+        config: the model's sizes.
+        tokens: without padding.
+        visible: over all tokens, how many each sees. ``6 * L * d * s`` of a token is ``12 * L * d`` times these.
+    """
     attention = 12.0 * config.num_layers * config.num_heads * config.head_dim * visible
-    return Work(tokens, 6.0 * count_in_products(config) * tokens + attention)
+    return 6.0 * count_in_products(config) * tokens + attention
 
 
 class Speedometer:

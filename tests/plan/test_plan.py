@@ -1,0 +1,152 @@
+"""Plans for this machine, whose compiler is always there, against the arrays and figures they speak of."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from click.testing import CliRunner
+
+from tl_jax.cli import main
+from tl_jax.config import RlConfig, SftConfig, load_config
+from tl_jax.model.parameters import count_in_products, init_params
+from tl_jax.model.presets import PRESETS
+from tl_jax.model.sharding import make_mesh
+from tl_jax.plan.machine import Machine, PlanError, open_machine
+from tl_jax.plan.measure import needed_bytes
+from tl_jax.plan.plan import Plan, make_plan
+from tl_jax.plan.report import report
+from tl_jax.plan.roofline import bound
+from tl_jax.plan.workload import Subject, open_subject
+from tl_jax.training.chips import CHIPS
+from tl_jax.training.compile import start_state
+from tl_jax.training.losses import make_loss
+from tl_jax.training.sft import make_programs
+
+BASE = ("run_dir=r", "model.path=nowhere", "data.path=nodata")
+SMALL = (*BASE, "data.max_length=64", "data.batch_size=8")
+SMALL_RL = (*BASE, "batch_size=8", "data.max_prompt_length=40", "sampling.max_new_tokens=8")
+TINY = Subject("tiny", replace(PRESETS["tiny"].config, num_layers=1, hidden_size=32, num_heads=2), None)
+
+
+@pytest.fixture(scope="module")
+def sft() -> Plan:
+    return make_plan(load_config(SftConfig, [], SMALL), TINY, open_machine("this"))
+
+
+@pytest.fixture(scope="module")
+def rl() -> Plan:
+    return make_plan(load_config(RlConfig, [], SMALL_RL), TINY, open_machine("this"))
+
+
+def test_parts_are_the_bytes_of_the_state_that_training_makes(sft: Plan) -> None:
+    config = load_config(SftConfig, [], SMALL)
+    mesh = make_mesh(config.mesh)
+    made = make_programs(config, TINY.config, make_loss(config.loss), 1)
+    state = start_state(partial(made.init), init_params(TINY.config, jax.random.key(0)), mesh)
+    step, held_out = sft.programs
+
+    def first_device(tree: object) -> int:
+        return sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(tree))
+
+    assert step.state["parameters"] == step.inside["gradients"] == first_device(state.trainable)
+    assert step.state["moments"] == held_out.beside["moments"] == first_device(state.opt_state)
+    assert step.argument == pytest.approx(sum(step.state.values()), abs=64)  # step and key
+    assert step.alias == pytest.approx(first_device(state), abs=64)  # all of the old state is used up
+
+
+def test_what_is_needed_is_the_sum_of_what_the_compiler_lays_out(rl: Plan) -> None:
+    sampling, step = rl.programs
+    for one in (sampling, step):
+        assert one.needed == one.argument + one.temporary + one.output - one.alias + one.code + one.resident
+    assert sampling.resident == pytest.approx(
+        sum(step.state.values()) - sampling.state["actor"] - step.state["rollout"]
+    )
+    assert set(step.state) == {"actor", "critic", "moments", "frozen", "rollout"}
+
+
+def test_the_cache_is_counted_as_it_is_laid_out(rl: Plan) -> None:
+    """8 prompts of bucket(40) = 48 and 8 more slots, over the devices; 2 arrays of G x K bfloat16 a layer."""
+    model, devices = TINY.config, jax.device_count()
+    expected = 8 / devices * (48 + 8) * 2 * model.num_kv_heads * model.head_dim * 2
+    assert rl.programs[0].inside["KV cache"] == expected
+
+
+def test_a_machine_without_room_is_told(sft: Plan) -> None:
+    here = open_machine("this")
+    needed = max(one.needed or 0 for one in sft.programs)
+    for memory, fits in ((needed, True), (needed - 1, False)):
+        plan = make_plan(load_config(SftConfig, [], SMALL), TINY, replace(here, memory=int(memory)))
+        assert plan.fits is fits
+        assert ("DOES NOT FIT" in "\n".join(report(plan))) is not fits
+
+
+def test_work_without_data_is_full_rows(sft: Plan) -> None:
+    model, tokens = TINY.config, 8 * 64
+    seen = 8 * 64 * 65 / 2
+    assert sft.load.tokens == tokens
+    assert sft.load.padding == 0
+    assert sft.load.flops == 6 * count_in_products(model) * tokens + 12 * model.num_heads * model.head_dim * seen
+
+
+def test_the_bound_by_hand(sft: Plan) -> None:
+    """Arithmetic 4 s, memory 3 s, messages 1 s a step: 4 s."""
+    from tl_jax.plan.programs import Program
+
+    devices = jax.devices()[:2] * 2
+    chip = replace(CHIPS["h100"], flops=100.0, bandwidth=10.0, link=5.0)
+    machine = Machine("two", chip, devices[:2], 0)
+    program = Program("p", lambda: None, {}, {}, {}, model_flops=400.0, flops=800.0, weights_read=20.0)  # type: ignore[arg-type,return-value]
+    found = replace(sft.programs[0], argument=4.0, output=6.0, sent={"fsdp": 3.0, "data": 2.0})
+    load = replace(sft.load, tokens=1000.0)
+    most = bound([program], [found], machine, load, "bfloat16")
+    assert most is not None
+    assert (most.seconds, most.arithmetic, most.memory, most.messages) == (4.0, 4.0, 3.0, 1.0)
+    assert (most.tokens_per_second, most.mfu, most.limit) == (250.0, 0.5, "arithmetic")
+    assert bound([program], [found], replace(machine, chip=None), load, "bfloat16") is None
+
+
+def test_memory_that_a_compiler_names_when_it_refuses() -> None:
+    words = (
+        "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (447.18G) exceeds"
+    )
+    assert needed_bytes(words) == pytest.approx(447.18 * 2**30)
+    assert needed_bytes("something else") is None
+
+
+def test_the_model_has_to_be_somewhere(tmp_path: Path) -> None:
+    config = load_config(SftConfig, [], SMALL)
+    with pytest.raises(PlanError, match=r"model\.path=nowhere: no such directory; --preset"):
+        open_subject(config, None)
+    (tmp_path / "config.json").write_text(json.dumps(TINY.config.to_hf()))
+    found = open_subject(load_config(SftConfig, [], (*SMALL, f"model.path={tmp_path}")), None)
+    assert found.config == TINY.config
+
+
+@pytest.mark.parametrize(("settings", "kind"), [(SMALL, "sft"), (SMALL_RL, "rl")])
+def test_the_command_prints_and_writes(tmp_path: Path, settings: tuple[str, ...], kind: str) -> None:
+    config, out = tmp_path / "c.yaml", tmp_path / "plan.json"
+    config.write_text("data: {}\n")
+    words = ["plan", "--config", str(config), "--devices", "this", "--preset", "tiny", "--json", str(out), *settings]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    plan = json.loads(out.read_text())
+    assert plan["command"] == kind
+    assert plan["fits"] is True
+    assert math.prod(plan["mesh"].values()) == jax.device_count()
+    assert "fits, needs" in done.stdout
+    assert jnp.isfinite(plan["load"]["flops"])
+
+
+def test_a_plan_that_does_not_fit_exits_with_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("data: {max_length: 64, batch_size: 8}\n")
+    monkeypatch.setattr("os.sysconf", lambda name: 4096)
+    done = CliRunner().invoke(main, ["plan", "--config", str(config), "--devices", "this", "--preset", "tiny", "-q"])
+    assert (done.exit_code, done.stdout) == (3, "")

@@ -1,0 +1,87 @@
+"""The command that says what a configuration needs on a machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from tl_jax.cli.options import OUT_FILE, training_options
+from tl_jax.config import RlConfig, RunConfig, SftConfig, load_config
+from tl_jax.files import write_json
+from tl_jax.terminal import say
+from tl_jax.yaml_text import read_yaml
+
+DOES_NOT_FIT = 3
+"""Exit code."""
+
+
+@click.command()
+@training_options
+@click.option("--devices", "machine", required=True, help="v5e:2x4, v6e:4x4, v5p:2x2x1, h100:8, a100-40:8, ..., this.")
+@click.option("--preset", help="A model's sizes by name, where model.path is not there; init-model --preset list.")
+@click.option("--json", "json_file", type=OUT_FILE, help="Writes the plan as JSON, too.")
+@click.option("-q", "--quiet", is_flag=True, help="Prints nothing but errors.")
+def plan(
+    files: tuple[Path, ...],
+    overrides: tuple[str, ...],
+    machine: str,
+    preset: str | None,
+    json_file: Path | None,
+    quiet: bool,
+) -> None:
+    """What a configuration needs on a machine: memory, messages, a bound on speed. Nothing runs.
+
+    The programs of "tl-jax sft" or "tl-jax rl" are compiled by XLA's own compilers for TPUs (pip install
+    'tl-jax[plan-tpu]') or NVIDIA GPUs ('tl-jax[plan-gpu]'); no such device is needed, and each may have an environment
+    of its own. Exit codes: 0 it fits, 3 it does not, 2 something is yours to mend.
+    """
+    config = _load(files, overrides)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # compilers complain of what they are asked to try
+    from tl_jax.plan.machine import open_machine
+    from tl_jax.plan.plan import make_plan
+    from tl_jax.plan.report import report
+    from tl_jax.plan.workload import open_subject
+
+    found = make_plan(
+        config,
+        open_subject(config, preset),
+        open_machine(machine),
+        tell=(lambda text: None) if quiet else lambda text: say(text, err=True),
+    )
+    if json_file:
+        write_json(json_file, found.to_json())
+    if not quiet:
+        for line in report(found):
+            say(line)
+    if not found.fits:
+        sys.exit(DOES_NOT_FIT)
+
+
+NOT_NEEDED = {"run_dir": "run", "model.path": "model", "data.path": "data"}
+"""Settings that a training needs and a plan does not, with something to stand for them."""
+
+
+def _load(files: tuple[Path, ...], overrides: tuple[str, ...]) -> RunConfig:
+    """The settings of the command that they are for, which their keys tell."""
+    keys = {override.partition("=")[0] for override in overrides}.union(*map(_keys, files))
+    first = {key.partition(".")[0] for key in keys}
+    kind: type[RunConfig] = RlConfig if first & (RlConfig.model_fields.keys() - SftConfig.model_fields) else SftConfig
+    missing = [f"{key}={value}" for key, value in NOT_NEEDED.items() if key not in keys]
+    return load_config(kind, files, (*missing, *overrides))
+
+
+def _keys(file: Path) -> set[str]:
+    """Keys of a file, and with a dot those of its sections; none where it cannot be read, which `load_config` tells."""
+    try:
+        loaded = read_yaml(file.read_bytes())
+    except (OSError, ValueError):
+        return set()
+    sections = loaded.items() if isinstance(loaded, dict) else ()
+    inner = {f"{name}.{key}" for name, section in sections if isinstance(section, dict) for key in section}
+    return {str(name) for name, _ in sections} | inner
+
+
+COMMANDS = (plan,)

@@ -1,0 +1,208 @@
+"""The programs that a configuration compiles, made by the functions that training uses, of shapes instead of arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+
+from tl_jax.config import ModelConfig, RlConfig, SftConfig
+from tl_jax.data.batch import Batch
+from tl_jax.data.packing import Row, collate
+from tl_jax.inference.generate import bucket, lower
+from tl_jax.model.cache import Cache
+from tl_jax.model.config import LlamaConfig
+from tl_jax.model.parameters import abstract_params, axis_sizes, llama_parameters
+from tl_jax.model.sharding import batch_sharding
+from tl_jax.plan.workload import Workload
+from tl_jax.rl.batch import RolloutBatch
+from tl_jax.rl.batch import collate as collate_episodes
+from tl_jax.rl.episodes import Episode, Turn
+from tl_jax.rl.rubric import make_rubric
+from tl_jax.rl.state import init_rl_state
+from tl_jax.rl.step import make_rl_step
+from tl_jax.rl.train import check_batch_size as check_rollout
+from tl_jax.rl.train import make_step_spec
+from tl_jax.tooluse.schema import Case
+from tl_jax.training.compile import abstract_state, compile_eval, compile_step
+from tl_jax.training.losses import CHUNKS, MAX_CHUNK, make_loss
+from tl_jax.training.sft import check_batch_size, make_programs
+from tl_jax.training.state import TrainState
+
+STEPS = 1000
+"""Updates of a training whose data is not at hand; only the course of its learning rate depends on it."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """Something that is compiled, and what is known of it before that."""
+
+    name: str
+    lower: Callable[[], jax.stages.Lowered]
+    arguments: Mapping[str, float]
+    """parts of the state that it reads, in bytes of one device"""
+    resident: Mapping[str, float]
+    """parts of the state that lie on a device meanwhile and that it does not read"""
+    inside: Mapping[str, float]
+    """what it needs besides, by its shapes, in bytes of one device"""
+    model_flops: float
+    """of one step, over all devices, by the counting rule of `tl_jax.training.speed`; 0 where it is not of the step"""
+    flops: float
+    """the same with what is computed for padding and again in the backward pass"""
+    weights_read: float
+    """bytes of weights that each device reads in one step at least"""
+    times: float = 1.0
+    """how often it runs in one step"""
+    loop: int = 1
+    """how often a loop of it runs that ends when its data says so"""
+
+
+def sft_programs(config: SftConfig, model: LlamaConfig, mesh: Mesh, load: Workload) -> list[Program]:
+    """Step and held-out loss of supervised training."""
+    check_batch_size(config, mesh)
+    made = make_programs(config, model, make_loss(config.loss), STEPS)
+    state = abstract_state(made.init, abstract_params(model, config.model.param_dtype), mesh)
+    rows, length = config.data.batch_size, config.data.max_length
+    host = collate([Row((), length)] * rows)
+    batch: Batch = _placed(host, batch_sharding(mesh))
+    micro = rows // _spread(mesh) // config.accumulate
+    parts = _parts_of(state)
+    compute = _matrices(model, config.model, mesh)
+    logits = _logits(model, mesh, micro, length)
+    again = 1 if config.model.remat == "block" else 0
+    parameters = {"parameters": parts["parameters"]}
+    return [
+        Program(
+            "training step",
+            lambda: _lowered(mesh, lambda: compile_step(made.step, state, mesh).lower(state, batch)),
+            {**parts, "batch": bytes_on_device(batch)},
+            {},
+            {"gradients": bytes_on_device(state.trainable), "logits": 2 * logits},
+            load.flops,
+            load.computed * (3 + again) / 3,
+            compute * (3 + again) * config.accumulate,
+        ),
+        Program(
+            "held-out loss",
+            lambda: _lowered(mesh, lambda: compile_eval(made.evaluate, state.params, mesh).lower(state.params, batch)),
+            {**parameters, "batch": bytes_on_device(batch)},
+            {name: size for name, size in parts.items() if name not in parameters},
+            {"logits": _logits(model, mesh, rows // _spread(mesh), length)},
+            0.0,
+            0.0,
+            0.0,
+            times=0.0,
+        ),
+    ]
+
+
+def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload) -> list[Program]:
+    """Sampling, and the step that scores a rollout and learns from it."""
+    check_rollout(config, mesh)
+    rubric, algorithm = make_rubric(config), config.algorithm
+    spec = make_step_spec(config, model, rubric)
+    init = partial(init_rl_state, model=model, spec=spec, seed=config.seed)
+    state = abstract_state(init, abstract_params(model, config.model.param_dtype), mesh)
+    rows = config.batch_size * config.group_size
+    rollout = _rollout(rows, load, len(rubric.weights), mesh)
+    parts, compute = _parts_of(state), _matrices(model, config.model, mesh)
+    micro = rows // _spread(mesh) // (algorithm.minibatches * algorithm.accumulate)
+    logits = _logits(model, mesh, micro, rollout.mask.shape[1])
+    own_critic = algorithm.has_critic and algorithm.critic_backbone != "shared"
+    again = 1 if config.model.remat == "block" else 0
+    learners, forward = 1 + own_critic, load.computed / 3
+    passes = (learners + 1) + algorithm.epochs * learners * (3 + again)  # scored by all and the reference, then learnt
+    at_once = min(config.sampling.batch_size or rows, rows)
+    prompts = math.ceil(bucket(at_once) / _spread(mesh)) * _spread(mesh)
+    actor = {name: size for name, size in parts.items() if name == "actor"}
+    slots = bucket(load.prompt, 16) + config.sampling.max_new_tokens
+    cache = jax.eval_shape(lambda: Cache.empty(model, config.model.dtype, prompts, slots))
+    kv = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in (*cache.keys, *cache.values))
+    kv_on_device = kv / _spread(mesh) / (mesh.shape["tensor"] if model.num_kv_heads % mesh.shape["tensor"] == 0 else 1)
+    calls = math.ceil(rows / at_once)
+    return [
+        Program(
+            "sampling",
+            lambda: lower(spec.actor.graphdef, state.trainable["actor"], at_once, load.prompt, config.sampling, mesh),
+            actor,
+            {name: size for name, size in parts.items() if name not in actor},
+            {"KV cache": kv_on_device, "weights gathered": compute},
+            0.0,
+            forward,
+            calls * ((compute + kv_on_device / 2) * config.sampling.max_new_tokens + compute),
+            times=calls,
+            loop=config.sampling.max_new_tokens,
+        ),
+        Program(
+            "scoring and updates",
+            lambda: _lowered(mesh, lambda: compile_step(make_rl_step(spec), state, mesh).lower(state, rollout)),
+            {**parts, "rollout": bytes_on_device(rollout)},
+            {},
+            {"gradients": bytes_on_device(state.trainable), "logits": 2 * logits},
+            load.flops / 3 * (learners + 1 + algorithm.epochs * learners * 3),
+            forward * passes,
+            compute * passes * algorithm.minibatches * algorithm.accumulate,
+        ),
+    ]
+
+
+def bytes_on_device(tree: Any) -> float:
+    """Of one device, for placed arrays or abstract ones."""
+    sizes = (math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+    return float(sum(sizes))
+
+
+def _parts_of(state: TrainState) -> dict[str, float]:
+    """A state's parts in bytes of one device: parameters by model, moments, what is frozen, the rest."""
+    models = state.trainable if "actor" in state.trainable else {"parameters": state.trainable}
+    parts = {name: bytes_on_device(tree) for name, tree in models.items()}
+    frozen = {"frozen": bytes_on_device(state.frozen)} if jax.tree.leaves(state.frozen) else {}
+    return {**parts, "moments": bytes_on_device(state.opt_state), **frozen}
+
+
+def _matrices(model: LlamaConfig, config: ModelConfig, mesh: Mesh) -> float:
+    """Bytes of the matrices that multiply a token, in the dtype of the computation, cut along ``tensor`` only."""
+    sizes = axis_sizes(model)
+    count = sum(math.prod(p.shape(sizes)) for p in llama_parameters(model) if p.matrix)
+    return count * np.dtype(jax.numpy.dtype(config.dtype)).itemsize / mesh.shape["tensor"]
+
+
+def _logits(model: LlamaConfig, mesh: Mesh, rows: int, length: int) -> float:
+    """Bytes of the float32 logits that exist at once on a device."""
+    chunk = min(-(-length // CHUNKS), MAX_CHUNK)
+    return 4.0 * rows * chunk * model.vocab_size / mesh.shape["tensor"]
+
+
+def _rollout(rows: int, load: Workload, rewards: int, mesh: Mesh) -> RolloutBatch:
+    """The longest rollout, as `tl_jax.rl.batch.collate` lays it out."""
+    answer = (0,) * load.answer
+    turn = Turn(Case("", (), ()), "", True, load.prompt - 1, answer, (0.0,) * load.answer)
+    episode = Episode(turn.case, [0] * (load.prompt + load.answer), load.prompt, [turn])
+    one = collate_episodes([episode], [np.zeros((1, rewards), np.float32)], min_length=256)
+    rollout: RolloutBatch = _placed(one, batch_sharding(mesh), rows)
+    return rollout
+
+
+def _placed(tree: Any, place: NamedSharding, rows: int | None = None) -> Any:
+    """The shapes of a host tree on the mesh; with ``rows``, with so many of them."""
+
+    def put(leaf: np.ndarray) -> jax.ShapeDtypeStruct:
+        shape = leaf.shape if rows is None else (rows, *leaf.shape[1:])
+        return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=place)
+
+    return jax.tree.map(put, tree)
+
+
+def _spread(mesh: Mesh) -> int:
+    return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def _lowered(mesh: Mesh, make: Callable[[], jax.stages.Lowered]) -> jax.stages.Lowered:
+    with jax.set_mesh(mesh):
+        return make()
