@@ -74,7 +74,7 @@ def sft_programs(config: SftConfig, model: LlamaConfig, mesh: Mesh, load: Worklo
     micro = rows // _spread(mesh) // config.accumulate
     parts = _parts_of(state)
     compute = _matrices(model, config.model, mesh)
-    logits = _logits(model, mesh, micro, length)
+    logits, copies = _logits(model, mesh, micro, length), compute / mesh.shape["fsdp"]
     again = 1 if config.model.remat == "block" else 0
     parameters = {"parameters": parts["parameters"]}
     return [
@@ -83,7 +83,11 @@ def sft_programs(config: SftConfig, model: LlamaConfig, mesh: Mesh, load: Worklo
             lambda: _lowered(mesh, lambda: compile_step(made.step, state, mesh).lower(state, batch)),
             {**parts, "batch": bytes_on_device(batch)},
             {},
-            {"gradients": bytes_on_device(state.trainable), "logits": 2 * logits},
+            {
+                "gradients": _float32(state.trainable),
+                "compute copies": copies,
+                "logits": 2 * logits,
+            },
             load.flops,
             load.computed * (3 + again) / 3,
             compute * (3 + again) * config.accumulate,
@@ -113,7 +117,7 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
     rollout = _rollout(rows, load, len(rubric.weights), mesh)
     parts, compute = _parts_of(state), _matrices(model, config.model, mesh)
     micro = rows // _spread(mesh) // (algorithm.minibatches * algorithm.accumulate)
-    logits = _logits(model, mesh, micro, rollout.mask.shape[1])
+    logits, copies = _logits(model, mesh, micro, rollout.mask.shape[1]), compute / mesh.shape["fsdp"]
     own_critic = algorithm.has_critic and algorithm.critic_backbone != "shared"
     again = 1 if config.model.remat == "block" else 0
     learners, forward = 1 + own_critic, load.computed / 3
@@ -132,7 +136,7 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
             lambda: lower(spec.actor.graphdef, state.trainable["actor"], at_once, load.prompt, config.sampling, mesh),
             actor,
             {name: size for name, size in parts.items() if name not in actor},
-            {"KV cache": kv_on_device, "weights gathered": compute},
+            {"KV cache": kv_on_device, "gathered weights": compute},
             0.0,
             forward,
             calls * ((compute + kv_on_device / 2) * config.sampling.max_new_tokens + compute),
@@ -144,7 +148,7 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
             lambda: _lowered(mesh, lambda: compile_step(make_rl_step(spec), state, mesh).lower(state, rollout)),
             {**parts, "rollout": bytes_on_device(rollout)},
             {},
-            {"gradients": bytes_on_device(state.trainable), "logits": 2 * logits},
+            {"gradients": _float32(state.trainable), "compute copies": learners * copies, "logits": 2 * logits},
             load.flops / 3 * (learners + 1 + algorithm.epochs * learners * 3),
             forward * passes,
             compute * passes * algorithm.minibatches * algorithm.accumulate,
@@ -156,6 +160,11 @@ def bytes_on_device(tree: Any) -> float:
     """Of one device, for placed arrays or abstract ones."""
     sizes = (math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
     return float(sum(sizes))
+
+
+def _float32(tree: Any) -> float:
+    """Bytes of one device of as many float32 numbers, which gradients are."""
+    return sum(4 * math.prod(leaf.sharding.shard_shape(leaf.shape)) for leaf in jax.tree.leaves(tree))
 
 
 def _parts_of(state: TrainState) -> dict[str, float]:
