@@ -14,11 +14,13 @@ from tl_jax.tooluse.strict_json import DECODER
 
 MIN_TRIED = 20_000
 """Characters of a text, however short it is, that may be read in vain."""
-TRIED = 3
+TRIED = 10
 """How often its length may be read in vain, so that a long text does not cost its square."""
 
 _SCHEMAS = ("parameters", "input_schema", "inputSchema")
-_OPENING = re.compile(r"\[\s*\{|\{")
+_OPENING = re.compile(r"(?:\[\s*)?\{(?=\s*[\"}])")
+_COUNTED = 64
+"""Characters before an error in which Python counts lines in the time in which it reads one."""
 
 
 class Embedded(NamedTuple):
@@ -42,7 +44,7 @@ def embedded(text: str, position: int = 0) -> Iterator[Embedded]:
         try:
             value, position = DECODER.raw_decode(text, start)
         except json.JSONDecodeError as error:
-            left -= error.pos - start
+            left -= error.pos - start + error.pos // _COUNTED
         except (ValueError, RecursionError):  # which do not say how far it was read
             left -= len(text) - start
         else:

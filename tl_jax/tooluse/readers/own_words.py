@@ -21,41 +21,43 @@ _EXAMPLE, _VALUE = "\x01", "\x02"
 
 _PHRASES = re.compile(
     # tags, tokens and examples of calls
-    rf"{_EXAMPLE}|</?[a-z-]*(?:tool|function|param|args|invoke)[a-z_-]*>|<(?:function|parameter|invoke)(?:=| name=)"
-    r"|<\|/?tool_calls?\|>|\[/?(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]|\[\w+\((?:\w+=|\w+\))|>>>\$\{|recipient=="
+    rf"{_EXAMPLE}|</?(?:[a-z]+:)?(?:(?:available_)?tools?(?:_?(?:calls?|responses?|results?|definitions))?"
+    r"|functions?(?:_?(?:calls?|responses?|results?))?|parameters?|arg_(?:key|value)|invoke)>"
+    r"|<(?:function|parameter|invoke)(?:=| name=)|<\|/?tool_calls?\|>|\[/?(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]"
+    r"|\[\w+\(\w+=|>>>\$\{|recipient=="
     # headings
     r"|\A#+ (?:tools|functions)\s*\Z|\A(?:(?:here|these) are )?(?:the )?available (?:tools|functions)\s*:"
     r"|\bhere (?:is|are) (?:a |the )?(?:list of |set of )?(?:available |possible )?(?:tools|functions) "
     r"|\byou have access to the following (?:functions|tools)\b|\bsupported function definitions"
-    # Hermes, Qwen
+    # Hermes, Qwen, MiniMax
     r"|\bfunction calling (?:ai )?model\b|\bfunction signatures within\b|\bpydantic model json schema\b"
-    r"|\bcall (?:one or more|any of the) (?:functions|tools)(?: below| to assist|\s*[.:])"
-    r"|\byou (?:may |can )?call functions\s*[.:]|\bassumptions about what values to plug into\b"
+    r"|\Ayou (?:may |can )?call (?:(?:one or more|any of the) )?(?:functions|tools)(?: below| to assist with\b|\s*[.:])"
+    r"|\bassumptions about what values to plug into\b"
     # ToolACE, xLAM
     r"|\bcomposing functions\b|\bset of possible functions\b|\binvoke any of the functions?\b"
     r"|\bmake one or more function/tool calls\b|\breturn the function call(?:\(s\))?(?: in\b|\.)"
-    r"|\bfunctions can be used, point it out\b|\blacks the parameters required by the function\b|\balso point it out\b"
-    r"|\bno other text must be included\b|\bnot include any other text\b|\bmake the tool calls an empty list\b"
+    r"|\bfunctions can be used, point it out\b|\blacks the parameters required by the function\b|\Aalso point it out\b"
+    r"|\bno other text must be included\b|\bnot include any other text in the response\b"
+    r"|\bmake the tool calls an empty list\b"
     # Llama, functionary
-    r"|\bdo not use variables\b|\bexecuting available function|\bfunction calls must follow the specified format\b"
-    r"|\brequired parameters must be specified\b|\bentire function call reply on one line\b",
+    r"|\Ado not use variables\.?\s*\Z|\bexecuting available function|\bentire function call reply on one line\b"
+    r"|\bfunction calls must follow the specified format\b|\brequired parameters must be specified\b",
     re.IGNORECASE,
 )
 """What the prompts of known templates say of how calls are written."""
 _ORDER = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"\b(?:return|respond|reply|output|write|put|format|use)\b",
-        r"json|\bxml\b",
-        r"\b(?:function|tool)s? (?:calls?|names?|arguments?)\b"
-        r"|\b(?:call|invoke) (?:a|any|the|one or more) (?:function|tool)",
+        r"\b(?:return|respond|reply|output|write|put|format|use)\b[^;]{0,80}?(?:json|\bxml\b)",
+        r"\b(?:function|tool)s? (?:calls?|arguments?)\b",
     )
 )
 """What an order to write calls in some format has, all of it."""
 _INTRODUCTION = re.compile(r"\b(?:the|this)(?: \w+)? format\b.*:\s*\Z|\bas follows:\s*\Z", re.IGNORECASE)
 """What may say how to write calls: if what comes next does."""
 _RULE = re.compile(
-    r"\bnever\b|\bafter (?:an?|the|each|every|any)\b|\b(?:do not|don't|must not) (?:show|tell|reveal|mention)\b",
+    r"\bnever\b|\bafter (?:an?|the|each|every|any)\b|\b(?:do not|don't|must not) (?:show|tell|reveal|mention)\b"
+    r"|\b(?:results?|outputs?|responses?) (?:of|from)\b|\bfail(?:s|ed|ure)?\b",
     re.IGNORECASE,
 )
 """What a rule has that a user made: it is about what becomes of calls and results."""
@@ -72,16 +74,19 @@ def own_words(text: str) -> str:
         >>> own_words("Be kind. For each function call, return a JSON object. Never speak of tool calls in JSON.")
         'Be kind. Never speak of tool calls in JSON.'
     """
-    masked = _masked(text)
-    sentences = [match for match in _SENTENCE.finditer(masked) if match[0]]
-    kept, following = list[str](), False
-    for match in reversed(sentences):
+    masked = [match for match in _SENTENCE.finditer(_masked(text)) if match[0]]
+    left_out, following = list[bool](), False
+    for match in reversed(masked):
         following = _says_how(match[0]) or (following and bool(_INTRODUCTION.search(match[0])))
-        if following:
-            remark(LEFT_OUT, text[match.start() : match.end()])
+        left_out.append(following)
+    kept = list[str]()
+    for match, gone in zip(masked, reversed(left_out), strict=True):
+        sentence = text[match.start() : match.end()]
+        if gone:
+            remark(LEFT_OUT, sentence)
         else:
-            kept.append(text[match.start() : match.end()])
-    return "".join(reversed(kept)).strip()
+            kept.append(sentence)
+    return "".join(kept).strip()
 
 
 def _says_how(sentence: str) -> bool:

@@ -175,14 +175,16 @@ class _TypeScript:
 
     def description(self, described: re.Pattern[str]) -> str:
         """The comments that stand here; the lines after one, up to what is described, are more of it."""
-        said = []
-        while about := self.comments():
-            said.append(about)
-            begins = described.search(self.text, self.position)
-            if begins and (more := self.text[self.position : begins.start()].strip()):
-                said += [line.strip() for line in more.splitlines()]
-                self.position = begins.start()
-        return "\n".join(said)
+        said = list[str]()
+        while True:
+            start = self.position
+            said.append(self.comments())
+            begins = described.search(self.text, self.position) if self.position > start else None
+            more = self.text[self.position : begins.start()].strip() if begins else ""
+            if not begins or not more:
+                return "\n".join(filter(None, said))
+            said.append("\n".join(map(str.strip, more.splitlines())))
+            self.position = begins.start()
 
     def _after(self) -> str:
         """The comment on the rest of the line."""
