@@ -160,6 +160,7 @@ def test_reference_logprobs_have_the_policys_temperature() -> None:
     assert metrics["kl_per_answer"] == 0
 
 
+@pytest.mark.slow
 def test_a_reference_in_bfloat16_is_the_policy_before_any_update() -> None:
     """Half the memory and no difference, for the policy's matrices are cast as the reference's were."""
     config = AlgorithmConfig(estimator="rloo", kl_in="loss")
@@ -431,8 +432,14 @@ def test_parts_of_a_minibatch_make_the_same_update(average: str, critic_backbone
         assert metrics[name] == pytest.approx(float(value), rel=1e-4, abs=1e-6), name
 
 
-@pytest.mark.parametrize("param_dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("param_dtype", "dtype", "optimizer", "mu_dtype"),
+    [
+        ("float32", "bfloat16", "adamw", "float32"),
+        ("bfloat16", "float32", "adafactor", "float32"),
+        ("bfloat16", "bfloat16", "muon", "bfloat16"),
+    ],
+)
 @pytest.mark.parametrize(
     "options",
     [
@@ -442,8 +449,10 @@ def test_parts_of_a_minibatch_make_the_same_update(average: str, critic_backbone
     ],
     ids=["a critic of its own", "shared backbone", "no critic"],
 )
-def test_a_step_gives_back_what_it_takes(options: dict[str, Any], param_dtype: Any, dtype: Any) -> None:
-    optimizer, rate = make_optimizer(OptimizerConfig(), 9)
+def test_a_step_gives_back_what_it_takes(
+    options: dict[str, Any], param_dtype: Any, dtype: Any, optimizer: Any, mu_dtype: Any
+) -> None:
+    optimizer, rate = make_optimizer(OptimizerConfig(name=optimizer, mu_dtype=mu_dtype), 9)
     actor = TrainableModel(make_graphdef(TINY, dtype=dtype), optimizer, rate)
     critic = TrainableModel(make_value_graphdef(TINY, dtype=dtype), optimizer, rate)
     spec = StepSpec(actor, critic, AlgorithmConfig(**options), group_size=2, answer_length=8)

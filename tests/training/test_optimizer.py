@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -12,11 +11,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from tests.training.helpers import TINY
 from tl_jax.config import OptimizerConfig
 from tl_jax.config.schedules import SCHEDULES, Schedule
-from tl_jax.model.llama import abstract_params
-from tl_jax.training.optimizer import decays, make_optimizer, make_schedule
+from tl_jax.training.optimizer import make_optimizer, make_schedule
 
 
 def defined(n: int, config: OptimizerConfig, warmup: int, total: int) -> float:
@@ -56,17 +53,6 @@ def test_a_schedule_from_outside() -> None:
         assert make_schedule(OptimizerConfig(learning_rate=1.0, schedule="halves"), 10)(3) == 1 / 8
     with pytest.raises(ValidationError, match="unknown 'halves'; known: constant"):
         OptimizerConfig(schedule="halves")
-
-
-def test_norms_and_biases_do_not_decay() -> None:
-    marked = decays(abstract_params(dataclasses.replace(TINY, architecture="qwen2"), jnp.float32) | {"value_head": 0})
-    matrices = {"q", "k", "v", "o", "gate", "up", "down"}
-    assert {name for name, decayed in marked["layers"].items() if decayed} == matrices
-    assert marked["layers"].keys() - matrices == {"attn_norm", "mlp_norm", "q_bias", "k_bias", "v_bias"}
-    assert marked["embed"]["embedding"]
-    assert marked["lm_head"]
-    assert not marked["norm"]
-    assert marked["value_head"]
 
 
 @pytest.mark.parametrize("clip", [None, 0.5])

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tl_jax.config.base import AnyPath, Choice, Node, Real, Seed, Whole
-from tl_jax.config.model import MeshConfig, ModelConfig
+from tl_jax.config.model import Dtype, MeshConfig, ModelConfig
+from tl_jax.config.optimizers import OPTIMIZERS, SOMETIMES_READ
 from tl_jax.config.schedules import SCHEDULES
+from tl_jax.plugins import Plugin
 from tl_jax.tooluse.text.template_choice import NO_CHOICE, TemplateChoice
 
 
 class OptimizerConfig(Node):
-    """AdamW and its schedule."""
+    """An optimizer and its schedule."""
 
+    name: Annotated[Plugin, Choice(OPTIMIZERS, other=OPTIMIZERS.also)] = Field(
+        Plugin("adamw"), description="see docs/config.md; with options: {name: muon, options: {beta: 0.9}}"
+    )
     learning_rate: Real = Field(1e-5, gt=0, le=10)
     schedule: Annotated[str, Choice(SCHEDULES)] = Field("cosine", description="after warm-up, see docs/config.md")
     warmup_steps: Whole = Field(0, ge=0)
@@ -23,8 +28,18 @@ class OptimizerConfig(Node):
     b1: Real = Field(0.9, ge=0, lt=1)
     b2: Real = Field(0.95, ge=0, lt=1)
     eps: Real = Field(1e-8, ge=0, le=1)
+    mu_dtype: Dtype = Field("float32", description="dtype of the first moment; bfloat16 takes half the memory")
     weight_decay: Real = Field(0.0, ge=0, le=10)
     clip_norm: Real | None = Field(1.0, gt=0, description="global gradient norm; null = no clipping")
+
+    @model_validator(mode="after")
+    def _nothing_is_set_in_vain(self) -> OptimizerConfig:
+        record = OPTIMIZERS.get(self.name.name)
+        unread = [key for key in SOMETIMES_READ if record and key not in record.reads]
+        for key in unread:
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{self.name.name} does not read {key}; leave it out")
+        return self
 
 
 class CheckpointConfig(Node):

@@ -156,6 +156,6 @@ def parameter_of(path: tuple[Any, ...], rank: int | None = None) -> Parameter:
     )
 
 
-def map_parameters(function: Callable[[Parameter, Any], Any], tree: Any) -> Any:
-    """``function(record, leaf)`` of every leaf of a tree of parameters."""
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: function(parameter_of(path), leaf), tree)
+def map_parameters(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
+    """``function(record, leaf, ...)`` of every leaf of a tree of parameters, and of other trees like it."""
+    return jax.tree_util.tree_map_with_path(lambda path, *leaves: function(parameter_of(path), *leaves), tree, *others)

@@ -11,7 +11,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,13 @@ def untied(config: LlamaConfig) -> bool:
 def never(config: LlamaConfig) -> bool:
     """Present in no language model."""
     return False
+
+
+class Sides(NamedTuple):
+    """Which axes of a matrix, by number, are its inputs and which its outputs; the layers' is neither."""
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,15 @@ class Parameter:
     @property
     def in_layers(self) -> bool:
         return self.axes[0] == "layers"
+
+    @property
+    def sides(self) -> Sides | None:
+        """The axes of a matrix; None of a vector. Hugging Face stores what a matrix gives first, then what it reads."""
+        stored = self.hf_axes or tuple(axis for axis in self.axes if axis != "layers")
+        if len(stored) != 2:
+            return None
+        outputs, inputs = (tuple(self.axes.index(axis) for axis in side.split("*")) for side in stored)
+        return Sides(inputs, outputs)
 
     def shape(self, sizes: dict[str, int]) -> tuple[int, ...]:
         """With the axes' lengths from `axis_sizes`."""

@@ -77,7 +77,7 @@ def param_shardings(tree: Tree, mesh: Mesh) -> Tree:
     """The same tree with the `NamedSharding` of every leaf (arrays or ``ShapeDtypeStruct``).
 
     A leaf is a parameter, or its moment in an optimizer state, by the end of its path, see `parameter_of`. Scalars are
-    replicated.
+    replicated, and an axis of length 1 (a factored moment has such) is not cut.
 
     Raises:
         ShardingError: a path that no parameter has, or a dimension that does not divide by its mesh axis.
@@ -97,7 +97,7 @@ def _leaf_spec(path: tuple[Any, ...], shape: tuple[int, ...], mesh: Mesh) -> Par
     where = jax.tree_util.keystr(path, simple=True, separator=".")
     if len(parameter.axes) != len(shape):
         raise ShardingError(f"parameter {where}: shape {list(shape)} does not fit the axes {parameter.axes}")
-    spec = partition_spec(*parameter.axes)
+    spec = partition_spec(*(None if size == 1 else axis for axis, size in zip(parameter.axes, shape, strict=True)))
     for axis, size, mesh_axis in zip(parameter.axes, shape, spec, strict=True):
         if mesh_axis is not None and size % mesh.shape[mesh_axis]:
             raise ShardingError(

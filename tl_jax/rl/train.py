@@ -34,7 +34,7 @@ from tl_jax.training.averages import Averages
 from tl_jax.training.compile import compile_step
 from tl_jax.training.distributed import initialise, is_main
 from tl_jax.training.loop import fit
-from tl_jax.training.optimizer import make_optimizer
+from tl_jax.training.optimizer import check_optimizer, make_optimizer
 from tl_jax.training.run import Run
 from tl_jax.training.stop import ANOTHER, Interrupted
 
@@ -46,6 +46,8 @@ def run_rl(config: RlConfig) -> dict[str, Any]:
         UserError: anything in configuration, data, model or run directory that keeps it from running.
     """
     rubric = make_rubric(config)
+    for key, settings in (("actor", config.actor), ("critic", config.critic)):
+        check_optimizer(settings, key)
     initialise(config.distributed)
     mesh = make_mesh(config.mesh)
     check_batch_size(config, mesh)

@@ -1,4 +1,4 @@
-"""AdamW, its learning rate over time, and what is exempt from weight decay."""
+"""The optimizer of a configuration and its learning rate over time."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import optax
 
 from tl_jax.config import OptimizerConfig
+from tl_jax.config.optimizers import OPTIMIZERS
 from tl_jax.config.schedules import SCHEDULES
-from tl_jax.model.families import map_parameters
-from tl_jax.plugins import resolve
+from tl_jax.errors import UserError
+from tl_jax.plugins import bind, resolve
 
 
 def make_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
@@ -44,15 +45,35 @@ def linear(peak: float, final_scale: float, steps: int) -> optax.Schedule:
     return optax.linear_schedule(peak, peak * final_scale, steps)
 
 
-def make_optimizer(config: OptimizerConfig, total_steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """AdamW (https://arxiv.org/abs/1711.05101) after clipping by the global norm; norms and biases do not decay."""
+def make_optimizer(
+    config: OptimizerConfig, total_steps: int, key: str = "optimizer"
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The optimizer that ``config`` names, after clipping by the global norm, and its learning rate.
+
+    Args:
+        config: the settings.
+        total_steps: updates in all.
+        key: of the settings, for messages.
+
+    Raises:
+        UserError: no such optimizer, or options that it does not take.
+    """
     schedule = make_schedule(config, total_steps)
-    adamw = in_float32(
-        optax.adamw(schedule, config.b1, config.b2, config.eps, weight_decay=config.weight_decay, mask=decays)
-    )
+    known = OPTIMIZERS.get(config.name.name)
+    where = f"{key}.name"
+    function = bind(config.name, ("schedule", "config"), key=where, function=known.function if known else None)
+    try:
+        optimizer = in_float32(function(schedule, config))
+    except UserError as error:
+        raise UserError(f"{where}: {config.name.name}: {error}") from None
     if config.clip_norm is None:
-        return adamw, schedule
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw), schedule
+        return optimizer, schedule
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer), schedule
+
+
+def check_optimizer(config: OptimizerConfig, key: str = "optimizer") -> None:
+    """Raises what `make_optimizer` would, before it is known how many updates there are."""
+    make_optimizer(config, 1, key)
 
 
 def in_float32(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
@@ -75,8 +96,3 @@ def updates_made(opt_state: optax.OptState, otherwise: jax.Array) -> jax.Array:
         if isinstance(node, optax.ScaleByScheduleState)
     ]
     return counts[0] if counts else otherwise
-
-
-def decays(params: Any) -> Any:
-    """True for each parameter that weight decay acts on, as its record says."""
-    return map_parameters(lambda parameter, _: parameter.decays, params)

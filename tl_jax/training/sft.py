@@ -25,7 +25,7 @@ from tl_jax.training.distributed import initialise
 from tl_jax.training.logs import RunLog
 from tl_jax.training.loop import Metrics, fit
 from tl_jax.training.losses import Loss, LossFn, make_loss
-from tl_jax.training.optimizer import make_optimizer
+from tl_jax.training.optimizer import check_optimizer, make_optimizer
 from tl_jax.training.run import Run
 from tl_jax.training.speed import Speedometer, work
 from tl_jax.training.state import TrainState, init_state
@@ -66,6 +66,7 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
         UserError: anything in configuration, data, model or run directory that keeps it from running.
     """
     loss_fn = make_loss(config.loss)
+    check_optimizer(config.optimizer)
     initialise(config.distributed)
     mesh = make_mesh(config.mesh)
     check_batch_size(config, mesh)
