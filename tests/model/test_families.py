@@ -23,7 +23,7 @@ from tl_jax.model.hf import export_hf, load_hf
 from tl_jax.model.llama import make_graphdef
 from tl_jax.model.parameters import bias, norm
 from tl_jax.model.sharding import batch_sharding, make_mesh, shard_tree
-from tl_jax.training.optimizer import decays
+from tl_jax.training.optimizers import decays
 
 ATTENTION = "model.layers.{}.self_attn"
 HEADS, KV_HEADS = ("layers", "heads", "head_dim"), ("layers", "kv_heads", "head_dim")
