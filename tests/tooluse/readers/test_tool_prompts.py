@@ -219,6 +219,7 @@ def test_what_gpt_oss_is_shown(tmp_path: Path) -> None:
 def test_every_namespace_of_a_prompt() -> None:
     found, words = offered(f"namespace functions {{\n{GET}\n}}\nBe kind.\nnamespace functions {{\n{GET}\n}}", "x")
     assert ([tool.name for tool in found], words) == (["get"], "Be kind.")
+    assert offered("Write:\nnamespace functions {}", "x") == ((), "Write:\nnamespace functions {}")
 
 
 def test_a_prompt_of_toolace_with_tools_beside(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ TRIED = 10
 """How often its length may be read in vain, so that a long text does not cost its square."""
 
 _SCHEMAS = ("parameters", "input_schema", "inputSchema")
-_OPENING = re.compile(r"(?:\[\s*)?\{(?=\s*[\"}])")
+_OPENING = re.compile(r"\[\s*\{(?=\s*[\"}])|\{(?=\s*[\"}])")
 _COUNTED = 64
 """Characters before an error in which Python counts lines in the time in which it reads one."""
 

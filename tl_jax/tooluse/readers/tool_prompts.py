@@ -52,7 +52,7 @@ def offered(text: str, where: str) -> tuple[tuple[Tool, ...], str]:
     Raises:
         DataError: something between ``<tools>`` tags is no tool.
     """
-    found = _lists(text, where)
+    found = _lists(text, where) if "{" in text else []  # most texts, at once
     return (_joined(found), own_words("\n".join(_around(text, found)))) if found else ((), text)
 
 
@@ -136,7 +136,7 @@ def _in_namespaces(text: str, where: str) -> list[Listed]:
             found.append(Listed(*declared))
     except DataError as problem:
         stays(problem)
-    return found
+    return [item for item in found if item.tools]
 
 
 def _in_json(text: str, where: str) -> list[Listed]:
