@@ -168,6 +168,20 @@ def test_examples_in_code_are_words_unless_they_call_what_is_offered() -> None:
     assert caught.value.doubtful
 
 
+@pytest.mark.parametrize("tools", [(), OFFERED], ids=["no tools", "tools"])
+@pytest.mark.parametrize("fence", ["```", "`", "```py\n"])
+def test_a_block_of_code_that_begins_inside_of_a_call(tools: Sequence[Tool], fence: str) -> None:
+    call = Call("f", {"a": f"see {fence} there"})
+    for syntax in ("hermes", "qwen_xml", "function_tag"):
+        written = SYNTAXES[syntax].write([call])
+        found = structure_calls(f"{written}{written}{written}", tools)
+        assert found is not None
+        assert (found.calls, found.content) == ((call, call, call), "")
+    example = f"It was:\n```\n{SYNTAXES['hermes'].write([Call('g', {})])}\n```"
+    found = undoubted(f"{example}\n{SYNTAXES['hermes'].write([call])}", ())
+    assert found == Structured(example, (call,))
+
+
 @pytest.mark.parametrize("text", PROSE)
 def test_words_stay_words(text: str) -> None:
     assert structure_calls(text, TOOLS) is None

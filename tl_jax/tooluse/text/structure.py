@@ -101,7 +101,7 @@ def _marked(text: str, tools: Sequence[Tool]) -> tuple[Structured | None, str]:
     offer = Offer(tools)
     offer = offer.with_odd_names() or offer
     position = thoughts(text)[1]
-    words, calls, problem, plain = [text[:position]], list[Parsed](), "", without_code(text)
+    words, calls, problem, code = [text[:position]], list[Parsed](), "", _Code(text)
     left = TRIED * max(len(text), MAX_LENGTH)
     for opening in marks().finditer(text, position):
         start = opening.start()
@@ -115,8 +115,9 @@ def _marked(text: str, tools: Sequence[Tool]) -> tuple[Structured | None, str]:
             if left < 0:
                 break
             continue
-        if plain[start] == " " and not all(offer.tool(call.name) for call, _ in found):
+        if code.holds(start) and not all(offer.tool(call.name) for call, _ in found):
             continue  # an example
+        code.skip(start, end)
         words.append(text[position:start])
         calls += found
         position = end
@@ -127,6 +128,24 @@ def _marked(text: str, tools: Sequence[Tool]) -> tuple[Structured | None, str]:
     _refuse_marked(without_code(said), (), problem)
     content = said.strip().removeprefix(_TO_ALL).strip()
     return Structured(content, _bound(calls, tools), any(map(str.strip, after))), ""
+
+
+class _Code:
+    """The blocks of code in a text, in their order; what begins inside of a call is none."""
+
+    def __init__(self, text: str) -> None:
+        self._text, self._block = text, _CODE.search(text)
+
+    def holds(self, place: int) -> bool:
+        """Whether a place is in one. Each place comes after the one before."""
+        while self._block and self._block.end() <= place:
+            self._block = _CODE.search(self._text, self._block.end())
+        return self._block is not None and self._block.start() <= place
+
+    def skip(self, start: int, end: int) -> None:
+        """Says that a call stands here."""
+        if self._block and start <= self._block.start() < end:
+            self._block = _CODE.search(self._text, end)
 
 
 def _unmarked(text: str, tools: Sequence[Tool], answered: bool) -> tuple[Structured | None, str]:
