@@ -38,7 +38,8 @@ class Tool:
     @property
     def properties(self) -> Mapping[str, Mapping[str, Any]]:
         """Parameter name -> its JSON schema, in the order of the definition."""
-        return cast("Mapping[str, Mapping[str, Any]]", self.parameters.get("properties") or {})
+        found: Mapping[str, Mapping[str, Any]] = self.parameters.get("properties") or {}
+        return found
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -48,8 +49,9 @@ class Tool:
     @property
     def signature(self) -> tuple[str, ...]:
         """Parameter names in the order of a Python signature: the required ones first, in the order of ``required``."""
-        required = tuple(name for name in dict.fromkeys(self.required) if name in self.properties)
-        return required + tuple(name for name in self.properties if name not in required)
+        properties = self.properties
+        required = [name for name in dict.fromkeys(self.required) if name in properties]
+        return (*required, *[name for name in properties if name not in required])
 
     @classmethod
     def from_json(cls, value: Any, where: str = "tool") -> Tool:

@@ -240,6 +240,16 @@ def test_known_faults_are_kept(prediction: str, example: Case, value: float) -> 
     assert score(prediction, example, "reference").value == value
 
 
+def test_answers_to_several_cases_in_turns() -> None:
+    """The text of a case that is kept is not that of the next one, equal tools or not."""
+    others = Tool("search", "", {"properties": {"word": {"type": "string"}}})
+    hate, alone = case(Call("search", {"query": "hate"})), Case("c", (others,), LOVE.messages, LOVE.gold)
+    found = [
+        score("search(query = 'love') ", example, "reference").value for example in (LOVE, hate, alone, LOVE, LOVE)
+    ]
+    assert found == [1.0, -0.25, -0.8, 1.0, 1.0]
+
+
 def test_in_the_released_format_any_argument_is_right() -> None:
     assert score('search(query="banana")', LOVE, "reference-released").value == 1
     assert score('search(query="banana")', LOVE, "reference").value == -0.5

@@ -52,7 +52,7 @@ def offered_tools(case: Case) -> dict[str, Tool]:
     for alternative in case.gold:
         for call in alternative:
             tool = offered.get(call.name)
-            if tool is None or not all(name in tool.properties for name in call.known):
+            if tool is None or not tool.properties.keys() >= set(call.known):
                 offered[call.name] = _widened(tool or Tool(call.name), call.known)
     return offered
 

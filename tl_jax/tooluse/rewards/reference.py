@@ -18,6 +18,8 @@ tokens beforehand (tools that are cut off are unknown), and it rounds the result
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from typing import NamedTuple
 
 from tl_jax.tooluse.rewards.compare import Fault
 from tl_jax.tooluse.rewards.grade import alternatives
@@ -40,11 +42,23 @@ _AMOUNTS = {
 }
 
 
+class _Texts(NamedTuple):
+    """A case as text."""
+
+    case: Case
+    prompt: str
+    golds: list[str]
+
+
 class Reference:
-    """The released scorer as a profile: the case is rendered as text first, in one of the two formats."""
+    """The released scorer as a profile: the case is rendered as text first, in one of the two formats.
+
+    The text of the last case is kept, because the answers to a case mostly come one after another.
+    """
 
     def __init__(self, name: str, renderer: PaperRenderer | ReleasedRenderer, description: str) -> None:
         self.name, self.description, self.renderer = name, description, renderer
+        self._last: _Texts | None = None
 
     def grade(self, prediction: str, case: Case) -> Verdict:
         """The best over the gold alternatives; the answer to several calls is the first, as everywhere in this scorer.
@@ -52,9 +66,15 @@ class Reference:
         Raises:
             ValueError: a case without gold.
         """
-        prompt = self.renderer.prompt(case.tools, case.messages).text
-        golds = [self.renderer.answer(gold) for gold in alternatives(case)]
+        _, prompt, golds = self._texts(case)
         return max((grade_text(prediction, gold, prompt) for gold in golds), key=lambda verdict: verdict.value)
+
+    def _texts(self, case: Case) -> _Texts:
+        last = self._last
+        if last is None or last.case is not case:
+            prompt = self.renderer.prompt(case.tools, case.messages).text
+            last = self._last = _Texts(case, prompt, [self.renderer.answer(gold) for gold in alternatives(case)])
+        return last
 
     def arithmetic(self, verdict: Verdict) -> str:
         amounts = [_AMOUNTS[fault.category] for fault in verdict.faults]
@@ -114,6 +134,7 @@ def _call(text: str) -> tuple[str, str] | None:
     return text[text.rfind("\n", 0, opening) + 1 : opening].strip(), text[opening + 1 : closing]
 
 
+@lru_cache(maxsize=16)
 def _tools(prompt: str) -> dict[str, list[str]]:
     """Name -> parameters of everything that looks like a definition."""
     tools, position = {}, 0
