@@ -30,6 +30,7 @@ RULES = (
         "After a function call, answer in JSON. Make one tool call at a time.",
         "The section on tools comes last. Tool sections are closed on Sundays.",
         'Greet with {"name": "Bob"}. A list of tools is in the shed.',
+        'The user: {"name": "Bob", "parameters": {"type": "VIP"}}. Plans: [{"name": "Gold", "input": {"a": 1}}].',
         "Return the final answer as JSON with the names of tools. Format the results of tool calls as an XML table.",
         'If a tool call fails, respond with JSON: {"error": true}. If the price is wrong, also point it out.',
         "Call the function export_xml to return XML. Use the tool call budget wisely; XML files cost double.",
@@ -44,6 +45,13 @@ def test_rules_of_the_users_own_stay(tmp_path: Path, rules: str, first: bool) ->
     found, notes = read(tmp_path, "system", text)
     assert (names(found), dict(notes.remarks)) == (["lookup"], {})
     assert found.messages[0].content.removeprefix("Tools:").strip() == rules
+
+
+def test_examples_of_calls_are_left_out(tmp_path: Path) -> None:
+    for name in ("lookup", "func_name1", "example_tool"):
+        for call in ({"name": name, "arguments": {"word": "A. B"}}, {"function": {"name": name, "arguments": "{}"}}):
+            found, notes = read(tmp_path, "system", f"Be kind. Say {json.dumps([call])} for a dog.\n[{F}]")
+            assert (found.messages[0].content, notes.remarks) == ("Be kind.", {LEFT_OUT: 1})
 
 
 def test_sentences_left_out_are_named(tmp_path: Path) -> None:

@@ -76,10 +76,10 @@ def may_be_tool(value: Any) -> bool:
     return is_tool(value) or (bool(tool) and not any(said))
 
 
-def is_call(value: Any) -> bool:
-    """Whether a value looks like a call: it has a name and arguments."""
-    tool = _named(value)
-    return not is_tool(value) and any(key in tool for key in ARGUMENTS)
+def called(value: Any) -> str | None:
+    """The name in a value that looks like a call, with a name and arguments; None where it does not."""
+    call = _named(value)
+    return call["name"] if not is_tool(value) and any(key in call for key in ARGUMENTS) else None
 
 
 def _named(value: Any) -> dict[str, Any]:

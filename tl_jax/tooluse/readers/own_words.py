@@ -8,11 +8,11 @@ less harm than a rule of the user's that is gone. Those left out are counted and
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 from tl_jax.tooluse.fields import remark
-from tl_jax.tooluse.readers.embedded import embedded, is_call
+from tl_jax.tooluse.readers.embedded import called, embedded
 
 LEFT_OUT = "sentence of a system text left out: it says how to write calls, which every renderer says itself"
 
@@ -61,20 +61,25 @@ _RULE = re.compile(
     re.IGNORECASE,
 )
 """What a rule has that a user made: it is about what becomes of calls and results."""
+_MADE_UP = re.compile(r"func|tool|name", re.IGNORECASE)
+"""What the names of tools have in examples: ``func_name1``."""
 _SENTENCE = re.compile(r"[^\n]*?(?:[.!?:](?=\s|$)|\n|$)\s*", re.DOTALL)
 _TAG, _TAG_END = re.compile(r"<tool_call>\s*(?=[\[{]|<[^/])"), "</tool_call>"
 _SHAPE = re.compile(r"\{(?>[^{}\n]*?function[ _-]name)[^{}\n]*\}", re.IGNORECASE)
 """``{"name": <function-name>, "arguments": <args-json-object>}``"""
 
 
-def own_words(text: str) -> str:
+def own_words(text: str, names: Container[str] = ()) -> str:
     """A prompt without the sentences that say how to write calls, which are counted.
+
+    Args:
+        names: of the tools: what calls them is an example.
 
     Example:
         >>> own_words("Be kind. For each function call, return a JSON object. Never speak of tool calls in JSON.")
         'Be kind. Never speak of tool calls in JSON.'
     """
-    masked = [match for match in _SENTENCE.finditer(_masked(text)) if match[0]]
+    masked = [match for match in _SENTENCE.finditer(_masked(text, names)) if match[0]]
     left_out, following = list[bool](), False
     for match in reversed(masked):
         following = _says_how(match[0]) or (following and bool(_INTRODUCTION.search(match[0])))
@@ -96,12 +101,12 @@ def _says_how(sentence: str) -> bool:
     return not _RULE.search(sentence)
 
 
-def _masked(text: str) -> str:
+def _masked(text: str, names: Container[str]) -> str:
     """The text with marks, as many as it has characters, in place of JSON and of examples of calls."""
     text = _marked(text, ((start, end, _EXAMPLE) for start, end in _tagged(text)))
     text = _SHAPE.sub(lambda shape: _EXAMPLE * len(shape[0]), text)
-    text = _marked(text, _values(text))
-    return _marked(text, _values(text.replace("'", '"'))) if "{'" in text else text  # as Python writes it
+    text = _marked(text, _values(text, names))
+    return _marked(text, _values(text.replace("'", '"'), names)) if "{'" in text else text  # as Python writes it
 
 
 def _marked(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
@@ -125,13 +130,16 @@ def _tagged(text: str) -> Iterator[tuple[int, int]]:
             yield opening.start(), end
 
 
-def _values(text: str) -> Iterator[tuple[int, int, str]]:
+def _values(text: str, names: Container[str]) -> Iterator[tuple[int, int, str]]:
     """Where JSON stands, and the mark of what it is."""
     for value, start, end in embedded(text):
-        yield start, end, _EXAMPLE if _is_example(value) else _VALUE
+        values = value if isinstance(value, list) else [value]
+        yield start, end, _EXAMPLE if all(_is_example(item, names) for item in values) else _VALUE
 
 
-def _is_example(value: Any) -> bool:
-    """Whether a value is calls, or the schema of calls that Hermes' prompt has."""
-    values = value if isinstance(value, list) else [value]
-    return all(is_call(item) or (isinstance(item, dict) and item.get("title") == "FunctionCall") for item in values)
+def _is_example(value: Any, names: Container[str]) -> bool:
+    """Whether a value is a call of one of the tools, or of a made-up one; or the schema of calls in Hermes' prompt."""
+    name = called(value)
+    if name is None:
+        return isinstance(value, dict) and value.get("title") == "FunctionCall"
+    return name in names or bool(_MADE_UP.search(name))

@@ -53,7 +53,7 @@ def offered(text: str, where: str) -> tuple[tuple[Tool, ...], str]:
         DataError: something between ``<tools>`` tags is no tool.
     """
     found = _lists(text, where) if "{" in text else []  # most texts, at once
-    return (_joined(found), own_words("\n".join(_around(text, found)))) if found else ((), text)
+    return (_joined(found), _own(_around(text, found), found)) if found else ((), text)
 
 
 def handed_over(text: str, where: str) -> tuple[tuple[Tool, ...], str]:
@@ -68,7 +68,7 @@ def handed_over(text: str, where: str) -> tuple[tuple[Tool, ...], str]:
     *before, own = _around(text, found)
     if not found or not own.strip():
         return (), text
-    return _joined(found), "\n".join((own_words("\n".join(before)), own)).strip()
+    return _joined(found), "\n".join((_own(before, found), own)).strip()
 
 
 def stays(problem: DataError) -> None:
@@ -81,6 +81,11 @@ def _lists(text: str, where: str) -> list[Listed]:
     """Every list of tools of the kind that a text has, in their order."""
     where = f"{where}: tools"
     return _in_tags(text, where) or _in_namespaces(text, where) or _in_json(text, where)
+
+
+def _own(parts: Iterable[str], lists: Iterable[Listed]) -> str:
+    """The user's own words in the parts of a text around its lists."""
+    return own_words("\n".join(parts), {tool.name for item in lists for tool in item.tools})
 
 
 def _joined(lists: Iterable[Listed]) -> tuple[Tool, ...]:
