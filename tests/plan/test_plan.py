@@ -140,6 +140,7 @@ def test_the_command(
         return replace(sft, programs=tuple(replace(one, fits=fits) for one in sft.programs))
 
     monkeypatch.setattr("tl_jax.plan.plan.make_plan", make)
+    monkeypatch.setattr("tl_jax.plan.search.with_advice", lambda plan, *_: plan)
     words = ["plan", "--config", str(config), "--devices", "this", "--preset", "tiny", "--json", str(out)]
     done = CliRunner().invoke(main, [*words, *settings[3:]])
     assert (done.exit_code, planned) == (0 if fits else 3, [kind])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
 
 from tl_jax.cli.options import OUT_FILE, training_options
 from tl_jax.config import RlConfig, RunConfig, SftConfig, load_config
-from tl_jax.files import write_json
+from tl_jax.files import write_json, write_text
 from tl_jax.terminal import say
 from tl_jax.yaml_text import read_yaml
 
@@ -22,37 +24,46 @@ DOES_NOT_FIT = 3
 @training_options
 @click.option("--devices", "machine", required=True, help="v5e:2x4, v6e:4x4, v5p:2x2x1, h100:8, a100-40:8, ..., this.")
 @click.option("--preset", help="A model's sizes by name, where model.path is not there; init-model --preset list.")
+@click.option("--search", "searches", is_flag=True, help="Tries all meshes with the largest micro-batches that fit.")
 @click.option("--json", "json_file", type=OUT_FILE, help="Writes the plan as JSON, too.")
+@click.option("--html", "html_file", type=OUT_FILE, help="Writes it as a page of its own, too.")
 @click.option("-q", "--quiet", is_flag=True, help="Prints nothing but errors.")
 def plan(
     files: tuple[Path, ...],
     overrides: tuple[str, ...],
     machine: str,
     preset: str | None,
-    json_file: Path | None,
+    searches: bool,
     quiet: bool,
+    **outputs: Path | None,
 ) -> None:
     """What a configuration needs on a machine: memory, messages, a bound on speed. Nothing runs.
 
     The programs of "tl-jax sft" or "tl-jax rl" are compiled by XLA's own compilers for TPUs (pip install
     'tl-jax[plan-tpu]') or NVIDIA GPUs ('tl-jax[plan-gpu]'); no such device is needed, and each may have an environment
-    of its own. Exit codes: 0 it fits, 3 it does not, 2 something is yours to mend.
+    of its own. What does not fit is tried with less: the first change that helps is told. Exit codes: 0 it fits, 3 it
+    does not, 2 something is yours to mend.
     """
     config = _load(files, overrides)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # compilers complain of what they are asked to try
+    from tl_jax.plan import plan as plans
+    from tl_jax.plan import search
+    from tl_jax.plan.html import to_html
     from tl_jax.plan.machine import open_machine
-    from tl_jax.plan.plan import make_plan
     from tl_jax.plan.report import report
     from tl_jax.plan.workload import open_subject
 
-    found = make_plan(
-        config,
-        open_subject(config, preset),
-        open_machine(machine),
-        tell=(lambda text: None) if quiet else lambda text: say(text, err=True),
-    )
-    if json_file:
-        write_json(json_file, found.to_json())
+    tell = (lambda text: None) if quiet else partial(say, err=True)
+    subject, there = open_subject(config, preset), open_machine(machine)
+    found = plans.make_plan(config, subject, there, tell)
+    if searches:
+        found = replace(found, alternatives=tuple(search.search(config, subject, there, tell)))
+    else:
+        found = search.with_advice(found, config, subject, there, tell)
+    if outputs["json_file"]:
+        write_json(outputs["json_file"], found.to_json())
+    if outputs["html_file"]:
+        write_text(outputs["html_file"], to_html(found))
     if not quiet:
         for line in report(found):
             say(line)

@@ -20,6 +20,19 @@ from tl_jax.plan.workload import Subject, Workload, rl_workload, sft_workload
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """Settings that were compiled."""
+
+    settings: Mapping[str, Any]
+    costs: tuple[str, ...]
+    """of the changes, in words"""
+    programs: tuple[Measured, ...]
+    """those that were compiled"""
+    fits: bool
+    bound: Bound | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """What there is to say of a configuration on a machine."""
 
@@ -35,6 +48,10 @@ class Plan:
     load: Workload
     programs: tuple[Measured, ...]
     bound: Bound | None
+    advice: Alternative | None = None
+    """what would make it fit"""
+    alternatives: tuple[Alternative, ...] | None = None
+    """what `tl_jax.plan.search.search` found, the fastest first"""
 
     @property
     def fits(self) -> bool:
@@ -50,9 +67,7 @@ def make_plan(
     config: RunConfig,
     subject: Subject,
     machine: Machine,
-    load: Workload | None = None,
     tell: Callable[[str], None] = lambda text: None,
-    stop_early: bool = False,
 ) -> Plan:
     """Compiles what ``config`` runs.
 
@@ -60,14 +75,12 @@ def make_plan(
         config: of ``tl-jax sft`` or ``tl-jax rl``.
         subject: the model.
         machine: where it would run.
-        load: what a step reads; by default, the data that ``config`` names.
         tell: is told what is compiled.
-        stop_early: no program is compiled after one that does not fit.
 
     Raises:
         UserError: the configuration does not fit the machine's number of devices, or training would refuse it.
     """
-    load = load or workload(config, subject)
+    load = workload(config, subject)
     mesh = make_mesh(config.mesh, machine.devices)
     found: list[Measured] = []
     try:
@@ -75,11 +88,8 @@ def make_plan(
         for program in programs:
             tell(f"{machine.name}: compiles {program.name}")
             found.append(measure(program, machine, mesh))
-            if stop_early and not found[-1].fits:
-                break
     except ShardingError as error:
         raise PlanError(str(error)) from None
-    whole = len(found) == len(programs) and all(one.fits for one in found)
     return Plan(
         command="rl" if isinstance(config, RlConfig) else "sft",
         model=subject.name,
@@ -90,8 +100,13 @@ def make_plan(
         settings=_settings(config),
         load=load,
         programs=tuple(found),
-        bound=bound(programs, found, machine, load, config.model.dtype) if whole else None,
+        bound=bound(programs, found, machine, load, config.model.dtype) if all(one.fits for one in found) else None,
     )
+
+
+def shown(settings: Mapping[str, Any]) -> str:
+    """As they are written on the command line."""
+    return " ".join(f"{key}={value}" for key, value in settings.items())
 
 
 def workload(config: RunConfig, subject: Subject) -> Workload:

@@ -35,6 +35,8 @@ from tl_jax.training.losses import CHUNKS, MAX_CHUNK, make_loss
 from tl_jax.training.sft import check_batch_size, make_programs
 from tl_jax.training.state import TrainState
 
+SAMPLING = "sampling"
+"""What the program that writes answers is called."""
 STEPS = 1000
 """Updates of a training whose data is not at hand; only the course of its learning rate depends on it."""
 
@@ -132,7 +134,7 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
     calls = math.ceil(rows / at_once)
     return [
         Program(
-            "sampling",
+            SAMPLING,
             lambda: lower(spec.actor.graphdef, state.trainable["actor"], at_once, load.prompt, config.sampling, mesh),
             actor,
             {name: size for name, size in parts.items() if name not in actor},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from tl_jax.plan.measure import Measured
-from tl_jax.plan.plan import Plan
+from tl_jax.plan.plan import Plan, shown
 
 GIB = 2**30
 SMALL = 0.005 * GIB
@@ -31,6 +31,7 @@ def report(plan: Plan) -> Iterator[str]:
         yield from (f"    {line}" for line in memory(one))
     yield ""
     yield from timing(plan)
+    yield from outlook(plan)
 
 
 def headlines(plan: Plan) -> Iterator[str]:
@@ -85,6 +86,24 @@ def timing(plan: Plan) -> Iterator[str]:
             f"memory {most.memory:.3g}, messages {most.messages:.3g}), so at most {most.tokens_per_second:,.0f} "
             f"tokens/s and MFU {100 * most.mfu:.0f} %; {most.limit} limits it"
         )
+
+
+def outlook(plan: Plan) -> Iterator[str]:
+    """What would make it fit, and the alternatives that do."""
+    if plan.advice:
+        changed, costs = shown(plan.advice.settings), "; ".join(plan.advice.costs)
+        needs = ", ".join(f"{one.name} {gib(one.needed)} GiB" for one in plan.advice.programs)
+        if plan.advice.fits:
+            yield f"it fits with {changed} (compiled: {needs}), which costs {costs}"
+        elif changed:
+            yield f"it does not fit with {changed} either (compiled: {needs}): more or larger devices are needed"
+        else:
+            yield "nothing is left to change: more or larger devices are needed"
+    for one in plan.alternatives or ():
+        speed = f", at least {one.bound.seconds:.3g} s, MFU at most {100 * one.bound.mfu:.0f} %" if one.bound else ""
+        yield f"fits: {shown(one.settings)}: {gib(max(it.needed or 0 for it in one.programs))} GiB{speed}"
+    if plan.alternatives == ():
+        yield "no mesh fits"
 
 
 def _listed(parts: Mapping[str, float]) -> str:

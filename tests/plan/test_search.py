@@ -1,0 +1,173 @@
+"""Changes and meshes that are tried, with a measure whose figures are known instead of a compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import jax
+import pytest
+from jax.sharding import Mesh
+
+from tests.plan.test_plan import SMALL, SMALL_RL, TINY
+from tl_jax.config import MeshConfig, RlConfig, RunConfig, SftConfig, load_config
+from tl_jax.model.sharding import make_mesh
+from tl_jax.plan import plan as plans
+from tl_jax.plan import search
+from tl_jax.plan.changes import CHANGES, with_settings
+from tl_jax.plan.html import to_html
+from tl_jax.plan.machine import Machine, open_machine
+from tl_jax.plan.measure import Measured
+from tl_jax.plan.plan import Plan, make_plan
+from tl_jax.plan.programs import SAMPLING, Program
+from tl_jax.plan.report import report
+from tl_jax.training.chips import CHIPS
+
+MEMORY = 1000
+
+
+def measured(name: str, needed: float, memory: int = MEMORY) -> Measured:
+    return Measured(
+        name=name,
+        argument=100.0,
+        temporary=needed - 100,
+        output=100.0,
+        alias=100.0,
+        code=0.0,
+        resident=0.0,
+        needed=needed,
+        memory=memory,
+        fits=needed <= memory,
+        state={"parameters": 100.0},
+        beside={},
+        inside={"logits": 5.0},
+        sent={"fsdp": 7.0},
+        kernels=(),
+        seconds=0.1,
+    )
+
+
+@pytest.fixture
+def here() -> Machine:
+    return replace(open_machine("this"), chip=CHIPS["h100"], memory=MEMORY)
+
+
+@pytest.fixture
+def needs(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Sets what a program of some settings needs, and notes what is compiled."""
+
+    def setting(of: Callable[[str, RunConfig], float]) -> list[str]:
+        compiled: list[str] = []
+        made = plans.programs_of
+
+        def programs_of(config: RunConfig, subject: object, mesh: Mesh, load: object) -> list[Program]:
+            programs = made(config, subject, mesh, load)  # type: ignore[arg-type]
+            return [replace(one, inside={"asked": of(one.name, config)}) for one in programs]
+
+        def measure(program: Program, machine: Machine, mesh: Mesh) -> Measured:
+            compiled.append(program.name)
+            return measured(program.name, program.inside["asked"], machine.memory)
+
+        for module in (plans, search):
+            monkeypatch.setattr(module, "programs_of", programs_of)
+            monkeypatch.setattr(module, "measure", measure)
+        return compiled
+
+    return setting
+
+
+def advised(config: RunConfig, here: Machine) -> Plan:
+    found = make_plan(config, TINY, here)
+    return search.with_advice(found, config, TINY, here, lambda text: None)
+
+
+def test_nothing_is_changed_where_all_fits(here: Machine, needs: Callable[..., list[str]]) -> None:
+    needs(lambda name, config: 900)
+    plan = advised(load_config(SftConfig, [], SMALL), here)
+    assert plan.fits
+    assert plan.advice is None
+
+
+def test_micro_batches_are_halved_until_the_step_fits(here: Machine, needs: Callable[..., list[str]]) -> None:
+    compiled = needs(lambda name, config: 100 if "held" in name else 3200 / config.accumulate)
+    plan = advised(load_config(SftConfig, [], (*SMALL, f"data.batch_size={8 * jax.device_count()}")), here)
+    assert not plan.fits
+    assert plan.advice is not None
+    assert plan.advice.fits
+    assert plan.advice.settings == {"accumulate": 4}
+    assert compiled == ["training step", "held-out loss", "training step", "training step"]
+    assert "it fits with accumulate=4" in "\n".join(report(plan))
+
+
+def test_each_program_has_its_own_change(here: Machine, needs: Callable[..., list[str]]) -> None:
+    rows = 4 * jax.device_count()
+
+    def of(name: str, config: RunConfig) -> float:
+        assert isinstance(config, RlConfig)
+        at_once = config.sampling.batch_size or rows
+        return 2000 * at_once / rows if name == SAMPLING else 2000 / config.algorithm.accumulate
+
+    needs(of)
+    plan = advised(load_config(RlConfig, [], (*SMALL_RL, f"batch_size={rows}")), here)
+    assert plan.advice is not None
+    assert plan.advice.settings == {"algorithm.accumulate": 2, "sampling.batch_size": rows // 2}
+
+
+def test_what_never_fits_says_so(here: Machine, needs: Callable[..., list[str]]) -> None:
+    compiled = needs(lambda name, config: 5000)
+    plan = advised(load_config(SftConfig, [], SMALL), here)
+    assert plan.advice is not None
+    assert not plan.advice.fits
+    assert len(compiled) <= 2 * (1 + search.TRIES)
+    assert "more or larger devices are needed" in "\n".join(report(plan))
+
+
+def test_a_search_takes_the_largest_micro_batches_of_every_mesh(here: Machine, needs: Callable[..., list[str]]) -> None:
+    """Each device along fsdp halves what is needed; messages are the same, so the order is that of the work."""
+    needs(lambda name, config: 100 if "held" in name else 8000 / (config.accumulate * config.mesh.fsdp))
+    config = load_config(SftConfig, [], (*SMALL, "data.batch_size=64"))
+    found = search.search(config, TINY, here, lambda text: None)
+    by_mesh = {
+        one.settings["mesh.fsdp"]: one.settings.get("accumulate", 1)
+        for one in found
+        if one.settings["mesh.tensor"] == 1
+    }
+    assert by_mesh == {fsdp: 8 // fsdp for fsdp in (1, 2, 4, 8) if fsdp <= jax.device_count()}
+    assert [one.bound.seconds for one in found if one.bound] == sorted(one.bound.seconds for one in found if one.bound)
+    assert len(found) > 0
+
+
+def test_meshes_use_every_device() -> None:
+    machine = Machine("m", None, jax.devices(), 1)
+    for one in search.meshes(TINY, machine):
+        assert one["mesh.data"] * one["mesh.fsdp"] * one["mesh.tensor"] == jax.device_count()
+        assert TINY.config.num_kv_heads % one["mesh.tensor"] == 0
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_every_change_comes_to_an_end(change: object) -> None:
+    mesh = make_mesh(MeshConfig())
+    for kind, base in ((SftConfig, SMALL), (RlConfig, SMALL_RL)):
+        for program in ("training step", SAMPLING):
+            config: RunConfig = load_config(kind, [], (*base, "model.remat=none"))
+            for _ in range(20):
+                new = change.propose(config, mesh, program)  # type: ignore[attr-defined]
+                if new is None:
+                    break
+                assert with_settings(config, new) != config
+                config = with_settings(config, new)
+                mesh = make_mesh(config.mesh)
+            else:
+                pytest.fail(f"{program}: no end")
+
+
+def test_the_page_shows_all_and_lets_nothing_become_markup(here: Machine, needs: Callable[..., list[str]]) -> None:
+    needs(lambda name, config: 5000)
+    plan = replace(make_plan(load_config(SftConfig, [], SMALL), TINY, here), model="<script>alert(1)</script>\x1b[2J")
+    page = to_html(plan)
+    assert "<script" not in page
+    assert "\x1b" not in page
+    assert "&lt;script&gt;" in page
+    assert page.count('class="bar"') == 2
+    assert page.count("DOES NOT FIT") == 2
+    assert "http" not in page

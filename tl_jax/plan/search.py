@@ -1,0 +1,113 @@
+"""Plans that fit, found by compiling them: the cheapest change of one that does not, and the fastest mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from tl_jax.config import RunConfig
+from tl_jax.config.base import ConfigError
+from tl_jax.model.sharding import ShardingError, make_mesh
+from tl_jax.plan.changes import CHANGES, Settings, check, with_settings
+from tl_jax.plan.machine import Machine
+from tl_jax.plan.measure import Measured, measure
+from tl_jax.plan.plan import Alternative, Plan, programs_of, shown, workload
+from tl_jax.plan.roofline import bound
+from tl_jax.plan.workload import Subject, Workload
+
+TRIES = 6
+"""Programs that are compiled at most to find a change."""
+Tell = Callable[[str], None]
+
+
+def advise(plan: Plan, config: RunConfig, subject: Subject, machine: Machine, tell: Tell) -> Alternative:
+    """The changes in the order of `CHANGES`, one after another, until the programs fit that did not; it may be that
+    they never do. Programs that fitted are not compiled again."""
+    settings, costs, load = dict[str, object](), list[str](), workload(config, subject)
+    failing = [one.name for one in plan.programs if not one.fits]
+    found: list[Measured] = []
+    for _ in range(TRIES):
+        mesh = make_mesh(config.mesh, machine.devices)
+        change = next(
+            ((it, new) for it in CHANGES.values() for name in failing if (new := it.propose(config, mesh, name))), None
+        )
+        if change is None:
+            break
+        config = with_settings(config, change[1])
+        settings.update(change[1])
+        if change[0].costs not in costs:
+            costs.append(change[0].costs)
+        tell(f"{machine.name}: tries {shown(settings)}")
+        try:
+            again = _measured(config, subject, machine, load, failing)
+        except (ShardingError, ConfigError):
+            break
+        found = [one for one in found if one.name not in failing] + again
+        failing = [one.name for one in again if not one.fits]
+        if not failing:
+            break
+    return Alternative(settings, tuple(costs), tuple(found), not failing)
+
+
+def search(config: RunConfig, subject: Subject, machine: Machine, tell: Tell) -> list[Alternative]:
+    """For every mesh, the largest micro-batches that fit; those with the lowest bound first."""
+    load = workload(config, subject)
+    found = [_largest(config, settings, subject, machine, load, tell) for settings in meshes(subject, machine)]
+    fitting = [one for one in found if one and one.fits]
+    return sorted(fitting, key=lambda one: one.bound.seconds if one.bound else 0.0)
+
+
+def meshes(subject: Subject, machine: Machine) -> Iterator[Settings]:
+    """All meshes whose sizes are powers of two, with at most eight devices along ``tensor``."""
+    count, heads = len(machine.devices), subject.config.num_kv_heads
+    for tensor in (1, 2, 4, 8):
+        if count % tensor or heads % tensor:
+            continue
+        data = 1
+        while data <= count // tensor:
+            if count // tensor % data == 0:
+                yield {"mesh.data": data, "mesh.fsdp": count // tensor // data, "mesh.tensor": tensor}
+            data *= 2
+
+
+def _largest(
+    config: RunConfig, settings: Settings, subject: Subject, machine: Machine, load: Workload, tell: Tell
+) -> Alternative | None:
+    """The plan of a mesh; micro-batches are halved until its programs fit. None where training refuses the mesh."""
+    config = with_settings(config, settings)
+    chosen, found = dict(settings), dict[str, Measured]()
+    mesh = make_mesh(config.mesh, machine.devices)
+    halving = [CHANGES["accumulate"], CHANGES["sampling"]]
+    try:
+        check(config, mesh)
+        names = [program.name for program in programs_of(config, subject, mesh, load)]
+        while names:
+            name = names[0]
+            tell(f"{machine.name}: compiles {name}, {shown(chosen)}")
+            (found[name],) = _measured(config, subject, machine, load, [name])
+            if found[name].fits:
+                names.pop(0)
+                continue
+            smaller = next((new for change in halving if (new := change.propose(config, mesh, name))), None)
+            if smaller is None:
+                return Alternative(chosen, (), tuple(found.values()), False)
+            config = with_settings(config, smaller)
+            chosen.update(smaller)
+        programs = programs_of(config, subject, mesh, load)
+    except (ShardingError, ConfigError):
+        return None
+    measured = tuple(found[program.name] for program in programs)
+    return Alternative(chosen, (), measured, True, bound(programs, measured, machine, load, config.model.dtype))
+
+
+def _measured(
+    config: RunConfig, subject: Subject, machine: Machine, load: Workload, names: list[str]
+) -> list[Measured]:
+    mesh = make_mesh(config.mesh, machine.devices)
+    programs = programs_of(config, subject, mesh, load)
+    return [measure(program, machine, mesh) for program in programs if program.name in names]
+
+
+def with_advice(plan: Plan, config: RunConfig, subject: Subject, machine: Machine, tell: Tell) -> Plan:
+    """The plan, with what would make it fit where it does not."""
+    return plan if plan.fits else replace(plan, advice=advise(plan, config, subject, machine, tell))
