@@ -7,17 +7,18 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from tests.training.helpers import assert_trees_close, random_batch
+from tests.training.helpers import TINY, assert_trees_close, random_batch
 from tl_jax.config import MeshConfig, OptimizerConfig
 from tl_jax.data.batch import Batch
 from tl_jax.data.packing import collate, pack
 from tl_jax.data.supervision import Example
-from tl_jax.model.llama import merge
+from tl_jax.model.llama import abstract_params, make_graphdef, merge
 from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh, shard_tree
 from tl_jax.training.compile import compile_step, start_state
 from tl_jax.training.losses import Loss, weighted_cross_entropy
@@ -171,3 +172,27 @@ def test_evaluation_over_uneven_batches_is_exact(graphdef: Any, params: Any) -> 
     np.testing.assert_allclose(found["loss"], expected.total / 24, rtol=1e-6)
     np.testing.assert_allclose(found["accuracy"], expected.metrics["accuracy"] / expected.metrics["targets"], rtol=1e-6)
     assert found["targets"] == expected.metrics["targets"]
+
+
+def narrowed(jaxpr: Any, in_loop: bool = False) -> list[tuple[bool, tuple[int, ...]]]:
+    """Every cast from float32 to bfloat16 in a program: whether it is in a loop, and the shape."""
+    found = []
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "convert_element_type" and equation.params["new_dtype"] == jnp.bfloat16:
+            found += [(in_loop, var.aval.shape) for var in equation.invars if var.aval.dtype == jnp.float32]
+        looping = in_loop or equation.primitive.name in ("scan", "while")
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            found += narrowed(inner, looping)
+    return found
+
+
+def test_masters_are_cast_once_and_outside_of_all_loops() -> None:
+    graphdef, params = make_graphdef(TINY, dtype=jnp.bfloat16), abstract_params(TINY)
+    state = jax.eval_shape(partial(init_state, optimizer=optax.sgd(0.1), seed=0), params)
+    gradient = partial(accumulated_gradient, graphdef, weighted_cross_entropy, micro_batches=2)
+    casts = narrowed(jax.make_jaxpr(gradient)(state, random_batch(0, 6, 40)).jaxpr)
+    matrices = [leaf.shape for name, leaf in params["layers"].items() if not name.endswith("norm")]
+    others = [params["embed"]["embedding"].shape, params["lm_head"].shape]
+    assert sorted(shape for looping, shape in casts if not looping) == sorted([*matrices, *others])
+    in_loops = {shape for looping, shape in casts if looping}
+    assert in_loops.isdisjoint([*matrices, *(shape[1:] for shape in matrices)])
