@@ -75,13 +75,13 @@ def data_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture
-def sft_config(model_dir: Path, data_file: Path, tmp_path: Path) -> Callable[..., SftConfig]:
+@pytest.fixture(scope="session")
+def make_sft_config(model_dir: Path, data_file: Path) -> Callable[..., SftConfig]:
     """Makes the configuration of a run of a few steps in float32; ``a__b=1`` overrides ``a.b``."""
 
-    def make(**overrides: Any) -> SftConfig:
+    def make(run_dir: Path, **overrides: Any) -> SftConfig:
         settings: dict[str, Any] = {
-            "run_dir": tmp_path / "run",
+            "run_dir": run_dir,
             "model.path": model_dir,
             "model.dtype": "float32",
             "data.path": data_file,
@@ -98,3 +98,9 @@ def sft_config(model_dir: Path, data_file: Path, tmp_path: Path) -> Callable[...
         return load_config(SftConfig, [], [f"{key}={value}" for key, value in settings.items()])
 
     return make
+
+
+@pytest.fixture
+def sft_config(make_sft_config: Callable[..., SftConfig], tmp_path: Path) -> Callable[..., SftConfig]:
+    """`make_sft_config` with a run directory of the test's own."""
+    return lambda **overrides: make_sft_config(**{"run_dir": tmp_path / "run", **overrides})

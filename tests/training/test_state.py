@@ -14,11 +14,12 @@ import pytest
 from tests.training.helpers import TINY, assert_same_avals, assert_trees_close, random_batch
 from tl_jax.config import MeshConfig, OptimizerConfig
 from tl_jax.model.llama import init_params, make_graphdef
+from tl_jax.model.parameters import assemble
 from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh, shard_tree
 from tl_jax.training.compile import compile_step, start_frozen, start_state
 from tl_jax.training.losses import weighted_cross_entropy
 from tl_jax.training.optimizer import make_optimizer
-from tl_jax.training.state import TrainState, assemble, fold_key, init_state
+from tl_jax.training.state import TrainState, fold_key, init_state
 from tl_jax.training.step import accumulated_gradient, make_train_step
 
 OPTIMIZER = OptimizerConfig(learning_rate=1e-2, weight_decay=0.1)

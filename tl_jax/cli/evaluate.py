@@ -33,7 +33,9 @@ from tl_jax.tooluse.metrics import Scoring
 from tl_jax.tooluse.rewards.score import PROFILES
 
 SHOWN_IDS = 3
-model_option = click.option("--model", type=ExistingPath(), required=True, help="HF, checkpoint or run directory.")
+model_option = click.option(
+    "--model", type=ExistingPath(), required=True, help="HF, PEFT, checkpoint or run directory."
+)
 predictions_option = click.option("--predictions", type=FILE, required=True, help='JSONL {"id", "prediction"}.')
 cases_or_suite_options = group_of(
     click.option("--cases", type=DATA, help="Cases, or trajectories; of a suite: its files or their folder."),

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tl_jax.cli.numbers import number_of
-from tl_jax.cli.options import DTYPE, OUT, ExistingPath, verify_option
+from tl_jax.cli.options import DTYPE, OUT, ExistingPath, base_option, verify_option
 from tl_jax.config import Dtype, RunConfig
 from tl_jax.terminal import say
 
@@ -49,17 +49,38 @@ def convert(source: Path, target: Path, dtype: Dtype, verify: bool) -> None:
 
 
 @click.command()
-@click.option("--from", "source", type=ExistingPath(), required=True, help="Checkpoint, run or HF directory.")
+@click.option("--from", "source", type=ExistingPath(), required=True, help="Checkpoint, run, HF or PEFT directory.")
 @click.option("--to", "target", type=OUT, required=True, help="Directory to write.")
 @click.option("--dtype", type=DTYPE, help="Default: as stored.")
 @click.option("--overwrite", is_flag=True, help="Replace the model in the directory, whoever wrote it.")
+@click.option("--adapter", "unmerged", is_flag=True, help="Write a PEFT directory with the adapter alone.")
+@base_option
 @verify_option
-def export(source: Path, target: Path, dtype: Dtype | None, overwrite: bool, verify: bool) -> None:
-    """Write a Hugging Face checkpoint with config, tokenizer, chat template and generation config."""
-    from tl_jax.model.hf import export_hf
-    from tl_jax.model.store import open_model
+def export(
+    source: Path,
+    target: Path,
+    dtype: Dtype | None,
+    overwrite: bool,
+    unmerged: bool,
+    base: Path | None,
+    verify: bool,
+) -> None:
+    """Write a Hugging Face checkpoint with config, tokenizer, chat template and generation config.
 
-    model = open_model(source, param_dtype=None, verify=verify)
+    An adapter is merged into the model below it, unless it is to be written by itself.
+    """
+    from tl_jax.model.hf import export_hf
+    from tl_jax.model.hf.peft import export_adapter
+    from tl_jax.model.store import open_adapter, open_model
+
+    if unmerged:
+        if dtype is not None:
+            raise click.UsageError("--adapter writes float32; leave --dtype out")
+        adapter = open_adapter(source, base, verify)
+        export_adapter(adapter, target, overwrite)
+        say(f"{target}: {adapter.size:,} parameters; peft loads them on {adapter.base}")
+        return
+    model = open_model(source, param_dtype=None, verify=verify, base=base)
     export_hf(model.params, model.config, model.tokenizer_dir, target, dtype=dtype, overwrite=overwrite)
     say(f"{target}: {model.size:,} parameters; transformers loads it as it is")
 

@@ -301,6 +301,11 @@ verify_option = click.option(
     show_default=True,
     help="Look for damaged files, NaN and infinity in the weights first.",
 )
+base_option = click.option(
+    "--base",
+    type=ExistingPath(),
+    help="The model below, where the model is an adapter. Default: the one that it names.",
+)
 sampling_options = group_of(
     _sampling_option("max_new_tokens", default=256),
     _sampling_option("temperature", default=0.0, help="0 = greedy."),
@@ -309,6 +314,7 @@ sampling_options = group_of(
     click.option("--seed", default=0, show_default=True, type=number_of(RunConfig, "seed")),
     click.option("--dtype", type=DTYPE, default="bfloat16", show_default=True),
     verify_option,
+    base_option,
 )
 """How answers are drawn."""
 

@@ -5,6 +5,7 @@ from tl_jax.config.base import AnyPath, Choice, ConfigError, Node
 from tl_jax.config.changes import changed_keys
 from tl_jax.config.data import DataConfig, FormatName, MaeConfig, PktConfig
 from tl_jax.config.load import load_config, to_yaml
+from tl_jax.config.lora import LoraConfig
 from tl_jax.config.model import Dtype, MeshConfig, ModelConfig
 from tl_jax.config.rl import AlgorithmConfig, Limit, RlConfig, RlDataConfig
 from tl_jax.config.run import CheckpointConfig, OptimizerConfig, RunConfig
@@ -21,6 +22,7 @@ __all__ = [
     "Dtype",
     "FormatName",
     "Limit",
+    "LoraConfig",
     "MaeConfig",
     "MeshConfig",
     "ModelConfig",

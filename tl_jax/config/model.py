@@ -17,11 +17,12 @@ class ModelConfig(Node):
     """Which weights, and how they are run."""
 
     path: AnyPath = Field(description="Hugging Face directory, tl-jax checkpoint or run directory to start from")
+    base: AnyPath | None = Field(None, description="where path is an adapter: the model below it; null = as it says")
     verify: bool = Field(True, description="look for damaged files, NaN and infinity when the weights are read")
     dtype: Dtype = Field("bfloat16", description="dtype of the computation")
     param_dtype: Dtype = Field("float32", description="dtype of the stored parameters")
     frozen_dtype: Dtype | None = Field(
-        None, description="dtype of what is stored and not trained (reference policy); null = dtype"
+        None, description="dtype of what is stored and not trained (reference policy, base of lora); null = dtype"
     )
     attention: Annotated[str, Choice(BACKENDS)] = Field("xla", description="attention backend, see docs/models.md")
     remat: Remat = Field("block", description="what the backward pass recomputes")

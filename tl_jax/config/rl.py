@@ -96,7 +96,8 @@ class AlgorithmConfig(Node):
     bootstrap_truncated: bool = Field(False, description="gae: an answer cut off ends with the critic's value")
     drop_equal_groups: bool = Field(False, description="answers of a group with equal rewards are no targets")
     critic_backbone: Literal["sft", "random", "shared"] = Field(
-        "sft", description="its own from the SFT weights or at random, or the actor's with a head; the head starts at 0"
+        "sft",
+        description="its own from the SFT weights (lora: adapters) or at random, or the actor's; the head starts at 0",
     )
     value_coef: Real = Field(
         1.0, ge=0, description="weight of the value loss against the policy's, for a shared backbone"
@@ -181,6 +182,14 @@ class RlConfig(RunConfig):
     def _tools_answer(self) -> RlConfig:
         if self.online_mae.rule.name != "none" and self.environment is None:
             raise ValueError("online_mae reads what tools answer; set environment, for instance environment=replay")
+        return self
+
+    @model_validator(mode="after")
+    def _adapters_have_one_base(self) -> RlConfig:
+        if self.adapter and self.algorithm.critic_backbone == "random":
+            raise ValueError(
+                "algorithm.critic_backbone=random is no model that adapters can stand on; use sft or shared"
+            )
         return self
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tl_jax.config.base import AnyPath, Choice, Node, Real, Seed, Whole
+from tl_jax.config.lora import LoraConfig
 from tl_jax.config.model import Dtype, MeshConfig, ModelConfig
 from tl_jax.config.optimizers import OPTIMIZERS, SOMETIMES_READ
 from tl_jax.config.schedules import SCHEDULES
@@ -59,12 +60,18 @@ class RunConfig(Node):
     run_dir: AnyPath = Field(description="where config, logs, metrics and checkpoints go")
     seed: Seed = 0
     model: ModelConfig
+    lora: LoraConfig = LoraConfig()
     mesh: MeshConfig = MeshConfig()
     distributed: Literal["auto", "on", "off"] = Field(
         "auto", description="jax.distributed: auto = when a cluster is detected"
     )
     checkpoint: CheckpointConfig = CheckpointConfig()
     log_every: Whole = Field(10, ge=1)
+
+    @property
+    def adapter(self) -> LoraConfig | None:
+        """What is trained beside a frozen model; None where the model itself is."""
+        return None if self.lora.rank is None else self.lora
 
     @property
     def template(self) -> TemplateChoice:

@@ -28,6 +28,7 @@ class Answering:
         include: parts of the data's assistant messages that are written in the prompts with the rest.
         mesh: how devices share the work; by default all of them along ``fsdp``.
         verify: look for damaged files, NaN and infinity when the model is opened.
+        base: the model below, where the model is an adapter; None = the one that it names.
         template: of ``renderer="chat"``: which template, and what it is told; over what the model was trained with.
     """
 
@@ -40,6 +41,7 @@ class Answering:
     mesh: MeshConfig | None = None
     template: TemplateChoice = NO_CHOICE
     verify: bool = True
+    base: Path | None = None
 
     @classmethod
     def of(
@@ -56,12 +58,19 @@ class Answering:
 
     def codec(self, model: Path) -> Codec:
         """The text format and the tokenizer of a model, whose parameters are left alone."""
-        return Codec.open(self.renderer, tokenizer_dir(model), self.template)
+        return Codec.open(self.renderer, tokenizer_dir(model, self.base), self.template)
 
     def open(self, model: Path) -> tuple[Sampler, LoadedModel]:
         """A model, checkpoint or run directory, ready to answer; and the model with its parameters."""
         return open_sampler(
-            model, self.sampling, self.renderer, self.dtype, self.mesh, self.template, verify=self.verify
+            model,
+            self.sampling,
+            self.renderer,
+            self.dtype,
+            self.mesh,
+            self.template,
+            verify=self.verify,
+            base=self.base,
         )
 
 

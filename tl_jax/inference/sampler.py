@@ -76,14 +76,15 @@ def open_sampler(
     mesh: MeshConfig | None = None,
     template: TemplateChoice = NO_CHOICE,
     verify: bool = True,
+    base: Path | None = None,
 ) -> tuple[Sampler, LoadedModel]:
     """A stored model that can answer: its sampler, and the model with its parameters.
 
     ``mesh`` says how devices share the work; by default all of them along ``fsdp``.
-    ``template`` is as for `Codec.open`, ``verify`` as for `open_model`.
+    ``template`` is as for `Codec.open`, ``verify`` and ``base`` as for `open_model`.
     """
     devices = make_mesh(mesh or MeshConfig())
-    loaded = open_model(model, param_dtype=dtype, mesh=devices, verify=verify)
+    loaded = open_model(model, param_dtype=dtype, mesh=devices, verify=verify, base=base)
     codec = Codec.open(renderer, loaded.tokenizer_dir, template)
     graphdef = make_graphdef(loaded.config, dtype=dtype, scan_layers=False)
     return Sampler(graphdef, codec, sampling, answer_stops(codec, loaded.config), devices), loaded

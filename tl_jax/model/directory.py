@@ -18,7 +18,7 @@ from tl_jax.files import check_erasable, copy_file, folders, reason, told, write
 from tl_jax.tooluse import strict_json
 from tl_jax.tooluse.text.template_choice import CHOICE_FILE
 
-Kind = Literal["huggingface", "checkpoint"]
+Kind = Literal["huggingface", "checkpoint", "adapter"]
 MARKER = "tl_jax.json"
 VERSION = 1
 MAX_JSON = 100 * 1000**2
@@ -40,7 +40,8 @@ NAMED_TEMPLATES = "additional_chat_templates"
 
 _OF_A_MODEL = re.compile(
     "|".join(map(re.escape, (*TOKENIZER_FILES, NAMED_TEMPLATES, MARKER, "config.json", "params", ".gitattributes")))
-    + r"|(README|LICENSE|USE_POLICY|NOTICE)(\.\w+)?|(model|pytorch_model)[\w.-]*\.(safetensors|bin|json)"
+    + r"|(README|LICENSE|USE_POLICY|NOTICE)(\.\w+)?"
+    + r"|(model|pytorch_model|adapter_model|adapter_config)[\w.-]*\.(safetensors|bin|json)"
 )
 """What may lie in a directory that holds a model and nothing else, whoever wrote it."""
 
@@ -208,7 +209,7 @@ def _check_replaceable(path: Path, kind: Kind, overwrite: bool) -> None:
             f"{path}: not overwritten, it holds what an earlier {kind} export did not write "
             f"({', '.join(sorted(foreign)[:3])}); choose another directory or ask for overwriting"
         )
-    if foreign and "config.json" not in present:
+    if foreign and not {"config.json", "adapter_config.json"} & present:
         raise CheckpointError(
             f"{path}: not overwritten, it holds something else than a model; choose another directory"
         )

@@ -12,7 +12,9 @@ from typing import Any
 
 import jax
 
+from tl_jax.model.lora import adapter_of
 from tl_jax.model.parameters import PARAMETERS, Parameter, bias, norm
+from tl_jax.model.quantize import scale_of
 from tl_jax.registry import Registry
 
 HfConfig = Mapping[str, Any]
@@ -145,7 +147,8 @@ def parameter_of(path: tuple[Any, ...], rank: int | None = None) -> Parameter:
         LookupError: no parameter of any family has this path.
     """
     names = jax.tree_util.keystr(path, simple=True, separator=".").split(".")
-    known = [*PARAMETERS.values(), *(p for family in FAMILIES.values() for p in family.parameters)]
+    own = [*PARAMETERS.values(), *(p for family in FAMILIES.values() for p in family.parameters)]
+    known = [*own, *(record for p in own if p.matrix and p.in_layers for record in (*adapter_of(p), scale_of(p)))]
     for start in range(len(names)):  # longest first: "layers.q" before a parameter that might be called "q"
         suffix = ".".join(names[start:])
         found = [p for p in known if p.path == suffix]

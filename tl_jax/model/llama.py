@@ -20,7 +20,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
+from tl_jax.config import LoraConfig
 from tl_jax.config.model import Remat
+from tl_jax.model import lora as adapters
+from tl_jax.model import quantize
 from tl_jax.model.attention import AttentionMask, attention
 from tl_jax.model.attention.mask import KEPT
 from tl_jax.model.cache import Cache, write
@@ -49,23 +52,26 @@ class Llama(nnx.Module):
         attention: str = "xla",
         remat: Remat = "block",
         scan_layers: bool = True,
+        lora_scale: float = 1.0,
     ) -> None:
         """A model of ``params``, arrays or their shapes.
 
         Args:
             config: sizes and constants.
-            params: those of `init_params` or `abstract_params`.
+            params: those of `init_params` or `abstract_params`, and of adapters where there are some.
             dtype: of the computation.
             attention: backend, a name of `tl_jax.config.attention.BACKENDS`.
             remat: what the backward pass computes again: nothing (``none``), all but a layer's input (``block``), or
                 all but what products with weights and attention gave (``dots``).
             scan_layers: one compiled layer in a loop instead of each on its own.
+            lora_scale: what adapters count, see `LoraConfig.scale`.
         """
         self.config = config
         self.dtype = jnp.dtype(dtype)
         self.attention = attention
         self.remat = remat
         self.scan_layers = scan_layers
+        self.lora_scale = lora_scale
         self.embed = nnx.Dict({name: nnx.Param(value) for name, value in params["embed"].items()})
         self.layers = nnx.Dict({name: nnx.Param(value) for name, value in params["layers"].items()})
         self.norm = nnx.Param(params["norm"])
@@ -91,7 +97,8 @@ class Llama(nnx.Module):
         def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> tuple[jax.Array, None]:
             return attention(query, key, value, mask, self.attention), None
 
-        step = self._with_remat(partial(_block, config=self.config, by=rotation(self.config, positions), attend=attend))
+        by = rotation(self.config, positions)
+        step = self._with_remat(partial(_block, config=self.config, by=by, attend=attend, lora_scale=self.lora_scale))
         x = self._embed(tokens)
         layers = {name: param[...] for name, param in self.layers.items()}
         if self.scan_layers:
@@ -133,7 +140,9 @@ class Llama(nnx.Module):
         keys, values = [], []
         for weights, old_keys, old_values in zip(layers, cache.keys, cache.values, strict=True):
             attend = partial(_attend_cache, old_keys, old_values, start, mask)
-            x, (new_keys, new_values) = _block(x, weights, config=self.config, by=by, attend=attend)
+            x, (new_keys, new_values) = _block(
+                x, weights, config=self.config, by=by, attend=attend, lora_scale=self.lora_scale
+            )
             keys.append(new_keys)
             values.append(new_values)
         hidden = _rms_norm(x, self.norm[...], self.config.rms_norm_eps)
@@ -170,9 +179,16 @@ def merge(graphdef: GraphDef, params: Params) -> Any:
     return nnx.merge(graphdef, params)
 
 
-def make_graphdef(config: LlamaConfig, **options: Any) -> GraphDef:
-    """`split`'s description of ``Llama(config, params, **options)`` without any parameter."""
-    return nnx.split(Llama(config, abstract_params(config), **options))[0]
+def make_graphdef(config: LlamaConfig, lora: LoraConfig | None = None, **options: Any) -> GraphDef:
+    """`split`'s description of ``Llama(config, params, **options)`` without any parameter, with adapters or without."""
+    return nnx.split(Llama(config, **abstract_model(config, lora), **options))[0]
+
+
+def abstract_model(config: LlamaConfig, lora: LoraConfig | None) -> dict[str, Any]:
+    """What `Llama` takes for a model with adapters or without: shapes of its parameters, and what adapters count."""
+    if lora is None:
+        return {"params": abstract_params(config)}
+    return {"params": adapters.adapted_shapes(config, lora), "lora_scale": lora.scale}
 
 
 def saved_by_dots(config: LlamaConfig) -> tuple[str, ...]:
@@ -182,10 +198,10 @@ def saved_by_dots(config: LlamaConfig) -> tuple[str, ...]:
 
 
 def _block(
-    x: jax.Array, weights: Params, *, config: LlamaConfig, by: Rotation, attend: Attend
+    x: jax.Array, weights: Params, *, config: LlamaConfig, by: Rotation, attend: Attend, lora_scale: float
 ) -> tuple[jax.Array, Any]:
     """One layer: [B, T, D] -> [B, T, D], and whatever ``attend`` hands on."""
-    product = partial(_product, weights, config.rms_norm_eps)
+    product = partial(_product, weights, config.rms_norm_eps, lora_scale)
     h = _rms_norm(x, weights["attn_norm"], config.rms_norm_eps)
     query = rotate(product("q", "btd,dhk->bthk", h), by)
     key = rotate(product("k", "btd,dgk->btgk", h), by)
@@ -198,9 +214,12 @@ def _block(
     return constrain(x, "batch", None, None), kept
 
 
-def _product(weights: Params, eps: float, name: str, equation: str, x: jax.Array) -> jax.Array:
-    """``x`` times the matrix ``name``, then its bias and its norm where the family has them."""
-    out = checkpoint_name(jnp.einsum(equation, x, weights[name].astype(x.dtype)), name)
+def _product(weights: Params, eps: float, lora_scale: float, name: str, equation: str, x: jax.Array) -> jax.Array:
+    """``x`` times the matrix ``name`` and its adapter, then its bias and its norm, where there are such."""
+    out = quantize.product(equation, x, weights, name)
+    if name + adapters.A in weights:
+        out = out + adapters.low_rank(x, weights[name + adapters.A], weights[name + adapters.B], lora_scale)
+    out = checkpoint_name(out, name)
     if f"{name}_bias" in weights:
         out = out + weights[f"{name}_bias"].astype(x.dtype)
     if f"{name}_norm" in weights:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
@@ -60,8 +61,9 @@ class Parameter:
     """tensor in a Hugging Face checkpoint, ``{}`` where it has a layer's number; empty = not in one"""
     hf_axes: tuple[str, ...] = ()
     """axes as Hugging Face stores them, ``heads*head_dim`` where one holds two; empty = as here, without ``layers``"""
-    init: Literal["normal", "embedding", "ones", "zeros"] = "normal"
-    """``embedding`` and ``normal`` are normal with their own standard deviations"""
+    init: Literal["normal", "embedding", "ones", "zeros", "kaiming"] = "normal"
+    """``embedding`` and ``normal`` are normal with their own standard deviations, ``kaiming`` is uniform between
+    ``-1 / sqrt(n)`` and that, with n the length of all axes but ``layers`` and the last"""
     present: Callable[[LlamaConfig], bool] = always
     decays: bool = True
     """weight decay acts on it"""
@@ -87,6 +89,11 @@ class Parameter:
             return None
         outputs, inputs = (tuple(self.axes.index(axis) for axis in side.split("*")) for side in stored)
         return Sides(inputs, outputs)
+
+    @property
+    def module(self) -> str:
+        """What Hugging Face calls a matrix by itself: ``q_proj``."""
+        return self.hf_name.split(".")[-2]
 
     def shape(self, sizes: dict[str, int]) -> tuple[int, ...]:
         """With the axes' lengths from `axis_sizes`."""
@@ -199,8 +206,12 @@ def abstract_params(
     config: LlamaConfig, param_dtype: jax.typing.DTypeLike = jnp.float32, lm_head: bool = True
 ) -> Params:
     """The tree of a model's parameters as ``jax.ShapeDtypeStruct``: shapes without memory."""
-    sizes, dtype = axis_sizes(config), jnp.dtype(param_dtype)
-    leaves = {p.path: jax.ShapeDtypeStruct(p.shape(sizes), dtype) for p in llama_parameters(config, lm_head)}
+    return abstract_tree(llama_parameters(config, lm_head), axis_sizes(config), param_dtype)
+
+
+def abstract_tree(parameters: Iterable[Parameter], sizes: dict[str, int], dtype: jax.typing.DTypeLike) -> Params:
+    """The tree of these parameters as ``jax.ShapeDtypeStruct``, with the axes' lengths from ``sizes``."""
+    leaves = {p.path: jax.ShapeDtypeStruct(p.shape(sizes), jnp.dtype(dtype)) for p in parameters}
     return unflatten_dict(leaves, sep=".")
 
 
@@ -216,15 +227,48 @@ def init_params(
     A parameter's values depend on ``key`` and its path only. ``embedding_std`` None is ``initializer_range``.
     """
     stds = {"normal": config.initializer_range, "embedding": embedding_std or config.initializer_range}
-    sizes = axis_sizes(config)
+    records = llama_parameters(config, lm_head)
+    return unflatten_dict(
+        {p.path: initial_value(p, axis_sizes(config), key, stds).astype(param_dtype) for p in records}, sep="."
+    )
 
-    def value(parameter: Parameter) -> jax.Array:
-        shape = parameter.shape(sizes)
-        if parameter.init == "ones":
-            return jnp.ones(shape, param_dtype)
-        if parameter.init == "zeros":
-            return jnp.zeros(shape, param_dtype)
-        own_key = jax.random.fold_in(key, zlib.crc32(parameter.path.encode()))
-        return (stds[parameter.init] * jax.random.normal(own_key, shape, jnp.float32)).astype(param_dtype)
 
-    return unflatten_dict({p.path: value(p) for p in llama_parameters(config, lm_head)}, sep=".")
+def initial_value(
+    parameter: Parameter, sizes: dict[str, int], key: jax.Array, stds: Mapping[str, float] = MappingProxyType({})
+) -> jax.Array:
+    """A parameter before any training, float32; it depends on ``key`` and the parameter's path only.
+
+    Args:
+        parameter: its record.
+        sizes: lengths of its axes.
+        key: of all parameters.
+        stds: the standard deviations that are not the record's, by ``init``.
+    """
+    shape = parameter.shape(sizes)
+    if parameter.init == "ones":
+        return jnp.ones(shape, jnp.float32)
+    if parameter.init == "zeros":
+        return jnp.zeros(shape, jnp.float32)
+    own_key = jax.random.fold_in(key, zlib.crc32(parameter.path.encode()))
+    if parameter.init == "kaiming":
+        bound = 1 / math.sqrt(math.prod(shape[1:-1]))
+        return jax.random.uniform(own_key, shape, jnp.float32, -bound, bound)
+    return stds[parameter.init] * jax.random.normal(own_key, shape, jnp.float32)
+
+
+def assemble(trainable: Params, frozen: Params) -> Params:
+    """One nested dictionary with the leaves of both.
+
+    Raises:
+        ValueError: a leaf stands in both.
+
+    Example:
+        >>> assemble({"layers": {"q_lora_a": 1}}, {"layers": {"q": 2}, "norm": 3})
+        {'layers': {'q_lora_a': 1, 'q': 2}, 'norm': 3}
+    """
+    both = dict(trainable)
+    for name, value in frozen.items():
+        if name in both and not (isinstance(both[name], dict) and isinstance(value, dict)):
+            raise ValueError(f"parameter {name} is both trainable and frozen")
+        both[name] = assemble(both[name], value) if name in both else value
+    return both

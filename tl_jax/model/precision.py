@@ -13,7 +13,7 @@ from tl_jax.model.parameters import Parameter, Params
 
 
 def in_compute_dtype(params: Params, dtype: jax.typing.DTypeLike) -> Params:
-    """Parameters in the dtype they are used in, made once and not at every use; norms stay as they are stored.
+    """Parameters in the dtype they are used in, made once and not at every use; norms and codes stay as they are.
 
     To be called outside loops. What ``fsdp`` gathers is then the copy, half of a float32 master, and a model stored in
     ``dtype`` computes the same to the last bit.
@@ -24,7 +24,7 @@ def in_compute_dtype(params: Params, dtype: jax.typing.DTypeLike) -> Params:
     """
 
     def copy(parameter: Parameter, leaf: jax.Array) -> jax.Array:
-        if not parameter.casts or leaf.dtype == dtype:
+        if not parameter.casts or leaf.dtype == dtype or not jnp.issubdtype(leaf.dtype, jnp.floating):
             return leaf
         # Without it XLA may cast anew at every use, gather before it casts, or, where the device multiplies in float32
         # anyway, leave the cast out.

@@ -30,6 +30,8 @@ RULES: dict[str, str | tuple[str, ...] | None] = {
     "kv_heads": "tensor",
     "head_dim": None,
     "mlp": "tensor",
+    "lora_rank": None,
+    "blocks": None,
 }
 """Logical axis -> mesh axis or axes; None = not cut."""
 

@@ -7,7 +7,9 @@ as Orbax writes it, and a marker with the version of this layout. It can be open
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +21,11 @@ from jax.sharding import Mesh, SingleDeviceSharding
 
 from tl_jax.files import write_json
 from tl_jax.manifest import DamagedError, check_manifest, write_manifest
+from tl_jax.model.adapted import StoredAdapter, adapter_home, adapters_down
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.directory import (
     MARKER,
+    TOKENIZER_FILES,
     VERSION,
     CheckpointError,
     copy_tokenizer,
@@ -31,6 +35,8 @@ from tl_jax.model.directory import (
 )
 from tl_jax.model.finite import check_finite
 from tl_jax.model.hf import load_hf, read_config
+from tl_jax.model.hf.peft import LoadedAdapter, load_adapter
+from tl_jax.model.lora import abstract_adapters, merge_adapters
 from tl_jax.model.parameters import Params, abstract_params
 from tl_jax.model.sharding import param_shardings
 
@@ -56,8 +62,11 @@ def open_model(
     param_dtype: Literal["bfloat16", "float32"] | None = "float32",
     mesh: Mesh | None = None,
     verify: bool = True,
+    base: Path | None = None,
 ) -> LoadedModel:
-    """Opens a Hugging Face directory, a checkpoint of `save_model`, or a training run's newest checkpoint.
+    """Opens a Hugging Face directory, a PEFT directory, a checkpoint of `save_model`, or a run's newest checkpoint.
+
+    Adapters are merged into the model below them, which is ``base``, or where that is None, the one that they name.
 
     With ``mesh`` every parameter goes straight to its place on it; without, to the default device. ``param_dtype``
     None keeps the dtype that is stored. ``verify`` compares the files with their checksums, where they have some, and
@@ -67,25 +76,66 @@ def open_model(
         CheckpointError: ``path`` is none of these, what it holds does not fit together, or it is damaged.
     """
     path = Path(path)
-    home, kind = tokenizer_dir(path), _kind(path)
-    if kind == "huggingface":
-        config, params = load_hf(path, param_dtype, mesh)
-    elif kind == "run":
-        config = read_config(home)
-        params = _restore(_newest_state(path, verify), config, param_dtype, mesh)
-    else:
-        _check_version(path)
-        config = read_config(home)
-        if verify:
-            _check_files(path / "params")
-        params = _restore(path / "params", config, param_dtype, mesh)
+    adapters = list(adapters_down(path, base))
+    if base is not None and not adapters:
+        raise CheckpointError(f"{path}: is no adapter, so it has no model below it (--base, model.base)")
+    bottom = adapters[-1].base if adapters else path
+    config, params = _open_whole(bottom, param_dtype, mesh, verify)
+    for adapter in reversed(adapters):
+        params = merge_adapters(params, load_adapters(adapter, config, mesh, verify), adapter.lora.scale)
     if verify:
         check_finite(params, config, path)
-    return LoadedModel(config, params, home, path)
+    return LoadedModel(config, params, tokenizer_dir(path, base), path)
 
 
-def tokenizer_dir(path: Path) -> Path:
-    """Where a model's tokenizer is, beside its ``config.json``; no parameter is read.
+def open_adapter(path: Path, base: Path | None = None, verify: bool = True) -> LoadedAdapter:
+    """The adapter at ``path`` by itself; arguments as for `open_model`.
+
+    Raises:
+        CheckpointError: it is none, or damaged.
+    """
+    adapters = list(adapters_down(path, base))
+    if not adapters:
+        raise CheckpointError(f"{path}: is no adapter, but a whole model; it is written without --adapter")
+    first, config = adapters[0], read_config(tokenizer_dir(adapters[-1].base))
+    params = load_adapters(first, config, None, verify)
+    return LoadedAdapter(first.lora, params, config, first.base, tokenizer_dir(path, base))
+
+
+def load_adapters(adapter: StoredAdapter, config: LlamaConfig, mesh: Mesh | None = None, verify: bool = True) -> Params:
+    """What an adapter adds to a model of ``config``, float32.
+
+    Raises:
+        CheckpointError: it does not fit the model, or is damaged.
+    """
+    if adapter.home == adapter.path:
+        return load_adapter(adapter.path, config, adapter.lora, mesh)
+    abstract = partial(abstract_adapters, config, adapter.lora)
+    return _restore(_newest_state(adapter.path, verify), abstract, "float32", mesh)
+
+
+def _open_whole(path: Path, param_dtype: str | None, mesh: Mesh | None, verify: bool) -> tuple[LlamaConfig, Params]:
+    """Configuration and parameters of a model that is no adapter."""
+    home, kind = tokenizer_dir(path), _kind(path)
+    if kind == "huggingface":
+        return load_hf(path, param_dtype, mesh)
+    config = read_config(home)
+    if kind == "run":
+        directory = _newest_state(path, verify)
+    else:
+        directory = path / "params"
+        _check_version(path)
+        if verify:
+            _check_files(directory)
+    return config, _restore(directory, partial(abstract_params, config), param_dtype, mesh)
+
+
+def tokenizer_dir(path: Path, base: Path | None = None) -> Path:
+    """Where a model's tokenizer is; no parameter is read.
+
+    Args:
+        path: of the model.
+        base: as `open_model` takes it; an adapter may leave the tokenizer to the model below it.
 
     Raises:
         CheckpointError: ``path`` is no model.
@@ -93,6 +143,8 @@ def tokenizer_dir(path: Path) -> Path:
     kind = _kind(path)
     if kind is None:
         raise CheckpointError(_not_a_model(path))
+    if kind == "adapter" and not any((path / name).is_file() for name in TOKENIZER_FILES):
+        return tokenizer_dir(next(adapters_down(path, base)).base)
     return path / "model" if kind == "run" else path
 
 
@@ -117,9 +169,11 @@ def save_model(
         write_manifest(new / "params")
 
 
-def _kind(path: Path) -> Literal["huggingface", "checkpoint", "run"] | None:
+def _kind(path: Path) -> Literal["huggingface", "checkpoint", "run", "adapter"] | None:
     if (path / "model" / "config.json").is_file() and (path / "checkpoints").is_dir():
         return "run"
+    if adapter_home(path) is not None:
+        return "adapter"
     if (path / "config.json").is_file():
         return "checkpoint" if (path / "params").is_dir() else "huggingface"
     return None
@@ -152,8 +206,11 @@ def _newest_state(run: Path, verify: bool) -> Path:
     return place / "state"
 
 
-def _restore(directory: Path, config: LlamaConfig, param_dtype: str | None, mesh: Mesh | None) -> Params:
-    """The parameters Orbax saved in ``directory``, on their own or as what a training state trains.
+def _restore(
+    directory: Path, abstract: Callable[[jax.typing.DTypeLike], Params], param_dtype: str | None, mesh: Mesh | None
+) -> Params:
+    """The parameters Orbax saved in ``directory``, on their own or as what a training state trains; ``abstract`` gives
+    their shapes in a dtype.
 
     They go to ``mesh`` or the default device, whatever they were saved from; the rest of a state is not read.
     """
@@ -164,7 +221,7 @@ def _restore(directory: Path, config: LlamaConfig, param_dtype: str | None, mesh
         for name in inside:
             saved = saved[name]
         stored_dtype = jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(saved)))
-        target = _placed(abstract_params(config, param_dtype or stored_dtype), mesh)
+        target = _placed(abstract(param_dtype or stored_dtype), mesh)
         _check_shapes(directory, saved, target)
         tree = target
         for name in reversed(inside):
@@ -217,7 +274,8 @@ def _check_shapes(directory: Path, saved: Params, target: Params) -> None:
 def _not_a_model(path: Path) -> str:
     message = (
         f"{path}: no model found. Looked for config.json with model.safetensors or model.safetensors.index.json "
-        f"(Hugging Face), config.json with params/ (tl-jax checkpoint), model/config.json with checkpoints/ (run)"
+        f"(Hugging Face), adapter_config.json (PEFT), config.json with params/ (tl-jax checkpoint), model/config.json "
+        "with checkpoints/ (run)"
     )
     near = _near(path)
     if near:

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from tl_jax.config import LoraConfig
 from tl_jax.model.config import LlamaConfig
-from tl_jax.model.llama import GraphDef, Llama
-from tl_jax.model.parameters import Params, abstract_params
+from tl_jax.model.llama import GraphDef, Llama, abstract_model
+from tl_jax.model.parameters import Params
 
 
 class ValueModel(nnx.Module):
@@ -35,10 +36,11 @@ def head_values(hidden: jax.Array, head: jax.Array) -> jax.Array:
     return jnp.einsum("...d,d->...", hidden.astype(jnp.float32), head.astype(jnp.float32))
 
 
-def make_value_graphdef(config: LlamaConfig, **options: Any) -> GraphDef:
-    """`split`'s description of ``ValueModel(config, params, **options)`` without any parameter."""
-    params = jax.eval_shape(value_params, abstract_params(config))
-    return nnx.split(ValueModel(config, params, **options))[0]
+def make_value_graphdef(config: LlamaConfig, lora: LoraConfig | None = None, **options: Any) -> GraphDef:
+    """`split`'s description of ``ValueModel(config, params, **options)``, as `make_graphdef` makes it of a `Llama`."""
+    model = abstract_model(config, lora)
+    params = jax.eval_shape(value_params, model.pop("params"))
+    return nnx.split(ValueModel(config, params, **model, **options))[0]
 
 
 def value_params(llama: Params) -> Params:
@@ -51,6 +53,7 @@ def value_params(llama: Params) -> Params:
     return {"backbone": backbone, **value_head(llama)}
 
 
-def value_head(llama: Params) -> Params:
-    """A head of zeros for the backbone of a language model: all that a critic has that shares the actor's."""
-    return {"value_head": jnp.zeros_like(llama["norm"])}
+def value_head(llama: Params, dtype: jax.typing.DTypeLike | None = None) -> Params:
+    """A head of zeros for the backbone of a language model: all that a critic has that shares the actor's; by default
+    in the dtype of its norm."""
+    return {"value_head": jnp.zeros_like(llama["norm"], dtype)}

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tl_jax.config import AlgorithmConfig
+from tl_jax.config import AlgorithmConfig, LoraConfig
 from tl_jax.config.rewards import RewardKind
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import GraphDef
-from tl_jax.model.parameters import Params, init_params
+from tl_jax.model.lora import adapt, init_adapters, switched_off
+from tl_jax.model.parameters import Params, assemble, init_params
 from tl_jax.model.precision import compute_dtype, in_compute_dtype
 from tl_jax.model.value import value_head, value_params
 from tl_jax.training.state import TrainState
@@ -27,10 +28,29 @@ class RlState(TrainState):
 
     ``trainable["critic"]`` is a value model, or the head alone where it shares the actor's backbone. ``frozen`` is
     ``{"ref": ...}``, the actor's parameters at first. ``step`` counts rollouts.
+
+    Where adapters are trained, those of actor and critic take the place of the parameters they stand beside, and
+    ``frozen`` is ``{"base": ...}``, the model below both.
     """
 
     kl_coef: jax.Array
     """float32 scalar: the weight of the KL, which may adapt"""
+
+    @property
+    def params(self) -> Params:
+        """``{"actor": ..., "critic": ...}``, each what a model is merged from."""
+        return with_base(self.trainable, self.frozen)
+
+
+def with_base(trainable: Params, frozen: Params) -> Params:
+    """Actor and critic out of what a state trains and what it does not: adapters get the model below them."""
+    if "base" not in frozen:
+        return trainable
+    models = trainable | {"actor": assemble(trainable["actor"], frozen["base"])}
+    if "backbone" in trainable.get("critic", {}):
+        backbone = value_params(frozen["base"])["backbone"]
+        models["critic"] = trainable["critic"] | {"backbone": assemble(trainable["critic"]["backbone"], backbone)}
+    return models
 
 
 class TrainableModel(NamedTuple):
@@ -45,6 +65,11 @@ def first_actor(state: RlState) -> Params:
     """The reference policy of full fine-tuning: the actor as it was before the first update."""
     ref: Params = state.frozen["ref"]
     return ref
+
+
+def adapter_off(state: RlState) -> Params:
+    """The reference policy of adapters: the model below the actor's."""
+    return switched_off(state.params["actor"])
 
 
 class StepSpec(NamedTuple):
@@ -68,6 +93,8 @@ class StepSpec(NamedTuple):
     """parameters of the reference policy; pure"""
     frozen_dtype: str | None = None
     """that the reference policy is stored in; None = that of the computation"""
+    lora: LoraConfig | None = None
+    """what is trained beside the parameters of actor and critic; None = they are"""
 
 
 def init_rl_state(params: Params, model: LlamaConfig, spec: StepSpec, seed: int) -> RlState:
@@ -76,25 +103,35 @@ def init_rl_state(params: Params, model: LlamaConfig, spec: StepSpec, seed: int)
     The critic's head is 0, so that it starts by expecting nothing.
     """
     key = jax.random.key(seed)
-    frozen_dtype = spec.frozen_dtype or compute_dtype(spec.actor.graphdef, params)
-    trainable = {"actor": params}
-    opt_state = {"actor": spec.actor.optimizer.init(params)}
+    if spec.lora is None:
+        frozen_dtype = spec.frozen_dtype or compute_dtype(spec.actor.graphdef, params)
+        actor, frozen = params, {"ref": in_compute_dtype(params, frozen_dtype)}
+    else:
+        actor, base = adapt(params, jax.random.fold_in(key, 1), model, spec.lora)
+        frozen = {"base": base}
+    trainable = {"actor": actor}
+    opt_state = {"actor": spec.actor.optimizer.init(actor)}
     if spec.config.has_critic:
-        trainable["critic"] = _init_critic(params, model, spec.config, jax.random.fold_in(key, 0))
+        trainable["critic"] = _init_critic(params, model, spec, jax.random.fold_in(key, 0))
         opt_state["critic"] = spec.critic.optimizer.init(trainable["critic"])
     return RlState(
         step=jnp.zeros((), jnp.int32),
         trainable=trainable,
-        frozen={"ref": in_compute_dtype(params, frozen_dtype)},
+        frozen=frozen,
         opt_state=opt_state,
         key=jax.random.key_data(key),
         kl_coef=jnp.float32(spec.config.kl_coef),
     )
 
 
-def _init_critic(params: Params, model: LlamaConfig, config: AlgorithmConfig, key: jax.Array) -> Params:
-    if config.critic_backbone == "shared":
+def _init_critic(params: Params, model: LlamaConfig, spec: StepSpec, key: jax.Array) -> Params:
+    """What is trained of the critic."""
+    if spec.lora is not None:
+        head = value_head(params, jnp.float32)
+        shares = spec.config.critic_backbone == "shared"
+        return head if shares else {"backbone": init_adapters(model, spec.lora, key), **head}
+    if spec.config.critic_backbone == "shared":
         return value_head(params)
-    if config.critic_backbone == "random":
+    if spec.config.critic_backbone == "random":
         return value_params(init_params(model, key, params["norm"].dtype, lm_head=False))
     return value_params(params)

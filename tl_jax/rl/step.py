@@ -27,11 +27,11 @@ from tl_jax.rl.advantages import after_last, explained_variance, masked_mean
 from tl_jax.rl.batch import RolloutBatch
 from tl_jax.rl.estimators import EstimatorInputs, estimate
 from tl_jax.rl.kl import adapted_kl_coef, kl_estimate
-from tl_jax.rl.state import RlState, StepSpec
+from tl_jax.rl.state import RlState, StepSpec, with_base
 from tl_jax.training.losses import Statistic, TokenScores, entropy, label_log_probs
 from tl_jax.training.micro_batches import accumulate, join, split
 from tl_jax.training.optimizer import updates_made
-from tl_jax.training.state import assemble, fold_key
+from tl_jax.training.state import fold_key
 from tl_jax.training.stochastic_rounding import apply_updates
 
 Metrics = dict[str, jax.Array]
@@ -249,7 +249,7 @@ def update_minibatch(
         batch = jax.tree.map(lambda x: _over_devices(x[rows]), experience)
 
         def loss(trainable: Params, part: tuple[Experience, Weights]) -> tuple[jax.Array, Metrics]:
-            return loss_sum(assemble(trainable, frozen), *part, spec, state.kl_coef)
+            return loss_sum(with_base(trainable, frozen), *part, spec, state.kl_coef)
 
         def gradient_and_metrics(part: tuple[Experience, Weights]) -> tuple[Params, Metrics]:
             return jax.grad(loss, has_aux=True)(trainable, part)

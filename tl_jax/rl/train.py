@@ -27,7 +27,7 @@ from tl_jax.rl.prompts import load_prompts, make_environment_spec
 from tl_jax.rl.rollout import RolloutWorker
 from tl_jax.rl.rubric import Rubric, make_rubric
 from tl_jax.rl.source import Rollouts
-from tl_jax.rl.state import StepSpec, TrainableModel, init_rl_state
+from tl_jax.rl.state import StepSpec, TrainableModel, adapter_off, first_actor, init_rl_state
 from tl_jax.rl.step import make_rl_step
 from tl_jax.rl.waiting import Watch
 from tl_jax.training.averages import Averages
@@ -114,7 +114,7 @@ def _make_worker(config: RlConfig, codec: Codec, spec: StepSpec, run: Run, model
 
 def make_step_spec(config: RlConfig, model: LlamaConfig, rewards: Rubric) -> StepSpec:
     """What the step is made of."""
-    options = {
+    options: dict[str, Any] = {
         "dtype": config.model.dtype,
         "attention": config.model.attention,
         "remat": config.model.remat,
@@ -123,14 +123,21 @@ def make_step_spec(config: RlConfig, model: LlamaConfig, rewards: Rubric) -> Ste
     updates = config.algorithm.epochs * config.algorithm.minibatches
     actor_steps = max(config.steps - config.algorithm.critic_warmup, 1)
     return StepSpec(
-        TrainableModel(make_graphdef(model, **options), *make_optimizer(config.actor, actor_steps * updates)),
-        TrainableModel(make_value_graphdef(model, **options), *make_optimizer(config.critic, config.steps * updates)),
+        TrainableModel(
+            make_graphdef(model, config.adapter, **options), *make_optimizer(config.actor, actor_steps * updates)
+        ),
+        TrainableModel(
+            make_value_graphdef(model, config.adapter, **options),
+            *make_optimizer(config.critic, config.steps * updates),
+        ),
         config.algorithm,
         temperature=config.algorithm.logprob_temperature or config.sampling.temperature,
         group_size=config.group_size,
         reward_weights=rewards.weights,
         reward_kinds=rewards.kinds,
         frozen_dtype=config.model.frozen_dtype,
+        ref_params=adapter_off if config.adapter else first_actor,
+        lora=config.adapter,
         answer_length=config.sampling.max_new_tokens * (config.max_turns if config.environment else 1),
     )
 

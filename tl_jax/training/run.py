@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from tl_jax.config import RunConfig, changed_keys
+from tl_jax.config import Dtype, RunConfig, changed_keys
 from tl_jax.errors import UserError
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.directory import tokenizer_files
@@ -93,20 +93,27 @@ class Run:
         A continued run has config and tokenizer of its own, and its parameters are in the checkpoint: nothing is loaded
         twice.
         """
-        model = self.config.model
         if self.restart_step is None:
-            loaded = self._open(model.path)
+            loaded = self._open()
             tokenizer_files(loaded.tokenizer_dir)  # which the run directory gets, once everything is found right
             self._model, self._tokenizer_dir, self._params = loaded.config, loaded.tokenizer_dir, loaded.params
         else:
             self._tokenizer_dir = self.directory / "model"
             self._model = read_config(self._tokenizer_dir)
-            self._params = abstract_params(self._model, model.param_dtype)
+            self._params = abstract_params(self._model, self._param_dtype)
         return self._model, self._tokenizer_dir
 
-    def _open(self, path: Path) -> LoadedModel:
+    def _open(self) -> LoadedModel:
         model = self.config.model
-        return open_model(path, param_dtype=model.param_dtype, mesh=self.mesh, verify=model.verify)
+        return open_model(
+            model.path, param_dtype=self._param_dtype, mesh=self.mesh, verify=model.verify, base=model.base
+        )
+
+    @property
+    def _param_dtype(self) -> Dtype:
+        """Of the model's parameters: as they are trained, or below adapters, as they are kept."""
+        model = self.config.model
+        return (model.frozen_dtype or model.dtype) if self.config.adapter else model.param_dtype
 
     def begin(self, init: Callable[[Params], State]) -> tuple[State, Mapping[str, Any] | None]:
         """The state to start or continue with, and where the data stood; None for the data of a fresh run.
@@ -139,9 +146,10 @@ class Run:
     def _frozen_again(self, init: Callable[[Params], State], expected: Params) -> Params:
         """What was frozen at the first start. ``expected`` has the shapes of the model's parameters."""
         model = self.config.model
-        needed = f"{self.directory}: to continue it, the weights it started from are needed again (reference policy)"
+        why = "base of the adapters" if self.config.adapter else "reference policy"
+        needed = f"{self.directory}: to continue it, the weights it started from are needed again ({why})"
         try:
-            params = self._open(model.path).params
+            params = self._open().params
         except UserError as error:
             raise ResumeError(f"{needed}: {error}") from error
         if _shapes(params) == _shapes(expected):

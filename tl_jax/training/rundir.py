@@ -19,6 +19,8 @@ from tl_jax.config import RunConfig, to_yaml
 from tl_jax.files import write_json, write_text
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.directory import copy_tokenizer
+from tl_jax.model.hf.peft import CONFIG_FILE as ADAPTER_FILE
+from tl_jax.model.hf.peft import adapter_config
 from tl_jax.tooluse.text.template_choice import TemplateChoice
 
 README = """\
@@ -33,7 +35,8 @@ log.txt            what was printed
 metrics.jsonl      one JSON object for each logged step
 samples.jsonl      some sampled answers with their rewards, for a reinforcement run
 tensorboard/       the same as curves: tensorboard --logdir tensorboard
-model/             config, tokenizer and chat templates of the model that is trained, and what the template is told
+model/             config, tokenizer and chat templates of the model that is trained, and what the template is told;
+                   adapter_config.json where only adapters are trained: checkpoints have no more
 held_out.json      trajectories that a reinforcement run is evaluated on, and not trained
 lock.json          which process trains here, as long as one does
 checkpoints/N/     after N updates: state (Orbax), position in the data, configuration
@@ -57,6 +60,9 @@ def describe_run(directory: Path, config: RunConfig, model: LlamaConfig, tokeniz
     if tokenizer_dir.resolve() != home.resolve():
         write_json(home / "config.json", model.to_hf())
         copy_tokenizer(tokenizer_dir, home)
+    if config.adapter:
+        base = str(config.model.path.resolve())
+        write_json(home / ADAPTER_FILE, adapter_config(model, config.adapter, base))
     choice.write(home)
     return [f"warning: {record} could not be read and begins anew"] if starts is None else []
 

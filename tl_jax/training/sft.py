@@ -17,6 +17,7 @@ from tl_jax.data.dataset import build_dataset
 from tl_jax.data.loader import Loader, batches
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import make_graphdef
+from tl_jax.model.lora import adapt
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh
 from tl_jax.training.averages import Averages
@@ -47,13 +48,15 @@ def make_programs(config: SftConfig, model: LlamaConfig, loss_fn: LossFn, total:
     optimizer, schedule = make_optimizer(config.optimizer, total)
     graphdef = make_graphdef(
         model,
+        config.adapter,
         dtype=config.model.dtype,
         attention=config.model.attention,
         remat=config.model.remat,
         scan_layers=config.model.scan_layers,
     )
+    adapter = partial(adapt, config=model, lora=config.adapter) if config.adapter else None
     return SftPrograms(
-        init=partial(init_state, optimizer=optimizer, seed=config.seed),
+        init=partial(init_state, optimizer=optimizer, seed=config.seed, adapt=adapter),
         step=make_train_step(graphdef, loss_fn, optimizer, schedule, config.accumulate),
         evaluate=make_eval_step(graphdef, loss_fn),
     )

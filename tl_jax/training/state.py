@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tl_jax.model.parameters import Params
+from tl_jax.model.parameters import Params, assemble
 
 State = TypeVar("State", bound="TrainState")
 
@@ -37,33 +38,29 @@ class TrainState:
         return assemble(self.trainable, self.frozen)
 
 
-def init_state(params: Params, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
-    """The state before the first update, where all of ``params`` is trained."""
+def init_state(
+    params: Params,
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    adapt: Callable[[Params, jax.Array], tuple[Params, Params]] | None = None,
+) -> TrainState:
+    """The state before the first update.
+
+    Args:
+        params: a model's.
+        optimizer: of what is trained.
+        seed: of the key.
+        adapt: makes what is trained, and what is frozen, of ``params`` and a key; None = all of ``params`` is trained.
+    """
+    key = jax.random.key(seed)
+    trainable, frozen = (params, {}) if adapt is None else adapt(params, key)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
-        trainable=params,
-        frozen={},
-        opt_state=optimizer.init(params),
-        key=jax.random.key_data(jax.random.key(seed)),
+        trainable=trainable,
+        frozen=frozen,
+        opt_state=optimizer.init(trainable),
+        key=jax.random.key_data(key),
     )
-
-
-def assemble(trainable: Params, frozen: Params) -> Params:
-    """One nested dictionary with the leaves of both.
-
-    Raises:
-        ValueError: a leaf stands in both.
-
-    Example:
-        >>> assemble({"layers": {"q_adapter": 1}}, {"layers": {"q": 2}, "norm": 3})
-        {'layers': {'q_adapter': 1, 'q': 2}, 'norm': 3}
-    """
-    both = dict(trainable)
-    for name, value in frozen.items():
-        if name in both and not (isinstance(both[name], dict) and isinstance(value, dict)):
-            raise ValueError(f"parameter {name} is both trainable and frozen")
-        both[name] = assemble(both[name], value) if name in both else value
-    return both
 
 
 def without_frozen(state: State) -> State:

@@ -12,11 +12,11 @@ import optax
 
 from tl_jax.data.batch import Batch
 from tl_jax.model.llama import GraphDef, merge
-from tl_jax.model.parameters import Params
+from tl_jax.model.parameters import Params, assemble
 from tl_jax.model.precision import compute_dtype, in_compute_dtype, merge_copies
 from tl_jax.training.losses import Loss, LossFn
 from tl_jax.training.micro_batches import accumulate
-from tl_jax.training.state import TrainState, assemble, fold_key
+from tl_jax.training.state import TrainState, fold_key
 from tl_jax.training.stochastic_rounding import apply_updates
 
 Metrics = dict[str, jax.Array]

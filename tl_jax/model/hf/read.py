@@ -6,6 +6,7 @@ Nothing is unpickled.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -56,22 +57,29 @@ def load_hf(
     """
     directory = Path(path)
     config = read_config(directory)
-    params = {}
     with ExitStack() as open_files:
-        stored = _open_tensors(directory, open_files)
+        stored = open_tensors(_weight_files(directory), open_files)
         stored_dtype = _check(stored, config, directory)
-        parts: dict[str, list[HfTensor]] = {}
-        for tensor in hf_tensors(config):
-            parts.setdefault(tensor.path, []).append(tensor)
         abstract = abstract_params(config, stored_dtype if param_dtype is None else param_dtype)
-        shardings = flatten_dict(param_shardings(abstract, mesh), sep=".") if mesh else {}
-        for name, leaf in flatten_dict(abstract, sep=".").items():
-            params[name] = _read(stored, parts[name], leaf, shardings.get(name))
-    return config, unflatten_dict(params, sep=".")
+        return config, read_parameters(stored, hf_tensors(config), abstract, mesh)
+
+
+def read_parameters(
+    stored: Mapping[str, Any], tensors: Iterable[HfTensor], abstract: Params, mesh: Mesh | None
+) -> Params:
+    """Parameters of the shapes ``abstract`` from open files, one after another onto their devices."""
+    parts: dict[str, list[HfTensor]] = {}
+    for tensor in tensors:
+        parts.setdefault(tensor.path, []).append(tensor)
+    shardings = flatten_dict(param_shardings(abstract, mesh), sep=".") if mesh else {}
+    leaves = flatten_dict(abstract, sep=".")
+    return unflatten_dict(
+        {name: _read(stored, parts[name], leaf, shardings.get(name)) for name, leaf in leaves.items()}, sep="."
+    )
 
 
 def _read(
-    stored: dict[str, Any], parts: list[HfTensor], leaf: jax.ShapeDtypeStruct, sharding: Sharding | None
+    stored: Mapping[str, Any], parts: list[HfTensor], leaf: jax.ShapeDtypeStruct, sharding: Sharding | None
 ) -> jax.Array:
     host = np.empty(leaf.shape, leaf.dtype)
     for part in parts:
@@ -81,10 +89,14 @@ def _read(
     return jax.make_array_from_callback(leaf.shape, sharding, lambda index: host[index])
 
 
-def _open_tensors(directory: Path, open_files: ExitStack) -> dict[str, Any]:
-    """Tensor name -> the open file that holds it. Opening reads headers only."""
+def open_tensors(files: Iterable[Path], open_files: ExitStack) -> dict[str, Any]:
+    """Tensor name -> the open file that holds it. Opening reads headers only.
+
+    Raises:
+        CheckpointError: a file is none of safetensors, or two have the same tensor.
+    """
     stored: dict[str, Any] = {}
-    for file in _weight_files(directory):
+    for file in files:
         try:
             handle = open_files.enter_context(safe_open(file, framework="np"))
         except (SafetensorError, OSError) as error:
@@ -121,22 +133,38 @@ def _check(stored: dict[str, Any], config: LlamaConfig, directory: Path) -> np.d
     """Refuses tensors other than the configuration's, by their headers; returns the dtype that holds them all."""
     # A configuration may ask for a billion layers: no more of its tensors are listed than there are, and a few.
     wanted = {tensor.name: tensor for tensor in islice(hf_tensors(config), len(stored) + _LISTED)}
-    missing = [name for name in wanted if name not in stored]
-    unexpected = [name for name in stored if name not in wanted and not _DERIVED.search(name)]
-    if config.tie_word_embeddings and "lm_head.weight" in unexpected:
-        unexpected.remove("lm_head.weight")
+    stored = {name: file for name, file in stored.items() if not _DERIVED.search(name)}
+    if config.tie_word_embeddings and "lm_head.weight" in stored:
         _check_tied(stored, directory)
+        stored.pop("lm_head.weight")
+    return check_tensors(stored, wanted, directory, "config.json")
+
+
+def check_tensors(stored: Mapping[str, Any], wanted: Mapping[str, HfTensor], directory: Path, source: str) -> np.dtype:
+    """Refuses tensors other than those wanted, by their headers.
+
+    Args:
+        stored: from `open_tensors`.
+        wanted: by name.
+        directory: where they lie.
+        source: what says which are wanted.
+
+    Returns:
+        the dtype that holds them all.
+    """
+    missing = [name for name in wanted if name not in stored]
+    unexpected = [name for name in stored if name not in wanted]
     for problem, names in (("missing", missing), ("unexpected", unexpected)):
         if names:
             more = " and more" if len(names) > 3 else ""
-            raise CheckpointError(f"{directory}: {problem} tensor {', '.join(names[:3])}{more}, going by config.json")
+            raise CheckpointError(f"{directory}: {problem} tensor {', '.join(names[:3])}{more}, going by {source}")
     dtypes = set()
     for name, tensor in wanted.items():
         header = stored[name].get_slice(name)
         if tuple(header.get_shape()) != tensor.shape:
             raise CheckpointError(
                 f"{directory}: tensor {name} has shape {list(header.get_shape())}, "
-                f"config.json makes it {list(tensor.shape)}"
+                f"{source} makes it {list(tensor.shape)}"
             )
         if header.get_dtype() not in _DTYPES:
             raise CheckpointError(

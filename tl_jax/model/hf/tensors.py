@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,9 +42,13 @@ class HfTensor:
 
 def hf_tensors(config: LlamaConfig) -> Iterator[HfTensor]:
     """Every tensor that a model of this configuration has: those outside of layers, then layer by layer."""
-    sizes, parameters = axis_sizes(config), llama_parameters(config)
+    return tensors_of(llama_parameters(config), axis_sizes(config))
+
+
+def tensors_of(parameters: Sequence[Parameter], sizes: dict[str, int]) -> Iterator[HfTensor]:
+    """The tensors of some parameters, with the axes' lengths from ``sizes``; in the order of `hf_tensors`."""
     yield from (_tensor(parameter, None, sizes) for parameter in parameters if not parameter.in_layers)
-    for layer in range(config.num_layers):
+    for layer in range(sizes["layers"]):
         yield from (_tensor(parameter, layer, sizes) for parameter in parameters if parameter.in_layers)
 
 

@@ -1,0 +1,150 @@
+"""Supervised training of adapters: only they are trained and kept, and a run of them is a model like any other."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from click.testing import CliRunner
+
+from tests.training.helpers import TINY, assert_same_avals, assert_trees_close, random_batch
+from tl_jax.cli.main import main
+from tl_jax.config import LoraConfig, MeshConfig, OptimizerConfig, SftConfig
+from tl_jax.errors import UserError
+from tl_jax.model.llama import init_params, make_graphdef
+from tl_jax.model.lora import adapt
+from tl_jax.model.parameters import Params
+from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh, shard_tree
+from tl_jax.model.store import open_adapter, open_model
+from tl_jax.training.checkpoint import ResumeError
+from tl_jax.training.compile import compile_step, start_state
+from tl_jax.training.losses import weighted_cross_entropy
+from tl_jax.training.optimizer import make_optimizer
+from tl_jax.training.sft import run_sft
+from tl_jax.training.state import TrainState, init_state
+from tl_jax.training.step import make_train_step
+
+LORA = LoraConfig(rank=4, alpha=8)
+OPTIMIZER = make_optimizer(OptimizerConfig(learning_rate=1e-2, weight_decay=0.1), 9)
+
+
+def adapted(params: Params, lora: LoraConfig = LORA) -> TrainState:
+    return init_state(params, OPTIMIZER[0], 0, partial(adapt, config=TINY, lora=lora))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "quantize", "accumulate"), [("float32", None, 1), ("bfloat16", None, 2), ("bfloat16", "nf4", 2)]
+)
+def test_a_step_gives_back_what_it_takes(dtype: Any, quantize: Any, accumulate: int) -> None:
+    lora = LORA.model_copy(update={"quantize": quantize})
+    step = make_train_step(make_graphdef(TINY, lora, dtype=dtype), weighted_cross_entropy, *OPTIMIZER, accumulate)
+    state = adapted(init_params(TINY, jax.random.key(0), dtype), lora)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.trainable)} == {np.dtype("float32")}
+    assert {leaf.shape for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim} == {
+        leaf.shape for leaf in jax.tree.leaves(state.trainable)
+    }
+    assert_same_avals(step, state, random_batch(0, 4, 16))
+
+
+@pytest.mark.slow
+def test_steps_are_the_same_on_eight_devices() -> None:
+    mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
+    step = make_train_step(make_graphdef(TINY, LORA, dtype="float32"), weighted_cross_entropy, *OPTIMIZER)
+    batches = [random_batch(seed, 8, 48) for seed in range(2)]
+    state = adapted(init_params(TINY, jax.random.key(7)))
+    for batch in batches:
+        state, _ = jax.jit(step)(state, batch)
+    with jax.set_mesh(mesh):
+        spread = start_state(adapted, shard_tree(init_params(TINY, jax.random.key(7)), mesh), mesh)
+        compiled = compile_step(step, spread, mesh)
+        for batch in batches:
+            spread, _ = compiled(spread, make_global_array(batch, batch_sharding(mesh)))
+            jax.block_until_ready(spread)
+    places = spread.trainable["layers"]["q_lora_b"].sharding.spec
+    assert places[2] == "tensor"
+    assert_trees_close(jax.device_get(spread.trainable), state.trainable, rtol=2e-3)
+
+
+@pytest.fixture(scope="module")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, model_dir: Path, make_sft_config: Callable[..., SftConfig]
+) -> tuple[SftConfig, dict[str, Any]]:
+    config = make_sft_config(
+        run_dir=tmp_path_factory.mktemp("lora") / "run",
+        data__batch_size=8,
+        lora__rank=4,
+        lora__quantize="int8",
+        lora__targets="[q_proj, v_proj, down_proj]",
+        optimizer__learning_rate=3e-2,
+        optimizer__schedule="constant",
+        steps=12,
+        checkpoint__every=6,
+        log_every=12,
+    )
+    return config, run_sft(config)
+
+
+def saved(run_dir: Path, step: int) -> Any:
+    return ocp.StandardCheckpointer().restore((run_dir / "checkpoints" / str(step) / "state").resolve())
+
+
+def bytes_of(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def test_adapters_learn_and_are_all_that_is_kept(trained: tuple[SftConfig, dict[str, Any]], model_dir: Path) -> None:
+    config, result = trained
+    state = saved(config.run_dir, 12)
+    assert {*state["trainable"]} == {"layers"}
+    assert {name.rsplit("_", 2)[0] for name in state["trainable"]["layers"]} == {"q", "v", "down"}
+    assert not state["frozen"]
+    before, after = open_model(model_dir).params, open_model(config.run_dir).params
+    assert before.keys() == after.keys()
+    changed = {name for name, leaf in after["layers"].items() if not np.array_equal(leaf, before["layers"][name])}
+    assert changed == {"q", "v", "down"}
+    first = run_sft(config.model_copy(update={"run_dir": config.run_dir.parent / "first", "steps": 1}))
+    assert result["loss"] < 0.8 * first["loss"]
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_to_the_bit(trained: tuple[SftConfig, dict[str, Any]], tmp_path: Path) -> None:
+    config, _ = trained
+    run_dir = tmp_path / "run"
+    shutil.copytree(config.run_dir, run_dir)
+    shutil.rmtree(run_dir / "checkpoints" / "12")
+    again = config.model_copy(update={"run_dir": run_dir})
+    gone = config.model.model_copy(update={"path": tmp_path / "gone"})
+    with pytest.raises(ResumeError, match=r"needed again \(base of the adapters\).*gone: no model"):
+        run_sft(again.model_copy(update={"model": gone}))
+    run_sft(again)
+    jax.tree.map(np.testing.assert_array_equal, saved(run_dir, 12), saved(config.run_dir, 12))
+
+
+def test_another_rank_cannot_continue(trained: tuple[SftConfig, dict[str, Any]], tmp_path: Path) -> None:
+    config, _ = trained
+    for lora in (LoraConfig(rank=2), LoraConfig()):
+        with pytest.raises(UserError, match="cannot be continued with this configuration"):
+            run_sft(config.model_copy(update={"lora": lora, "steps": 13}))
+
+
+@pytest.mark.slow
+def test_export_merged_and_by_itself(trained: tuple[SftConfig, dict[str, Any]], tmp_path: Path) -> None:
+    config, _ = trained
+    call = partial(CliRunner().invoke, main, catch_exceptions=False)
+    assert call(["export", "--from", str(config.run_dir), "--to", str(tmp_path / "hf")]).exit_code == 0
+    merged = open_model(config.run_dir).params
+    jax.tree.map(np.testing.assert_array_equal, open_model(tmp_path / "hf").params, merged)
+    assert call(["export", "--from", str(config.run_dir), "--to", str(tmp_path / "peft"), "--adapter"]).exit_code == 0
+    assert {file.name for file in (tmp_path / "peft").iterdir()} > {"adapter_config.json", "tokenizer.json"}
+    jax.tree.map(np.testing.assert_array_equal, open_model(tmp_path / "peft").params, merged)
+    assert open_adapter(tmp_path / "peft").base == config.model.path.resolve()
+    told = call(["export", "--from", str(tmp_path / "hf"), "--to", str(tmp_path / "no"), "--adapter"])
+    assert told.exit_code == 2
+    assert "is no adapter, but a whole model" in told.output

@@ -1,0 +1,64 @@
+"""Where adapters are kept, and which model lies below them.
+
+An adapter is a PEFT directory, or a run that trained one: its newest checkpoint holds the adapters, and ``model/`` what
+PEFT would say of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tl_jax.config import LoraConfig
+from tl_jax.model.directory import CheckpointError
+from tl_jax.model.hf.peft import CONFIG_FILE, read_adapter_config
+
+
+class StoredAdapter(NamedTuple):
+    """An adapter on disk."""
+
+    path: Path
+    """PEFT directory or run"""
+    home: Path
+    """where its ``adapter_config.json`` is"""
+    lora: LoraConfig
+    base: Path
+    """the model below, which may be another adapter"""
+
+
+def adapters_down(path: Path, base: Path | None = None) -> Iterator[StoredAdapter]:
+    """The adapter at ``path``, the one below it, and so on down to a whole model; nothing where ``path`` is one.
+
+    Args:
+        path: of a model.
+        base: the model below the first adapter, in place of the one that it names.
+
+    Raises:
+        CheckpointError: an adapter's base is not there, or below itself.
+    """
+    seen: set[Path] = set()
+    while (home := adapter_home(path)) is not None:
+        if path.resolve() in seen:
+            raise CheckpointError(f"{home / CONFIG_FILE}: base_model_name_or_path leads back to the adapter itself")
+        seen.add(path.resolve())
+        lora, name = read_adapter_config(home)
+        below = base if base is not None else _find(home, name)
+        yield StoredAdapter(path, home, lora, below)
+        path, base = below, None
+
+
+def adapter_home(path: Path) -> Path | None:
+    """Where the ``adapter_config.json`` of a PEFT directory or of a run is; None where there is no adapter."""
+    return next((home for home in (path / "model", path) if (home / CONFIG_FILE).is_file()), None)
+
+
+def _find(home: Path, name: str) -> Path:
+    """The directory that an adapter names: as it is, or beside the adapter."""
+    found = next((place for place in (Path(name), home / name) if place.is_dir()), None)
+    if found is None:
+        raise CheckpointError(
+            f"{home / CONFIG_FILE}: base_model_name_or_path {name!r} is no directory here, and nothing is downloaded; "
+            "name the directory of that model: --base DIR, or model.base=DIR in a configuration"
+        )
+    return found

@@ -1,0 +1,159 @@
+"""Low-rank adapters: two narrow matrices whose product is added to one of the model's (https://arxiv.org/abs/2106.09685).
+
+A matrix ``layers.q`` is adapted where the parameters have ``layers.q_lora_a`` and ``layers.q_lora_b`` beside it.
+Shapes, places and PEFT's names follow from the matrix's own record. B is 0 at first, so the model is the frozen one.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from tl_jax.config import ConfigError, LoraConfig
+from tl_jax.config.lora import ALL_LINEAR
+from tl_jax.model.parameters import (
+    Parameter,
+    Params,
+    abstract_params,
+    abstract_tree,
+    assemble,
+    axis_sizes,
+    initial_value,
+    llama_parameters,
+)
+from tl_jax.model.quantize import quantize_params
+from tl_jax.registry import suggestion
+
+if TYPE_CHECKING:
+    from tl_jax.model.config import LlamaConfig
+
+A, B = "_lora_a", "_lora_b"
+
+
+def adapter_of(matrix: Parameter) -> tuple[Parameter, Parameter]:
+    """The records of A and B for a matrix of the layers."""
+    outputs, inputs = matrix.hf_axes
+    module = f"base_model.model.{matrix.hf_name.removesuffix('.weight')}"
+    return (
+        Parameter(
+            matrix.path + A,
+            ("layers", *inputs.split("*"), "lora_rank"),
+            f"{module}.lora_A.weight",
+            ("lora_rank", inputs),
+            init="kaiming",
+        ),
+        Parameter(
+            matrix.path + B,
+            ("layers", "lora_rank", *outputs.split("*")),
+            f"{module}.lora_B.weight",
+            (outputs, "lora_rank"),
+            init="zeros",
+        ),
+    )
+
+
+def adaptable(config: LlamaConfig) -> tuple[Parameter, ...]:
+    """The matrices that an adapter can add to: those of the layers."""
+    return tuple(parameter for parameter in llama_parameters(config) if parameter.matrix and parameter.in_layers)
+
+
+def lora_parameters(config: LlamaConfig, lora: LoraConfig) -> tuple[Parameter, ...]:
+    """The records of all adapters.
+
+    Raises:
+        ConfigError: a target that the model does not have.
+    """
+    matrices = {matrix.module: matrix for matrix in adaptable(config)}
+    for name in lora.targets:
+        if name not in (ALL_LINEAR, *matrices):
+            raise ConfigError(f"lora.targets: unknown {name!r}; {suggestion(name, (ALL_LINEAR, *matrices))}")
+    chosen = [matrix for name, matrix in matrices.items() if {ALL_LINEAR, name} & set(lora.targets)]
+    return tuple(record for matrix in chosen for record in adapter_of(matrix))
+
+
+def lora_sizes(config: LlamaConfig, lora: LoraConfig) -> dict[str, int]:
+    """Lengths of the axes that adapters have."""
+    assert lora.rank is not None
+    return axis_sizes(config) | {"lora_rank": lora.rank}
+
+
+def abstract_adapters(config: LlamaConfig, lora: LoraConfig, dtype: jax.typing.DTypeLike = jnp.float32) -> Params:
+    """Shapes of the adapters; raises as `lora_parameters`."""
+    return abstract_tree(lora_parameters(config, lora), lora_sizes(config, lora), dtype)
+
+
+def init_adapters(config: LlamaConfig, lora: LoraConfig, key: jax.Array) -> Params:
+    """Adapters that change nothing yet, float32: A uniform as in PEFT, B 0."""
+    sizes = lora_sizes(config, lora)
+    return unflatten_dict(
+        {record.path: initial_value(record, sizes, key) for record in lora_parameters(config, lora)}, sep="."
+    )
+
+
+def adapt(params: Params, key: jax.Array, config: LlamaConfig, lora: LoraConfig) -> tuple[Params, Params]:
+    """Fresh adapters, and the model below them as it is kept. Pure.
+
+    Raises:
+        ConfigError: the model has no such target, or a width that ``lora.quantize`` cannot take.
+    """
+    return init_adapters(config, lora, key), _kept(params, config, lora)
+
+
+def adapted_shapes(config: LlamaConfig, lora: LoraConfig) -> Params:
+    """Shapes of all that a model with adapters is merged from."""
+    base = jax.eval_shape(partial(_kept, config=config, lora=lora), abstract_params(config))
+    return assemble(abstract_adapters(config, lora), base)
+
+
+def _kept(params: Params, config: LlamaConfig, lora: LoraConfig) -> Params:
+    if lora.quantize is None:
+        return params
+    if config.hidden_size % 16:
+        raise ConfigError(f"lora.quantize={lora.quantize}: hidden_size={config.hidden_size} is no multiple of 16")
+    return quantize_params(params, adaptable(config), lora.quantize)
+
+
+def low_rank(x: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> jax.Array:
+    """``scale * (x A) B``: what an adapter adds to the product of ``x`` [B, T, *inputs] with its matrix.
+
+    Args:
+        x: in the dtype of the computation.
+        a: [*inputs, r].
+        b: [r, *outputs].
+        scale: of `LoraConfig.scale`.
+    """
+    narrow = jnp.tensordot(x, a.astype(x.dtype), a.ndim - 1)
+    return jnp.tensordot(narrow, b.astype(x.dtype), 1) * scale
+
+
+def switched_off(params: Params) -> Params:
+    """The same with adapters of rank 0, which add nothing: the model below them, for the program of the adapted one."""
+    leaves = flatten_dict(params, sep=".")
+    for path in [name.removesuffix(A) for name in leaves if name.endswith(A)]:
+        leaves[path + A], leaves[path + B] = leaves[path + A][..., :0], leaves[path + B][:, :0]
+    return unflatten_dict(leaves, sep=".")
+
+
+def merge_adapters(params: Params, adapters: Params, scale: float) -> Params:
+    """The model with its adapters added to its matrices, in its own dtypes. ``params`` are used up.
+
+    The sums are made in float32, a layer at a time.
+    """
+    leaves, added = flatten_dict(params, sep="."), flatten_dict(adapters, sep=".")
+    for path in [name.removesuffix(A) for name in added if name.endswith(A)]:
+        leaves[path] = _merged(leaves[path], added[path + A], added[path + B], scale)
+    return unflatten_dict(leaves, sep=".")
+
+
+@partial(jax.jit, static_argnames="scale", donate_argnums=0)
+def _merged(matrix: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> jax.Array:
+    def layer(parts: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        w, a, b = (part.astype(jnp.float32) for part in parts)
+        product = jnp.tensordot(a, b, 1, precision=jax.lax.Precision.HIGHEST)
+        return (w + scale * product).astype(matrix.dtype)
+
+    return jax.lax.map(layer, (matrix, a, b))
