@@ -74,6 +74,12 @@ class RunConfig(Node):
         return None if self.lora.rank is None else self.lora
 
     @property
+    def stored_dtype(self) -> Dtype:
+        """Of the model's parameters: as they are trained, or below adapters, as they are kept."""
+        model = self.model
+        return (model.frozen_dtype or model.dtype) if self.adapter else model.param_dtype
+
+    @property
     def template(self) -> TemplateChoice:
         """Which chat template writes, and what it is told."""
         return NO_CHOICE

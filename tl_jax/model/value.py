@@ -49,8 +49,12 @@ def value_params(llama: Params) -> Params:
     Every value is 0 until something is learnt. Arrays of the backbone are the same objects: copy them before donating
     either to a compiled step.
     """
-    backbone = {name: value for name, value in llama.items() if name != "lm_head"}
-    return {"backbone": backbone, **value_head(llama)}
+    return {"backbone": backbone(llama), **value_head(llama)}
+
+
+def backbone(llama: Params) -> Params:
+    """The parameters of a language model without those that predict tokens."""
+    return {name: value for name, value in llama.items() if name != "lm_head"}
 
 
 def value_head(llama: Params, dtype: jax.typing.DTypeLike | None = None) -> Params:

@@ -69,7 +69,7 @@ def sft_programs(config: SftConfig, model: LlamaConfig, mesh: Mesh, load: Worklo
     """Step and held-out loss of supervised training."""
     check_batch_size(config, mesh)
     made = make_programs(config, model, make_loss(config.loss), STEPS)
-    state = abstract_state(made.init, abstract_params(model, config.model.param_dtype), mesh)
+    state = abstract_state(made.init, abstract_params(model, config.stored_dtype), mesh)
     rows, length = config.data.batch_size, config.data.max_length
     host = collate([Row((), length)] * rows)
     batch: Batch = _placed(host, batch_sharding(mesh))
@@ -114,7 +114,7 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
     rubric, algorithm = make_rubric(config), config.algorithm
     spec = make_step_spec(config, model, rubric)
     init = partial(init_rl_state, model=model, spec=spec, seed=config.seed)
-    state = abstract_state(init, abstract_params(model, config.model.param_dtype), mesh)
+    state = abstract_state(init, abstract_params(model, config.stored_dtype), mesh)
     rows = config.batch_size * config.group_size
     rollout = _rollout(rows, load, len(rubric.weights), mesh)
     parts, compute = _parts_of(state), _matrices(model, config.model, mesh)
@@ -126,7 +126,8 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
     passes = (learners + 1) + algorithm.epochs * learners * (3 + again)  # scored by all and the reference, then learnt
     at_once = min(config.sampling.batch_size or rows, rows)
     prompts = math.ceil(bucket(at_once) / _spread(mesh)) * _spread(mesh)
-    actor = {name: size for name, size in parts.items() if name == "actor"}
+    read = ("actor", "frozen") if config.adapter else ("actor",)
+    actor = {name: size for name, size in parts.items() if name in read}
     slots = bucket(load.prompt, 16) + config.sampling.max_new_tokens
     cache = jax.eval_shape(lambda: Cache.empty(model, config.model.dtype, prompts, slots))
     kv = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in (*cache.keys, *cache.values))
@@ -135,7 +136,7 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
     return [
         Program(
             SAMPLING,
-            lambda: lower(spec.actor.graphdef, state.trainable["actor"], at_once, load.prompt, config.sampling, mesh),
+            lambda: lower(spec.actor.graphdef, state.params["actor"], at_once, load.prompt, config.sampling, mesh),
             actor,
             {name: size for name, size in parts.items() if name not in actor},
             {"KV cache": kv_on_device, "gathered weights": compute},

@@ -17,7 +17,7 @@ from tl_jax.model.llama import GraphDef
 from tl_jax.model.lora import adapt, init_adapters, switched_off
 from tl_jax.model.parameters import Params, assemble, init_params
 from tl_jax.model.precision import compute_dtype, in_compute_dtype
-from tl_jax.model.value import value_head, value_params
+from tl_jax.model.value import backbone, value_head, value_params
 from tl_jax.training.state import TrainState
 
 
@@ -48,8 +48,8 @@ def with_base(trainable: Params, frozen: Params) -> Params:
         return trainable
     models = trainable | {"actor": assemble(trainable["actor"], frozen["base"])}
     if "backbone" in trainable.get("critic", {}):
-        backbone = value_params(frozen["base"])["backbone"]
-        models["critic"] = trainable["critic"] | {"backbone": assemble(trainable["critic"]["backbone"], backbone)}
+        adapted = assemble(trainable["critic"]["backbone"], backbone(frozen["base"]))
+        models["critic"] = trainable["critic"] | {"backbone": adapted}
     return models
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from tl_jax.config import Dtype, RunConfig, changed_keys
+from tl_jax.config import RunConfig, changed_keys
 from tl_jax.errors import UserError
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.directory import tokenizer_files
@@ -100,20 +100,14 @@ class Run:
         else:
             self._tokenizer_dir = self.directory / "model"
             self._model = read_config(self._tokenizer_dir)
-            self._params = abstract_params(self._model, self._param_dtype)
+            self._params = abstract_params(self._model, self.config.stored_dtype)
         return self._model, self._tokenizer_dir
 
     def _open(self) -> LoadedModel:
         model = self.config.model
         return open_model(
-            model.path, param_dtype=self._param_dtype, mesh=self.mesh, verify=model.verify, base=model.base
+            model.path, param_dtype=self.config.stored_dtype, mesh=self.mesh, verify=model.verify, base=model.base
         )
-
-    @property
-    def _param_dtype(self) -> Dtype:
-        """Of the model's parameters: as they are trained, or below adapters, as they are kept."""
-        model = self.config.model
-        return (model.frozen_dtype or model.dtype) if self.config.adapter else model.param_dtype
 
     def begin(self, init: Callable[[Params], State]) -> tuple[State, Mapping[str, Any] | None]:
         """The state to start or continue with, and where the data stood; None for the data of a fresh run.
