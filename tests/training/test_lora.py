@@ -80,7 +80,7 @@ def trained(
         run_dir=tmp_path_factory.mktemp("lora") / "run",
         data__batch_size=8,
         lora__rank=4,
-        lora__quantize="int8",
+        lora__quantize="nf4",
         lora__targets="[q_proj, v_proj, down_proj]",
         optimizer__learning_rate=3e-2,
         optimizer__schedule="constant",

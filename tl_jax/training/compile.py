@@ -5,6 +5,7 @@ Steps are traced under ``jax.set_mesh(mesh)``, which the caller enters once arou
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,15 +33,21 @@ def abstract_state(init: Callable[[Params], State], params: Params, mesh: Mesh) 
 def start_state(init: Callable[[Params], State], params: Params, mesh: Mesh) -> State:
     """``init(params)``, each leaf made where it lies. ``params`` are used up."""
     places = shardings(abstract_state(init, params, mesh))
-    state: State = jax.jit(init, out_shardings=places, donate_argnums=0)(params)
+    state: State = _use_up(init, places, params)
     return state
 
 
 def start_frozen(init: Callable[[Params], State], params: Params, mesh: Mesh) -> Params:
     """Only what is frozen of `start_state`, for a run that has the rest from a checkpoint. ``params`` are used up."""
     places = shardings(abstract_state(init, params, mesh).frozen)
-    frozen: Params = jax.jit(lambda p: init(p).frozen, out_shardings=places, donate_argnums=0)(params)
+    frozen: Params = _use_up(lambda params: init(params).frozen, places, params)
     return frozen
+
+
+def _use_up(make: Callable[[Params], Any], places: Any, params: Params) -> Any:
+    with warnings.catch_warnings():  # what is kept in another dtype takes no parameter's place, which is freed after
+        warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
+        return jax.jit(make, out_shardings=places, donate_argnums=0)(params)
 
 
 @dataclass(frozen=True)
