@@ -232,7 +232,17 @@ def test_a_prompt_of_toolace_with_tools_beside(tmp_path: Path) -> None:
     assert (names(found), found.messages[0].content) == (["lookup"], row["system"])
 
 
-PIECES = (" tool", "<tool_call>{", '{"name": "arguments" ', "<tools>[", "{'a': 1}}", '[{"a":', "namespace functions {")
+PIECES = (
+    " tool",
+    "<tool",
+    "the format " * 15,
+    "<tool_call>{",
+    '{"name": "arguments" ',
+    "<tools>[",
+    "{'a': 1}}",
+    '[{"a":',
+    "namespace functions {",
+)
 
 
 @pytest.mark.parametrize("piece", PIECES)
@@ -241,4 +251,4 @@ def test_no_prompt_costs_more_than_its_length(piece: str) -> None:
         with contextlib.suppress(DataError):
             offered(text, "x")
 
-    assert grows_linearly(read, lambda count: f"[{F}]" + piece * count, 200)
+    assert grows_linearly(read, lambda count: f"[{F}]" + piece * count + "\n[TOOL_CALLS]", 200)

@@ -53,8 +53,8 @@ _ORDER = tuple(
     )
 )
 """What an order to write calls in some format has, all of it."""
-_INTRODUCTION = re.compile(r"\b(?:the|this)(?: \w+)? format\b.*:\s*\Z|\bas follows:\s*\Z", re.IGNORECASE)
-"""What may say how to write calls: if what comes next does."""
+_INTRODUCTION = re.compile(r"\b(?:the|this)(?: \w+)? format\b|\bas follows:\Z", re.IGNORECASE)
+"""What a sentence that ends with a colon has, if it may say how to write calls: it does if what comes next does."""
 _RULE = re.compile(
     r"\bnever\b|\bafter (?:an?|the|each|every|any)\b|\b(?:do not|don't|must not) (?:show|tell|reveal|mention)\b"
     r"|\b(?:results?|outputs?|responses?) (?:of|from)\b|\bfail(?:s|ed|ure)?\b",
@@ -82,7 +82,7 @@ def own_words(text: str, names: Container[str] = ()) -> str:
     masked = [match for match in _SENTENCE.finditer(_masked(text, names)) if match[0]]
     left_out, following = list[bool](), False
     for match in reversed(masked):
-        following = _says_how(match[0]) or (following and bool(_INTRODUCTION.search(match[0])))
+        following = _says_how(match[0]) or (following and _introduces(match[0]))
         left_out.append(following)
     kept = list[str]()
     for match, gone in zip(masked, reversed(left_out), strict=True):
@@ -99,6 +99,12 @@ def _says_how(sentence: str) -> bool:
     if not _PHRASES.search(sentence) and not all(pattern.search(sentence) for pattern in _ORDER):
         return False
     return not _RULE.search(sentence)
+
+
+def _introduces(sentence: str) -> bool:
+    """Whether a sentence announces something that may be how to write calls."""
+    said = sentence.rstrip()
+    return said.endswith(":") and bool(_INTRODUCTION.search(said))
 
 
 def _masked(text: str, names: Container[str]) -> str:
