@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import math
 from pathlib import Path
 
@@ -38,6 +39,15 @@ def test_metrics_lines_and_plain_text(tmp_path: Path) -> None:
     assert "[bold]a name in brackets[/bold] stays as it is\n" in shown
     assert "step 5/10  loss 1.2500  1,235 tokens/s  ETA 0:00:00" in shown
     assert [line.split(" ", 1)[1] for line in (tmp_path / "log.txt").read_text().splitlines()] == shown.splitlines()
+
+
+def test_what_the_package_says_is_logged_once_while_the_run_lasts(tmp_path: Path) -> None:
+    log, out = open_log(tmp_path)
+    for _ in range(2):
+        logging.getLogger("tl_jax.model.attention.dispatch").info("attention runs as %s", "xla")
+    log.close()
+    logging.getLogger("tl_jax").info("after the end")
+    assert out.getvalue() == "attention runs as xla\n"
 
 
 def test_the_bar_of_a_terminal_shows_loss_speed_and_progress(tmp_path: Path) -> None:

@@ -23,28 +23,42 @@ class Backend:
     """devices, dtypes and shapes, in words"""
     is_for: str
     """when to choose it"""
+    fastest_on: str = ""
+    """the platform, ``gpu`` or ``tpu``, where ``auto`` takes it if nothing speaks against it"""
+    why_not: str | Function = ""
+    """of the same arguments, why it cannot compute them here, or None; or its dotted path"""
 
 
 BACKENDS: Registry[Backend] = Registry(
     "attention backend",
     [
         Backend(
+            "auto",
+            "tl_jax.model.attention.dispatch:auto",
+            "every device, dtype and shape",
+            "everything: the fastest of the others that can; the log says which, and why none faster",
+        ),
+        Backend(
             "xla",
             "tl_jax.model.attention.portable:portable",
             "every device, dtype and shape",
-            "everything; blocks of queries and keys that see nothing of each other cost nothing",
+            "what the others cannot; blocks of queries and keys that see nothing of each other cost nothing",
         ),
         Backend(
             "cudnn",
             "tl_jax.model.attention.cudnn:cudnn",
-            "NVIDIA GPUs, bfloat16 or float16",
-            "training on NVIDIA GPUs",
+            "NVIDIA GPUs from Ampere on, bfloat16 or float16",
+            "NVIDIA GPUs; from Hopper on, segments of packed rows cost nothing to each other",
+            fastest_on="gpu",
+            why_not="tl_jax.model.attention.cudnn:why_not",
         ),
         Backend(
             "splash",
             "tl_jax.model.attention.splash:splash",
-            "TPUs, lengths that are multiples of 128",
-            "training on TPUs",
+            "TPUs, queries and keys of the same tokens",
+            "TPUs",
+            fastest_on="tpu",
+            why_not="tl_jax.model.attention.splash:why_not",
         ),
     ],
     columns={

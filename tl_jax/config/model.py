@@ -24,7 +24,7 @@ class ModelConfig(Node):
     frozen_dtype: Dtype | None = Field(
         None, description="dtype of what is stored and not trained (reference policy, base of lora); null = dtype"
     )
-    attention: Annotated[str, Choice(BACKENDS)] = Field("xla", description="attention backend, see docs/models.md")
+    attention: Annotated[str, Choice(BACKENDS)] = Field("auto", description="attention backend, see docs/models.md")
     remat: Remat = Field("block", description="what the backward pass recomputes")
     scan_layers: bool = Field(True, description="run the layers with lax.scan (compiles once) or unrolled")
 

@@ -49,7 +49,7 @@ class Llama(nnx.Module):
         params: Params,
         *,
         dtype: jax.typing.DTypeLike = jnp.bfloat16,
-        attention: str = "xla",
+        attention: str = "auto",
         remat: Remat = "block",
         scan_layers: bool = True,
         lora_scale: float = 1.0,
@@ -121,7 +121,8 @@ class Llama(nnx.Module):
     ) -> tuple[jax.Array, Cache]:
         """Reads ``tokens`` [B, S] after what the cache holds; S = prompt length at first, then 1.
 
-        Always uses the XLA attention backend: a step is bound by reading the cache, whatever the kernel.
+        Into an empty cache of just their size they are read by the model's attention backend, as in training. Other
+        steps use ``xla``: they are bound by reading the cache, whatever the kernel.
 
         Args:
             tokens: int32 [B, S].
@@ -135,11 +136,13 @@ class Llama(nnx.Module):
         """
         chex.assert_equal_shape([tokens, positions, segment_ids])
         mask, start = cache.mask(positions, segment_ids), cache.length
+        fresh = tokens.shape[1] == cache.positions.shape[1]  # with room for nothing else, it holds nothing yet
+        read = partial(_attend_new, self.attention, AttentionMask.within(positions, segment_ids))
         by = rotation(self.config, positions)
         x = self._embed(tokens)
         keys, values = [], []
         for weights, old_keys, old_values in zip(layers, cache.keys, cache.values, strict=True):
-            attend = partial(_attend_cache, old_keys, old_values, start, mask)
+            attend = read if fresh else partial(_attend_cache, old_keys, old_values, start, mask)
             x, (new_keys, new_values) = _block(
                 x, weights, config=self.config, by=by, attend=attend, lora_scale=self.lora_scale
             )
@@ -232,6 +235,13 @@ def _rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
     wide = x.astype(jnp.float32)
     mean_square = jnp.mean(wide * wide, axis=tuple(range(-scale.ndim, 0)), keepdims=True)
     return (wide * jax.lax.rsqrt(mean_square + eps) * scale.astype(jnp.float32)).astype(x.dtype)
+
+
+def _attend_new(
+    backend: str, mask: AttentionMask, query: jax.Array, key: jax.Array, value: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    kept = tuple(constrain(x, "batch", None, "kv_heads", None) for x in (key, value))
+    return attention(query, key, value, mask, backend), kept
 
 
 def _attend_cache(

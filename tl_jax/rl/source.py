@@ -52,7 +52,6 @@ class Rollouts:
         self._run, self._group_size, self._prompts = run, config.group_size, prompts
         self._rubric, self._groups = rubric, GroupSampler(config, worker, rubric, prompts)
         self._mae, self._mask_truncated = OnlineMae.of(config.online_mae), config.algorithm.mask_truncated
-        self._min_length = 256 if config.model.attention == "splash" else 16  # its kernels want multiples of 128
         self._outcomes: Counter[str] = Counter()
         self._results: Counter[str] = Counter()
         if is_main():
@@ -87,7 +86,7 @@ class Rollouts:
         weights = self._mae.weights(episodes)
         if self._mask_truncated:
             weights = [weight * (not one.truncated) for weight, one in zip(weights, episodes, strict=True)]
-        return collate(episodes, values, weights, min_length=self._min_length)
+        return collate(episodes, values, weights)
 
     def observe(self, metrics: Metrics) -> Metrics:
         """Waits for the step, whose time is measured. ``tokens_per_second`` counts all tokens read in that time."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 import datetime
 import io
 import json
+import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -30,8 +31,23 @@ EVAL = "eval_"
 """How the names of metrics begin that are of an evaluation."""
 SHOWN = ("loss", "reward", "tokens_per_second")
 """Metrics that the progress bar has room for, where a run has them."""
+_PACKAGE = logging.getLogger("tl_jax")
 QUIET_SECONDS = 60.0
 """After how long without a line the log says what the run is busy with."""
+
+
+class _Listener(logging.Handler):
+    """Hands on what the package says while it works, each sentence once."""
+
+    def __init__(self, line: Callable[[str], None]) -> None:
+        super().__init__(logging.INFO)
+        self._line, self._said = line, set[str]()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        if text not in self._said:
+            self._said.add(text)
+            self._line(text)
 
 
 class RunLog:
@@ -65,6 +81,9 @@ class RunLog:
             )
             self._task = self._progress.add_task("", total=total, completed=start, shown="", busy="")
             self._progress.start()
+        self._listener = _Listener(self.line)
+        _PACKAGE.addHandler(self._listener)
+        _PACKAGE.setLevel(logging.INFO)
 
     def line(self, text: str) -> None:
         """A line of text, on the terminal and with the time in ``log.txt``."""
@@ -117,6 +136,7 @@ class RunLog:
         """Flushes and closes everything; the terminal is usable again."""
         if not self._active:
             return
+        _PACKAGE.removeHandler(self._listener)
         if self._progress:
             self._progress.stop()
         for file in (self._metrics, self._text, self._curves):

@@ -12,16 +12,16 @@ import pytest
 
 from tests.model.attention.inputs import inputs, packed_mask
 from tl_jax.config import MeshConfig
-from tl_jax.model.attention import AttentionError, attention
-from tl_jax.model.attention.splash import splash
+from tl_jax.model.attention import AttentionError, attention, splash
 from tl_jax.model.sharding import make_mesh
 
-interpreted = partial(splash, interpret=True)
+interpreted = partial(splash.splash, interpret=True)
 
 
-@pytest.mark.parametrize(("length", "groups"), [(128, 2), (256, 1)])
-def test_forward_and_gradient_of_packed_rows(length: int, groups: int) -> None:
-    arrays, mask = inputs(2, length, 2, groups, 128), packed_mask(2, length)
+@pytest.mark.parametrize(("length", "groups", "head_dim"), [(128, 2, 128), (200, 1, 64)])
+def test_forward_and_gradient_of_packed_rows(length: int, groups: int, head_dim: int) -> None:
+    """Packed rows with padding, of any length."""
+    arrays, mask = inputs(2, length, 2, groups, head_dim), packed_mask(2, length)
     real = np.asarray(mask.segment_ids)[:, :, None, None] > 0
 
     def run(backend: Callable[..., jax.Array]) -> tuple[jax.Array, tuple[jax.Array, ...]]:
@@ -45,9 +45,17 @@ def test_on_a_mesh() -> None:
     np.testing.assert_allclose(np.asarray(ours)[real], np.asarray(expected)[real], atol=2e-4)
 
 
-def test_what_it_cannot_do_is_an_error() -> None:
+def test_what_it_cannot_do_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     arrays, mask = inputs(1, 24, 2, 1, 8), packed_mask(1, 24)
     with pytest.raises(AttentionError, match="'splash' needs a TPU, not 'cpu'"):
         attention(*arrays, mask, "splash")
-    with pytest.raises(AttentionError, match="multiple of 128, got 24"):
-        interpreted(*arrays, mask)
+    cache = mask._replace(key_positions=mask.positions[:, :12], key_segment_ids=mask.segment_ids[:, :12])
+    query, key, value = arrays
+    monkeypatch.setattr(splash, "platform", lambda: "tpu")
+    with pytest.raises(AttentionError, match="'splash' needs queries and keys of the same tokens, not 24 and 12"):
+        attention(query, key[:, :12], value[:, :12], cache, "splash")
+
+
+def test_blocks_divide_the_length() -> None:
+    sizes = {length: splash.block_size(length, 1024) for length in (128, 384, 512, 2048, 8192 + 256)}
+    assert sizes == {128: 128, 384: 128, 512: 512, 2048: 1024, 8192 + 256: 256}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import jax
+from jax._src.mesh import get_concrete_mesh  # jax.sharding.get_mesh refuses to answer while a program is traced
 
 from tl_jax.model.attention.mask import AttentionMask
 from tl_jax.model.sharding import divides, partition_spec
@@ -17,6 +18,14 @@ def platform() -> str:
     """``cpu``, ``gpu`` or ``tpu``: of the mesh of ``jax.set_mesh``, maybe another machine's; else JAX's own."""
     device = jax.sharding.get_abstract_mesh().abstract_device
     return jax.default_backend() if device is None else device.platform
+
+
+def compute_capability() -> tuple[int, ...]:
+    """Of the mesh's NVIDIA GPUs: (9, 0) is Hopper's. Nothing where there are none."""
+    mesh = get_concrete_mesh()
+    device = jax.devices()[0] if mesh.empty else mesh.devices.flat[0]
+    said = getattr(device, "compute_capability", "")
+    return tuple(int(part) for part in said.split(".")) if said else ()
 
 
 def on_each_device(

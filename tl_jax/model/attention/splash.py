@@ -8,8 +8,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tl_jax.model.attention.mask import AttentionError, AttentionMask
-from tl_jax.model.sharding import partition_spec
+from tl_jax.model.attention.devices import fits_mesh, on_each_device, platform
+from tl_jax.model.attention.mask import KEPT, AttentionMask
+
+LANES = 128
+"""What blocks of slots, and so lengths, are multiples of."""
+
+
+def why_not(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask) -> str | None:
+    """What keeps splash from computing this here, as the end of a sentence."""
+    if platform() != "tpu":
+        return f"needs a TPU, not {platform()!r}"
+    if key.shape[1] != query.shape[1]:
+        return f"needs queries and keys of the same tokens, not {query.shape[1]} and {key.shape[1]}"
+    if not fits_mesh(query, key):
+        return "takes rows and heads that divide over the mesh"
+    return None
 
 
 def splash(
@@ -19,46 +33,50 @@ def splash(
 
     See `attention` for the shapes. ``interpret`` is the kernel's reference interpretation, for tests on other devices.
     """
-    if jax.default_backend() != "tpu" and not interpret:
-        raise AttentionError(f"attention 'splash' needs a TPU, not {jax.default_backend()!r}; use 'xla'")
-    length, head_dim = query.shape[1], query.shape[3]
-    if key.shape[1] != length or length % 128:
-        raise AttentionError(f"attention 'splash' needs a length that is a multiple of 128, got {length}")
-    one_device = partial(_on_one_device, interpret=interpret)
-    mesh = jax.sharding.get_abstract_mesh()
-    if not mesh.empty:  # a Pallas kernel is not partitioned by the compiler
-        queries, keys = (partition_spec("batch", None, heads) for heads in ("heads", "kv_heads"))
-        rows = partition_spec("batch")
-        one_device = jax.shard_map(
-            one_device, in_specs=(queries, keys, keys, rows, rows), out_specs=queries, check_vma=False
-        )
-    elif jax.device_count() > 1 and not interpret:
-        raise AttentionError("attention 'splash' on several devices must run within jax.set_mesh(mesh)")
-    return one_device(query * head_dim**-0.5, key, value, mask.segment_ids, mask.key_segment_ids)
+    return on_each_device(partial(_on_one_device, interpret=interpret), query, key, value, mask)
+
+
+def block_size(length: int, most: int) -> int:
+    """The largest power of two up to ``most`` slots that divides a length, which is a multiple of `LANES`."""
+    return min(most, length & -length)
 
 
 def _on_one_device(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
-    segment_ids: jax.Array,
-    key_segment_ids: jax.Array,
-    interpret: bool,
+    query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask, interpret: bool
 ) -> jax.Array:
     from jax.experimental.pallas.ops.tpu import splash_attention as kernels  # only where a TPU may run it
 
-    length, heads = query.shape[1:3]
-    size = max(size for size in (128, 256, 512) if length % size == 0)
-    sizes: dict[str, Any] = dict.fromkeys(
-        ("block_q", "block_kv", "block_kv_compute", "block_q_dkv", "block_kv_dkv", "block_kv_dkv_compute"), size
-    )
+    heads, length = query.shape[2], query.shape[1]
+    padding = -length % LANES
+
+    def longer(x: jax.Array, fill: int = 0) -> jax.Array:
+        return jnp.pad(x, [(0, 0), (0, padding)] + [(0, 0)] * (x.ndim - 2), constant_values=fill)
+
+    by_head = [jnp.swapaxes(longer(x), 1, 2) for x in (query * query.shape[3] ** -0.5, key, value)]
+    segments = kernels.SegmentIds(longer(mask.segment_ids, -1), longer(mask.key_segment_ids, -1))
     kernel = kernels.make_splash_mha(
-        kernels.MultiHeadMask([kernels.CausalMask((length, length))] * heads),
-        block_sizes=kernels.BlockSizes(**sizes, block_q_dq=size, block_kv_dq=size),
+        kernels.MultiHeadMask([kernels.CausalMask((length + padding,) * 2)] * heads),
+        block_sizes=_block_sizes(length + padding),
         head_shards=1,
         q_seq_shards=1,
+        residual_checkpoint_name=KEPT,
         interpret=interpret,
     )
-    by_head = [jnp.swapaxes(x, 1, 2) for x in (query, key, value)]  # [B, heads, T, K]
-    out = jax.vmap(kernel)(*by_head, kernels.SegmentIds(segment_ids, key_segment_ids))
-    return jnp.swapaxes(out, 1, 2).astype(query.dtype)
+    out = jax.vmap(kernel)(*by_head, segments)
+    return jnp.swapaxes(out, 1, 2)[:, :length].astype(query.dtype)
+
+
+def _block_sizes(length: int) -> Any:
+    from jax.experimental.pallas.ops.tpu import splash_attention as kernels
+
+    size = block_size(length, 512)
+    return kernels.BlockSizes(
+        block_q=size,
+        block_kv=size,
+        block_kv_compute=size,
+        block_q_dkv=size,
+        block_kv_dkv=size,
+        block_kv_dkv_compute=size,
+        block_q_dq=size,
+        block_kv_dq=size,
+    )
