@@ -45,7 +45,7 @@ test: lint       ## lint, types and the test suite; COV=1 measures what it cover
 thorough: $(VENV)/.dev  ## slow tests once more, with the other estimators and settings: minutes
 	$(PYTEST) -m thorough
 
-fuzz: $(VENV)/.dev  ## anything at all as rows, answers, results, settings, tokenizers: minutes; nothing may raise
+fuzz: $(VENV)/.dev  ## anything at all as rows, answers, results, settings, models, checkpoints: minutes; nothing may raise
 	$(PYTEST) -m fuzz --hypothesis-profile fuzz
 
 mutations: $(VENV)/.dev  ## breaks the code on purpose, one place at a time: a test must notice each
