@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Callable
@@ -11,34 +10,24 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 
 from tests.processes import finish, finish_together, launch, launch_together
+from tests.runs import metrics, rows, state
+from tests.tiny import write_recordings
 from tl_jax.config import RlConfig, SftConfig
 from tl_jax.training.sft import run_sft
 
 pytestmark = pytest.mark.slow
 STEPS, SAVED = 6, 3
 ROWS = 8
-TIMES = ("time", "tokens_per_second", "seconds_sampling", "seconds_learning")
 REWARD = "tests.training.deadly:length"
 
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight trajectories of two calls each, which even a tiny model learns to make."""
-    tools = [{"name": name, "description": ""} for name in ("find_city", "find_country")]
-    rows = []
-    for index in range(8):
-        messages = [{"role": "user", "content": f"Where is Place {index}?"}]
-        for tool in tools:
-            messages.append({"role": "assistant", "tool_calls": [{"name": tool["name"], "arguments": {}}]})
-            messages.append({"role": "tool", "content": f"row {index * 7}"})
-        rows.append({"id": f"t{index}", "tools": tools, "messages": messages})
-    file = tmp_path_factory.mktemp("recordings") / "train.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return file
+    return write_recordings(tmp_path_factory.mktemp("recordings") / "train.jsonl")
 
 
 @pytest.fixture(scope="module")
@@ -93,21 +82,6 @@ def configured(tmp_path_factory: pytest.TempPathFactory, caller: Path, recording
     return make
 
 
-def metrics(config: RlConfig) -> list[dict[str, Any]]:
-    lines = (config.run_dir / "metrics.jsonl").read_text().splitlines()
-    return [{name: value for name, value in json.loads(line).items() if name not in TIMES} for line in lines]
-
-
-def samples(config: RlConfig) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (config.run_dir / "samples.jsonl").read_text().splitlines()]
-
-
-def state(config: RlConfig) -> Any:
-    """Everything that the last checkpoint holds, as NumPy arrays."""
-    saved = ocp.StandardCheckpointer().restore((config.run_dir / "checkpoints" / str(STEPS) / "state").resolve())
-    return jax.tree.map(np.asarray, saved)
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(configured: Callable[..., RlConfig]) -> RlConfig:
     config = configured("uninterrupted")
@@ -116,17 +90,17 @@ def uninterrupted(configured: Callable[..., RlConfig]) -> RlConfig:
 
 
 def test_episodes_have_several_turns_and_all_is_reported(uninterrupted: RlConfig) -> None:
-    rows = metrics(uninterrupted)
-    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
-    assert max(row["turns"] for row in rows) > 1
-    assert any(turn["turn"] > 0 and turn["results"] for turn in samples(uninterrupted))
-    for row in rows:
+    logged = metrics(uninterrupted.run_dir)
+    assert [row["step"] for row in logged] == list(range(1, STEPS + 1))
+    assert max(row["turns"] for row in logged) > 1
+    assert any(turn["turn"] > 0 and turn["results"] for turn in rows(uninterrupted.run_dir, "samples"))
+    for row in logged:
         assert sum(value for name, value in row.items() if name.startswith("outcome/")) == pytest.approx(1)
         assert row["reward"] == pytest.approx(
             row["turns"] * (row["reward/monotone"] + 0.5 * row["reward/live"] + row[f"reward/{REWARD}"])
         )
         assert row["sampler_drift_max"] < 1e-3  # what was re-scored is what was sampled, turn after turn
-    assert len({row["kl_coef"] for row in rows}) == STEPS  # it adapts
+    assert len({row["kl_coef"] for row in logged}) == STEPS  # it adapts
 
 
 @pytest.mark.parametrize("seconds", ["0", "0.15"], ids=["between updates", "inside an update"])
@@ -135,23 +109,23 @@ def test_a_killed_run_resumes_bit_for_bit(
 ) -> None:
     """Killed in the step after next of the checkpoint: by the reward, or once the update has begun."""
     config = configured(f"killed {seconds}")
-    turns = [round(row["turns"] * ROWS) for row in metrics(uninterrupted)]
+    turns = [round(row["turns"] * ROWS) for row in metrics(uninterrupted.run_dir)]
     asked = 2 * 3 + sum(turns[: SAVED + 1]) + (1 if seconds == "0" else turns[SAVED + 1])
     process = launch(config, DIE_AT=str(asked), DIE_AFTER=seconds)
     finish(process, code=-signal.SIGKILL)
-    assert SAVED <= len(metrics(config)) < STEPS
+    assert SAVED <= len(metrics(config.run_dir)) < STEPS
     assert "continuing" in finish(launch(config))
-    assert metrics(config) == metrics(uninterrupted)
-    assert samples(config) == samples(uninterrupted)
-    jax.tree.map(np.testing.assert_array_equal, state(config), state(uninterrupted))
+    assert metrics(config.run_dir) == metrics(uninterrupted.run_dir)
+    assert rows(config.run_dir, "samples") == rows(uninterrupted.run_dir, "samples")
+    jax.tree.map(np.testing.assert_array_equal, state(config.run_dir, STEPS), state(uninterrupted.run_dir, STEPS))
 
 
 def same_run(config: RlConfig, expected: RlConfig) -> None:
     """The same tokens were sampled, and the same was learnt from them."""
-    for ours, theirs in zip(samples(config), samples(expected), strict=True):
+    for ours, theirs in zip(rows(config.run_dir, "samples"), rows(expected.run_dir, "samples"), strict=True):
         assert ours["prediction"] == theirs["prediction"]
         assert ours["results"] == theirs["results"]
-    for one, other in zip(metrics(config), metrics(expected), strict=True):
+    for one, other in zip(metrics(config.run_dir), metrics(expected.run_dir), strict=True):
         assert one.keys() == other.keys()
         for name, value in other.items():
             tolerance = 1e-2 if name.endswith("clip_fraction") else 1e-4  # a token may lie on the limit

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
 
+from tests.tiny import write_model, write_trajectories
 from tests.training.helpers import TINY
 from tl_jax.config import SftConfig, load_config
-from tl_jax.model.hf import export_hf
 from tl_jax.model.llama import init_params, make_graphdef
 
 
@@ -33,46 +29,13 @@ def params() -> Any:
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory: pytest.TempPathFactory, data_file: Path) -> Path:
     """A tiny random model with a small byte-level tokenizer, in Hugging Face format."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=320,
-        special_tokens=["<unk>", "<s>", "</s>"],
-        show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )
-    tokenizer.train_from_iterator(data_file.read_text().splitlines(), trainer)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<unk>"
-    )
-    home = tmp_path_factory.mktemp("model")
-    fast.save_pretrained(home / "tokenizer")
-    config = replace(TINY, vocab_size=320)
-    export_hf(init_params(config, jax.random.key(3)), config, home / "tokenizer", home / "hf")
-    return home / "hf"
+    return write_model(tmp_path_factory.mktemp("model"), data_file.read_text().splitlines())
 
 
 @pytest.fixture(scope="session")
 def data_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixteen trajectories of one or two calls, some of which fail at first."""
-    properties = {"name": {"type": "string", "description": "its name"}}
-    parameters = {"type": "object", "properties": properties, "required": ["name"]}
-    tool = {"name": "find_city", "description": "Finds a city.", "parameters": parameters}
-    other = {**tool, "name": "find_country", "description": "Finds a country."}
-    rows = []
-    for index in range(16):
-        call = {"name": ("find_city", "find_country")[index % 2], "arguments": {"name": f"Place {index}"}}
-        asked = [{"role": "user", "content": f"Where is Place {index}?"}]
-        wrong = {"role": "assistant", "tool_calls": [{"name": "find_town", "arguments": {"name": f"Place {index}"}}]}
-        failed = {"role": "tool", "content": '{"error": "no tool called find_town"}'}
-        found = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": f"row {index * 7}"}]
-        answer = {"role": "assistant", "content": f"In row {index * 7}."}
-        messages = asked + ([wrong, failed] if index % 3 == 0 else []) + found + [answer]
-        rows.append({"id": f"t{index}", "tools": [tool, other], "messages": messages})
-    file = tmp_path_factory.mktemp("data") / "train.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return file
+    return write_trajectories(tmp_path_factory.mktemp("data") / "train.jsonl")
 
 
 @pytest.fixture(scope="session")

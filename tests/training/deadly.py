@@ -1,4 +1,4 @@
-"""Rewards for tests of runs that end early: one ends its process as `kill -9` does, one fails or tells where it is."""
+"""Rewards for runs that end early: one ends its process as `kill -9` does, others fail or tell where they are."""
 
 from __future__ import annotations
 
@@ -34,4 +34,10 @@ def in_one_process(prediction: str, case: Case) -> float:
         Path(os.environ["TELL_FILE"]).touch()
     if _calls == int(os.environ.get("FAIL_AT", "0")):
         raise ZeroDivisionError("the first process fails")
+    return -len(prediction) / 100
+
+
+def noted(prediction: str, case: Case) -> float:
+    """Rewards short answers, and touches the file ``NOTED``: answers have been sampled."""
+    Path(os.environ["NOTED"]).touch()
     return -len(prediction) / 100
