@@ -17,6 +17,7 @@ import pytest
 
 from tests.damage import files, flip
 from tests.processes import finish, finish_together, launch, launch_together
+from tests.runs import rows
 from tests.training.helpers import assert_trees_close
 from tl_jax.config import MeshConfig, SftConfig
 from tl_jax.data.loader import batches
@@ -35,11 +36,7 @@ from tl_jax.training.step import evaluate, make_eval_step
 
 pytestmark = pytest.mark.slow
 STEPS = 14
-
-
-def metrics(run_dir: Path) -> list[dict[str, Any]]:
-    file = run_dir / "metrics.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+metrics = partial(rows, name="metrics")
 
 
 @pytest.fixture(scope="module")
