@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from tests.growth import grows_linearly
+from tests.tooluse.readers.helpers import read_one, turns
 from tl_jax.tooluse.readers.results import results
 from tl_jax.tooluse.schema import Message
 
@@ -62,3 +66,21 @@ def test_results_of_mistral(text: str, expected: list[tuple[str, str | None]] | 
 @pytest.mark.parametrize("form", ["a{}b", "[TOOL_RESULTS]{}b", "[TOOL_RESULTS]a{}b[/TOOL_RESULTS]", HEADER + "a{}b"])
 def test_long_white_space(form: str) -> None:
     assert grows_linearly(lambda text: results(text, ["f"]), lambda count: form.format(" " * count), 1000)
+
+
+@pytest.mark.parametrize("between", [[], [("gpt", "And:")]])
+@pytest.mark.parametrize("format", ["sharegpt", "openai"])
+def test_calls_of_messages_right_after_one_another_wait_together(
+    tmp_path: Path, format: str, between: list[tuple[str, str]]
+) -> None:
+    """A result that names the tool of the first one is unwrapped as that of the last one is; older calls are over."""
+    call = '<tool_call>{{"name": "{}", "arguments": {{}}}}</tool_call>'.format
+    result = '<tool_response>{{"name": "{}", "content": {}}}</tool_response>'.format
+    said = [("gpt", call("f")), ("tool", result("f", 1)), ("gpt", call("g")), *between, ("gpt", call("h"))]
+    said += [("tool", result("h", 2) + result("g", 3)), ("tool", result("f", 4)), ("gpt", "So.")]
+    row: dict[str, Any] = {"conversations": turns(("human", "Go."), *said)}
+    if format == "openai":
+        roles = {"gpt": "assistant"}
+        row = {"messages": [{"role": roles.get(who, who), "content": text} for who, text in [("user", "Go."), *said]]}
+    found = [message for message in read_one(tmp_path, row, format).messages if message.role == "tool"]
+    assert sorted(message.content for message in found) == ["1", "2", "3", '{"name": "f", "content": 4}']

@@ -54,7 +54,7 @@ class Dialogue:
     places: list[str] = field(default_factory=list)
     """Where each message that was added begins in the row."""
     called: Called = field(default_factory=Called)
-    """What the latest turn that calls has called."""
+    """The calls that wait for results."""
     _names: dict[str, str] = field(default_factory=dict)
     """Id of a call -> the name in its latest call."""
 
@@ -67,9 +67,7 @@ class Dialogue:
         message.check(where)
         self.messages.append(message)
         self.places.append(where)
-        if message.tool_calls:
-            self.called = Called()
-            self._note(message.tool_calls)
+        self._note(message)
 
     def join(self, message: Message, where: str) -> None:
         """A message of the assistant that continues its last one, where that can be said: calls after a text or calls.
@@ -81,9 +79,7 @@ class Dialogue:
             self.add(message, where)
         else:
             self.messages[-1] = merged(last, message)
-            if not last.tool_calls:
-                self.called = Called()
-            self._note(message.tool_calls)
+            self._note(message)
 
     def heard(self, role: str | None, text: str, where: str) -> bool:
         """Whether what somebody says is results of the calls so far, which are then added, each as one."""
@@ -93,10 +89,10 @@ class Dialogue:
             self.add(result, where)
         return True
 
-    def _note(self, calls: Sequence[Call]) -> None:
-        """Keeps the names of calls of the latest turn."""
-        self.called.add(calls)
-        self._names.update((call.id, call.name) for call in calls if call.id is not None)
+    def _note(self, message: Message) -> None:
+        """Keeps the names of calls."""
+        self.called.note(message)
+        self._names.update((call.id, call.name) for call in message.tool_calls if call.id is not None)
 
     def result(
         self, content: str, where: str, call_id: str | None = None, name: str | None = None, error: bool = False

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container
 from typing import Any
 
 from tl_jax.tooluse.readers.fields import literal, plain
 from tl_jax.tooluse.readers.tagged import between
-from tl_jax.tooluse.schema import Call, DataError, Message
+from tl_jax.tooluse.schema import DataError, Message
 from tl_jax.tooluse.text.turn_end import without_turn_end
 
 _TAGS = ("tool_response", "tool_result", "function_response", "function_result", "function_results")
@@ -20,25 +20,32 @@ _ID = re.compile(r"([^\[\]{}\s]{1,64})?\[TOOL_CONTENT\]")
 
 
 class Called:
-    """The names and ids of the calls of one turn, with which each of its results is compared.
+    """The names and ids of the calls that wait for results, with which each result is compared.
+
+    Calls of messages right after one another wait together, until there are further calls (see `pairing.pairs`).
 
     Example:
-        >>> called = Called([Call("f", id="1")])
+        >>> from tl_jax.tooluse.schema import Call
+        >>> called = Called()
+        >>> called.note(Message("assistant", "", (Call("f", id="1"),)))
         >>> "f" in called, ["f"] in called, called.ids
         (True, False, {'1'})
     """
 
-    def __init__(self, calls: Iterable[Call] = ()) -> None:
+    def __init__(self) -> None:
         self._names: set[str] = set()
         self.ids: set[str] = set()
-        self.add(calls)
+        self._over = False
 
-    def add(self, calls: Iterable[Call]) -> None:
-        """More calls of the same turn."""
-        for call in calls:
-            self._names.add(call.name)
-            if call.id is not None:
-                self.ids.add(call.id)
+    def note(self, message: Message) -> None:
+        """One more message of the conversation, or more calls of the last one."""
+        if message.role != "assistant":
+            self._over = True
+        elif message.tool_calls:
+            if self._over:
+                self._names, self.ids, self._over = set(), set(), False
+            self._names.update(call.name for call in message.tool_calls)
+            self.ids.update(call.id for call in message.tool_calls if call.id is not None)
 
     def __contains__(self, name: object) -> bool:
         """Whether it is the name of a tool that was called."""

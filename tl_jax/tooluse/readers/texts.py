@@ -46,8 +46,8 @@ def structured(
         if message.role == "assistant":
             following = messages[index + 1] if index + 1 < len(messages) else None
             answered = following is not None and may_be_result(following.role, following.content)
-            result.append(turn := said(message, tools, answered, where, apart))
-            called = Called(turn.tool_calls) if turn.tool_calls else called
+            message = said(message, tools, answered, where, apart)
+            result.append(message)
         elif is_result(message.role, message.content, result):
             result += heard(message, called)
         elif message.role == "system":
@@ -58,6 +58,7 @@ def structured(
             result.append(replace(message, content=words) if tools else message)
         else:
             result.append(message)
+        called.note(message)
         asked = asked or message.role == "user"
     if len(result) == len(messages) and all(map(lambda new, old: new is old, result, messages)):
         return tools, tuple(messages)
