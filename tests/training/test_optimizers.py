@@ -15,10 +15,12 @@ import pytest
 
 from tests.thoroughness import first_then_slow
 from tests.training.helpers import TINY, assert_same_avals, assert_trees_close
-from tl_jax.config import ConfigError, MeshConfig, OptimizerConfig, RlConfig, SftConfig, load_config
+from tl_jax.config import ConfigError, LoraConfig, MeshConfig, OptimizerConfig, RlConfig, SftConfig, load_config
 from tl_jax.config.optimizers import OPTIMIZERS, Optimizer
 from tl_jax.errors import UserError
 from tl_jax.model.llama import abstract_params, init_params
+from tl_jax.model.lora import abstract_adapters
+from tl_jax.model.parameters import assemble
 from tl_jax.model.sharding import make_mesh, param_shardings
 from tl_jax.training.checkpoint import Checkpoints, Record
 from tl_jax.training.compile import abstract_state, start_state
@@ -53,8 +55,12 @@ def fresh(params: Any, config: OptimizerConfig) -> TrainState:
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])
 def test_an_update_gives_back_what_it_takes(name: str, param_dtype: Any, mu_dtype: Any, schedule: Any) -> None:
     config = named(name, mu_dtype=mu_dtype, weight_decay=0.1).model_copy(update={"schedule": schedule})
-    state = jax.eval_shape(partial(fresh, config=config), abstract_params(TINY, param_dtype))
-    assert_same_avals(partial(learnt, config=config), state, abstract_params(TINY, "float32"))
+    params = assemble(
+        abstract_params(TINY, param_dtype), abstract_adapters(TINY, LoraConfig(rank=2, targets=("q_proj",)), param_dtype)
+    )
+    state = jax.eval_shape(partial(fresh, config=config), params)
+    gradient = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float32), params)
+    assert_same_avals(partial(learnt, config=config), state, gradient)
     found = {leaf.dtype.name for leaf in jax.tree.leaves(state.opt_state)}
     assert found == {"int32", "float32", mu_dtype}
     assert {leaf.dtype.name for leaf in jax.tree.leaves(state.trainable)} == {param_dtype}
