@@ -56,7 +56,8 @@ def fresh(params: Any, config: OptimizerConfig) -> TrainState:
 def test_an_update_gives_back_what_it_takes(name: str, param_dtype: Any, mu_dtype: Any, schedule: Any) -> None:
     config = named(name, mu_dtype=mu_dtype, weight_decay=0.1).model_copy(update={"schedule": schedule})
     params = assemble(
-        abstract_params(TINY, param_dtype), abstract_adapters(TINY, LoraConfig(rank=2, targets=("q_proj",)), param_dtype)
+        abstract_params(TINY, param_dtype),
+        abstract_adapters(TINY, LoraConfig(rank=2, targets=("q_proj",)), param_dtype),
     )
     state = jax.eval_shape(partial(fresh, config=config), params)
     gradient = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float32), params)
