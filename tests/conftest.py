@@ -5,9 +5,7 @@ All of it is set before JAX is imported, for the launched processes as well.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import platform
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +22,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tl_jax.compile_cache import processor
+
 settings.register_profile("shared_cores", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", settings.get_profile("shared_cores"), max_examples=15)
 settings.register_profile("fuzz", settings.get_profile("shared_cores"), max_examples=1000)
@@ -35,8 +35,8 @@ CACHE_BYTES = 1 << 30
 def pytest_configure(config: pytest.Config) -> None:
     """Workers and launched processes share what XLA compiled, and so does the next run, until the cache is full.
 
-    JAX names an entry by the program, the flags and the version of XLA; the processor, for which it is compiled too, is
-    in the folder's name. An entry that a killed process left half written is compiled anew.
+    The processor is in the folder's name, as in `tl_jax.compile_cache`. An entry that a killed
+    process left half written is compiled anew.
     """
     kept = getattr(config, "cache", None)  # None: -p no:cacheprovider, as for the copies of tests/mutations.py
     if kept is None or "JAX_COMPILATION_CACHE_DIR" in os.environ or not find_spec("jax"):
@@ -53,14 +53,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first: at the end, no worker waits for another's long file."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
-
-
-def processor() -> str:
-    """Tells processors with different instructions apart."""
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    facts = {line for line in lines if line.startswith(("model name", "flags", "Features"))}
-    return hashlib.sha256("".join([platform.machine(), *sorted(facts)]).encode()).hexdigest()[:8]
 
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

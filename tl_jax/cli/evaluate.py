@@ -17,6 +17,7 @@ from tl_jax.cli.options import (
     ExistingPath,
     OneOf,
     OneOfOr,
+    compile_cache_option,
     format_option,
     group_of,
     include_option,
@@ -27,6 +28,7 @@ from tl_jax.cli.options import (
     unknown_option,
     unwritable_option,
 )
+from tl_jax.compile_cache import keep_programs
 from tl_jax.evaluation.suites import SUITES, Suite
 from tl_jax.terminal import SafeConsole, give, say
 from tl_jax.tooluse.metrics import Scoring
@@ -57,13 +59,15 @@ def batch_size_option(default: int) -> Any:
 @template_options
 @batch_size_option(8)
 @sampling_options
-def generate(model: Path, source: Path, **options: Any) -> None:
+@compile_cache_option
+def generate(model: Path, source: Path, compile_cache: bool, **options: Any) -> None:
     """Answer messages; the answer goes to stdout.
 
     A JSON file holds one conversation: OpenAI's messages, or {"messages", "tools"}; roles may also be the paper's
     System, User, Assistant, Output. A JSONL file holds one such conversation (with "id") a line and gives one JSON
     line each.
     """
+    keep_programs(compile_cache)
     from tl_jax.evaluation.answering import Answering
     from tl_jax.evaluation.generate import generate_file
 
@@ -82,8 +86,15 @@ def generate(model: Path, source: Path, **options: Any) -> None:
 @click.option("--overwrite", is_flag=True, help="Answer again what predictions.jsonl already holds.")
 @scoring_options
 @sampling_options
+@compile_cache_option
 def evaluate(
-    model: Path, out: Path, cases: Path | None, suite: str | None, categories: tuple[str, ...], **options: Any
+    model: Path,
+    out: Path,
+    cases: Path | None,
+    suite: str | None,
+    categories: tuple[str, ...],
+    compile_cache: bool,
+    **options: Any,
 ) -> None:
     """Answer every case and score TS, PI and CF; writes predictions.jsonl and summary.json.
 
@@ -95,7 +106,9 @@ def evaluate(
     rules, kept = _taken(options, _RULES), _taken(options, ("limit", "overwrite"))
     kind = options.pop("format")
     answering = Answering.of(**options)
-    if known := _suite(cases, suite, categories, {"format": kind, **rules}):
+    known = _suite(cases, suite, categories, {"format": kind, **rules})
+    keep_programs(compile_cache)
+    if known:
         known.evaluate(model, out, categories, answering, cases, **kept)
     elif cases:
         run(model, cases, out, answering, Scoring(**rules), format=kind, **kept)

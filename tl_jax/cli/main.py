@@ -32,8 +32,8 @@ SECTIONS = {
 }
 TRAIN = frozenset(
     (
-        *("chex", "datasets", "flax", "grain", "jax", "jaxlib", "jinja2", "numpy", "optax", "orbax", "safetensors"),
-        *("sentencepiece", "tensorboardX", "tokenizers", "transformers"),
+        *("chex", "datasets", "filelock", "flax", "grain", "jax", "jaxlib", "jinja2", "numpy", "optax", "orbax"),
+        *("safetensors", "sentencepiece", "tensorboardX", "tokenizers", "transformers"),
     )
 )
 """What comes with ``pip install 'tl-jax[train]'`` and is absent after a plain ``pip install tl-jax``."""

@@ -290,6 +290,14 @@ training_options = group_of(
 """``--config FILE... [key=value ...]``."""
 
 
+compile_cache_option = click.option(
+    "--compile-cache/--no-compile-cache",
+    default=True,
+    show_default=True,
+    help="Keep what takes long to compile, for the next start.",
+)
+
+
 def _sampling_option(key: str, **settings: Any) -> Option[Any]:
     flag, kind = f"--{key.replace('_', '-')}", number_of(SamplingConfig, key)
     return click.option(flag, type=kind, show_default="default" in settings, **settings)

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from tl_jax.cli.options import ListingCommand, OneOf, training_options
+from tl_jax.cli.options import ListingCommand, OneOf, compile_cache_option, training_options
+from tl_jax.compile_cache import keep_programs
 from tl_jax.config import RlConfig, RunConfig, SftConfig, annotated_yaml, load_config
 from tl_jax.config.estimators import ESTIMATORS
 from tl_jax.config.fields import named_code
@@ -23,13 +24,15 @@ Config = TypeVar("Config", bound=RunConfig)
     cls=ListingCommand, tables={"Losses: of a target token": lambda: [(it.name, it.loss) for it in LOSSES.values()]}
 )
 @training_options
-def sft(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
+@compile_cache_option
+def sft(files: tuple[Path, ...], overrides: tuple[str, ...], compile_cache: bool) -> None:
     """Supervised training with MAE and PKT. Run again with the same run_dir to continue.
 
     loss says which loss, see below, or names one of your own: module:function. Exit codes: 0 done, 2 something is yours
     to mend, 130 or 143 ended by Ctrl-C or SIGTERM with a checkpoint.
     """
     config = _loaded(SftConfig, files, overrides)
+    keep_programs(compile_cache)
     from tl_jax.training.sft import run_sft
 
     _exit(run_sft(config))
@@ -40,7 +43,8 @@ def sft(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     tables={"Estimators: advantage of a token": lambda: [(it.name, it.advantage) for it in ESTIMATORS.values()]},
 )
 @training_options
-def rl(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
+@compile_cache_option
+def rl(files: tuple[Path, ...], overrides: tuple[str, ...], compile_cache: bool) -> None:
     """Reinforcement training on rule-based rewards (IRM): PPO, GRPO and others.
 
     algorithm.estimator says which, see below; one answer to a prompt, or episodes with environment=replay. Run again
@@ -48,6 +52,7 @@ def rl(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
     SIGTERM with a checkpoint. "tl-jax ppo" and "tl-jax grpo" are other names of this command.
     """
     config = _loaded(RlConfig, files, overrides)
+    keep_programs(compile_cache)
     from tl_jax.rl.train import run_rl
 
     _exit(run_rl(config))
