@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding
 
 from tests.model.attention.inputs import inputs, packed_mask
 from tl_jax.config import MeshConfig
-from tl_jax.model.attention import AttentionError, attention, splash
-from tl_jax.model.sharding import make_mesh
+from tl_jax.model.attention import AttentionError, AttentionMask, attention, splash
+from tl_jax.model.sharding import make_mesh, partition_spec
+from tl_jax.plan.machine import PlanError, open_machine
 
 interpreted = partial(splash.splash, interpret=True)
 
@@ -57,5 +59,26 @@ def test_what_it_cannot_do_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_blocks_divide_the_length() -> None:
-    sizes = {length: splash.block_size(length, 1024) for length in (128, 384, 512, 2048, 8192 + 256)}
-    assert sizes == {128: 128, 384: 128, 512: 512, 2048: 1024, 8192 + 256: 256}
+    sizes = {length: splash.block_size(length) for length in (128, 384, 2048, 4096, 8192 + 256)}
+    assert sizes == {128: 128, 384: 128, 2048: 512, 4096: 1024, 8192 + 256: 256}
+
+
+@pytest.mark.slow
+def test_the_compiler_of_tpus_takes_it() -> None:
+    """The largest blocks, forward and both backward kernels, each device its own rows."""
+    try:
+        machine = open_machine("v5e:2x4")
+    except PlanError as missing:
+        pytest.skip(str(missing))
+    rows = NamedSharding(make_mesh(MeshConfig(), machine.devices), partition_spec("batch"))
+    query, key = (jax.ShapeDtypeStruct((8, 4096, heads, 64), jnp.bfloat16, sharding=rows) for heads in (2, 1))
+    ids = jax.ShapeDtypeStruct((8, 4096), jnp.int32, sharding=rows)
+
+    def total(query: jax.Array, key: jax.Array, positions: jax.Array, segment_ids: jax.Array) -> jax.Array:
+        mask = AttentionMask.within(positions, segment_ids)
+        return attention(query, key, key, mask, "auto").astype(jnp.float32).sum()
+
+    with jax.set_mesh(rows.mesh):
+        text = jax.jit(jax.grad(total, argnums=(0, 1))).lower(query, key, ids, ids).compile().as_text()
+    assert text.count('custom_call_target="tpu_custom_call"') == 3
+    assert "all-gather" not in text
