@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +25,7 @@ from tl_jax.model.sharding import (
     RULES,
     ShardingError,
     batch_sharding,
+    count_slices,
     make_global_array,
     make_mesh,
     param_shardings,
@@ -71,6 +75,54 @@ def test_mesh_sizes(asked: dict[str, int], got: tuple[int, ...]) -> None:
 def test_a_mesh_that_does_not_fit_names_the_sizes(asked: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(asked))}={next(iter(asked.values()))}"):
         make_mesh(MeshConfig(**asked))
+
+
+@dataclass(frozen=True)
+class FakeTpu:
+    """What JAX looks at when it places a TPU chip: v5e slices of 2 x 2 chips."""
+
+    id: int
+    device_kind = "TPU v5 lite"
+    platform = "tpu"
+    core_on_chip = 0
+
+    @property
+    def slice_index(self) -> int:
+        return self.id % 2  # not in the order of the ids
+
+    @property
+    def coords(self) -> tuple[int, int, int]:
+        return (self.id // 2 % 2, self.id // 4, 0)
+
+    @property
+    def process_index(self) -> int:
+        return self.slice_index
+
+
+@pytest.mark.parametrize(
+    ("asked", "got"), [({"data": 2}, (2, 4, 1)), ({"data": -1, "fsdp": 1, "tensor": 2}, (4, 1, 2))]
+)
+def test_a_copy_of_the_model_lies_within_a_slice(asked: dict[str, int], got: tuple[int, ...]) -> None:
+    chips: Any = [FakeTpu(number) for number in range(8)]
+    mesh = make_mesh(MeshConfig(**asked), chips)
+    assert (mesh.devices.shape, mesh.axis_names) == (got, ("data", "fsdp", "tensor"))
+    assert set(mesh.axis_types) == {AxisType.Auto}
+    assert {chip.id for chip in mesh.devices.flat} == set(range(8))
+    for copies, slice_index in zip(np.split(mesh.devices, 2), (0, 1), strict=True):  # next to each other along data
+        assert {chip.slice_index for chip in copies.flat} == {slice_index}
+
+
+def test_a_copy_over_several_slices_is_refused() -> None:
+    chips: Any = [FakeTpu(number) for number in range(8)]
+    with pytest.raises(ConfigError, match=r"data=1, fsdp=-1.* 2 slices: .*mesh\.data=2"):
+        make_mesh(MeshConfig(), chips)
+
+
+def test_only_tpus_have_slices() -> None:
+    """Each host with GPUs has a `slice_index` of its own, and parameters are cut over hosts nevertheless."""
+    assert count_slices([cast("jax.Device", FakeTpu(number)) for number in range(4)]) == 2
+    host = SimpleNamespace(platform="gpu", slice_index=1)
+    assert count_slices([*jax.devices(), cast("jax.Device", host)]) == 1
 
 
 def test_a_size_below_what_is_left_is_no_size() -> None:

@@ -30,7 +30,7 @@ class ModelConfig(Node):
 
 
 class MeshConfig(Node):
-    """Devices along each axis; one of them may be -1: whatever is left."""
+    """Devices along each axis; one of them may be -1: whatever is left. Several TPU slices divide ``data``."""
 
     data: Whole = 1
     fsdp: Whole = -1

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental.mesh_utils import create_hybrid_device_mesh
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from tl_jax.config import ConfigError, MeshConfig
@@ -45,21 +46,39 @@ class ShardingError(ValueError):
 def make_mesh(config: MeshConfig, on: Sequence[jax.Device] | None = None) -> Mesh:
     """All devices of all processes as a mesh ``data x fsdp x tensor``; the axis given as -1 takes what is left.
 
+    Of several TPU slices each holds whole copies of the model: the slow network between them carries gradients only.
     ``on`` names other devices, such as those of a machine that is only planned for.
 
     Raises:
-        ConfigError: the sizes do not multiply to the number of devices.
+        ConfigError: the sizes do not multiply to the number of devices, or ``data`` does not to that of the slices.
     """
-    devices = jax.device_count() if on is None else len(on)
+    devices = jax.devices() if on is None else on
     shape = [getattr(config, axis) for axis in MESH_AXES]
     asked = ", ".join(f"{axis}={size}" for axis, size in zip(MESH_AXES, shape, strict=True))
     if shape.count(-1) > 1 or any(size < 1 and size != -1 for size in shape):
         raise ConfigError(f"mesh: {asked}: sizes are positive, and at most one of them is -1")
     known = math.prod(size for size in shape if size != -1)
-    shape = [devices // known if size == -1 else size for size in shape]
-    if math.prod(shape) != devices:
-        raise ConfigError(f"mesh: {asked} does not fit {devices} devices; the product must be {devices}")
-    return jax.make_mesh(tuple(shape), MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES), devices=on)
+    shape = [len(devices) // known if size == -1 else size for size in shape]
+    if math.prod(shape) != len(devices):
+        raise ConfigError(f"mesh: {asked} does not fit {len(devices)} devices; the product must be {len(devices)}")
+    kinds = (AxisType.Auto,) * len(MESH_AXES)
+    slices = count_slices(devices)
+    if slices == 1:
+        return jax.make_mesh(tuple(shape), MESH_AXES, axis_types=kinds, devices=on)
+    copies, left = divmod(shape[0], slices)
+    if left:
+        raise ConfigError(
+            f"mesh: {asked} does not fit {slices} slices: mesh.data has to be a multiple of {slices}, with whole "
+            f"copies of the model in each; for instance mesh.data={slices}"
+        )
+    placed = create_hybrid_device_mesh([copies, *shape[1:]], [slices, 1, 1], devices)
+    return Mesh(placed, MESH_AXES, axis_types=kinds)
+
+
+def count_slices(devices: Sequence[jax.Device]) -> int:
+    """How many TPU slices they are of. Elsewhere 1: hosts with GPUs have ``slice_index``, too, but a network that
+    carries ``fsdp``."""
+    return len({getattr(device, "slice_index", 0) for device in devices if device.platform == "tpu"}) or 1
 
 
 def partition_spec(*axes: str | None) -> PartitionSpec:

@@ -56,7 +56,7 @@ def detect(environment: Mapping[str, str]) -> Literal["explicit", "slurm", "tpu"
     # Set by srun for its tasks only: a shell in an allocation is one process, whatever SLURM_NTASKS says.
     if "SLURM_JOB_ID" in environment and int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
         return "slurm"
-    if "," in environment.get("TPU_WORKER_HOSTNAMES", ""):
+    if "," in environment.get("TPU_WORKER_HOSTNAMES", "") or int(environment.get("MEGASCALE_NUM_SLICES") or 1) > 1:
         return "tpu"
     return None
 
