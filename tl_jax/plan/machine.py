@@ -15,6 +15,7 @@ import jax
 from tl_jax.errors import UserError
 from tl_jax.registry import Registry
 from tl_jax.training.chips import CHIPS, Chip, chip_of
+from tl_jax.training.memory import available
 
 PER_HOST = 8
 """GPUs of a node; more come in whole nodes."""
@@ -169,14 +170,9 @@ def parse(name: str) -> tuple[Chip, tuple[int, ...]]:
 
 
 def this_machine() -> Machine:
-    """The devices that JAX sees here. A CPU shares the machine's memory with all its (fake) devices."""
+    """The devices that JAX sees here."""
     devices = jax.devices()
-    chip = chip_of(devices[0].device_kind)
-    stats = devices[0].memory_stats() or {}
-    memory = stats.get("bytes_limit") or (chip and _usable(chip, _fraction()))
-    if not memory:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(devices)
-    return Machine("this", chip, devices, int(memory))
+    return Machine("this", chip_of(devices[0].device_kind), devices, available(devices))
 
 
 def _example(target: Target) -> str:

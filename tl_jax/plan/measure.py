@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from tl_jax.plan.hlo import collectives, custom_kernels, sent_by_axis
 from tl_jax.plan.machine import Machine
 from tl_jax.plan.programs import Program
+from tl_jax.training.memory import needed as needed_by
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _NEEDED = re.compile(r"(?:Used ([\d.]+)([KMGT]?) of|required for HLO temporaries \(([\d.]+)([KMGT]?)\))")
@@ -70,22 +71,20 @@ def measure(program: Program, machine: Machine, mesh: Mesh) -> Measured:
             raise
         return _refused(program, machine, str(error), time.perf_counter() - started)
     seconds = time.perf_counter() - started
+    needed = needed_by(compiled) + resident
     stats, text = compiled.memory_analysis(), compiled.as_text() or ""
-    assert stats is not None  # all of XLA's compilers have it
-    argument, output, alias = stats.argument_size_in_bytes, stats.output_size_in_bytes, stats.alias_size_in_bytes
-    temporary, code = stats.temp_size_in_bytes, stats.generated_code_size_in_bytes
-    needed = argument + temporary + output - alias + code + resident
+    assert stats is not None
     if machine.refuses and not resident:
         fits = True  # it would have raised; its own count leaves out what it lays over each other
     else:
         fits = needed <= machine.memory
     return Measured(
         name=program.name,
-        argument=argument,
-        temporary=temporary,
-        output=output,
-        alias=alias,
-        code=code,
+        argument=stats.argument_size_in_bytes,
+        temporary=stats.temp_size_in_bytes,
+        output=stats.output_size_in_bytes,
+        alias=stats.alias_size_in_bytes,
+        code=stats.generated_code_size_in_bytes,
         resident=resident,
         needed=needed,
         memory=machine.memory,

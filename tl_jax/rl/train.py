@@ -82,7 +82,7 @@ def run_rl(config: RlConfig) -> dict[str, Any]:
             summary = fit(
                 run,
                 state,
-                compile_step(make_rl_step(spec), state, mesh),
+                compile_step(make_rl_step(spec), state, mesh, run.log.line),
                 Rollouts(run, config, worker, rubric, order),
                 Averages(last=("learning_rate", "critic_rate", "kl_coef"), wait=True),
                 comparison,

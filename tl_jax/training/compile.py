@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -16,7 +16,8 @@ from jax.sharding import Mesh
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import batch_sharding, param_shardings, replicated
 from tl_jax.training.checkpoint import abstract
-from tl_jax.training.state import State, without_frozen
+from tl_jax.training.memory import shortage
+from tl_jax.training.state import State, TrainState, without_frozen
 
 
 def state_shardings(state: State, mesh: Mesh) -> State:
@@ -50,24 +51,29 @@ def _use_up(make: Callable[[Params], Any], places: Any, params: Params) -> Any:
         return jax.jit(make, out_shardings=places, donate_argnums=0)(params)
 
 
-@dataclass(frozen=True)
 class CompiledStep:
     """``step(state, batch) -> (state, metrics)``, compiled when first called. See `compile_step`."""
 
-    _jitted: Any
-    """takes what is trained and what is frozen apart, and gives the former"""
+    def __init__(self, jitted: jax.stages.Wrapped, warn: Callable[[str], None] | None) -> None:
+        """``jitted`` takes what is trained and what is frozen apart, and gives the former."""
+        self._jitted, self._warn = jitted, warn
 
     def __call__(self, state: State, batch: Any) -> tuple[State, Any]:
+        if self._warn:
+            warn, self._warn = self._warn, None
+            if problem := shortage(self.lower(state, batch).compile()):  # compiled once all the same
+                warn(problem)
         new, metrics = self._jitted(without_frozen(state), state.frozen, batch)
         return replace(new, frozen=state.frozen), metrics
 
-    def lower(self, state: Any, batch: Any) -> jax.stages.Lowered:
+    def lower(self, state: TrainState, batch: Any) -> jax.stages.Lowered:
         """The program for arguments of these shapes and places, arrays or abstract ones; it can be compiled unrun."""
-        lowered: jax.stages.Lowered = self._jitted.lower(without_frozen(state), state.frozen, batch)
-        return lowered
+        return self._jitted.lower(without_frozen(state), state.frozen, batch)
 
 
-def compile_step(step: Callable[..., Any], state: State, mesh: Mesh) -> CompiledStep:
+def compile_step(
+    step: Callable[..., Any], state: State, mesh: Mesh, warn: Callable[[str], None] | None = None
+) -> CompiledStep:
     """``step(state, batch) -> (state, metrics)``, compiled when first called.
 
     The old state is used up, all but what is frozen: that goes in beside it and comes out untouched.
@@ -76,6 +82,7 @@ def compile_step(step: Callable[..., Any], state: State, mesh: Mesh) -> Compiled
         step: pure.
         state: placed arrays, or the abstract ones; the new state lies where it does.
         mesh: rows of the batch are spread over it; the metrics are on all of its devices.
+        warn: is told before the first step if it needs more memory than the devices have.
     """
     learned = shardings(without_frozen(state))
 
@@ -89,7 +96,7 @@ def compile_step(step: Callable[..., Any], state: State, mesh: Mesh) -> Compiled
         out_shardings=(learned, replicated(mesh)),
         donate_argnums=0,
     )
-    return CompiledStep(jitted)
+    return CompiledStep(jitted, warn)
 
 
 def compile_eval(step: Callable[..., Any], params: Params, mesh: Mesh) -> jax.stages.Wrapped:

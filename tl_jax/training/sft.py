@@ -103,7 +103,7 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
             summary = fit(
                 run,
                 state,
-                compile_step(programs.step, state, mesh),
+                compile_step(programs.step, state, mesh, run.log.line),
                 rows,
                 Averages(summed=("tokens", "targets", "empty_batches"), last=("learning_rate",)),
                 evaluate=rows.untimed(eval_loss) if held_out else None,
