@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.growth import grows_linearly
 from tl_jax.tooluse.bfcl import literals
 from tl_jax.tooluse.bfcl.literals import Language, natural, read, write
 
@@ -34,6 +35,13 @@ FORMS: list[tuple[Language, str, str | None, str, Any]] = [
     ("java", "HashMap", None, 'new HashMap<String, Object>() {{ put("a", 1); put("b", "c"); }}', {"a": 1, "b": "c"}),
     ("java", "HashMap", None, "new HashMap<>()", {}),
     ("java", "HashMap", None, "Map.of()", "Map.of()"),
+    ("java", "HashMap", None, 'new HashMap<String, Object>() { put("a", "}")', {}),
+    ("java", "HashMap", None, 'new HashMap<>() {{ put("a", 1) }', {"a": 1}),
+    ("java", "ArrayList", "long", "new ArrayList<Long>() {{ }} add(1L); }}", [1]),
+    ("javascript", "array", None, "[[1, 2], ['a'] ,[true]]", [[1, 2], ["a"], [True]]),
+    ("javascript", "array", None, "[[1], [2]x]", ["[1"]),
+    ("javascript", "array", None, "[[1]x, [2]]", [[1], [2]]),
+    ("javascript", "array", None, "new Array([1], [2])", [[1], [2]]),
     ("javascript", "integer", None, "12", 12),
     ("javascript", "float", None, "-1.5", -1.5),
     ("javascript", "float", None, "1e3", "1e3"),
@@ -101,6 +109,27 @@ def test_bfcl_reads_the_same(language: Language, kind: str, items: str | None, t
     package = "bfcl_eval.eval_checker.ast_eval.type_convertor"
     module = pytest.importorskip(f"{package}.{name}_type_converter", reason="bfcl-eval is not installed")
     assert getattr(module, f"{name}_type_converter")(text, kind, items) == value
+
+
+@pytest.mark.parametrize(
+    ("language", "kind", "begin", "piece"),
+    [
+        ("javascript", "array", "[", "[1],"),
+        ("javascript", "array", "", "[[1], "),
+        ("javascript", "dict", "{:", "a"),
+        ("java", "HashMap", "new HashMap<String, Object>() {", " "),
+        ("java", "HashMap", "", "new HashMap<>() {{"),
+        ("java", "HashMap", "new HashMap<>() {", 'put("a", '),
+        ("java", "HashMap", "", "new HashMap<"),
+        ("java", "ArrayList", "new ArrayList<String>() {{", " "),
+        ("java", "ArrayList", "new ArrayList<String>() {{", "add("),
+        ("java", "Array", "", "new int[]{"),
+    ],
+)
+def test_no_value_costs_more_than_its_length(language: Language, kind: str, begin: str, piece: str) -> None:
+    """A model's answer may say anything; trying in turn what might belong together took for ever."""
+    end = "}" if kind != "array" else ""
+    assert grows_linearly(lambda text: read(text, language, kind), lambda count: begin + piece * count + end, 250)
 
 
 @pytest.mark.parametrize(("language", "kind"), [("java", "Set"), ("java", "Thread"), ("javascript", "set")])

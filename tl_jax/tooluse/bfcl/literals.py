@@ -31,19 +31,22 @@ _JAVASCRIPT_SCALARS: _Scalars = {
     "String": (re.compile(r"""(?:".*"|'.*'|["'])\Z""", re.DOTALL), lambda text: text[1:-1]),
 }
 
-_ARRAY = re.compile(r"new\s+\w+\[\]\s*\{(.*?)\}")
+_ARRAY = re.compile(r"new\s+\w+\[\]\s*\{([^}\n]*)\}")
 _AS_LIST = re.compile(r"new\s+ArrayList<\w*>\(Arrays\.asList\((.+?)\)\)")
-_ADDED = re.compile(r"new\s+ArrayList<\w*>\(\)\s*\{\{\s*(.+?)\s*\}\}", re.DOTALL)
+_ADDED = re.compile(r"new\s+ArrayList<\w*>\(\)\s*\{\{\s*")
 _NEW_LIST = re.compile(r"new\s+ArrayList<\w*>\(\)")
-_MAP = re.compile(r"new\s+HashMap<.*?>\s*\(\)\s*\{\s*\{?\s*(.*?)\s*\}?\s*\}", re.DOTALL)
-_NEW_MAP = re.compile(r"new\s+HashMap<.*?>\s*\(\)")
-_PUT = re.compile(r'put\("(.*?)",\s*(.*?)\)')
+_MAP, _FILLED = re.compile(r"new\s+HashMap<"), re.compile(r">\s*\(\)\s*\{")
+_NEW_MAP = re.compile(r"new\s+HashMap<(?:(?!new\s+HashMap<).)*?>\s*\(\)")
+_PUT = re.compile(r'put\("(?>(.*?)",\s*)([^)\n]*)\)')
 _ADD = re.compile(r"add\((.+?)\)")
 
-_ROWS = re.compile(r"\[\s*\[.*?\]\s*(,\s*\[.*?\]\s*)*\]|\bnew\s+Array\(\s*\[.*?\]\s*(,\s*\[.*?\]\s*)*\)")
+_ROWS = re.compile(r"(\[\s*|\bnew\s+Array\(\s*)\[")
+_NEXT_ROW = re.compile(r"\s*,\s*\[")
+_AFTER_ROWS = {"[": re.compile(r"\s*\]"), "n": re.compile(r"\s*\)")}
 _ROW = re.compile(r"\[(.*?)\]")
 _LIST = re.compile(r"\[(.*?)\]|\bnew\s+Array\((.*?)\)")
 _OBJECT = re.compile(r"\{(.*?)\}")
+_HAS_PAIR = re.compile(r":*[^:]+:")
 _PAIR = re.compile(r"([^:]+):\s*(.*?)(?:,\s*(?=[^,]+:)|$)")
 
 
@@ -145,7 +148,7 @@ def _java(text: str, kind: str, items: str | None) -> Any:
 
 
 def _java_array(text: str, items: str | None) -> Any:
-    found = _ARRAY.search(text)
+    found = _ARRAY.search(_up_to(text, "}"))
     if not found:
         return text
     return [_java_element(part.strip(), items) for part in found[1].split(",") if part.strip()]
@@ -154,12 +157,17 @@ def _java_array(text: str, items: str | None) -> Any:
 def _java_list(text: str, items: str | None) -> Any:
     if found := _AS_LIST.search(text):
         parts = found[1].split(",")
-    elif found := _ADDED.search(text):
-        parts = _ADD.findall(found[1])
+    elif (added := _ADDED.search(text)) and (end := text.find("}}", added.end() + 1)) >= 0:
+        parts = _ADD.findall(_up_to(text[added.end() : end], ")"))
     else:
         return [] if _NEW_LIST.search(text) else text
     parts = [part.strip() for part in parts]
     return [part[1:-1] if items in ("String", "char") else _java_element(part, items) for part in parts]
+
+
+def _up_to(text: str, last: str) -> str:
+    """The text up to the last of these characters: nothing after it can end what is looked for."""
+    return text[: text.rfind(last) + 1]
 
 
 def _java_element(text: str, items: str | None) -> Any:
@@ -167,8 +175,11 @@ def _java_element(text: str, items: str | None) -> Any:
 
 
 def _java_map(text: str, items: str | None) -> Any:
-    if found := _MAP.search(text):
-        return {key: _java_value(value.strip()) for key, value in _PUT.findall(found[1])}
+    begun = _MAP.search(text)
+    filled = _FILLED.search(text, begun.end()) if begun else None
+    if filled and (end := text.find("}", filled.end())) >= 0:
+        puts = _up_to(text[filled.end() : end], ")")
+        return {key: _java_value(value.strip()) for key, value in _PUT.findall(puts)}
     return {} if _NEW_MAP.search(text) else text
 
 
@@ -191,8 +202,8 @@ def _javascript(text: str, kind: str, items: str | None) -> Any:
 
 
 def _javascript_array(text: str, items: str | None) -> Any:
-    if rows := _ROWS.match(text):
-        inner = [row.strip() for row in _ROW.findall(rows[0])]
+    if rows := _rows(text):
+        inner = [row.strip() for row in _ROW.findall(rows)]
         inner[0] = inner[0].removeprefix("[")
         return [[_javascript_value(part) for part in row.split(",")] for row in inner]
     found = _LIST.match(text)
@@ -206,12 +217,34 @@ def _javascript_array(text: str, items: str | None) -> Any:
         return text
 
 
+def _rows(text: str) -> str:
+    """The list of lists that a text begins with; empty where there is none.
+
+    A row ends at the first bracket after which all the rest fits. Which brackets these are is found from the last one
+    to the first: to try them in turn would take time that doubles with every row.
+    """
+    opened = _ROWS.match(text)
+    if not opened:
+        return ""
+    closing, start = _AFTER_ROWS[text[0]], opened.end()
+    fits, whole = -1, 0
+    at = text.rfind("]", start)
+    while at >= 0:
+        following = _NEXT_ROW.match(text, at + 1)
+        if following and fits >= 0 and text.find("\n", following.end(), fits) < 0:
+            fits = at
+        elif end := closing.match(text, at + 1):
+            fits, whole = at, end.end()
+        at = text.rfind("]", start, at)
+    return text[:whole] if fits >= 0 and text.find("\n", start, fits) < 0 else ""
+
+
 def _javascript_object(text: str, items: str | None) -> Any:
     found = _OBJECT.match(text)
     if not found:
         return text
     result = {}
-    for key, value in _PAIR.findall(found[1]):
+    for key, value in _PAIR.findall(found[1]) if _HAS_PAIR.match(found[1]) else ():
         value = value.strip()
         is_list = value.startswith("[") and value.endswith("]")
         read_value = _javascript_array(value, None) if is_list else _javascript_value(value.strip("'\""))
