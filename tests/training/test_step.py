@@ -118,6 +118,8 @@ def squared(model: Toy, batch: Batch) -> Loss:
 def toy_step(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, TrainState]]:
     """A step of plain gradient descent on `Toy`."""
     monkeypatch.setattr("tl_jax.training.step.merge", lambda graphdef, params: Toy(params))
+    monkeypatch.setattr("tl_jax.training.step.compute_dtype", lambda graphdef, params: jnp.float32)
+    monkeypatch.setattr("tl_jax.training.step.in_compute_dtype", lambda params, dtype: params)
 
     def make(accumulate: int = 1) -> tuple[Any, TrainState]:
         optimizer = optax.sgd(0.5)

@@ -10,16 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-import optax.contrib
 
 from tl_jax.config import OptimizerConfig
 from tl_jax.errors import UserError
 from tl_jax.model.families import map_parameters
 from tl_jax.model.parameters import Parameter
 from tl_jax.training.factored_moments import over_matrix, scale_by_factored_moments
-
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-"""Coefficients of Muon's polynomial, as its authors give them."""
+from tl_jax.training.orthogonal_moments import scale_by_orthogonal
 
 
 def adamw(schedule: optax.Schedule, config: OptimizerConfig) -> optax.GradientTransformation:
@@ -80,8 +77,11 @@ def muon(
     """Muon (https://kellerjordan.github.io/posts/muon/) for the layers' matrices, each layer's by itself; all else, as
     its authors have it, by `adamw`.
 
-    An orthogonal matrix of ``n`` rows and ``m`` columns has the root mean square ``1 / sqrt(max(n, m))``; updates are
-    brought to ``rms`` whatever their shape (https://arxiv.org/abs/2502.16982, equation 4).
+    Args:
+        beta: of the first moment.
+        nesterov: the gradient counts once more.
+        ns_steps: iterations.
+        rms: root mean square of an update at rate 1, whatever the matrix's shape.
 
     Raises:
         UserError: an option is out of its range.
@@ -89,25 +89,8 @@ def muon(
     _check("beta", beta, 0 <= beta < 1, "from 0 to below 1")
     _check("ns_steps", ns_steps, 1 <= ns_steps <= 100, "from 1 to 100")
     _check("rms", rms, 0 < rms <= 10, "above 0, up to 10")
-    orthogonal = optax.contrib.scale_by_muon(
-        NEWTON_SCHULZ,
-        ns_steps,
-        beta,
-        mu_dtype=config.mu_dtype,
-        nesterov=nesterov,
-        weight_dimension_numbers=lambda updates: map_parameters(_two_sides, updates),
-    )
-
-    def init(params: optax.Params) -> optax.OptState:
-        return orthogonal.init(params)._replace(ns_coeffs=())  # constants are no state
-
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, optax.OptState]:
-        coefficients = jnp.asarray(NEWTON_SCHULZ, jnp.float32)
-        updates, state = orthogonal.update(updates, state._replace(ns_coeffs=coefficients), params)
-        return map_parameters(lambda p, x: x * rms * _longer_side(p, x), updates), state._replace(ns_coeffs=())
-
     of_matrices = optax.chain(
-        optax.GradientTransformation(init, update),
+        scale_by_orthogonal(beta, nesterov=nesterov, ns_steps=ns_steps, rms=rms, mu_dtype=config.mu_dtype),
         optax.add_decayed_weights(config.weight_decay, decays),
         optax.scale_by_learning_rate(schedule),
     )
@@ -120,26 +103,6 @@ def muon(
 def decays(params: Any) -> Any:
     """True for each parameter that weight decay acts on, as its record says."""
     return map_parameters(lambda parameter, _: parameter.decays, params)
-
-
-def _two_sides(parameter: Parameter, leaf: jax.Array) -> optax.contrib.MuonDimensionNumbers:
-    sides = parameter.sides
-    assert sides is not None
-    return optax.contrib.MuonDimensionNumbers(reduction_axis=sides.inputs, output_axis=sides.outputs)
-
-
-def _longer_side(parameter: Parameter, leaf: jax.Array) -> float:
-    """The root of the longer side's length."""
-    sides = parameter.sides
-    assert sides is not None
-    return float(max(_length(leaf, sides.inputs), _length(leaf, sides.outputs)) ** 0.5)
-
-
-def _length(leaf: jax.Array, axes: tuple[int, ...]) -> int:
-    length = 1
-    for axis in axes:
-        length *= leaf.shape[axis]
-    return length
 
 
 def _clipped(updates: Any, limit: float) -> Any:
