@@ -31,6 +31,8 @@ def test_flops_of_a_full_row_follow_the_rule() -> None:
     rule = 6 * (6_738_415_616 - 32000 * 4096) + 6 * 32 * 4096 * length
     assert done.tokens == 2 * length
     np.testing.assert_allclose(done.flops / done.tokens, rule, rtol=1e-3)
+    less = (done.flops - speed.work(model, batch, adapted=True).flops) / done.tokens
+    np.testing.assert_allclose(less, 2 * (6_738_415_616 - 32000 * 4096), rtol=1e-3)
 
 
 def test_padding_costs_nothing_and_attention_stays_within_a_trajectory() -> None:

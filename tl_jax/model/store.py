@@ -97,9 +97,19 @@ def open_adapter(path: Path, base: Path | None = None, verify: bool = True) -> L
     adapters = list(adapters_down(path, base))
     if not adapters:
         raise CheckpointError(f"{path}: is no adapter, but a whole model; it is written without --adapter")
-    first, config = adapters[0], read_config(tokenizer_dir(adapters[-1].base))
+    first, config = adapters[0], model_config(path, base)
     params = load_adapters(first, config, None, verify)
     return LoadedAdapter(first.lora, params, config, first.base, tokenizer_dir(path, base))
+
+
+def model_config(path: Path, base: Path | None = None) -> LlamaConfig:
+    """The configuration of the model at ``path``, or below the adapters there; arguments as for `open_model`.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    adapters = list(adapters_down(path, base))
+    return read_config(tokenizer_dir(adapters[-1].base if adapters else path))
 
 
 def load_adapters(adapter: StoredAdapter, config: LlamaConfig, mesh: Mesh | None = None, verify: bool = True) -> Params:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from tl_jax.config import ModelConfig, RlConfig, SftConfig
+from tl_jax.config import ModelConfig, RlConfig, RunConfig, SftConfig
 from tl_jax.data.batch import Batch
 from tl_jax.data.packing import Row, collate
 from tl_jax.inference.generate import bucket, lower
@@ -77,8 +77,9 @@ def sft_programs(config: SftConfig, model: LlamaConfig, mesh: Mesh, load: Worklo
     parts = _parts_of(state)
     compute = _matrices(model, config.model, mesh)
     logits, copies = _logits(model, mesh, micro, length), compute / mesh.shape["fsdp"]
-    again = 1 if config.model.remat == "block" else 0
-    parameters = {"parameters": parts["parameters"]}
+    again, each = 1 if config.model.remat == "block" else 0, _passes(config)
+    copies = 0.0 if config.adapter else copies
+    parameters = {name: size for name, size in parts.items() if name in ("parameters", "frozen")}
     return [
         Program(
             "training step",
@@ -90,9 +91,9 @@ def sft_programs(config: SftConfig, model: LlamaConfig, mesh: Mesh, load: Worklo
                 "compute copies": copies,
                 "logits": 2 * logits,
             },
-            load.flops,
-            load.computed * (3 + again) / 3,
-            compute * (3 + again) * config.accumulate,
+            load.flops / 3 * each,
+            load.computed / 3 * (each + again),
+            compute * (each + again) * config.accumulate,
         ),
         Program(
             "held-out loss",
@@ -121,9 +122,10 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
     micro = rows // _spread(mesh) // (algorithm.minibatches * algorithm.accumulate)
     logits, copies = _logits(model, mesh, micro, rollout.mask.shape[1]), compute / mesh.shape["fsdp"]
     own_critic = algorithm.has_critic and algorithm.critic_backbone != "shared"
-    again = 1 if config.model.remat == "block" else 0
+    again, each = 1 if config.model.remat == "block" else 0, _passes(config)
+    copies = 0.0 if config.adapter else copies
     learners, forward = 1 + own_critic, load.computed / 3
-    passes = (learners + 1) + algorithm.epochs * learners * (3 + again)  # scored by all and the reference, then learnt
+    passes = learners + 1 + algorithm.epochs * learners * (each + again)  # scored, by the reference too, then learnt
     at_once = min(config.sampling.batch_size or rows, rows)
     prompts = math.ceil(bucket(at_once) / _spread(mesh)) * _spread(mesh)
     read = ("actor", "frozen") if config.adapter else ("actor",)
@@ -152,11 +154,16 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
             {**parts, "rollout": bytes_on_device(rollout)},
             {},
             {"gradients": _float32(state.trainable), "compute copies": learners * copies, "logits": 2 * logits},
-            load.flops / 3 * (learners + 1 + algorithm.epochs * learners * 3),
+            load.flops / 3 * (learners + 1 + algorithm.epochs * learners * each),
             forward * passes,
             compute * passes * algorithm.minibatches * algorithm.accumulate,
         ),
     ]
+
+
+def _passes(config: RunConfig) -> int:
+    """What both passes compute, in forward ones: where adapters are trained, the model's matrices have no gradient."""
+    return 2 if config.adapter else 3
 
 
 def bytes_on_device(tree: Any) -> float:

@@ -13,9 +13,8 @@ from tl_jax.data.dataset import build_dataset
 from tl_jax.data.packing import collate
 from tl_jax.inference.room import ContextRoom
 from tl_jax.model.config import LlamaConfig
-from tl_jax.model.hf import read_config
 from tl_jax.model.presets import PRESETS
-from tl_jax.model.store import tokenizer_dir
+from tl_jax.model.store import model_config, tokenizer_dir
 from tl_jax.plan.machine import PlanError
 from tl_jax.rl.batch import padded_lengths
 from tl_jax.rl.prompts import load_prompts
@@ -70,8 +69,8 @@ def open_subject(config: RunConfig, preset: str | None) -> Subject:
     """
     path = config.model.path
     if path.is_dir():
-        home = tokenizer_dir(path)
-        return Subject(str(path), read_config(home), home)
+        base = config.model.base
+        return Subject(str(path), model_config(path, base), tokenizer_dir(path, base))
     if preset is None:
         raise PlanError(f"model.path={path}: no such directory; --preset names a model's sizes, such as codellama-7b")
     return Subject(preset, PRESETS.find(preset).config, None)

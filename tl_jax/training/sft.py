@@ -99,7 +99,7 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
         with run.prepare(total):
             for line in dataset.report.lines():
                 run.log.line(line)
-            rows = TrainingRows(loader, model, run.log)
+            rows = TrainingRows(loader, model, run.log, config.adapter is not None)
             summary = fit(
                 run,
                 state,
@@ -116,8 +116,8 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
 class TrainingRows:
     """A `Source`: packed rows in the order of a `Loader`, and how fast they are trained on."""
 
-    def __init__(self, loader: Loader, model: LlamaConfig, log: RunLog) -> None:
-        self._loader, self._model, self._log = loader, model, log
+    def __init__(self, loader: Loader, model: LlamaConfig, log: RunLog, adapted: bool) -> None:
+        self._loader, self._model, self._log, self._adapted = loader, model, log, adapted
         self._speed = Speedometer()
         self._first = True
 
@@ -130,7 +130,7 @@ class TrainingRows:
             jax.block_until_ready(metrics)
             self._log.line("the first step is done, compilation included")
             self._first = False
-        self._speed.add(work(self._model, self._latest))
+        self._speed.add(work(self._model, self._latest, self._adapted))
         return metrics
 
     def read(self) -> dict[str, float]:

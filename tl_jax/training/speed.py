@@ -3,7 +3,8 @@
 Counting rule: a trained token costs ``6 * (parameters without embedding) + 6 * L * d * s`` floating-point operations,
 where ``s`` is the length of its trajectory and causal attention counts half. Tokens are counted without padding. MFU
 is that count per second over the devices' dense bfloat16 peak; recomputation in the backward pass is not counted,
-and neither is credit taken off for a vocabulary projection that skips positions without a target.
+and neither is credit taken off for a vocabulary projection that skips positions without a target. Where adapters are
+trained, the model's matrices have no gradient: 4 in place of the first 6, and the adapters' own products are left out.
 """
 
 from __future__ import annotations
@@ -28,24 +29,25 @@ class Work:
     flops: float
 
 
-def work(config: LlamaConfig, batch: Batch) -> Work:
-    """Of a host batch."""
+def work(config: LlamaConfig, batch: Batch, adapted: bool = False) -> Work:
+    """Of a host batch; ``adapted``: adapters are trained."""
     real = np.asarray(batch.segment_ids) > 0
     tokens = int(real.sum())
     visible = float(np.where(real, np.asarray(batch.positions) + 1.0, 0.0).sum())
-    return Work(tokens, flops(config, tokens, visible))
+    return Work(tokens, flops(config, tokens, visible, adapted))
 
 
-def flops(config: LlamaConfig, tokens: float, visible: float) -> float:
+def flops(config: LlamaConfig, tokens: float, visible: float, adapted: bool = False) -> float:
     """Floating-point operations of a forward and backward pass.
 
     Args:
         config: the model's sizes.
         tokens: without padding.
         visible: over all tokens, how many each sees. ``6 * L * d * s`` of a token is ``12 * L * d`` times these.
+        adapted: adapters are trained, and not the model.
     """
     attention = 12.0 * config.num_layers * config.num_heads * config.head_dim * visible
-    return 6.0 * count_in_products(config) * tokens + attention
+    return (4.0 if adapted else 6.0) * count_in_products(config) * tokens + attention
 
 
 class Speedometer:
