@@ -14,7 +14,7 @@ PATHS = ["run_dir=r", "model.path=m", "data.path=d"]
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_shipped_config_loads(path: Path) -> None:
-    kind = SftConfig if "sft" in path.name else RlConfig
+    kind = RlConfig if {"ppo", "grpo"} & {*path.stem.split("_")} else SftConfig
     config = load_config(kind, [path], PATHS)
     assert str(config.run_dir) == "r"
 
