@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.growth import grows_linearly
 from tl_jax.tooluse.readers.typescript import namespace
 from tl_jax.tooluse.schema import DataError
 
@@ -66,6 +67,16 @@ def test_every_kind_of_type() -> None:
         "required": ["city", "at", "kind", "flag"],
     }
     assert (now.name, now.parameters) == ("now", {"type": "object", "properties": {}})
+
+
+def test_a_long_default() -> None:
+    def declared(blanks: int) -> str:
+        return f"namespace functions {{ type f = (_: {{ a: string, // default: x{' ' * blanks}y\n }}) => any; }}"
+
+    assert grows_linearly(lambda text: namespace(text, "x"), declared, 500)
+    found = namespace(declared(2), "x")
+    assert found is not None
+    assert found.tools[0].properties["a"]["default"] == "x  y"
 
 
 def test_other_texts() -> None:

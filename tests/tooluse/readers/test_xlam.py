@@ -38,6 +38,15 @@ XLAM = {
 EXAMPLES = [XLAM]
 
 
+def test_a_type_that_is_optional_many_times(tmp_path: Path) -> None:
+    for times, known in ((3, {"type": "integer"}), (3000, {})):
+        written = "Optional[" * times + "int" + "]" * times
+        tools = json.loads(XLAM["tools"])
+        tools[0]["parameters"]["limit"]["type"] = written
+        found = read_one(tmp_path, {**XLAM, "tools": json.dumps(tools)}).tools[0].properties["limit"]
+        assert found == {"description": "How many.", **known, "x-type": written}
+
+
 def test_xlam(tmp_path: Path) -> None:
     found = read_one(tmp_path, XLAM)
     calls = tuple(Call("lookup", {"word": word}) for word in ("dog", "cat"))

@@ -24,10 +24,8 @@ _MAX_DEPTH = 100
 
 def json_type(written: str) -> dict[str, Any]:
     """``{"type": ...}`` of a type, with ``x-type`` for how it was written; no ``type`` where anything goes."""
-    match = _TYPE.fullmatch(written.strip())
-    if match and match[1].lower() == "optional" and match[2]:
-        return json_type(match[2]) | {"x-type": written}
-    match = match or _TYPE.fullmatch(_OPTIONAL.sub("", written).strip(" ,."))
+    inner = _without_optional(written)
+    match = _TYPE.fullmatch(inner.strip()) or _TYPE.fullmatch(_OPTIONAL.sub("", inner).strip(" ,."))
     kind = _TYPES.get(match[1].lower()) if match else None
     schema: dict[str, Any] = {"type": kind} if kind else {}
     if match and match[1].lower() in ("list", "array", "set") and match[2] and len(match[2]) < 100:
@@ -35,6 +33,16 @@ def json_type(written: str) -> dict[str, Any]:
         items.pop("x-type", None)
         schema["items"] = items
     return schema if kind == written else schema | {"x-type": written}
+
+
+def _without_optional(written: str) -> str:
+    """What stands in ``Optional[...]``, however often that is said, but for more than 100 times."""
+    for _ in range(_MAX_DEPTH):
+        match = _TYPE.fullmatch(written.strip())
+        if not match or match[1].lower() != "optional" or not match[2]:
+            break
+        written = match[2]
+    return written
 
 
 def is_optional(written: str) -> bool:

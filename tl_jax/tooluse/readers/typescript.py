@@ -36,7 +36,7 @@ _PROPERTY = re.compile(
     re.MULTILINE,
 )
 """Lines that are no more of the description before them: what is described, the end, a comment."""
-_DEFAULT = re.compile(r"\s*[Dd]efault:?\s*(.+?),?\s*")
+_DEFAULT = re.compile(r"[Dd]efault:?+\s*+(.+?),?")
 _TYPES: dict[str, dict[str, Any]] = {
     **{name: {"type": name} for name in ("string", "number", "integer", "boolean", "object", "null")},
     "any": {},
@@ -235,7 +235,7 @@ class _TypeScript:
 
 def _described(before: str, after: str) -> tuple[str, dict[str, Any]]:
     """The description in the comments before and after a property, and its default."""
-    default = _DEFAULT.fullmatch(after)
+    default = _DEFAULT.fullmatch(after.strip())
     if default is None:
         return "\n".join(part for part in (before, after) if part), {}
     try:
