@@ -26,6 +26,7 @@ from tl_jax.model.sharding import (
     ShardingError,
     batch_sharding,
     count_slices,
+    divides,
     make_global_array,
     make_mesh,
     param_shardings,
@@ -179,6 +180,14 @@ def test_a_length_that_does_not_divide_is_named() -> None:
     mesh = make_mesh(MeshConfig(data=1, fsdp=2, tensor=4))
     with pytest.raises(ShardingError, match=r"layers\.k: kv_heads has length 2.* 4 devices of mesh axis 'tensor'"):
         param_shardings(abstract_params(CONFIG), mesh)
+
+
+def test_what_divides_over_a_mesh() -> None:
+    assert divides((3, 5), "batch", "heads")  # without one, everything
+    with jax.set_mesh(make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))):
+        assert divides((8, 5, 4), "batch", None, "heads")
+        assert not divides((6, 5, 4), "batch", None, "heads")
+        assert not divides((8, 5, 3), "batch", None, "heads")
 
 
 def test_values_survive_and_are_cut(mesh: Mesh) -> None:
