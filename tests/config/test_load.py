@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from pydantic import Field, TypeAdapter
+from pydantic.fields import FieldInfo
 
 from tl_jax.config import ConfigError, RlConfig, SftConfig, annotated_yaml, load_config, to_yaml
+from tl_jax.config.base import Node
+from tl_jax.config.fields import choices, section
 from tl_jax.tooluse.mae.finding import Finder
 from tl_jax.tooluse.mae.rules import RULES, Rule
+from tl_jax.yaml_text import yaml_or_text
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 PATHS = ["run_dir=r", "model.path=m", "data.path=d"]
@@ -99,6 +106,25 @@ def test_the_annotated_defaults_are_the_defaults(tmp_path: Path, kind: type[SftC
     file.write_text(annotated_yaml(kind))
     assert load_config(kind, [file], PATHS) == load_config(kind, [], PATHS)
     assert "# auto | on | off; jax.distributed" in file.read_text()
+
+
+def named_values(kind: type[Node]) -> Iterator[tuple[str, FieldInfo, str]]:
+    """Every setting that chooses among names, with each of them."""
+    for key, field in kind.model_fields.items():
+        if node := section(field):
+            yield from ((f"{key}.{rest}", inner, name) for rest, inner, name in named_values(node))
+        yield from ((key, field, name) for name in choices(field))
+
+
+@pytest.mark.parametrize("kind", [SftConfig, RlConfig])
+def test_every_name_can_be_given_as_it_is_shown(kind: type[SftConfig] | type[RlConfig]) -> None:
+    """YAML takes on and off for true and false."""
+    named = [*named_values(kind)]
+    assert {name for key, _, name in named if key == "distributed"} == {"auto", "on", "off"}
+    for _, field, name in named:  # raises
+        TypeAdapter(Annotated[field.annotation, Field(), *field.metadata]).validate_python(yaml_or_text(name))
+    for name in ("on", "off"):
+        assert load_config(kind, [], [*PATHS, f"distributed={name}"]).distributed == name
 
 
 def test_mae_takes_families_of_errors() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -67,6 +67,13 @@ def _path(value: Any) -> Any:
 
 AnyPath = Annotated[Path, BeforeValidator(_path)]
 """A path; YAML reads one such as 2026 as a number."""
+
+
+Switch: TypeAlias = Annotated[
+    Literal["auto", "on", "off"],
+    BeforeValidator(lambda value: {True: "on", False: "off"}[value] if isinstance(value, bool) else value),
+]
+"""YAML reads on and off as true and false."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tl_jax.config.base import AnyPath, Choice, Node, Real, Seed, Whole
+from tl_jax.config.base import AnyPath, Choice, Node, Real, Seed, Switch, Whole
 from tl_jax.config.lora import LoraConfig
 from tl_jax.config.model import Dtype, MeshConfig, ModelConfig
 from tl_jax.config.optimizers import OPTIMIZERS, SOMETIMES_READ
@@ -62,9 +62,7 @@ class RunConfig(Node):
     model: ModelConfig
     lora: LoraConfig = LoraConfig()
     mesh: MeshConfig = MeshConfig()
-    distributed: Literal["auto", "on", "off"] = Field(
-        "auto", description="jax.distributed: auto = when a cluster is detected"
-    )
+    distributed: Switch = Field("auto", description="jax.distributed: auto = when a cluster is detected")
     checkpoint: CheckpointConfig = CheckpointConfig()
     log_every: Whole = Field(10, ge=1)
 
