@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args, get_origin
 
 import pytest
 from pydantic import Field, TypeAdapter
@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from tl_jax.config import ConfigError, RlConfig, SftConfig, annotated_yaml, load_config, to_yaml
 from tl_jax.config.base import Node
-from tl_jax.config.fields import choices, section
+from tl_jax.config.fields import section
 from tl_jax.tooluse.mae.finding import Finder
 from tl_jax.tooluse.mae.rules import RULES, Rule
 from tl_jax.yaml_text import yaml_or_text
@@ -113,7 +113,8 @@ def named_values(kind: type[Node]) -> Iterator[tuple[str, FieldInfo, str]]:
     for key, field in kind.model_fields.items():
         if node := section(field):
             yield from ((f"{key}.{rest}", inner, name) for rest, inner, name in named_values(node))
-        yield from ((key, field, name) for name in choices(field))
+        if get_origin(field.annotation) is Literal:
+            yield from ((key, field, name) for name in get_args(field.annotation))
 
 
 @pytest.mark.parametrize("kind", [SftConfig, RlConfig])
