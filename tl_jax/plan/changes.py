@@ -59,6 +59,10 @@ def _minibatches(config: RunConfig, mesh: Mesh, program: str) -> Settings | None
     return None
 
 
+def _lora(config: RunConfig, mesh: Mesh, program: str) -> Settings | None:
+    return {"lora.rank": 16} if config.lora.rank is None else None
+
+
 def _shared_critic(config: RunConfig, mesh: Mesh, program: str) -> Settings | None:
     if isinstance(config, RlConfig) and config.algorithm.has_critic and config.algorithm.critic_backbone != "shared":
         return {"algorithm.critic_backbone": "shared"}
@@ -77,6 +81,7 @@ CHANGES: Registry[Change] = Registry(
         Change("accumulate", "nothing but smaller products: the update is the same", _accumulate),
         Change("sampling", "more decoding loops in turn: the samples are the same", _sampled_at_once),
         Change("rows", "another batch size, so another training", _minibatches),
+        Change("lora", "adapters learn, not all parameters: another training", _lora),
         Change("shared critic", "one backbone learns both, another algorithm", _shared_critic),
         Change("tensor", "messages in every layer", _tensor),
     ],

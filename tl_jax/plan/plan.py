@@ -132,6 +132,8 @@ def _settings(config: RunConfig) -> dict[str, Any]:
         "model.param_dtype": model.param_dtype,
         "model.attention": model.attention,
         "model.remat": model.remat,
+        "lora.rank": config.lora.rank,
+        "lora.quantize": config.lora.quantize if config.lora.rank else None,
     }
     if isinstance(config, SftConfig):
         data = config.data
