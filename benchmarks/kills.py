@@ -24,7 +24,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,6 @@ class Study:
 
     def __init__(self, out: Path, seed: int) -> None:
         self.out, self.rng = out, random.Random(seed)
-        self.kills: list[Kill] = []
         self._cache, self._numbers = out / "cache", itertools.count(1)
         self._data = write_recordings(out / "train.jsonl")
         self._model = out / "caller"
@@ -130,8 +129,8 @@ class Study:
             raise click.ClickException(f"{kind}: two uninterrupted runs differ: {found}")
         return Uninterrupted(runs[0], *watched)
 
-    def kill_runs(self, kind: Kind, count: int, expected: Uninterrupted) -> None:
-        """Does ``count`` kills of runs of a kind."""
+    def kill_runs(self, kind: Kind, count: int, expected: Uninterrupted) -> Iterator[list[Kill]]:
+        """Does ``count`` kills of runs of a kind; those of each run, once it is done."""
         done: list[Kill] = []
         misses = 0
         while len(done) < count:
@@ -150,7 +149,7 @@ class Study:
                 done.append(kill)
                 aim = self._aim(kind, done)
             self._finish(kind, run, cold or self._cache, kills, expected)
-            self.kills += kills
+            yield kills
 
     def _aim(self, kind: Kind, kills: Sequence[Kill]) -> str:
         """The phase in which the fewest kills came."""
@@ -190,10 +189,8 @@ class Study:
             kill.continued, kill.equal, kill.problems = continued and not problem, not problems, problems
             if not continued:
                 kill.problems = [*problems, f"the next start did not go on from step {kill.checkpoint}"]
-            Console(stderr=True).print(
-                f"{kill.kind}, {kill.run}: {kill.phase} of {kill.victims}, {'equal' if kill.equal else kill.problems}",
-                highlight=False,
-            )
+            told = f"{kill.kind}, {kill.run}: {kill.phase} of {kill.victims}, {kill.problems or 'equal'}"
+            Console(stderr=True).print(told, highlight=False, markup=False)
         if not problems and all(went_on):
             for place in (run, cache if cache != self._cache else run):
                 shutil.rmtree(place, ignore_errors=True)
@@ -214,15 +211,15 @@ def main(out: Path, kills: int, seed: int, only: str | None, processes: str | No
     jax.config.update("jax_platforms", "cpu")
     commands = [only] if only else ["sft", "rl"]
     kinds = [Kind(command, count) for command in commands for count in ([int(processes)] if processes else [1, 2])]
-    began, study = time.monotonic(), Study(out, seed)
+    began, study, done = time.monotonic(), Study(out, seed), list[Kill]()
     study.prepare()
     for index, kind in enumerate(kinds):
-        share = kills // len(kinds) + (index < kills % len(kinds))
-        if share:
-            study.kill_runs(kind, share, study.uninterrupted(kind))
-        write_json(out / "kills.json", _report(study.kills, time.monotonic() - began))
-    Console().print(_table(study.kills, kinds))
-    if not all(kill.equal and kill.continued for kill in study.kills):
+        if share := kills // len(kinds) + (index < kills % len(kinds)):
+            for of_a_run in study.kill_runs(kind, share, study.uninterrupted(kind)):
+                done += of_a_run
+                write_json(out / "kills.json", _report(done, time.monotonic() - began))
+    Console().print(_table(done, kinds))
+    if not all(kill.equal and kill.continued for kill in done):
         raise SystemExit(1)
 
 
