@@ -180,6 +180,7 @@ class Study:
     def _finish(self, kind: Kind, run: Path, cache: Path, kills: list[Kill], expected: Uninterrupted) -> None:
         """Continues a run to its end, compares it, and says so of its kills."""
         if not kills:
+            shutil.rmtree(run)
             return
         last = self.start(kind, run, cache)
         problem = last.problem()

@@ -151,10 +151,12 @@ class Start:
         return [*visits, Visit(phase, time.monotonic() - since)]
 
     def wait_for(self, phase: str, number: int, seconds: float) -> None:
-        """Waits until it has come to a phase (``number`` from 0: so often), and some seconds longer, or is over."""
+        """Waits until it has come to a phase (``number`` from 0: so often), and some seconds more while it lasts."""
         before, until = "", float("inf")
         while self.alive() and time.monotonic() < until:
             now = self.phase()
+            if before == phase != now and until < float("inf"):
+                return  # it was shorter than expected
             if now == phase != before:
                 if number == 0:
                     until = time.monotonic() + seconds
