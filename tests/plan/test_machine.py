@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-import jax
-import pytest
+import math
+import re
 
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from tl_jax.config import MeshConfig
 from tl_jax.errors import UserError
+from tl_jax.model.sharding import make_mesh
 from tl_jax.plan import machine
 from tl_jax.plan.machine import TARGETS, PlanError, open_machine, parse
 from tl_jax.training.chips import CHIPS
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [("v5e:2x4", (2, 4)), ("v5p:2x2x1", (2, 2, 1)), ("h100:1", (1,)), ("a100-40:16", (16,))]
+    ("name", "shape", "slices"),
+    [
+        ("v5e:2x4", (2, 4), 1),
+        ("v5e:2x4:2", (2, 4), 2),
+        ("v5p:2x2x1", (2, 2, 1), 1),
+        ("h100:1", (1,), 1),
+        ("a100-40:16", (16,), 1),
+    ],
 )
-def test_names(name: str, shape: tuple[int, ...]) -> None:
-    chip, found = parse(name)
-    assert (chip, found) == (CHIPS[name.partition(":")[0]], shape)
+def test_names(name: str, shape: tuple[int, ...], slices: int) -> None:
+    assert parse(name) == (CHIPS[name.partition(":")[0]], shape, slices)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +43,8 @@ def test_names(name: str, shape: tuple[int, ...]) -> None:
         ("h100:2x4", "h100 has a number, for instance h100:8"),
         ("h100:12", "more than 8 come in whole nodes of 8"),
         ("h100:0", "how many?"),
+        ("h100:8:2", "only TPUs come in slices, for instance v5e:4x4:2"),
+        ("v5e:2x4:0", "only TPUs come in slices"),
     ],
 )
 def test_wrong_names(name: str, told: str) -> None:
@@ -49,6 +64,22 @@ def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch, name: str,
     monkeypatch.setattr(machine, "find_spec", lambda module: None)
     with pytest.raises(PlanError, match=rf"pip install 'tl-jax\[{extra}\]'; no device is"):
         open_machine(name)
+
+
+def test_gradients_alone_leave_a_slice() -> None:
+    """They are summed within each slice first; what leaves it has the size of a device's share."""
+    try:
+        devices = open_machine("v5e:2x4:2").devices
+    except PlanError as missing:
+        pytest.skip(str(missing))
+    mesh = make_mesh(MeshConfig(data=2), devices)
+    cut, rows = (NamedSharding(mesh, PartitionSpec(axes)) for axes in ("fsdp", ("data", "fsdp")))
+    w = jax.ShapeDtypeStruct((1024, 512), jnp.float32, sharding=cut)
+    x = jax.ShapeDtypeStruct((64, 1024), jnp.float32, sharding=rows)
+    grad = jax.jit(jax.grad(lambda w, x: ((x @ w) ** 2).sum()), out_shardings=cut)
+    text = grad.lower(w, x).compile().as_text() or ""
+    (shape,) = re.findall(r"= \(f32\[([\d,]+)\].* send\(.*xla_megascale_runtime", text)
+    assert math.prod(map(int, shape.split(","))) == 1024 * 512 // 8
 
 
 def test_this_machine_shares_its_memory_among_its_devices() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import pytest
@@ -142,6 +144,11 @@ def test_meshes_use_every_device() -> None:
     for one in search.meshes(TINY, machine):
         assert one["mesh.data"] * one["mesh.fsdp"] * one["mesh.tensor"] == jax.device_count()
         assert TINY.config.num_kv_heads % one["mesh.tensor"] == 0
+
+
+def test_every_mesh_has_a_copy_in_each_slice() -> None:
+    chips: Any = [SimpleNamespace(platform="tpu", slice_index=number % 2) for number in range(8)]
+    assert {one["mesh.data"] for one in search.meshes(TINY, Machine("m", None, chips, 1))} == {2, 4, 8}
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)

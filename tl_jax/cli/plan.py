@@ -22,7 +22,7 @@ DOES_NOT_FIT = 3
 
 @click.command()
 @training_options
-@click.option("--devices", "machine", required=True, help="v5e:2x4, v6e:4x4, v5p:2x2x1, h100:8, a100-40:8, ..., this.")
+@click.option("--devices", "machine", required=True, help="v5e:2x4, v5e:2x4:2 (slices), h100:8, ..., this.")
 @click.option("--preset", help="A model's sizes by name, where model.path is not there; init-model --preset list.")
 @click.option("--search", "searches", is_flag=True, help="Tries all meshes with the largest micro-batches that fit.")
 @click.option("--json", "json_file", type=OUT_FILE, help="Writes the plan as JSON, too.")

@@ -1,4 +1,5 @@
-"""Machines by name, as devices that programs can be compiled for: ``v6e:2x4``, ``h100:8``, or this one."""
+"""Machines by name, as devices that programs can be compiled for: ``v6e:2x4``, ``v6e:2x4:2`` (two slices), ``h100:8``,
+or this one."""
 
 from __future__ import annotations
 
@@ -127,7 +128,8 @@ TARGETS: Registry[Target] = Registry(
 
 
 def open_machine(name: str) -> Machine:
-    """The machine that users call ``name``: a chip with a topology (TPU) or a number (GPU), or ``this``.
+    """The machine that users call ``name``: a chip with a topology and a number of slices (TPU) or a number (GPU), or
+    ``this``.
 
     JAX itself runs on the CPU from here on, unless it is this machine.
 
@@ -136,27 +138,30 @@ def open_machine(name: str) -> Machine:
     """
     if name == "this":
         return this_machine()
-    chip, shape = parse(name)
+    chip, shape, slices = parse(name)
     target = TARGETS[chip.name]
     _needs(target)
     jax.config.update("jax_platforms", "cpu")
-    devices = _tpu(target, shape) if target.topology else _gpu(target, shape[0])
+    devices = _tpu(target, shape, slices) if target.topology else _gpu(target, shape[0])
     return Machine(name, chip, devices, _usable(chip, _fraction()))
 
 
-def parse(name: str) -> tuple[Chip, tuple[int, ...]]:
-    """The chip, and its topology or number.
+def parse(name: str) -> tuple[Chip, tuple[int, ...], int]:
+    """The chip, its topology or number, and how many slices there are.
 
     Raises:
         PlanError: it says something else.
 
     Example:
-        >>> chip, shape = parse("v6e:2x4")
-        >>> chip.name, shape
-        ('v6e', (2, 4))
+        >>> chip, shape, slices = parse("v6e:2x4:3")
+        >>> chip.name, shape, slices
+        ('v6e', (2, 4), 3)
     """
     kind, _, rest = name.partition(":")
+    rest, several, slices = rest.partition(":")
     target = TARGETS.find(kind)
+    if several and not (target.topology and re.fullmatch(r"[1-9]\d{0,2}", slices)):
+        raise PlanError(f"--devices {name}: only TPUs come in slices, for instance v5e:4x4:2")
     if not re.fullmatch(r"[1-9]\d{0,3}(x[1-9]\d{0,3}){0,2}", rest):
         raise PlanError(f"--devices {name}: how many? for instance {kind}:{_example(target)}")
     shape = tuple(int(size) for size in rest.split("x"))
@@ -166,7 +171,7 @@ def parse(name: str) -> tuple[Chip, tuple[int, ...]]:
         raise PlanError(f"--devices {name}: {kind} has {wanted}, for instance {kind}:{_example(target)}")
     if not target.topology and shape[0] > PER_HOST and shape[0] % PER_HOST:
         raise PlanError(f"--devices {name}: more than {PER_HOST} come in whole nodes of {PER_HOST}")
-    return CHIPS[kind], shape
+    return CHIPS[kind], shape, int(slices or 1)
 
 
 def this_machine() -> Machine:
@@ -202,14 +207,18 @@ def _needs(target: Target) -> None:
         )
 
 
-def _tpu(target: Target, shape: tuple[int, ...]) -> Sequence[jax.Device]:
+def _tpu(target: Target, shape: tuple[int, ...], slices: int) -> Sequence[jax.Device]:
     # libtpu otherwise asks the network which TPU this is, and lets one process at a time in
     quiet = {"TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
     for key, value in (quiet | {"TPU_ACCELERATOR_TYPE": "v5litepod-8", "TPU_STDERR_LOG_LEVEL": "3"}).items():
         os.environ.setdefault(key, value)
     name = f"{target.topology}:{'x'.join(map(str, shape))}"
-    one: dict[str, Any] = {"chips_per_host_bounds": (1, 1, 1)} if math.prod(shape) == 1 else {}  # else hosts have 2 x 2
-    return _topology(name, math.prod(shape), platform="tpu", topology_name=name, **one, **dict(target.options))
+    more: dict[str, Any] = dict(target.options)
+    if math.prod(shape) == 1:
+        more["chips_per_host_bounds"] = (1, 1, 1)  # else hosts have 2 x 2
+    if slices > 1:
+        more["num_slices"] = slices
+    return _topology(name, slices * math.prod(shape), platform="tpu", topology_name=name, **more)
 
 
 def _gpu(target: Target, count: int) -> Sequence[jax.Device]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tl_jax.config import RunConfig
 from tl_jax.config.base import ConfigError
-from tl_jax.model.sharding import ShardingError, make_mesh
+from tl_jax.model.sharding import ShardingError, count_slices, make_mesh
 from tl_jax.plan.changes import CHANGES, Settings, check, with_settings
 from tl_jax.plan.machine import Machine
 from tl_jax.plan.measure import Measured, measure
@@ -58,12 +58,12 @@ def search(config: RunConfig, subject: Subject, machine: Machine, tell: Tell) ->
 
 
 def meshes(subject: Subject, machine: Machine) -> Iterator[Settings]:
-    """All meshes whose sizes are powers of two, with at most eight devices along ``tensor``."""
+    """All meshes whose sizes are powers of two (``data``: times the slices), at most eight devices along ``tensor``."""
     count, heads = len(machine.devices), subject.config.num_kv_heads
     for tensor in (1, 2, 4, 8):
         if count % tensor or heads % tensor:
             continue
-        data = 1
+        data = count_slices(machine.devices)
         while data <= count // tensor:
             if count // tensor % data == 0:
                 yield {"mesh.data": data, "mesh.fsdp": count // tensor // data, "mesh.tensor": tensor}
