@@ -64,6 +64,7 @@ def dense(base: Params) -> Params:
     return unflatten_dict(leaves, sep=".")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_model_computes_with_the_matrices_that_the_codes_stand_for(kind: Any) -> None:
     """Forward and backward; near the model that they were made of, the nearer the more bits."""

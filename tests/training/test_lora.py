@@ -99,6 +99,7 @@ def bytes_of(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
+@pytest.mark.slow
 def test_adapters_learn_and_are_all_that_is_kept(trained: tuple[SftConfig, dict[str, Any]], model_dir: Path) -> None:
     config, result = trained
     state = saved(config.run_dir, 12)
@@ -127,6 +128,7 @@ def test_a_run_goes_on_to_the_bit(trained: tuple[SftConfig, dict[str, Any]], tmp
     jax.tree.map(np.testing.assert_array_equal, saved(run_dir, 12), saved(config.run_dir, 12))
 
 
+@pytest.mark.slow
 def test_another_rank_cannot_continue(trained: tuple[SftConfig, dict[str, Any]], tmp_path: Path) -> None:
     config, _ = trained
     for lora in (LoraConfig(rank=2), LoraConfig()):
