@@ -86,7 +86,7 @@ def test_every_field_with_every_value(name: str) -> None:
 @pytest.mark.fuzz
 def test_several_fields_at_once() -> None:
     rng = random.Random(0)
-    for _ in range(examples(2000)):
+    for _ in range(examples(3000)):
         config = copy.deepcopy(base(rng.choice(list(FAMILIES))))
         for field in rng.sample(sorted({*KINDS, "layer_types"}), rng.randint(1, 4)):
             config[field] = rng.choice(VALUES)
