@@ -366,7 +366,7 @@ def test_hostile_texts_are_refused_quickly(text: str) -> None:
         parse_answer(text)
         first_call(text)
         taken.append(time.process_time() - start)
-    assert min(taken) < 0.1  # at most 0.03 s on an idle core
+    assert min(taken) < 0.3  # at most 0.03 s on an idle core; what is quadratic takes seconds
     if len(text) > MAX_LENGTH:
         assert parse_answer(text).problem == f"longer than {MAX_LENGTH} characters"
 
