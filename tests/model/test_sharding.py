@@ -20,7 +20,9 @@ from tests.model.tiny import random_params
 from tl_jax.config import ConfigError, MeshConfig
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.families import FAMILIES
+from tl_jax.model.lora import adaptable, adapter_of
 from tl_jax.model.parameters import PARAMETERS, abstract_params, init_params
+from tl_jax.model.quantize import scale_of
 from tl_jax.model.sharding import (
     RULES,
     ShardingError,
@@ -133,7 +135,9 @@ def test_a_size_below_what_is_left_is_no_size() -> None:
 
 def test_every_parameter_uses_a_mesh_axis_once_and_every_rule_is_used() -> None:
     own = [parameter for family in FAMILIES.values() for parameter in family.parameters]
-    parameters = [*PARAMETERS.values(), *own]
+    matrices = adaptable(CONFIG)
+    added = [record for matrix in matrices for record in (*adapter_of(matrix), scale_of(matrix))]
+    parameters = [*PARAMETERS.values(), *own, *added]
     specs = {parameter.path: partition_spec(*parameter.axes) for parameter in parameters}
     assert specs["layers.q"] == P(None, "fsdp", "tensor", None)
     assert specs["embed.embedding"] == P("tensor", "fsdp")
