@@ -41,11 +41,15 @@ def test_metrics_lines_and_plain_text(tmp_path: Path) -> None:
     assert [line.split(" ", 1)[1] for line in (tmp_path / "log.txt").read_text().splitlines()] == shown.splitlines()
 
 
-def test_what_the_package_says_is_logged_once_while_the_run_lasts(tmp_path: Path) -> None:
+def test_what_the_package_says_is_logged_once_while_the_run_lasts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not by a library's handler of everything as well, such as ``caplog`` is one."""
     log, out = open_log(tmp_path)
     for _ in range(2):
         logging.getLogger("tl_jax.model.attention.dispatch").info("attention runs as %s", "xla")
     log.close()
+    assert not caplog.records
     logging.getLogger("tl_jax").info("after the end")
     assert out.getvalue() == "attention runs as xla\n"
 

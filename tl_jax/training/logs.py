@@ -84,6 +84,7 @@ class RunLog:
         self._listener = _Listener(self.line)
         _PACKAGE.addHandler(self._listener)
         _PACKAGE.setLevel(logging.INFO)
+        _PACKAGE.propagate = False  # else a library's handler of everything would print it again
 
     def line(self, text: str) -> None:
         """A line of text, on the terminal and with the time in ``log.txt``."""
@@ -137,6 +138,7 @@ class RunLog:
         if not self._active:
             return
         _PACKAGE.removeHandler(self._listener)
+        _PACKAGE.propagate = True
         if self._progress:
             self._progress.stop()
         for file in (self._metrics, self._text, self._curves):
