@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +30,28 @@ def test_loops_inside_loops_are_ended() -> None:
         limited(endless, 0.1)
     assert time.process_time() - began < 5
     assert "\n" not in str(error.value)
+
+
+TRACED = f"""
+import sys
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from tl_jax.tooluse.text.template_limit import EndlessTemplateError, limited
+
+def endless():
+    return ImmutableSandboxedEnvironment().from_string("{LOOPS}").render()
+
+sys.settrace(lambda *_: None)
+try:
+    limited(endless, 0.1)
+except EndlessTemplateError:
+    print(len([limited(str) for _ in range(3)]))
+"""
+
+
+def test_a_debugger_goes_on_afterwards() -> None:
+    """Python 3.11 repeats a traced call for ever if an exception that was on its way to a thread is taken back."""
+    done = subprocess.run([sys.executable, "-c", TRACED], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "3\n"
 
 
 def test_several_threads_are_ended_apart() -> None:

@@ -51,11 +51,12 @@ class _Watchman:
                 self._thread.start()
 
     def leave(self, one: _Running) -> None:
-        """From here on ``one`` is not ended any more, not even by what is on its way to it."""
+        """From here on ``one`` is not ended any more; what is on its way to it arrives before this returns."""
         with self._lock:
             self._running.discard(one)
-            if one.ended:
-                _raise_in(one.thread, None)
+        if one.ended:
+            for _ in range(10):
+                pass  # at the end of a round Python raises what waits for this thread, if it has not come already
 
     def _look(self) -> None:
         while True:
@@ -64,7 +65,7 @@ class _Watchman:
                 for one in [one for one in self._running if one.spent() > one.until]:
                     one.ended = True
                     self._running.discard(one)
-                    _raise_in(one.thread, _OutOfTime)
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(one.thread), ctypes.py_object(_OutOfTime))
 
 
 _watchman = _Watchman()
@@ -101,8 +102,3 @@ def _clock(thread: int) -> Callable[[], float]:
     if hasattr(time, "pthread_getcpuclockid"):
         return partial(time.clock_gettime, time.pthread_getcpuclockid(thread))
     return time.monotonic
-
-
-def _raise_in(thread: int, error: type[BaseException] | None) -> None:
-    """Raises ``error`` in another thread as soon as it executes Python; None takes back what was not raised yet."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error) if error else None)
