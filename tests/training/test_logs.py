@@ -51,6 +51,7 @@ def test_what_the_package_says_is_logged_once_while_the_run_lasts(
     log.close()
     assert not caplog.records
     logging.getLogger("tl_jax").info("after the end")
+    assert not caplog.records  # nobody wants to know, as before the run
     assert out.getvalue() == "attention runs as xla\n"
 
 

@@ -138,6 +138,7 @@ class RunLog:
         if not self._active:
             return
         _PACKAGE.removeHandler(self._listener)
+        _PACKAGE.setLevel(logging.NOTSET)
         _PACKAGE.propagate = True
         if self._progress:
             self._progress.stop()
