@@ -345,7 +345,7 @@ def test_no_text_costs_more_than_its_length(piece: str, end: str) -> None:
         taken.append(time.process_time() - start)
         if taken[-1] < 0.05:
             break
-    assert min(taken) < 0.1
+    assert min(taken) < 0.5  # what is not linear takes seconds
 
 
 def test_a_syntax_of_ones_own_is_known_everywhere() -> None:
