@@ -41,8 +41,8 @@ MUTATIONS = (
     Mutation(
         "the reference's log-probabilities at another temperature",
         "step.py",
-        'ref, _ = per_token_logps({"actor": spec.ref_params(state)}, rows, spec)',
-        'ref, _ = per_token_logps({"actor": spec.ref_params(state)}, rows, spec._replace(temperature=1.0))',
+        "ref, _ = per_token_logps(ref_params, rows, spec)",
+        "ref, _ = per_token_logps(ref_params, rows, spec._replace(temperature=1.0))",
         "test_step.py::test_reference_logprobs_have_the_policys_temperature",
     ),
     Mutation(
