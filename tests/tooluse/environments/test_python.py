@@ -218,7 +218,8 @@ def test_every_version_takes_its_rules(known: int) -> None:
         "open('/dev/null', 'w').close()\n"
         "try:\n    open('/tmp/never', 'w')\nexcept PermissionError:\n    print('refused')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=unmeasured)
     assert (done.stdout, done.stderr) == ("refused\n", "")
 
 
