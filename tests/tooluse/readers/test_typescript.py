@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -67,6 +68,37 @@ def test_every_kind_of_type() -> None:
         "required": ["city", "at", "kind", "flag"],
     }
     assert (now.name, now.parameters) == ("now", {"type": "object", "properties": {}})
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ('"c" | "f"', {"enum": ["c", "f"]}),
+        ("string // default: x", {"default": "x"}),
+        ("string[] | null", {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}]}),
+        ("Array<Record<string, number>>", {"type": "array"}),
+        ("1 | 2", {"enum": [1, 2]}),
+    ],
+)
+def test_no_comma_after_a_property(written: str, expected: dict[str, Any]) -> None:
+    """A line with a type is no more of the description before it."""
+    for following in ("", "// Next.\nb?: number\n", "b?: number\n"):
+        text = f"namespace functions {{\ntype f = (_: {{\n// The key.\na: {written}\n{following}}}) => any;\n}}"
+        found = namespace(text, "x")
+        assert found is not None
+        (tool,) = found.tools
+        assert tool.required == ("a",)
+        assert tool.properties["a"].items() >= {"description": "The key.", **expected}.items()
+        assert ("b" in tool.properties) == bool(following)
+
+
+@pytest.mark.parametrize(
+    "written", ["Date", "{ b: string }", "(string | null)[]", "Record<string, Array<number> | null>"]
+)
+def test_no_comma_after_the_last_property(written: str) -> None:
+    found = namespace(f"namespace functions {{\ntype f = (_: {{\n// The key.\na: {written}\n}}) => any;\n}}", "x")
+    assert found is not None
+    assert found.tools[0].properties["a"]["description"] == "The key."
 
 
 def test_a_long_default() -> None:

@@ -30,12 +30,15 @@ _TOKEN = re.compile(
     r"""|(?P<mark>=>|\[\]|[{}()\[\]<>:;,|?=&]))"""
 )
 _FUNCTION = re.compile(r"^[ \t]*(?:type[ \t]+[\w$.-]+[ \t]*=|\}|//)", re.MULTILINE)
+_TYPE = r'(?:"(?:[^"\\\n]|\\.)*"|[a-z]+|-?\d[\d.]*|\w+<[^>\n]*>+)(?:\[\])*'
 _PROPERTY = re.compile(
     r"""^[ \t]*(?:(?:"(?:[^"\\\n]|\\.)*"|[\w$.-]+)\??[ \t]*:"""
-    r"""(?:[^\n]*?[,;{|(<][ \t]*(?://[^\n]*)?$|[ \t]*[a-z]+(?:\[\])*[ \t]*$|[ \t]*\n[ \t]*\|)|\}|//)""",
+    rf"""(?:[^\n]*?[,;{{|(<][ \t]*(?://[^\n]*)?$|[ \t]*{_TYPE}(?:[ \t]*\|[ \t]*{_TYPE})*[ \t]*(?://[^\n]*)?$"""
+    r"""|[ \t]*\n[ \t]*\||[^\n]*\n\s*\})|\}|//)""",
     re.MULTILINE,
 )
-"""Lines that are no more of the description before them: what is described, the end, a comment."""
+"""Lines that are no more of the description before them: what is described, the end, a comment. What is described ends
+with a comma or the like, or is nothing but a type, or is the last before the end."""
 _DEFAULT = re.compile(r"[Dd]efault:?+\s*+(.+?),?")
 _TYPES: dict[str, dict[str, Any]] = {
     **{name: {"type": name} for name in ("string", "number", "integer", "boolean", "object", "null")},
