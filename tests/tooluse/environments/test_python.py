@@ -197,32 +197,6 @@ def test_keys_in_the_environment_of_the_training_cannot_be_read(tools: PythonToo
     assert told.startswith("Error: PermissionError: [Errno 13]")
 
 
-def test_what_the_kernel_does_not_know_is_not_asked_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-    monkeypatch.setattr(privileges, "landlock_version", lambda: 0)
-    monkeypatch.setattr(privileges.ctypes, "CDLL", asked.append)
-    privileges.only_read()
-    assert asked == []
-
-
-@pytest.mark.skipif(not LANDLOCK, reason="there is no Landlock")
-@pytest.mark.parametrize("known", range(1, 8))
-def test_every_version_takes_its_rules(known: int) -> None:
-    """A newer kernel takes those of older ones."""
-    if known > LANDLOCK:
-        pytest.skip("newer than the kernel")
-    code = (
-        "from tl_jax.tooluse.environments import privileges\n"
-        f"privileges.landlock_version = lambda: {known}\n"
-        "privileges.only_read()\n"
-        "open('/dev/null', 'w').close()\n"
-        "try:\n    open('/tmp/never', 'w')\nexcept PermissionError:\n    print('refused')"
-    )
-    unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=unmeasured)
-    assert (done.stdout, done.stderr) == ("refused\n", "")
-
-
 def test_memory_is_limited(tools: PythonTools) -> None:
     tools.reset(CASE)
     result(tools, "count")

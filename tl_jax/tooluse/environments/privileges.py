@@ -45,19 +45,19 @@ def leave_network() -> None:
 
 def drop_capabilities() -> None:
     """Takes from root what makes it more than another user, but for reading files. Keys in the environment of another
-    process, for instance, are then as closed to it as to anybody. A user has nothing of it anyway.
+    process, for instance, are then as closed to it as to anybody. A user has none, or all in a namespace of their own.
+    No program that is started gets them back.
 
     Raises:
         OSError: the kernel refuses.
     """
-    if os.geteuid() != 0:
-        return
     libc = ctypes.CDLL(None, use_errno=True)
     header, nothing = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
     held = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; the same for capabilities from 32 on
     _done(libc.capget(header, held))
     nothing[0] = nothing[1] = held[1] & _DAC_READ_SEARCH
     _done(libc.capset(header, nothing))
+    _done(libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0))
 
 
 def landlock_version() -> int:
@@ -69,6 +69,7 @@ def only_read() -> None:
     """Takes away from this process whatever the kernel's version knows of: writing, making, removing, executing files
     (``/dev/null`` may be written); truncating them (version 3); TCP (4); signals to others (6). With any version a user
     can no longer look into other processes, by ``/proc/PID/environ`` for instance; root can, see `drop_capabilities`.
+    That comes first: the kernel takes such rules only from who gains no privileges any more.
 
     Where there is no Landlock, nothing happens.
 
@@ -86,7 +87,6 @@ def only_read() -> None:
     nowhere = os.open(os.devnull, os.O_PATH)
     try:
         _done(libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.byref(_Beneath(_WRITE_FILE, nowhere)), 0))
-        _done(libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0))
         _done(libc.syscall(_RESTRICT_SELF, ruleset, 0))
     finally:
         os.close(nowhere)
