@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,10 +11,9 @@ from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.fields import described
 from tl_jax.tooluse.readers.messages import finished, is_own, with_system
 from tl_jax.tooluse.readers.results import Called
-from tl_jax.tooluse.readers.texts import heard, is_result, structured
+from tl_jax.tooluse.readers.texts import REORDERED, heard, is_result, may_be_result, structured
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
-REORDERED = "text after a call in one turn: it stands before the call here"
 ENCRYPTED = "encrypted thoughts left out: nobody but their vendor can read them"
 
 
@@ -169,3 +168,15 @@ def merged(last: Message, message: Message) -> Message:
     """Two messages of the assistant as one turn."""
     reasoning = "\n".join(text for text in (last.reasoning, message.reasoning) if text) or None
     return replace(last, tool_calls=last.tool_calls + message.tool_calls, reasoning=reasoning)
+
+
+def may_answer(turn: Any, speakers: Mapping[str, str]) -> bool:
+    """Whether a row's next turn, which is yet to be read, may be the result of a call.
+
+    Args:
+        speakers: what the row calls somebody -> their role.
+    """
+    if not isinstance(turn, dict):
+        return False
+    speaker, text = turn.get("from") or turn.get("role"), turn.get("value") or turn.get("content")
+    return isinstance(speaker, str) and isinstance(text, str) and may_be_result(speakers.get(speaker), text)

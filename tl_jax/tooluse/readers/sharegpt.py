@@ -14,13 +14,13 @@ from itertools import zip_longest
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.readers.dialogue import Dialogue, around
+from tl_jax.tooluse.readers.dialogue import Dialogue, around, may_answer
 from tl_jax.tooluse.readers.format import Format, Writer
 from tl_jax.tooluse.readers.messages import TOOLS, message_weight
 from tl_jax.tooluse.readers.results import results
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import between, calls, listed
-from tl_jax.tooluse.readers.texts import may_be_result, prompt, said
+from tl_jax.tooluse.readers.texts import prompt, said
 from tl_jax.tooluse.readers.toolbox import joined
 from tl_jax.tooluse.schema import DataError, Message, Tool, Trajectory
 
@@ -44,7 +44,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     tools, system = prompt(system, tools, "system")
     dialogue = Dialogue()
     for (value, at), (following, _) in zip_longest(turns, turns[1:], fillvalue=({}, "")):
-        tools = _turn(value, at, dialogue, tools, _may_be_result(following))
+        tools = _turn(value, at, dialogue, tools, may_answer(following, _SPEAKERS))
     dialogue.messages = list(joined(dialogue.messages))
     return [dialogue.as_it_is(beside, tools, system, "conversations")]
 
@@ -74,14 +74,6 @@ def _turn(value: Any, where: str, dialogue: Dialogue, tools: tuple[Tool, ...], a
         case _:
             raise DataError(f"unknown speaker {speaker!r}", field=f"{where}.from")
     return tools
-
-
-def _may_be_result(turn: Any) -> bool:
-    """Whether a turn may be the result of a call."""
-    speaker, text = (turn.get("from"), turn.get("value")) if isinstance(turn, dict) else (None, None)
-    if not isinstance(speaker, str) or not isinstance(text, str):
-        return False
-    return may_be_result(_SPEAKERS.get(speaker), text)
 
 
 def row(trajectory: Trajectory) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from itertools import zip_longest
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.readers.dialogue import Dialogue, around
+from tl_jax.tooluse.readers.dialogue import Dialogue, around, may_answer
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.messages import message_weight
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import listed
-from tl_jax.tooluse.readers.texts import may_be_result, prompt, said
+from tl_jax.tooluse.readers.texts import prompt, said
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 from tl_jax.tooluse.text.parse import bind, parse_answer
 
@@ -54,7 +54,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
             if calls := pythonic(value, tools):
                 message = replace(message, content="", tool_calls=tuple(calls))
             else:
-                message = said(message, tools, _may_be_result(following), f"{where}.value")
+                message = said(message, tools, may_answer(following, _SPEAKERS), f"{where}.value")
             dialogue.join(message, where)
         else:
             dialogue.add(Message("user" if role == "user" else "system", value, weight=weight), where)
@@ -76,16 +76,6 @@ def pythonic(text: str, tools: Sequence[Tool]) -> list[Call]:
     offered_tools = {tool.name: tool for tool in reversed(tools)}
     pairs = zip(answer.calls, answer.positional, strict=True)
     return [bind(call, values, offered_tools.get(call.name, Tool(call.name))) for call, values in pairs]
-
-
-def _may_be_result(turn: Any) -> bool:
-    """Whether a turn may be the result of a call."""
-    if not isinstance(turn, dict):
-        return False
-    speaker, text = turn.get("from") or turn.get("role"), turn.get("value") or turn.get("content")
-    if not isinstance(speaker, str) or not isinstance(text, str):
-        return False
-    return may_be_result(_SPEAKERS.get(speaker), text)
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:
