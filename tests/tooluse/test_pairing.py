@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,9 @@ def result(call_id: str | None = None, text: str = "", name: str | None = None) 
         ([called("f"), result(name="f"), called("f"), result(name="f")], {1: (0, 0), 3: (2, 0)}),
         ([called("f", "g", ids="ab"), result(name="g"), result(name="f")], {1: (0, 1), 2: (0, 0)}),
         ([called("f", "g", ids="ab"), result("a", name="g"), result("b", name="f")], {1: (0, 0), 2: (0, 1)}),
+        ([called("f", "g", ids="aa"), result("a", name="g"), result("a", name="f")], {1: (0, 1), 2: (0, 0)}),
+        ([called("f", "g", ids="aa"), result("a", name="h"), result("a", name="g")], {1: (0, 0), 2: (0, 1)}),
+        ([called("f", ids="a"), called("g", ids="a"), result("a", name="g")], {2: (1, 0)}),
     ],
 )
 def test_pairs(messages: list[Message], expected: dict[int, tuple[int, int]]) -> None:
@@ -99,6 +103,12 @@ def test_which_results_belong_to_a_turn() -> None:
     """A tool message right after a turn without calls is its own: the call may be text."""
     messages = [calls("a"), calls("b"), result("b"), result("a"), SAID, result(), USER, result()]
     assert answers(messages) == {1: [2], 0: [3], 4: [5]}
+
+
+def test_only_a_position_that_tells_is_a_guess() -> None:
+    asked = called("f", "g", "g", ids="aaa")
+    for name, guessed in (("f", 0), ("g", 1), (None, 1)):
+        assert pairs([asked, result("a", name=name)]).guessed == guessed
 
 
 def test_mae_blocks_the_turn_whose_result_failed() -> None:
@@ -135,6 +145,20 @@ def test_names_tell_where_ids_do_not(tmp_path: Path, format: str, apart: bool) -
     assert [(one.name, one.content) for one in found.messages[-2:]] == [("lookup", "10"), ("add", failed["content"])]
     blocked = [found.messages[item.message].tool_calls for item in blocked_turns(found)]
     assert [[call.name for call in calls] for calls in blocked] == ([["add"]] if apart else [["lookup", "add"]])
+
+
+@pytest.mark.parametrize("format", ["openai", "langchain"])
+@pytest.mark.parametrize("names", [("add", "lookup"), (None, None)])
+def test_one_id_of_two_calls(tmp_path: Path, format: str, names: Sequence[str | None]) -> None:
+    """Their results say which is whose, or else stand in the order of the calls, which is told."""
+    asked = {"role": "assistant", "content": "", "tool_calls": [one_call(name, "c") for name in ("lookup", "add")]}
+    results = [{"role": "tool", "tool_call_id": "c", "content": name or "?"} for name in names]
+    said = [item | ({"name": name} if name else {}) for item, name in zip(results, names, strict=True)]
+    notes = Notes()
+    (found,) = read_trajectories(lines(tmp_path / "a.jsonl", row(asked, *said)), format, notes=notes)
+    contents = ["lookup", "add"] if names[0] else ["?", "?"]
+    assert [(one.name, one.content) for one in found.messages[-2:]] == [("lookup", contents[0]), ("add", contents[1])]
+    assert list(notes.remarks) == ([] if names[0] else [BY_POSITION])
 
 
 def test_a_result_is_named_after_the_call_that_it_answers(tmp_path: Path) -> None:

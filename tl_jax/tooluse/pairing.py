@@ -13,6 +13,8 @@ from tl_jax.tooluse.schema import Call, Message
 
 _Place: TypeAlias = tuple[int, int]
 """Index of a call's message, and its number within it."""
+_Known: TypeAlias = tuple[str | None, str | None]
+"""What is known of a call: its id and its name."""
 
 
 @dataclass
@@ -22,17 +24,17 @@ class Pairs:
     call_of: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Index of a tool message -> the call that it answers. A message that answers none is not in it."""
     guessed: int = 0
-    """Results whose id several open calls had, so that their position told."""
+    """Results whose id and name several open calls had, so that their position told."""
 
 
 def pairs(messages: Sequence[Message]) -> Pairs:
     """Finds the call of every tool message.
 
-    An id tells, wherever the result stands: in another order, after a user's words, after further calls. Without one
-    the name tells: a result answers the first waiting call of its tool. Where neither does, and where several calls
-    that wait for a result have its id, results answer the waiting calls in their order. Calls of messages right after
-    one another wait together, until there are further calls; and if some were answered before a user's words, the
-    others wait no longer. One more result right after another one, when no call waits, belongs to the same call.
+    An id tells, wherever the result stands: in another order, after a user's words, after further calls. Without one,
+    and where several calls that wait for a result have it, the name tells: a result answers the first waiting call of
+    its tool. Where neither does, results answer the waiting calls in their order. Calls of messages right after one
+    another wait together, until there are further calls; and if some were answered before a user's words, the others
+    wait no longer. One more result right after another one, when no call waits, belongs to the same call.
 
     Example:
         >>> from tl_jax.tooluse.schema import Call
@@ -50,16 +52,16 @@ def pairs(messages: Sequence[Message]) -> Pairs:
                 calls.wait_no_longer()
             for number, call in enumerate(message.tool_calls):
                 calls.add((index, number), call)
-            asked = len(calls.waiting)
+            asked = calls.waiting
         elif message.role == "tool":
-            found.guessed += calls.waiting_with(message.call_id) > 1
+            found.guessed += calls.guesses(message)
             answered = calls.of(message)
             if answered is None:
                 answered = found.call_of.get(index - 1)
             if answered is not None:
                 found.call_of[index] = answered
                 calls.answer(answered)
-        elif message.role != "assistant" and len(calls.waiting) < asked:
+        elif message.role != "assistant" and calls.waiting < asked:
             calls.wait_no_longer()
     return found
 
@@ -69,50 +71,59 @@ class _Calls:
     a recorded turn may make thousands."""
 
     def __init__(self) -> None:
-        self.waiting: OrderedDict[_Place, None] = OrderedDict()
-        """those that results without an id may answer, in their order"""
-        self._named: dict[str, OrderedDict[_Place, None]] = {}
-        self._waiting: dict[str, OrderedDict[_Place, None]] = {}
+        self._waiting: dict[_Known, OrderedDict[_Place, None]] = {}
         self._unanswered: dict[str, OrderedDict[_Place, None]] = {}
         self._last: dict[str, _Place] = {}
         self._call: dict[_Place, Call] = {}
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for their results."""
+        return len(self._waiting.get((None, None), ()))
+
     def add(self, place: _Place, call: Call) -> None:
         """One more call, which waits for its result."""
-        self.waiting[place] = None
         self._call[place] = call
-        self._named.setdefault(call.name, OrderedDict())[place] = None
+        for known in _known(call):
+            self._waiting.setdefault(known, OrderedDict())[place] = None
         if call.id is not None:
             self._last[call.id] = place
-            for places in (self._waiting, self._unanswered):
-                places.setdefault(call.id, OrderedDict())[place] = None
+            self._unanswered.setdefault(call.id, OrderedDict())[place] = None
 
-    def waiting_with(self, id: str | None) -> int:
-        """How many calls with this id wait."""
-        return 0 if id is None else len(self._waiting.get(id, ()))
+    def guesses(self, result: Message) -> bool:
+        """Whether only the position tells which of the calls with its id a result answers."""
+        return result.call_id in self._last and len(self._may_answer(result)) > 1
 
     def of(self, result: Message) -> _Place | None:
         """The call that a result answers by its id, or else by its name, or its position; None if no call waits."""
-        id = result.call_id
-        if id is None or id not in self._last:
-            return next(iter(self._named.get(result.name or "") or self.waiting), None)
-        if self.waiting_with(id):
-            return next(iter(self._waiting[id]))
-        late = self._unanswered[id]
-        return next(reversed(late)) if late else self._last[id]
+        if places := self._may_answer(result):
+            return next(iter(places))
+        if result.call_id is None or result.call_id not in self._last:
+            return None
+        late = self._unanswered[result.call_id]
+        return next(reversed(late)) if late else self._last[result.call_id]
+
+    def _may_answer(self, result: Message) -> OrderedDict[_Place, None]:
+        """The waiting calls with the id of a result, if any call had it, and its name, if one of them has it."""
+        id = result.call_id if result.call_id in self._last else None
+        return self._waiting.get((id, result.name)) or self._waiting.get((id, None)) or OrderedDict()
 
     def answer(self, place: _Place) -> None:
         """The call has a result."""
         call = self._call[place]
-        self.waiting.pop(place, None)
-        self._named.get(call.name, OrderedDict()).pop(place, None)
+        for known in _known(call):
+            self._waiting.get(known, OrderedDict()).pop(place, None)
         if call.id is not None:
-            for places in (self._waiting, self._unanswered):
-                places.get(call.id, OrderedDict()).pop(place, None)
+            self._unanswered[call.id].pop(place, None)
 
     def wait_no_longer(self) -> None:
         """What comes now answers none of the calls before by its name or position."""
-        self.waiting, self._named, self._waiting = OrderedDict(), {}, {}
+        self._waiting = {}
+
+
+def _known(call: Call) -> set[_Known]:
+    """All that a result may know of the call that it answers."""
+    return {(id, name) for id in (None, call.id) for name in (None, call.name)}
 
 
 def answers(messages: Sequence[Message]) -> dict[int, list[int]]:
@@ -152,10 +163,16 @@ def in_order(messages: Sequence[Message], paired: Pairs) -> tuple[Message, ...]:
     return tuple(ordered)
 
 
-def named(messages: Iterable[Message]) -> list[Message]:
-    """The messages, with results that do not say their tool named after the call that they answer."""
+def named(messages: Iterable[Message], paired: Pairs | None = None, by_id: bool | None = None) -> list[Message]:
+    """The messages, with results that do not say their tool named after the call that they answer.
+
+    Args:
+        paired: the `pairs` of these messages, if they are known.
+        by_id: only results that have an id, or only those that have none; None: all.
+    """
     result = list(messages)
-    for index, (turn, number) in pairs(result).call_of.items():
-        if result[index].name is None:
-            result[index] = replace(result[index], name=result[turn].tool_calls[number].name)
+    for index, (turn, number) in (paired or pairs(result)).call_of.items():
+        found = result[index]
+        if found.name is None and by_id in (None, found.call_id is not None):
+            result[index] = replace(found, name=result[turn].tool_calls[number].name)
     return result

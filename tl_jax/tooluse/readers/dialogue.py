@@ -54,8 +54,7 @@ class Dialogue:
     """Where each message that was added begins in the row."""
     called: Called = field(default_factory=Called)
     """The calls that wait for results."""
-    _names: dict[str, str] = field(default_factory=dict)
-    """Id of a call -> the name in its latest call."""
+    _ids: set[str] = field(default_factory=set)
 
     def add(self, message: Message, where: str) -> None:
         """One more message, if its role may have what it has.
@@ -89,9 +88,9 @@ class Dialogue:
         return True
 
     def _note(self, message: Message) -> None:
-        """Keeps the names of calls."""
+        """Keeps the names and ids of calls."""
         self.called.note(message)
-        self._names.update((call.id, call.name) for call in message.tool_calls if call.id is not None)
+        self._ids.update(call.id for call in message.tool_calls if call.id is not None)
 
     def result(
         self, content: str, where: str, call_id: str | None = None, name: str | None = None, error: bool = False
@@ -101,11 +100,9 @@ class Dialogue:
         Raises:
             DataError: its id is that of no earlier call.
         """
-        if call_id is not None:
-            if call_id not in self._names:
-                raise DataError(f"{call_id!r} is the id of no earlier call", field=where)
-            name = name or self._names[call_id]
-        self.add(Message("tool", content, name=name, call_id=call_id, error=error), where)
+        if call_id is not None and call_id not in self._ids:
+            raise DataError(f"{call_id!r} is the id of no earlier call", field=where)
+        self.add(Message("tool", content, name=name or None, call_id=call_id, error=error), where)
 
     def trajectory(self, around: Around, tools: Sequence[Tool], system: str, where: str) -> Trajectory:
         """The finished conversation, with the system text that stands beside it.
@@ -126,7 +123,7 @@ class Dialogue:
         """As `trajectory`, of texts that hold words only, or were read before."""
         if not self.messages:
             raise DataError("holds no turns", field=where)
-        messages = finished(named(with_system(self.messages, system, where)))
+        messages = tuple(named(finished(with_system(self.messages, system, where))))
         return Trajectory(around.id, tuple(tools), messages, around.suite, around.meta)
 
 

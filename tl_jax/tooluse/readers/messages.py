@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from tl_jax.tooluse.fields import Fields, remark
-from tl_jax.tooluse.pairing import in_order, pairs
+from tl_jax.tooluse.pairing import in_order, named, pairs
 from tl_jax.tooluse.readers.fields import ARGUMENTS, BY_POSITION, described, identity, literal
 from tl_jax.tooluse.readers.nulls import is_padded, without_nulls, without_padding
 from tl_jax.tooluse.readers.rows import parse
@@ -104,12 +104,15 @@ def conversation(identity: Any, messages: Any, tools: Any = None, where: str = "
 
 
 def finished(messages: Iterable[Message]) -> tuple[Message, ...]:
-    """The messages with results that follow one another in the order of their calls, as their ids and names tell it."""
+    """The messages with results that follow one another in the order of their calls, as their ids and names tell it.
+
+    Results with ids are named after their calls.
+    """
     read = tuple(messages)
     paired = pairs(read)
     for _ in range(paired.guessed):
         remark(BY_POSITION)
-    return in_order(read, paired)
+    return in_order(named(read, paired, by_id=True), paired)
 
 
 def with_system(messages: list[Message], system: str, where: str) -> list[Message]:
@@ -160,7 +163,7 @@ class MessageReader:
     tools: tuple[Tool, ...] = ()
     padded: bool = False
     own: bool = False
-    _called: dict[str, str] = field(default_factory=dict, init=False)
+    _ids: set[str] = field(default_factory=set, init=False)
 
     def offer(self, fields: Fields, *names: str) -> None:
         """Takes the tools in one of these fields.
@@ -198,10 +201,8 @@ class MessageReader:
         calls = tuple(self._calls(fields))
         name = fields.take("name", kind=str, default=None)
         call_id = identity(fields, "tool_call_id", "call_id")
-        if call_id is not None:
-            if call_id not in self._called:
-                raise DataError(f"{call_id!r} is the id of no earlier call", field=fields.taken)
-            name = name or self._called[call_id]
+        if call_id is not None and call_id not in self._ids:
+            raise DataError(f"{call_id!r} is the id of no earlier call", field=fields.taken)
         error = failed(fields)
         if message.role == "system":
             self.offer(fields, *TOOLS)
@@ -209,7 +210,7 @@ class MessageReader:
             message,
             content=message.content or (error if isinstance(error, str) else ""),
             tool_calls=calls,
-            name=name,
+            name=name if call_id is None else name or None,
             weight=message_weight(fields, message.role),
             call_id=call_id,
             error=bool(error),
@@ -243,7 +244,7 @@ class MessageReader:
                 name, arguments = self._named(outer)
             free = latitude(outer, arguments)
         if known_as is not None:
-            self._called[known_as] = name
+            self._ids.add(known_as)
         return Call(name, arguments, id=known_as, **free)
 
     def _named(self, fields: Fields) -> tuple[str, dict[str, Any]]:

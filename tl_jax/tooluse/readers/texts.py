@@ -64,7 +64,7 @@ def structured(
         return tools, tuple(messages)
     if not result:
         raise DataError("holds nothing but tools", field=places[0])
-    return tools, tuple(named(result))
+    return tools, tuple(named(result, by_id=False))
 
 
 def prompt(text: str, tools: tuple[Tool, ...], where: str) -> tuple[tuple[Tool, ...], str]:
