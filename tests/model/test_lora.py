@@ -189,6 +189,7 @@ def changed(path: Path, **fields: Any) -> None:
         ({"base_model_name_or_path": "org/name"}, "'org/name' is no directory here.*--base DIR"),
         ({"base_model_name_or_path": None}, "field 'base_model_name_or_path' must name a model"),
         ({"base_model_name_or_path": ".."}, "no model found"),
+        ({"base_model_name_or_path": "a" * 5000}, "is no directory here.*--base DIR"),
     ],
 )
 def test_what_is_not_computed_is_refused(stored: tuple[Path, Params], fields: dict[str, Any], message: str) -> None:
@@ -207,3 +208,31 @@ def test_the_base_may_be_named(stored: tuple[Path, Params], tmp_path: Path) -> N
     changed(path, base_model_name_or_path=str(path))
     with pytest.raises(CheckpointError, match="leads back to the adapter itself"):
         open_model(path)
+
+
+def test_the_base_of_an_adapter_on_an_adapter_may_be_named(stored: tuple[Path, Params], tmp_path: Path) -> None:
+    """A whole model takes the place of the whole one at the bottom, an adapter that of the adapter below."""
+    path, adapters = stored
+    export_adapter(LoadedAdapter(QV, adapters, open_model(path).config, path, tmp_path / "base"), tmp_path / "upper")
+    twice = open_model(tmp_path / "upper").params
+    (tmp_path / "base").rename(tmp_path / "moved")
+    jax.tree.map(np.testing.assert_array_equal, open_model(tmp_path / "upper", base=tmp_path / "moved").params, twice)
+    path.rename(tmp_path / "middle")
+    changed(tmp_path / "middle", base_model_name_or_path=str(tmp_path / "moved"))
+    jax.tree.map(np.testing.assert_array_equal, open_model(tmp_path / "upper", base=tmp_path / "middle").params, twice)
+
+
+def test_what_only_looks_like_a_run_is_none(stored: tuple[Path, Params], tmp_path: Path) -> None:
+    stored[0].rename(tmp_path / "model")
+    with pytest.raises(CheckpointError, match=f"no model found.*did you mean {tmp_path / 'base'}"):
+        open_model(tmp_path)
+
+
+def test_an_adapter_that_is_no_number_is_not_handed_on(stored: tuple[Path, Params], tmp_path: Path) -> None:
+    _, adapters = stored
+    adapters["layers"]["v_lora_b"] = adapters["layers"]["v_lora_b"].at[1].set(jnp.nan)
+    base = open_model(tmp_path / "base").config
+    export_adapter(LoadedAdapter(QV, adapters, base, tmp_path / "base", tmp_path / "base"), tmp_path / "bad")
+    with pytest.raises(CheckpointError, match=r"layers\.1\.self_attn\.v_proj\.lora_B\.weight holds NaN"):
+        open_adapter(tmp_path / "bad")
+    assert open_adapter(tmp_path / "bad", verify=False).lora == QV

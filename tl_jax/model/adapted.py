@@ -6,6 +6,7 @@ PEFT would say of them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -32,7 +33,8 @@ def adapters_down(path: Path, base: Path | None = None) -> Iterator[StoredAdapte
 
     Args:
         path: of a model.
-        base: the model below the first adapter, in place of the one that it names.
+        base: in place of what is named: of the whole model at the bottom, if it is a whole model and the adapters above
+            are there; else of what is below the first adapter.
 
     Raises:
         CheckpointError: an adapter's base is not there, or below itself.
@@ -43,22 +45,25 @@ def adapters_down(path: Path, base: Path | None = None) -> Iterator[StoredAdapte
             raise CheckpointError(f"{home / CONFIG_FILE}: base_model_name_or_path leads back to the adapter itself")
         seen.add(path.resolve())
         lora, name = read_adapter_config(home)
-        below = base if base is not None else _find(home, name)
+        below = _find(home, name)
+        if base is not None and not (below and adapter_home(below) and adapter_home(base) is None):
+            below, base = base, None
+        if below is None:
+            raise CheckpointError(
+                f"{home / CONFIG_FILE}: base_model_name_or_path {name!r} is no directory here, and nothing is "
+                "downloaded; name the directory of that model: --base DIR, or model.base=DIR in a configuration"
+            )
         yield StoredAdapter(path, home, lora, below)
-        path, base = below, None
+        path = below
 
 
 def adapter_home(path: Path) -> Path | None:
     """Where the ``adapter_config.json`` of a PEFT directory or of a run is; None where there is no adapter."""
-    return next((home for home in (path / "model", path) if (home / CONFIG_FILE).is_file()), None)
+    homes = (path / "model", path) if (path / "checkpoints").is_dir() else (path,)
+    return next((home for home in homes if (home / CONFIG_FILE).is_file()), None)
 
 
-def _find(home: Path, name: str) -> Path:
-    """The directory that an adapter names: as it is, or beside the adapter."""
-    found = next((place for place in (Path(name), home / name) if place.is_dir()), None)
-    if found is None:
-        raise CheckpointError(
-            f"{home / CONFIG_FILE}: base_model_name_or_path {name!r} is no directory here, and nothing is downloaded; "
-            "name the directory of that model: --base DIR, or model.base=DIR in a configuration"
-        )
-    return found
+def _find(home: Path, name: str) -> Path | None:
+    """The directory that an adapter names: as it is, or beside the adapter; None where there is none."""
+    # Unlike that of `Path`, this answers for any text, such as one that is longer than a name can be.
+    return next((place for place in (Path(name), home / name) if os.path.isdir(place)), None)

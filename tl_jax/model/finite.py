@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
-from tl_jax.model.config import LlamaConfig
 from tl_jax.model.directory import CheckpointError
-from tl_jax.model.parameters import Params, llama_parameters
+from tl_jax.model.parameters import Parameter, Params
 
 
-def check_finite(params: Params, config: LlamaConfig, path: Path) -> None:
+def check_finite(params: Params, records: Iterable[Parameter], path: Path) -> None:
     """All parameters are finite. Reads each once, where it lies; several processes come to the same result.
+
+    Args:
+        params: what is looked at.
+        records: of them, in the order in which a bad one is told.
+        path: where they are from.
 
     Raises:
         CheckpointError: one is NaN or infinite; it names the tensor, as a Hugging Face checkpoint calls it.
     """
     found = jax.device_get(_first_bad(flatten_dict(params, sep=".")))
-    for parameter in llama_parameters(config):
+    for parameter in records:
         layer = int(found.get(parameter.path, -1))
         if layer >= 0:
             raise CheckpointError(

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,8 +37,8 @@ from tl_jax.model.directory import (
 from tl_jax.model.finite import check_finite
 from tl_jax.model.hf import load_hf, read_config
 from tl_jax.model.hf.peft import LoadedAdapter, load_adapter
-from tl_jax.model.lora import abstract_adapters, merge_adapters
-from tl_jax.model.parameters import Params, abstract_params
+from tl_jax.model.lora import abstract_adapters, lora_parameters, merge_adapters
+from tl_jax.model.parameters import Params, abstract_params, llama_parameters
 from tl_jax.model.sharding import param_shardings
 
 
@@ -84,7 +85,7 @@ def open_model(
     for adapter in reversed(adapters):
         params = merge_adapters(params, load_adapters(adapter, config, mesh, verify), adapter.lora.scale)
     if verify:
-        check_finite(params, config, path)
+        check_finite(params, llama_parameters(config), path)
     return LoadedModel(config, params, tokenizer_dir(path, base), path)
 
 
@@ -99,6 +100,8 @@ def open_adapter(path: Path, base: Path | None = None, verify: bool = True) -> L
         raise CheckpointError(f"{path}: is no adapter, but a whole model; it is written without --adapter")
     first, config = adapters[0], model_config(path, base)
     params = load_adapters(first, config, None, verify)
+    if verify:
+        check_finite(params, lora_parameters(config, first.lora), path)
     return LoadedAdapter(first.lora, params, config, first.base, tokenizer_dir(path, base))
 
 
@@ -150,12 +153,13 @@ def tokenizer_dir(path: Path, base: Path | None = None) -> Path:
     Raises:
         CheckpointError: ``path`` is no model.
     """
-    kind = _kind(path)
-    if kind is None:
-        raise CheckpointError(_not_a_model(path))
-    if kind == "adapter" and not any((path / name).is_file() for name in TOKENIZER_FILES):
-        return tokenizer_dir(next(adapters_down(path, base)).base)
-    return path / "model" if kind == "run" else path
+    for place in chain([path], (adapter.base for adapter in adapters_down(path, base))):
+        kind = _kind(place)
+        if kind is None:
+            break
+        if kind != "adapter" or any((place / name).is_file() for name in TOKENIZER_FILES):
+            return place / "model" if kind == "run" else place
+    raise CheckpointError(_not_a_model(place))
 
 
 def save_model(
