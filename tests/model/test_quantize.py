@@ -16,12 +16,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from tests.model.tiny import forward, unpacked
 from tests.training.helpers import TINY, assert_trees_close
 from tl_jax.config import ConfigError, LoraConfig, MeshConfig
+from tl_jax.model.fingerprint import fingerprint
 from tl_jax.model.llama import init_params, make_graphdef, merge
 from tl_jax.model.lora import abstract_adapters, adapt, adaptable, adapted_shapes
 from tl_jax.model.parameters import Params, assemble
 from tl_jax.model.quantize import NF4, SCALE, dequantize, quantize, quantize_params
 from tl_jax.model.sharding import make_mesh, shard_tree
-from tl_jax.training.fingerprint import fingerprint
 
 KINDS = ("int8", "nf4")
 TOKENS = np.random.default_rng(0).integers(3, 96, (2, 24)).astype(np.int32)

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 import orbax.checkpoint as ocp
 import pytest
 from click.testing import CliRunner
@@ -18,15 +19,19 @@ from tests.training.helpers import TINY, assert_same_avals, assert_trees_close, 
 from tl_jax.cli.main import main
 from tl_jax.config import LoraConfig, MeshConfig, OptimizerConfig, SftConfig
 from tl_jax.errors import UserError
+from tl_jax.model.directory import CheckpointError
+from tl_jax.model.hf import export_hf
+from tl_jax.model.hf.peft import read_adapter_config
 from tl_jax.model.llama import init_params, make_graphdef
 from tl_jax.model.lora import adapt
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh, shard_tree
-from tl_jax.model.store import open_adapter, open_model
+from tl_jax.model.store import open_adapter, open_model, save_model
 from tl_jax.training.checkpoint import ResumeError
 from tl_jax.training.compile import compile_step, start_state
 from tl_jax.training.losses import weighted_cross_entropy
 from tl_jax.training.optimizer import make_optimizer
+from tl_jax.training.run import Run
 from tl_jax.training.sft import run_sft
 from tl_jax.training.state import TrainState, init_state
 from tl_jax.training.step import make_train_step
@@ -70,6 +75,57 @@ def test_steps_are_the_same_on_eight_devices() -> None:
     places = spread.trainable["layers"]["q_lora_b"].sharding.spec
     assert places[2] == "tensor"
     assert_trees_close(jax.device_get(spread.trainable), state.trainable, rtol=2e-3)
+
+
+Q = {"lora__rank": 2, "lora__targets": "q_proj"}
+
+
+def saved_run(config: SftConfig) -> TrainState:
+    """A run that ends as it begins; its state."""
+    run = Run(config, make_mesh(config.mesh))
+    model, _ = run.open_model()
+    adapter = partial(adapt, config=model, lora=config.adapter) if config.adapter else None
+    state, _ = run.begin(partial(init_state, optimizer=optax.sgd(0.1), seed=0, adapt=adapter))
+    with run.prepare(1):
+        run.save(1, state, {})
+    return state
+
+
+@pytest.mark.slow
+def test_other_weights_below_are_told(sft_config: Callable[..., SftConfig], model_dir: Path, tmp_path: Path) -> None:
+    """The base may have changed since, as a run does that goes on; where it lies, and in which dtype, is no matter."""
+    base = tmp_path / "base"
+    shutil.copytree(model_dir, base)
+    config = sft_config(model__path=base, model__frozen_dtype="bfloat16", lora__quantize="int8", **Q)
+    saved_run(config)
+    model = open_model(base)
+    save_model(tmp_path / "moved", model.config, model.params, base)
+    other = {**model.params, "norm": model.params["norm"].at[-1].add(0.1)}
+    open_model(config.run_dir, param_dtype="bfloat16")
+    export_hf(other, model.config, model_dir, base)
+    with pytest.raises(CheckpointError, match=f"trained on other weights than {base} holds.*--base"):
+        open_model(config.run_dir, param_dtype="bfloat16")
+    open_model(config.run_dir, verify=False)
+    open_model(config.run_dir, param_dtype=None, base=tmp_path / "moved")
+
+
+@pytest.mark.slow
+def test_adapters_cannot_count_otherwise_from_here_on(sft_config: Callable[..., SftConfig]) -> None:
+    saved_run(sft_config(**Q))
+    config = sft_config(lora__rslora=True, **Q)
+    with pytest.raises(ResumeError, match=r"trained with another lora\.rslora"):
+        saved_run(config)
+    assert not read_adapter_config(config.run_dir / "model").lora.rslora
+    saved_run(sft_config(log_every=3, **Q))
+
+
+@pytest.mark.slow
+def test_nothing_of_a_run_of_adapters_stays_that_saved_nothing(sft_config: Callable[..., SftConfig]) -> None:
+    config = sft_config(**Q)
+    saved_run(config)
+    shutil.rmtree(config.run_dir / "checkpoints")
+    state = saved_run(sft_config())
+    jax.tree.map(np.testing.assert_array_equal, open_model(config.run_dir).params, state.params)
 
 
 @pytest.fixture(scope="module")

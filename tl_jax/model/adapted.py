@@ -26,6 +26,8 @@ class StoredAdapter(NamedTuple):
     lora: LoraConfig
     base: Path
     """the model below, which may be another adapter"""
+    fingerprint: str | None
+    """of its parameters when the adapter was trained, see `base_fingerprint`; None = not known"""
 
 
 def adapters_down(path: Path, base: Path | None = None) -> Iterator[StoredAdapter]:
@@ -44,7 +46,7 @@ def adapters_down(path: Path, base: Path | None = None) -> Iterator[StoredAdapte
         if path.resolve() in seen:
             raise CheckpointError(f"{home / CONFIG_FILE}: base_model_name_or_path leads back to the adapter itself")
         seen.add(path.resolve())
-        lora, name = read_adapter_config(home)
+        lora, name, fingerprint = read_adapter_config(home)
         below = _find(home, name)
         if base is not None and not (below and adapter_home(below) and adapter_home(base) is None):
             below, base = base, None
@@ -53,7 +55,7 @@ def adapters_down(path: Path, base: Path | None = None) -> Iterator[StoredAdapte
                 f"{home / CONFIG_FILE}: base_model_name_or_path {name!r} is no directory here, and nothing is "
                 "downloaded; name the directory of that model: --base DIR, or model.base=DIR in a configuration"
             )
-        yield StoredAdapter(path, home, lora, below)
+        yield StoredAdapter(path, home, lora, below, fingerprint)
         path = below
 
 

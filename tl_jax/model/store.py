@@ -36,7 +36,7 @@ from tl_jax.model.directory import (
 )
 from tl_jax.model.finite import check_finite
 from tl_jax.model.hf import load_hf, read_config
-from tl_jax.model.hf.peft import LoadedAdapter, load_adapter
+from tl_jax.model.hf.peft import LoadedAdapter, base_fingerprint, load_adapter
 from tl_jax.model.lora import abstract_adapters, lora_parameters, merge_adapters
 from tl_jax.model.parameters import Params, abstract_params, llama_parameters
 from tl_jax.model.sharding import param_shardings
@@ -71,7 +71,8 @@ def open_model(
 
     With ``mesh`` every parameter goes straight to its place on it; without, to the default device. ``param_dtype``
     None keeps the dtype that is stored. ``verify`` compares the files with their checksums, where they have some, and
-    looks for weights that are no numbers; every process does so for itself.
+    the model below a run's adapters with what it was, and looks for weights that are no numbers; every process does so
+    for itself.
 
     Raises:
         CheckpointError: ``path`` is none of these, what it holds does not fit together, or it is damaged.
@@ -82,6 +83,8 @@ def open_model(
         raise CheckpointError(f"{path}: is no adapter, so it has no model below it (--base, model.base)")
     bottom = adapters[-1].base if adapters else path
     config, params = _open_whole(bottom, param_dtype, mesh, verify)
+    if verify and adapters:
+        _check_base(adapters[-1], params)
     for adapter in reversed(adapters):
         params = merge_adapters(params, load_adapters(adapter, config, mesh, verify), adapter.lora.scale)
     if verify:
@@ -125,6 +128,15 @@ def load_adapters(adapter: StoredAdapter, config: LlamaConfig, mesh: Mesh | None
         return load_adapter(adapter.path, config, adapter.lora, mesh)
     abstract = partial(abstract_adapters, config, adapter.lora)
     return _restore(_newest_state(adapter.path, verify), abstract, "float32", mesh)
+
+
+def _check_base(adapter: StoredAdapter, params: Params) -> None:
+    """The model below is the one that the adapter was trained on, where that is known."""
+    if adapter.fingerprint is not None and adapter.fingerprint != base_fingerprint(params):
+        raise CheckpointError(
+            f"{adapter.path}: its adapters were trained on other weights than {adapter.base} holds now; name the model "
+            "as it was then: --base DIR, or model.base=DIR (model.verify=false or --no-verify opens it all the same)"
+        )
 
 
 def _open_whole(path: Path, param_dtype: str | None, mesh: Mesh | None, verify: bool) -> tuple[LlamaConfig, Params]:

@@ -14,16 +14,18 @@ from jax.sharding import Mesh
 
 from tl_jax.config import RunConfig, changed_keys
 from tl_jax.errors import UserError
+from tl_jax.model.adapted import adapter_home
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.directory import tokenizer_files
+from tl_jax.model.fingerprint import fingerprint
 from tl_jax.model.hf import read_config
+from tl_jax.model.hf.peft import base_fingerprint
 from tl_jax.model.parameters import Params, abstract_params
 from tl_jax.model.store import LoadedModel, open_model
 from tl_jax.training.checkpoint import Checkpoints, Record, ResumeError, restart_step
 from tl_jax.training.compile import abstract_state, start_frozen, start_state
 from tl_jax.training.damaged import newest_whole, set_aside
 from tl_jax.training.distributed import agreed, is_shared
-from tl_jax.training.fingerprint import fingerprint
 from tl_jax.training.grace import GraceCheck
 from tl_jax.training.lock import RunLock
 from tl_jax.training.logs import EVAL, METRICS_FILE, RunLog, logged
@@ -81,6 +83,8 @@ class Run:
         """step of the last checkpoint whose time is known or of no interest"""
         self._config_then: Mapping[str, Any] = {}
         self._frozen: str | None = None
+        self._base: str | None = None
+        """`base_fingerprint` of the model below adapters"""
 
     @property
     def start(self) -> int:
@@ -105,9 +109,13 @@ class Run:
 
     def _open(self) -> LoadedModel:
         model = self.config.model
-        return open_model(
+        loaded = open_model(
             model.path, param_dtype=self.config.stored_dtype, mesh=self.mesh, verify=model.verify, base=model.base
         )
+        # What adapters on it are merged to is rounded otherwise in each dtype.
+        if self.config.adapter and adapter_home(model.path) is None:
+            self._base = base_fingerprint(loaded.params)
+        return loaded
 
     def begin(self, init: Callable[[Params], State]) -> tuple[State, Mapping[str, Any] | None]:
         """The state to start or continue with, and where the data stood; None for the data of a fresh run.
@@ -134,8 +142,18 @@ class Run:
         restored, record = checkpoints.restore(self.restart_step, without_frozen(target))
         checkpoints.close()
         self._config_then, self._frozen = record.config, record.frozen
+        self._check_adapter()
         frozen = self._frozen_again(init, params) if jax.tree.leaves(target.frozen) else {}
         return replace(restored, frozen=frozen), record.data
+
+    def _check_adapter(self) -> None:
+        """Adapters have learned at their scale: at another they are another model."""
+        changed = [key for key in changed_keys(self._config_then, self.config) if key in ("lora.alpha", "lora.rslora")]
+        if self.config.adapter and changed:
+            raise ResumeError(
+                f"{self.directory}: its adapters were trained with another {' and '.join(changed)}; continue with what "
+                f"{self.directory / 'config.yaml'} says, or choose another run_dir"
+            )
 
     def _frozen_again(self, init: Callable[[Params], State], expected: Params) -> Params:
         """What was frozen at the first start. ``expected`` has the shapes of the model's parameters."""
@@ -198,7 +216,7 @@ class Run:
         self._own_directory()
         active, told = jax.process_index() == 0, []
         if active:
-            told = describe_run(self.directory, self.config, self._model, self._tokenizer_dir)
+            told = describe_run(self.directory, self.config, self._model, self._tokenizer_dir, self._base)
         self.log = RunLog(self.directory, start=self.start, total=self.total, active=active)
         for line in told:
             self.log.line(line)

@@ -19,8 +19,8 @@ from tl_jax.config import RunConfig, to_yaml
 from tl_jax.files import write_json, write_text
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.directory import copy_tokenizer
+from tl_jax.model.hf.peft import BASE, adapter_config
 from tl_jax.model.hf.peft import CONFIG_FILE as ADAPTER_FILE
-from tl_jax.model.hf.peft import adapter_config
 from tl_jax.tooluse.text.template_choice import TemplateChoice
 
 README = """\
@@ -44,8 +44,17 @@ damaged/N/         a checkpoint whose files were not whole, for you to look at o
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "numpy")
 
 
-def describe_run(directory: Path, config: RunConfig, model: LlamaConfig, tokenizer_dir: Path) -> list[str]:
+def describe_run(
+    directory: Path, config: RunConfig, model: LlamaConfig, tokenizer_dir: Path, base: str | None
+) -> list[str]:
     """Writes everything that is known before the first step; an earlier start's environment stays on record.
+
+    Args:
+        directory: of the run.
+        config: its settings.
+        model: that is trained.
+        tokenizer_dir: whose files go with it.
+        base: `base_fingerprint` of the model below adapters; None = not known.
 
     Returns:
         What has to be told: that the record of earlier starts could not be read.
@@ -60,8 +69,10 @@ def describe_run(directory: Path, config: RunConfig, model: LlamaConfig, tokeniz
         write_json(home / "config.json", model.to_hf())
         copy_tokenizer(tokenizer_dir, home)
     if config.adapter:
-        base = str(config.model.path.resolve())
-        write_json(home / ADAPTER_FILE, adapter_config(model, config.adapter, base))
+        said = adapter_config(model, config.adapter, str(config.model.path.resolve()))
+        write_json(home / ADAPTER_FILE, said | {BASE: base})
+    else:
+        (home / ADAPTER_FILE).unlink(missing_ok=True)  # of an earlier start that saved nothing
     choice.write(home)
     return [f"warning: {record} could not be read and begins anew"] if starts is None else []
 

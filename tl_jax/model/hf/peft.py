@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
@@ -22,6 +23,7 @@ from tl_jax.config import ConfigError, LoraConfig
 from tl_jax.files import write_json
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.directory import CheckpointError, copy_tokenizer, new_directory, read_json
+from tl_jax.model.fingerprint import fingerprint
 from tl_jax.model.hf.read import check_tensors, open_tensors, read_parameters
 from tl_jax.model.hf.tensors import HfTensor, tensors_of
 from tl_jax.model.lora import abstract_adapters, adaptable, adapter_of, lora_parameters, lora_sizes
@@ -37,7 +39,9 @@ _COMPUTED: Mapping[str, tuple[Any, ...]] = {
     "init_lora_weights": (True, False, None, "gaussian", "orthogonal"),  # the others change the base as well
 }
 """Fields that change the computation, with the values that are computed."""
-_READ = ("base_model_name_or_path", "r", "lora_alpha", "use_rslora")
+BASE = "base_fingerprint"
+"""Field of our own, in runs only, for PEFT does not know it: what the weights below were, see `base_fingerprint`."""
+_READ = ("base_model_name_or_path", "r", "lora_alpha", "use_rslora", BASE)
 _IDLE = (
     "auto_mapping",
     "inference_mode",
@@ -57,6 +61,8 @@ class Adapter(NamedTuple):
     lora: LoraConfig
     base: str
     """the model below: a directory, or a name on the Hub"""
+    fingerprint: str | None
+    """of the model below, where it is known"""
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,15 @@ def read_adapter_config(directory: Path) -> Adapter:
         raise CheckpointError(f"{file}: field {field!r}: {first['msg']}") from None
     if lora.rank is None:
         raise CheckpointError(f"{file}: field 'r' is missing")
-    return Adapter(lora, base)
+    known = content.get(BASE)
+    if known is not None and not isinstance(known, str):
+        raise CheckpointError(f"{file}: field {BASE!r} must be text")
+    return Adapter(lora, base, known)
+
+
+def base_fingerprint(params: Params) -> str | None:
+    """Of a model that adapters are trained on, the same in whatever dtype it is stored; see `fingerprint`."""
+    return fingerprint(params, jnp.bfloat16)
 
 
 def _targets(directory: Path) -> tuple[str, ...]:

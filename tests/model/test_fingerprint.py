@@ -9,17 +9,27 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from tests.training.helpers import TINY
 from tl_jax.config import MeshConfig
+from tl_jax.model.fingerprint import fingerprint
+from tl_jax.model.parameters import init_params
 from tl_jax.model.sharding import make_mesh, shard_tree
-from tl_jax.training.fingerprint import fingerprint
 
 
-def test_does_not_depend_on_devices(params: Any) -> None:
+def test_does_not_depend_on_devices() -> None:
+    params = init_params(TINY, jax.random.key(7))
     expected = fingerprint(params)
     assert expected is not None
     assert len(expected) == 16
     for mesh in (MeshConfig(data=8, fsdp=1), MeshConfig(fsdp=8), MeshConfig(data=2, fsdp=2, tensor=2)):
         assert fingerprint(shard_tree(params, make_mesh(mesh))) == expected
+
+
+def test_the_same_in_another_dtype_where_one_is_named() -> None:
+    narrow = {"a": jnp.linspace(-3, 3, 99).astype(jnp.bfloat16)}
+    wide = jax.tree.map(lambda x: x.astype(jnp.float32), narrow)
+    assert fingerprint(wide, jnp.bfloat16) == fingerprint(narrow, jnp.bfloat16) == fingerprint(narrow)
+    assert fingerprint({"a": wide["a"] * 1.01}, jnp.bfloat16) != fingerprint(narrow)
 
 
 def test_nothing_has_none() -> None:

@@ -11,17 +11,26 @@ import jax
 import jax.numpy as jnp
 
 
-def fingerprint(tree: Any) -> str | None:
+def fingerprint(tree: Any, dtype: jax.typing.DTypeLike | None = None) -> str | None:
     """16 hexadecimal digits that depend on every bit, name, shape and dtype of a tree; None where it has no leaves.
 
     The same on any number of devices: sums of integers do not depend on their order. Reads the tree once.
+
+    Args:
+        tree: of arrays.
+        dtype: that they are looked at in, whatever theirs; None = their own.
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     if not leaves:
         return None
-    sums = jax.device_get(jax.jit(lambda arrays: [_checksum(array) for array in arrays])([leaf for _, leaf in leaves]))
+
+    @jax.jit
+    def checksums(arrays: list[jax.Array]) -> list[jax.Array]:
+        return [_checksum(array if dtype is None else array.astype(dtype)) for array in arrays]
+
+    sums = jax.device_get(checksums([leaf for _, leaf in leaves]))
     described = [
-        (jax.tree_util.keystr(path), str(leaf.dtype), leaf.shape, int(total))
+        (jax.tree_util.keystr(path), str(jnp.dtype(dtype or leaf.dtype)), leaf.shape, int(total))
         for (path, leaf), total in zip(leaves, sums, strict=True)
     ]
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
