@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from tests.plan.test_plan import SMALL, SMALL_RL, TINY
 from tl_jax.config import MeshConfig, RlConfig, RunConfig, SftConfig, load_config
-from tl_jax.model.sharding import make_mesh
+from tl_jax.model.sharding import ShardingError, make_mesh
 from tl_jax.plan import plan as plans
 from tl_jax.plan import search
 from tl_jax.plan.changes import CHANGES, with_settings
@@ -115,6 +115,52 @@ def test_each_program_has_its_own_change(here: Machine, needs: Callable[..., lis
     assert plan.advice.settings == {"algorithm.accumulate": 2, "sampling.batch_size": rows // 2}
 
 
+def test_what_does_not_help_the_program_is_not_tried(here: Machine, needs: Callable[..., list[str]]) -> None:
+    """A held-out loss reads all rows at once, and has no backward pass."""
+    rows = 8 * jax.device_count()
+
+    def of(name: str, config: RunConfig) -> float:
+        assert isinstance(config, SftConfig)
+        return 1500 * config.data.batch_size / rows if "held" in name else 100
+
+    needs(of)
+    plan = advised(load_config(SftConfig, [], (*SMALL, f"data.batch_size={rows}", "model.remat=none")), here)
+    assert plan.advice is not None
+    assert plan.advice.settings == {"data.batch_size": rows // 2}
+
+
+def test_what_training_refuses_is_not_tried(here: Machine, needs: Callable[..., list[str]]) -> None:
+    """Adapters cannot stand on a random critic."""
+    needs(lambda name, config: 500 if "critic_backbone='shared'" in repr(config) else 5000)
+    config = load_config(RlConfig, [], (*SMALL_RL, f"batch_size={4 * jax.device_count()}"))
+    plan = advised(with_settings(config, {"algorithm.critic_backbone": "random"}), here)
+    assert plan.advice is not None
+    assert plan.advice.fits
+    assert "lora.rank" not in plan.advice.settings
+    assert plan.advice.settings["algorithm.critic_backbone"] == "shared"
+
+
+def test_what_the_model_refuses_is_not_told(
+    here: Machine, needs: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heads that do not divide are seen only by the programs: then nothing says that it was compiled."""
+    needs(lambda name, config: 5000)
+    monkeypatch.setattr(search, "TRIES", 100)
+
+    def refuse(config: RunConfig, *_: object) -> list[Program]:
+        if config.lora.rank:
+            raise ShardingError("no")
+        return made(config, *_)
+
+    made = search.programs_of
+    monkeypatch.setattr(search, "programs_of", refuse)
+    plan = advised(load_config(SftConfig, [], (*SMALL, f"data.batch_size={8 * jax.device_count()}")), here)
+    assert plan.advice is not None
+    assert "lora.rank" not in plan.advice.settings
+    assert "accumulate" in plan.advice.settings
+    assert "adapters learn" not in " ".join(plan.advice.costs)
+
+
 def test_what_never_fits_says_so(here: Machine, needs: Callable[..., list[str]]) -> None:
     compiled = needs(lambda name, config: 5000)
     plan = advised(load_config(SftConfig, [], SMALL), here)
@@ -158,7 +204,7 @@ def test_every_change_comes_to_an_end(change: object) -> None:
         for program in ("training step", SAMPLING):
             config: RunConfig = load_config(kind, [], (*base, "model.remat=none"))
             for _ in range(20):
-                new = change.propose(config, mesh, program)  # type: ignore[attr-defined]
+                new = change.next(config, mesh, program)  # type: ignore[attr-defined]
                 if new is None:
                     break
                 assert with_settings(config, new) != config

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from jax.sharding import Mesh
+from pydantic import ValidationError
 
 from tl_jax.config import Node, RlConfig, RunConfig, SftConfig
 from tl_jax.config.base import ConfigError
-from tl_jax.plan.programs import SAMPLING
+from tl_jax.plan.programs import SAMPLING, UPDATING
 from tl_jax.registry import Registry
 from tl_jax.rl.train import check_batch_size as check_rollout
 from tl_jax.training.sft import check_batch_size
@@ -31,18 +32,23 @@ class Change:
     """``(config, mesh, program) -> settings``, one step further each time; None where nothing is left of it, or where
     it does not help that program"""
 
+    def next(self, config: RunConfig, mesh: Mesh, program: str) -> Settings | None:
+        """What is proposed, if training takes it."""
+        new = self.propose(config, mesh, program)
+        return new if new and _allowed(with_settings(config, new), mesh) else None
+
 
 def _remat(config: RunConfig, mesh: Mesh, program: str) -> Settings | None:
-    return {"model.remat": "block"} if config.model.remat != "block" and program != SAMPLING else None
+    return {"model.remat": "block"} if config.model.remat != "block" and program in UPDATING else None
 
 
 def _accumulate(config: RunConfig, mesh: Mesh, program: str) -> Settings | None:
-    if program == SAMPLING:
+    if program not in UPDATING:
         return None
     if isinstance(config, SftConfig):
-        return _allowed(config, mesh, {"accumulate": 2 * config.accumulate})
+        return {"accumulate": 2 * config.accumulate}
     assert isinstance(config, RlConfig)
-    return _allowed(config, mesh, {"algorithm.accumulate": 2 * config.algorithm.accumulate})
+    return {"algorithm.accumulate": 2 * config.algorithm.accumulate}
 
 
 def _sampled_at_once(config: RunConfig, mesh: Mesh, program: str) -> Settings | None:
@@ -53,10 +59,8 @@ def _sampled_at_once(config: RunConfig, mesh: Mesh, program: str) -> Settings | 
     return {"sampling.batch_size": at_once // 2} if at_once // 2 >= spread else None
 
 
-def _minibatches(config: RunConfig, mesh: Mesh, program: str) -> Settings | None:
-    if isinstance(config, SftConfig) and program != SAMPLING:
-        return _allowed(config, mesh, {"data.batch_size": config.data.batch_size // 2})
-    return None
+def _rows(config: RunConfig, mesh: Mesh, program: str) -> Settings | None:
+    return {"data.batch_size": config.data.batch_size // 2} if isinstance(config, SftConfig) else None
 
 
 def _lora(config: RunConfig, mesh: Mesh, program: str) -> Settings | None:
@@ -80,7 +84,7 @@ CHANGES: Registry[Change] = Registry(
         Change("remat", "a third more arithmetic", _remat),
         Change("accumulate", "nothing but smaller products: the update is the same", _accumulate),
         Change("sampling", "more decoding loops in turn: the samples are the same", _sampled_at_once),
-        Change("rows", "another batch size, so another training", _minibatches),
+        Change("rows", "another batch size, so another training", _rows),
         Change("lora", "adapters learn, not all parameters: another training", _lora),
         Change("shared critic", "one backbone learns both, another algorithm", _shared_critic),
         Change("tensor", "messages in every layer", _tensor),
@@ -109,13 +113,14 @@ def with_settings(config: Config, settings: Settings) -> Config:
     return config
 
 
-def _allowed(config: RunConfig, mesh: Mesh, settings: Settings) -> Settings | None:
-    """The settings, if training takes them on this mesh."""
+def _allowed(config: RunConfig, mesh: Mesh) -> bool:
+    """Whether training takes these settings on this mesh."""
     try:
-        check(with_settings(config, settings), mesh)
-    except ConfigError:
-        return None
-    return settings
+        type(config).model_validate(config.model_dump(mode="json"))
+        check(config, mesh)
+    except (ConfigError, ValidationError):
+        return False
+    return True
 
 
 def check(config: RunConfig, mesh: Mesh) -> None:
@@ -125,8 +130,6 @@ def check(config: RunConfig, mesh: Mesh) -> None:
         ConfigError: they do not.
     """
     if isinstance(config, SftConfig):
-        if not config.data.batch_size:
-            raise ConfigError("no rows")
         check_batch_size(config, mesh)
     if isinstance(config, RlConfig):
         check_rollout(config, mesh)

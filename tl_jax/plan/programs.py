@@ -37,6 +37,9 @@ from tl_jax.training.state import TrainState
 
 SAMPLING = "sampling"
 """What the program that writes answers is called."""
+UPDATING = ("training step", "scoring and updates")
+"""What those that learn are called, of supervised and of reinforcement training: they read micro-batches, and have a
+backward pass."""
 STEPS = 1000
 """Updates of a training whose data is not at hand; only the course of its learning rate depends on it."""
 
@@ -82,7 +85,7 @@ def sft_programs(config: SftConfig, model: LlamaConfig, mesh: Mesh, load: Worklo
     parameters = {name: size for name, size in parts.items() if name in ("parameters", "frozen")}
     return [
         Program(
-            "training step",
+            UPDATING[0],
             lambda: _lowered(mesh, lambda: compile_step(made.step, state, mesh).lower(state, batch)),
             {**parts, "batch": bytes_on_device(batch)},
             {},
@@ -149,7 +152,7 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
             loop=config.sampling.max_new_tokens,
         ),
         Program(
-            "scoring and updates",
+            UPDATING[1],
             lambda: _lowered(mesh, lambda: compile_step(make_rl_step(spec), state, mesh).lower(state, rollout)),
             {**parts, "rollout": bytes_on_device(rollout)},
             {},

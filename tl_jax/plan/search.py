@@ -26,22 +26,23 @@ def advise(plan: Plan, config: RunConfig, subject: Subject, machine: Machine, te
     settings, costs, load = dict[str, object](), list[str](), workload(config, subject)
     failing = [one.name for one in plan.programs if not one.fits]
     found: list[Measured] = []
+    left = list(CHANGES.values())
     for _ in range(TRIES):
         mesh = make_mesh(config.mesh, machine.devices)
-        change = next(
-            ((it, new) for it in CHANGES.values() for name in failing if (new := it.propose(config, mesh, name))), None
-        )
+        change = next(((it, new) for it in left for name in failing if (new := it.next(config, mesh, name))), None)
         if change is None:
             break
-        config = with_settings(config, change[1])
+        changed = with_settings(config, change[1])
+        tell(f"{machine.name}: tries {shown({**settings, **change[1]})}")
+        try:
+            again = _measured(changed, subject, machine, load, failing)
+        except (ShardingError, ConfigError):  # the model cannot be divided so
+            left.remove(change[0])
+            continue
+        config = changed
         settings.update(change[1])
         if change[0].costs not in costs:
             costs.append(change[0].costs)
-        tell(f"{machine.name}: tries {shown(settings)}")
-        try:
-            again = _measured(config, subject, machine, load, failing)
-        except (ShardingError, ConfigError):
-            break
         found = [one for one in found if one.name not in failing] + again
         failing = [one.name for one in again if not one.fits]
         if not failing:
@@ -88,7 +89,7 @@ def _largest(
             if found[name].fits:
                 names.pop(0)
                 continue
-            smaller = next((new for change in halving if (new := change.propose(config, mesh, name))), None)
+            smaller = next((new for change in halving if (new := change.next(config, mesh, name))), None)
             if smaller is None:
                 return Alternative(chosen, (), tuple(found.values()), False)
             config = with_settings(config, smaller)
