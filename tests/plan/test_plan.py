@@ -18,9 +18,10 @@ from tl_jax.config import MeshConfig, RlConfig, SftConfig, load_config
 from tl_jax.model.parameters import count_in_products, init_params
 from tl_jax.model.presets import PRESETS
 from tl_jax.model.sharding import make_mesh, shard_tree
+from tl_jax.plan import programs
 from tl_jax.plan.machine import Machine, PlanError, open_machine
 from tl_jax.plan.measure import measure, needed_bytes
-from tl_jax.plan.plan import Plan, make_plan
+from tl_jax.plan.plan import Plan, make_plan, workload
 from tl_jax.plan.programs import Program
 from tl_jax.plan.report import report
 from tl_jax.plan.roofline import bound
@@ -63,6 +64,12 @@ def test_what_is_needed_is_the_sum_of_what_the_compiler_lays_out(rl: Plan) -> No
         sum(step.state.values()) - sampling.state["actor"] - step.state["rollout"]
     )
     assert set(step.state) == {"actor", "critic", "moments", "frozen", "rollout"}
+
+
+def test_a_rollout_has_the_positions_that_the_workload_counts() -> None:
+    load = workload(load_config(RlConfig, [], SMALL_RL), TINY)
+    rollout = programs._rollout(8, load, rewards=1, mesh=make_mesh(MeshConfig()))
+    assert math.prod(rollout.tokens.shape) == load.positions
 
 
 @pytest.mark.slow

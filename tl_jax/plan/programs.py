@@ -206,7 +206,7 @@ def _rollout(rows: int, load: Workload, rewards: int, mesh: Mesh) -> RolloutBatc
     answer = (0,) * load.answer
     turn = Turn(Case("", (), ()), "", True, load.prompt - 1, answer, (0.0,) * load.answer)
     episode = Episode(turn.case, [0] * (load.prompt + load.answer), load.prompt, [turn])
-    one = collate_episodes([episode], [np.zeros((1, rewards), np.float32)], min_length=256)
+    one = collate_episodes([episode], [np.zeros((1, rewards), np.float32)])
     rollout: RolloutBatch = _placed(one, batch_sharding(mesh), rows)
     return rollout
 

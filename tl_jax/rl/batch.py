@@ -52,7 +52,6 @@ def collate(
     episodes: Sequence[Episode],
     rewards: Sequence[np.ndarray],
     weights: Sequence[np.ndarray] | None = None,
-    min_length: int = 16,
 ) -> RolloutBatch:
     """Arrays of a few sizes only, so that a step is seldom compiled anew: T and N - 1 are `bucket` sizes.
 
@@ -60,10 +59,9 @@ def collate(
         episodes: B of them.
         rewards: for each one, float32 [turns, R].
         weights: for each one, float32 [turns], what a turn counts in the policy's losses; by default 1.
-        min_length: the smallest T.
     """
     after = max(len(episode.stream) - episode.prompt_length for episode in episodes)
-    length, width = padded_lengths(max(episode.prompt_length for episode in episodes), after, min_length)
+    length, width = padded_lengths(max(episode.prompt_length for episode in episodes), after)
     rows, start = len(episodes), length - width
     tokens, segments, positions = np.zeros((3, rows, length), np.int32)
     labels, turns = np.zeros((2, rows, width), np.int32)
@@ -102,7 +100,7 @@ def collate(
     )
 
 
-def padded_lengths(prompt: int, written: int, min_length: int = 16) -> tuple[int, int]:
+def padded_lengths(prompt: int, written: int) -> tuple[int, int]:
     """T and N of the longest prompt and of the most that was read after one.
 
     Example:
@@ -110,4 +108,4 @@ def padded_lengths(prompt: int, written: int, min_length: int = 16) -> tuple[int
         (1536, 513)
     """
     width = bucket(written, 8) + 1
-    return bucket(prompt + width - 1, min_length), width
+    return bucket(prompt + width - 1, 16), width
