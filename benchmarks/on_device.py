@@ -77,14 +77,15 @@ def run(
     """Figures of one program; of ``?``, which there are."""
     import jax
 
-    from tl_jax.cli.plan import _load
     from tl_jax.model.sharding import make_mesh
+    from tl_jax.plan.config import load_planned
     from tl_jax.plan.machine import open_machine
     from tl_jax.plan.measure import measure
     from tl_jax.plan.plan import programs_of, workload
     from tl_jax.plan.workload import open_subject
+    from tl_jax.training.memory import needed
 
-    config = _load(files, overrides)
+    config = load_planned(files, overrides)
     subject, machine = open_subject(config, preset), open_machine("this")
     load, mesh = workload(config, subject), make_mesh(config.mesh, machine.devices)
     programs = {program.name: program for program in programs_of(config, subject, mesh, load)}
@@ -116,7 +117,7 @@ def run(
         "seconds": median,
         "tokens": (tokens or 0) / (program.times or 1),
         "shares": shares,
-        "planned": planned.argument + planned.temporary + planned.output - planned.alias + planned.code,
+        "planned": needed(compiled),
         "measured": stats.get("peak_bytes_in_use", float("nan")),
         "compiled": planned.seconds,
         "kernels": planned.kernels,

@@ -11,10 +11,9 @@ from pathlib import Path
 import click
 
 from tl_jax.cli.options import OUT_FILE, training_options
-from tl_jax.config import RlConfig, RunConfig, SftConfig, load_config
 from tl_jax.files import write_json, write_text
+from tl_jax.plan.config import load_planned
 from tl_jax.terminal import say
-from tl_jax.yaml_text import read_yaml
 
 DOES_NOT_FIT = 3
 """Exit code."""
@@ -44,7 +43,7 @@ def plan(
     of its own. What does not fit is tried with less: the first change that helps is told. Exit codes: 0 it fits, 3 it
     does not, 2 something is yours to mend.
     """
-    config = _load(files, overrides)
+    config = load_planned(files, overrides)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # compilers complain of what they are asked to try
     from tl_jax.plan import plan as plans
     from tl_jax.plan import search
@@ -69,30 +68,6 @@ def plan(
             say(line)
     if not found.fits:
         sys.exit(DOES_NOT_FIT)
-
-
-NOT_NEEDED = {"run_dir": "run", "model.path": "model", "data.path": "data"}
-"""Settings that a training needs and a plan does not, with something to stand for them."""
-
-
-def _load(files: tuple[Path, ...], overrides: tuple[str, ...]) -> RunConfig:
-    """The settings of the command that they are for, which their keys tell."""
-    keys = {override.partition("=")[0] for override in overrides}.union(*map(_keys, files))
-    first = {key.partition(".")[0] for key in keys}
-    kind: type[RunConfig] = RlConfig if first & (RlConfig.model_fields.keys() - SftConfig.model_fields) else SftConfig
-    missing = [f"{key}={value}" for key, value in NOT_NEEDED.items() if key not in keys]
-    return load_config(kind, files, (*missing, *overrides))
-
-
-def _keys(file: Path) -> set[str]:
-    """Keys of a file, and with a dot those of its sections; none where it cannot be read, which `load_config` tells."""
-    try:
-        loaded = read_yaml(file.read_bytes())
-    except (OSError, ValueError):
-        return set()
-    sections = loaded.items() if isinstance(loaded, dict) else ()
-    inner = {f"{name}.{key}" for name, section in sections if isinstance(section, dict) for key in section}
-    return {str(name) for name, _ in sections} | inner
 
 
 COMMANDS = (plan,)
