@@ -23,6 +23,7 @@ from tl_jax.plan.measure import Measured
 from tl_jax.plan.plan import Plan, make_plan
 from tl_jax.plan.programs import SAMPLING, Program
 from tl_jax.plan.report import report
+from tl_jax.plan.workload import Subject, Workload
 from tl_jax.training.chips import CHIPS
 
 MEMORY = 1000
@@ -147,12 +148,13 @@ def test_what_the_model_refuses_is_not_told(
     needs(lambda name, config: 5000)
     monkeypatch.setattr(search, "TRIES", 100)
 
-    def refuse(config: RunConfig, *_: object) -> list[Program]:
+    made = search.programs_of
+
+    def refuse(config: RunConfig, subject: Subject, mesh: Mesh, load: Workload) -> list[Program]:
         if config.lora.rank:
             raise ShardingError("no")
-        return made(config, *_)
+        return made(config, subject, mesh, load)
 
-    made = search.programs_of
     monkeypatch.setattr(search, "programs_of", refuse)
     plan = advised(load_config(SftConfig, [], (*SMALL, f"data.batch_size={8 * jax.device_count()}")), here)
     assert plan.advice is not None

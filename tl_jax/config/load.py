@@ -5,9 +5,11 @@ pydantic checks types and unknown keys; this file turns its findings into one li
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import yaml
@@ -19,15 +21,25 @@ from tl_jax.files import reason
 from tl_jax.yaml_text import read_yaml, yaml_or_text
 
 Config = TypeVar("Config", bound=Node)
+NO_DEFAULTS: Mapping[str, Any] = MappingProxyType({})
 
 
-def load_config(kind: type[Config], files: Sequence[Path], overrides: Sequence[str]) -> Config:
+def load_config(
+    kind: type[Config], files: Sequence[Path], overrides: Sequence[str], defaults: Mapping[str, Any] = NO_DEFAULTS
+) -> Config:
     """Reads YAML ``files`` in order (later ones win), applies ``key.sub=value`` overrides, checks the result.
+
+    Args:
+        kind: of the configuration.
+        files: may be none.
+        overrides: win over the files.
+        defaults: further ones, for what has to be set otherwise.
 
     Raises:
         ConfigError: a missing or unreadable file, an unknown key (with the nearest known one) or a wrong value.
     """
     tree = section_defaults(kind)
+    merge(kind, tree, copy.deepcopy(dict(defaults)))
     for file in files:
         try:
             loaded = read_yaml(file.read_bytes()) or {}
