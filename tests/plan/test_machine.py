@@ -94,6 +94,10 @@ def test_the_share_of_a_gpus_memory_can_be_said(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
     assert machine._usable(CHIPS["h100"], machine._fraction()) == CHIPS["h100"].memory // 2
     assert machine._usable(CHIPS["v5e"], machine._fraction()) == CHIPS["v5e"].memory
-    monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", "most")
-    with pytest.raises(PlanError, match="XLA_PYTHON_CLIENT_MEM_FRACTION"):
+
+
+@pytest.mark.parametrize("share", ["most", "", "nan", "inf", "0", "-1"])
+def test_a_share_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, share: str) -> None:
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", share)
+    with pytest.raises(PlanError, match="XLA_PYTHON_CLIENT_MEM_FRACTION=.*: a number above 0"):
         machine._fraction()

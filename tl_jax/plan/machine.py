@@ -7,6 +7,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -192,10 +193,11 @@ def _usable(chip: Chip, fraction: float) -> int:
 
 
 def _fraction() -> float:
-    try:
-        return float(os.environ.get("XLA_PYTHON_CLIENT_MEM_FRACTION", FRACTION))
-    except ValueError as error:
-        raise PlanError(f"XLA_PYTHON_CLIENT_MEM_FRACTION: {error}") from None
+    said = os.environ.get("XLA_PYTHON_CLIENT_MEM_FRACTION", str(FRACTION))
+    with suppress(ValueError):
+        if 0 < (fraction := float(said)) < math.inf:
+            return fraction
+    raise PlanError(f"XLA_PYTHON_CLIENT_MEM_FRACTION={said}: a number above 0 is needed, such as {FRACTION}")
 
 
 def _needs(target: Target) -> None:
