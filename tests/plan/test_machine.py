@@ -99,5 +99,5 @@ def test_the_share_of_a_gpus_memory_can_be_said(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("share", ["most", "", "nan", "inf", "0", "-1"])
 def test_a_share_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, share: str) -> None:
     monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", share)
-    with pytest.raises(PlanError, match="XLA_PYTHON_CLIENT_MEM_FRACTION=.*: a number above 0"):
+    with pytest.raises(PlanError, match=r"XLA_PYTHON_CLIENT_MEM_FRACTION=.*: a number above 0"):
         machine._fraction()
