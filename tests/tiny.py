@@ -17,8 +17,11 @@ from tl_jax.model.hf import export_hf
 from tl_jax.model.llama import init_params
 
 
-def write_model(home: Path, texts: Iterable[str]) -> Path:
-    """A random model in Hugging Face format, with a small byte-level tokenizer trained on ``texts``; its directory."""
+def write_model(home: Path, texts: Iterable[str], context: int = TINY.max_position_embeddings) -> Path:
+    """A random model in Hugging Face format, with a small byte-level tokenizer trained on ``texts``; its directory.
+
+    It reads up to ``context`` tokens.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -33,7 +36,7 @@ def write_model(home: Path, texts: Iterable[str]) -> Path:
         tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<unk>"
     )
     fast.save_pretrained(home / "tokenizer")
-    config = replace(TINY, vocab_size=320)
+    config = replace(TINY, vocab_size=320, max_position_embeddings=context)
     export_hf(init_params(config, jax.random.key(3)), config, home / "tokenizer", home / "hf")
     return home / "hf"
 

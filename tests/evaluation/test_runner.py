@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
-import jax
 import pytest
 from click.testing import CliRunner
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM
 
-from tests.training.helpers import TINY
+from tests.tiny import write_model
 from tl_jax.cli import main
 from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import load_cases
@@ -24,8 +21,6 @@ from tl_jax.evaluation.answering import Answering
 from tl_jax.evaluation.answers import open_directory
 from tl_jax.evaluation.runner import evaluate
 from tl_jax.files import write_json
-from tl_jax.model.hf import export_hf
-from tl_jax.model.llama import init_params
 from tl_jax.tooluse.metrics import Scoring, score_prediction, summarise
 
 TOOLS = [{"name": name, "description": "Goes there."} for name in ("go", "go_slowly")]
@@ -47,23 +42,8 @@ def cases_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory, cases_file: Path) -> Path:
     """A tiny random model with a context of 256."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300,
-        special_tokens=["<unk>", "<s>", "</s>"],
-        show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )
-    tokenizer.train_from_iterator(cases_file.read_text().splitlines(), trainer)
-    home = tmp_path_factory.mktemp("model")
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
-    ).save_pretrained(home / "tokenizer")
-    config = dataclasses.replace(TINY, vocab_size=300, max_position_embeddings=256)
-    export_hf(init_params(config, jax.random.key(3)), config, home / "tokenizer", home / "hf")
-    return home / "hf"
+    texts = cases_file.read_text().splitlines()
+    return write_model(tmp_path_factory.mktemp("model"), texts, context=256)
 
 
 @pytest.fixture(scope="module")
