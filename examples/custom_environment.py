@@ -2,12 +2,12 @@
 
     python examples/custom_environment.py                # --steps 20 --model DIRECTORY, or settings as key=value
 
-The tools are the functions below, a library that lends books. `library` makes the environment of an episode, `lent` is
+The tools are the functions below: a desk lends books. `lending_desk` makes the environment of an episode, `lent` is
 the episode's reward: a request is fulfilled when the book that was asked for has been lent. Nobody says which calls are
 right, so there are no gold answers; a call that works earns a little by itself (reward `live`). The same on the command
 line, from this folder:
 
-    tl-jax rl --config FILE.yaml environment=custom_environment:library episode_reward=custom_environment:lent
+    tl-jax rl --config FILE.yaml environment=custom_environment:lending_desk episode_reward=custom_environment:lent
 
 The demo's model, the default, has never seen such tools: in some steps it learns at best to call none that are not
 there. Start from a model that calls tools. The worker that runs the tools imports this file, so whatever is large is
@@ -50,7 +50,7 @@ def lend_book(title: str, days: int = 14) -> dict:
     return {"lent": title, "days": days}
 
 
-def library() -> PythonTools:
+def lending_desk() -> PythonTools:
     """The environment of an episode: a process of its own, in which all books are back."""
     from tl_jax.tooluse.environments.python import PythonTools
 
@@ -93,7 +93,7 @@ def main() -> None:
         f"run_dir={given.out / 'run'}",
         f"model.path={given.model or Path(demo.__path__[0]) / 'base'}",
         f"data.path={given.out / 'cases.jsonl'}",
-        "environment=custom_environment:library",
+        "environment=custom_environment:lending_desk",
         "episode_reward=custom_environment:lent",
         f"steps={given.steps}",
         *given.settings,

@@ -21,6 +21,17 @@ def grows_linearly(do: Callable[[Any], Any], make: Callable[[int], Any], size: i
     return any(_least(do, large) < TIMES**1.6 * _least(do, small) for _ in range(3))
 
 
+def takes_less(do: Callable[[], Any], seconds: float, clock: Callable[[], float] = time.process_time) -> bool:
+    """Whether ``do`` takes less than ``seconds`` of ``clock`` at its best; a busy machine gets several tries."""
+
+    def once() -> float:
+        start = clock()
+        do()
+        return clock() - start
+
+    return any(once() < seconds for _ in range(10))
+
+
 def peak(do: Callable[[], Any]) -> int:
     """Bytes that it takes at most, by Python's own count."""
     tracemalloc.start()

@@ -77,14 +77,14 @@ def test_a_request_is_fulfilled_by_lending_that_book(example: Any) -> None:
     from tl_jax.tooluse.schema import Call, Case, Message
 
     case = Case("1", (), (Message("user", "Lend me Emma for 3 days."),))
-    with example.library() as library:
-        opening = library.reset(case)
+    with example.lending_desk() as desk:
+        opening = desk.reset(case)
         assert {tool.name for tool in opening.tools} == {"find_book", "lend_book"}
         found, lent, other = (
-            library.step(Call(name, {"title": title}))[0]
+            desk.step(Call(name, {"title": title}))[0]
             for name, title in (("find_book", "Emma"), ("lend_book", "Emma"), ("lend_book", "Ulysses"))
         )
-        assert library.step(Call("lend_book", {"title": "Ulysses"}))[0] == "Error: ValueError: Ulysses is not available"
+        assert desk.step(Call("lend_book", {"title": "Ulysses"}))[0] == "Error: ValueError: Ulysses is not available"
     for results, expected in ((), 0), ((found,), 0), ((other,), 0), ((found, lent), 2):
         assert example.lent(SimpleNamespace(case=opening, turns=[SimpleNamespace(results=results)])) == expected
 

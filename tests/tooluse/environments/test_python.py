@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.growth import takes_less
 from tests.tooluse.environments import example_tools
 from tl_jax.errors import UserError
 from tl_jax.tooluse.environments import privileges
@@ -353,9 +354,13 @@ def test_the_worker_imports_nothing_heavy() -> None:
 
 def test_thousands_of_calls_are_no_burden(tools: PythonTools) -> None:
     tools.reset(CASE)
-    result(tools, "count")
-    began = time.perf_counter()
-    for _ in range(1000):
-        tools.step(Call("count"))
-    assert time.perf_counter() - began < 20  # 0.1 where nobody else uses the machine
-    assert result(tools, "count") == "1002"
+    count = 0
+
+    def many() -> None:
+        nonlocal count
+        for _ in range(1000):
+            count += 1
+            tools.step(Call("count"))
+
+    assert takes_less(many, 3, time.perf_counter)  # 0.1 where nobody else uses the machine
+    assert result(tools, "count") == str(count + 1)

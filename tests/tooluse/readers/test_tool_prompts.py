@@ -146,7 +146,7 @@ def test_every_list_of_a_prompt(text: str, own: str) -> None:
 
 
 def test_json_beside_tools_is_no_sentence(tmp_path: Path) -> None:
-    plans = 'Plans: [{"name": "Gold. For you", "call": "JSON"}, {"name": "Silver"}]\nFunctions of Ann: {"name": "CEO"}.'
+    plans = 'Plans: [{"name": "Gold. For you", "call": "JSON"}, {"name": "Silver"}]\nFunctions of Ann: {"name": "it"}.'
     found, notes = read(tmp_path, "system", f"{plans}\n<tools>[{F}]</tools>")
     assert (names(found), found.messages[0].content, dict(notes.remarks)) == (["lookup"], plans, {})
 

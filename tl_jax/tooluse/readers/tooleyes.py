@@ -15,7 +15,7 @@ from tl_jax.tooluse.schema import Case, DataError
 
 
 def cases(row: Any, place: Place) -> list[Case]:
-    """The query in a row; ``meta.library`` is the folder of ToolEyes that holds its tools."""
+    """The query in a row; ``library`` in its ``meta`` is the folder of ToolEyes that holds its tools."""
     with Fields(row) as fields:
         conversation, source_id = fields.take("conversations", kind=list), fields.take("id", kind=str)
         scenario, path = fields.take("scenario", default=None), fields.take("path", kind=str)
