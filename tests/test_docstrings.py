@@ -12,9 +12,16 @@ from tl_jax.cli.main import TRAIN
 
 ROOT = Path(__file__).parents[1]
 FILES = [file for file in sorted((ROOT / "tl_jax").rglob("*.py")) if ">>> " in file.read_text(encoding="utf-8")]
+WITH_JAX = ("model", "inference", "training", "rl", "plan")
+"""Rooms whose import takes seconds: not for `make quick`."""
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def marked(file: Path) -> object:
+    path = file.relative_to(ROOT)
+    return pytest.param(file, id=str(path), marks=[pytest.mark.jax] if path.parts[1] in WITH_JAX else [])
+
+
+@pytest.mark.parametrize("file", map(marked, FILES))
 def test_examples(file: Path) -> None:
     try:
         module = importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -9,6 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tl_jax.yaml_text import read_yaml, yaml_or_text
+
+
+@pytest.fixture
+def pythons_own_limit() -> Iterator[None]:
+    """Other tests raise it, and what is nested takes time with the square of its depth until the limit is reached."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(before)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +38,7 @@ from tl_jax.yaml_text import read_yaml, yaml_or_text
         ("a: \x1b[2J", "is not YAML"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(text: str | bytes, told: str) -> None:
+def test_what_is_wrong_is_told_in_one_line(text: str | bytes, told: str, pythons_own_limit: None) -> None:
     with pytest.raises(ValueError, match=r"^is not ") as error:
         read_yaml(text)
     assert told in str(error.value)
