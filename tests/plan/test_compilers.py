@@ -59,7 +59,7 @@ def test_a_small_step_is_compiled_for_devices_that_are_not_here(tmp_path: Path, 
 
 def test_configurations_say_what_they_need() -> None:
     told = {file.name for file, _, _ in CLAIMS}
-    assert {"codellama_7b_sft.yaml", "codellama_7b_ppo.yaml", "codellama_7b_grpo.yaml"} <= told
+    assert {f"codellama_7b_{name}.yaml" for name in ("sft", "lora", "ppo", "grpo")} <= told
 
 
 @pytest.mark.slow
