@@ -170,6 +170,13 @@ def test_results_in_the_words_of_the_user(tmp_path: Path, said: str, words: str)
     assert found.messages[1:3] == (Message("assistant", "", (DOG,)), Message("tool", "a pet", name="lookup"))
 
 
+def test_an_observation_of_each_call(tmp_path: Path) -> None:
+    value = changed(row("[lookup(word='dog'), lookup(word='cat')]", "Observation: a pet"), "messages.2.role", "user")
+    value["messages"].insert(3, {"role": "user", "content": "Observation: one more"})
+    results = read_one(tmp_path, value).messages[2:4]
+    assert results == tuple(Message("tool", text, name="lookup") for text in ("a pet", "one more"))
+
+
 def test_what_a_user_observes(tmp_path: Path) -> None:
     value = changed(row("Look up.", "Observation: a pet"), "messages.2.role", "user")
     assert read_one(tmp_path, value).messages[2] == Message("user", "Observation: a pet")

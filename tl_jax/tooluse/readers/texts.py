@@ -147,9 +147,10 @@ def may_be_result(role: str | None, text: str) -> bool:
 
 
 def is_result(role: str | None, text: str, before: Sequence[Message]) -> bool:
-    """Whether it is results, after the messages ``before``: what ReAct hands over as one is, right after a call."""
+    """Whether it is results, after the messages ``before``: what ReAct hands over as one is, after calls or results."""
+    follows = bool(before) and (before[-1].role == "tool" or bool(before[-1].tool_calls))
     observed = role == "user" and _is_observation(text)
-    return may_be_result(role, text) and (not observed or bool(before and before[-1].tool_calls))
+    return may_be_result(role, text) and (follows or not observed)
 
 
 def _is_observation(text: str) -> bool:
