@@ -8,6 +8,7 @@ from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -371,6 +372,8 @@ def test_single_call_against_a_restatement(name: str, predicted: dict[str, Any],
 
 
 @given(strategies.values, strategies.values)
+@hypothesis.example(True, 1)
+@hypothesis.example([False, {"a": 0.0}], [0, {"a": False}])
 def test_values_are_compared_like_their_canonical_json(a: Any, b: Any) -> None:
     def whole(value: Any) -> Any:
         if isinstance(value, float) and value.is_integer():
