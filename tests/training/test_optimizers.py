@@ -199,6 +199,10 @@ def descent(schedule: optax.Schedule, config: OptimizerConfig, factor: float = 1
     return optax.chain(optax.scale(factor), optax.scale_by_learning_rate(schedule))
 
 
+def nothing(schedule: optax.Schedule, config: OptimizerConfig) -> None:
+    """What somebody has forgotten to return."""
+
+
 def test_an_optimizer_from_outside() -> None:
     path = f"{__name__}:descent"
     with OPTIMIZERS.added(Optimizer("descent", path, "the gradient", "nothing", "https://example.org")):
@@ -231,6 +235,7 @@ def test_settings_that_cannot_be_meant(settings: list[str], message: str) -> Non
         (["name=muon", "name.options.ns_steps=0"], "actor.name: muon: ns_steps must be from 1 to 100, got 0"),
         (["name=adafactor", "name.options.momentum=1"], "momentum must be from 0 to below 1, or null, got 1.0"),
         (["name=no_such_module:f"], "actor.name: 'no_such_module:f': there is no module"),
+        ([f"name={__name__}:nothing"], "nothing must return an optax.GradientTransformation, not NoneType"),
     ],
 )
 def test_options_that_cannot_be_meant(settings: list[str], message: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from tl_jax.config.base import Node, Real, Whole
 
@@ -31,6 +31,13 @@ class LoraConfig(Node):
     quantize: Quantized | None = Field(
         None, description="int8 or nf4: the frozen matrices in 8 or 4 bits (QLoRA); null = in model.frozen_dtype"
     )
+
+    @model_validator(mode="after")
+    def _nothing_is_set_in_vain(self) -> LoraConfig:
+        if self.model_fields_set and "rank" not in self.model_fields_set:
+            names = " and ".join(sorted(self.model_fields_set))
+            raise ValueError(f"{names} is of adapters, and there are none without lora.rank; set it, to null for none")
+        return self
 
     @property
     def scale(self) -> float:

@@ -63,9 +63,14 @@ def make_optimizer(
     where = f"{key}.name"
     function = bind(config.name, ("schedule", "config"), key=where, function=known.function if known else None)
     try:
-        optimizer = in_float32(function(schedule, config))
+        made = function(schedule, config)
     except UserError as error:
         raise UserError(f"{where}: {config.name.name}: {error}") from None
+    if not isinstance(made, optax.GradientTransformation):
+        raise UserError(
+            f"{where}: {config.name.name} must return an optax.GradientTransformation, not {type(made).__name__}"
+        )
+    optimizer = in_float32(made)
     if config.clip_norm is None:
         return optimizer, schedule
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer), schedule
