@@ -82,17 +82,21 @@ class Llama(nnx.Module):
         """Float32 logits [B, T, V]. Training takes `hidden` and projects only where it needs to."""
         return self.logits(self.hidden(tokens, positions, segment_ids))
 
-    def hidden(self, tokens: jax.Array, positions: jax.Array, segment_ids: jax.Array) -> jax.Array:
+    def hidden(
+        self, tokens: jax.Array, positions: jax.Array, segment_ids: jax.Array, branches: jax.Array | None = None
+    ) -> jax.Array:
         """What the vocabulary projection reads, [B, T, D].
 
         Args:
             tokens: int32 [B, T].
             positions: int32 [B, T], within the segment.
             segment_ids: int32 [B, T]; tokens see only their own segment, 0 is padding.
+            branches: int32 [B, T]; ways in which the beginning of a segment goes on, from 1, that see nothing of each
+                other; 0 is the beginning. None = segments have no branches.
         """
         chex.assert_rank(tokens, 2)
         chex.assert_equal_shape([tokens, positions, segment_ids])
-        mask = AttentionMask.within(positions, segment_ids)
+        mask = AttentionMask.within(positions, segment_ids, branches)
 
         def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> tuple[jax.Array, None]:
             return attention(query, key, value, mask, self.attention), None

@@ -24,3 +24,19 @@ def packed_mask(rows: int, length: int) -> AttentionMask:
         segment_ids[row] = np.where(slots < first, 1, np.where(slots < second, 2, 0))
         positions[row] = np.where(slots < first, slots, np.where(slots < second, slots - first, 0))
     return AttentionMask.within(jnp.asarray(positions), jnp.asarray(segment_ids))
+
+
+def branched_mask(rows: int, length: int) -> AttentionMask:
+    """A segment of three branches, of which the second ends later in later rows, one without, then padding."""
+    begins = 7  # the shared beginning
+    positions, segment_ids, branches = np.zeros((3, rows, length), np.int32)
+    for row in range(rows):
+        ends = np.cumsum([begins, 4, 2 + row, 3])
+        for branch in range(4):
+            start = ends[branch - 1] if branch else 0
+            of_branch = slice(start, ends[branch])
+            positions[row, of_branch] = np.arange(ends[branch] - start) + (begins if branch else 0)
+            segment_ids[row, of_branch], branches[row, of_branch] = 1, branch
+        other = slice(ends[-1], length - 1)
+        positions[row, other], segment_ids[row, other] = np.arange(length - 1 - ends[-1]), 2
+    return AttentionMask.within(*map(jnp.asarray, (positions, segment_ids, branches)))

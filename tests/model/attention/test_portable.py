@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding
 
-from tests.model.attention.inputs import inputs, packed_mask
+from tests.model.attention.inputs import branched_mask, inputs, packed_mask
 from tl_jax.config import MeshConfig
 from tl_jax.model.attention import AttentionMask, attention, portable
 from tl_jax.model.attention.blocks import by_blocks
@@ -25,6 +27,9 @@ def by_definition(query: jax.Array, key: jax.Array, value: jax.Array, mask: Atte
     for row, slot, head in np.ndindex(query.shape[:3]):
         group = head // (query.shape[2] // key.shape[2])
         seen = (segment_ids[row] == segment_ids[row, slot]) & (positions[row] <= positions[row, slot])
+        if mask.branches is not None:
+            branches = np.asarray(mask.branches)
+            seen &= np.isin(branches[row], (0, branches[row, slot]))
         scores = key[row, seen, group] @ query[row, slot, head] / np.sqrt(query.shape[3])
         weights = np.exp(scores - scores.max())
         out[row, slot, head] = weights / weights.sum() @ value[row, seen, group]
@@ -39,15 +44,32 @@ def test_it_is_the_definition(groups: int, chunk: int, monkeypatch: pytest.Monke
     np.testing.assert_allclose(attention(*arrays, mask), by_definition(*arrays, mask), atol=1e-5)
 
 
-def test_chunked_gradients_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    arrays, mask = inputs(2, 24, 4, 2, 8), packed_mask(2, 24)
+@pytest.mark.parametrize("chunk", [512, 3])
+def test_branches_see_their_beginning_and_not_each_other(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each branch gets what it gets in a row of its own, behind a beginning of its own."""
+    monkeypatch.setattr(portable, "CHUNK", chunk)
+    arrays, mask = inputs(2, 24, 4, 2, 8), branched_mask(2, 24)
+    out = np.asarray(attention(*arrays, mask))
+    np.testing.assert_allclose(out, by_definition(*arrays, mask), atol=1e-5)
+    for branch in (1, 2, 3):
+        alone = np.flatnonzero((mask.segment_ids[1] == 1) & np.isin(mask.branches[1], (0, branch)))
+        apart = AttentionMask.within(jnp.arange(len(alone))[None], jnp.ones((1, len(alone)), jnp.int32))
+        expected = by_definition(*(x[1:, alone] for x in arrays), apart)
+        np.testing.assert_allclose(out[1, alone], expected[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("make_mask", [packed_mask, branched_mask])
+def test_chunked_gradients_are_those_of_the_whole(
+    make_mask: Callable[[int, int], AttentionMask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays, mask = inputs(2, 24, 4, 2, 8), make_mask(2, 24)
 
     def gradients() -> tuple[jax.Array, ...]:
         total = jax.grad(lambda *x: jnp.sin(attention(*x, mask)).sum(), argnums=(0, 1, 2))
         return jax.jit(total)(*arrays)
 
     whole = gradients()
-    monkeypatch.setattr(portable, "CHUNK", 7)
+    monkeypatch.setattr(portable, "CHUNK", 3)  # smaller than a branch, so that blocks between two are left out
     for ours, expected in zip(gradients(), whole, strict=True):
         np.testing.assert_allclose(ours, expected, atol=1e-5)
 

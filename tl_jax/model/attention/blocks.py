@@ -9,18 +9,20 @@ Letters in shapes, besides those of `attention`: n blocks of N slots, R = H / G 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from tl_jax.model.attention.mask import KEPT, AttentionMask
+from tl_jax.model.attention.mask import KEPT, AttentionMask, Places
 
 _MASKED = -1e30  # finite: the difference of two of them is 0 and not NaN
 _NO_KEY = -1e29
 """A running maximum below this has seen no key at all."""
+Sums = TypeVar("Sums")
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -34,27 +36,34 @@ class _Keys(NamedTuple):
 
     key: jax.Array  # [n, B, G, N, K]
     value: jax.Array
-    positions: jax.Array  # [n, B, N]
-    segment_ids: jax.Array
+    places: Places  # [n, B, N] each
 
     def block(self, index: jax.Array) -> _Keys:
-        return _Keys(*(jax.lax.dynamic_index_in_dim(x, index, keepdims=False) for x in self))
+        return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, index, keepdims=False), self)
 
 
 class _Queries(NamedTuple):
     """What is scanned, a block of queries at a time, [n, B, ...]."""
 
     query: jax.Array  # [n, B, G, R, N, K]
-    positions: jax.Array  # [n, B, N]
-    segment_ids: jax.Array
-    first: jax.Array  # [n]: of the key blocks that any of these queries sees
-    end: jax.Array  # [n]: after the last of them
+    places: Places  # [n, B, N] each
+    seen: jax.Array  # bool [n, n]: of the key blocks, those that any of these queries sees
 
     def scores(self, keys: _Keys) -> jax.Array:
         """[B, G, R, N, N] of one block with another, in float32."""
         scores = jnp.einsum("bgrqk,bgsk->bgrqs", self.query, keys.key, preferred_element_type=jnp.float32)
-        seen = AttentionMask(self.positions, self.segment_ids, keys.positions, keys.segment_ids).dense()
+        seen = AttentionMask.between(self.places, keys.places).dense()
         return jnp.where(seen[:, None, None], scores * self.query.shape[-1] ** -0.5, _MASKED)
+
+    def over_seen(self, add: Callable[[jax.Array, Sums], Sums], so_far: Sums) -> Sums:
+        """Adds up what ``add`` makes of each block of keys that is seen, by its index."""
+        first = jnp.argmax(self.seen)
+        end = jnp.where(self.seen.any(), self.seen.shape[0] - jnp.argmax(self.seen[::-1]), first)
+
+        def add_if_seen(index: jax.Array, so_far: Sums) -> Sums:
+            return jax.lax.cond(self.seen[index], partial(add, index), lambda same: same, so_far)
+
+        return jax.lax.fori_loop(first, end, add_if_seen, so_far)
 
 
 def _forward(
@@ -73,8 +82,8 @@ def _forward(
             return out * keep[..., None] + mixed, higher, total * keep + weights.sum(axis=-1)
 
         slots = own.query.shape[:-1]
-        nothing = jnp.zeros(own.query.shape, jnp.float32), jnp.full(slots, _MASKED), jnp.zeros(slots)
-        out, highest, total = jax.lax.fori_loop(own.first, own.end, add, nothing)
+        nothing: tuple[jax.Array, ...] = jnp.zeros(own.query.shape), jnp.full(slots, _MASKED), jnp.zeros(slots)
+        out, highest, total = own.over_seen(add, nothing)
         any_key = highest > _NO_KEY
         total = jnp.where(any_key, total, 1)
         out = jnp.where(any_key[..., None], out / total[..., None], 0)
@@ -108,7 +117,7 @@ def _backward(size: int, kept: tuple[Any, ...], given: jax.Array) -> tuple[jax.A
             )
 
         nothing = jnp.zeros(own.query.shape, jnp.float32)
-        d_query, *so_far = jax.lax.fori_loop(own.first, own.end, add, (nothing, *keys_so_far))
+        d_query, *so_far = own.over_seen(add, (nothing, *keys_so_far))
         return tuple(so_far), d_query
 
     nothing = jnp.zeros(keys.key.shape, jnp.float32)
@@ -125,19 +134,20 @@ def _wide(equation: str, left: jax.Array, right: jax.Array) -> jax.Array:
 
 def _cut(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask, size: int) -> tuple[_Queries, _Keys]:
     """Padded to whole blocks; what is added sees nothing and is not seen."""
-    positions, key_positions = (_blocks(x, size) for x in (mask.positions, mask.key_positions))
-    segment_ids, key_segment_ids = _blocks(mask.segment_ids, size, -1), _blocks(mask.key_segment_ids, size, -2)
-    by_group = [jnp.swapaxes(_blocks(x, size), 2, 3) for x in (key, value)]
-    keys = _Keys(by_group[0], by_group[1], key_positions, key_segment_ids)
+    queries_at, keys_at = _places(mask.of_queries, size, -1), _places(mask.of_keys, size, -2)
+    keys, values = (jnp.swapaxes(_blocks(x, size), 2, 3) for x in (key, value))
 
-    def sees(block: tuple[jax.Array, jax.Array]) -> jax.Array:  # [n]: which blocks of keys
-        each = jax.vmap(lambda k_positions, k_ids: AttentionMask(*block, k_positions, k_ids).dense().any())
-        return each(key_positions, key_segment_ids)
+    def sees(block: Places) -> jax.Array:  # [n]: which blocks of keys
+        return jax.vmap(lambda others: AttentionMask.between(block, others).dense().any())(keys_at)
 
-    seen = jax.vmap(sees)((positions, segment_ids))
-    first = jnp.argmax(seen, axis=1)
-    end = jnp.where(seen.any(axis=1), seen.shape[1] - jnp.argmax(seen[:, ::-1], axis=1), first)
-    return _Queries(_query_blocks(query, key.shape[2], size), positions, segment_ids, first, end), keys
+    seen = jax.vmap(sees)(queries_at)
+    return _Queries(_query_blocks(query, key.shape[2], size), queries_at, seen), _Keys(keys, values, keys_at)
+
+
+def _places(places: Places, size: int, no_segment: int) -> Places:
+    positions, segment_ids, branches = places
+    cut = _blocks(positions, size), _blocks(segment_ids, size, no_segment)
+    return *cut, None if branches is None else _blocks(branches, size)
 
 
 def _blocks(x: jax.Array, size: int, fill: int = 0) -> jax.Array:

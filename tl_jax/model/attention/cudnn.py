@@ -1,7 +1,7 @@
 """cuDNN's flash attention on NVIDIA GPUs, through `jax.nn.dot_product_attention` and what lies under it.
 
 From Hopper on the segments of a row are handed over as starts and lengths, so nothing that they hide from each other is
-computed; before it the mask is a bias, which hides everything and skips nothing.
+computed; before it, and where segments have branches, the mask is a bias, which hides everything and skips nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def why_not(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionM
 
 def cudnn(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask) -> jax.Array:
     """By segments where the GPU can and queries and keys are the same tokens, else by the mask. See `attention`."""
-    packed = (9, 0) <= compute_capability() < (12, 0) and query.shape[1] == key.shape[1]
+    packed = (9, 0) <= compute_capability() < (12, 0) and query.shape[1] == key.shape[1] and mask.branches is None
     return checkpoint_name(on_each_device(_by_rows if packed else by_mask, query, key, value, mask), KEPT)
 
 

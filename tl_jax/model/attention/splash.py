@@ -21,6 +21,8 @@ def why_not(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionM
         return f"needs a TPU, not {platform()!r}"
     if key.shape[1] != query.shape[1]:
         return f"needs queries and keys of the same tokens, not {query.shape[1]} and {key.shape[1]}"
+    if mask.branches is not None:
+        return "knows no branches of segments"
     if not fits_mesh(query, key):
         return "takes rows and heads that divide over the mesh"
     return None
