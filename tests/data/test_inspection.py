@@ -22,6 +22,10 @@ from tl_jax.tooluse.schema import Message, Trajectory
 from tl_jax.visible import visible
 
 BOLD_RED, BIDI = "\x1b[31m", "\u202e"
+HEAD = [
+    '<meta charset="utf-8">',
+    '<meta name="viewport" content="width=device-width">',
+]
 
 
 class Spans(HTMLParser):
@@ -32,12 +36,17 @@ class Spans(HTMLParser):
         self.tags: list[str] = []
         self.kinds: list[str] = []
         self.text: list[str] = []
+        self.metas: list[str] = []
         self.feed(page)
+        assert self.metas == HEAD
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.kinds.append(dict(attrs).get("class") or "")
-        assert {name for name, _ in attrs} <= {"class", "title", "lang", "charset"}
+        if tag == "meta":
+            self.metas.append(self.get_starttag_text() or "")
+        else:
+            assert {name for name, _ in attrs} <= {"class", "title", "lang"}
 
     def handle_data(self, data: str) -> None:
         self.text.append(data)

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_jax.tooluse.metrics import NO_GOLD, CaseScore, Policy, Scoring, bootstrap_interval, score_prediction, summarise
+from tl_jax.tooluse.intervals import bootstrap_interval
+from tl_jax.tooluse.metrics import NO_GOLD, CaseScore, Policy, Scoring, score_prediction, summarise
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
 from tl_jax.tooluse.text.render import PaperRenderer, ReleasedRenderer
 
@@ -173,30 +174,6 @@ def test_rotbench_ceiling(shared_data: Path, level: str, cases: int) -> None:
     assert summary.cases == cases
     assert [round(share, 2) for share in (summary.ts, summary.pi, summary.cf)] == [92.38, 92.38, 92.38]
     assert summary.errors == {"correct": cases * 97 // 105, "no_arguments": cases * 8 // 105}
-
-
-@pytest.mark.parametrize(("right", "cases"), [(1, 3), (40, 105), (97, 105), (1, 114), (888, 1018)])
-def test_interval_is_that_of_resampled_cases(right: int, cases: int) -> None:
-    """Against a bootstrap that does draw cases: its percentiles lie within what drawing leaves to chance."""
-    np = pytest.importorskip("numpy")
-    outcomes = np.arange(cases) < right
-    drawn = np.random.default_rng(0).integers(cases, size=(10_000, cases))
-    expected = np.percentile(100 * outcomes[drawn].mean(axis=1), [2.5, 97.5], method="inverted_cdf")
-    np.testing.assert_allclose(bootstrap_interval(right, cases), expected, atol=0.15 + 100 / cases * (cases > 3))
-
-
-@given(st.integers(1, 3000), st.data())
-def test_interval_is_made_of_binomial_quantiles(cases: int, data: st.DataObject) -> None:
-    np, binomial = pytest.importorskip("numpy"), pytest.importorskip("scipy.stats").binom
-    right = data.draw(st.integers(0, cases))
-    counts = np.array(bootstrap_interval(right, cases)) * cases / 100
-    np.testing.assert_allclose(counts, binomial.ppf([0.025, 0.975], cases, right / cases), atol=1e-6)
-
-
-def test_interval_without_cases_or_doubt() -> None:
-    assert bootstrap_interval(0, 0) == (0.0, 100.0)
-    assert bootstrap_interval(7, 7) == (100.0, 100.0)
-    assert bootstrap_interval(0, 7) == (0.0, 0.0)
 
 
 def test_summary_holds_the_interval_of_each_share() -> None:

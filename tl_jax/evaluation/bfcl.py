@@ -17,7 +17,7 @@ from tl_jax.tooluse.bfcl.categories import PARTS, category_of, chosen
 from tl_jax.tooluse.bfcl.package import question_files
 from tl_jax.tooluse.bfcl.score import BfclScores, is_episode, score_cases
 from tl_jax.tooluse.environments.bfcl import BfclTools
-from tl_jax.tooluse.metrics import bootstrap_interval
+from tl_jax.tooluse.intervals import bootstrap_interval
 from tl_jax.tooluse.readers import read_cases, read_turns
 from tl_jax.tooluse.rewards.writable import unwritable_gold
 from tl_jax.tooluse.schema import Case

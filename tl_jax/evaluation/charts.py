@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
 from tl_jax.errors import UserError
 from tl_jax.files import new_binary_file
+from tl_jax.page import page, text
 
 COLOURS = {"error": "#c8553d", "plain": "#4a7ba6", "key": "#e0a030"}
 _INK, _FAINT, _TRACK = "#24292f", "#6b7280", "#eef1f4"
@@ -53,15 +53,10 @@ svg { display: block; width: 100%; height: auto; }
 def to_html(title: str, summary: str, charts: Sequence[Chart]) -> str:
     """A page that needs no other file and no network."""
     sections = "\n".join(
-        f"<section><h2>{escape(chart.title)}</h2>\n<p>{escape(chart.note)}</p>\n{_svg(chart)}</section>"
-        for chart in charts
+        f"<section><h2>{text(chart.title)}</h2>\n<p>{text(chart.note)}</p>\n{_svg(chart)}</section>" for chart in charts
     )
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>\n'
-        f"<style>{_STYLE}</style></head>\n<body><main>\n<h1>{escape(title)}</h1>\n"
-        f'<p class="summary">{escape(summary)}</p>\n<div class="charts">\n{sections}\n</div>\n</main></body>\n</html>\n'
-    )
+    head = f'<h1>{text(title)}</h1>\n<p class="summary">{text(summary)}</p>'
+    return page(title, _STYLE, f'<main>\n{head}\n<div class="charts">\n{sections}\n</div>\n</main>')
 
 
 _WIDTH, _ROW, _LABELS, _TEXTS, _HEIGHT = 460, 30, 178, 96, 190
@@ -74,7 +69,7 @@ def _svg(chart: Chart) -> str:
     else:
         size, shapes = _HEIGHT, _column_shapes(chart.bars)
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {size}" role="img" aria-label="{escape(chart.title)}" '
+        f'<svg viewBox="0 0 {_WIDTH} {size}" role="img" aria-label="{text(chart.title)}" '
         f'font-family="inherit" font-size="12.5">\n{"".join(shapes)}</svg>'
     )
 
@@ -111,8 +106,8 @@ def _box(x: float, y: float, width: float, height: float, colour: str) -> str:
     return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="2.5" fill="{colour}"/>\n'
 
 
-def _write(x: float, y: float, text: str, anchor: str, colour: str = _INK) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>\n'
+def _write(x: float, y: float, said: str, anchor: str, colour: str = _INK) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{text(said)}</text>\n'
 
 
 def to_png(path: Path, title: str, summary: str, charts: Sequence[Chart]) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
 
+from tl_jax.page import page, text
 from tl_jax.plan.measure import Measured
 from tl_jax.plan.plan import Plan
 from tl_jax.plan.report import gib, headlines, memory, outlook, timing, verdict
-from tl_jax.visible import visible
 
 _COLOURS = ("#2f5d8a", "#4a7ba6", "#7aa3c6", "#a9c5dc", "#d3e1ed")
 _BESIDE, _TEMPORARY, _REST = "#9aa5b1", "#e0a030", "#6b8f71"
@@ -36,13 +35,8 @@ def to_html(plan: Plan) -> str:
     title, *about = headlines(plan)
     sections = "\n".join(line for one in plan.programs for line in _section(one))
     last = "\n".join(_paragraph(line) for line in (*timing(plan), *outlook(plan)))
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width"><title>{_text(title)}</title>'
-        f"<style>{_STYLE}</style></head>\n<body><h1>{_text(title)}</h1>\n"
-        + "\n".join(map(_paragraph, about))
-        + f"\n{sections}\n<h2>Time</h2>\n{last}\n</body>\n</html>\n"
-    )
+    head = "\n".join(map(_paragraph, about))
+    return page(title, _STYLE, f"<h1>{text(title)}</h1>\n{head}\n{sections}\n<h2>Time</h2>\n{last}")
 
 
 def shares(one: Measured) -> list[tuple[str, float, str]]:
@@ -63,18 +57,14 @@ def _section(one: Measured) -> Iterator[str]:
     """A program: its bar, whose red line is the device's memory, and its figures."""
     parts = [part for part in shares(one) if part[1] > 0]
     whole = max(one.memory, sum(size for _, size, _ in parts))
-    yield f"<h2>{_text(one.name)}</h2>"
-    yield f'<p class="{"yes" if one.fits else "no"}">{_text(verdict(one))}</p>'
+    yield f"<h2>{text(one.name)}</h2>"
+    yield f'<p class="{"yes" if one.fits else "no"}">{text(verdict(one))}</p>'
     bar = "".join(f'<i style="width:{100 * size / whole:.2f}%;background:{colour}"></i>' for _, size, colour in parts)
     yield f'<div class="bar">{bar}<b style="left:calc({100 * one.memory / whole:.2f}% - 2px)"></b></div>'
-    legend = (f'<li><i style="background:{colour}"></i>{_text(name)} {gib(size)}</li>' for name, size, colour in parts)
+    legend = (f'<li><i style="background:{colour}"></i>{text(name)} {gib(size)}</li>' for name, size, colour in parts)
     yield f"<ul>{''.join(legend)}</ul>"
     yield from map(_paragraph, memory(one))
 
 
-def _paragraph(text: str) -> str:
-    return f"<p>{_text(text)}</p>"
-
-
-def _text(text: str) -> str:
-    return escape(visible(text))
+def _paragraph(line: str) -> str:
+    return f"<p>{text(line)}</p>"

@@ -7,12 +7,12 @@ equals the number it spells; docs/metrics.md has the options. Training rewards
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, get_args
 
+from tl_jax.tooluse.intervals import Interval, bootstrap_interval
 from tl_jax.tooluse.rewards.compare import Equal, bind_all, compare, offered_tools, same_text, same_value
 from tl_jax.tooluse.rewards.grade import uncalled_for
 from tl_jax.tooluse.rewards.matching import best_assignment
@@ -22,8 +22,6 @@ from tl_jax.tooluse.text.parse import first_call, parse_answer
 
 Policy: TypeAlias = Literal["any", "all"]
 """``any``: the first call against any gold call. ``all``: every gold call has its match, and no call is left over."""
-
-Interval: TypeAlias = tuple[float, float]
 
 NO_GOLD = "no_gold"
 """The ``error`` of a case that has nothing to compare with."""
@@ -152,37 +150,6 @@ def summarise(scores: Iterable[CaseScore]) -> Summary:
         errors=dict(Counter(item.error for item in scored).most_common()),
         unscored=len(everything) - len(scored),
     )
-
-
-def bootstrap_interval(right: int, cases: int, confidence: float = 0.95) -> Interval:
-    """The percentile bootstrap interval, over cases, of the share ``right / cases``; in %.
-
-    A resample of ``cases`` outcomes of which ``right`` are right has Binomial(cases, right / cases) right ones, so the
-    percentiles over all resamples are quantiles of that distribution (Efron and Tibshirani 1993, section 13.3). They
-    are computed here instead of drawn: the limit of infinitely many resamples, without a seed.
-    Where all or none are right the interval has no width, and without cases nothing is known: 0 to 100.
-
-    Example:
-        >>> bootstrap_interval(50, 100)
-        (40.0, 60.0)
-        >>> bootstrap_interval(0, 0)
-        (0.0, 100.0)
-    """
-    if cases == 0:
-        return 0.0, 100.0
-    if right in (0, cases):
-        return 100 * right / cases, 100 * right / cases
-    log_right, log_wrong = math.log(right / cases), math.log1p(-right / cases)
-    tail = (1 - confidence) / 2
-    cumulative, low = 0.0, None
-    for count in range(cases + 1):
-        ways = math.lgamma(cases + 1) - math.lgamma(count + 1) - math.lgamma(cases - count + 1)
-        cumulative += math.exp(ways + count * log_right + (cases - count) * log_wrong)
-        if low is None and cumulative >= tail:
-            low = count
-        if low is not None and cumulative >= 1 - tail:
-            break
-    return 100 * (low or 0) / cases, 100 * count / cases
 
 
 _LEVELS = {"wrong_value": 2, "hallucinated_parameter": 1, "redundant_parameter": 1, "missing_parameter": 1}

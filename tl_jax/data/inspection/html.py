@@ -7,6 +7,7 @@ from html import escape
 from itertools import groupby
 
 from tl_jax.data.inspection.view import LEGEND, TokenView, View
+from tl_jax.page import page
 from tl_jax.visible import visible
 
 _COLUMNS = 11
@@ -77,14 +78,15 @@ def to_html(view: View) -> str:
         f'<li><span class="t {kind}"><b>token</b></span>{escape(meaning)}</li>' for kind, meaning in LEGEND.items()
     )
     notes = "".join(f"<p>{escape(visible(note))}</p>\n" for note in view.notes)
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(title)}</title>\n'
-        f"<style>{_STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n"
+    return page(
+        title,
+        _STYLE,
+        f"<h1>{escape(title)}</h1>\n"
         f"<p>{escape(view.counts)}. {escape(visible(view.settings))}.</p>\n{notes}<ul>{legend}</ul>\n"
         f"<h2>Turns</h2>\n{_numbers(view)}\n"
         "<h2>Answers, lined up</h2>\n<p>The first tokens of every answer; below each its weight before the division by "
         f"the turn's sum.</p>\n{_lined_up(view)}\n"
-        f"<h2>The whole conversation</h2>\n<main>{''.join(_messages(view))}</main>\n</body>\n</html>\n"
+        f"<h2>The whole conversation</h2>\n<main>{''.join(_messages(view))}</main>",
     )
 
 

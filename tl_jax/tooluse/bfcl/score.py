@@ -12,7 +12,8 @@ from tl_jax.errors import UserError
 from tl_jax.tooluse.bfcl.categories import CATEGORIES, BfclCategory, Overall, Share, category_of, overall
 from tl_jax.tooluse.bfcl.check import CORRECT, check_calls
 from tl_jax.tooluse.environments.bfcl import BfclTools
-from tl_jax.tooluse.metrics import NO_GOLD, bootstrap_interval
+from tl_jax.tooluse.intervals import bootstrap_interval
+from tl_jax.tooluse.metrics import NO_GOLD
 from tl_jax.tooluse.readers.predictions import Turns
 from tl_jax.tooluse.rewards.compare import bind_all, offered_tools
 from tl_jax.tooluse.rewards.grade import uncalled_for
