@@ -92,6 +92,10 @@ def test_mae_score_and_reward_run(python: Path, tmp_path: Path) -> None:
     reward = run(command, "reward", *files, folder=tmp_path)
     assert reward.returncode == 0, reward.stderr
     assert json.loads(reward.stdout)["reward"] == -0.25
+    better = write(tmp_path / "better.jsonl", {"id": "a", "prediction": "f(n=1)"})
+    compare = run(command, "compare", answers, better, "--cases", cases, "--html", "page.html", folder=tmp_path)
+    assert compare.returncode == 0, compare.stderr
+    assert "1 case better in B" in compare.stdout
 
 
 def test_a_command_that_needs_more_says_so_in_one_line(python: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from tl_jax.cli.options import (
     DATA,
     FILE,
     OUT,
+    OUT_FILE,
     ExistingPath,
     OneOf,
     OneOfOr,
@@ -30,6 +31,7 @@ from tl_jax.cli.options import (
 )
 from tl_jax.compile_cache import keep_programs
 from tl_jax.evaluation.suites import SUITES, Suite
+from tl_jax.files import write_text
 from tl_jax.terminal import SafeConsole, give, say
 from tl_jax.tooluse.metrics import Scoring
 from tl_jax.tooluse.rewards.score import PROFILES
@@ -39,6 +41,13 @@ model_option = click.option(
     "--model", type=ExistingPath(), required=True, help="HF, PEFT, checkpoint or run directory."
 )
 predictions_option = click.option("--predictions", type=FILE, required=True, help='JSONL {"id", "prediction"}.')
+profile_option = click.option(
+    "--profile",
+    type=OneOfOr(PROFILES, "FILE.yaml"),
+    default="paper",
+    show_default=True,
+    help="Of rewards: a table of amounts; docs/rewards.md describes each, and how to write your own.",
+)
 cases_or_suite_options = group_of(
     click.option("--cases", type=DATA, help="Cases, or trajectories; of a suite: its files or their folder."),
     format_option("format", help="Of the cases."),
@@ -153,13 +162,7 @@ def score(
 @click.option("--cases", type=DATA, required=True, help="Cases with gold answers, or trajectories.")
 @format_option(help="Of the cases.")
 @predictions_option
-@click.option(
-    "--profile",
-    type=OneOfOr(PROFILES, "FILE.yaml"),
-    default="paper",
-    show_default=True,
-    help="A table of amounts; docs/rewards.md describes each, and how to write your own.",
-)
+@profile_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per prediction on stdout.")
 @renderer_option
 @unwritable_option
@@ -192,7 +195,39 @@ def reward(
         give(json.dumps(line, ensure_ascii=False))
 
 
-COMMANDS = (generate, evaluate, score, reward)
+@click.command()
+@click.argument("a", type=DATA)
+@click.argument("b", type=DATA)
+@click.option("--cases", type=DATA, help="That both answer. Default: those that their directories name.")
+@format_option("format", help="Of the cases.")
+@click.option("--common", is_flag=True, help="Leave out cases that only one of them answers.")
+@click.option("--show", "shown", type=COUNT, default=5, show_default=True, help="Changed cases of each kind.")
+@click.option("--html", "page", type=OUT_FILE, help="Also as a page, with every case that changed.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@profile_option
+@renderer_option
+@scoring_options
+def compare(a: Path, b: Path, shown: int, page: Path | None, as_json: bool, **options: Any) -> None:
+    """Two models' answers to the same cases: paired differences, and which cases changed; needs no model.
+
+    A and B are files of predictions, or directories that eval has written; differences are B - A, with 95 %
+    intervals (paired bootstrap over the cases) and McNemar's exact test.
+    """
+    from tl_jax.evaluation.comparison import compare_files
+    from tl_jax.evaluation.comparison_page import to_html
+    from tl_jax.evaluation.comparison_report import report, to_json
+
+    rules = _taken(options, _RULES)
+    compared = compare_files(a, b, scoring=Scoring(**rules), **options)
+    if page:
+        write_text(page, to_html(compared))
+    if as_json:
+        give(json.dumps({**rules, **to_json(compared)}, ensure_ascii=False))
+    else:
+        SafeConsole().print(report(compared, shown))
+
+
+COMMANDS = (generate, evaluate, score, reward, compare)
 
 
 def _warn(line: str) -> None:

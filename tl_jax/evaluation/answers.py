@@ -15,14 +15,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tl_jax.data.prompts import Prompt, encode_prompts
 from tl_jax.errors import UserError
 from tl_jax.evaluation.answering import Answering
+from tl_jax.evaluation.predictions import PREDICTIONS, SETTINGS, read_settings
 from tl_jax.files import new_binary_file, told, write_json
 from tl_jax.inference.room import ContextRoom
 from tl_jax.inference.sampler import Sampler
 from tl_jax.model.parameters import Params
 from tl_jax.tooluse.readers import read_predictions
 from tl_jax.tooluse.schema import Case
-
-PREDICTIONS, SETTINGS = "predictions.jsonl", "settings.json"
 
 Row: TypeAlias = dict[str, Any]
 """A line of predictions: ``id``, ``prediction``, and how it came about."""
@@ -137,7 +136,12 @@ def open_directory(
     if overwrite:
         predictions.unlink(missing_ok=True)
     elif predictions.is_file():
-        before = _settings(settings_file)
+        before = read_settings(settings_file)
+        if before is None:
+            raise UserError(
+                f"{settings_file}: is broken, so nobody knows with which settings {PREDICTIONS} was made; choose "
+                "another directory, or --overwrite to answer anew"
+            )
         changed = [name for name, value in settings.items() if before.get(name) != value]
         if changed:
             raise UserError(
@@ -149,24 +153,6 @@ def open_directory(
         return {}
     _drop_cut_off_line(predictions)
     return read(predictions)
-
-
-def _settings(file: Path) -> dict[str, Any]:
-    """What the answers beside ``file`` were made with.
-
-    Raises:
-        UserError: it is broken, so nobody knows.
-    """
-    try:
-        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise UserError(
-            f"{file}: is broken, so nobody knows with which settings {PREDICTIONS} was made; choose another directory, "
-            "or --overwrite to answer anew"
-        )
-    return found
 
 
 def _drop_cut_off_line(file: Path) -> None:

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 
 from tl_jax.data.prompts import with_distinct_ids
-from tl_jax.evaluation.predictions import joined
+from tl_jax.evaluation.predictions import PREDICTIONS, joined
 from tl_jax.files import write_json
 from tl_jax.terminal import SafeConsole
 from tl_jax.tooluse.bfcl.categories import PARTS, category_of, chosen
@@ -80,7 +80,7 @@ def evaluate_bfcl(
         UserError: as `load_questions`; ``out`` holds answers made with other settings; the model has room for none of
             the prompts; or the tools of questions of several turns cannot be run.
     """
-    from tl_jax.evaluation.answers import PREDICTIONS, answer_all, open_directory, settings_of
+    from tl_jax.evaluation.answers import answer_all, open_directory, settings_of
 
     console = SafeConsole(stderr=True)
     cases = load_questions(categories, source, limit)

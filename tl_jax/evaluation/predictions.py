@@ -2,15 +2,63 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tl_jax.data.prompts import with_distinct_ids
+from tl_jax.errors import UserError
 from tl_jax.tooluse.readers import read_predictions
 from tl_jax.tooluse.schema import Case, DataError
 
 T = TypeVar("T")
+
+PREDICTIONS, SETTINGS = "predictions.jsonl", "settings.json"
+"""What `tl-jax eval` writes: the answers, and how they were made."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFile:
+    """A file of answers, and what they were made with as far as that is known.
+
+    Attributes:
+        name: as it was asked for.
+        path: of the file itself.
+    """
+
+    name: str
+    path: Path
+    settings: Mapping[str, Any]
+
+
+def find_answers(path: Path) -> AnswerFile:
+    """The answers that a path names: a file, the directory of an evaluation, or one with a single evaluation in it.
+
+    Raises:
+        UserError: the directory holds none, or several.
+    """
+    if not path.is_dir():
+        return AnswerFile(str(path), path, {})
+    found = [path / PREDICTIONS] if (path / PREDICTIONS).is_file() else sorted(path.glob(f"*/{PREDICTIONS}"))
+    if not found:
+        raise UserError(
+            f"{path}: holds no {PREDICTIONS}; make one with tl-jax eval --out, or name a file of predictions"
+        )
+    if len(found) > 1:
+        names = ", ".join(str(file.parent) for file in found[:4])
+        raise UserError(f"{path}: holds several evaluations; name one of them: {names}{', ...' if found[4:] else ''}")
+    return AnswerFile(str(path), found[0], read_settings(found[0].with_name(SETTINGS)) or {})
+
+
+def read_settings(file: Path) -> dict[str, Any] | None:
+    """What the answers beside ``file`` were made with; nothing where it is not there, None where it is broken."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def join_predictions(cases: Iterable[Case], source: Path, predictions: Path) -> list[tuple[Case, str | None]]:

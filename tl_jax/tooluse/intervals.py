@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -56,7 +56,7 @@ def paired_interval(gained: int, lost: int, cases: int, confidence: float = CONF
     """
     if cases == 0:
         return -100.0, 100.0
-    differences: dict[int, float] = Counter()
+    differences: defaultdict[int, float] = defaultdict(float)
     for count, chance in _binomial(cases, gained + lost):
         for more, share in _binomial(count, gained, gained + lost):
             differences[2 * more - count] += chance * share
