@@ -25,6 +25,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from tl_jax.config import SamplingConfig
 from tl_jax.inference.generate import Ends, generate
+from tl_jax.inference.serving import for_generation
 from tl_jax.model.hf import load_hf
 from tl_jax.model.llama import make_graphdef
 
@@ -64,7 +65,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         theirs.save_pretrained(directory)
         ours, params = load_hf(directory, jnp.dtype(options.dtype))
-    graphdef = make_graphdef(ours, dtype=options.dtype)
+    model = for_generation(make_graphdef(ours, dtype=options.dtype), params)
     prompts = np.random.default_rng(0).integers(0, 32000, (options.rows, options.prompt))
     tokens = torch.from_numpy(prompts)
     if torch.cuda.is_available():
@@ -77,7 +78,7 @@ def main() -> None:
         return out[:, options.prompt :].cpu()
 
     def run_ours() -> np.ndarray:
-        return generate(graphdef, params, prompts.tolist(), sampling, jax.random.key(0), Ends()).tokens
+        return generate(model, prompts.tolist(), sampling, jax.random.key(0), Ends()).tokens
 
     clocks = {"transformers": Clock(run_theirs), "tl_jax": Clock(run_ours)}
     for _ in range(5):  # in turns, so that whatever else the machine does meets both

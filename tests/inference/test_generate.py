@@ -20,6 +20,7 @@ from tests.model.tiny import forward, hf_model, load, unpacked
 from tl_jax.config import MeshConfig, SamplingConfig
 from tl_jax.inference import generate as module
 from tl_jax.inference.generate import Ends, Generation, GenerationError, bucket, filter_logits, generate
+from tl_jax.inference.serving import for_generation
 from tl_jax.model.llama import make_graphdef
 from tl_jax.model.sharding import make_mesh, shard_tree
 
@@ -40,8 +41,9 @@ class Loaded:
 
     def generate(self, prompts: list[list[int]], sampling: SamplingConfig, seed: int = 0, **options: Any) -> Generation:
         options = {"eos_ids": (), "pad_id": PAD, "params": self.params, **options}
-        params, ends = options.pop("params"), Ends(options.pop("eos_ids"), options.pop("pad_id"))
-        return generate(self.graphdef, params, prompts, sampling, jax.random.key(seed), ends, **options)
+        served = for_generation(self.graphdef, options.pop("params"), options.pop("mesh", None))
+        ends = Ends(options.pop("eos_ids"), options.pop("pad_id"))
+        return generate(served, prompts, sampling, jax.random.key(seed), ends, **options)
 
 
 @pytest.fixture(scope="module", params=["llama", "qwen2-tied", "qwen3", "qwen3-tied"])
@@ -193,7 +195,7 @@ def test_prompts_of_similar_lengths_run_together(one: Loaded, monkeypatch: pytes
     shapes, run = [], module._run
 
     def noted(*args: Any, **options: Any) -> Any:
-        shapes.append(args[2].tokens.shape)
+        shapes.append(args[3].tokens.shape)
         return run(*args, **options)
 
     monkeypatch.setattr(module, "_run", noted)
@@ -255,7 +257,7 @@ def test_on_a_mesh(one: Loaded, sizes: dict[str, int], sampling: SamplingConfig)
 
 def test_bfloat16(one: Loaded) -> None:
     graphdef = make_graphdef(one.config, dtype=jnp.bfloat16)
-    result = generate(graphdef, one.params, PROMPTS[:4], GREEDY, jax.random.key(0), Ends(pad_id=PAD))
+    result = generate(for_generation(graphdef, one.params), PROMPTS[:4], GREEDY, jax.random.key(0), Ends(pad_id=PAD))
     assert result.logprobs.dtype == np.float32
     exact = one.generate(PROMPTS[:4], GREEDY)
     assert np.mean(result.tokens[:, 0] == exact.tokens[:, 0]) >= 0.75

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from tests.model.tiny import SIZES
 from tl_jax.config.attention import BACKENDS, Backend
+from tl_jax.inference.serving import _unstacked
 from tl_jax.model.attention import AttentionMask, portable
 from tl_jax.model.cache import Cache
 from tl_jax.model.config import LlamaConfig
@@ -27,7 +28,8 @@ def test_only_prompts_are_read_by_the_models_backend() -> None:
 
     def run(params: dict[str, object], tokens: jax.Array) -> jax.Array:
         model, ones = merge(graphdef, params), jnp.ones_like(tokens)
-        layers, cache = model.unstacked(), Cache.empty(CONFIG, jnp.float32, *tokens.shape)
+        layers = _unstacked(params, jnp.float32)[1]
+        cache = Cache.empty(CONFIG, jnp.float32, *tokens.shape)
         _, cache = model.decode(tokens, jnp.cumsum(ones, axis=1) - 1, ones, cache, layers)
         assert seen == [(6, 6)] * CONFIG.num_layers
         hidden, cache = model.decode(tokens[:, :2], 6 + ones[:, :2], ones[:, :2], cache.extended(3), layers)

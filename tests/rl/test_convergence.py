@@ -21,6 +21,7 @@ from tests.thoroughness import first_then_slow, first_then_thorough
 from tl_jax.config import AlgorithmConfig, SamplingConfig
 from tl_jax.config.estimators import ESTIMATORS
 from tl_jax.inference.generate import Ends, generate
+from tl_jax.inference.serving import for_generation
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import init_params, make_graphdef, merge
 from tl_jax.model.value import make_value_graphdef
@@ -154,7 +155,7 @@ def total_variation(one: np.ndarray, other: np.ndarray) -> float:
 
 def sample(params: Any, prompts: list[list[int]], key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
     """One token for each prompt, and its log-probability."""
-    made = generate(GRAPH, params, prompts, SamplingConfig(max_new_tokens=1), key, Ends())
+    made = generate(for_generation(GRAPH, params), prompts, SamplingConfig(max_new_tokens=1), key, Ends())
     return made.tokens[:, 0], made.logprobs[:, 0]
 
 

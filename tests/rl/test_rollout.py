@@ -60,6 +60,9 @@ class Scripted(Sampler):
     loose: bool = False
     """every character is a token of its own: another tokenisation than the tokenizer's"""
 
+    def serve(self, params: Any) -> Any:
+        return params
+
     def generate(
         self, params: Any, prompts: Sequence[Sequence[int]], key: jax.Array, before_batch: Any = None
     ) -> Generation:

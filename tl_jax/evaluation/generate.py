@@ -37,14 +37,14 @@ def generate_file(
     """
     many = ".jsonl" in source.suffixes
     found = read_lines(source) if many else [read_one(source)]
-    sampler, loaded = answering.open(model)
+    sampler, served = answering.open(model)
     prompts = [sampler.codec.prompt(one.tools, one.messages) for one in found]
-    room = ContextRoom(loaded.config.max_position_embeddings, answering.sampling.max_new_tokens)
+    room = ContextRoom(served.config.max_position_embeddings, answering.sampling.max_new_tokens)
     for one, prompt in zip(found, prompts, strict=True):
         room.check(f"conversation {one.id}", len(prompt))
     for start in range(0, len(prompts), answering.batch_size):
         key = jax.random.fold_in(jax.random.key(answering.seed), start)
-        generation = sampler.generate(loaded.params, prompts[start : start + answering.batch_size], key)
+        generation = sampler.generate(served, prompts[start : start + answering.batch_size], key)
         for one, text in zip(found[start:], sampler.texts(generation), strict=False):
             yield json.dumps({"id": one.id, "prediction": text}, ensure_ascii=False) if many else text
 

@@ -20,10 +20,11 @@ from jax.sharding import Mesh, NamedSharding
 
 from tl_jax.config import SamplingConfig
 from tl_jax.inference.room import ContextRoom, GenerationError
+from tl_jax.inference.serving import ServedModel
 from tl_jax.model.cache import Cache
+from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import GraphDef, Llama, merge
 from tl_jax.model.parameters import Params
-from tl_jax.model.precision import merge_copies
 from tl_jax.model.sharding import batch_sharding, constrain, make_global_array, replicated
 
 Array: TypeAlias = Any
@@ -57,32 +58,28 @@ class Ends(NamedTuple):
 
 
 def generate(
-    graphdef: GraphDef,
-    params: Params,
+    model: ServedModel,
     prompts: Sequence[Sequence[int]],
     sampling: SamplingConfig,
     key: jax.Array,
     ends: Ends,
-    *,
-    mesh: Mesh | None = None,
     before_batch: Callable[[], None] | None = None,
 ) -> Generation:
     """Continues every prompt until one of ``ends.eos_ids`` or ``max_new_tokens``.
 
     Args:
-        graphdef: of a `Llama`, from `split` or `make_graphdef`.
-        params: its parameters; with ``mesh``, placed on it.
+        model: from `for_generation`.
         prompts: token ids, of any lengths; the same on every process.
         sampling: how tokens are chosen, and how many prompts run at once. A new temperature or top_p compiles nothing.
         key: of the noise; greedy decoding does not read it.
         ends: which tokens end a row, and what follows the end in the result.
-        mesh: devices to spread the rows over.
         before_batch: called before each ``sampling.batch_size`` prompts; it may raise, to give the rest up.
 
     Raises:
         GenerationError: no prompt, an empty one, an unknown token, or a prompt that leaves no room for the answer.
     """
-    _check(merge(graphdef, params), prompts, sampling)
+    mesh = model.mesh
+    _check(model.config, prompts, sampling)
     order = np.argsort([-len(prompt) for prompt in prompts], stable=True)  # longest first: memory runs out at once
     step = sampling.batch_size or len(prompts)
     spread = _spread(mesh) if mesh else 1
@@ -100,26 +97,24 @@ def generate(
         if mesh is not None:
             rows = make_global_array(rows, batch_sharding(mesh))
         with jax.set_mesh(mesh) if mesh is not None else nullcontext():
-            out = _run(graphdef, params, rows, draw, static)
+            out = _run(model.graphdef, model.params, model.layers, rows, draw, static)
         chunks.append([np.asarray(array)[: len(chosen)] for array in out])
     back = np.argsort(order)
     tokens, logprobs, drawn, lengths, finished = (np.concatenate(parts)[back] for parts in zip(*chunks, strict=True))
     return Generation(tokens, logprobs, lengths, finished, drawn if static.filters else None)
 
 
-def lower(
-    graphdef: GraphDef, params: Params, prompts: int, length: int, sampling: SamplingConfig, mesh: Mesh
-) -> jax.stages.Lowered:
+def lower(model: ServedModel, prompts: int, length: int, sampling: SamplingConfig) -> jax.stages.Lowered:
     """The program of `generate` for some prompts of one length, to be compiled and looked at but not run.
 
     Args:
-        graphdef: of a `Llama`.
-        params: placed on ``mesh``, or abstract and so placed.
+        model: from `abstract_served`, on a mesh.
         prompts: how many run at once.
         length: tokens of the longest.
         sampling: as for `generate`.
-        mesh: devices to spread the rows over.
     """
+    mesh = model.mesh
+    assert mesh is not None
     everywhere, rows = replicated(mesh), _padded([[0] * length], np.zeros(prompts, int), _spread(mesh))
 
     def placed(tree: Any, place: NamedSharding) -> Any:
@@ -127,9 +122,10 @@ def lower(
 
     key = jax.eval_shape(lambda: jax.random.key(0))
     draw = _Draw(key, np.float32(1), np.float32(1), np.zeros(2, np.int32), np.int32(0))
+    rows, draw = placed(rows, batch_sharding(mesh)), placed(draw, everywhere)
     with jax.set_mesh(mesh):
         lowered: jax.stages.Lowered = _run.lower(
-            graphdef, params, placed(rows, batch_sharding(mesh)), placed(draw, everywhere), _Static.of(sampling)
+            model.graphdef, model.params, model.layers, rows, draw, _Static.of(sampling)
         )
     return lowered
 
@@ -139,8 +135,8 @@ def _spread(mesh: Mesh) -> int:
     return math.prod(mesh.shape[axis] for axis in ("data", "fsdp"))
 
 
-def _check(model: Llama, prompts: Sequence[Sequence[int]], sampling: SamplingConfig) -> None:
-    room, vocab = ContextRoom(model.config.max_position_embeddings, sampling.max_new_tokens), model.config.vocab_size
+def _check(config: LlamaConfig, prompts: Sequence[Sequence[int]], sampling: SamplingConfig) -> None:
+    room, vocab = ContextRoom(config.max_position_embeddings, sampling.max_new_tokens), config.vocab_size
     if not prompts:
         raise GenerationError("no prompts")
     for index, prompt in enumerate(prompts):
@@ -219,10 +215,11 @@ class _Progress(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("graphdef", "static"))
-def _run(graphdef: GraphDef, params: Params, rows: _Rows, draw: _Draw, static: _Static) -> tuple[jax.Array, ...]:
+def _run(
+    graphdef: GraphDef, params: Params, layers: tuple[Params, ...], rows: _Rows, draw: _Draw, static: _Static
+) -> tuple[jax.Array, ...]:
     """Prefill and decoding loop; see `generate`."""
-    model: Llama = merge_copies(graphdef, params)
-    layers = model.unstacked()
+    model: Llama = merge(graphdef, params)
     batch, prompt_length = rows.tokens.shape
 
     def choose(progress: _Progress, hidden: jax.Array) -> _Progress:

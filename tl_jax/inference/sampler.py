@@ -12,11 +12,12 @@ from jax.sharding import Mesh
 from tl_jax.config import Dtype, MeshConfig, SamplingConfig
 from tl_jax.data.codec import Codec
 from tl_jax.inference.generate import Ends, Generation, generate
+from tl_jax.inference.serving import ServedModel, for_generation
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import GraphDef, make_graphdef
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import make_mesh
-from tl_jax.model.store import LoadedModel, open_model
+from tl_jax.model.store import open_model
 from tl_jax.tooluse.text.template_choice import NO_CHOICE, TemplateChoice
 
 
@@ -31,9 +32,13 @@ class Sampler:
     """tokens that end an answer, see `answer_stops`"""
     mesh: Mesh | None = None
 
+    def serve(self, params: Params) -> ServedModel:
+        """Parameters, placed on the mesh, as `generate` takes them: once for all answers that they give."""
+        return for_generation(self.graphdef, params, self.mesh)
+
     def generate(
         self,
-        params: Params,
+        model: ServedModel,
         prompts: Sequence[Sequence[int]],
         key: jax.Array,
         before_batch: Callable[[], None] | None = None,
@@ -43,16 +48,14 @@ class Sampler:
         Raises:
             UserError: a prompt has tokens that the model has no embedding for.
         """
-        self.codec.check_ids(prompts, params["embed"]["embedding"].shape[0], "the model")
+        self.codec.check_ids(prompts, model.params["embed"]["embedding"].shape[0], "the model")
         return generate(
-            self.graphdef,
-            params,
+            model,
             prompts,
             self.sampling,
             key,
             Ends(self.eos_ids, pad_id=self.eos_ids[0]),
-            mesh=self.mesh,
-            before_batch=before_batch,
+            before_batch,
         )
 
     def texts(self, generation: Generation) -> list[str]:
@@ -77,8 +80,8 @@ def open_sampler(
     template: TemplateChoice = NO_CHOICE,
     verify: bool = True,
     base: Path | None = None,
-) -> tuple[Sampler, LoadedModel]:
-    """A stored model that can answer: its sampler, and the model with its parameters.
+) -> tuple[Sampler, ServedModel]:
+    """A stored model that can answer, and how it does.
 
     ``mesh`` says how devices share the work; by default all of them along ``fsdp``.
     ``template`` is as for `Codec.open`, ``verify`` and ``base`` as for `open_model`.
@@ -87,4 +90,5 @@ def open_sampler(
     loaded = open_model(model, param_dtype=dtype, mesh=devices, verify=verify, base=base)
     codec = Codec.open(renderer, loaded.tokenizer_dir, template)
     graphdef = make_graphdef(loaded.config, dtype=dtype, scan_layers=False)
-    return Sampler(graphdef, codec, sampling, answer_stops(codec, loaded.config), devices), loaded
+    sampler = Sampler(graphdef, codec, sampling, answer_stops(codec, loaded.config), devices)
+    return sampler, sampler.serve(loaded.params)

@@ -133,7 +133,7 @@ class Llama(nnx.Module):
             positions: int32 [B, S].
             segment_ids: int32 [B, S].
             cache: with room for S more.
-            layers: `unstacked`, once and outside the loop.
+            layers: the parameters of each layer on its own, made outside the loop.
 
         Returns:
             Hidden states [B, S, D] and the cache with the new keys and values.
@@ -155,12 +155,6 @@ class Llama(nnx.Module):
         hidden = _rms_norm(x, self.norm[...], self.config.rms_norm_eps)
         end = start + tokens.shape[1]
         return hidden, Cache(tuple(keys), tuple(values), mask.key_positions, mask.key_segment_ids, end)
-
-    def unstacked(self) -> tuple[Params, ...]:
-        """The parameters of each layer on their own, as `decode` wants them."""
-        return tuple(
-            {name: param[...][layer] for name, param in self.layers.items()} for layer in range(self.config.num_layers)
-        )
 
     def _with_remat(self, step: Callable[..., Any]) -> Callable[..., Any]:
         if self.remat == "none":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import jax
 import numpy as np
@@ -94,23 +94,24 @@ def partition_spec(*axes: str | None) -> PartitionSpec:
     return PartitionSpec(*entries)
 
 
-def param_shardings(tree: Tree, mesh: Mesh) -> Tree:
+def param_shardings(tree: Tree, mesh: Mesh, uneven: Literal["error", "whole"] = "error") -> Tree:
     """The same tree with the `NamedSharding` of every leaf (arrays or ``ShapeDtypeStruct``).
 
     A leaf is a parameter, or its moment in an optimizer state, by the end of its path, see `parameter_of`. Scalars are
-    replicated, and an axis of length 1 (a factored moment has such) is not cut.
+    replicated, and an axis of length 1 (a factored moment has such) is not cut; with ``uneven="whole"``, nor is one
+    that does not divide by its mesh axis.
 
     Raises:
         ShardingError: a path that no parameter has, or a dimension that does not divide by its mesh axis.
     """
 
     def place(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
-        return NamedSharding(mesh, _leaf_spec(path, leaf.shape, mesh) if leaf.shape else PartitionSpec())
+        return NamedSharding(mesh, _leaf_spec(path, leaf.shape, mesh, uneven) if leaf.shape else PartitionSpec())
 
     return jax.tree_util.tree_map_with_path(place, tree)
 
 
-def _leaf_spec(path: tuple[Any, ...], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+def _leaf_spec(path: tuple[Any, ...], shape: tuple[int, ...], mesh: Mesh, uneven: str) -> PartitionSpec:
     try:
         parameter = parameter_of(path, len(shape))
     except LookupError as error:
@@ -119,6 +120,10 @@ def _leaf_spec(path: tuple[Any, ...], shape: tuple[int, ...], mesh: Mesh) -> Par
     if len(parameter.axes) != len(shape):
         raise ShardingError(f"parameter {where}: shape {list(shape)} does not fit the axes {parameter.axes}")
     spec = partition_spec(*(None if size == 1 else axis for axis, size in zip(parameter.axes, shape, strict=True)))
+    if uneven == "whole":
+        return PartitionSpec(
+            *(None if cut and size % mesh.shape[cut] else cut for size, cut in zip(shape, spec, strict=True))
+        )
     for axis, size, mesh_axis in zip(parameter.axes, shape, spec, strict=True):
         if mesh_axis is not None and size % mesh.shape[mesh_axis]:
             raise ShardingError(

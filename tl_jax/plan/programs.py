@@ -16,6 +16,7 @@ from tl_jax.config import ModelConfig, RlConfig, RunConfig, SftConfig
 from tl_jax.data.batch import Batch
 from tl_jax.data.packing import Row, collate
 from tl_jax.inference.generate import bucket, lower
+from tl_jax.inference.serving import abstract_served, lower_for_generation
 from tl_jax.model.cache import Cache
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.parameters import abstract_params, axis_sizes, llama_parameters
@@ -35,6 +36,8 @@ from tl_jax.training.losses import CHUNKS, MAX_CHUNK, make_loss
 from tl_jax.training.sft import check_batch_size, make_programs
 from tl_jax.training.state import TrainState
 
+COPY = "weights for sampling"
+"""What the program that lays them out is called, and what it makes."""
 SAMPLING = "sampling"
 """What the program that writes answers is called."""
 UPDATING = ("training step", "scoring and updates")
@@ -130,24 +133,36 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
     learners, forward = 1 + own_critic, load.computed / 3
     passes = learners + 1 + algorithm.epochs * learners * (each + again)  # scored, by the reference too, then learnt
     at_once = min(config.sampling.batch_size or rows, rows)
-    prompts = math.ceil(bucket(at_once) / _spread(mesh)) * _spread(mesh)
-    read = ("actor", "frozen") if config.adapter else ("actor",)
-    actor = {name: size for name, size in parts.items() if name in read}
+    actor, graphdef = state.params["actor"], spec.actor.graphdef
+    served = abstract_served(graphdef, actor, mesh)
+    assert served.mesh is not None
+    spread, weights = _spread(served.mesh), {COPY: bytes_on_device((served.params, served.layers))}
+    prompts = math.ceil(bucket(at_once) / spread) * spread
     slots = bucket(load.prompt, 16) + config.sampling.max_new_tokens
     cache = jax.eval_shape(lambda: Cache.empty(model, config.model.dtype, prompts, slots))
     kv = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in (*cache.keys, *cache.values))
-    kv_on_device = kv / _spread(mesh) / (mesh.shape["tensor"] if model.num_kv_heads % mesh.shape["tensor"] == 0 else 1)
-    calls = math.ceil(rows / at_once)
+    kv_on_device = kv / len(served.mesh.devices.flat)
+    calls, read = math.ceil(rows / at_once), ("actor", "frozen") if config.adapter else ("actor",)
     return [
         Program(
+            COPY,
+            lambda: lower_for_generation(graphdef, actor, mesh),
+            {name: size for name, size in parts.items() if name in read},
+            {name: size for name, size in parts.items() if name not in read},
+            weights,
+            0.0,
+            0.0,
+            0.0,
+        ),
+        Program(
             SAMPLING,
-            lambda: lower(spec.actor.graphdef, state.params["actor"], at_once, load.prompt, config.sampling, mesh),
-            actor,
-            {name: size for name, size in parts.items() if name not in actor},
-            {"KV cache": kv_on_device, "gathered weights": compute},
+            lambda: lower(served, at_once, load.prompt, config.sampling),
+            weights,
+            parts,
+            {"KV cache": kv_on_device},
             0.0,
             forward,
-            calls * ((compute + kv_on_device / 2) * config.sampling.max_new_tokens + compute),
+            calls * ((weights[COPY] + kv_on_device / 2) * config.sampling.max_new_tokens + weights[COPY]),
             times=calls,
             loop=config.sampling.max_new_tokens,
         ),

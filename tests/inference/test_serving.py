@@ -1,0 +1,124 @@
+"""Weights as they lie for answers: where each part goes, and that decoding never sends one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tl_jax.config import LoraConfig, MeshConfig, SamplingConfig
+from tl_jax.inference.generate import Ends, generate, lower
+from tl_jax.inference.serving import abstract_served, for_generation, serving_mesh
+from tl_jax.model.config import LlamaConfig
+from tl_jax.model.llama import make_graphdef
+from tl_jax.model.lora import init_adapters
+from tl_jax.model.parameters import abstract_params, assemble, init_params
+from tl_jax.model.sharding import make_mesh, param_shardings, shard_tree
+from tl_jax.plan.hlo import collectives
+
+MODEL = LlamaConfig(
+    vocab_size=63,  # odd: whole on every device
+    hidden_size=256,
+    intermediate_size=512,
+    num_layers=1,
+    num_heads=16,
+    num_kv_heads=8,
+    head_dim=16,
+)
+GRAPHDEF = make_graphdef(MODEL, dtype=jnp.float32)
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What JAX looks at: eight in a host."""
+
+    id: int
+
+    @property
+    def slice_index(self) -> int:
+        return self.id // 8
+
+
+def placed(mesh: jax.sharding.Mesh) -> dict[str, object]:
+    """Shapes of the parameters where training has them; of an odd vocabulary, ``tensor`` is 1 there."""
+    shapes = abstract_params(MODEL)
+    return jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        shapes,
+        param_shardings(shapes, mesh),
+    )
+
+
+def test_decoding_sends_no_weights() -> None:
+    """Neither does a device hold more of a matrix than its share, nor is one as large as any matrix gathered."""
+    mesh = make_mesh(MeshConfig(fsdp=8))
+    served = abstract_served(GRAPHDEF, placed(mesh), mesh)
+    assert served.mesh is not None
+    assert dict(served.mesh.shape) == {"data": 1, "fsdp": 1, "tensor": 8}
+    for layer in served.layers:
+        for name, leaf in layer.items():
+            share = 1 if name.endswith("norm") else 8
+            assert math.prod(leaf.sharding.shard_shape(leaf.shape)) == math.prod(leaf.shape) / share
+    text = lower(served, 8, 16, SamplingConfig(max_new_tokens=8)).compile().as_text()
+    found = collectives(text, served.mesh.shape, unknown_loop=8)
+    assert {one.kind for one in found} & {"all-reduce"}
+    smallest = 4 * min(math.prod(leaf.shape) for leaf in served.layers[0].values() if leaf.ndim > 1)
+    largest = max((one.sent / one.times for one in found if one.kind == "all-gather"), default=0.0)
+    assert largest < smallest / 8
+
+
+@pytest.mark.parametrize(
+    ("sizes", "heads", "there"),
+    [
+        ({"fsdp": 8}, (16, 8), (1, 1, 8)),
+        ({"fsdp": 8}, (16, 2), (4, 1, 2)),
+        ({"fsdp": 8}, (14, 7), (8, 1, 1)),
+        ({"data": 2, "fsdp": 4}, (16, 4), (2, 1, 4)),
+        ({"data": 2, "fsdp": 2, "tensor": 2}, (16, 8), (2, 1, 4)),
+        ({"data": 8, "fsdp": 1}, (16, 8), (8, 1, 1)),
+    ],
+)
+def test_as_many_devices_share_a_copy_as_divide_its_heads(
+    sizes: dict[str, int], heads: tuple[int, int], there: tuple[int, ...]
+) -> None:
+    mesh = make_mesh(MeshConfig(**sizes))
+    model = SimpleNamespace(num_heads=heads[0], num_kv_heads=heads[1])
+    found = serving_mesh(mesh, model)  # type: ignore[arg-type]
+    assert found.devices.shape == there
+    assert found.devices.ravel().tolist() == mesh.devices.ravel().tolist()
+
+
+def test_a_copy_does_not_span_hosts() -> None:
+    """Of 16 GPUs, eight in a host, the heads would divide over all."""
+    devices = np.array([Gpu(number) for number in range(16)], object)
+    mesh = SimpleNamespace(
+        devices=devices.reshape(1, 16, 1), shape={"data": 1, "fsdp": 16, "tensor": 1}, axis_types=None
+    )
+    model = SimpleNamespace(num_heads=32, num_kv_heads=32)
+    assert serving_mesh(mesh, model).devices.shape == (2, 1, 8)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_an_odd_vocabulary_and_adapters_answer_alike_on_a_mesh() -> None:
+    mesh, lora = make_mesh(MeshConfig(data=2, fsdp=4)), LoraConfig(rank=4)
+    params = init_params(MODEL, jax.random.key(0))
+    adapters = jax.tree.map(lambda leaf: leaf + 0.02, init_adapters(MODEL, lora, jax.random.key(1)))
+    adapted = assemble(adapters, params)
+    graphdef = make_graphdef(MODEL, lora, dtype=jnp.float32)
+    prompts, sampling = [[5, 6, 7], [8], [9, 10]], SamplingConfig(max_new_tokens=6, temperature=1.0)
+    alone, spread, bare = (
+        generate(model, prompts, sampling, jax.random.key(3), Ends())
+        for model in (
+            for_generation(graphdef, adapted),
+            for_generation(graphdef, shard_tree(adapted, mesh), mesh),
+            for_generation(GRAPHDEF, params),
+        )
+    )
+    np.testing.assert_array_equal(spread.tokens, alone.tokens)
+    np.testing.assert_allclose(spread.logprobs, alone.logprobs, atol=1e-4)
+    assert not np.allclose(bare.logprobs, alone.logprobs, atol=1e-2)

@@ -1,0 +1,131 @@
+"""Weights as answers are written with them: compute copies, cut so that no device needs another's.
+
+Training spreads matrices over ``fsdp`` and gathers each where it is used. Decoding uses all of them for every token, so
+they are laid out anew, once for all answers: heads, feed-forward and vocabulary over what was ``fsdp`` and ``tensor``.
+Devices then send each other activations and never weights.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from tl_jax.model.config import LlamaConfig
+from tl_jax.model.llama import GraphDef, Llama, merge, split
+from tl_jax.model.parameters import Params
+from tl_jax.model.precision import compute_dtype, in_compute_dtype
+from tl_jax.model.sharding import MESH_AXES, param_shardings
+
+
+@dataclass(frozen=True, eq=False)
+class ServedModel:
+    """A model that answers; from `for_generation`."""
+
+    graphdef: GraphDef
+    """of a `Llama` without layers"""
+    params: Params
+    """its parameters: embedding, norm, projection"""
+    layers: tuple[Params, ...]
+    """the parameters of each layer on its own, as `Llama.decode` wants them"""
+    config: LlamaConfig
+    mesh: Mesh | None = field(default=None)
+    """devices that the rows of a batch (``data``) and the matrices (``tensor``) are spread over"""
+
+
+def for_generation(graphdef: GraphDef, params: Params, mesh: Mesh | None = None) -> ServedModel:
+    """A model's weights for any number of answers; made once for a rollout, not for every batch or turn.
+
+    Args:
+        graphdef: of a `Llama`, from `split` or `make_graphdef`.
+        params: its parameters, adapters included; with ``mesh``, placed on it. They stay as they are.
+        mesh: that of training. The answers use the same devices as `serving_mesh` has them.
+    """
+    served = abstract_served(graphdef, params, mesh)
+    top, layers = _program(served, compute_dtype(graphdef, params))(params)
+    return ServedModel(served.graphdef, top, layers, served.config, served.mesh)
+
+
+def lower_for_generation(graphdef: GraphDef, params: Params, mesh: Mesh) -> jax.stages.Lowered:
+    """The program of `for_generation`, to be compiled and looked at but not run."""
+    program = _program(abstract_served(graphdef, params, mesh), compute_dtype(graphdef, params))
+    lowered: jax.stages.Lowered = program.lower(params)
+    return lowered
+
+
+def abstract_served(graphdef: GraphDef, params: Params, mesh: Mesh | None) -> ServedModel:
+    """The shapes and places of `for_generation`, of arrays or shapes; nothing is computed."""
+    model: Llama = merge(graphdef, params)
+    dtype, there = compute_dtype(graphdef, params), None if mesh is None else serving_mesh(mesh, model.config)
+    top, layers = jax.eval_shape(lambda params: _unstacked(params, dtype), params)
+    if there is not None:
+        places = param_shardings(params, there, uneven="whole")
+        per_layer = {
+            name: NamedSharding(there, PartitionSpec(*place.spec[1:])) for name, place in places["layers"].items()
+        }
+        top = _placed(top, {name: places[name] for name in top})
+        layers = tuple(_placed(layer, per_layer) for layer in layers)
+    bare = Llama(
+        model.config,
+        {**top, "layers": {}},
+        dtype=model.dtype,
+        attention=model.attention,
+        lora_scale=model.lora_scale,
+    )
+    return ServedModel(split(bare)[0], top, layers, model.config, there)
+
+
+def serving_mesh(mesh: Mesh, model: LlamaConfig) -> Mesh:
+    """The same devices, in the same order, with those of ``fsdp`` in ``tensor``, as far as heads divide over them.
+
+    What is left holds whole copies and takes rows, as ``data`` does. So does each host with GPUs: the network between
+    them is too slow to wait for in every layer.
+
+    Args:
+        mesh: that of training.
+        model: whose heads are shared out.
+    """
+    heads = math.gcd(model.num_heads, model.num_kv_heads, mesh.shape["fsdp"] * mesh.shape["tensor"])
+    rows = mesh.devices.reshape(-1, heads)
+    while heads > mesh.shape["tensor"] and not all(_near(group) for group in rows):
+        heads = next(size for size in range(heads - 1, 0, -1) if heads % size == 0)
+        rows = mesh.devices.reshape(-1, heads)
+    return Mesh(rows[:, None, :], MESH_AXES, axis_types=mesh.axis_types)
+
+
+def _near(devices: np.ndarray) -> bool:
+    """Whether they are of one TPU slice, or of one host with GPUs."""
+    return len({getattr(device, "slice_index", 0) for device in devices}) == 1
+
+
+def _unstacked(params: Params, dtype: Any) -> tuple[Params, tuple[Params, ...]]:
+    copies = in_compute_dtype(params, dtype)
+    stacked = copies["layers"]
+    count = len(next(iter(stacked.values())))
+    layers = tuple({name: matrices[layer] for name, matrices in stacked.items()} for layer in range(count))
+    return {name: leaf for name, leaf in copies.items() if name != "layers"}, layers
+
+
+def _program(served: ServedModel, dtype: Any) -> Any:
+    """What makes it of its parameters."""
+    places = None if served.mesh is None else jax.tree.map(lambda x: x.sharding, (served.params, served.layers))
+    leaves, structure = jax.tree.flatten(places)
+    return _laid_out(dtype, tuple(leaves), structure)
+
+
+@lru_cache(maxsize=32)
+def _laid_out(dtype: Any, places: tuple[NamedSharding, ...], structure: Any) -> Any:
+    """`_unstacked`, compiled for where its results lie; once for each model, however often that is served."""
+    shardings = jax.tree.unflatten(structure, places)
+    return jax.jit(lambda params: _unstacked(params, dtype), out_shardings=shardings)
+
+
+def _placed(shapes: Any, places: Any) -> Any:
+    return jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes, places
+    )
