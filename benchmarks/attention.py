@@ -1,17 +1,17 @@
 """Every attention backend that runs here against the portable one in float32, and what each costs.
 
-    python benchmarks/attention.py [--dtype bfloat16] [--shapes 8x2048 4x4096 2x8192] [--heads 32] [--groups 32]
-                                   [--head-dim 128] [--backends xla cudnn] [--longest 8192]
+    python benchmarks/attention.py [--dtype bfloat16] [--shapes 8x2048 4x4096 2x8192] [--segments 4] [--heads 32]
+                                   [--groups 32] [--head-dim 128] [--backends xla cudnn] [--longest 8192]
                                    [--skip-check] [--skip-time]
 
 First the numbers: outputs and gradients of queries, keys and values, for several lengths and head sizes, shared keys,
 and rows that are whole, packed, padded at either end, nothing but padding, or cut into more
 segments than cuDNN takes. The error is the root of the sum of
 squares over that of the portable backend in float32, and has to stay below 1e-2 in bfloat16 (a bfloat16 has 8 bits:
-rounding alone gives 2e-3) and 1e-5 in float32. Then the time of forward and backward with 4 segments to a row: the
+rounding alone gives 2e-3) and 1e-5 in float32. Then the time of forward and backward with some segments to a row: the
 least of several runs, wall and processor. FLOPs are those of the pairs that a causal mask within segments leaves, four
 times the head size each forward and ten times backward. A backend that cannot run prints why. Judge times on an idle
-machine only, or by processor time.
+machine only, or by processor time: GFLOP/s are those of a second of it, which is one core's.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def row_kinds(length: int) -> np.ndarray:
     ).astype(np.int32)
 
 
-def segments_of(rows: int, length: int, count: int = 4) -> np.ndarray:
+def segments_of(rows: int, length: int, count: int) -> np.ndarray:
     """Segment ids [B, T] of full rows, cut at other places in each."""
     random = np.random.default_rng(1)
     ids = np.zeros((rows, length), np.int32)
@@ -146,10 +146,10 @@ def check(backends: dict[str, Attention], dtype: str, longest: int) -> None:
             print(f"{where}: {verdict:5}", " ".join(f"{x:.1e}" for x in found), flush=True)
 
 
-def measure(backends: dict[str, Attention], dtype: str, shapes: list[Shape], repeat: int) -> None:
-    print("\nforward and backward, 4 segments to a row")
+def measure(backends: dict[str, Attention], dtype: str, shapes: list[Shape], segments: int, repeat: int) -> None:
+    print(f"\nforward and backward, {segments} segments to a row")
     for shape in shapes:
-        ids = segments_of(shape.rows, shape.length)
+        ids = segments_of(shape.rows, shape.length, segments)
         mask, arrays = mask_of(ids), arrays_of(shape, dtype)
         pairs = sum(size * (size + 1) / 2 for row in ids for size in np.bincount(row))
         flops = 14 * shape.head_dim * shape.heads * pairs
@@ -176,7 +176,7 @@ def measure(backends: dict[str, Attention], dtype: str, shapes: list[Shape], rep
             print(
                 f"{name:14} {shape.rows} x {shape.length}, {shape.heads}/{shape.groups} x {shape.head_dim}: "
                 f"{wall * 1e3:8.2f} ms {flops / wall / 1e12:7.3f} TFLOP/s, {base[0] / wall:5.2f} of xla "
-                f"(processor {cpu * 1e3:8.2f} ms, {base[1] / cpu:5.2f}), "
+                f"(processor {cpu * 1e3:8.2f} ms, {flops / cpu / 1e9:6.1f} GFLOP/s, {base[1] / cpu:5.2f}), "
                 f"temporaries {memory.temp_size_in_bytes / 2**20:7.0f} MiB",
                 flush=True,
             )
@@ -190,6 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dtype", choices=sorted(BOUND), default="bfloat16")
     parser.add_argument("--shapes", nargs="+", default=["8x2048", "4x4096", "2x8192"], help="rows x length")
+    parser.add_argument("--segments", type=int, default=4, help="to a row")
     parser.add_argument("--heads", type=int, default=32)
     parser.add_argument("--groups", type=int, help="of heads that share keys; default: one a head")
     parser.add_argument("--head-dim", type=int, default=128)
@@ -208,7 +209,7 @@ def main() -> None:
     if not options.skip_time:
         heads = options.heads, options.groups or options.heads, options.head_dim
         shapes = [Shape(*map(int, text.split("x")), *heads) for text in options.shapes]
-        measure(backends, options.dtype, shapes, options.repeat)
+        measure(backends, options.dtype, shapes, options.segments, options.repeat)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding
 from tests.model.attention.inputs import branched_mask, inputs, packed_mask
 from tl_jax.config import MeshConfig
 from tl_jax.model.attention import AttentionMask, attention, portable
-from tl_jax.model.attention.blocks import by_blocks
+from tl_jax.model.attention.blocks import by_blocks, row_by_row
 from tl_jax.model.sharding import make_mesh, partition_spec
 
 blocks = jax.jit(by_blocks, static_argnums=4)
@@ -120,6 +120,18 @@ def test_blocks_that_nobody_sees_are_left_out(sees: str) -> None:
     broken = jnp.where(unseen[None, :, None, None], jnp.nan, key)
     mask = mask._replace(positions=mask.positions[:, queries], segment_ids=mask.segment_ids[:, queries])
     out, expected = (blocks(query[:, queries], x, value, mask, n) for x, n in ((broken, size), (key, length)))
+    np.testing.assert_allclose(out, expected, atol=1e-6)
+
+
+def test_each_row_leaves_out_its_own_blocks() -> None:
+    """What one row of a batch does not see is not computed because another row sees it."""
+    query, key, value = inputs(2, 32, 2, 1, 8)
+    ids = jnp.asarray([np.ones(32), 1 + np.arange(32) // 16], jnp.int32)
+    slots = jnp.tile(jnp.arange(32, dtype=jnp.int32), (2, 1))
+    mask = AttentionMask.within(slots, ids)
+    mask = mask._replace(positions=mask.positions[:, 16:], segment_ids=mask.segment_ids[:, 16:])
+    broken = key.at[1, :16].set(jnp.nan)
+    out, expected = (row_by_row(query[:, 16:], x, value, mask, n) for x, n in ((broken, 16), (key, 32)))
     np.testing.assert_allclose(out, expected, atol=1e-6)
 
 

@@ -2,7 +2,7 @@
 
 Scores exist for one pair of blocks at a time: forward with a running maximum and sum, backward from the logarithm of
 that sum (FlashAttention-2, https://arxiv.org/abs/2307.08691, algorithms 1 and 2). Which key blocks a query block sees
-is counted from the mask at run time, so causality, packing and padding at either end all save their part.
+is read off the mask at run time, so causality, packing, branches and padding at either end all save their part.
 
 Letters in shapes, besides those of `attention`: n blocks of N slots, R = H / G query heads to a group.
 """
@@ -23,106 +23,126 @@ _MASKED = -1e30  # finite: the difference of two of them is 0 and not NaN
 _NO_KEY = -1e29
 """A running maximum below this has seen no key at all."""
 Sums = TypeVar("Sums")
+Blocks = TypeVar("Blocks")
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
 def by_blocks(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask, size: int) -> jax.Array:
-    """Attention with blocks of ``size`` slots; zero for a query without any key. See `attention` for the shapes."""
+    """Attention with blocks of ``size`` slots; zero for a query without any key. See `attention` for the shapes.
+
+    A pair of blocks is left out where it is seen in none of the rows; `row_by_row` leaves it out of each.
+    """
     return _forward(query, key, value, mask, size)[0]
 
 
+def row_by_row(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask, size: int) -> jax.Array:
+    """`by_blocks` of one row after another: what a processor has in its cache at a time is one row's."""
+
+    def one(row: tuple[jax.Array, jax.Array, jax.Array, AttentionMask]) -> jax.Array:
+        return by_blocks(*jax.tree.map(lambda x: x[None], row), size)[0]
+
+    return jax.lax.map(one, (query, key, value, mask))
+
+
 class _Keys(NamedTuple):
-    """What is read block by block: arrays [n, B, ...]."""
+    """Blocks of keys, [n, B, ...], or one of them, [B, ...]."""
 
     key: jax.Array  # [n, B, G, N, K]
     value: jax.Array
     places: Places  # [n, B, N] each
 
-    def block(self, index: jax.Array) -> _Keys:
-        return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, index, keepdims=False), self)
-
 
 class _Queries(NamedTuple):
-    """What is scanned, a block of queries at a time, [n, B, ...]."""
+    """Blocks of queries, [n, B, ...], or one of them, [B, ...]."""
 
     query: jax.Array  # [n, B, G, R, N, K]
     places: Places  # [n, B, N] each
-    seen: jax.Array  # bool [n, n]: of the key blocks, those that any of these queries sees
 
-    def scores(self, keys: _Keys) -> jax.Array:
-        """[B, G, R, N, N] of one block with another, in float32."""
-        scores = jnp.einsum("bgrqk,bgsk->bgrqs", self.query, keys.key, preferred_element_type=jnp.float32)
-        seen = AttentionMask.between(self.places, keys.places).dense()
-        return jnp.where(seen[:, None, None], scores * self.query.shape[-1] ** -0.5, _MASKED)
 
-    def over_seen(self, add: Callable[[jax.Array, Sums], Sums], so_far: Sums) -> Sums:
-        """Adds up what ``add`` makes of each block of keys that is seen, by its index."""
-        first = jnp.argmax(self.seen)
-        end = jnp.where(self.seen.any(), self.seen.shape[0] - jnp.argmax(self.seen[::-1]), first)
+class _Seen(NamedTuple):
+    """Of each block of one side, those of the other that it sees or that see it."""
 
-        def add_if_seen(index: jax.Array, so_far: Sums) -> Sums:
-            return jax.lax.cond(self.seen[index], partial(add, index), lambda same: same, so_far)
+    blocks: jax.Array  # int32 [n, n]: the indices of those blocks stand first
+    how_many: jax.Array  # int32 [n]
 
-        return jax.lax.fori_loop(first, end, add_if_seen, so_far)
+    @classmethod
+    def of(cls, seen: jax.Array) -> _Seen:
+        """Of bool [n, n]."""
+        return cls(jnp.argsort(~seen, axis=1, stable=True), seen.sum(axis=1))
+
+    def add_up(self, add: Callable[[jax.Array, Sums], Sums], so_far: Sums) -> Sums:
+        """Of one block, [n] and a scalar: what ``add`` makes of the index of each block it has to do with."""
+        return jax.lax.fori_loop(0, self.how_many, lambda place, sums: add(self.blocks[place], sums), so_far)
 
 
 def _forward(
     query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask, size: int
 ) -> tuple[jax.Array, tuple[Any, ...]]:
-    queries, keys = _cut(query, key, value, mask, size)
+    queries, keys, seen = _cut(query, key, value, mask, size)
+    scale = query.shape[-1] ** -0.5
 
-    def one(own: _Queries) -> tuple[jax.Array, jax.Array]:
+    def one(block: tuple[_Queries, _Seen]) -> tuple[jax.Array, jax.Array]:
+        own, sees = block
+
         def add(index: jax.Array, so_far: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
             out, highest, total = so_far
-            block = keys.block(index)
-            scores = own.scores(block)
+            other = _block(keys, index)
+            visible = AttentionMask.between(own.places, other.places).dense()[:, None, None]
+            scores = _wide("bgrqk,bgsk->bgrqs", own.query, other.key) * scale
+            scores = jnp.where(visible, scores, _MASKED)
             higher = jnp.maximum(highest, scores.max(axis=-1))
             weights, keep = jnp.exp(scores - higher[..., None]), jnp.exp(highest - higher)
-            mixed = _wide("bgrqs,bgsk->bgrqk", weights.astype(value.dtype), block.value)
+            mixed = _wide("bgrqs,bgsk->bgrqk", weights.astype(value.dtype), other.value)
             return out * keep[..., None] + mixed, higher, total * keep + weights.sum(axis=-1)
 
         slots = own.query.shape[:-1]
         nothing: tuple[jax.Array, ...] = jnp.zeros(own.query.shape), jnp.full(slots, _MASKED), jnp.zeros(slots)
-        out, highest, total = own.over_seen(add, nothing)
+        out, highest, total = sees.add_up(add, nothing)
         any_key = highest > _NO_KEY
         total = jnp.where(any_key, total, 1)
         out = jnp.where(any_key[..., None], out / total[..., None], 0)
         return out.astype(query.dtype), jnp.where(any_key, highest + jnp.log(total), 0)
 
-    out, log_total = jax.lax.map(one, queries)
+    out, log_total = jax.lax.map(one, (queries, _Seen.of(seen)))
     whole, log_total = (checkpoint_name(x, KEPT) for x in (_joined(out, query), log_total))
     return whole, (query, key, value, mask, whole, log_total)
 
 
 def _backward(size: int, kept: tuple[Any, ...], given: jax.Array) -> tuple[jax.Array | None, ...]:
+    """A block of keys at a time, and scores with keys before queries: so no product needs its operands turned round."""
     query, key, value, mask, out, log_total = kept
-    queries, keys = _cut(query, key, value, mask, size)
-    inner = jnp.sum(out.astype(jnp.float32) * given.astype(jnp.float32), axis=-1, keepdims=True)
-    groups = key.shape[2]
-    blocks = queries, log_total, _query_blocks(given, groups, size), _query_blocks(inner, groups, size)
+    queries, keys, seen = _cut(query, key, value, mask, size)
+    scale = query.shape[-1] ** -0.5
+    given_blocks, out_blocks = (_query_blocks(x, key.shape[2], size) for x in (given, out))
+    inner = jnp.sum(out_blocks.astype(jnp.float32) * given_blocks.astype(jnp.float32), axis=-1)
 
-    def one(keys_so_far: tuple[jax.Array, jax.Array], block: tuple[Any, ...]) -> tuple[Any, jax.Array]:
-        own, log_total, given, inner = block
+    def one(d_queries: jax.Array, block: tuple[_Keys, _Seen]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        own, seen_by = block
+        turned_key = jnp.swapaxes(own.key, -1, -2)
 
         def add(index: jax.Array, so_far: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-            d_query, d_key, d_value = so_far
-            other = keys.block(index)
-            weights = jnp.exp(own.scores(other) - log_total[..., None])
-            d_weights = _wide("bgrqk,bgsk->bgrqs", given, other.value)
-            d_scores = (weights * (d_weights - inner) * query.shape[-1] ** -0.5).astype(query.dtype)
+            d_key, d_value, d_queries = so_far
+            other, given, log_sum, product = _block((queries, given_blocks, log_total, inner), index)
+            visible = jnp.swapaxes(AttentionMask.between(other.places, own.places).dense(), 1, 2)[:, None, :, None]
+            scores = _wide("bgsk,bgrqk->bgsrq", own.key, other.query) * scale
+            weights = jnp.exp(jnp.where(visible, scores, _MASKED) - log_sum[:, :, None])
+            d_weights = _wide("bgsk,bgrqk->bgsrq", own.value, given)
+            d_scores = (weights * (d_weights - product[:, :, None]) * scale).astype(query.dtype)
+            d_query = _wide("bgks,bgsrq->bgkrq", turned_key, d_scores)
             return (
-                d_query + _wide("bgrqs,bgsk->bgrqk", d_scores, other.key),
-                d_key.at[index].add(_wide("bgrqs,bgrqk->bgsk", d_scores, own.query)),
-                d_value.at[index].add(_wide("bgrqs,bgrqk->bgsk", weights.astype(value.dtype), given)),
+                d_key + _wide("bgsrq,bgrqk->bgsk", d_scores, other.query),
+                d_value + _wide("bgsrq,bgrqk->bgsk", weights.astype(value.dtype), given),
+                d_queries.at[index].add(d_query, mode="promise_in_bounds"),
             )
 
-        nothing = jnp.zeros(own.query.shape, jnp.float32)
-        d_query, *so_far = own.over_seen(add, (nothing, *keys_so_far))
-        return tuple(so_far), d_query
+        nothing: tuple[jax.Array, ...] = jnp.zeros(own.key.shape), jnp.zeros(own.key.shape), d_queries
+        d_key, d_value, d_queries = seen_by.add_up(add, nothing)
+        return d_queries, (d_key, d_value)
 
-    nothing = jnp.zeros(keys.key.shape, jnp.float32)
-    (d_key, d_value), d_query = jax.lax.scan(one, (nothing, nothing), blocks)
-    return _joined(d_query, query), _joined(d_key[:, :, :, None], key), _joined(d_value[:, :, :, None], value), None
+    turned = jnp.zeros(jnp.moveaxis(queries.query, -1, 3).shape)
+    d_queries, (d_key, d_value) = jax.lax.scan(one, turned, (keys, _Seen.of(seen.T)))
+    d_query = _joined(jnp.moveaxis(d_queries, 3, -1), query)
+    return d_query, _joined(d_key[:, :, :, None], key), _joined(d_value[:, :, :, None], value), None
 
 
 by_blocks.defvjp(_forward, _backward)
@@ -132,8 +152,15 @@ def _wide(equation: str, left: jax.Array, right: jax.Array) -> jax.Array:
     return jnp.einsum(equation, left, right, preferred_element_type=jnp.float32)
 
 
-def _cut(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask, size: int) -> tuple[_Queries, _Keys]:
-    """Padded to whole blocks; what is added sees nothing and is not seen."""
+def _block(blocks: Blocks, index: jax.Array) -> Blocks:
+    return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, index, keepdims=False), blocks)
+
+
+def _cut(
+    query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask, size: int
+) -> tuple[_Queries, _Keys, jax.Array]:
+    """Padded to whole blocks, of which what is added sees nothing and is not seen; and bool [n of queries, n of keys],
+    whether any query of the one sees any key of the other."""
     queries_at, keys_at = _places(mask.of_queries, size, -1), _places(mask.of_keys, size, -2)
     keys, values = (jnp.swapaxes(_blocks(x, size), 2, 3) for x in (key, value))
 
@@ -141,7 +168,7 @@ def _cut(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask
         return jax.vmap(lambda others: AttentionMask.between(block, others).dense().any())(keys_at)
 
     seen = jax.vmap(sees)(queries_at)
-    return _Queries(_query_blocks(query, key.shape[2], size), queries_at, seen), _Keys(keys, values, keys_at)
+    return _Queries(_query_blocks(query, key.shape[2], size), queries_at), _Keys(keys, values, keys_at), seen
 
 
 def _places(places: Places, size: int, no_segment: int) -> Places:

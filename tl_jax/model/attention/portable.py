@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from tl_jax.model.attention.blocks import by_blocks
+from tl_jax.model.attention.blocks import by_blocks, row_by_row
 from tl_jax.model.attention.devices import on_each_device, platform
 from tl_jax.model.attention.mask import KEPT, AttentionMask
 
@@ -21,9 +21,9 @@ _MASKED = -1e30  # finite, so that a query without any key gives numbers and not
 
 def portable(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask) -> jax.Array:
     """All scores at once in short rows, by blocks in long ones. See `attention` for the shapes."""
-    size = CHUNK if platform() == "cpu" else LARGE_CHUNK
+    blocks, size = (row_by_row, CHUNK) if platform() == "cpu" else (by_blocks, LARGE_CHUNK)
     if query.shape[1] > size:
-        return on_each_device(partial(by_blocks, size=size), query, key, value, mask)
+        return on_each_device(partial(blocks, size=size), query, key, value, mask)
     rows, length, heads, head_dim = query.shape
     groups = key.shape[2]
     grouped = query.reshape(rows, length, groups, heads // groups, head_dim)  # no copy of keys per head
