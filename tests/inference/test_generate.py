@@ -19,7 +19,8 @@ from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsW
 from tests.model.tiny import forward, hf_model, load, unpacked
 from tl_jax.config import MeshConfig, SamplingConfig
 from tl_jax.inference import generate as module
-from tl_jax.inference.generate import Ends, Generation, GenerationError, bucket, filter_logits, generate
+from tl_jax.inference.buckets import bucket, bucket_within
+from tl_jax.inference.generate import Ends, Generation, GenerationError, filter_logits, generate
 from tl_jax.inference.serving import for_generation
 from tl_jax.model.llama import make_graphdef
 from tl_jax.model.sharding import make_mesh, shard_tree
@@ -237,6 +238,7 @@ def test_buckets() -> None:
     ]
     assert bucket(3, smallest=16) == 16
     assert all(n <= bucket(n) <= 1.5 * n for n in range(2, 3000))
+    assert all(bucket_within(n) <= n < bucket(bucket_within(n) + 1) for n in range(1, 3000))
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, ValidatorFunctionWrapHandler
 from pydantic_core import CoreSchema, core_schema
 
 from tl_jax.errors import UserError
@@ -53,6 +55,24 @@ Whole: TypeAlias = Annotated[int, Within(-1, LARGEST)]
 Seed: TypeAlias = Annotated[int, Within(0, 2**32 - 1)]
 Real: TypeAlias = Annotated[float, Within(-1e9, 1e9)]
 """A number that is still one in float32."""
+
+
+@dataclass(frozen=True)
+class OrWord:
+    """``Annotated[Whole | Literal["auto"], OrWord("auto")]``: a word in place of a number. What is wrong with another
+    value is said of the number, and not of each of the two."""
+
+    word: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        kinds = (kind for kind in get_args(source) if get_origin(kind) is not Literal)
+        numbers = handler.generate_schema(reduce(or_, kinds))
+
+        def check(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
+            return value if value == self.word else inner(value)
+
+        as_it_is = core_schema.plain_serializer_function_ser_schema(lambda value: value)
+        return core_schema.no_info_wrap_validator_function(check, numbers, serialization=as_it_is)
 
 
 def _path(value: Any) -> Any:

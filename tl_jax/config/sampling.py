@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
-from tl_jax.config.base import Node, Real, Whole
+from tl_jax.config.base import Node, OrWord, Real, Whole
 
 
 class SamplingConfig(Node):
@@ -14,6 +16,8 @@ class SamplingConfig(Node):
     temperature: Real = Field(1.0, ge=0, description="0 = greedy, the most likely token")
     top_k: Whole | None = Field(None, ge=1)
     top_p: Real | None = Field(None, gt=0, le=1)
-    batch_size: Whole | None = Field(
-        None, ge=1, description="answers written at once, those to prompts of similar lengths together; null = all"
+    batch_size: Annotated[Annotated[Whole, Field(ge=1)] | Literal["auto"] | None, OrWord("auto")] = Field(
+        None,
+        description="answers written at once, those to prompts of similar lengths together; auto = as many as there is "
+        "memory for; null = all",
     )

@@ -19,6 +19,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from tl_jax.config import SamplingConfig
+from tl_jax.inference.buckets import bucket
+from tl_jax.inference.capacity import free_memory, rows_that_fit
 from tl_jax.inference.room import ContextRoom, GenerationError
 from tl_jax.inference.serving import ServedModel
 from tl_jax.model.cache import Cache
@@ -81,7 +83,7 @@ def generate(
     mesh = model.mesh
     _check(model.config, prompts, sampling)
     order = np.argsort([-len(prompt) for prompt in prompts], stable=True)  # longest first: memory runs out at once
-    step = sampling.batch_size or len(prompts)
+    step = _at_once(model, prompts, sampling)
     spread = _spread(mesh) if mesh else 1
     static = _Static.of(sampling)
     temperature, top_p = np.float32(sampling.temperature), np.float32(sampling.top_p or 1)
@@ -135,6 +137,16 @@ def _spread(mesh: Mesh) -> int:
     return math.prod(mesh.shape[axis] for axis in ("data", "fsdp"))
 
 
+def _at_once(model: ServedModel, prompts: Sequence[Sequence[int]], sampling: SamplingConfig) -> int:
+    """How many prompts are answered together."""
+    if sampling.batch_size != "auto":
+        return sampling.batch_size or len(prompts)
+    devices = jax.devices()[:1] if model.mesh is None else model.mesh.local_devices
+    slots = bucket(max(map(len, prompts)), smallest=16) + sampling.max_new_tokens
+    fitting = rows_that_fit(model.config, model.mesh, slots, model.dtype.itemsize, free_memory(devices))
+    return min(fitting, len(prompts))
+
+
 def _check(config: LlamaConfig, prompts: Sequence[Sequence[int]], sampling: SamplingConfig) -> None:
     room, vocab = ContextRoom(config.max_position_embeddings, sampling.max_new_tokens), config.vocab_size
     if not prompts:
@@ -145,13 +157,6 @@ def _check(config: LlamaConfig, prompts: Sequence[Sequence[int]], sampling: Samp
         room.check(f"prompt {index}", len(prompt))
         if not 0 <= min(prompt) <= max(prompt) < vocab:
             raise GenerationError(f"prompt {index} has a token id outside the model's vocabulary of {vocab}")
-
-
-def bucket(size: int, smallest: int = 1) -> int:
-    """The next of 1, 2, 3, 4, 6, 8, 12, 16, 24, ...: few sizes, at most a third of it padding."""
-    size = max(size, smallest)
-    power = 1 << (size - 1).bit_length()
-    return power * 3 // 4 if power >= 4 and size <= power * 3 // 4 else power
 
 
 class _Rows(NamedTuple):

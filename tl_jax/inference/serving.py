@@ -34,6 +34,8 @@ class ServedModel:
     layers: tuple[Params, ...]
     """the parameters of each layer on its own, as `Llama.decode` wants them"""
     config: LlamaConfig
+    dtype: Any
+    """of the computation"""
     mesh: Mesh | None = field(default=None)
     """devices that the rows of a batch (``data``) and the matrices (``tensor``) are spread over"""
 
@@ -48,7 +50,7 @@ def for_generation(graphdef: GraphDef, params: Params, mesh: Mesh | None = None)
     """
     served = abstract_served(graphdef, params, mesh)
     top, layers = _program(served, compute_dtype(graphdef, params))(params)
-    return ServedModel(served.graphdef, top, layers, served.config, served.mesh)
+    return ServedModel(served.graphdef, top, layers, served.config, served.dtype, served.mesh)
 
 
 def lower_for_generation(graphdef: GraphDef, params: Params, mesh: Mesh) -> jax.stages.Lowered:
@@ -77,7 +79,7 @@ def abstract_served(graphdef: GraphDef, params: Params, mesh: Mesh | None) -> Se
         attention=model.attention,
         lora_scale=model.lora_scale,
     )
-    return ServedModel(split(bare)[0], top, layers, model.config, there)
+    return ServedModel(split(bare)[0], top, layers, model.config, dtype, there)
 
 
 def serving_mesh(mesh: Mesh, model: LlamaConfig) -> Mesh:

@@ -55,6 +55,8 @@ def _sampled_at_once(config: RunConfig, mesh: Mesh, program: str) -> Settings | 
     if program != SAMPLING or not isinstance(config, RlConfig):
         return None
     at_once = config.sampling.batch_size or config.batch_size * config.group_size
+    if at_once == "auto":
+        return None  # it is as much as fits
     spread = mesh.shape["data"] * mesh.shape["fsdp"]
     return {"sampling.batch_size": at_once // 2} if at_once // 2 >= spread else None
 

@@ -84,7 +84,7 @@ def make_plan(
     mesh = make_mesh(config.mesh, machine.devices)
     found: list[Measured] = []
     try:
-        programs = programs_of(config, subject, mesh, load)
+        programs = programs_of(config, subject, mesh, load, machine.memory)
         for program in programs:
             tell(f"{machine.name}: compiles {program.name}")
             found.append(measure(program, machine, mesh))
@@ -117,10 +117,12 @@ def workload(config: RunConfig, subject: Subject) -> Workload:
     return sft_workload(config, subject)
 
 
-def programs_of(config: RunConfig, subject: Subject, mesh: jax.sharding.Mesh, load: Workload) -> list[Program]:
-    """What ``config`` compiles."""
+def programs_of(
+    config: RunConfig, subject: Subject, mesh: jax.sharding.Mesh, load: Workload, memory: float
+) -> list[Program]:
+    """What ``config`` compiles for devices with ``memory`` bytes."""
     if isinstance(config, RlConfig):
-        return rl_programs(config, subject.config, mesh, load)
+        return rl_programs(config, subject.config, mesh, load, memory)
     assert isinstance(config, SftConfig)
     return sft_programs(config, subject.config, mesh, load)
 

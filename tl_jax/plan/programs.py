@@ -15,7 +15,9 @@ from jax.sharding import Mesh, NamedSharding
 from tl_jax.config import ModelConfig, RlConfig, RunConfig, SftConfig
 from tl_jax.data.batch import Batch
 from tl_jax.data.packing import Row, collate
-from tl_jax.inference.generate import bucket, lower
+from tl_jax.inference.buckets import bucket
+from tl_jax.inference.capacity import rows_that_fit
+from tl_jax.inference.generate import lower
 from tl_jax.inference.serving import abstract_served, lower_for_generation
 from tl_jax.model.cache import Cache
 from tl_jax.model.config import LlamaConfig
@@ -115,8 +117,8 @@ def sft_programs(config: SftConfig, model: LlamaConfig, mesh: Mesh, load: Worklo
     ]
 
 
-def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload) -> list[Program]:
-    """Sampling, and the step that scores a rollout and learns from it."""
+def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload, memory: float) -> list[Program]:
+    """Sampling, and the step that scores a rollout and learns from it; a device has ``memory`` bytes for them."""
     check_rollout(config, mesh)
     rubric, algorithm = make_rubric(config), config.algorithm
     spec = make_step_spec(config, model, rubric)
@@ -132,13 +134,15 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
     copies = 0.0 if config.adapter else copies
     learners, forward = 1 + own_critic, load.computed / 3
     passes = learners + 1 + algorithm.epochs * learners * (each + again)  # scored, by the reference too, then learnt
-    at_once = min(config.sampling.batch_size or rows, rows)
     actor, graphdef = state.params["actor"], spec.actor.graphdef
     served = abstract_served(graphdef, actor, mesh)
     assert served.mesh is not None
     spread, weights = _spread(served.mesh), {COPY: bytes_on_device((served.params, served.layers))}
+    slots, asked = bucket(load.prompt, 16) + config.sampling.max_new_tokens, config.sampling.batch_size or rows
+    free = memory - sum(parts.values()) - weights[COPY]
+    fitting = rows_that_fit(model, served.mesh, slots, served.dtype.itemsize, free)
+    at_once = min(fitting if asked == "auto" else asked, rows)
     prompts = math.ceil(bucket(at_once) / spread) * spread
-    slots = bucket(load.prompt, 16) + config.sampling.max_new_tokens
     cache = jax.eval_shape(lambda: Cache.empty(model, config.model.dtype, prompts, slots))
     kv = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in (*cache.keys, *cache.values))
     kv_on_device = kv / len(served.mesh.devices.flat)

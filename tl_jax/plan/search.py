@@ -81,7 +81,7 @@ def _largest(
     halving = [CHANGES["accumulate"], CHANGES["sampling"]]
     try:
         check(config, mesh)
-        names = [program.name for program in programs_of(config, subject, mesh, load)]
+        names = [program.name for program in programs_of(config, subject, mesh, load, machine.memory)]
         while names:
             name = names[0]
             tell(f"{machine.name}: compiles {name}, {shown(chosen)}")
@@ -94,7 +94,7 @@ def _largest(
                 return Alternative(chosen, (), tuple(found.values()), False)
             config = with_settings(config, smaller)
             chosen.update(smaller)
-        programs = programs_of(config, subject, mesh, load)
+        programs = programs_of(config, subject, mesh, load, machine.memory)
     except (ShardingError, ConfigError):
         return None
     measured = tuple(found[program.name] for program in programs)
@@ -105,7 +105,7 @@ def _measured(
     config: RunConfig, subject: Subject, machine: Machine, load: Workload, names: list[str]
 ) -> list[Measured]:
     mesh = make_mesh(config.mesh, machine.devices)
-    programs = programs_of(config, subject, mesh, load)
+    programs = programs_of(config, subject, mesh, load, machine.memory)
     return [measure(program, machine, mesh) for program in programs if program.name in names]
 
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from tl_jax.data.batch import Array
-from tl_jax.inference.generate import bucket
+from tl_jax.inference.buckets import bucket
 from tl_jax.rl.episodes import Episode
 
 

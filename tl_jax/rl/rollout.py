@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 
@@ -73,7 +73,7 @@ class RolloutWorker:
             return run_single_turn(self.sampler, served, prompts, key, self.watch)
         return run_multi_turn(self.sampler, served, prompts, key, self.environment, self.watch)
 
-    def greedy(self, batch_size: int) -> RolloutWorker:
+    def greedy(self, batch_size: int | Literal["auto"]) -> RolloutWorker:
         """The same without chance, ``batch_size`` episodes at once."""
         length = self.sampler.sampling.max_new_tokens
         sampling = SamplingConfig(max_new_tokens=length, temperature=0.0, batch_size=batch_size)

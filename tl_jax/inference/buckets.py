@@ -1,0 +1,21 @@
+"""Few sizes, so that a new prompt or number of prompts seldom compiles anything."""
+
+from __future__ import annotations
+
+
+def bucket(size: int, smallest: int = 1) -> int:
+    """The next of 1, 2, 3, 4, 6, 8, 12, 16, 24, ...: few sizes, at most a third of it padding."""
+    size = max(size, smallest)
+    power = 1 << (size - 1).bit_length()
+    return power * 3 // 4 if power >= 4 and size <= power * 3 // 4 else power
+
+
+def bucket_within(size: int) -> int:
+    """The largest of these sizes that is not above ``size``.
+
+    Example:
+        >>> [bucket_within(size) for size in (1, 5, 6, 100)]
+        [1, 4, 6, 96]
+    """
+    power = 1 << (size.bit_length() - 1)
+    return power * 3 // 2 if power >= 2 and size >= power * 3 // 2 else power

@@ -1,0 +1,64 @@
+"""How many answers are written at once, by the memory that is left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from tl_jax.inference.buckets import bucket_within
+from tl_jax.model.config import LlamaConfig
+
+SHARE = 0.85
+"""Of the free memory that answers may take: programs have code, and memory has gaps."""
+COPIES = 2
+"""Of the cache: that of the prompts is there while it is laid out with room for the answers."""
+
+
+def rows_that_fit(model: LlamaConfig, mesh: Mesh | None, slots: int, itemsize: int, free: float) -> int:
+    """How many rows, over all devices, fit into ``free`` bytes of each; at least one for each copy of the model.
+
+    Counted are keys and values, what a layer computes of a prompt, and float32 scores of the vocabulary.
+
+    Args:
+        model: whose answers they are.
+        mesh: of `serving_mesh`; None = one device.
+        slots: tokens of prompt and answer.
+        itemsize: bytes of a number of the computation.
+        free: bytes of a device.
+    """
+    tensor, rows = (1, 1) if mesh is None else (mesh.shape["tensor"], mesh.shape["data"] * mesh.shape["fsdp"])
+    cache = COPIES * 2 * model.num_layers * model.num_kv_heads * model.head_dim * itemsize / tensor
+    hidden = model.hidden_size * (3 * itemsize + 2 * 4)  # residual, normed, added; a norm computes in float32
+    inner = (2 * model.intermediate_size + 3 * model.num_heads * model.head_dim) * itemsize / tensor
+    scores = 4 * 4 * model.vocab_size  # logits, noise, their sum, log-probabilities
+    return bucket_within(max(int(SHARE * free / (slots * (cache + hidden + inner) + scores)), 1)) * rows
+
+
+def free_memory(devices: Sequence[jax.Device]) -> int:
+    """Bytes of one device that nothing lies in yet, the least of all processes. CPU devices share the machine's."""
+    found = min(_free(device, len(devices)) for device in devices)
+    if jax.process_count() > 1:
+        found = int(np.min(multihost_utils.process_allgather(np.float64(found))))
+    return found
+
+
+def _free(device: jax.Device, sharing: int) -> int:
+    stats = device.memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    return _host_memory() // sharing
+
+
+def _host_memory() -> int:
+    """Bytes that the machine could still give; what its files are cached in counts as free."""
+    lines = Path("/proc/meminfo").read_text().splitlines() if os.path.exists("/proc/meminfo") else []
+    for line in lines:
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
