@@ -19,6 +19,7 @@ from tl_jax.data.batch import Batch
 from tl_jax.errors import UserError
 from tl_jax.model.llama import Llama
 from tl_jax.plugins import Plugin, bind
+from tl_jax.training.row_order import masked_first, reordered
 
 CHUNKS = 8
 """Into how many pieces a row is cut: a row with targets on 1/8 of its positions pays for one of them."""
@@ -181,19 +182,17 @@ def label_log_probs(
     batch, length = labels.shape
     chunk = chunk or min(-(-length // CHUNKS), MAX_CHUNK)
     chunks = -(-length // chunk)
-    order = jnp.argsort(~mask, axis=1, stable=True)
+    order = masked_first(mask)
 
     def gather(x: jax.Array) -> jax.Array:
         """[B, T, ...] -> [chunks, B, chunk, ...], masked positions first."""
-        index = order.reshape(order.shape + (1,) * (x.ndim - 2))
-        sorted_ = jnp.take_along_axis(x, index, axis=1)
-        padded = jnp.pad(sorted_, [(0, 0), (0, chunks * chunk - length)] + [(0, 0)] * (x.ndim - 2))
+        padded = jnp.pad(reordered(x, order), [(0, 0), (0, chunks * chunk - length)] + [(0, 0)] * (x.ndim - 2))
         return jnp.moveaxis(padded.reshape(batch, chunks, chunk, *x.shape[2:]), 1, 0)
 
     def scatter(x: jax.Array) -> jax.Array:
         """[chunks, B, chunk] -> [B, T], back in place."""
         flat = jnp.moveaxis(x, 0, 1).reshape(batch, chunks * chunk)[:, :length]
-        return jnp.take_along_axis(flat, jnp.argsort(order, axis=1), axis=1)
+        return reordered(flat, order.inverse)
 
     def score(part: tuple[jax.Array, jax.Array, jax.Array]) -> TokenScores:
         states, targets, wanted = part
