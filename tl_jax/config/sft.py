@@ -6,6 +6,7 @@ from pydantic import Field
 
 from tl_jax.config.base import Real, Whole
 from tl_jax.config.data import DataConfig
+from tl_jax.config.eval_cases import EvalCasesConfig
 from tl_jax.config.losses import LossPlugin
 from tl_jax.config.run import OptimizerConfig, RunConfig
 from tl_jax.plugins import Plugin
@@ -23,7 +24,10 @@ class SftConfig(RunConfig):
     loss: LossPlugin = Field(
         Plugin("weighted_cross_entropy"), description="with options: {name: label_smoothing, options: {smoothing: 0.1}}"
     )
-    eval_every: Whole | None = Field(None, ge=1, description="steps between held-out losses; null = at the end only")
+    eval_every: Whole | None = Field(
+        None, ge=1, description="steps between evaluations: held-out loss, eval_cases; null = at the end only"
+    )
+    eval_cases: EvalCasesConfig = EvalCasesConfig()
 
     @property
     def template(self) -> TemplateChoice:

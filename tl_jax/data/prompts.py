@@ -91,6 +91,17 @@ def encode_prompts(cases: Sequence[Case], codec: Codec, max_length: int | None =
     return kept, len(prompts) - len(kept)
 
 
+def spread(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
+    """``count`` prompts from all over the file, always the same ones.
+
+    Example:
+        >>> spread("abcdefg", 3)
+        ['a', 'd', 'g']
+    """
+    step = (len(prompts) - 1) / max(min(count, len(prompts)) - 1, 1)
+    return [prompts[round(index * step)] for index in range(min(count, len(prompts)))]
+
+
 def _from_trajectories(trajectories: Iterable[Trajectory], mae: MaeConfig) -> Iterator[Case]:
     for trajectory in trajectories:
         # A call that failed is no gold answer, however little it weighs in training: hence the factor of 0.

@@ -15,12 +15,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tl_jax.data.prompts import Prompt, encode_prompts
 from tl_jax.errors import UserError
 from tl_jax.evaluation.answering import Answering
-from tl_jax.evaluation.predictions import PREDICTIONS, SETTINGS, read_settings
+from tl_jax.evaluation.predictions import read_settings
 from tl_jax.files import new_binary_file, told, write_json
 from tl_jax.inference.room import ContextRoom
 from tl_jax.inference.sampler import Sampler
 from tl_jax.inference.serving import ServedModel
 from tl_jax.tooluse.readers import read_predictions
+from tl_jax.tooluse.readers.predictions import PREDICTIONS, SETTINGS
 from tl_jax.tooluse.schema import Case
 
 Row: TypeAlias = dict[str, Any]

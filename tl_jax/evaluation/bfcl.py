@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 
 from tl_jax.data.prompts import with_distinct_ids
-from tl_jax.evaluation.predictions import PREDICTIONS, joined
+from tl_jax.evaluation.predictions import joined
 from tl_jax.files import write_json
 from tl_jax.terminal import SafeConsole
 from tl_jax.tooluse.bfcl.categories import PARTS, category_of, chosen
@@ -19,6 +19,7 @@ from tl_jax.tooluse.bfcl.score import BfclScores, is_episode, score_cases
 from tl_jax.tooluse.environments.bfcl import BfclTools
 from tl_jax.tooluse.intervals import bootstrap_interval
 from tl_jax.tooluse.readers import read_cases, read_turns
+from tl_jax.tooluse.readers.predictions import PREDICTIONS
 from tl_jax.tooluse.rewards.writable import unwritable_gold
 from tl_jax.tooluse.schema import Case
 

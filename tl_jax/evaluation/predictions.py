@@ -11,12 +11,10 @@ from typing import Any, TypeVar
 from tl_jax.data.prompts import with_distinct_ids
 from tl_jax.errors import UserError
 from tl_jax.tooluse.readers import read_predictions
+from tl_jax.tooluse.readers.predictions import PREDICTIONS, SETTINGS
 from tl_jax.tooluse.schema import Case, DataError
 
 T = TypeVar("T")
-
-PREDICTIONS, SETTINGS = "predictions.jsonl", "settings.json"
-"""What `tl-jax eval` writes: the answers, and how they were made."""
 
 
 @dataclass(frozen=True, slots=True)

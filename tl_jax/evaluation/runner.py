@@ -7,10 +7,10 @@ from pathlib import Path
 from tl_jax.data.prompts import load_cases
 from tl_jax.evaluation.answering import GREEDY, Answering
 from tl_jax.evaluation.answers import answer_all, open_directory, settings_of
-from tl_jax.evaluation.predictions import PREDICTIONS
 from tl_jax.evaluation.report import ALL, by_suite, print_summary, write_summary
 from tl_jax.terminal import SafeConsole
 from tl_jax.tooluse.metrics import PAPER_SCORING, Scoring, Summary, score_prediction
+from tl_jax.tooluse.readers.predictions import PREDICTIONS
 from tl_jax.tooluse.rewards.writable import unwritable_gold
 
 SUMMARY = "summary.json"

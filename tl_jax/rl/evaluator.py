@@ -45,12 +45,6 @@ class Evaluator:
         return {"eval_reward": float(np.mean(total)), **{f"eval_{name}": share for name, share in shares.items()}}
 
 
-def spread(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
-    """``count`` prompts from all over the file, always the same ones."""
-    chosen = np.linspace(0, len(prompts) - 1, min(count, len(prompts))).round().astype(int)
-    return [prompts[index] for index in chosen]
-
-
 class Comparison:
     """Evaluations of the actor during a run against one of the reference policy, which this makes and logs.
 

@@ -13,14 +13,14 @@ from jax.sharding import Mesh
 
 from tl_jax.config import ConfigError, RlConfig
 from tl_jax.data.codec import Codec
-from tl_jax.data.prompts import Prompt
+from tl_jax.data.prompts import Prompt, spread
 from tl_jax.files import write_text
 from tl_jax.inference.sampler import Sampler, answer_stops
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import make_graphdef
 from tl_jax.model.sharding import make_mesh
 from tl_jax.model.value import make_value_graphdef
-from tl_jax.rl.evaluator import Comparison, Evaluator, spread
+from tl_jax.rl.evaluator import Comparison, Evaluator
 from tl_jax.rl.held_out import HELD_OUT_FILE, HeldOut, hold_out
 from tl_jax.rl.prompt_sampler import PromptSampler
 from tl_jax.rl.prompts import load_prompts, make_environment_spec

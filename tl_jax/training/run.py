@@ -34,7 +34,7 @@ from tl_jax.training.rundir import describe_run
 from tl_jax.training.state import State, TrainState, without_frozen
 from tl_jax.training.stop import ANOTHER, StopSignal
 
-_HARMLESS = ("run_dir", "mesh", "distributed", "checkpoint", "log_every", "eval_every")
+_HARMLESS = ("run_dir", "mesh", "distributed", "checkpoint", "log_every", "eval_every", "eval_cases")
 """Settings that may differ after a restart without changing what is computed."""
 
 

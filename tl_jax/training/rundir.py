@@ -36,6 +36,7 @@ metrics.jsonl      one JSON object for each logged step
 samples.jsonl      some sampled answers with their rewards, for a reinforcement run
 tensorboard/       the same as curves: tensorboard --logdir tensorboard
 model/             config, tokenizer and templates of the model that is trained; of adapters, what PEFT needs to know
+eval_cases/        latest answers to the cases of a supervised run's evaluations, for tl-jax compare
 held_out.json      trajectories that a reinforcement run is evaluated on, and not trained
 lock.json          which process trains here, as long as one does
 checkpoints/N/     after N updates: state (Orbax), position in the data, configuration

@@ -15,15 +15,17 @@ from tl_jax.data.batch import Batch
 from tl_jax.data.codec import Codec
 from tl_jax.data.dataset import build_dataset
 from tl_jax.data.loader import Loader, batches
+from tl_jax.inference.sampler import Sampler, answer_stops
 from tl_jax.model.config import LlamaConfig
-from tl_jax.model.llama import make_graphdef
+from tl_jax.model.llama import GraphDef, make_graphdef
 from tl_jax.model.lora import adapt
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh
 from tl_jax.training.averages import Averages
 from tl_jax.training.compile import compile_eval, compile_step
 from tl_jax.training.distributed import initialise
-from tl_jax.training.logs import RunLog
+from tl_jax.training.eval_cases import EvalCases, load_sample, sampling_of
+from tl_jax.training.logs import EVAL, RunLog
 from tl_jax.training.loop import Metrics, fit
 from tl_jax.training.losses import Loss, LossFn, make_loss
 from tl_jax.training.optimizer import check_optimizer, make_optimizer
@@ -41,6 +43,7 @@ class SftPrograms(NamedTuple):
     step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
     evaluate: Callable[[Params, Batch], Loss]
     """sums of the held-out loss"""
+    graphdef: GraphDef
 
 
 def make_programs(config: SftConfig, model: LlamaConfig, loss_fn: LossFn, total: int) -> SftPrograms:
@@ -59,6 +62,7 @@ def make_programs(config: SftConfig, model: LlamaConfig, loss_fn: LossFn, total:
         init=partial(init_state, optimizer=optimizer, seed=config.seed, adapt=adapter),
         step=make_train_step(graphdef, loss_fn, optimizer, schedule, config.accumulate),
         evaluate=make_eval_step(graphdef, loss_fn),
+        graphdef=graphdef,
     )
 
 
@@ -82,6 +86,7 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
         for packed in (dataset.rows, held_out):
             texts = (example.tokens for row in packed for example in row.examples)
             codec.check_ids(texts, model.vocab_size, str(config.model.path))
+        sample, told = load_sample(config, codec, model)
         loader = Loader(dataset.rows, config.data.batch_size, config.seed)
         total = config.steps or math.ceil(config.epochs * loader.steps_per_epoch)
         programs = make_programs(config, model, loss_fn, total)
@@ -94,11 +99,18 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
 
         def eval_loss(params: Params) -> dict[str, float]:
             data = map(on_mesh, batches(held_out, config.data.batch_size))
-            return {f"eval_{name}": value for name, value in evaluate(eval_step, params, data).items()}
+            return {f"{EVAL}{name}": value for name, value in evaluate(eval_step, params, data).items()}
 
+        sampler = Sampler(programs.graphdef, codec, sampling_of(config), answer_stops(codec, model), mesh)
         with run.prepare(total):
-            for line in dataset.report.lines():
+            for line in (*dataset.report.lines(), *([told] if told else [])):
                 run.log.line(line)
+            eval_cases = EvalCases(run, config, sampler, sample)
+
+            def evaluation(step: int, state: TrainState) -> dict[str, float]:
+                params = state.params
+                return (eval_loss(params) if held_out else {}) | eval_cases(step, params)
+
             rows = TrainingRows(loader, model, run.log, config.adapter is not None)
             summary = fit(
                 run,
@@ -106,7 +118,7 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
                 compile_step(programs.step, state, mesh, run.log.line),
                 rows,
                 Averages(summed=("tokens", "targets", "empty_batches"), last=("learning_rate",)),
-                evaluate=rows.untimed(eval_loss) if held_out else None,
+                evaluate=rows.untimed(evaluation) if held_out or sample else None,
                 eval_every=config.eval_every,
             )
             run.finish(summary["stopped_by"])
@@ -142,11 +154,13 @@ class TrainingRows:
     def position(self, step: int) -> Mapping[str, Any]:
         return self._loader.state()
 
-    def untimed(self, eval_loss: Callable[[Params], dict[str, float]]) -> Callable[[int, TrainState], dict[str, float]]:
-        """An evaluation for `fit` whose time is not counted as training."""
+    def untimed(
+        self, evaluation: Callable[[int, TrainState], dict[str, float]]
+    ) -> Callable[[int, TrainState], dict[str, float]]:
+        """The same evaluation; its time is not counted as training."""
 
         def evaluate(step: int, state: TrainState) -> dict[str, float]:
-            found = eval_loss(state.params)
+            found = evaluation(step, state)
             self._speed.restart()
             return found
 

@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 Turns: TypeAlias = list[list[str]]
 """For each turn of the user, the answers that the model gave until it made no call."""
+PREDICTIONS, SETTINGS = "predictions.jsonl", "settings.json"
+"""Files of a directory with answers: these, and what they were made with."""
 _HOW = ("tokens", "finished", "problem")
 """What our own files say about how an answer came about."""
 

@@ -1,0 +1,21 @@
+"""Which cases a supervised training answers while it goes on."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tl_jax.config.base import AnyPath, Node, Whole
+from tl_jax.config.data import UNKNOWN, FormatName
+from tl_jax.tooluse.fields import Unknown
+
+
+class EvalCasesConfig(Node):
+    """TS, PI and CF of greedy answers to a fixed sample of cases, at every evaluation."""
+
+    path: AnyPath | None = Field(None, description="cases, or trajectories whose calls are the cases; null = none")
+    format: FormatName = "auto"
+    unknown: Unknown = Field("error", description=UNKNOWN)
+    count: Whole = Field(64, ge=1, description="how many, from all over the file, always the same ones")
+    max_prompt_length: Whole = Field(2048, ge=8, description="longer prompts are left out and counted")
+    max_new_tokens: Whole = Field(256, ge=1, description="of an answer; a longer one is cut off")
+    batch_size: Whole = Field(16, ge=1, description="answers written at once")
