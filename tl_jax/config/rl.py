@@ -172,7 +172,10 @@ class RlConfig(RunConfig):
     actor: OptimizerConfig = OptimizerConfig(learning_rate=1e-6)
     critic: OptimizerConfig = OptimizerConfig(learning_rate=5e-6)
     eval_prompts: Whole = Field(64, ge=0, description="decision points of a fixed set scored greedily before and after")
-    eval_every: Whole | None = Field(None, ge=1, description="also every so many rollouts")
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        return ("eval_reward", "eval_TS", "eval_PI", "eval_CF") if self.eval_prompts else ()
 
     @property
     def template(self) -> TemplateChoice:

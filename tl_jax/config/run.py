@@ -50,6 +50,12 @@ class CheckpointConfig(Node):
         30.0, gt=0, description="between SIGTERM and the kill; a run that needs longer to stop warns"
     )
     keep: Whole = Field(2, ge=1, description="how many are kept")
+    best: Literal["eval_loss", "eval_reward", "eval_TS", "eval_PI", "eval_CF"] | None = Field(
+        None, description="the best by this metric is kept, too, and is what the run's directory opens as"
+    )
+    patience: Whole | None = Field(
+        None, ge=1, description="evaluations without a better checkpoint.best after which training ends; null = never"
+    )
     resume: Literal["auto", "never", "must"] = Field("auto", description="continue from the run directory's newest")
     verify: bool = Field(True, description="compare checkpoints with their checksums; a damaged one is set aside")
 
@@ -65,6 +71,27 @@ class RunConfig(Node):
     distributed: Switch = Field("auto", description="jax.distributed: auto = when a cluster is detected")
     checkpoint: CheckpointConfig = CheckpointConfig()
     log_every: Whole = Field(10, ge=1)
+    eval_every: Whole | None = Field(None, ge=1, description="steps between evaluations; null = at the end only")
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        """The metrics that its evaluations may have."""
+        return ()
+
+    @model_validator(mode="after")
+    def _the_best_is_known(self) -> RunConfig:
+        best = self.checkpoint.best
+        if best is None:
+            if self.checkpoint.patience is not None:
+                raise ValueError("checkpoint.patience waits for a better checkpoint.best; set that too")
+        elif best not in self.evaluated:
+            raise ValueError(
+                f"checkpoint.best={best}: the evaluations of this run have {', '.join(self.evaluated) or 'nothing'}; "
+                "docs/config.md says what each metric needs"
+            )
+        elif self.eval_every is None:
+            raise ValueError("checkpoint.best goes by evaluations during the run; set eval_every, for instance 100")
+        return self
 
     @property
     def adapter(self) -> LoraConfig | None:

@@ -24,10 +24,12 @@ class SftConfig(RunConfig):
     loss: LossPlugin = Field(
         Plugin("weighted_cross_entropy"), description="with options: {name: label_smoothing, options: {smoothing: 0.1}}"
     )
-    eval_every: Whole | None = Field(
-        None, ge=1, description="steps between evaluations: held-out loss, eval_cases; null = at the end only"
-    )
     eval_cases: EvalCasesConfig = EvalCasesConfig()
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        loss = ("eval_loss",) if self.data.eval_path else ()
+        return (*loss, *(("eval_TS", "eval_PI", "eval_CF") if self.eval_cases.path else ()))
 
     @property
     def template(self) -> TemplateChoice:

@@ -20,6 +20,8 @@ from tl_jax.tooluse.text.template_choice import CHOICE_FILE
 
 Kind = Literal["huggingface", "checkpoint", "adapter"]
 MARKER = "tl_jax.json"
+BEST_FILE = "best.json"
+"""In a run's directory: the ``step`` whose checkpoint the run opens as, where it is not the newest."""
 VERSION = 1
 MAX_JSON = 100 * 1000**2
 TOKENIZER_FILES = (

@@ -25,6 +25,7 @@ from tl_jax.manifest import DamagedError, check_manifest, write_manifest
 from tl_jax.model.adapted import StoredAdapter, adapter_home, adapters_down
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.directory import (
+    BEST_FILE,
     MARKER,
     TOKENIZER_FILES,
     VERSION,
@@ -65,7 +66,8 @@ def open_model(
     verify: bool = True,
     base: Path | None = None,
 ) -> LoadedModel:
-    """Opens a Hugging Face directory, a PEFT directory, a checkpoint of `save_model`, or a run's newest checkpoint.
+    """Opens a Hugging Face directory, a PEFT directory, a checkpoint of `save_model`, or a run's newest
+    checkpoint: the best one, where the run keeps that (`BEST_FILE`).
 
     Adapters are merged into the model below them, which is ``base``, or where that is None, the one that they name.
 
@@ -127,7 +129,7 @@ def load_adapters(adapter: StoredAdapter, config: LlamaConfig, mesh: Mesh | None
     if adapter.home == adapter.path:
         return load_adapter(adapter.path, config, adapter.lora, mesh)
     abstract = partial(abstract_adapters, config, adapter.lora)
-    return _restore(_newest_state(adapter.path, verify), abstract, "float32", mesh)
+    return _restore(_state_of_run(adapter.path, verify), abstract, "float32", mesh)
 
 
 def _check_base(adapter: StoredAdapter, params: Params) -> None:
@@ -146,7 +148,7 @@ def _open_whole(path: Path, param_dtype: str | None, mesh: Mesh | None, verify: 
         return load_hf(path, param_dtype, mesh)
     config = read_config(home)
     if kind == "run":
-        directory = _newest_state(path, verify)
+        directory = _state_of_run(path, verify)
     else:
         directory = path / "params"
         _check_version(path)
@@ -221,14 +223,16 @@ def _check_files(directory: Path, hint: str = "") -> None:
         raise CheckpointError(f"{error}{hint} (model.verify=false or --no-verify opens it all the same)") from None
 
 
-def _newest_state(run: Path, verify: bool) -> Path:
-    steps = ocp.path.step.checkpoint_steps(run / "checkpoints")
+def _state_of_run(run: Path, verify: bool) -> Path:
+    """Of the run's best checkpoint, where it keeps one, or else of its newest."""
+    steps = sorted(ocp.path.step.checkpoint_steps(run / "checkpoints"), reverse=True)
     if not steps:
         raise CheckpointError(f"{run / 'checkpoints'}: the run has no finished checkpoint yet")
-    newest, *older = sorted(steps, reverse=True)
-    place = run / "checkpoints" / str(newest)
+    best = read_json(run / BEST_FILE).get("step") if (run / BEST_FILE).is_file() else None
+    chosen, *others = sorted(steps, key=lambda step: step != best)  # the rest stay in their order
+    place = run / "checkpoints" / str(chosen)
     if verify:
-        _check_files(place, f"; move {place} away, and the one of step {older[0]} is used" if older else "")
+        _check_files(place, f"; move {place} away, and the one of step {others[0]} is used" if others else "")
     return place / "state"
 
 

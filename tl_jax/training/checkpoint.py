@@ -11,7 +11,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -56,13 +56,27 @@ class Restored(NamedTuple):
     record: Record
 
 
+class _Kept:
+    """Which checkpoints are kept: a preservation policy of Orbax, which asks after each that is written."""
+
+    def __init__(self, newest: int) -> None:
+        self._newest = newest
+        self.best: int | None = None
+
+    def should_preserve(self, checkpoints: Sequence[Any], **_: Any) -> list[bool]:
+        """For each of the checkpoints, the oldest first."""
+        old = len(checkpoints) - self._newest
+        return [number >= old or checkpoint.step == self.best for number, checkpoint in enumerate(checkpoints)]
+
+
 class Checkpoints:
-    """The checkpoints under ``directory``, the ``keep`` newest of them. Made by all processes together."""
+    """The checkpoints under ``directory``, the ``keep`` newest of them and the best. Made by all processes together."""
 
     def __init__(self, directory: Path, *, keep: int) -> None:
         self.directory = directory.resolve()  # Orbax takes absolute paths only
+        self._kept = _Kept(keep)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
+            preservation_policy=self._kept,
             create=True,
             cleanup_tmp_directories=True,
             async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
@@ -70,6 +84,15 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=("state", RECORD))
         self.newest = self._manager.latest_step()
         """step of the newest, being written or whole"""
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Of the checkpoints that are there."""
+        return tuple(self._manager.all_steps())
+
+    def keep(self, best: int | None) -> None:
+        """From now on the checkpoint of this step is kept as well, and no longer that of another one."""
+        self._kept.best = best
 
     def save(self, step: int, state: Any, record: Record) -> None:
         """Starts writing a checkpoint, unless this step has one; returns once ``state`` may be changed or donated.

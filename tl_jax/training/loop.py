@@ -57,8 +57,8 @@ def fit(
         source: of the batches.
         averages: how the metrics of several steps become one.
         evaluate: metrics of a state after some step, logged with the step's.
-        eval_every: steps between evaluations; the last step has one anyway, which a run that is continued makes up
-            for where a signal ended it.
+        eval_every: steps between evaluations; the last step has one anyway. One that a signal ended is made up for
+            when the run goes on.
 
     Returns:
         ``step``, the updates done; ``stopped_by``, the signal or None; and the metrics that were logged last.
@@ -73,10 +73,13 @@ def fit(
     stopped_by: str | None = None
     good = _LastGood(run, averages)
     with good:
-        if evaluate and run.lacks_evaluation():  # a signal ended it
-            latest = dict(evaluate(run.total, state))
-            run.log.metrics(run.total, latest)
+        if evaluate and run.lacks_evaluation(eval_every):  # a signal ended it
+            latest = dict(evaluate(run.start, state))
+            run.log.metrics(run.start, latest)
+            run.evaluated(run.start, latest)
         for number in range(run.start + 1, run.total + 1):
+            if run.gives_up:
+                break
             batch = make_global_array(source.batch(number, state), batch_sharding(run.mesh))
             state, metrics = step(state, batch)
             averages.push(number, source.observe(metrics))
@@ -92,6 +95,7 @@ def fit(
                 try:
                     if evaluate and evaluates:
                         latest |= evaluate(number, state)
+                        saves |= run.evaluated(number, latest)
                 finally:  # what was read is told although a signal or an error ends the evaluation
                     run.log.metrics(number, latest)
                     source.show(number)

@@ -14,14 +14,16 @@ from jax.sharding import Mesh
 
 from tl_jax.config import RunConfig, changed_keys
 from tl_jax.errors import UserError
+from tl_jax.files import write_json
 from tl_jax.model.adapted import adapter_home
 from tl_jax.model.config import LlamaConfig
-from tl_jax.model.directory import tokenizer_files
+from tl_jax.model.directory import BEST_FILE, tokenizer_files
 from tl_jax.model.fingerprint import fingerprint
 from tl_jax.model.hf import read_config
 from tl_jax.model.hf.peft import base_fingerprint
 from tl_jax.model.parameters import Params, abstract_params
 from tl_jax.model.store import LoadedModel, open_model
+from tl_jax.training.best import Best, evaluations
 from tl_jax.training.checkpoint import Checkpoints, Record, ResumeError, restart_step
 from tl_jax.training.compile import abstract_state, start_frozen, start_state
 from tl_jax.training.damaged import newest_whole, set_aside
@@ -221,6 +223,8 @@ class Run:
         for line in told:
             self.log.line(line)
         self._checkpoints = self._open_checkpoints()
+        self._best = self._best_so_far()
+        self._keep_best()
         self._stop.install()
         self._saved_at = time.monotonic()
         self._poll = Poll(self.start)
@@ -238,12 +242,48 @@ class Run:
             self.log.close()
             self._lock.release()
 
-    def lacks_evaluation(self) -> bool:
-        """Whether all updates were done before this start, and what is known of the last state is no evaluation."""
-        if self.start < self.total:
+    def lacks_evaluation(self, every: int | None) -> bool:
+        """Whether the state that this start continues from was to be evaluated, and is not: a signal came between.
+
+        Args:
+            every: steps between evaluations.
+        """
+        if not self.start or (self.start < self.total and (every is None or self.start % every)):
             return False
-        names: list[str] = agreed(lambda: sorted(logged(self.directory / METRICS_FILE, self.total)))
+        names: list[str] = agreed(lambda: sorted(logged(self.directory / METRICS_FILE, self.start)))
         return not any(name.startswith(EVAL) for name in names)
+
+    def evaluated(self, step: int, metrics: Mapping[str, float]) -> bool:
+        """Takes note of an evaluation; whether its state is to be saved, because it is the best or the last one."""
+        better = self._best.see(step, metrics)
+        if better:
+            self._keep_best()
+        return better or self.gives_up
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether `checkpoint.patience` ends the run."""
+        return self._best.gives_up
+
+    def _best_so_far(self) -> Best:
+        """From the evaluations before this start."""
+        settings = self.config.checkpoint
+        known = agreed(lambda: evaluations(self.directory / METRICS_FILE, settings.best))
+        best = Best(settings, {int(step): value for step, value in known.items()})
+        if best.step is None or best.step in self._checkpoints.steps:
+            return best
+        self.log.line(f"warning: {best.described}, whose checkpoint is not kept; a best one is looked for anew")
+        return Best(settings, {})
+
+    def _keep_best(self) -> None:
+        """The best checkpoint stays, and the directory opens as it."""
+        self._checkpoints.keep(self._best.step)
+        file = self.directory / BEST_FILE
+        if jax.process_index() == 0:
+            if self._best.step is None:
+                file.unlink(missing_ok=True)
+            else:
+                write_json(file, {"step": self._best.step, "metric": self._best.metric, "value": self._best.value})
 
     @property
     def stopped_by(self) -> str | None:
@@ -318,15 +358,19 @@ class Run:
             stopped_by: the signal that ended the run early.
         """
         self.wait()
+        if self._best.step is not None:
+            self.log.line(f"{self._best.described}: {self.directory} opens as the model of that step")
         if stopped_by:
             saved = "nothing was to be saved" if self._checkpoints.newest is None else "the checkpoint is saved"
             self.log.line(
                 f"stopped by {stopped_by}; {saved}. Run the same command again to continue in {self.directory}"
             )
-        else:
-            self.log.line(
-                f"done: {self.total} steps. To use the model elsewhere: tl-jax export --from {self.directory} --to DIR"
-            )
+            return
+        steps = f"{self.total} steps"
+        if self.gives_up:
+            steps = f"{self._checkpoints.newest} of {steps}, the last {self.config.checkpoint.patience} evaluations of "
+            steps += "which were no better"
+        self.log.line(f"done: {steps}. To use the model elsewhere: tl-jax export --from {self.directory} --to DIR")
 
     def _config_json(self) -> dict[str, Any]:
         return self.config.model_dump(mode="json")

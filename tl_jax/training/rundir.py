@@ -24,7 +24,7 @@ from tl_jax.model.hf.peft import CONFIG_FILE as ADAPTER_FILE
 from tl_jax.tooluse.text.template_choice import TemplateChoice
 
 README = """\
-A training run of tl-jax. Continue it, or use its newest checkpoint, by naming this directory:
+A training run of tl-jax. Continue it, or use its newest or best checkpoint, by naming this directory:
     tl-jax sft --config config.yaml          (tl-jax rl for a reinforcement run)
     tl-jax generate --model DIRECTORY --input messages.json
     tl-jax export --from DIRECTORY --to HUGGING_FACE_DIRECTORY
@@ -39,6 +39,7 @@ model/             config, tokenizer and templates of the model that is trained;
 eval_cases/        latest answers to the cases of a supervised run's evaluations, for tl-jax compare
 held_out.json      trajectories that a reinforcement run is evaluated on, and not trained
 lock.json          which process trains here, as long as one does
+best.json          the step that this directory opens as, where checkpoint.best says by what to choose
 checkpoints/N/     after N updates: state (Orbax), position in the data, configuration
 damaged/N/         a checkpoint whose files were not whole, for you to look at or delete
 """

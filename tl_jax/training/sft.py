@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from tl_jax.data.batch import Batch
 from tl_jax.data.codec import Codec
 from tl_jax.data.dataset import build_dataset
 from tl_jax.data.loader import Loader, batches
+from tl_jax.data.packing import Row
 from tl_jax.inference.sampler import Sampler, answer_stops
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import GraphDef, make_graphdef
@@ -93,14 +94,7 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
         state, position = run.begin(programs.init)
         if position is not None:
             loader.restore(position)
-        eval_step = compile_eval(programs.evaluate, state.params, mesh)
-
-        on_mesh = partial(make_global_array, sharding=batch_sharding(mesh))
-
-        def eval_loss(params: Params) -> dict[str, float]:
-            data = map(on_mesh, batches(held_out, config.data.batch_size))
-            return {f"{EVAL}{name}": value for name, value in evaluate(eval_step, params, data).items()}
-
+        eval_loss = HeldOutLoss(programs, held_out, config.data.batch_size, state.params, mesh)
         sampler = Sampler(programs.graphdef, codec, sampling_of(config), answer_stops(codec, model), mesh)
         with run.prepare(total):
             for line in (*dataset.report.lines(), *([told] if told else [])):
@@ -109,7 +103,7 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
 
             def evaluation(step: int, state: TrainState) -> dict[str, float]:
                 params = state.params
-                return (eval_loss(params) if held_out else {}) | eval_cases(step, params)
+                return eval_loss(params) | eval_cases(step, params)
 
             rows = TrainingRows(loader, model, run.log, config.adapter is not None)
             summary = fit(
@@ -123,6 +117,22 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
             )
             run.finish(summary["stopped_by"])
             return summary
+
+
+class HeldOutLoss:
+    """The loss on rows that are not trained on; nothing where there are none."""
+
+    def __init__(self, programs: SftPrograms, rows: Sequence[Row], batch_size: int, params: Params, mesh: Mesh) -> None:
+        self._rows, self._batch_size, self._mesh = rows, batch_size, mesh
+        self._step = compile_eval(programs.evaluate, params, mesh)
+
+    def __call__(self, params: Params) -> dict[str, float]:
+        """``eval_loss`` and the means of its other metrics."""
+        if not self._rows:
+            return {}
+        on_mesh = partial(make_global_array, sharding=batch_sharding(self._mesh))
+        data = map(on_mesh, batches(self._rows, self._batch_size))
+        return {f"{EVAL}{name}": value for name, value in evaluate(self._step, params, data).items()}
 
 
 class TrainingRows:
