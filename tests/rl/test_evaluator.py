@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tl_jax.config import RlConfig, load_config
-from tl_jax.data.prompts import Prompt
+from tl_jax.data.prompts import Prompt, spread
 from tl_jax.rl.episodes import Episode, Turn
-from tl_jax.rl.evaluator import Comparison, Evaluator, spread
+from tl_jax.rl.evaluator import Comparison, Evaluator
 from tl_jax.rl.rubric import make_rubric
 from tl_jax.rl.waiting import NO_WATCH, Watch
 from tl_jax.tooluse.schema import Call, Case, Message, Tool

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from tl_jax.config.base import AnyPath, Node, Whole
 from tl_jax.config.data import UNKNOWN, FormatName
+from tl_jax.config.sampling import AtOnce
 from tl_jax.tooluse.fields import Unknown
 
 
@@ -18,4 +19,6 @@ class EvalCasesConfig(Node):
     count: Whole = Field(64, ge=1, description="how many, from all over the file, always the same ones")
     max_prompt_length: Whole = Field(2048, ge=8, description="longer prompts are left out and counted")
     max_new_tokens: Whole = Field(256, ge=1, description="of an answer; a longer one is cut off")
-    batch_size: Whole = Field(16, ge=1, description="answers written at once")
+    batch_size: AtOnce = Field(
+        16, description="answers written at once; auto = as many as there is memory for; null = all"
+    )
