@@ -60,7 +60,7 @@ def count_windows(options: argparse.Namespace, config: DataConfig) -> tuple[int,
         made, before = made + len(found.examples), before + CountingCodec.encoded - start
         return found
 
-    with mock.patch("tl_jax.data.dataset.split", counting_split):
+    with mock.patch("tl_jax.data.examples.split", counting_split):
         build_dataset(config, CountingCodec.open(options.renderer, options.tokenizer))
     return made, before
 

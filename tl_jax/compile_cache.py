@@ -8,7 +8,7 @@ import platform
 import re
 from pathlib import Path
 
-from tl_jax.files import reason
+from tl_jax.files import reason, user_cache
 from tl_jax.terminal import say
 
 MAX_BYTES = 4 << 30
@@ -50,7 +50,7 @@ def keep_programs(wanted: bool = True) -> None:
 
 
 def cache_directory() -> Path:
-    """Where programs are kept: ``tl_jax/xla`` in ``XDG_CACHE_HOME`` or ``~/.cache``, by processor.
+    """Where programs are kept: ``xla`` in `tl_jax.files.user_cache`, by processor.
 
     JAX names an entry by the program, the flags, the devices and the version of XLA. The processor, for which it
     compiles too, is in none of them, and a home may be shared by many machines.
@@ -58,9 +58,7 @@ def cache_directory() -> Path:
     Raises:
         RuntimeError: the user has no home.
     """
-    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    home = given if given.is_absolute() else Path.home() / ".cache"  # the specification ignores a relative path
-    return home / "tl_jax" / "xla" / processor()
+    return user_cache() / "xla" / processor()
 
 
 def processor() -> str:

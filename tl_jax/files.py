@@ -115,6 +115,17 @@ def check_erasable(directory: Path, *needed: Path) -> None:
             raise UserError(f"{directory}: would be erased, and {name} is in it; choose another directory")
 
 
+def user_cache() -> Path:
+    """Where what can be made again is kept: ``tl_jax`` in ``XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Raises:
+        RuntimeError: the user has no home.
+    """
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    home = given if given.is_absolute() else Path.home() / ".cache"  # the specification ignores a relative path
+    return home / "tl_jax"
+
+
 @contextmanager
 def told(path: Path, doing: str = "cannot be written") -> Iterator[None]:
     """What the file system refuses inside the block becomes one line, which names the file or else ``path``.

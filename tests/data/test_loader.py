@@ -54,6 +54,22 @@ def test_resumes_exactly(taken: int) -> None:
         assert all(np.array_equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_read_their_own_rows(processes: int) -> None:
+    """Together they have the batches that one alone would have, and their states are the same."""
+    whole = Loader(ROWS, 4, seed=5)
+    parts = [Loader(ROWS, 4, 5, needed=range(i, 4, processes)) for i in range(processes)]
+    for _ in range(6):
+        expected, found = next(whole), [next(part) for part in parts]
+        assert all(np.array_equal(one.segment_ids, expected.segment_ids) for one in found)
+        for name in ("tokens", "labels", "weights", "turns"):
+            assert np.array_equal(sum(one[name] for one in found), expected[name])
+            assert not any(one[name][(i + 1) % processes].any() for i, one in enumerate(found))
+    assert [part.state() for part in parts] == [whole.state()] * processes
+    passes = zip(batches(ROWS, 4), batches(ROWS, 4, {0, 1}), batches(ROWS, 4, {2, 3}), strict=True)
+    assert all(np.array_equal(one.tokens, other.tokens + third.tokens) for one, other, third in passes)
+
+
 @pytest.mark.parametrize("change", [{"batch_size": 2}, {"seed": 6}, {"rows": ROWS[:-1]}])
 def test_state_of_other_data_is_refused(change: dict) -> None:
     state = Loader(ROWS, 4, 5).state()

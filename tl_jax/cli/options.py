@@ -298,6 +298,14 @@ compile_cache_option = click.option(
 )
 
 
+data_cache_option = click.option(
+    "--cache/--no-cache",
+    default=True,
+    show_default=True,
+    help="Keep much data encoded, for the next start (--no-cache: data.cache=null).",
+)
+
+
 def _sampling_option(key: str, **settings: Any) -> Option[Any]:
     flag, kind = f"--{key.replace('_', '-')}", number_of(SamplingConfig, key)
     return click.option(flag, type=kind, show_default="default" in settings, **settings)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from tl_jax.cli.options import ListingCommand, OneOf, compile_cache_option, training_options
+from tl_jax.cli.options import ListingCommand, OneOf, compile_cache_option, data_cache_option, training_options
 from tl_jax.compile_cache import keep_programs
 from tl_jax.config import RlConfig, RunConfig, SftConfig, annotated_yaml, load_config
 from tl_jax.config.estimators import ESTIMATORS
@@ -24,14 +24,15 @@ Config = TypeVar("Config", bound=RunConfig)
     cls=ListingCommand, tables={"Losses: of a target token": lambda: [(it.name, it.loss) for it in LOSSES.values()]}
 )
 @training_options
+@data_cache_option
 @compile_cache_option
-def sft(files: tuple[Path, ...], overrides: tuple[str, ...], compile_cache: bool) -> None:
+def sft(files: tuple[Path, ...], overrides: tuple[str, ...], cache: bool, compile_cache: bool) -> None:
     """Supervised training with MAE and PKT. Run again with the same run_dir to continue.
 
     loss says which loss, see below, or names one of your own: module:function. Exit codes: 0 done, 2 something is yours
     to mend, 130 or 143 ended by Ctrl-C or SIGTERM with a checkpoint.
     """
-    config = _loaded(SftConfig, files, overrides)
+    config = _loaded(SftConfig, files, overrides if cache else (*overrides, "data.cache=null"))
     keep_programs(compile_cache)
     from tl_jax.training.sft import run_sft
 

@@ -55,6 +55,12 @@ TemplateKwargs = Annotated[
 RendererName = Annotated[str, Choice(RENDERERS), Field(description="text format of tools and calls")]
 
 
+CacheDirectory = Annotated[
+    Literal["auto"] | AnyPath | None,
+    Field(description="where encoded data is kept; auto = what is large in the user's cache, null = in memory only"),
+]
+
+
 class DataConfig(Node):
     """Trajectories and how they become rows of tokens."""
 
@@ -72,6 +78,7 @@ class DataConfig(Node):
     overlong: Literal["drop_context", "skip"] = Field(
         "drop_context", description="a longer trajectory loses whole leading turns of context, or is skipped"
     )
+    cache: CacheDirectory = "auto"
     pack: bool = Field(True, description="several trajectories in one row")
     batch_size: Whole = Field(8, ge=1, description="rows in one optimizer step, over all devices")
 

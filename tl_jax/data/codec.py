@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ class Codec:
 
     renderer: Renderer
     tokenizer: PreTrainedTokenizerFast
+    choice: TemplateChoice = field(default=NO_CHOICE, compare=False)
+    """Which chat template the renderer writes with, and what it tells it; nothing where it uses none."""
 
     @classmethod
     def open(
@@ -52,12 +54,13 @@ class Codec:
             UserError: no such format or tokenizer, a tokenizer without the template that ``chat`` needs, one whose
                 calls are not read back, or a choice for a format without template.
         """
-        if choice and not RENDERERS.find(renderer).templated:
+        templated = RENDERERS.find(renderer).templated
+        if choice and not templated:
             raise UserError(f"a chat template is chosen or told something, but the format {renderer!r} uses none")
         loaded = load_tokenizer(tokenizer) if isinstance(tokenizer, str | Path) else tokenizer
         if isinstance(tokenizer, str | Path):
             choice = choice.over(TemplateChoice.beside(Path(tokenizer)))
-        return cls(make_renderer(renderer, _template(loaded, choice)), loaded)
+        return cls(make_renderer(renderer, _template(loaded, choice)), loaded, choice if templated else NO_CHOICE)
 
     @property
     def segments(self) -> SegmentTokenizer:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import grain
 
 from tl_jax.data.batch import Batch
-from tl_jax.data.packing import Row, collate
+from tl_jax.data.packing import AnyRow, Row, collate
 from tl_jax.errors import UserError
 
 EPOCHS = 1_000_000
@@ -21,13 +22,19 @@ class Loader:
 
     Every process makes the same global batches; they are distributed over devices later. The order depends on the rows,
     the batch size and the seed only.
+
+    Args:
+        needed: places of the rows in a batch that this process reads, see `collate`; None: all.
     """
 
-    def __init__(self, rows: Sequence[Row], batch_size: int, seed: int) -> None:
+    def __init__(
+        self, rows: Sequence[AnyRow], batch_size: int, seed: int, needed: Collection[int] | None = None
+    ) -> None:
         if not rows:
             raise ValueError("there are no rows to load")
         self._identity = {"rows": len(rows), "batch_size": batch_size, "seed": seed}
-        dataset = grain.MapDataset.source(rows).seed(seed).shuffle().repeat(EPOCHS).batch(batch_size, batch_fn=collate)
+        shuffled = grain.MapDataset.source(rows).seed(seed).shuffle().repeat(EPOCHS)
+        dataset = shuffled.batch(batch_size, batch_fn=partial(collate, needed=needed))
         self._iterator = iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)))
 
     @property
@@ -77,9 +84,13 @@ def check_same_data(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         raise UserError(f"cannot continue the data where it was left, because it changed ({'; '.join(changed)})")
 
 
-def batches(rows: Sequence[Row], batch_size: int) -> Iterator[Batch]:
-    """One pass over ``rows`` in their order, for evaluation; empty rows without targets fill the last batch."""
+def batches(rows: Sequence[AnyRow], batch_size: int, needed: Collection[int] | None = None) -> Iterator[Batch]:
+    """One pass over ``rows`` in their order, for evaluation; empty rows without targets fill the last batch.
+
+    Args:
+        needed: as for `Loader`.
+    """
     for start in range(0, len(rows), batch_size):
         chunk = list(rows[start : start + batch_size])
         chunk += [Row((), rows[0].length)] * (batch_size - len(chunk))
-        yield collate(chunk)
+        yield collate(chunk, needed)

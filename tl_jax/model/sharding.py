@@ -139,6 +139,12 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, partition_spec("batch"))
 
 
+def own_rows(mesh: Mesh, rows: int) -> frozenset[int]:
+    """Which rows of a batch of ``rows`` lie on devices of this process."""
+    found = batch_sharding(mesh).addressable_devices_indices_map((rows,)).values()
+    return frozenset(row for (part,) in filter(None, found) for row in range(rows)[part])
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """A whole copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
@@ -150,7 +156,7 @@ def shard_tree(tree: Tree, mesh: Mesh) -> Tree:
 
 
 def make_global_array(tree: Tree, sharding: NamedSharding) -> Tree:
-    """Global arrays from a tree of NumPy arrays that is the same on every process; each takes its own part."""
+    """Global arrays from a tree of NumPy arrays; each process takes its own part, and no other has to be right."""
 
     def put(leaf: Any) -> jax.Array:
         host = np.asarray(leaf)

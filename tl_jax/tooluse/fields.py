@@ -78,6 +78,17 @@ class Notes:
         if len(found) < EXAMPLES:
             found[in_one_line(example.strip()[:EXAMPLE])] = None
 
+    def add(self, later: Notes) -> None:
+        """Takes over what was noted of later rows of the same file."""
+        self.dropped.update(later.dropped)
+        self.remarks.update(later.remarks)
+        for text, found in later.examples.items():
+            known = self.examples.setdefault(text, {})
+            for example in found:
+                if len(known) < EXAMPLES:
+                    known[example] = None
+        self.files.update(later.files)
+
     def _examples(self, text: str) -> str:
         found = [f"'{example}'" for example in self.examples.get(text, ())]
         return f", such as {', '.join(found)}" if found else ""

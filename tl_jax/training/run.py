@@ -36,7 +36,7 @@ from tl_jax.training.rundir import describe_run
 from tl_jax.training.state import State, TrainState, without_frozen
 from tl_jax.training.stop import ANOTHER, StopSignal
 
-_HARMLESS = ("run_dir", "mesh", "distributed", "checkpoint", "log_every", "eval_every", "eval_cases")
+_HARMLESS = {"run_dir", "mesh", "distributed", "checkpoint", "log_every", "eval_every", "eval_cases", "data.cache"}
 """Settings that may differ after a restart without changing what is computed."""
 
 
@@ -380,7 +380,7 @@ class Run:
 
     def _tell_what_continues(self) -> None:
         changed = changed_keys(self._config_then, self.config)
-        if changed := [key for key in changed if key.split(".")[0] not in _HARMLESS]:
+        if changed := [key for key in changed if not {key, key.split(".")[0]} & _HARMLESS]:
             self.log.line(f"warning: continuing with other settings than before: {', '.join(changed)}")
         for step, problem in self._damaged.items():
             self.log.line(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,15 +13,14 @@ from jax.sharding import Mesh
 from tl_jax.config import ConfigError, SftConfig
 from tl_jax.data.batch import Batch
 from tl_jax.data.codec import Codec
-from tl_jax.data.dataset import build_dataset
+from tl_jax.data.dataset import Dataset, build_dataset
 from tl_jax.data.loader import Loader, batches
-from tl_jax.data.packing import Row
 from tl_jax.inference.sampler import Sampler, answer_stops
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import GraphDef, make_graphdef
 from tl_jax.model.lora import adapt
 from tl_jax.model.parameters import Params
-from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh
+from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh, own_rows
 from tl_jax.training.averages import Averages
 from tl_jax.training.compile import compile_eval, compile_step
 from tl_jax.training.distributed import initialise
@@ -83,12 +82,12 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
         model, tokenizer_dir = run.open_model()
         codec = Codec.open(config.data.renderer, tokenizer_dir, config.template)
         dataset = build_dataset(config.data, codec)
-        held_out = build_dataset(config.data, codec, config.data.eval_path).rows if config.data.eval_path else []
-        for packed in (dataset.rows, held_out):
-            texts = (example.tokens for row in packed for example in row.examples)
-            codec.check_ids(texts, model.vocab_size, str(config.model.path))
+        held_out = build_dataset(config.data, codec, config.data.eval_path) if config.data.eval_path else None
+        tokens = [one.largest_token for one in (dataset, held_out) if one]
+        codec.check_ids([tokens], model.vocab_size, str(config.model.path))
         sample, told = load_sample(config, codec, model)
-        loader = Loader(dataset.rows, config.data.batch_size, config.seed)
+        own = own_rows(mesh, config.data.batch_size)
+        loader = Loader(dataset.rows, config.data.batch_size, config.seed, own)
         total = config.steps or math.ceil(config.epochs * loader.steps_per_epoch)
         programs = make_programs(config, model, loss_fn, total)
         state, position = run.begin(programs.init)
@@ -120,19 +119,22 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
 
 
 class HeldOutLoss:
-    """The loss on rows that are not trained on; nothing where there are none."""
+    """The loss on data that is not trained on; nothing where there is none."""
 
-    def __init__(self, programs: SftPrograms, rows: Sequence[Row], batch_size: int, params: Params, mesh: Mesh) -> None:
-        self._rows, self._batch_size, self._mesh = rows, batch_size, mesh
+    def __init__(
+        self, programs: SftPrograms, data: Dataset | None, batch_size: int, params: Params, mesh: Mesh
+    ) -> None:
+        self._data, self._batch_size, self._mesh = data, batch_size, mesh
         self._step = compile_eval(programs.evaluate, params, mesh)
 
     def __call__(self, params: Params) -> dict[str, float]:
         """``eval_loss`` and the means of its other metrics."""
-        if not self._rows:
+        if not self._data:
             return {}
         on_mesh = partial(make_global_array, sharding=batch_sharding(self._mesh))
-        data = map(on_mesh, batches(self._rows, self._batch_size))
-        return {f"{EVAL}{name}": value for name, value in evaluate(self._step, params, data).items()}
+        found = batches(self._data.rows, self._batch_size, own_rows(self._mesh, self._batch_size))
+        means = evaluate(self._step, params, map(on_mesh, found))
+        return {f"{EVAL}{name}": value for name, value in means.items()}
 
 
 class TrainingRows:

@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerFast
 from tl_jax.config import MaeConfig, PktConfig
 from tl_jax.config.pkt import PKT_MODES
 from tl_jax.data.codec import Codec
-from tl_jax.data.dataset import dropped_texts
 from tl_jax.data.encoding import Encoded
+from tl_jax.data.examples import dropped_texts
 from tl_jax.data.inspection.console import to_terminal
 from tl_jax.data.inspection.html import to_html
 from tl_jax.data.inspection.view import LEGEND, Kind, TokenView, TurnView, View

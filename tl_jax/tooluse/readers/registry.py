@@ -13,7 +13,7 @@ from tl_jax.errors import UserError
 from tl_jax.registry import Registry, suggestion
 from tl_jax.tooluse.fields import Notes, refuse_preferences
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.rows import OnError, Report, first_row, first_rows
+from tl_jax.tooluse.readers.rows import OnError, Reader, Report, first_row, first_rows
 from tl_jax.tooluse.schema import Case, DataError, Trajectory, decision_points
 
 T = TypeVar("T")
@@ -89,12 +89,23 @@ def read_trajectories(
         UserError: unknown format.
         DataError: a file that cannot be read, or of evaluation cases; while reading, the first bad row, with its place.
     """
-    reporter, known = _reporter(on_error, report), _find(path, format)
+    reporter, (_, read) = _reporter(on_error, report), trajectory_reader(path, format)
+    return _noted(path, partial(read, Path(path), reporter), notes)
+
+
+def trajectory_reader(path: str | Path, format: str = "auto") -> tuple[Format, Reader[Trajectory]]:
+    """The format of a file of trajectories, and what reads it.
+
+    Raises:
+        UserError: unknown format.
+        DataError: a file that cannot be read, or of evaluation cases.
+    """
+    known = _find(path, format)
     if known.trajectories is None:
         raise DataError(
             f"{known.name} files hold evaluation cases; there are no episodes in them to learn from", path=str(path)
         )
-    return _noted(path, partial(known.trajectories, Path(path), reporter), notes)
+    return known, known.trajectories
 
 
 def read_cases(

@@ -15,15 +15,17 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Literal, TypeAlias, TypeVar, cast
+from typing import IO, Any, Generic, Literal, TypeAlias, TypeVar, cast
 
 from tl_jax.tooluse import strict_json
+from tl_jax.tooluse.readers import json_list
 from tl_jax.tooluse.readers.nulls import in_table
 from tl_jax.tooluse.readers.tables import is_table, table_rows
 from tl_jax.tooluse.schema import DataError
 
 T = TypeVar("T")
 _GZIP = b"\x1f\x8b"
+_LOOK = 1 << 12
 OnError: TypeAlias = Literal["raise", "skip"]
 Report: TypeAlias = Callable[[DataError], None]
 
@@ -70,6 +72,35 @@ Reader: TypeAlias = Callable[[Path, Report | None], Iterator[T]]
 """Reads a file. The error of a bad row goes to the report and the row is left out; without a report it is raised."""
 
 
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """A row that nobody has looked at yet; fit to be sent to another process."""
+
+    place: Place
+    content: Any
+    """bytes of JSON, or the value itself"""
+    parsed: bool = True
+    """whether it is the value"""
+
+    def value(self) -> Any:
+        """What the row says.
+
+        Raises:
+            DataError: it is not JSON.
+        """
+        return self.content if self.parsed else parse(self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class EachRow(Generic[T]):
+    """The reader of a format in which a row says all by itself: rows may be read in any order, by many processes."""
+
+    convert: Convert[T]
+
+    def __call__(self, path: Path, report: Report | None) -> Iterator[T]:
+        return read_rows(path, self.convert, report)
+
+
 def read_rows(path: str | Path, convert: Convert[T], report: Report | None = None) -> Iterator[T]:
     """What ``convert`` makes of every row, one row at a time for JSONL. Blank lines are ignored.
 
@@ -80,19 +111,32 @@ def read_rows(path: str | Path, convert: Convert[T], report: Report | None = Non
         DataError: a file that cannot be read, or the first bad row; it names file and line, or the list's item.
     """
 
-    def made(place: Place, load: Callable[[], Any]) -> Iterable[T]:
-        if not place.table:
-            return convert(load(), place)
-        with in_table():
-            return list(convert(load(), place))
+    return converted(raw_rows(Path(path)), convert, report)
 
-    for place, load in _rows(Path(path)):
-        yield from attempt(partial(made, place, load), place, report)
+
+def converted(rows: Iterable[RawRow], convert: Convert[T], report: Report | None = None) -> Iterator[T]:
+    """What ``convert`` makes of every row.
+
+    Args:
+        report: as for `read_rows`.
+
+    Raises:
+        DataError: the first bad row; it names its place.
+    """
+
+    def made(row: RawRow) -> Iterable[T]:
+        if not row.place.table:
+            return convert(row.value(), row.place)
+        with in_table():
+            return list(convert(row.value(), row.place))
+
+    for row in rows:
+        yield from attempt(partial(made, row), row.place, report)
 
 
 def each_row(convert: Convert[T]) -> Reader[T]:
     """The reader of a format that is one JSON object a row: `read_rows` with this ``convert``."""
-    return lambda path, report: read_rows(path, convert, report)
+    return EachRow(convert)
 
 
 def attempt(make: Callable[[], Iterable[T]], place: Place, report: Report | None) -> Iterator[T]:
@@ -136,28 +180,30 @@ def first_rows(path: str | Path, number: int) -> list[tuple[Place, dict[str, Any
     return found
 
 
-def _rows(path: Path) -> Iterator[tuple[Place, Callable[[], Any]]]:
-    """The place of each row, and a function that parses it."""
+def raw_rows(path: Path) -> Iterator[RawRow]:
+    """The rows of a file one after another; only a file that is one object is held in memory.
+
+    Raises:
+        DataError: a file that cannot be read.
+    """
     if is_table(path):
         for number, row in enumerate(table_rows(path), 1):
-            yield Place(path, line=number, table=True), lambda row=row: row  # type: ignore[misc]
+            yield RawRow(Place(path, line=number, table=True), row)
         return
-    document = _one_object(path)
+    first, number = _first_character(path)
+    if first == b"[":
+        yield from _items(path, number)
+        return
+    document = _one_object(path) if first == b"{" else None
     if document is not None:
-        yield Place(path), lambda: document
+        yield RawRow(Place(path), document)
         return
     with open_file(path) as file:
-        begun = False
         for number, line in enumerate(file, 1):
             if number == 1:
                 line = line.removeprefix(codecs.BOM_UTF8)
-            if not line.strip():
-                continue
-            if not begun and line.lstrip().startswith(b"["):
-                yield from _items(path, number, line + file.read())
-                return
-            begun = True
-            yield Place(path, line=number), lambda line=line: parse(line)  # type: ignore[misc]
+            if line.strip():
+                yield RawRow(Place(path, line=number), line, parsed=False)
 
 
 @contextmanager
@@ -168,9 +214,7 @@ def open_file(path: Path) -> Iterator[IO[bytes]]:
         DataError: it cannot be read, at once or later.
     """
     try:
-        with path.open("rb") as file:
-            packed = file.read(2) == _GZIP
-        with cast(IO[bytes], gzip.open(path)) if packed else path.open("rb") as file:
+        with cast(IO[bytes], gzip.open(path)) if is_packed(path) else path.open("rb") as file:
             yield file
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -179,22 +223,54 @@ def open_file(path: Path) -> Iterator[IO[bytes]]:
         raise DataError(f"cannot be read: {reason}", path=str(path)) from None
 
 
-def _items(path: Path, line: int, content: bytes) -> Iterator[tuple[Place, Callable[[], Any]]]:
+def is_packed(path: Path) -> bool:
+    """Whether gzip packed a file, whatever it is called."""
+    with path.open("rb") as file:
+        return file.read(len(_GZIP)) == _GZIP
+
+
+def _first_character(path: Path) -> tuple[bytes, int]:
+    """The first character of a file that is no blank, nothing if there is none, and its line."""
+    with open_file(path) as file:
+        content = file.read(_LOOK).removeprefix(codecs.BOM_UTF8)
+        number = 1
+        while content:
+            found = content.lstrip()
+            number += content[: len(content) - len(found)].count(b"\n")
+            if found:
+                return found[:1], number
+            content = file.read(_LOOK)
+    return b"", number
+
+
+def _items(path: Path, line: int) -> Iterator[RawRow]:
     """The items of a JSON list that begins at ``line``."""
     try:
-        items = parse(content)
+        with open_file(path) as file:
+            for index, value in enumerate(json_list.items(file)):
+                yield RawRow(Place(path, item=index), value)
+    except DataError:
+        raise
+    except ValueError:
+        raise _broken_list(path, line) from None
+
+
+def _broken_list(path: Path, line: int) -> DataError:
+    """What is wrong with a list that cannot be read; the whole of it tells where."""
+    try:
+        with open_file(path) as file:
+            parse(b"".join(islice(file, line - 1, None)).removeprefix(codecs.BOM_UTF8))
     except DataError as error:
-        raise error.at(str(path), line - 1 + (error.line or 1)) from None
-    for index, value in enumerate(items):
-        yield Place(path, item=index), lambda value=value: value  # type: ignore[misc]
+        return error.at(str(path), line - 1 + (error.line or 1))
+    return DataError("is not JSON", path=str(path))
 
 
 def _one_object(path: Path) -> dict[str, Any] | None:
-    """The object over many lines that a whole file is; None for JSONL (even of one line), a list or no JSON."""
+    """The object over many lines that a whole file is; None for JSONL (even of one line) or no JSON."""
     try:
         with open_file(path) as file:
             head = next((line for line in file if line.strip()), b"").removeprefix(codecs.BOM_UTF8)
-            if not head.lstrip().startswith(b"{") or _is_json(head):
+            if _is_json(head):
                 return None
             value = parse(head + file.read())
     except DataError:
