@@ -70,10 +70,11 @@ def start(config: DataConfig, tokenizer: Path, copies: int) -> str:
     began, processor = time.perf_counter(), time.process_time()
     tokens = sum(int((batch.segment_ids > 0).sum()) for batch in itertools.islice(loader, BATCHES))
     seconds, processor = time.perf_counter() - began, time.process_time() - processor
-    mine, largest = (resource.getrusage(who).ru_maxrss / 2**20 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    mine, largest = peak(resource.RUSAGE_SELF), peak(resource.RUSAGE_CHILDREN)
     return "\n".join(
         [
-            f"  {data.report.examples:,} examples in {len(data.rows):,} rows after {built:.1f} s, first batch after {first:.1f} s",
+            f"  {data.report.examples:,} examples in {len(data.rows):,} rows after {built:.1f} s",
+            f"  first batch after {first:.1f} s",
             f"  {tokens / seconds / 1e6:.2f} M tokens/s, {BATCH * BATCHES / seconds:.0f} rows/s read; "
             f"{1e3 * processor / BATCHES:.1f} ms of processor time for a batch of {BATCH}",
             f"  peak memory {mine:.2f} GiB, and of the largest process that encoded {largest:.2f} GiB",
@@ -88,8 +89,12 @@ def train(config: SftConfig) -> str:
 
     began = time.perf_counter()
     run_sft(config)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return f"{time.perf_counter() - began:.1f} s, peak memory {peak:.2f} GiB"
+    return f"{time.perf_counter() - began:.1f} s, peak memory {peak(resource.RUSAGE_SELF):.2f} GiB"
+
+
+def peak(who: int) -> float:
+    """GiB, of this process or of the largest that it has started."""
+    return resource.getrusage(who).ru_maxrss / 2**20
 
 
 def alone(work: Callable[..., str], *arguments: Any) -> str:
@@ -98,7 +103,7 @@ def alone(work: Callable[..., str], *arguments: Any) -> str:
         return pool.submit(work, *arguments).result()
 
 
-def write_model(tokenizer: Path, to: Path) -> Path:
+def write_model(tokenizer: Path, to: Path) -> str:
     """A small random model that knows all of the tokenizer's tokens."""
     import jax
 
@@ -111,7 +116,7 @@ def write_model(tokenizer: Path, to: Path) -> Path:
     loaded.save_pretrained(to / "tokenizer")
     config = replace(TINY, vocab_size=len(loaded), max_position_embeddings=LENGTH)
     export_hf(init_params(config, jax.random.key(0)), config, to / "tokenizer", to / "model")
-    return to / "model"
+    return str(to / "model")
 
 
 def losses(run: Path) -> list[float]:
@@ -134,8 +139,9 @@ def main() -> None:
         config = DataConfig(path=work / "data.jsonl", cache=work / "cache", max_length=LENGTH, batch_size=BATCH)
         for name in ("first", "second"):
             print(f"{name} start:\n{alone(start, config, options.tokenizer, options.copies)}", flush=True)
-        model = alone(write_model_here, options.tokenizer, work)
+        model = alone(write_model, options.tokenizer, work)
         base: dict[str, Any] = {"model": {"path": model, "dtype": "float32"}, "log_every": 1, "seed": 1}
+        base["optimizer"] = {"schedule": "constant"}  # the same at every step, however many there are
         data = config.model_copy(update={"batch_size": 2}).model_dump()
         for run, steps in (("whole", (2 * STEPS,)), ("restarted", (STEPS, 2 * STEPS))):
             for until in steps:
@@ -145,10 +151,6 @@ def main() -> None:
         print(f"losses equal: {equal}; {losses(work / 'whole')}")
     finally:
         shutil.rmtree(work)
-
-
-def write_model_here(tokenizer: Path, to: Path) -> str:
-    return str(write_model(tokenizer, to))
 
 
 if __name__ == "__main__":
