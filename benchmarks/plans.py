@@ -1,0 +1,101 @@
+"""What the configurations say that they need: their first lines hold commands of `tl-jax plan`, and what each printed.
+
+    python -m benchmarks.plans [--write] [--config FILE] [--devices PREFIX]
+
+runs every such command whose compiler is installed here, one after another, and prints what it finds beside what is
+written; with ``--write`` it is written into the file. `tests/plan/test_compilers.py` compares them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+ROOT = Path(__file__).parents[1]
+GIB = 2**30
+FIGURES = re.compile(r"^#   (tl-jax plan .*)\n#     (.*)$", re.MULTILINE)
+"""A command, and below it what its programs need: ``training step 18.26``."""
+
+
+class Claim(NamedTuple):
+    """A command in a file's first lines, and what the file says that it prints."""
+
+    file: Path
+    command: str
+    told: str
+
+    @property
+    def devices(self) -> str:
+        """The machine that the command names."""
+        words = self.command.split()
+        return words[words.index("--devices") + 1]
+
+    @property
+    def extra(self) -> str:
+        """What has to be installed for it."""
+        return "plan-tpu" if self.devices.startswith("v") else "plan-gpu"
+
+    @property
+    def installed(self) -> bool:
+        return find_spec({"plan-tpu": "libtpu", "plan-gpu": "jax_cuda12_plugin"}[self.extra]) is not None
+
+
+def claims() -> list[Claim]:
+    """Those of all configurations."""
+    files = sorted((ROOT / "configs").glob("*.yaml"))
+    return [Claim(file, *found) for file in files for found in FIGURES.findall(file.read_text(encoding="utf-8"))]
+
+
+def planned(words: list[str]) -> dict[str, Any]:
+    """What ``tl-jax plan`` finds, in a process of its own: compilers look at the environment when they are loaded.
+
+    Raises:
+        RuntimeError: it found nothing, with its words.
+    """
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "plan.json"
+        command = [sys.executable, "-m", "tl_jax.cli", "plan", *words, "--json", str(out), "-q"]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode not in (0, 3):
+            raise RuntimeError(done.stderr)
+        plan: dict[str, Any] = json.loads(out.read_text())
+    return plan
+
+
+def figures(plan: dict[str, Any]) -> str:
+    """A plan in one line."""
+    needs = ", ".join(f"{one['name']} {one['needed'] / GIB:.2f}" for one in plan["programs"])
+    bound = f"; a step takes {plan['bound']['seconds']:.2g} s at least" if plan["bound"] else "; it does not fit"
+    return f"{needs}, of {plan['programs'][0]['memory'] / GIB:.2f}{bound}"
+
+
+@click.command(help=__doc__)
+@click.option("--config", "only", help="Part of a configuration's name.", default="")
+@click.option("--devices", help="Only machines whose name begins so.", default="")
+@click.option("--write", is_flag=True, help="Writes what is found into the configurations.")
+def main(only: str, devices: str, write: bool) -> None:
+    for claim in claims():
+        if only not in claim.file.name or not claim.devices.startswith(devices) or not claim.installed:
+            continue
+        plan = planned(claim.command.removeprefix("tl-jax plan ").split())
+        found = figures(plan)
+        seconds = ", ".join(f"{one['seconds']:.0f}" for one in plan["programs"])
+        print(f"{claim.command}\n  written {claim.told}\n  found   {found}\n  compiled in {seconds} s", flush=True)
+        if write:
+            text = claim.file.read_text(encoding="utf-8")
+            before, after = (f"#   {claim.command}\n#     {told}\n" for told in (claim.told, found))
+            claim.file.write_text(text.replace(before, after), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
