@@ -6,6 +6,7 @@ TORCH  ?= torch==2.13.0
 BFCL   ?= bfcl-eval==2026.3.23
 DATA   ?=
 OUT    ?= runs/demo
+LIBTPU := import importlib.metadata as m; print(*[need.split(';')[0] for need in m.requires('jax') if need.startswith('libtpu')])
 JOBS   ?= 2
 COV    ?=
 QUICK  := tests/tooluse tests/config tests/cli $(wildcard tests/test_*.py)
@@ -21,10 +22,10 @@ endif
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup quick check test thorough fuzz mutations lint docs dist clean
+.PHONY: help demo setup quick check test thorough fuzz mutations plan-tpu lint docs dist clean
 
 help:            ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/'
 
 demo: $(VENV)/.torch  ## the whole pipeline on a small model; DATA=FILE.jsonl for your own trajectories, OUT=DIR
 	$(BIN)/tl-jax demo --out $(OUT) $(if $(DATA),--data $(DATA))
@@ -50,6 +51,9 @@ fuzz: $(VENV)/.dev  ## anything at all as rows, answers, results, settings, mode
 
 mutations: $(VENV)/.dev  ## breaks the code on purpose, one place at a time: a test must notice each
 	$(BIN)/python -m tests.mutations
+
+plan-tpu: $(VENV)/.plan-tpu  ## compiles a small step by XLA's compiler for TPUs, which is 213 MB; no device is needed
+	PYTHONPATH=$(VENV)/plan-tpu $(BIN)/python -m pytest -n0 -k small tests/plan/test_compilers.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -91,6 +95,11 @@ $(VENV)/.torch: $(VENV)/.setup
 $(VENV)/.dev: $(VENV)/.torch
 	$(INSTALL) -e '.[dev]'
 	$(INSTALL) --no-deps $(BFCL)
+	@touch $@
+
+# The compiler lies beside the environment, not in it: JAX looks for a TPU wherever it finds one installed.
+$(VENV)/.plan-tpu: $(VENV)/.test
+	$(INSTALL) --no-deps --target $(VENV)/plan-tpu "$$($(BIN)/python -c "$(LIBTPU)")"
 	@touch $@
 
 clean:           ## remove the environment, builds and caches (runs/ stays)

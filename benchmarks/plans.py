@@ -61,7 +61,8 @@ def planned(words: list[str]) -> dict[str, Any]:
     Raises:
         RuntimeError: it found nothing, with its words.
     """
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+    path = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": path}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "plan.json"
         command = [sys.executable, "-m", "tl_jax.cli", "plan", *words, "--json", str(out), "-q"]

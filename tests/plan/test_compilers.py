@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from benchmarks.plans import GIB, Claim, claims, planned
+from tl_jax.model.presets import PRESETS
 
 TPU = pytest.mark.skipif(find_spec("libtpu") is None, reason="needs tl-jax[plan-tpu]")
+UNPADDED = replace(
+    PRESETS["tiny"].config, hidden_size=512, intermediate_size=512, num_heads=4, num_kv_heads=4, head_dim=128
+)
+"""Sizes that a TPU, which lays arrays out in tiles, adds nothing to."""
 GPU = pytest.mark.skipif(find_spec("jax_cuda12_plugin") is None, reason="needs tl-jax[plan-gpu]")
 
 
@@ -21,8 +28,9 @@ GPU = pytest.mark.skipif(find_spec("jax_cuda12_plugin") is None, reason="needs t
 )
 def test_a_small_step_is_compiled_for_devices_that_are_not_here(tmp_path: Path, devices: str, kind: str) -> None:
     config = tmp_path / "c.yaml"
-    config.write_text("data: {max_length: 256, batch_size: 8}\n")
-    plan = planned(["--config", str(config), "--preset", "tiny", "--devices", devices])
+    config.write_text(f"model: {{path: {tmp_path}}}\ndata: {{max_length: 128, batch_size: 4}}\n")
+    (tmp_path / "config.json").write_text(json.dumps(UNPADDED.to_hf()))
+    plan = planned(["--config", str(config), "--devices", devices])
     step, held_out = plan["programs"]
     state = 3 * 4 * plan["parameters"] / 4  # float32 parameters and two moments, over four devices
     assert plan["device_kind"] == kind

@@ -128,6 +128,11 @@ PRESETS: Registry[Preset] = Registry(
         ),
         Preset("llama-2-7b", _LLAMA_2_7B, "meta-llama/Llama-2-7b-hf"),
         Preset("llama-3.1-8b", _LLAMA_3_1_8B, "meta-llama/Llama-3.1-8B"),
+        Preset(
+            "llama-3.1-70b",
+            replace(_LLAMA_3_1_8B, hidden_size=8192, intermediate_size=28672, num_layers=80, num_heads=64),
+            "meta-llama/Llama-3.1-70B",
+        ),
         Preset("llama-3.2-1b", _LLAMA_3_2_1B, "meta-llama/Llama-3.2-1B"),
         Preset(
             "llama-3.2-3b",
