@@ -16,6 +16,8 @@ from jax.sharding import AxisType, Mesh
 from tests.thoroughness import first_then_slow
 from tests.training.helpers import TINY, assert_same_avals, assert_trees_close
 from tl_jax.config import AlgorithmConfig, MeshConfig, OptimizerConfig, RlConfig, load_config
+from tl_jax.config.model import Offload
+from tl_jax.model.host_memory import HOST
 from tl_jax.model.llama import init_params, make_graphdef, merge
 from tl_jax.model.sharding import MESH_AXES, batch_sharding, make_global_array, make_mesh, shard_tree
 from tl_jax.model.value import make_value_graphdef
@@ -490,6 +492,28 @@ def test_sharded_step_equals_the_one_on_a_single_device() -> None:
     assert_trees_close(actual, expected, rtol=1e-4)
     for name, value in expected_metrics.items():
         assert metrics[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+
+
+def test_a_step_from_the_hosts_memory_is_that_of_the_devices() -> None:
+    """The critic learns, the actor does not yet: its moments stay as they are."""
+    config = AlgorithmConfig(epochs=2, minibatches=2, kl_coef=0.2, critic_warmup=1)
+    adam, _ = make_optimizer(OptimizerConfig(learning_rate=1e-3, eps=1e-5), 8)
+    rollout, mesh = random_rollout(), make_mesh(MeshConfig(fsdp=4, tensor=2))
+    init = initial(config, adam)
+
+    def two_steps(*offload: Offload) -> RlState:
+        with jax.set_mesh(mesh):
+            state = start_state(init, shard_tree(init_params(TINY, jax.random.key(7)), mesh), mesh, offload)
+            step = compile_step(make_rl_step(spec_of(adam, config)), state, mesh)
+            for _ in range(2):
+                state, _ = step(state, make_global_array(rollout, batch_sharding(mesh)))
+                jax.block_until_ready(state)
+        return state
+
+    there, here = two_steps("reference", "moments"), two_steps()
+    assert {leaf.sharding.memory_kind for leaf in jax.tree.leaves(there.frozen)} == {HOST}
+    for new, old in zip(jax.tree.leaves(there), jax.tree.leaves(here), strict=True):
+        np.testing.assert_allclose(np.asarray(new), np.asarray(old), rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize(("settings", "tokens"), [([], 40), (["environment=replay", "max_turns=3"], 120)])

@@ -85,6 +85,11 @@ def _path(value: Any) -> Any:
     return value
 
 
+def one_or_more(value: Any) -> Any:
+    """A name by itself is a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
 AnyPath = Annotated[Path, BeforeValidator(_path)]
 """A path; YAML reads one such as 2026 as a number."""
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tl_jax.config.base import Node, Real, Whole
+from tl_jax.config.base import Node, Real, Whole, one_or_more
 
 Quantized: TypeAlias = Literal["int8", "nf4"]
 ALL_LINEAR = "all-linear"
 """Every matrix of every layer."""
-
-
-def _names(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
 
 
 class LoraConfig(Node):
@@ -24,7 +20,7 @@ class LoraConfig(Node):
 
     rank: Whole | None = Field(None, ge=1, le=65536, description="of A and B; null = all parameters are trained")
     alpha: Real = Field(16.0, gt=0, description="the product A B counts alpha / rank")
-    targets: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+    targets: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = Field(
         (ALL_LINEAR,), min_length=1, description="matrices: all-linear, or names as Hugging Face's, [q_proj, v_proj]"
     )
     rslora: bool = Field(False, description="it counts alpha / sqrt(rank) instead")

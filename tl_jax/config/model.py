@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from tl_jax.config.attention import BACKENDS
-from tl_jax.config.base import AnyPath, Choice, Node, Whole
+from tl_jax.config.base import AnyPath, Choice, Node, Whole, one_or_more
 
 Dtype: TypeAlias = Literal["bfloat16", "float32"]
 Remat: TypeAlias = Literal["none", "block", "dots"]
+Offload: TypeAlias = Literal["reference", "moments", "activations"]
 
 
 class ModelConfig(Node):
@@ -27,6 +28,26 @@ class ModelConfig(Node):
     attention: Annotated[str, Choice(BACKENDS)] = Field("auto", description="attention backend, see docs/models.md")
     remat: Remat = Field("block", description="what the backward pass recomputes")
     scan_layers: bool = Field(True, description="run the layers with lax.scan (compiles once) or unrolled")
+    offload: Annotated[tuple[Offload, ...], BeforeValidator(one_or_more)] = Field(
+        (), description="kept in the host's memory, fetched where used: [reference, moments, activations]"
+    )
+
+    @model_validator(mode="after")
+    def _something_is_kept_of_a_layer(self) -> ModelConfig:
+        if "activations" in self.offload and self.remat == "none":
+            raise ValueError("offload=activations moves what remat keeps; use remat=block or dots")
+        return self
+
+    @property
+    def computation(self) -> dict[str, Any]:
+        """What `tl_jax.model.llama.Llama` is told of it."""
+        return {
+            "dtype": self.dtype,
+            "attention": self.attention,
+            "remat": self.remat,
+            "scan_layers": self.scan_layers,
+            "offload": "activations" in self.offload,
+        }
 
 
 class MeshConfig(Node):

@@ -196,6 +196,12 @@ class RlConfig(RunConfig):
         return self
 
     @model_validator(mode="after")
+    def _a_reference_is_kept(self) -> RlConfig:
+        if self.adapter and "reference" in self.model.offload:
+            raise ValueError("model.offload=reference: the reference of adapters is the model below them, no copy")
+        return self
+
+    @model_validator(mode="after")
     def _answers_are_longer_than_their_end(self) -> RlConfig:
         length, limit = self.algorithm.overlong_buffer, self.sampling.max_new_tokens
         if length and length > limit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tl_jax.config.base import Real, Whole
 from tl_jax.config.data import DataConfig
@@ -30,6 +30,12 @@ class SftConfig(RunConfig):
     def evaluated(self) -> tuple[str, ...]:
         loss = ("eval_loss",) if self.data.eval_path else ()
         return (*loss, *(("eval_TS", "eval_PI", "eval_CF") if self.eval_cases.path else ()))
+
+    @model_validator(mode="after")
+    def _nothing_is_a_reference(self) -> SftConfig:
+        if "reference" in self.model.offload:
+            raise ValueError("model.offload=reference: supervised training has none; use moments or activations")
+        return self
 
     @property
     def template(self) -> TemplateChoice:

@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tl_jax.model.host_memory import on_device
+
 
 def fingerprint(tree: Any, dtype: jax.typing.DTypeLike | None = None) -> str | None:
     """16 hexadecimal digits that depend on every bit, name, shape and dtype of a tree; None where it has no leaves.
@@ -26,7 +28,8 @@ def fingerprint(tree: Any, dtype: jax.typing.DTypeLike | None = None) -> str | N
 
     @jax.jit
     def checksums(arrays: list[jax.Array]) -> list[jax.Array]:
-        return [_checksum(array if dtype is None else array.astype(dtype)) for array in arrays]
+        here = map(on_device, arrays)
+        return [_checksum(array if dtype is None else array.astype(dtype)) for array in here]
 
     sums = jax.device_get(checksums([leaf for _, leaf in leaves]))
     described = [

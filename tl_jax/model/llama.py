@@ -29,6 +29,7 @@ from tl_jax.model.attention.mask import KEPT
 from tl_jax.model.cache import Cache, write
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.embedding import lookup
+from tl_jax.model.host_memory import HOST, on_device
 from tl_jax.model.parameters import Params, abstract_params, init_params, llama_parameters
 from tl_jax.model.rotary import Rotation, rotate, rotation
 from tl_jax.model.sharding import constrain
@@ -36,6 +37,8 @@ from tl_jax.model.sharding import constrain
 __all__ = ["Cache", "GraphDef", "Llama", "abstract_params", "init_params", "make_graphdef", "merge", "split"]
 
 GraphDef: TypeAlias = "nnx.GraphDef[Any]"
+LAYER_INPUT = "layer_input"
+"""Name of what a layer reads, for policies of what is kept."""
 Attend = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Any]]
 """(query, key, value) -> (output [B, T, H, K], whatever the layer hands on)."""
 
@@ -52,6 +55,7 @@ class Llama(nnx.Module):
         attention: str = "auto",
         remat: Remat = "block",
         scan_layers: bool = True,
+        offload: bool = False,
         lora_scale: float = 1.0,
     ) -> None:
         """A model of ``params``, arrays or their shapes.
@@ -64,6 +68,7 @@ class Llama(nnx.Module):
             remat: what the backward pass computes again: nothing (``none``), all but a layer's input (``block``), or
                 all but what products with weights and attention gave (``dots``).
             scan_layers: one compiled layer in a loop instead of each on its own.
+            offload: what ``remat`` does not compute again waits in the host's memory for the backward pass.
             lora_scale: what adapters count, see `LoraConfig.scale`.
         """
         self.config = config
@@ -71,6 +76,7 @@ class Llama(nnx.Module):
         self.attention = attention
         self.remat = remat
         self.scan_layers = scan_layers
+        self.offload = offload
         self.lora_scale = lora_scale
         self.embed = nnx.Dict({name: nnx.Param(value) for name, value in params["embed"].items()})
         self.layers = nnx.Dict({name: nnx.Param(value) for name, value in params["layers"].items()})
@@ -159,9 +165,15 @@ class Llama(nnx.Module):
     def _with_remat(self, step: Callable[..., Any]) -> Callable[..., Any]:
         if self.remat == "none":
             return step
-        policy = jax.checkpoint_policies.nothing_saveable
-        if self.remat == "dots":
-            policy = jax.checkpoint_policies.save_only_these_names(*saved_by_dots(self.config))
+        kept = saved_by_dots(self.config) if self.remat == "dots" else ()
+        policy = jax.checkpoint_policies.save_only_these_names(*kept)
+        if self.offload:
+            policy = jax.checkpoint_policies.save_and_offload_only_these_names(
+                names_which_can_be_saved=(),
+                names_which_can_be_offloaded=(LAYER_INPUT, *kept),
+                offload_src="device",
+                offload_dst=HOST,
+            )
         return jax.checkpoint(step, policy=policy, prevent_cse=not self.scan_layers)
 
     def _embed(self, tokens: jax.Array) -> jax.Array:
@@ -202,6 +214,7 @@ def _block(
     x: jax.Array, weights: Params, *, config: LlamaConfig, by: Rotation, attend: Attend, lora_scale: float
 ) -> tuple[jax.Array, Any]:
     """One layer: [B, T, D] -> [B, T, D], and whatever ``attend`` hands on."""
+    x, weights = checkpoint_name(x, LAYER_INPUT), on_device(weights)
     product = partial(_product, weights, config.rms_norm_eps, lora_scale)
     h = _rms_norm(x, weights["attn_norm"], config.rms_norm_eps)
     query = rotate(product("q", "btd,dhk->bthk", h), by)

@@ -77,7 +77,7 @@ def sft_programs(config: SftConfig, model: LlamaConfig, mesh: Mesh, load: Worklo
     """Step and held-out loss of supervised training."""
     check_batch_size(config, mesh)
     made = make_programs(config, model, make_loss(config.loss), STEPS)
-    state = abstract_state(made.init, abstract_params(model, config.stored_dtype), mesh)
+    state = abstract_state(made.init, abstract_params(model, config.stored_dtype), mesh, config.model.offload)
     rows, length = config.data.batch_size, config.data.max_length
     host = collate([Row((), length)] * rows)
     batch: Batch = _placed(host, batch_sharding(mesh))
@@ -123,7 +123,7 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
     rubric, algorithm = make_rubric(config), config.algorithm
     spec = make_step_spec(config, model, rubric)
     init = partial(init_rl_state, model=model, spec=spec, seed=config.seed)
-    state = abstract_state(init, abstract_params(model, config.stored_dtype), mesh)
+    state = abstract_state(init, abstract_params(model, config.stored_dtype), mesh, config.model.offload)
     rows = config.batch_size * config.group_size
     rollout = _rollout(rows, load, len(rubric.weights), mesh)
     parts, compute = _parts_of(state), _matrices(model, config.model, mesh)

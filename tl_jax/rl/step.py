@@ -17,6 +17,7 @@ import optax
 
 from tl_jax.config import AlgorithmConfig
 from tl_jax.data.batch import Array
+from tl_jax.model.host_memory import is_in_host_memory
 from tl_jax.model.llama import Llama, merge
 from tl_jax.model.parameters import Params
 from tl_jax.model.precision import compute_dtype, in_compute_dtype
@@ -341,10 +342,15 @@ def _apply(
     for index, (name, model) in enumerate((("actor", spec.actor), ("critic", spec.critic))):
         if name in gradient:
             before = (trainable[name], opt_state[name])
-            updates, moments = model.optimizer.update(gradient[name], opt_state[name], trainable[name])
+            optimizer = optax.with_extra_args_support(model.optimizer)
+            updates, moments = optimizer.update(gradient[name], opt_state[name], trainable[name], learns=learns[name])
             after = (apply_updates(trainable[name], updates, jax.random.fold_in(key, index)), moments)
-            trainable[name], opt_state[name] = jax.tree.map(partial(jnp.where, learns[name]), after, before)
+            trainable[name], opt_state[name] = jax.tree.map(partial(_chosen, learns[name]), after, before)
     return carry._replace(trainable=trainable, opt_state=opt_state)
+
+
+def _chosen(learns: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
+    return new if is_in_host_memory(new) else jnp.where(learns, new, old)  # there `from_host` has chosen
 
 
 def _over_devices(x: jax.Array) -> jax.Array:

@@ -17,6 +17,7 @@ from tl_jax.data.prompts import Prompt, spread
 from tl_jax.files import write_text
 from tl_jax.inference.sampler import Sampler, answer_stops
 from tl_jax.model.config import LlamaConfig
+from tl_jax.model.host_memory import on_device
 from tl_jax.model.llama import make_graphdef
 from tl_jax.model.sharding import make_mesh
 from tl_jax.model.value import make_value_graphdef
@@ -74,7 +75,7 @@ def run_rl(config: RlConfig) -> dict[str, Any]:
                     write_text(run.directory / HELD_OUT_FILE, json.dumps(told.trajectories) + "\n")
             run.log.line(_arithmetic(config))
             try:
-                comparison = Comparison(run, evaluator, spec.ref_params(state))
+                comparison = Comparison(run, evaluator, on_device(spec.ref_params(state)))
             except Interrupted:
                 stopped_by = run.stopped_by or ANOTHER
                 run.finish(stopped_by)
@@ -114,12 +115,7 @@ def _make_worker(config: RlConfig, codec: Codec, spec: StepSpec, run: Run, model
 
 def make_step_spec(config: RlConfig, model: LlamaConfig, rewards: Rubric) -> StepSpec:
     """What the step is made of."""
-    options: dict[str, Any] = {
-        "dtype": config.model.dtype,
-        "attention": config.model.attention,
-        "remat": config.model.remat,
-        "scan_layers": config.model.scan_layers,
-    }
+    options = config.model.computation
     updates = config.algorithm.epochs * config.algorithm.minibatches
     actor_steps = max(config.steps - config.algorithm.critic_warmup, 1)
     return StepSpec(

@@ -6,13 +6,15 @@ Steps are traced under ``jax.set_mesh(mesh)``, which the caller enters once arou
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
+from tl_jax.config.model import Offload
+from tl_jax.model.host_memory import given_at, in_host_memory
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import batch_sharding, param_shardings, replicated
 from tl_jax.training.checkpoint import abstract
@@ -20,27 +22,50 @@ from tl_jax.training.memory import shortage
 from tl_jax.training.state import State, TrainState, without_frozen
 
 
-def state_shardings(state: State, mesh: Mesh) -> State:
-    """The `NamedSharding` of every leaf of a state (arrays or shapes), in its structure."""
-    return replace(param_shardings(replace(state, key=None), mesh), key=replicated(mesh))  # type: ignore[arg-type]
+def state_shardings(state: State, mesh: Mesh, offload: Collection[Offload] = ()) -> State:
+    """The `NamedSharding` of every leaf of a state (arrays or shapes), in its structure.
+
+    Args:
+        state: arrays or shapes.
+        mesh: the devices.
+        offload: what of it lies in their hosts' memory: ``reference``, or ``moments`` (numbers of an optimizer stay).
+
+    Raises:
+        ConfigError: the devices have no such memory.
+    """
+    places = replace(param_shardings(replace(state, key=None), mesh), key=replicated(mesh))  # type: ignore[arg-type]
+    if "moments" in offload:
+        moments = jax.tree.map(
+            lambda leaf, place: in_host_memory(place) if leaf.ndim else place, state.opt_state, places.opt_state
+        )
+        places = replace(places, opt_state=moments)
+    if "reference" in offload:
+        places = replace(places, frozen=jax.tree.map(in_host_memory, places.frozen))
+    return places
 
 
-def abstract_state(init: Callable[[Params], State], params: Params, mesh: Mesh) -> State:
+def abstract_state(
+    init: Callable[[Params], State], params: Params, mesh: Mesh, offload: Collection[Offload] = ()
+) -> State:
     """Shapes and places of ``init(params)``; shapes suffice for ``params``, and nothing is allocated."""
     shapes = jax.eval_shape(init, params)
-    return abstract(shapes, state_shardings(shapes, mesh))
+    return abstract(shapes, state_shardings(shapes, mesh, offload))
 
 
-def start_state(init: Callable[[Params], State], params: Params, mesh: Mesh) -> State:
+def start_state(
+    init: Callable[[Params], State], params: Params, mesh: Mesh, offload: Collection[Offload] = ()
+) -> State:
     """``init(params)``, each leaf made where it lies. ``params`` are used up."""
-    places = shardings(abstract_state(init, params, mesh))
+    places = shardings(abstract_state(init, params, mesh, offload))
     state: State = _use_up(init, places, params)
     return state
 
 
-def start_frozen(init: Callable[[Params], State], params: Params, mesh: Mesh) -> Params:
+def start_frozen(
+    init: Callable[[Params], State], params: Params, mesh: Mesh, offload: Collection[Offload] = ()
+) -> Params:
     """Only what is frozen of `start_state`, for a run that has the rest from a checkpoint. ``params`` are used up."""
-    places = shardings(abstract_state(init, params, mesh).frozen)
+    places = shardings(abstract_state(init, params, mesh, offload).frozen)
     frozen: Params = _use_up(lambda params: init(params).frozen, places, params)
     return frozen
 
@@ -93,7 +118,7 @@ def compile_step(
     jitted = jax.jit(
         unfrozen,
         in_shardings=(learned, shardings(state.frozen), batch_sharding(mesh)),
-        out_shardings=(learned, replicated(mesh)),
+        out_shardings=(jax.tree.map(given_at, learned), replicated(mesh)),
         donate_argnums=0,
     )
     return CompiledStep(jitted, warn)

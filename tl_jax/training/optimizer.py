@@ -13,6 +13,7 @@ from tl_jax.config.optimizers import OPTIMIZERS
 from tl_jax.config.schedules import SCHEDULES
 from tl_jax.errors import UserError
 from tl_jax.plugins import bind, resolve
+from tl_jax.training.host_moments import from_host
 
 
 def make_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
@@ -70,7 +71,7 @@ def make_optimizer(
         raise UserError(
             f"{where}: {config.name.name} must return an optax.GradientTransformation, not {type(made).__name__}"
         )
-    optimizer = in_float32(made)
+    optimizer = from_host(in_float32(made), by_layer=known is not None)
     if config.clip_norm is None:
         return optimizer, schedule
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer), schedule

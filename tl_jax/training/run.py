@@ -134,10 +134,10 @@ class Run:
         """
         params, self._params = self._params, {}  # used up: nothing may keep them in memory
         if self.restart_step is None:
-            state = start_state(init, params, self.mesh)
+            state = start_state(init, params, self.mesh, self.config.model.offload)
             self._frozen = fingerprint(state.frozen)
             return state, None
-        target = abstract_state(init, params, self.mesh)
+        target = abstract_state(init, params, self.mesh, self.config.model.offload)
         self._own_directory()
         self._set_aside()
         checkpoints = self._open_checkpoints()
@@ -167,7 +167,7 @@ class Run:
         except UserError as error:
             raise ResumeError(f"{needed}: {error}") from error
         if _shapes(params) == _shapes(expected):
-            frozen = start_frozen(init, params, self.mesh)
+            frozen = start_frozen(init, params, self.mesh, model.offload)
             if fingerprint(frozen) == self._frozen:
                 return frozen
         raise ResumeError(

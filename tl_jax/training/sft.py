@@ -49,14 +49,7 @@ class SftPrograms(NamedTuple):
 def make_programs(config: SftConfig, model: LlamaConfig, loss_fn: LossFn, total: int) -> SftPrograms:
     """The programs of a training of ``total`` steps."""
     optimizer, schedule = make_optimizer(config.optimizer, total)
-    graphdef = make_graphdef(
-        model,
-        config.adapter,
-        dtype=config.model.dtype,
-        attention=config.model.attention,
-        remat=config.model.remat,
-        scan_layers=config.model.scan_layers,
-    )
+    graphdef = make_graphdef(model, config.adapter, **config.model.computation)
     adapter = partial(adapt, config=model, lora=config.adapter) if config.adapter else None
     return SftPrograms(
         init=partial(init_state, optimizer=optimizer, seed=config.seed, adapt=adapter),
