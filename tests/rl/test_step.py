@@ -494,9 +494,10 @@ def test_sharded_step_equals_the_one_on_a_single_device() -> None:
         assert metrics[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
 
 
+@pytest.mark.slow
 def test_a_step_from_the_hosts_memory_is_that_of_the_devices() -> None:
     """The critic learns, the actor does not yet: its moments stay as they are."""
-    config = AlgorithmConfig(epochs=2, minibatches=2, kl_coef=0.2, critic_warmup=1)
+    config = AlgorithmConfig(minibatches=2, kl_coef=0.2, critic_warmup=1, critic_backbone="shared")
     adam, _ = make_optimizer(OptimizerConfig(learning_rate=1e-3, eps=1e-5), 8)
     rollout, mesh = random_rollout(), make_mesh(MeshConfig(fsdp=4, tensor=2))
     init = initial(config, adam)

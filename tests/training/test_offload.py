@@ -14,6 +14,7 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from tests.thoroughness import first_then_slow
 from tests.training.helpers import TINY, random_batch
 from tl_jax.config import ConfigError, MeshConfig, OptimizerConfig, RlConfig, SftConfig, load_config
 from tl_jax.config.model import Offload
@@ -58,7 +59,7 @@ def assert_same(there: TrainState, here: TrainState) -> None:
         np.testing.assert_allclose(np.asarray(new), np.asarray(old), rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adafactor", "muon", f"{__name__}:lion"])
+@pytest.mark.parametrize("optimizer", first_then_slow(["adamw", "adafactor", "muon", f"{__name__}:lion"]))
 def test_moments_lie_there_and_every_optimizer_moves_as_without(optimizer: str) -> None:
     there = steps(("moments",), optimizer)
     assert_same(there, steps((), optimizer))
@@ -67,6 +68,7 @@ def test_moments_lie_there_and_every_optimizer_moves_as_without(optimizer: str) 
     assert {leaf.sharding.memory_kind for leaf in jax.tree.leaves(there.trainable)} == {"device"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("remat", "scan"), [("block", True), ("dots", True), ("block", False)])
 def test_activations_come_back_as_they_went(remat: str, scan: bool) -> None:
     there, here = steps(("activations",), remat=remat, scan=scan), steps((), remat=remat, scan=scan)
@@ -75,7 +77,8 @@ def test_activations_come_back_as_they_went(remat: str, scan: bool) -> None:
 
 
 def test_activations_are_named_for_the_policy_and_only_then() -> None:
-    """The compiled program copies to the host in the forward pass and back in the backward pass."""
+    """The program copies to the host in the forward pass and back in the backward pass: a layer's input, and with
+    ``dots`` six products and attention. Nothing in the backward pass reads the last product."""
 
     def copies(**options: Any) -> int:
         graphdef = make_graphdef(TINY, dtype=jnp.float32, **options)
@@ -85,7 +88,7 @@ def test_activations_are_named_for_the_policy_and_only_then() -> None:
         return str(jax.make_jaxpr(step)(state, random_batch(0, 8, 24))).count("device_put")
 
     assert copies(offload=True) - copies() == 2
-    assert copies(offload=True, remat="dots") - copies(remat="dots") == 2 * (1 + 7 + 1)
+    assert copies(offload=True, remat="dots") - copies(remat="dots") == 2 * (1 + 6 + 1)
 
 
 def test_a_checkpoint_knows_no_places(tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ class Measured:
     """those written by hand"""
     seconds: float
     """to lower and compile it"""
+    host: float = 0.0
+    """bytes in the host's memory, for this device"""
     refused: str = ""
     """the compiler's words, where it gave none of the above"""
 
@@ -95,6 +97,10 @@ def measure(program: Program, machine: Machine, mesh: Mesh) -> Measured:
         sent=sent_by_axis(collectives(text, mesh.shape, program.loop)),
         kernels=tuple(custom_kernels(text)),
         seconds=seconds,
+        host=stats.host_argument_size_in_bytes
+        + stats.host_temp_size_in_bytes
+        + stats.host_output_size_in_bytes
+        - stats.host_alias_size_in_bytes,
     )
 
 

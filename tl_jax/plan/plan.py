@@ -134,6 +134,7 @@ def _settings(config: RunConfig) -> dict[str, Any]:
         "model.param_dtype": model.param_dtype,
         "model.attention": model.attention,
         "model.remat": model.remat,
+        "model.offload": list(model.offload) or None,
         "lora.rank": config.lora.rank,
         "lora.quantize": config.lora.quantize if config.lora.rank else None,
     }

@@ -21,6 +21,7 @@ from tl_jax.inference.generate import lower
 from tl_jax.inference.serving import abstract_served, lower_for_generation
 from tl_jax.model.cache import Cache
 from tl_jax.model.config import LlamaConfig
+from tl_jax.model.host_memory import is_in_host_memory
 from tl_jax.model.parameters import abstract_params, axis_sizes, llama_parameters
 from tl_jax.model.sharding import batch_sharding
 from tl_jax.plan.workload import Workload
@@ -189,9 +190,9 @@ def _passes(config: RunConfig) -> int:
 
 
 def bytes_on_device(tree: Any) -> float:
-    """Of one device, for placed arrays or abstract ones."""
-    sizes = (math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-    return float(sum(sizes))
+    """Of one device, for placed arrays or abstract ones; nothing where they lie in the host's memory."""
+    here = (leaf for leaf in jax.tree.leaves(tree) if not is_in_host_memory(leaf))
+    return float(sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in here))
 
 
 def _float32(tree: Any) -> float:

@@ -66,6 +66,8 @@ def memory(one: Measured) -> Iterator[str]:
         yield f"{gib(one.temporary)} temporary, with {_listed(one.inside)}; the rest are activations and copies"
         if one.output - one.alias > SMALL:
             yield f"{gib(one.output - one.alias)} given, where nothing lay before"
+        if one.host > SMALL:
+            yield f"{gib(one.host)} in the host's memory"
         if one.code > SMALL:
             yield f"{gib(one.code)} code"
 
