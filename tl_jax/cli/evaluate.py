@@ -227,7 +227,43 @@ def compare(a: Path, b: Path, shown: int, page: Path | None, as_json: bool, **op
         SafeConsole().print(report(compared, shown))
 
 
-COMMANDS = (generate, evaluate, score, reward, compare)
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=DATA)
+@format_option("format", help="Of the files.")
+@model_option
+@click.option("--out", type=OUT, required=True, help="Directory to write: answers, robustness.json, robustness.html.")
+@click.option("--beside", type=DATA, multiple=True, help="An earlier --out that the page shows, too; may be repeated.")
+@template_options
+@batch_size_option(16)
+@include_option
+@click.option("--limit", type=COUNT, help="Of each level only the first cases.")
+@click.option("--overwrite", is_flag=True, help="Answer again what the directory already holds.")
+@scoring_options
+@sampling_options
+@compile_cache_option
+def robustness(
+    files: tuple[Path, ...], model: Path, out: Path, beside: tuple[Path, ...], compile_cache: bool, **options: Any
+) -> None:
+    """TS, PI and CF over RoTBench's noise levels, as a table and one plot.
+
+    FILES are RoTBench's, one for each level: clean, slight, medium, heavy, union; those that there are. Each level is
+    evaluated as eval does, in a directory of its own below --out.
+    """
+    from tl_jax.evaluation.answering import Answering
+    from tl_jax.evaluation.robustness import evaluate_levels, levels_of, read_levels, report
+    from tl_jax.evaluation.robustness_page import to_html
+
+    rules, kept = _taken(options, _RULES), _taken(options, ("limit", "overwrite", "format"))
+    answering = Answering.of(**options)
+    others = [read_levels(directory) for directory in beside]
+    levels = levels_of(files, kept["format"])
+    keep_programs(compile_cache)
+    found = evaluate_levels(model, levels, out, answering, Scoring(**rules), **kept)
+    write_text(out / "robustness.html", to_html([found, *others]))
+    SafeConsole(highlight=True).print(report(found))
+
+
+COMMANDS = (generate, evaluate, score, reward, compare, robustness)
 
 
 def _warn(line: str) -> None:

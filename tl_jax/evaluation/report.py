@@ -73,11 +73,18 @@ def summary_report(summary: Summary, suites: Mapping[str, Summary] | None = None
     table = Table("suite", *(Column(name, justify="right") for name in ("cases", "TS %", "PI %", "CF %")))
     parts = {name: part for name, part in (suites or {}).items() if name != ALL}
     for name, part in (parts | {ALL: summary} if len(parts) != 1 else parts).items():
-        shares = ((part.ts, part.ts_interval), (part.pi, part.pi_interval), (part.cf, part.cf_interval))
-        figures = [f"{value:.2f} ({low:.0f}-{high:.0f})" if part.cases else "-" for value, (low, high) in shares]
-        cells = [str(part.cases) + (f" (+{part.unscored} without gold)" if part.unscored else ""), *figures]
+        counted = str(part.cases) + (f" (+{part.unscored} without gold)" if part.unscored else "")
+        cells = [counted, *share_cells(summary_json(part))]
         table.add_row(Text(name), *cells)
     histogram = Table("outcome", Column("answers", justify="right"), "", box=None)
     for name, count in sorted(summary.errors.items(), key=lambda item: -item[1]):
         histogram.add_row(name, str(count), Bar(summary.cases, 0, count, width=40))
     return Group(table, histogram)
+
+
+def share_cells(figures: Mapping[str, Any]) -> list[str]:
+    """TS, PI and CF of `summary_json`, each with its interval."""
+    if not figures["cases"]:
+        return ["-", "-", "-"]
+    shares = ((figures[name], figures[f"{name}_interval"]) for name in ("TS", "PI", "CF"))
+    return [f"{value:.2f} ({low:.0f}-{high:.0f})" for value, (low, high) in shares]

@@ -20,7 +20,9 @@ from tl_jax.tooluse.schema import Call, Case, DataError, Tool
 TOOLS = "of the following tools:"
 """What stands before the tools in the system prompt."""
 
-_LEVEL = re.compile(r"clean|slight|medium|heavy|union")
+LEVELS = ("clean", "slight", "medium", "heavy", "union")
+"""Of noise, the weakest first."""
+_LEVEL = re.compile("|".join(LEVELS))
 _FIRST_ROWS, _THIRD_ROWS = 105, 70
 
 
