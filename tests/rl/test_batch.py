@@ -29,15 +29,17 @@ def of(*episodes: Episode, values: float = 0.5) -> RolloutBatch:
     return collate(episodes, [np.full((len(one.turns), 1), values, np.float32) for one in episodes])
 
 
-def test_prompts_end_where_answers_begin() -> None:
+def read(rollout: RolloutBatch, number: int, columns: int) -> list[int]:
+    """The tokens that the first columns of an episode read."""
+    width = rollout.mask.shape[1]
+    return [int(rollout.rows.tokens[rollout.rows.sources == number * width + column][0]) for column in range(columns)]
+
+
+def test_columns_begin_with_the_prompts_last_token() -> None:
     rollout = of(single([5, 6], [9, 8, 2]), single([4, 5, 6, 7], [7, 2]))
-    assert rollout.tokens.shape == (2, 16)
     assert rollout.mask.shape == (2, 9)
-    first = rollout.tokens.shape[1] - rollout.mask.shape[1]  # the column of the prompt's last token
-    assert rollout.tokens[0, first - 1 : first + 4].tolist() == [5, 6, 9, 8, 2]
-    assert rollout.positions[0, first - 1 : first + 4].tolist() == [0, 1, 2, 3, 4]
-    assert rollout.positions[1, first - 3 : first + 3].tolist() == [0, 1, 2, 3, 4, 5]
-    assert rollout.segment_ids.sum(axis=1).tolist() == [5, 6]
+    assert (read(rollout, 0, 4), read(rollout, 1, 3)) == ([6, 9, 8, 2], [7, 7, 2])
+    assert (rollout.rows.segment_ids > 0).sum() == 5 + 6
     assert rollout.labels[0, :4].tolist() == [9, 8, 2, 0]
     assert rollout.mask[0, :4].tolist() == [True, True, True, False]
     assert rollout.logprobs[0, :4].tolist() == [-1, -2, -3, 0]
@@ -47,17 +49,16 @@ def test_prompts_end_where_answers_begin() -> None:
 
 def test_labels_are_what_was_written_after_their_column() -> None:
     rollout = of(single([5, 6], [9, 8, 2]), single([4], [7, 2]))
-    columns = np.arange(rollout.mask.shape[1]) + rollout.tokens.shape[1] - rollout.mask.shape[1]
-    for row in range(2):
-        inside = rollout.mask[row]
-        assert rollout.tokens[row, columns[inside] + 1].tolist() == rollout.labels[row, inside].tolist()
+    for row, columns in enumerate((3, 2)):
+        assert rollout.mask[row].sum() == columns
+        assert read(rollout, row, columns + 1)[1:] == rollout.labels[row, :columns].tolist()
 
 
 def test_the_mask_is_not_derived_from_the_pad_id() -> None:
     """EOS is the pad id here: a target where it was written and nowhere else, not in a prompt full of it."""
     rollout = of(single([0, 0, 5], [9, 0]), single([0, 0, 5], [9, 9, 9, 9], finished=False))
     assert rollout.mask[:, :5].tolist() == [[True, True, False, False, False], [True] * 4 + [False]]
-    assert rollout.segment_ids.sum(axis=1).tolist() == [5, 7]
+    assert (rollout.rows.segment_ids > 0).sum() == 5 + 7
     assert rollout.cut_off.tolist() == [False, True]
 
 
@@ -65,11 +66,12 @@ def test_a_conversation_that_is_read_anew_sees_nothing_before() -> None:
     """A template rewrote the past: the second turn answers a prompt of its own, behind the first turn's tokens."""
     turns = [Turn(CASE, "", True, 1, (9, 2), (-1.0, -2.0)), Turn(CASE, "", True, 6, (8, 2), (-3.0, -4.0))]
     rollout = of(Episode(CASE, [5, 6, 9, 2, 4, 3, 7, 8, 2], 2, turns, restarts=[4]))
-    first = rollout.tokens.shape[1] - rollout.mask.shape[1] - 1
-    row = slice(first, first + 9)
-    assert rollout.tokens[0, row].tolist() == [5, 6, 9, 2, 4, 3, 7, 8, 2]
-    assert rollout.segment_ids[0, row].tolist() == [1, 1, 1, 1, 2, 2, 2, 2, 2]
-    assert rollout.positions[0, row].tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 4]
+    tokens, segment_ids, positions = (
+        x[0, 0, 0, :10].tolist() for x in (rollout.rows.tokens, rollout.rows.segment_ids, rollout.rows.positions)
+    )
+    assert tokens == [5, 6, 9, 2, 4, 3, 7, 8, 2, 0]
+    assert segment_ids == [1, 1, 1, 1, 2, 2, 2, 2, 2, 0]
+    assert positions == [0, 1, 2, 3, 0, 1, 2, 3, 4, 0]
     assert rollout.mask[0, :8].tolist() == [True, True, False, False, False, True, True, False]
     assert rollout.labels[0, rollout.mask[0]].tolist() == [9, 2, 8, 2]
     assert rollout.logprobs[0, rollout.mask[0]].tolist() == [-1, -2, -3, -4]
@@ -85,9 +87,10 @@ def test_what_is_read_anew_is_answered_as_if_alone() -> None:
     alone = [of(single([5, 6], [9, 2])), of(single([4, 3, 7], [8, 2]))]
 
     def logits(rollout: RolloutBatch) -> np.ndarray:
-        inputs = (rollout.tokens, rollout.positions, rollout.segment_ids)
-        found = np.asarray(model(*map(jnp.asarray, inputs)))[:, -rollout.mask.shape[1] :]
-        return found[rollout.mask]
+        rows = rollout.rows
+        inputs = (x[:, 0, 0] for x in (rows.tokens, rows.positions, rows.segment_ids))
+        found, columns = np.asarray(model(*map(jnp.asarray, inputs)))[0], rows.sources[0, 0, 0].tolist()
+        return np.stack([found[columns.index(column)] for column in np.flatnonzero(rollout.mask)])
 
     np.testing.assert_allclose(logits(both), np.concatenate(list(map(logits, alone))), atol=1e-5)
 
@@ -97,14 +100,13 @@ def test_a_tools_reply_is_read_and_is_no_target() -> None:
     turns = [Turn(CASE, "", True, 1, (9, 2), (-1.0, -2.0)), Turn(CASE, "", True, 6, (8, 2), (-3.0, -4.0))]
     episode = Episode(CASE, [5, 6, 9, 30, 31, 32, 33, 8, 2], 2, turns)
     rollout = collate([episode], [np.float32([[1.0], [-0.25]])])
-    assert rollout.segment_ids.sum() == 9
+    assert (rollout.rows.segment_ids > 0).sum() == 9
     inside = rollout.mask[0].nonzero()[0].tolist()
     assert inside == [0, 1, 5, 6]
     assert rollout.labels[0, inside].tolist() == [9, 2, 8, 2]
     assert rollout.logprobs[0, inside].tolist() == [-1, -2, -3, -4]
     assert rollout.rewards[0, inside, 0].tolist() == [0, 1.0, 0, -0.25]
-    first = rollout.tokens.shape[1] - rollout.mask.shape[1]
-    assert rollout.tokens[0, first + 1 : first + 3].tolist() == [9, 30]  # what follows the answer, not EOS
+    assert read(rollout, 0, 3) == [6, 9, 30]  # what follows the answer, not EOS
 
 
 def test_a_turns_weight_is_that_of_its_tokens() -> None:
@@ -125,6 +127,6 @@ def test_sizes_are_few() -> None:
     shapes = set()
     for size in range(1, 60):
         rollout = of(single([5] * size, [9] * (1 + size % 13)))
-        shapes.add((rollout.tokens.shape, rollout.mask.shape))
-        assert rollout.segment_ids.sum() == size + 1 + size % 13
-    assert len(shapes) < 18
+        shapes.add((rollout.rows.tokens.shape, rollout.mask.shape))
+        assert (rollout.rows.segment_ids > 0).sum() == size + 1 + size % 13
+    assert len(shapes) < 4

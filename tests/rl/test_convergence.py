@@ -30,6 +30,7 @@ from tl_jax.rl import step as ppo_step
 from tl_jax.rl.batch import RolloutBatch, collate
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.rl.kl import kl_estimate, shaped_rewards
+from tl_jax.rl.rows import Layout
 from tl_jax.rl.state import RlState, StepSpec, TrainableModel, init_rl_state
 from tl_jax.rl.step import make_rl_step
 from tl_jax.tooluse.rewards.score import score
@@ -169,7 +170,7 @@ def rollout(params: Any, problem: Problem, key: jax.Array) -> RolloutBatch:
             episode.stream += [token] if step == steps - 1 else [token, TOOL_SAYS]
     spoken = [tuple(turn.tokens[0] for turn in one.turns) for one in episodes]
     earned = [np.float32([[x[tokens[: x.ndim]]] for x in problem]) for tokens in spoken]
-    return collate(episodes, earned)
+    return collate(episodes, earned, layout=Layout(minibatches=2))
 
 
 REGULARISED = [name for name, record in ESTIMATORS.items() if record.requires.get("kl_in", "reward") == "reward"]

@@ -21,6 +21,8 @@ from tl_jax.model.llama import init_params, make_graphdef
 from tl_jax.model.lora import merge_adapters
 from tl_jax.model.store import open_model
 from tl_jax.model.value import make_value_graphdef
+from tl_jax.rl.batch import RolloutBatch
+from tl_jax.rl.parts import Part, read_once
 from tl_jax.rl.state import RlState, StepSpec, TrainableModel, adapter_off, init_rl_state
 from tl_jax.rl.step import make_rl_step, per_token_logps, score_rollout
 from tl_jax.rl.train import run_rl
@@ -53,6 +55,16 @@ def moved(state: RlState) -> RlState:
     )
 
 
+def scored(params: Any, rollout: RolloutBatch, spec: StepSpec) -> tuple[jax.Array, ...]:
+    """Log-probabilities and values, [B, N]."""
+
+    def read(part: Part) -> tuple[jax.Array, jax.Array]:
+        policy, values = per_token_logps(params, part, spec)
+        return policy.log_probs, values
+
+    return read_once(read, rollout, 1)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("config", [PPO, SHARED, GRPO], ids=["own critic", "shared critic", "grpo"])
 def test_a_step_gives_back_what_it_takes(config: AlgorithmConfig, dtype: Any) -> None:
@@ -73,21 +85,21 @@ def test_the_reference_is_the_model_below() -> None:
     later, metrics = score(moved(state))
     assert abs(metrics["kl_per_answer"]) > 0.01
     np.testing.assert_array_equal(later.ref_logprobs, experience.ref_logprobs)
-    below, _ = per_token_logps({"actor": init_params(TINY, jax.random.key(7))}, rollout, plain)
-    np.testing.assert_allclose(later.ref_logprobs, below.log_probs, atol=1e-5)
+    below, _ = scored({"actor": init_params(TINY, jax.random.key(7))}, rollout, plain)
+    np.testing.assert_allclose(later.ref_logprobs, below, atol=1e-5)
 
 
 def test_the_critics_adapters_stand_on_the_same_model() -> None:
     spec, rollout = spec_of(PPO), random_rollout()
     state = moved(initial(spec))
     assert {*state.trainable["critic"]} == {"backbone", "value_head"}
-    _, values = per_token_logps(state.params, rollout, spec)
+    _, values = scored(state.params, rollout, spec)
     base = init_params(TINY, jax.random.key(7))
     backbone = merge_adapters(base, state.trainable["critic"]["backbone"], LORA.scale)
     backbone.pop("lm_head")
     critic = {"backbone": backbone, "value_head": state.trainable["critic"]["value_head"]}
     actor = init_params(TINY, jax.random.key(8))
-    _, expected = per_token_logps({"actor": actor, "critic": critic}, rollout, spec_of(PPO, lora=None))
+    _, expected = scored({"actor": actor, "critic": critic}, rollout, spec_of(PPO, lora=None))
     assert_trees_close(jnp.where(rollout.mask, values, 0), jnp.where(rollout.mask, expected, 0), rtol=1e-4)
     assert {*initial(spec_of(SHARED)).trainable["critic"]} == {"value_head"}
 

@@ -70,7 +70,8 @@ def run(tmp_path: Path) -> Any:
     tables: list[Any] = []
     lines: list[str] = []
     log = SimpleNamespace(table=tables.append, line=lines.append, busy=lambda text: None)
-    return SimpleNamespace(directory=tmp_path, start=2, tables=tables, lines=lines, log=log)
+    mesh = SimpleNamespace(shape={"data": 1, "fsdp": 1})
+    return SimpleNamespace(directory=tmp_path, start=2, tables=tables, lines=lines, log=log, mesh=mesh)
 
 
 def fails_on_stop(prediction: str, case: Case) -> float:
@@ -95,7 +96,7 @@ def make_source(run: Any, reward: str, *more: str) -> Rollouts:
 
 def test_prompts_are_repeated_for_their_group_and_every_step_has_its_own_key(source: Rollouts) -> None:
     rollout = source.batch(1, STATE)
-    assert rollout.tokens.shape[0] == rollout.rewards.shape[0] == 4
+    assert rollout.labels.shape[0] == rollout.rewards.shape[0] == 4
     source.batch(2, replace(STATE, step=jnp.int32(1)))
     worker: Any = source._groups._worker
     first, second = ([one.case.id for one in prompts] for prompts in worker.prompts)
@@ -109,6 +110,7 @@ def test_prompts_are_repeated_for_their_group_and_every_step_has_its_own_key(sou
 def test_metrics_of_the_host_join_those_of_the_step(source: Rollouts) -> None:
     rollout = source.batch(3, STATE)
     metrics = source.observe({"policy_loss": jnp.float32(0.5)})
+    assert metrics["padding"] == rollout.rows.padding > 0.5
     binary, monotone = (np.array([turn.values[0, i] for turn in source._rewards]) for i in (0, 1))
     assert list(metrics)[:4] == ["policy_loss", "reward", "reward/binary", "reward/monotone"]
     assert metrics["reward"] == pytest.approx(np.mean(binary + 2 * monotone))
@@ -116,7 +118,7 @@ def test_metrics_of_the_host_join_those_of_the_step(source: Rollouts) -> None:
     assert (metrics["turns"], metrics["finished"]) == (1, 0.75)
     assert metrics["answer_length"] == np.mean([len(text) for text in ANSWERS])
     seconds = metrics["seconds_sampling"] + metrics["seconds_learning"]
-    assert metrics["tokens_per_second"] == pytest.approx(rollout.segment_ids.sum() / seconds)
+    assert metrics["tokens_per_second"] == pytest.approx(sum(2 + len(text) for text in ANSWERS) / seconds)
 
 
 def test_an_episode_without_room_or_turns_left_is_truncated_although_its_answers_are_finished(

@@ -19,13 +19,14 @@ from tl_jax.config import AlgorithmConfig, MeshConfig, OptimizerConfig, RlConfig
 from tl_jax.config.model import Offload
 from tl_jax.model.host_memory import HOST
 from tl_jax.model.llama import init_params, make_graphdef, merge
-from tl_jax.model.sharding import MESH_AXES, batch_sharding, make_global_array, make_mesh, shard_tree
+from tl_jax.model.sharding import MESH_AXES, batch_devices, batch_sharding, make_global_array, make_mesh, shard_tree
 from tl_jax.model.value import make_value_graphdef
 from tl_jax.rl.batch import RolloutBatch, collate
 from tl_jax.rl.episodes import Episode, Turn
+from tl_jax.rl.rows import Layout
 from tl_jax.rl.rubric import make_rubric
 from tl_jax.rl.state import RlState, StepSpec, TrainableModel, init_rl_state
-from tl_jax.rl.step import make_rl_step, per_token_logps, score_rollout, shuffled_rows
+from tl_jax.rl.step import make_rl_step, score_rollout
 from tl_jax.rl.train import make_step_spec
 from tl_jax.tooluse.schema import Case
 from tl_jax.training.compile import compile_step, start_state
@@ -63,30 +64,52 @@ def drifted_state(config: AlgorithmConfig, optimizer: optax.GradientTransformati
 CASE = Case("c", (), ())
 
 
-def random_rollout(rows: int = 8, width: int = 8, seed: int = 0) -> RolloutBatch:
-    """Ragged prompts and answers; EOS (2) is also the pad id and occurs in prompts."""
+def random_rollout(rows: int = 8, width: int = 8, seed: int = 0, layout: Layout | None = None) -> RolloutBatch:
+    """Ragged prompts and answers; EOS (2) is also the pad id and occurs in prompts. By default for one update.
+
+    Those of a group have the same prompt.
+    """
     rng = np.random.default_rng(seed)
     episodes, rewards = [], []
-    for _ in range(rows):
-        prompt = [1, 2, *rng.integers(3, TINY.vocab_size, rng.integers(2, 14)).tolist()]
+    layout = layout or Layout()
+    for number in range(rows):
+        if number % layout.group_size == 0:
+            prompt = [1, 2, *rng.integers(3, TINY.vocab_size, rng.integers(2, 14)).tolist()]
         written = [*rng.integers(3, TINY.vocab_size, rng.integers(0, width)).tolist(), 2]
         logprobs = rng.normal(size=len(written)).tolist()
         turn = Turn(CASE, "", True, len(prompt) - 1, tuple(written), tuple(logprobs))
         episodes.append(Episode(CASE, prompt + written, len(prompt), [turn]))
         rewards.append(np.float32([[rng.choice([-2.0, -1.3, -0.25, 1.0])]]))
-    return collate(episodes, rewards)
+    return collate(episodes, rewards, layout=layout)
+
+
+def streams(rollout: RolloutBatch) -> list[np.ndarray]:
+    """What each episode of one turn reads, found in the rows of the first update's parts that it stands in."""
+    rows, found = rollout.rows, []
+    width = rollout.mask.shape[1]
+    for number in range(len(rollout.mask)):
+        places = np.argwhere(rows.sources[:, 0] // width == number)
+        (row,) = {tuple(place[:2]) for place in places}
+        tokens, segments, positions = (x[row[0], 0, row[1]] for x in (rows.tokens, rows.segment_ids, rows.positions))
+        own = segments == segments[places[0, 2]]
+        if rows.branches is not None:
+            branches = rows.branches[row[0], 0, row[1]]
+            own &= np.isin(branches, (0, branches[places[0, 2]]))
+        assert sorted(positions[own]) == list(range(own.sum()))
+        found.append(tokens[own][np.argsort(positions[own])])
+    return found
 
 
 def dense(rollout: RolloutBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The rollout laid out differently: rows that begin at column 0, where each answer stands in them, and its end.
+    """The rollout laid out differently: a row for each episode, where its answer stands in it, and its end.
 
     Returns:
         tokens [B, T], the answers' columns [B, N] (any column outside the mask), length of each row [B]. The answers
         are read to their end, so the last tokens of a row are its labels.
     """
-    rows = [tokens[segments > 0] for tokens, segments in zip(rollout.tokens, rollout.segment_ids, strict=True)]
+    rows = streams(rollout)
     lengths = np.array([len(row) for row in rows])
-    tokens = np.zeros_like(rollout.tokens)
+    tokens = np.zeros((len(rows), lengths.max()), np.int32)
     for index, row in enumerate(rows):
         tokens[index, : len(row)] = row
     columns = (lengths - rollout.mask.sum(axis=1))[:, None] + np.arange(rollout.mask.shape[1])
@@ -190,8 +213,9 @@ def test_first_step_ratio_is_one() -> None:
     """Old log-probabilities come from the function that the loss uses: nothing is clipped before the first update."""
     config = AlgorithmConfig(clip_low=1e-6, clip_high=1e-6, minibatches=4, epochs=3)
     still = optax.sgd(0.0)
-    state = drifted_state(config, still)
-    _, metrics = jax.jit(make_rl_step(spec_of(still, config)))(state, random_rollout())
+    state, rollout = drifted_state(config, still), random_rollout(layout=Layout(epochs=3, minibatches=4))
+    _, metrics = jax.jit(make_rl_step(spec_of(still, config)))(state, rollout)
+    assert metrics["updates"] == 12
     assert metrics["approx_kl"] == pytest.approx(0, abs=1e-9)
     assert metrics["clip_fraction"] == 0
 
@@ -266,13 +290,16 @@ def test_a_shared_backbone_learns_from_both_losses() -> None:
     assert state.trainable["critic"].keys() == {"value_head"}
     assert moved(state.trainable["critic"], new.trainable["critic"])
     own, _ = SCORE(state, rollout, config)
-    spec, mask = spec_of(optax.sgd(1.0), config), rollout.mask
+    mask = rollout.mask
+    tokens, columns, lengths = args = dense(rollout)
+    places = np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape)
+    segment_ids = (places < lengths[:, None]).astype(np.int32)
 
     def loss(params: Any, head: Any) -> jax.Array:
-        hidden = merge(ACTOR_GRAPH, params).hidden(rollout.tokens, rollout.positions, rollout.segment_ids)
-        values = hidden[:, -mask.shape[1] :] @ head["value_head"]
-        scores, _ = per_token_logps({"actor": params}, rollout, spec)
-        policy = -jnp.sum(jnp.where(mask, own.advantages * jnp.exp(scores.log_probs - own.old_logprobs), 0))
+        hidden = merge(ACTOR_GRAPH, params).hidden(tokens, places, segment_ids)
+        values = jnp.take_along_axis(hidden @ head["value_head"], columns - 1, axis=1)
+        logprobs = dense_logprobs(params, *args)
+        policy = -jnp.sum(jnp.where(mask, own.advantages * jnp.exp(logprobs - own.old_logprobs), 0))
         return (policy + 0.25 * jnp.sum(jnp.where(mask, (values - own.returns) ** 2, 0))) / mask.sum()
 
     change = jax.tree.map(jnp.subtract, state.trainable, new.trainable)
@@ -297,14 +324,15 @@ def test_no_update_follows_once_the_policy_is_too_far() -> None:
     """The first update moves it; the second minibatch shows that, and nothing is learnt from it or after it."""
     free = AlgorithmConfig(epochs=2, minibatches=2)
     held = free.model_copy(update={"target_kl": 1e-6})
-    state, new, metrics = one_step(held, rollout := random_rollout())
+    state, new, metrics = one_step(held, rollout := random_rollout(layout=Layout(epochs=2, minibatches=2)))
     assert metrics["updates"] == 1
     assert moved(state.trainable["actor"], new.trainable["actor"])
     _, _, all_of_it = one_step(free, rollout)
     assert all_of_it["updates"] == 4
     _, same, far_limit = one_step(free.model_copy(update={"target_kl": 1e9}), rollout)
     assert far_limit["updates"] == 4
-    _, nothing, _ = one_step(free.model_copy(update={"target_kl": 0.0, "epochs": 1, "minibatches": 1}), rollout)
+    once = AlgorithmConfig(target_kl=0.0)
+    _, nothing, _ = one_step(once, random_rollout())
     assert moved(
         state.trainable["actor"], nothing.trainable["actor"]
     )  # 0 is not exceeded by a policy that has not moved
@@ -425,7 +453,10 @@ def test_parts_of_a_minibatch_make_the_same_update(average: str, critic_backbone
     options = {"average": average, "critic_backbone": critic_backbone, "entropy_coef": 0.1, "kl_coef": 0.2}
     whole = AlgorithmConfig(**options, kl_in="loss", kl_estimator="k2")
     state = drifted_state(whole, optax.sgd(1.0))
-    results = [one_step(whole.model_copy(update={"accumulate": parts}), random_rollout(), state) for parts in (1, 4)]
+    rollouts = [random_rollout(rows=20, width=24, layout=Layout(tokens=tokens)) for tokens in (1024, 128)]
+    read = [rollout.rows.segment_ids.any(axis=(0, 1, 3)).tolist() for rollout in rollouts]
+    assert read == [[True], [True] * 5 + [False]]  # the last is there for the sake of a rare change of shape
+    results = [one_step(whole, rollout, state) for rollout in rollouts]
     (_, one, expected), (_, parted, metrics) = results
     assert moved(one.trainable["actor"], state.trainable["actor"])
     assert_trees_close(parted.trainable["actor"], one.trainable["actor"], rtol=1e-5)
@@ -459,24 +490,18 @@ def test_a_step_gives_back_what_it_takes(
     critic = TrainableModel(make_value_graphdef(TINY, dtype=dtype), optimizer, rate)
     spec = StepSpec(actor, critic, AlgorithmConfig(**options), group_size=2, answer_length=8)
     state = init_rl_state(init_params(TINY, jax.random.key(0), param_dtype), TINY, spec, seed=1)
-    assert_same_avals(make_rl_step(spec), state, random_rollout())
-
-
-def test_every_epoch_visits_every_row_once() -> None:
-    config = AlgorithmConfig(epochs=3, minibatches=4)
-    rows = np.asarray(shuffled_rows(jax.random.key(0), 12, config))
-    assert rows.shape == (12, 3)
-    epochs = rows.reshape(3, 12)
-    assert all(sorted(epoch) == list(range(12)) for epoch in epochs.tolist())
-    assert len({tuple(epoch) for epoch in epochs.tolist()}) == 3
+    assert_same_avals(make_rl_step(spec), state, random_rollout(layout=Layout(epochs=2, minibatches=2)))
 
 
 def test_sharded_step_equals_the_one_on_a_single_device() -> None:
     config = AlgorithmConfig(epochs=2, minibatches=2, accumulate=2, kl_coef=0.2)
-    adam, rollout = optax.adam(1e-3), random_rollout(rows=16)
+    adam = optax.adam(1e-3)
     init = initial(config, adam)
 
     def two_steps(mesh: Mesh) -> tuple[Any, Any]:
+        layout = Layout(group_size=4, epochs=2, minibatches=2, devices=batch_devices(mesh), tokens=128)
+        rollout = random_rollout(rows=32, layout=layout)
+        assert rollout.rows.branches is not None
         with jax.set_mesh(mesh):
             params = shard_tree(init_params(TINY, jax.random.key(7)), mesh)
             state = start_state(init, params, mesh)

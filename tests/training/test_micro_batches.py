@@ -7,18 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tl_jax.training.micro_batches import accumulate, join, split
+from tl_jax.training.micro_batches import accumulate, add_up, split
 
 TREE = {"a": jnp.arange(24.0).reshape(12, 2), "b": jnp.arange(12)}
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 12])
-def test_split_takes_every_row_once_and_join_puts_it_back(parts: int) -> None:
+def test_split_takes_every_row_once(parts: int) -> None:
     rows = split(TREE, parts)
     assert rows["a"].shape == (parts, 12 // parts, 2)
-    assert rows["b"][0].tolist() == list(range(0, 12, parts))
-    for name, expected in TREE.items():
-        np.testing.assert_array_equal(join(rows)[name], expected)
+    for part in range(parts):
+        assert rows["b"][part].tolist() == list(range(part, 12, parts))
+        np.testing.assert_array_equal(rows["a"][part], TREE["a"][part::parts])
 
 
 @pytest.mark.parametrize("parts", [1, 4])
@@ -33,3 +33,8 @@ def test_sums_are_float32(parts: int) -> None:
     assert {name: x.dtype for name, x in sums.items()} == {"low": jnp.float32, "count": jnp.float32}
     assert sums["count"] == 12
     assert sums["low"] == pytest.approx(267, abs=1.1 if parts == 1 else 0)
+
+
+def test_parts_that_add_nothing_are_left_out() -> None:
+    parts = jnp.array([[1.0, 2.0], [jnp.nan, 0.0], [3.0, 4.0]])
+    assert add_up(jnp.sum, parts, lambda part: part[1] > 0) == 10

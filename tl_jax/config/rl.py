@@ -60,6 +60,12 @@ class AlgorithmConfig(Node):
     epochs: Whole = Field(1, ge=1, description="passes over each rollout")
     minibatches: Whole = Field(1, ge=1, description="updates per pass")
     accumulate: Whole = Field(1, ge=1, description="parts of a minibatch, taken in turn to save memory; same update")
+    tokens_per_microbatch: Whole | None = Field(
+        None,
+        ge=128,
+        description="tokens that a device reads at once, and one episode at least; null = 8192 or what accumulate "
+        "leaves; same update",
+    )
     kl_coef: Real = Field(0.1, ge=0, description="weight of the KL to the reference policy; adaptive: its first value")
     kl_in: Literal["reward", "loss"] = Field("reward", description="where the KL enters")
     kl_estimator: KlEstimator = Field("k1", description="reward: k1; loss: k2, or k3 as in GRPO")

@@ -145,6 +145,11 @@ def own_rows(mesh: Mesh, rows: int) -> frozenset[int]:
     return frozenset(row for (part,) in filter(None, found) for row in range(rows)[part])
 
 
+def batch_devices(mesh: Mesh) -> int:
+    """Over how many devices rows are spread."""
+    return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """A whole copy on every device."""
     return NamedSharding(mesh, PartitionSpec())

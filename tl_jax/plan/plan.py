@@ -11,7 +11,7 @@ import jax
 from tl_jax import __version__
 from tl_jax.config import RlConfig, RunConfig, SftConfig
 from tl_jax.model.parameters import count_parameters
-from tl_jax.model.sharding import ShardingError, make_mesh
+from tl_jax.model.sharding import ShardingError, batch_devices, make_mesh
 from tl_jax.plan.machine import Machine, PlanError
 from tl_jax.plan.measure import Measured, measure
 from tl_jax.plan.programs import Program, rl_programs, sft_programs
@@ -80,8 +80,8 @@ def make_plan(
     Raises:
         UserError: the configuration does not fit the machine's number of devices, or training would refuse it.
     """
-    load = workload(config, subject)
     mesh = make_mesh(config.mesh, machine.devices)
+    load = workload(config, subject, batch_devices(mesh))
     found: list[Measured] = []
     try:
         programs = programs_of(config, subject, mesh, load, machine.memory)
@@ -109,10 +109,10 @@ def shown(settings: Mapping[str, Any]) -> str:
     return " ".join(f"{key}={value}" for key, value in settings.items())
 
 
-def workload(config: RunConfig, subject: Subject) -> Workload:
-    """What a step of ``config`` reads."""
+def workload(config: RunConfig, subject: Subject, devices: int) -> Workload:
+    """What a step of ``config`` reads, with rows spread over so many devices."""
     if isinstance(config, RlConfig):
-        return rl_workload(config, subject)
+        return rl_workload(config, subject, devices)
     assert isinstance(config, SftConfig)
     return sft_workload(config, subject)
 
@@ -153,6 +153,7 @@ def _settings(config: RunConfig) -> dict[str, Any]:
         "group_size": config.group_size,
         "algorithm.minibatches": config.algorithm.minibatches,
         "algorithm.accumulate": config.algorithm.accumulate,
+        "algorithm.tokens_per_microbatch": config.algorithm.tokens_per_microbatch,
         "sampling.batch_size": config.sampling.batch_size,
         "sampling.max_new_tokens": config.sampling.max_new_tokens,
     }

@@ -23,17 +23,16 @@ from tl_jax.model.cache import Cache
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.host_memory import is_in_host_memory
 from tl_jax.model.parameters import abstract_params, axis_sizes, llama_parameters
-from tl_jax.model.sharding import batch_sharding
-from tl_jax.plan.workload import Workload
+from tl_jax.model.sharding import batch_devices, batch_sharding
+from tl_jax.plan.workload import Workload, longest_episodes
 from tl_jax.rl.batch import RolloutBatch
 from tl_jax.rl.batch import collate as collate_episodes
-from tl_jax.rl.episodes import Episode, Turn
+from tl_jax.rl.rows import Layout
 from tl_jax.rl.rubric import make_rubric
 from tl_jax.rl.state import init_rl_state
 from tl_jax.rl.step import make_rl_step
 from tl_jax.rl.train import check_batch_size as check_rollout
 from tl_jax.rl.train import make_step_spec
-from tl_jax.tooluse.schema import Case
 from tl_jax.training.compile import abstract_state, compile_eval, compile_step
 from tl_jax.training.losses import CHUNKS, MAX_CHUNK, make_loss
 from tl_jax.training.sft import check_batch_size, make_programs
@@ -82,7 +81,7 @@ def sft_programs(config: SftConfig, model: LlamaConfig, mesh: Mesh, load: Worklo
     rows, length = config.data.batch_size, config.data.max_length
     host = collate([Row((), length)] * rows)
     batch: Batch = _placed(host, batch_sharding(mesh))
-    micro = rows // _spread(mesh) // config.accumulate
+    micro = rows // batch_devices(mesh) // config.accumulate
     parts = _parts_of(state)
     compute = _matrices(model, config.model, mesh)
     logits, copies = _logits(model, mesh, micro, length), compute / mesh.shape["fsdp"]
@@ -109,7 +108,7 @@ def sft_programs(config: SftConfig, model: LlamaConfig, mesh: Mesh, load: Worklo
             lambda: _lowered(mesh, lambda: compile_eval(made.evaluate, state.params, mesh).lower(state.params, batch)),
             {**parameters, "batch": bytes_on_device(batch)},
             {name: size for name, size in parts.items() if name not in parameters},
-            {"logits": _logits(model, mesh, rows // _spread(mesh), length)},
+            {"logits": _logits(model, mesh, rows // batch_devices(mesh), length)},
             0.0,
             0.0,
             0.0,
@@ -126,10 +125,10 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
     init = partial(init_rl_state, model=model, spec=spec, seed=config.seed)
     state = abstract_state(init, abstract_params(model, config.stored_dtype), mesh, config.model.offload)
     rows = config.batch_size * config.group_size
-    rollout = _rollout(rows, load, len(rubric.weights), mesh)
+    rollout = _rollout(config, load, len(rubric.weights), mesh)
     parts, compute = _parts_of(state), _matrices(model, config.model, mesh)
-    micro = rows // _spread(mesh) // (algorithm.minibatches * algorithm.accumulate)
-    logits, copies = _logits(model, mesh, micro, rollout.mask.shape[1]), compute / mesh.shape["fsdp"]
+    micro, updates, in_turn, length = rollout.rows.tokens.shape
+    logits, copies = _logits(model, mesh, micro // batch_devices(mesh), length), compute / mesh.shape["fsdp"]
     own_critic = algorithm.has_critic and algorithm.critic_backbone != "shared"
     again, each = 1 if config.model.remat == "block" else 0, _passes(config)
     copies = 0.0 if config.adapter else copies
@@ -138,7 +137,7 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
     actor, graphdef = state.params["actor"], spec.actor.graphdef
     served = abstract_served(graphdef, actor, mesh)
     assert served.mesh is not None
-    spread, weights = _spread(served.mesh), {COPY: bytes_on_device((served.params, served.layers))}
+    spread, weights = batch_devices(served.mesh), {COPY: bytes_on_device((served.params, served.layers))}
     slots, asked = bucket(load.prompt, 16) + config.sampling.max_new_tokens, config.sampling.batch_size or rows
     free = memory - sum(parts.values()) - weights[COPY]
     fitting = rows_that_fit(model, served.mesh, slots, served.dtype.itemsize, free)
@@ -166,7 +165,7 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
             parts,
             {"KV cache": kv_on_device},
             0.0,
-            forward,
+            load.sampled,
             calls * ((weights[COPY] + kv_on_device / 2) * config.sampling.max_new_tokens + weights[COPY]),
             times=calls,
             loop=config.sampling.max_new_tokens,
@@ -179,7 +178,7 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
             {"gradients": _float32(state.trainable), "compute copies": learners * copies, "logits": 2 * logits},
             load.flops / 3 * (learners + 1 + algorithm.epochs * learners * each),
             forward * passes,
-            compute * passes * algorithm.minibatches * algorithm.accumulate,
+            compute * passes * updates // algorithm.epochs * in_turn,
         ),
     ]
 
@@ -221,28 +220,19 @@ def _logits(model: LlamaConfig, mesh: Mesh, rows: int, length: int) -> float:
     return 4.0 * rows * chunk * model.vocab_size / mesh.shape["tensor"]
 
 
-def _rollout(rows: int, load: Workload, rewards: int, mesh: Mesh) -> RolloutBatch:
-    """The longest rollout, as `tl_jax.rl.batch.collate` lays it out."""
-    answer = (0,) * load.answer
-    turn = Turn(Case("", (), ()), "", True, load.prompt - 1, answer, (0.0,) * load.answer)
-    episode = Episode(turn.case, [0] * (load.prompt + load.answer), load.prompt, [turn])
-    one = collate_episodes([episode], [np.zeros((1, rewards), np.float32)])
-    rollout: RolloutBatch = _placed(one, batch_sharding(mesh), rows)
+def _rollout(config: RlConfig, load: Workload, rewards: int, mesh: Mesh) -> RolloutBatch:
+    """The longest rollout, as training lays it out."""
+    episodes = longest_episodes([load.prompt] * config.batch_size, load.answer, config.group_size)
+    nothing = [np.zeros((1, rewards), np.float32)] * len(episodes)
+    rollout: RolloutBatch = _placed(
+        collate_episodes(episodes, nothing, layout=Layout.of(config, mesh)), batch_sharding(mesh)
+    )
     return rollout
 
 
-def _placed(tree: Any, place: NamedSharding, rows: int | None = None) -> Any:
-    """The shapes of a host tree on the mesh; with ``rows``, with so many of them."""
-
-    def put(leaf: np.ndarray) -> jax.ShapeDtypeStruct:
-        shape = leaf.shape if rows is None else (rows, *leaf.shape[1:])
-        return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=place)
-
-    return jax.tree.map(put, tree)
-
-
-def _spread(mesh: Mesh) -> int:
-    return mesh.shape["data"] * mesh.shape["fsdp"]
+def _placed(tree: Any, place: NamedSharding) -> Any:
+    """The shapes of a host tree on the mesh."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), tree)
 
 
 def _lowered(mesh: Mesh, make: Callable[[], jax.stages.Lowered]) -> jax.stages.Lowered:

@@ -23,7 +23,8 @@ Tell = Callable[[str], None]
 def advise(plan: Plan, config: RunConfig, subject: Subject, machine: Machine, tell: Tell) -> Alternative:
     """The changes in the order of `CHANGES`, one after another, until the programs fit that did not; it may be that
     they never do. Programs that fitted are not compiled again."""
-    settings, costs, load = dict[str, object](), list[str](), workload(config, subject)
+    settings, costs = dict[str, object](), list[str]()
+    load = workload(config, subject, len(machine.devices))
     failing = [one.name for one in plan.programs if not one.fits]
     found: list[Measured] = []
     left = list(CHANGES.values())
@@ -52,7 +53,7 @@ def advise(plan: Plan, config: RunConfig, subject: Subject, machine: Machine, te
 
 def search(config: RunConfig, subject: Subject, machine: Machine, tell: Tell) -> list[Alternative]:
     """For every mesh, the largest micro-batches that fit; those with the lowest bound first."""
-    load = workload(config, subject)
+    load = workload(config, subject, len(machine.devices))
     found = [_largest(config, settings, subject, machine, load, tell) for settings in meshes(subject, machine)]
     fitting = [one for one in found if one and one.fits]
     return sorted(fitting, key=lambda one: one.bound.seconds if one.bound else 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from tl_jax.model.config import LlamaConfig
 from tl_jax.model.presets import PRESETS
 from tl_jax.model.store import model_config, tokenizer_dir
 from tl_jax.plan.machine import PlanError
-from tl_jax.rl.batch import padded_lengths
+from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.rl.prompts import load_prompts
+from tl_jax.rl.rows import Layout, arrange
 from tl_jax.rl.rubric import make_rubric
+from tl_jax.tooluse.schema import Case
 from tl_jax.training.speed import flops, work
 
 SAMPLE = 256
@@ -45,6 +48,8 @@ class Workload:
     """tokens of the longest prompt, where there are prompts"""
     answer: int = 0
     """tokens that are written after it at most"""
+    sampled: float = 0.0
+    """floating-point operations of writing the answers: a forward pass over prompts, each as often as it is answered"""
 
     @property
     def padding(self) -> float:
@@ -93,28 +98,52 @@ def sft_workload(config: SftConfig, subject: Subject) -> Workload:
     return Workload(told, positions, tokens, targets, useful, useful + flops(subject.config, positions - tokens, 0))
 
 
-def rl_workload(config: RlConfig, subject: Subject) -> Workload:
-    """The episodes of one rollout, each as long as the longest can be."""
+def rl_workload(config: RlConfig, subject: Subject, devices: int) -> Workload:
+    """The episodes of one rollout, each with an answer as long as the longest can be, on so many devices."""
     rows, new = config.batch_size * config.group_size, config.sampling.max_new_tokens
     room = ContextRoom(subject.config.max_position_embeddings, new, config.data.max_prompt_length)
-    longest, mean = room.tokens, float(room.tokens)
-    told = f"assumed: {rows} prompts of {longest} tokens ({_missing(config, subject)})"
+    lengths = [room.tokens]
+    told = f"assumed: {config.batch_size} prompts of {room.tokens} tokens ({_missing(config, subject)})"
     if subject.tokenizer is not None and config.data.path.exists():
         codec = Codec.open(config.data.renderer, subject.tokenizer, config.template)
         prompts, _ = load_prompts(config, make_rubric(config), codec, subject.config, config.data.path)
-        lengths = [len(prompt.tokens) for prompt in prompts]
-        longest, mean = max(lengths), float(np.mean(lengths))
-        told = f"{config.data.path}: {len(prompts)} prompts of {longest} tokens at most, {mean:.0f} on average"
+        lengths = sorted(len(prompt.tokens) for prompt in prompts)
+        about = f"{lengths[-1]} tokens at most, {np.mean(lengths):.0f} on average"
+        told = f"{config.data.path}: {len(prompts)} prompts of {about}"
     answer = new
     if config.environment:
         answer = min(config.max_turns * new, room.tokens + new - 1)
         told += f"; {config.max_turns} turns, without what tools answer"
-    length, _ = padded_lengths(longest, answer)
-    tokens = rows * (mean + answer)
-    useful = flops(subject.config, tokens, tokens * (mean + answer) / 2)
-    told += f"; answers of {answer} tokens"
-    computed = useful + flops(subject.config, rows * length - tokens, 0)
-    return Workload(told, rows * length, tokens, float(rows * answer), useful, computed, longest, answer)
+    told += f"; {config.group_size} answers of {answer} tokens to each"
+    chosen = [lengths[index] for index in np.linspace(0, len(lengths) - 1, config.batch_size).astype(int)]
+    laid_out = longest_episodes(chosen, answer, config.group_size)
+    layout = Layout(config.group_size, 1, config.algorithm.minibatches, devices)
+    read = arrange(laid_out, answer + 1, layout)
+    real = read.segment_ids > 0
+    tokens, visible = int(real.sum()), float((read.positions + 1.0)[real].sum())
+    positions = round(tokens / (1 - read.padding))
+    useful = flops(subject.config, tokens, visible)
+    whole = rows * float(np.mean(lengths) + answer)
+    return Workload(
+        told,
+        positions,
+        tokens,
+        float(rows * answer),
+        useful,
+        useful + flops(subject.config, positions - tokens, 0),
+        lengths[-1],
+        answer,
+        flops(subject.config, whole, whole * whole / rows / 2) / 3,
+    )
+
+
+def longest_episodes(prompts: Sequence[int], answer: int, group_size: int) -> list[Episode]:
+    """Made-up ones: to prompts of these lengths, each so often, answers of ``answer`` tokens."""
+    case, episodes = Case("", (), ()), []
+    for length in prompts:
+        turn = Turn(case, "", True, length - 1, (0,) * answer, (0.0,) * answer)
+        episodes += [Episode(case, [0] * (length + answer), length, [turn])] * group_size
+    return episodes
 
 
 def _missing(config: RlConfig | SftConfig, subject: Subject) -> str:

@@ -11,23 +11,20 @@ import numpy as np
 from tl_jax.data.batch import Array
 from tl_jax.inference.buckets import bucket
 from tl_jax.rl.episodes import Episode
+from tl_jax.rl.rows import Layout, Rows, arrange
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class RolloutBatch:
-    """B episodes: what the policy read, ``T`` tokens, and what it wrote at the last ``N`` of them.
+    """B episodes: what the policy wrote in ``N`` columns, and the rows in which models read them.
 
     A label is the token written after reading the column's token, as in training: the EOS of a turn is a label even
-    where the conversation goes on with something else. Prompts are padded on the left and end at column ``T - N``.
+    where the conversation goes on with something else. Column 0 has read the prompt; the columns after it read what
+    follows, tools' results included.
     """
 
-    tokens: Array
-    """int32 [B, T]: what was read, tools' results included."""
-    positions: Array
-    """int32 [B, T]: from 0 at the prompt's first token, and wherever the conversation is read anew."""
-    segment_ids: Array
-    """int32 [B, T]: 1 = read, 2, 3, ... = read anew (`Episode.restarts`), 0 = padding on either side."""
+    rows: Rows
     labels: Array
     """int32 [B, N]: what was written."""
     mask: Array
@@ -52,43 +49,35 @@ def collate(
     episodes: Sequence[Episode],
     rewards: Sequence[np.ndarray],
     weights: Sequence[np.ndarray] | None = None,
+    layout: Layout | None = None,
+    seed: int | Sequence[int] = 0,
 ) -> RolloutBatch:
-    """Arrays of a few sizes only, so that a step is seldom compiled anew: T and N - 1 are `bucket` sizes.
+    """Arrays of a few sizes only, so that a step is seldom compiled anew: N - 1 is a `bucket` size.
 
     Args:
         episodes: B of them.
         rewards: for each one, float32 [turns, R].
         weights: for each one, float32 [turns], what a turn counts in the policy's losses; by default 1.
+        layout: how they are dealt out to updates; by default to one.
+        seed: of that.
     """
-    after = max(len(episode.stream) - episode.prompt_length for episode in episodes)
-    length, width = padded_lengths(max(episode.prompt_length for episode in episodes), after)
-    rows, start = len(episodes), length - width
-    tokens, segments, positions = np.zeros((3, rows, length), np.int32)
-    labels, turns = np.zeros((2, rows, width), np.int32)
-    mask = np.zeros((rows, width), bool)
-    logprobs, drawn, counts = np.zeros((3, rows, width), np.float32)
-    earned = np.zeros((rows, width, rewards[0].shape[1]), np.float32)
+    width = bucket(max(len(episode.stream) - episode.prompt_length for episode in episodes), 8) + 1
+    count = len(episodes)
+    labels, turns = np.zeros((2, count, width), np.int32)
+    mask = np.zeros((count, width), bool)
+    logprobs, drawn, counts = np.zeros((3, count, width), np.float32)
+    earned = np.zeros((count, width, rewards[0].shape[1]), np.float32)
     weights = [np.ones(len(episode.turns)) for episode in episodes] if weights is None else weights
     for row, (episode, values, weight) in enumerate(zip(episodes, rewards, weights, strict=True)):
-        first = start + 1 - episode.prompt_length
-        read = slice(first, first + len(episode.stream))
-        starts = np.array([0, *episode.restarts])
-        places = np.arange(len(episode.stream))
-        segment = np.searchsorted(starts, places, side="right")
-        tokens[row, read], segments[row, read] = episode.stream, segment
-        positions[row, first:] = len(episode.stream) - 1 - starts[-1]
-        positions[row, read] = places - starts[segment - 1]
-        for number, (turn, value, count) in enumerate(zip(episode.turns, values, weight, strict=True)):
+        for number, (turn, value, each) in enumerate(zip(episode.turns, values, weight, strict=True)):
             begin = turn.predict_from + 1 - episode.prompt_length
             written = slice(begin, begin + len(turn.tokens))
             labels[row, written], mask[row, written], logprobs[row, written] = turn.tokens, True, turn.logprobs
             drawn[row, written] = turn.logprobs if turn.drawn_logprobs is None else turn.drawn_logprobs
-            turns[row, written], counts[row, written] = number, count
+            turns[row, written], counts[row, written] = number, each
             earned[row, written.stop - 1] = value
     return RolloutBatch(
-        tokens=tokens,
-        positions=positions,
-        segment_ids=segments,
+        rows=arrange(episodes, width, layout or Layout(), seed),
         labels=labels,
         mask=mask,
         turns=turns,
@@ -98,14 +87,3 @@ def collate(
         weights=counts,
         cut_off=np.array([not episode.turns[-1].finished for episode in episodes]),
     )
-
-
-def padded_lengths(prompt: int, written: int) -> tuple[int, int]:
-    """T and N of the longest prompt and of the most that was read after one.
-
-    Example:
-        >>> padded_lengths(prompt=1000, written=500)
-        (1536, 513)
-    """
-    width = bucket(written, 8) + 1
-    return bucket(prompt + width - 1, 16), width

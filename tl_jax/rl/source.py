@@ -21,6 +21,7 @@ from tl_jax.rl.groups import GroupSampler
 from tl_jax.rl.online_mae import OnlineMae
 from tl_jax.rl.prompt_sampler import PromptSampler
 from tl_jax.rl.rollout import RolloutWorker
+from tl_jax.rl.rows import Layout
 from tl_jax.rl.rubric import EpisodeRewards, Rubric
 from tl_jax.rl.state import RlState
 from tl_jax.tooluse.mae.apply import find_error
@@ -50,6 +51,7 @@ class Rollouts:
         self, run: Run, config: RlConfig, worker: RolloutWorker, rubric: Rubric, prompts: PromptSampler
     ) -> None:
         self._run, self._group_size, self._prompts = run, config.group_size, prompts
+        self._layout, self._seed = Layout.of(config, run.mesh), config.seed
         self._rubric, self._groups = rubric, GroupSampler(config, worker, rubric, prompts)
         self._mae, self._mask_truncated = OnlineMae.of(config.online_mae), config.algorithm.mask_truncated
         self._outcomes: Counter[str] = Counter()
@@ -86,10 +88,13 @@ class Rollouts:
         weights = self._mae.weights(episodes)
         if self._mask_truncated:
             weights = [weight * (not one.truncated) for weight, one in zip(weights, episodes, strict=True)]
-        return collate(episodes, values, weights)
+        self._read = sum(len(episode.stream) for episode in episodes)
+        return collate(episodes, values, weights, self._layout, (self._seed, step))
 
     def observe(self, metrics: Metrics) -> Metrics:
-        """Waits for the step, whose time is measured. ``tokens_per_second`` counts all tokens read in that time."""
+        """Waits for the step, whose time is measured. ``tokens_per_second`` counts the tokens of all episodes in that
+        time, prompts as often as they were answered; ``padding`` is the share of positions that were read for nothing.
+        """
         metrics = jax.device_get(metrics)
         ended = time.perf_counter()
         turns = [turn for episode in self._episodes for turn in episode.turns]
@@ -103,7 +108,8 @@ class Rollouts:
             "faults": np.mean([bool(one.fault) for one in self._rewards]),
             "raised": np.mean([bool(episode.raised) for episode in self._episodes]),
             "blocked_turns": np.mean(np.concatenate([self._mae.blocked(episode) for episode in episodes])),
-            "tokens_per_second": np.count_nonzero(self._rollout.segment_ids) / (ended - self._began),
+            "tokens_per_second": self._read / (ended - self._began),
+            "padding": self._rollout.rows.padding,
             "seconds_sampling": self._sampled - self._began,
             "seconds_learning": ended - self._sampled,
         }

@@ -15,22 +15,22 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tl_jax.config import AlgorithmConfig
 from tl_jax.data.batch import Array
 from tl_jax.model.host_memory import is_in_host_memory
 from tl_jax.model.llama import Llama, merge
 from tl_jax.model.parameters import Params
 from tl_jax.model.precision import compute_dtype, in_compute_dtype
-from tl_jax.model.sharding import constrain
 from tl_jax.model.value import ValueModel, head_values
 from tl_jax.rl import losses as rl_losses
 from tl_jax.rl.advantages import after_last, explained_variance, masked_mean
 from tl_jax.rl.batch import RolloutBatch
 from tl_jax.rl.estimators import EstimatorInputs, estimate
 from tl_jax.rl.kl import adapted_kl_coef, kl_estimate
+from tl_jax.rl.parts import Part, at, by_updates, parts_of, read_once, standing_in
+from tl_jax.rl.rows import Rows
 from tl_jax.rl.state import RlState, StepSpec, with_base
 from tl_jax.training.losses import Statistic, TokenScores, entropy, label_log_probs
-from tl_jax.training.micro_batches import accumulate, join, split
+from tl_jax.training.micro_batches import add_up
 from tl_jax.training.optimizer import updates_made
 from tl_jax.training.state import fold_key
 from tl_jax.training.stochastic_rounding import apply_updates
@@ -66,20 +66,20 @@ class UpdateCarry(NamedTuple):
 
 
 def make_rl_step(spec: StepSpec) -> Callable[[RlState, RolloutBatch], tuple[RlState, Metrics]]:
-    """A pure ``(state, rollout) -> (state, metrics)``: ``epochs`` passes of ``minibatches`` updates over the rollout,
-    whose rows ``minibatches`` divides."""
+    """A pure ``(state, rollout) -> (state, metrics)`` of as many updates as the rollout has rows for."""
     config = spec.config
 
     def step(state: RlState, rollout: RolloutBatch) -> tuple[RlState, Metrics]:
         experience, metrics = score_rollout(state, rollout, spec)
-        rows = shuffled_rows(jax.random.fold_in(fold_key(state), 1), rollout.tokens.shape[0], config)
         update = partial(update_minibatch, state=state, experience=experience, spec=spec)
         carry = UpdateCarry(state.trainable, state.opt_state, jnp.array(False))
-        keys = jax.random.split(fold_key(state), rows.shape[0])
+        rows = by_updates(rollout.rows)
+        updates = rows.tokens.shape[0]
+        keys = jax.random.split(fold_key(state), updates)
         carry, (seen, of_updates) = jax.lax.scan(update, carry, (rows, keys))
         metrics["updates"] = jnp.sum(of_updates.pop("learnt"))
         metrics |= jax.tree.map(partial(masked_mean, mask=seen), of_updates)
-        metrics |= _rates(state, rows.shape[0], spec)
+        metrics |= _rates(state, updates, spec)
         adapted = adapted_kl_coef(state.kl_coef, metrics["kl_per_answer"], config.kl_target, config.kl_rate)
         learns = state.step >= config.critic_warmup  # else the KL is 0 whatever the coefficient
         new = replace(
@@ -106,35 +106,33 @@ def _rates(state: RlState, updates: int, spec: StepSpec) -> Metrics:
 
 
 def per_token_logps(
-    params: Params, rollout: RolloutBatch, spec: StepSpec, statistics: Mapping[str, Statistic] | None = None
+    params: Params, part: Part, spec: StepSpec, statistics: Mapping[str, Statistic] | None = None
 ) -> tuple[TokenScores, jax.Array]:
-    """What the models think of a rollout's rows.
+    """What the models think of what was written.
 
     Args:
         params: ``{"actor": ..., "critic": ...}``, or the actor's alone.
-        rollout: B rows with labels [B, N].
+        part: rows with labels [R, T].
         spec: the models, and the temperature of the log-probabilities.
         statistics: what else to compute of the policy's logits, see `label_log_probs`.
 
     Returns:
-        the scores of the labels with ``statistics``, float32 [B, N], 0 outside the mask; and the critic's values,
-        float32 [B, N]: what it expects before each column's label is written. They are 0 without a critic.
+        the scores of the labels with ``statistics``, float32 [R, T], 0 outside the mask; and the critic's values,
+        float32 [R, T]: what it expects after reading each token. They are 0 without a critic.
     """
-    width = rollout.mask.shape[1]
-    inputs = (rollout.tokens, rollout.positions, rollout.segment_ids)
     actor: Llama = merge(spec.actor.graphdef, params["actor"])
-    hidden = actor.hidden(*inputs)[:, -width:]
-    scores = label_log_probs(actor, hidden, rollout.labels, rollout.mask, statistics, temperature=spec.temperature)
+    hidden = actor.hidden(*part.inputs)
+    scores = label_log_probs(actor, hidden, part.labels, part.mask, statistics, temperature=spec.temperature)
     if "critic" not in params:
-        return scores, jnp.zeros(rollout.mask.shape, jnp.float32)
+        return scores, jnp.zeros(part.mask.shape, jnp.float32)
     if spec.config.critic_backbone == "shared":
         return scores, head_values(hidden, params["critic"]["value_head"])
     critic: ValueModel = merge(spec.critic.graphdef, params["critic"])
-    return scores, critic.values(critic.backbone.hidden(*inputs)[:, -width:])
+    return scores, critic.values(critic.backbone.hidden(*part.inputs))
 
 
 def score_rollout(state: RlState, rollout: RolloutBatch, spec: StepSpec) -> tuple[Experience, Metrics]:
-    """Log-probabilities, values and advantages before the first update, as many rows at a time as an update looks at.
+    """Log-probabilities, values and advantages before the first update, in the rows of the first epoch's updates.
 
     Metrics; a mean over tokens is over the tokens the policy wrote, EOS included, of the whole rollout:
         score: mean of the episodes' rewards, as they enter the advantages.
@@ -152,13 +150,12 @@ def score_rollout(state: RlState, rollout: RolloutBatch, spec: StepSpec) -> tupl
     copies = partial(in_compute_dtype, dtype=compute_dtype(spec.actor.graphdef, state.params["actor"]))
     params, ref_params = copies(state.params), {"actor": copies(spec.ref_params(state))}
 
-    def score(rows: RolloutBatch) -> tuple[jax.Array | None, ...]:
-        policy, values = per_token_logps(params, rows, spec, {"entropy": entropy})
-        ref, _ = per_token_logps(ref_params, rows, spec)
+    def score(part: Part) -> tuple[jax.Array, ...]:
+        policy, values = per_token_logps(params, part, spec, {"entropy": entropy})
+        ref, _ = per_token_logps(ref_params, part, spec)
         return policy.log_probs, policy.statistics["entropy"], ref.log_probs, values
 
-    parts = split(rollout, config.minibatches * config.accumulate)
-    logprobs, entropies, ref_logprobs, values = join(jax.lax.map(score, parts))
+    logprobs, entropies, ref_logprobs, values = read_once(score, rollout, config.minibatches)
     kl = kl_estimate("k1", logprobs, ref_logprobs)
     last_values = jnp.where(rollout.cut_off & config.bootstrap_truncated, after_last(values, mask), 0.0)
     values = jnp.where(mask, values, 0.0)
@@ -213,26 +210,19 @@ def score_rollout(state: RlState, rollout: RolloutBatch, spec: StepSpec) -> tupl
     return experience, metrics
 
 
-def shuffled_rows(key: jax.Array, rows: int, config: AlgorithmConfig) -> jax.Array:
-    """int32 [epochs * minibatches, rows per minibatch]: each epoch visits every row once, in its own order."""
-    keys = jax.random.split(key, config.epochs)
-    orders = jax.vmap(lambda one: jax.random.permutation(one, rows))(keys)
-    return orders.reshape(config.epochs * config.minibatches, -1)
-
-
 def update_minibatch(
     carry: UpdateCarry,
-    rows_and_key: tuple[jax.Array, jax.Array],
+    rows_and_key: tuple[Rows, jax.Array],
     *,
     state: RlState,
     experience: Experience,
     spec: StepSpec,
 ) -> tuple[UpdateCarry, tuple[jax.Array, Metrics]]:
-    """One update of actor and critic on some rows; nothing once ``carry`` has stopped.
+    """One update of actor and critic on some episodes; nothing once ``carry`` has stopped.
 
     Args:
         carry: what the updates before this one made of ``state``'s trainable parameters.
-        rows_and_key: which rows of the rollout, and the update's own key.
+        rows_and_key: the update's rows, arrays [M, R, T], and its own key.
         state: as it was before the first update.
         experience: the whole rollout.
         spec: what the step is made of.
@@ -247,23 +237,23 @@ def update_minibatch(
 
     def update(carry: UpdateCarry) -> tuple[UpdateCarry, Metrics]:
         trainable = copies(carry.trainable)
-        batch = jax.tree.map(lambda x: _over_devices(x[rows]), experience)
+        targets = minibatch_targets(experience, rows, spec)
 
-        def loss(trainable: Params, part: tuple[Experience, Weights]) -> tuple[jax.Array, Metrics]:
+        def loss(trainable: Params, part: tuple[Part, Targets]) -> tuple[jax.Array, Metrics]:
             return loss_sum(with_base(trainable, frozen), *part, spec, state.kl_coef)
 
-        def gradient_and_metrics(part: tuple[Experience, Weights]) -> tuple[Params, Metrics]:
+        def gradient_and_metrics(part: tuple[Part, Targets]) -> tuple[Params, Metrics]:
             return jax.grad(loss, has_aux=True)(trainable, part)
 
-        parts = (batch, minibatch_weights(batch, spec))
-        gradient, metrics = accumulate(gradient_and_metrics, parts, spec.config.accumulate)
+        parts = parts_of(rows, experience.rollout), at(rows.sources, targets)
+        gradient, metrics = add_up(gradient_and_metrics, parts, lambda part: part[0].holds_anything)
         metrics["grad_norm"] = optax.tree.norm(gradient["actor"])
         if "critic" in gradient:
             metrics["critic_grad_norm"] = optax.tree.norm(gradient["critic"])
         limit = spec.config.target_kl
         stopped = jnp.array(False) if limit is None else metrics["approx_kl"] > limit
         shared = spec.config.has_critic and spec.config.critic_backbone == "shared"  # values teach the actor, too
-        teaches = jnp.any(batch.mask & (batch.rollout.weights > 0)) | shared
+        teaches = jnp.any(targets.weights.loss > 0) | shared
         metrics["learnt"] = ~stopped & teaches
         learns = {"actor": metrics["learnt"] & (state.step >= spec.config.critic_warmup), "critic": ~stopped}
         return _apply(carry, gradient, spec, learns, key)._replace(stopped=stopped), metrics
@@ -278,7 +268,7 @@ def update_minibatch(
 
 
 class Weights(NamedTuple):
-    """What a token counts in the sums over a minibatch, float32 [B, N] each; 0 where it counts nothing."""
+    """What a token counts in the sums over a minibatch, float32 each; 0 where it counts nothing."""
 
     loss: Array
     """in the losses of the policy"""
@@ -288,46 +278,67 @@ class Weights(NamedTuple):
     """in a mean over all tokens that it wrote"""
 
 
-def minibatch_weights(batch: Experience, spec: StepSpec) -> Weights:
-    """Made for a whole minibatch, so that it can be added up in parts."""
-    config = spec.config
-    weights = partial(rl_losses.token_weights, length=spec.answer_length)
-    return Weights(
-        loss=weights(batch.mask, config.loss_average) * batch.rollout.weights,
-        learnt=weights(batch.mask, "tokens"),
-        written=weights(batch.rollout.mask, "tokens"),
+class Targets(NamedTuple):
+    """What the losses need besides what the models say now: arrays [B, N] of episodes, or [R, T] at their places."""
+
+    old_logprobs: Array
+    ref_logprobs: Array
+    importance: Array
+    old_values: Array
+    advantages: Array
+    returns: Array
+    weights: Weights
+
+
+def minibatch_targets(experience: Experience, rows: Rows, spec: StepSpec) -> Targets:
+    """Of the episodes that stand in ``rows``, arrays [B, N]. Weights are made for a whole minibatch, so that it can be
+    added up in parts; those of other episodes are 0."""
+    rollout, average = experience.rollout, partial(rl_losses.token_weights, length=spec.answer_length)
+    here = standing_in(rows.sources, rollout.mask.shape)[:, None]
+    return Targets(
+        old_logprobs=experience.old_logprobs,
+        ref_logprobs=experience.ref_logprobs,
+        importance=experience.importance,
+        old_values=experience.old_values,
+        advantages=experience.advantages,
+        returns=experience.returns,
+        weights=Weights(
+            loss=average(experience.mask & here, spec.config.loss_average) * rollout.weights,
+            learnt=average(experience.mask & here, "tokens"),
+            written=average(rollout.mask & here, "tokens"),
+        ),
     )
 
 
 def loss_sum(
-    params: Params, batch: Experience, weights: Weights, spec: StepSpec, kl_coef: jax.Array
+    params: Params, part: Part, targets: Targets, spec: StepSpec, kl_coef: jax.Array
 ) -> tuple[jax.Array, Metrics]:
     """The sum of the losses of policy and critic over some rows of a minibatch, and its parts.
 
     Metrics: the losses; ``clip_fraction`` and ``value_clip_fraction``, the share of tokens whose gradient the clipping
     stops; ``approx_kl``, the k3 estimate of KL(old || new) per token. All add up over the parts of a minibatch.
     """
-    config, weighted_sum = spec.config, rl_losses.weighted_sum
+    config, weights, weighted_sum = spec.config, targets.weights, rl_losses.weighted_sum
     statistics = {} if config.entropy_coef is None else {"entropy": entropy}
-    scores, values = per_token_logps(params, batch.rollout, spec, statistics)
+    scores, values = per_token_logps(params, part, spec, statistics)
     logprobs = scores.log_probs
     policy = rl_losses.policy_losses(
-        logprobs, batch.old_logprobs, batch.advantages, config.clip_low, config.clip_high, config.dual_clip
+        logprobs, targets.old_logprobs, targets.advantages, config.clip_low, config.clip_high, config.dual_clip
     )
-    loss = weighted_sum(batch.importance * policy.losses, weights.loss)
+    loss = weighted_sum(targets.importance * policy.losses, weights.loss)
     metrics = {
         "policy_loss": loss,
         "clip_fraction": weighted_sum(policy.clipped, weights.learnt),
-        "approx_kl": weighted_sum(kl_estimate("k3", batch.old_logprobs, logprobs), weights.learnt),
+        "approx_kl": weighted_sum(kl_estimate("k3", targets.old_logprobs, logprobs), weights.learnt),
     }
     if config.kl_in == "loss":
-        kl = kl_estimate(config.kl_estimator, logprobs, batch.ref_logprobs)
+        kl = kl_estimate(config.kl_estimator, logprobs, targets.ref_logprobs)
         metrics["kl_loss"] = kl_coef * weighted_sum(kl, weights.loss)
         loss += metrics["kl_loss"]
     if config.entropy_coef is not None:
         loss -= config.entropy_coef * weighted_sum(scores.statistics["entropy"], weights.loss)
     if config.has_critic:
-        of_values = rl_losses.value_losses(values, batch.old_values, batch.returns, config.value_clip)
+        of_values = rl_losses.value_losses(values, targets.old_values, targets.returns, config.value_clip)
         metrics["value_loss"] = weighted_sum(of_values.losses, weights.written)
         metrics["value_clip_fraction"] = weighted_sum(of_values.clipped, weights.written)
         loss += config.value_coef * metrics["value_loss"]
@@ -351,7 +362,3 @@ def _apply(
 
 def _chosen(learns: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
     return new if is_in_host_memory(new) else jnp.where(learns, new, old)  # there `from_host` has chosen
-
-
-def _over_devices(x: jax.Array) -> jax.Array:
-    return constrain(x, "batch", *[None] * (x.ndim - 1))

@@ -19,7 +19,7 @@ from tl_jax.inference.sampler import Sampler, answer_stops
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.host_memory import on_device
 from tl_jax.model.llama import make_graphdef
-from tl_jax.model.sharding import make_mesh
+from tl_jax.model.sharding import batch_devices, make_mesh
 from tl_jax.model.value import make_value_graphdef
 from tl_jax.rl.evaluator import Comparison, Evaluator
 from tl_jax.rl.held_out import HELD_OUT_FILE, HeldOut, hold_out
@@ -141,7 +141,7 @@ def make_step_spec(config: RlConfig, model: LlamaConfig, rewards: Rubric) -> Ste
 def check_batch_size(config: RlConfig, mesh: Mesh) -> None:
     """Every minibatch must give each data-parallel device the same number of rows."""
     rows, algorithm = config.batch_size * config.group_size, config.algorithm
-    devices = mesh.shape["data"] * mesh.shape["fsdp"]
+    devices = batch_devices(mesh)
     if rows % (algorithm.minibatches * algorithm.accumulate * devices):
         in_parts = f" in algorithm.accumulate={algorithm.accumulate} parts" if algorithm.accumulate > 1 else ""
         raise ConfigError(

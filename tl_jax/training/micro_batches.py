@@ -17,22 +17,30 @@ def split(tree: Tree, parts: int) -> Tree:
     return jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1), tree)
 
 
-def join(tree: Tree) -> Tree:
-    """The inverse of `split`."""
-    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), tree)
-
-
 def accumulate(function: Callable[[Tree], Sums], tree: Tree, parts: int) -> Sums:
     """The sum of ``function(part)`` over ``parts`` of ``tree``, added up once and in float32."""
-    if parts == 1:
-        whole: Sums = jax.tree.map(lambda x: x.astype(jnp.float32), function(tree))
+    return add_up(function, split(tree, parts) if parts > 1 else jax.tree.map(lambda x: x[None], tree))
+
+
+def add_up(function: Callable[[Tree], Sums], parts: Tree, needed: Callable[[Tree], jax.Array] | None = None) -> Sums:
+    """The sum of ``function(part)`` over the first axis of ``parts``, in float32.
+
+    Args:
+        function: of a part.
+        parts: [parts, ...] each.
+        needed: bool scalar of a part; whether it adds anything. By default all do.
+    """
+    first = jax.tree.map(lambda x: x[0], parts)
+    if jax.tree.leaves(parts)[0].shape[0] == 1:
+        whole: Sums = jax.tree.map(lambda x: x.astype(jnp.float32), function(first))
         return whole
-    rows = split(tree, parts)
-    shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], rows))
-    zero = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), shapes)
+    zero = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), jax.eval_shape(function, first))
 
     def add(sums: Any, part: Tree) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, sums, function(part)), None
+        def more(sums: Any) -> Any:
+            return jax.tree.map(jnp.add, sums, function(part))
 
-    total: Sums = jax.lax.scan(add, zero, rows)[0]
+        return more(sums) if needed is None else jax.lax.cond(needed(part), more, lambda same: same, sums), None
+
+    total: Sums = jax.lax.scan(add, zero, parts)[0]
     return total

@@ -1,0 +1,235 @@
+"""Where tokens stand while models read them, and that it changes nothing of what is learnt from them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.training.helpers import TINY, assert_trees_close
+from tl_jax.config import AlgorithmConfig, LoraConfig
+from tl_jax.model.llama import init_params, make_graphdef
+from tl_jax.model.value import make_value_graphdef
+from tl_jax.rl.batch import RolloutBatch, collate
+from tl_jax.rl.episodes import Episode, Turn
+from tl_jax.rl.rows import BUSY, Layout, Rows, arrange, dealt, row_length
+from tl_jax.rl.state import StepSpec, TrainableModel, adapter_off, first_actor, init_rl_state
+from tl_jax.rl.step import make_rl_step
+from tl_jax.tooluse.schema import Case
+
+CASE = Case("c", (), ())
+
+
+def answered(prompt: list[int], *answers: list[int], restarts: tuple[int, ...] = ()) -> Episode:
+    """A turn for every other list of ``answers``; those between are what tools say."""
+    stream, turns = list(prompt), []
+    for number, tokens in enumerate(answers):
+        if number % 2 == 0:
+            turns.append(Turn(CASE, "", True, len(stream) - 1, tuple(tokens), (-1.0,) * len(tokens)))
+        stream += tokens
+    return Episode(CASE, stream, len(prompt), turns, list(restarts))
+
+
+def random_groups(seed: int, groups: int, size: int, longest: int = 30) -> list[Episode]:
+    """Groups of unequal prompts, with answers of one turn or of two, of which some are read anew."""
+    random = np.random.default_rng(seed)
+
+    def some(most: int) -> list[int]:
+        return random.integers(3, TINY.vocab_size, random.integers(1, most)).tolist()
+
+    episodes = []
+    for _ in range(groups):
+        prompt = some(longest)
+        for _ in range(size):
+            first, tool, second = some(longest // 3), some(longest // 3), some(longest // 3)
+            kind = random.integers(3)
+            begun = len(prompt) + len(first)
+            episodes.append(
+                answered(prompt, first)
+                if kind == 0
+                else answered(prompt, first, tool, second, restarts=(begun,) if kind == 2 else ())
+            )
+    return episodes
+
+
+def seen_by(rows: Rows, place: tuple[int, int, int, int]) -> list[tuple[int, int]]:
+    """(position, token) of all that the token at ``place`` [R, U, M, T] sees, by the definition of `AttentionMask`."""
+    row = place[:3]
+    same = rows.segment_ids[row] == rows.segment_ids[place]
+    same &= rows.positions[row] <= rows.positions[place]
+    if rows.branches is not None:
+        same &= np.isin(rows.branches[row], (0, rows.branches[place]))
+    return sorted(zip(rows.positions[row][same].tolist(), rows.tokens[row][same].tolist(), strict=True))
+
+
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.sampled_from([1, 2]),
+    st.sampled_from([1, 2]),
+    st.sampled_from([1, 2, 8]),
+    st.sampled_from([None, 128]),
+)
+def test_every_column_reads_what_its_episode_read_once_in_every_epoch(
+    seed: int, groups: int, size: int, epochs: int, minibatches: int, devices: int, tokens: int | None
+) -> None:
+    episodes = random_groups(seed, groups * minibatches, size)
+    layout = Layout(size, epochs, minibatches, devices, tokens)
+    width = max(len(one.stream) - one.prompt_length for one in episodes) + 1
+    rows = arrange(episodes, width, layout, seed)
+    assert rows.tokens.shape[0] % devices == 0
+    for epoch in range(epochs):
+        of_epoch = slice(epoch * minibatches, (epoch + 1) * minibatches)
+        places = np.argwhere(rows.sources[:, of_epoch] < len(episodes) * width)
+        columns = sorted(rows.sources[:, of_epoch][tuple(places.T)].tolist())
+        assert columns == sorted(
+            number * width + column
+            for number, one in enumerate(episodes)
+            for column in range(len(one.stream) - one.prompt_length + 1)
+        )
+        for row, update, part, column in places.tolist():
+            place = (row, epoch * minibatches + update, part, column)
+            number, after = divmod(rows.sources[place], width)
+            one, last = episodes[number], episodes[number].prompt_length - 1 + after
+            begin = max([0, *(start for start in one.restarts if start <= last)])
+            assert seen_by(rows, place) == list(enumerate(one.stream[begin : last + 1]))
+
+
+def test_a_prompt_stands_once_and_its_last_token_with_every_answer() -> None:
+    episodes = [answered([5, 6, 7], [8, 2]), answered([5, 6, 7], [9, 9, 2]), answered([5, 4], [3])]
+    rows = arrange(episodes, 9, Layout(group_size=3))
+    assert rows.tokens.shape == (1, 1, 1, 128)
+    read = int((rows.segment_ids > 0).sum())
+    assert rows.tokens[0, 0, 0, :read].tolist() == [5, 6, 7, 8, 2, 6, 7, 9, 9, 2, 4, 3]  # 5 is all that they share
+    rows = arrange(episodes[:2], 9, Layout(group_size=2))
+    read = int((rows.segment_ids > 0).sum())
+    assert rows.tokens[0, 0, 0, :read].tolist() == [5, 6, 7, 8, 2, 7, 9, 9, 2]
+    assert rows.branches is not None
+    assert rows.branches[0, 0, 0, :read].tolist() == [0, 0, 1, 1, 1, 2, 2, 2, 2]
+    assert rows.positions[0, 0, 0, :read].tolist() == [0, 1, 2, 3, 4, 2, 3, 4, 5]
+    assert rows.sources[0, 0, 0, :read].tolist() == [18, 18, 0, 1, 2, 9, 10, 11, 12]
+    assert rows.padding == 1 - 9 / 128
+
+
+def test_rows_have_no_branches_where_nothing_is_shared() -> None:
+    """The kernels that know none are used then."""
+    assert arrange(random_groups(0, 4, 1), 40, Layout()).branches is None
+
+
+def test_every_epoch_has_its_own_order_and_groups_stay_together() -> None:
+    updates = dealt(24, Layout(group_size=3, epochs=3, minibatches=4), seed=5)
+    assert updates.shape == (12, 6)
+    epochs = updates.reshape(3, 24)
+    assert all(sorted(epoch) == list(range(24)) for epoch in epochs.tolist())
+    assert len({tuple(epoch) for epoch in epochs.tolist()}) == 3
+    assert all(b == a + 1 and c == a + 2 for a, b, c in updates.reshape(-1, 3).tolist())
+    again, other = (dealt(24, Layout(group_size=3, epochs=3, minibatches=4), seed) for seed in (5, 6))
+    np.testing.assert_array_equal(updates, again)
+    assert (updates != other).any()
+
+
+def test_a_group_is_divided_where_devices_would_be_idle_or_it_is_too_long() -> None:
+    long = [answered([4] * 4000, [7] * 40)] * 16
+    one, many = (arrange(long, 41, Layout(group_size=8, devices=devices)) for devices in (1, 8))
+    assert one.tokens.size == 2 * 4608  # two groups on one device: each prompt once
+    assert many.tokens.shape[0] == 8
+    assert many.tokens.size <= 8 * 4608  # on eight each group in four: none waits for a whole one
+    assert many.tokens[0].size < one.tokens.size
+    rows = arrange([answered([4] * 3000, [7] * 1000)] * 8, 1001, Layout(group_size=8, tokens=6144))
+    assert rows.tokens.shape[3] <= 6144
+    assert rows.branches is not None
+
+
+def test_padding_is_little_and_shapes_are_few() -> None:
+    """Rollouts of 64 prompts of 300 to 3,000 tokens, with 8 answers that end where they like."""
+    random = np.random.default_rng(0)
+    shapes, shares = set(), []
+    for _ in range(6):
+        episodes = []
+        for length in np.exp(random.uniform(np.log(300), np.log(3000), 64)).astype(int):
+            answers = random.integers(5, 60, 8)
+            episodes += [answered([4] * length, [7] * answer) for answer in answers]
+        rows = arrange(episodes, 61, Layout(group_size=8, minibatches=4))
+        shapes.add(rows.tokens.shape)
+        shares.append(rows.padding)
+        assert rows.tokens.shape[0] * rows.tokens.shape[3] <= BUSY
+    assert np.mean(shares) < 0.1
+    assert max(shares) < 0.14
+    assert len(shapes) <= 5
+
+
+def test_a_row_is_as_long_as_its_tokens_and_little_more() -> None:
+    """A prompt of 8,192 and 512 more were padded to 12,288, one of 4,090 and 40 to 6,144."""
+    lengths = [row_length(size) for size in range(1, 20_000)]
+    assert lengths[8192 + 512 - 1] == 8704
+    assert lengths[4090 + 40 - 1] == 4608
+    assert all(longer - shorter in (0, 128, 512) for shorter, longer in pairwise(lengths))
+    assert arrange([answered([4] * 4090, [7] * 40)], 41, Layout()).tokens.shape == (1, 1, 1, 4608)
+
+
+SMALL = replace(TINY, num_layers=1, num_heads=4, num_kv_heads=2, head_dim=64)
+LORA = LoraConfig(rank=4, alpha=8)
+PPO, GRPO = {"kl_coef": 0.3, "whiten_advantages": False}, {"estimator": "grpo", "kl_in": "loss", "kl_estimator": "k3"}
+
+
+def after_one_step(rollout: RolloutBatch, algorithm: dict[str, Any], lora: LoraConfig | None) -> Any:
+    """All that is trained, after gradient descent at rate 1 from weights that have left the reference; metrics."""
+    config, sgd = AlgorithmConfig(**algorithm), optax.sgd(1.0)
+    models = [
+        TrainableModel(make(SMALL, lora, dtype="float32"), sgd, optax.constant_schedule(1.0))
+        for make in (make_graphdef, make_value_graphdef)
+    ]
+    spec = StepSpec(*models, config, answer_length=40, group_size=4, lora=lora)
+    spec = spec._replace(ref_params=adapter_off if lora else first_actor)
+    state = init_rl_state(init_params(SMALL, jax.random.key(7)), SMALL, spec, seed=1)
+    keys = iter(jax.random.split(jax.random.key(3), 99))
+    trainable = jax.tree.map(lambda x: x + 0.02 * jax.random.normal(next(keys), x.shape), state.trainable)
+    state, metrics = jax.jit(make_rl_step(spec))(replace(state, trainable=trainable), rollout)
+    return state.trainable, metrics
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "lora"),
+    [
+        pytest.param(GRPO, None, id="grpo"),
+        pytest.param(GRPO, LORA, id="grpo, lora", marks=pytest.mark.slow),
+        pytest.param(PPO, None, id="a critic of its own", marks=pytest.mark.slow),
+        pytest.param({**PPO, "critic_backbone": "shared"}, None, id="shared backbone", marks=pytest.mark.slow),
+    ],
+)
+def test_shared_prompts_make_the_update_of_ordinary_rows(algorithm: dict[str, Any], lora: LoraConfig | None) -> None:
+    """Six groups in rows of a few, long enough for attention by blocks, against one row for each episode."""
+    episodes = random_groups(3, 6, 4, longest=60)
+    random = np.random.default_rng(1)
+    rewards = [random.normal(size=(len(one.turns), 1)).astype(np.float32) for one in episodes]
+    shared = collate(episodes, rewards, layout=Layout(group_size=4, tokens=256))
+    alone = collate(episodes, rewards, layout=Layout(tokens=128))
+    alone = replace(alone, rows=one_to_a_row(episodes, alone.mask.shape[1]))
+    assert shared.rows.branches is not None
+    assert shared.rows.tokens.shape[2:] != (1, 128)
+    assert (shared.rows.segment_ids > 0).sum() < 0.7 * (alone.rows.segment_ids > 0).sum()
+    (found, metrics), (expected, metrics_alone) = (after_one_step(one, algorithm, lora) for one in (shared, alone))
+    assert_trees_close(found, expected, rtol=1e-5)
+    for name, value in metrics_alone.items():
+        assert metrics[name] == pytest.approx(float(value), rel=1e-4, abs=1e-5), name
+
+
+def one_to_a_row(episodes: list[Episode], width: int) -> Rows:
+    """One part of as many rows as there are episodes, as prompts were read before they were shared."""
+    each = [arrange([one], width, Layout(tokens=128)) for one in episodes]
+    sources = [
+        np.where(rows.sources < width, rows.sources + number * width, len(each) * width)
+        for number, rows in enumerate(each)
+    ]
+    tokens, positions, segment_ids = (
+        np.concatenate([getattr(rows, name) for rows in each]) for name in ("tokens", "positions", "segment_ids")
+    )
+    return Rows(tokens, positions, segment_ids, None, np.concatenate(sources))
