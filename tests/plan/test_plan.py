@@ -17,7 +17,7 @@ from tl_jax.cli import main
 from tl_jax.config import MeshConfig, RlConfig, SftConfig, load_config
 from tl_jax.model.parameters import count_in_products, init_params
 from tl_jax.model.presets import PRESETS
-from tl_jax.model.sharding import make_mesh, shard_tree
+from tl_jax.model.sharding import batch_devices, make_mesh, shard_tree
 from tl_jax.plan import programs
 from tl_jax.plan.machine import Machine, PlanError, open_machine
 from tl_jax.plan.measure import measure, needed_bytes
@@ -67,9 +67,11 @@ def test_what_is_needed_is_the_sum_of_what_the_compiler_lays_out(rl: Plan) -> No
 
 
 def test_a_rollout_has_the_positions_that_the_workload_counts() -> None:
-    load = workload(load_config(RlConfig, [], SMALL_RL), TINY)
-    rollout = programs._rollout(8, load, rewards=1, mesh=make_mesh(MeshConfig()))
-    assert math.prod(rollout.tokens.shape) == load.positions
+    config, mesh = load_config(RlConfig, [], (*SMALL_RL, "group_size=2")), make_mesh(MeshConfig())
+    load = workload(config, TINY, batch_devices(mesh))
+    rollout = programs._rollout(config, load, rewards=1, mesh=mesh)
+    assert math.prod(rollout.rows.tokens.shape) == load.positions
+    assert np.count_nonzero(rollout.rows.segment_ids) == load.tokens == 8 * (39 + 2 * 9)
 
 
 @pytest.mark.slow

@@ -125,10 +125,12 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
     init = partial(init_rl_state, model=model, spec=spec, seed=config.seed)
     state = abstract_state(init, abstract_params(model, config.stored_dtype), mesh, config.model.offload)
     rows = config.batch_size * config.group_size
-    rollout = _rollout(config, load, len(rubric.weights), mesh)
+    collated = _rollout(config, load, len(rubric.weights), mesh)
+    rollout: RolloutBatch = _placed(collated, batch_sharding(mesh))
     parts, compute = _parts_of(state), _matrices(model, config.model, mesh)
-    micro, updates, in_turn, length = rollout.rows.tokens.shape
-    logits, copies = _logits(model, mesh, micro // batch_devices(mesh), length), compute / mesh.shape["fsdp"]
+    micro, length = rollout.rows.tokens.shape[0] // batch_devices(mesh), rollout.rows.tokens.shape[3]
+    in_turn = collated.rows.segment_ids.any(axis=(0, 3)).sum() / algorithm.epochs
+    logits, copies = _logits(model, mesh, micro, length), compute / mesh.shape["fsdp"]
     own_critic = algorithm.has_critic and algorithm.critic_backbone != "shared"
     again, each = 1 if config.model.remat == "block" else 0, _passes(config)
     copies = 0.0 if config.adapter else copies
@@ -178,7 +180,7 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
             {"gradients": _float32(state.trainable), "compute copies": learners * copies, "logits": 2 * logits},
             load.flops / 3 * (learners + 1 + algorithm.epochs * learners * each),
             forward * passes,
-            compute * passes * updates // algorithm.epochs * in_turn,
+            compute * passes * in_turn,
         ),
     ]
 
@@ -224,10 +226,7 @@ def _rollout(config: RlConfig, load: Workload, rewards: int, mesh: Mesh) -> Roll
     """The longest rollout, as training lays it out."""
     episodes = longest_episodes([load.prompt] * config.batch_size, load.answer, config.group_size)
     nothing = [np.zeros((1, rewards), np.float32)] * len(episodes)
-    rollout: RolloutBatch = _placed(
-        collate_episodes(episodes, nothing, layout=Layout.of(config, mesh)), batch_sharding(mesh)
-    )
-    return rollout
+    return collate_episodes(episodes, nothing, layout=Layout.of(config, mesh))
 
 
 def _placed(tree: Any, place: NamedSharding) -> Any:
