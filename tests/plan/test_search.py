@@ -63,8 +63,8 @@ def needs(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
         compiled: list[str] = []
         made = plans.programs_of
 
-        def programs_of(config: RunConfig, subject: object, mesh: Mesh, load: object) -> list[Program]:
-            programs = made(config, subject, mesh, load)  # type: ignore[arg-type]
+        def programs_of(config: RunConfig, subject: object, mesh: Mesh, *more: object) -> list[Program]:
+            programs = made(config, subject, mesh, *more)  # type: ignore[arg-type]
             return [replace(one, inside={"asked": of(one.name, config)}) for one in programs]
 
         def measure(program: Program, machine: Machine, mesh: Mesh) -> Measured:
@@ -150,10 +150,10 @@ def test_what_the_model_refuses_is_not_told(
 
     made = search.programs_of
 
-    def refuse(config: RunConfig, subject: Subject, mesh: Mesh, load: Workload) -> list[Program]:
+    def refuse(config: RunConfig, subject: Subject, mesh: Mesh, load: Workload, memory: float) -> list[Program]:
         if config.lora.rank:
             raise ShardingError("no")
-        return made(config, subject, mesh, load)
+        return made(config, subject, mesh, load, memory)
 
     monkeypatch.setattr(search, "programs_of", refuse)
     plan = advised(load_config(SftConfig, [], (*SMALL, f"data.batch_size={8 * jax.device_count()}")), here)
