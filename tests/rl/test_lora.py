@@ -22,7 +22,7 @@ from tl_jax.model.lora import merge_adapters
 from tl_jax.model.store import open_model
 from tl_jax.model.value import make_value_graphdef
 from tl_jax.rl.batch import RolloutBatch
-from tl_jax.rl.parts import Part, read_once
+from tl_jax.rl.parts import MicroBatch, read_once
 from tl_jax.rl.state import RlState, StepSpec, TrainableModel, adapter_off, init_rl_state
 from tl_jax.rl.step import make_rl_step, per_token_logps, score_rollout
 from tl_jax.rl.train import run_rl
@@ -58,7 +58,7 @@ def moved(state: RlState) -> RlState:
 def scored(params: Any, rollout: RolloutBatch, spec: StepSpec) -> tuple[jax.Array, ...]:
     """Log-probabilities and values, [B, N]."""
 
-    def read(part: Part) -> tuple[jax.Array, jax.Array]:
+    def read(part: MicroBatch) -> tuple[jax.Array, jax.Array]:
         policy, values = per_token_logps(params, part, spec)
         return policy.log_probs, values
 

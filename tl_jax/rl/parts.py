@@ -20,7 +20,7 @@ from tl_jax.rl.rows import Rows
 Tree = TypeVar("Tree")
 
 
-class Part(NamedTuple):
+class MicroBatch(NamedTuple):
     """What models read at once, R rows of T tokens, and what the policy wrote after some of them. Arrays [R, T]."""
 
     tokens: Array
@@ -51,10 +51,10 @@ def by_updates(rows: Rows) -> Rows:
     return jax.tree.map(turned, rows)
 
 
-def parts_of(rows: Rows, rollout: RolloutBatch) -> Part:
+def parts_of(rows: Rows, rollout: RolloutBatch) -> MicroBatch:
     """[..., R, T], for ``rows`` of any such shape."""
     labels, mask = at(rows.sources, (rollout.labels, rollout.mask))
-    return Part(rows.tokens, rows.positions, rows.segment_ids, rows.branches, labels, mask)
+    return MicroBatch(rows.tokens, rows.positions, rows.segment_ids, rows.branches, labels, mask)
 
 
 def at(sources: jax.Array, of_episodes: Tree) -> Tree:
@@ -81,7 +81,7 @@ def standing_in(sources: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def read_once(
-    read: Callable[[Part], tuple[jax.Array, ...]], rollout: RolloutBatch, minibatches: int
+    read: Callable[[MicroBatch], tuple[jax.Array, ...]], rollout: RolloutBatch, minibatches: int
 ) -> tuple[jax.Array, ...]:
     """What ``read`` makes of the parts of one epoch, [R, T] each, in the order of the episodes: [B, N], 0 elsewhere."""
     rows = jax.tree.map(lambda x: x[:minibatches].reshape(-1, *x.shape[2:]), by_updates(rollout.rows))

@@ -98,7 +98,7 @@ class Layout(NamedTuple):
         return max(self.tokens or min(share, BUSY), longest)
 
 
-class Piece(NamedTuple):
+class Bundle(NamedTuple):
     """Episodes, by their numbers, that stand in a row with one beginning."""
 
     numbers: tuple[int, ...]
@@ -168,19 +168,19 @@ class _Plan(NamedTuple):
     rows: int
     """of a device in a part"""
     together: int
-    """episodes of a piece"""
-    updates: list[list[list[Piece]]]
-    """rows of pieces"""
+    """episodes of a bundle"""
+    updates: list[list[list[Bundle]]]
+    """rows of bundles"""
 
 
 def _cheapest(episodes: Sequence[Episode], updates: np.ndarray, layout: Layout) -> _Plan:
     """Of all plans; and of those that cost about the same of the roundest length, which others will have."""
     most, plans = layout.most(episodes), []
     for together in _divisors(layout.together(len(episodes))):
-        pieces = [[_piece(episodes, numbers) for numbers in update.reshape(-1, together)] for update in updates]
-        longest = row_length(max(piece.length for update in pieces for piece in update))
+        bundles = [[_bundle(episodes, numbers) for numbers in update.reshape(-1, together)] for update in updates]
+        longest = row_length(max(bundle.length for update in bundles for bundle in update))
         for length in _lengths(longest, most):
-            packed = [_packed(update, length) for update in pieces]
+            packed = [_packed(update, length) for update in bundles]
             per_device = [-(-len(update) // layout.devices) for update in packed]
             for rows in _sizes(min(max(most // length, 1), bucket(max(per_device)))):
                 parts = sum(-(-update // rows) for update in per_device)
@@ -189,13 +189,13 @@ def _cheapest(episodes: Sequence[Episode], updates: np.ndarray, layout: Layout) 
     return min(plans, key=lambda plan: (plan.cost > NEARLY * least, _odd_part(plan.length), plan.cost))
 
 
-def _packed(pieces: Sequence[Piece], length: int) -> list[list[Piece]]:
-    plan = plan_rows([piece.length for piece in pieces], length)
-    return [[pieces[index] for index in plan[row]] for row in range(len(plan))]
+def _packed(bundles: Sequence[Bundle], length: int) -> list[list[Bundle]]:
+    plan = plan_rows([bundle.length for bundle in bundles], length)
+    return [[bundles[index] for index in plan[row]] for row in range(len(plan))]
 
 
 def _lengths(longest: int, most: int) -> Iterator[int]:
-    """Of rows in which the longest piece has room, where a device may read that much."""
+    """Of rows in which the longest bundle has room, where a device may read that much."""
     length = longest
     while length <= most:
         yield length
@@ -219,10 +219,10 @@ def _divisors(number: int) -> list[int]:
     return [n for n in range(number, 0, -1) if number % n == 0]
 
 
-def _piece(episodes: Sequence[Episode], numbers: np.ndarray) -> Piece:
+def _bundle(episodes: Sequence[Episode], numbers: np.ndarray) -> Bundle:
     chosen = [episodes[number] for number in numbers]
     shared = _shared([episode.stream[: episode.prompt_length - 1] for episode in chosen])
-    return Piece(tuple(numbers.tolist()), shared, shared + sum(len(one.stream) - shared for one in chosen))
+    return Bundle(tuple(numbers.tolist()), shared, shared + sum(len(one.stream) - shared for one in chosen))
 
 
 def _shared(beginnings: Sequence[list[int]]) -> int:
@@ -232,20 +232,20 @@ def _shared(beginnings: Sequence[list[int]]) -> int:
     return sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*beginnings, strict=False)))
 
 
-def _write(row: np.ndarray, pieces: Sequence[Piece], episodes: Sequence[Episode], width: int) -> None:
+def _write(row: np.ndarray, bundles: Sequence[Bundle], episodes: Sequence[Episode], width: int) -> None:
     """Into [5, T]: tokens, positions, segments, branches and sources."""
     start, segment = 0, 1
-    for piece in pieces:
-        beginning = slice(start, start + piece.shared)
-        row[0, beginning] = episodes[piece.numbers[0]].stream[: piece.shared]
-        row[1, beginning], row[2, beginning] = np.arange(piece.shared), segment
+    for bundle in bundles:
+        beginning = slice(start, start + bundle.shared)
+        row[0, beginning] = episodes[bundle.numbers[0]].stream[: bundle.shared]
+        row[1, beginning], row[2, beginning] = np.arange(bundle.shared), segment
         start, own = beginning.stop, segment
-        for branch, number in enumerate(piece.numbers, 1):
+        for branch, number in enumerate(bundle.numbers, 1):
             episode = episodes[number]
-            read = np.arange(piece.shared, len(episode.stream))
+            read = np.arange(bundle.shared, len(episode.stream))
             anew = np.searchsorted(episode.restarts, read, side="right")  # how often up to there
             span = slice(start, start + len(read))
-            row[0, span] = episode.stream[piece.shared :]
+            row[0, span] = episode.stream[bundle.shared :]
             row[1, span] = read - np.array([0, *episode.restarts])[anew]
             row[2, span] = np.where(anew, segment + anew, own)
             row[3, span] = branch

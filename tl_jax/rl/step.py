@@ -26,7 +26,7 @@ from tl_jax.rl.advantages import after_last, explained_variance, masked_mean
 from tl_jax.rl.batch import RolloutBatch
 from tl_jax.rl.estimators import EstimatorInputs, estimate
 from tl_jax.rl.kl import adapted_kl_coef, kl_estimate
-from tl_jax.rl.parts import Part, at, by_updates, parts_of, read_once, standing_in
+from tl_jax.rl.parts import MicroBatch, at, by_updates, parts_of, read_once, standing_in
 from tl_jax.rl.rows import Rows
 from tl_jax.rl.state import RlState, StepSpec, with_base
 from tl_jax.training.losses import Statistic, TokenScores, entropy, label_log_probs
@@ -106,7 +106,7 @@ def _rates(state: RlState, updates: int, spec: StepSpec) -> Metrics:
 
 
 def per_token_logps(
-    params: Params, part: Part, spec: StepSpec, statistics: Mapping[str, Statistic] | None = None
+    params: Params, part: MicroBatch, spec: StepSpec, statistics: Mapping[str, Statistic] | None = None
 ) -> tuple[TokenScores, jax.Array]:
     """What the models think of what was written.
 
@@ -150,7 +150,7 @@ def score_rollout(state: RlState, rollout: RolloutBatch, spec: StepSpec) -> tupl
     copies = partial(in_compute_dtype, dtype=compute_dtype(spec.actor.graphdef, state.params["actor"]))
     params, ref_params = copies(state.params), {"actor": copies(spec.ref_params(state))}
 
-    def score(part: Part) -> tuple[jax.Array, ...]:
+    def score(part: MicroBatch) -> tuple[jax.Array, ...]:
         policy, values = per_token_logps(params, part, spec, {"entropy": entropy})
         ref, _ = per_token_logps(ref_params, part, spec)
         return policy.log_probs, policy.statistics["entropy"], ref.log_probs, values
@@ -239,10 +239,10 @@ def update_minibatch(
         trainable = copies(carry.trainable)
         targets = minibatch_targets(experience, rows, spec)
 
-        def loss(trainable: Params, part: tuple[Part, Targets]) -> tuple[jax.Array, Metrics]:
+        def loss(trainable: Params, part: tuple[MicroBatch, Targets]) -> tuple[jax.Array, Metrics]:
             return loss_sum(with_base(trainable, frozen), *part, spec, state.kl_coef)
 
-        def gradient_and_metrics(part: tuple[Part, Targets]) -> tuple[Params, Metrics]:
+        def gradient_and_metrics(part: tuple[MicroBatch, Targets]) -> tuple[Params, Metrics]:
             return jax.grad(loss, has_aux=True)(trainable, part)
 
         parts = parts_of(rows, experience.rollout), at(rows.sources, targets)
@@ -311,7 +311,7 @@ def minibatch_targets(experience: Experience, rows: Rows, spec: StepSpec) -> Tar
 
 
 def loss_sum(
-    params: Params, part: Part, targets: Targets, spec: StepSpec, kl_coef: jax.Array
+    params: Params, part: MicroBatch, targets: Targets, spec: StepSpec, kl_coef: jax.Array
 ) -> tuple[jax.Array, Metrics]:
     """The sum of the losses of policy and critic over some rows of a minibatch, and its parts.
 
