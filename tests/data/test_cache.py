@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from filelock import FileLock
 from transformers import PreTrainedTokenizerFast
 
@@ -20,7 +21,8 @@ from tests import outside
 from tests.data.helpers import byte_level, failing, weather
 from tests.data.test_dataset import write
 from tests.small_disk import small_disk
-from tl_jax.config import DataConfig, MaeConfig, PktConfig
+from tl_jax.cli import main, train
+from tl_jax.config import DataConfig, MaeConfig, PktConfig, SftConfig
 from tl_jax.config.pkt import PKT_MODES
 from tl_jax.data import cache_key, dataset
 from tl_jax.data.cache import EXAMPLES
@@ -318,3 +320,17 @@ def test_much_data_is_kept_by_itself(
     monkeypatch.setenv("XDG_CACHE_HOME", str(config.path))
     assert same(build_dataset(auto, codec), small)
     assert "encoded data is not kept: " in capsys.readouterr().err
+
+
+def test_the_command_says_whether_data_is_kept(tmp_path: Path, monkeypatch: Any) -> None:
+    """The option counts more than the file; and a path of digits is a path."""
+
+    def told(config: SftConfig) -> None:
+        raise UserError(f"kept: {config.data.cache!r}")
+
+    monkeypatch.setattr(train, "keep_programs", lambda wanted: None)
+    monkeypatch.setattr("tl_jax.training.sft.run_sft", told)
+    (tmp_path / "f.yaml").write_text(f"{{run_dir: {tmp_path}, model: {{path: m}}, data: {{path: d, cache: 2026}}}}")
+    for words, kept in (([], Path("2026")), (["--no-cache"], None), (["--cache", "data.cache=auto"], "auto")):
+        result = CliRunner().invoke(main, ["sft", "--config", str(tmp_path / "f.yaml"), *words])
+        assert (result.exit_code, result.output) == (2, f"tl-jax: kept: {kept!r}\n")
