@@ -3,7 +3,8 @@
     python -m benchmarks.plans [--write] [--config FILE] [--devices PREFIX]
 
 runs every such command whose compiler is installed here, one after another, and prints what it finds beside what is
-written; with ``--write`` it is written into the file. `tests/plan/test_compilers.py` compares them.
+written; with ``--write`` it is written into the file, and `python docs/tables.py` brings docs/plan.md up to date.
+`tests/plan/test_compilers.py` compares what is written with what the compilers say.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+
+from tl_jax.registry import Registry
 
 ROOT = Path(__file__).parents[1]
 GIB = 2**30
@@ -40,6 +43,23 @@ class Claim(NamedTuple):
         return words[words.index("--devices") + 1]
 
     @property
+    def settings(self) -> str:
+        """Those that the command gives besides."""
+        return " ".join(word for word in self.command.split() if "=" in word)
+
+    @property
+    def name(self) -> str:
+        """What its registry calls it."""
+        return f"{self.file.stem} {self.devices} {self.settings}".strip()
+
+    @property
+    def figures(self) -> tuple[str, str, str]:
+        """GiB of the program that needs most, GiB there are, and the seconds of a step."""
+        needs, _, rest = self.told.partition(", of ")
+        there, _, seconds = rest.partition("; a step takes ")
+        return max(re.findall(r"[\d.]+", needs), key=float), there, seconds.removesuffix(" at least")
+
+    @property
     def extra(self) -> str:
         """What has to be installed for it."""
         return "plan-tpu" if self.devices.startswith("v") else "plan-gpu"
@@ -49,10 +69,23 @@ class Claim(NamedTuple):
         return find_spec({"plan-tpu": "libtpu", "plan-gpu": "jax_cuda12_plugin"}[self.extra]) is not None
 
 
-def claims() -> list[Claim]:
-    """Those of all configurations."""
-    files = sorted((ROOT / "configs").glob("*.yaml"))
-    return [Claim(file, *found) for file in files for found in FIGURES.findall(file.read_text(encoding="utf-8"))]
+CLAIMS: Registry[Claim] = Registry(
+    "claim",
+    [
+        Claim(file, *found)
+        for file in sorted((ROOT / "configs").glob("*.yaml"))
+        for found in FIGURES.findall(file.read_text(encoding="utf-8"))
+    ],
+    columns={
+        "`configs/`": lambda claim: f"`{claim.file.name}`",
+        "on": lambda claim: f"`{claim.devices}`",
+        "with": lambda claim: f"`{claim.settings}`" if claim.settings else "",
+        "needs, GiB": lambda claim: claim.figures[0],
+        "of": lambda claim: claim.figures[1],
+        "a step, at least": lambda claim: claim.figures[2],
+    },
+)
+"""Those of all configurations."""
 
 
 def planned(words: list[str]) -> dict[str, Any]:
@@ -85,7 +118,7 @@ def figures(plan: dict[str, Any]) -> str:
 @click.option("--devices", help="Only machines whose name begins so.", default="")
 @click.option("--write", is_flag=True, help="Writes what is found into the configurations.")
 def main(only: str, devices: str, write: bool) -> None:
-    for claim in claims():
+    for claim in CLAIMS.values():
         if only not in claim.file.name or not claim.devices.startswith(devices) or not claim.installed:
             continue
         plan = planned(claim.command.removeprefix("tl-jax plan ").split())

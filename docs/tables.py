@@ -13,7 +13,8 @@ import re
 import sys
 from pathlib import Path
 
-PAGES = (Path(__file__).parents[1] / "README.md", *sorted(Path(__file__).parent.glob("**/*.md")))
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", *sorted(Path(__file__).parent.glob("**/*.md")))
 TABLE = re.compile(r"(<!-- table ([\w.]+):(\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -28,6 +29,7 @@ def with_tables(text: str) -> str:
 
 
 def main() -> int:
+    sys.path.insert(0, str(ROOT))  # for tables of `benchmarks`
     stale = 0
     for page in PAGES:
         text = page.read_text(encoding="utf-8")

@@ -101,3 +101,8 @@ def test_a_share_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, share:
     monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", share)
     with pytest.raises(PlanError, match=r"XLA_PYTHON_CLIENT_MEM_FRACTION=.*: a number above 0"):
         machine._fraction()
+
+
+def test_a_machine_may_be_asked_for_less_effort() -> None:
+    assert open_machine("this", quick=True).compiler_options == {"exec_time_optimization_effort": -1.0}
+    assert open_machine("this").compiler_options == {}

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -40,6 +40,13 @@ class Machine:
     devices: Sequence[jax.Device]
     memory: int
     """bytes of one device that programs may take"""
+    quick: bool = False
+    """whether its compiler is to try less hard"""
+
+    @property
+    def compiler_options(self) -> dict[str, Any]:
+        """What XLA is asked beside the program. Memory is laid out by the same rules, but for other kernels."""
+        return {"exec_time_optimization_effort": -1.0} if self.quick else {}
 
     @property
     def refuses(self) -> bool:
@@ -128,23 +135,27 @@ TARGETS: Registry[Target] = Registry(
 """The chips that can be planned for."""
 
 
-def open_machine(name: str) -> Machine:
+def open_machine(name: str, quick: bool = False) -> Machine:
     """The machine that users call ``name``: a chip with a topology and a number of slices (TPU) or a number (GPU), or
     ``this``.
 
     JAX itself runs on the CPU from here on, unless it is this machine.
 
+    Args:
+        name: such as ``v6e:2x4``.
+        quick: whether its compiler is to try less hard.
+
     Raises:
         PlanError: no such machine, or its compiler is not installed.
     """
     if name == "this":
-        return this_machine()
+        return replace(this_machine(), quick=quick)
     chip, shape, slices = parse(name)
     target = TARGETS[chip.name]
     _needs(target)
     jax.config.update("jax_platforms", "cpu")
     devices = _tpu(target, shape, slices) if target.topology else _gpu(target, shape[0])
-    return Machine(name, chip, devices, _usable(chip, _fraction()))
+    return Machine(name, chip, devices, _usable(chip, _fraction()), quick)
 
 
 def parse(name: str) -> tuple[Chip, tuple[int, ...], int]:

@@ -67,7 +67,7 @@ def measure(program: Program, machine: Machine, mesh: Mesh) -> Measured:
     resident = sum(program.resident.values())
     lowered = program.lower()
     try:
-        compiled = lowered.compile()
+        compiled = lowered.compile(machine.compiler_options)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

@@ -48,6 +48,8 @@ class Plan:
     load: Workload
     programs: tuple[Measured, ...]
     bound: Bound | None
+    quick: bool = False
+    """whether the compiler tried less hard"""
     advice: Alternative | None = None
     """what would make it fit"""
     alternatives: tuple[Alternative, ...] | None = None
@@ -99,6 +101,7 @@ def make_plan(
         mesh=dict(mesh.shape),
         settings=_settings(config),
         load=load,
+        quick=machine.quick,
         programs=tuple(found),
         bound=bound(programs, found, machine, load, config.model.dtype) if all(one.fits for one in found) else None,
     )

@@ -74,7 +74,8 @@ def memory(one: Measured) -> Iterator[str]:
 
 def timing(plan: Plan) -> Iterator[str]:
     """What the step's time cannot be less than; no bound where it does not fit or the device is not known."""
-    yield "compiled in " + ", ".join(f"{one.seconds:.0f} s ({one.name})" for one in plan.programs)
+    quickly = "; quickly, so memory and messages may differ a little" if plan.quick else ""
+    yield "compiled in " + ", ".join(f"{one.seconds:.0f} s ({one.name})" for one in plan.programs) + quickly
     for one in plan.programs:
         if one.sent:
             sent = ", ".join(f"{gib(size)} GiB along {axis}" for axis, size in one.sent.items())
