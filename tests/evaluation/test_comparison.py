@@ -126,6 +126,9 @@ def test_directories_say_what_they_answer(cases: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a/pred.* answers the cases of .*cases.jsonl, .*b/pred.* those of others.jso"):
         compare_files(a, other)
     assert compare_files(a, other, cases).figures["CF"].difference == 0
+    suite = answers(tmp_path / "suite", {"c0": RIGHT}, cases="bfcl_v4")
+    with pytest.raises(UserError, match=r"suite/predictions.jsonl answers the suite 'bfcl_v4', which has rules of its"):
+        compare_files(suite, suite)
     with pytest.raises(UserError, match=r"others.jsonl: the cases of .* are not there; name them with --cases"):
         compare_files(other, other)
 

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 from tl_jax.data.prompts import load_cases
 from tl_jax.errors import UserError
 from tl_jax.evaluation.predictions import AnswerFile, find_answers, joined
+from tl_jax.evaluation.suites import SUITES
 from tl_jax.tooluse.intervals import Interval, exact_p, mean_interval, paired_interval
 from tl_jax.tooluse.metrics import PAPER_SCORING, CaseScore, Scoring, score_prediction
 from tl_jax.tooluse.readers import read_predictions
@@ -211,7 +212,7 @@ def _cases_of(a: AnswerFile, b: AnswerFile) -> Path:
     """The cases that the settings beside the answers name.
 
     Raises:
-        UserError: they name none, or not the same.
+        UserError: they name none, not the same, or a suite.
     """
     named = [str(side.settings["cases"]) for side in (a, b) if "cases" in side.settings]
     if not named:
@@ -220,6 +221,10 @@ def _cases_of(a: AnswerFile, b: AnswerFile) -> Path:
         raise UserError(
             f"{a.path} answers the cases of {named[0]}, {b.path} those of {named[1]}; if they are the same, name them "
             "with --cases"
+        )
+    if named[0] in SUITES:
+        raise UserError(
+            f"{a.path} answers the suite {named[0]!r}, which has rules of its own; its scores: tl-jax score --suite"
         )
     if not Path(named[0]).exists():
         raise UserError(f"{named[0]}: the cases of {a.path} are not there; name them with --cases")
