@@ -78,6 +78,39 @@ def test_scores(data: Path) -> None:
     assert found["absent"] == {"non_live": 10, "live": 10, "no_call": 10, "multi_turn": 30, "agentic": 40}
 
 
+def test_two_models_are_compared_by_its_rules(data: Path) -> None:
+    """As `score` counts them; questions of other categories are none of the comparison's business."""
+    wrong, silent = "paint.wall(colour='Dark red', area=11)", "There is no such function."
+    first = (("simple_python_3", wrong), ("simple_python_4", RIGHT), ("irrelevance_7", silent))
+    second = (
+        ("simple_python_3", RIGHT),
+        ("simple_python_4", RIGHT),
+        ("irrelevance_7", RIGHT),
+        ("multi_turn_base_0", []),
+    )
+    files = [
+        lines(data / f"{name}.jsonl", *({"id": name, "prediction": said} for name, said in rows))
+        for name, rows in (("first", first), ("second", second))
+    ]
+    asked = ("--suite", "bfcl_v4", "--category", "simple_python", "--category", "irrelevance", "--cases", str(data))
+    done = CliRunner().invoke(main, ["compare", *map(str, files), *asked, "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    accuracy = found["differences"].pop("accuracy")
+    assert found["differences"] == {}
+    assert (accuracy["higher_a"], accuracy["higher_b"], found["cases"]) == (1, 1, 3)
+    for side, rows in (("a", first), ("b", second[:3])):
+        counted = scored(data, *rows, categories=["simple_python", "irrelevance"])["categories"].values()
+        assert accuracy[side] == pytest.approx(sum(one["accuracy"] * one["cases"] for one in counted) / 3)
+    assert {row["id"]: row["change"] for row in found["changed"]} == {
+        "simple_python_3": "better",
+        "irrelevance_7": "worse",
+    }
+    assert "wrong_tool" in found["errors"]
+    done = CliRunner().invoke(main, ["compare", *map(str, files), *asked, "--strict"])
+    assert "--strict does not go with --suite" in done.output
+
+
 @pytest.mark.parametrize(
     ("prediction", "fault"),
     [

@@ -15,7 +15,7 @@ from tl_jax.config import SftConfig
 from tl_jax.data.codec import Codec
 from tl_jax.errors import UserError
 from tl_jax.evaluation.answering import Answering
-from tl_jax.evaluation.comparison import compare_files
+from tl_jax.evaluation.comparison_files import compare_files
 from tl_jax.evaluation.runner import evaluate
 from tl_jax.model.hf import read_config
 from tl_jax.training import eval_cases

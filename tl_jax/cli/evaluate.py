@@ -48,11 +48,14 @@ profile_option = click.option(
     show_default=True,
     help="Of rewards: a table of amounts; docs/rewards.md describes each, and how to write your own.",
 )
+suite_options = group_of(
+    click.option("--suite", type=OneOf(SUITES), help="A benchmark by its own rules, see docs/bfcl.md."),
+    click.option("--category", "categories", multiple=True, help="Of the suite: one, a group, or all; repeatable."),
+)
 cases_or_suite_options = group_of(
     click.option("--cases", type=DATA, help="Cases, or trajectories; of a suite: its files or their folder."),
     format_option("format", help="Of the cases."),
-    click.option("--suite", type=OneOf(SUITES), help="A benchmark by its own rules, see docs/bfcl.md."),
-    click.option("--category", "categories", multiple=True, help="Of the suite: one, a group, or all; repeatable."),
+    suite_options,
 )
 """A file of cases, or a benchmark."""
 
@@ -200,6 +203,7 @@ def reward(
 @click.argument("b", type=DATA)
 @click.option("--cases", type=DATA, help="That both answer. Default: those that their directories name.")
 @format_option("format", help="Of the cases.")
+@suite_options
 @click.option("--common", is_flag=True, help="Leave out cases that only one of them answers.")
 @click.option("--show", "shown", type=COUNT, default=5, show_default=True, help="Changed cases of each kind.")
 @click.option("--html", "page", type=OUT_FILE, help="Also as a page, with every case that changed.")
@@ -207,22 +211,37 @@ def reward(
 @profile_option
 @renderer_option
 @scoring_options
-def compare(a: Path, b: Path, shown: int, page: Path | None, as_json: bool, **options: Any) -> None:
+def compare(
+    a: Path,
+    b: Path,
+    suite: str | None,
+    categories: tuple[str, ...],
+    shown: int,
+    page: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Two models' answers to the same cases: paired differences, and which cases changed; needs no model.
 
     A and B are files of predictions, or directories that eval has written; differences are B - A, with 95 %
-    intervals (paired bootstrap over the cases) and McNemar's exact test.
+    intervals (paired bootstrap over the cases) and McNemar's exact test. With --suite the questions of a benchmark,
+    right or wrong by its own rules.
     """
-    from tl_jax.evaluation.comparison import compare_files
+    from tl_jax.evaluation.comparison_files import compare_files, compare_suite
     from tl_jax.evaluation.comparison_page import to_html
     from tl_jax.evaluation.comparison_report import report, to_json
 
-    rules = _taken(options, _RULES)
-    compared = compare_files(a, b, scoring=Scoring(**rules), **options)
+    cases, common = (options.pop(name) for name in ("cases", "common"))
+    if known := _suite(cases or a, suite, categories, options):
+        how: dict[str, Any] = {"suite": suite}
+        compared = compare_suite(a, b, known, categories, cases, common)
+    else:
+        how = _taken(options, _RULES)
+        compared = compare_files(a, b, cases, scoring=Scoring(**how), common=common, **options)
     if page:
         write_text(page, to_html(compared))
     if as_json:
-        give(json.dumps({**rules, **to_json(compared)}, ensure_ascii=False))
+        give(json.dumps({**how, **to_json(compared)}, ensure_ascii=False))
     else:
         SafeConsole().print(report(compared, shown))
 

@@ -15,7 +15,7 @@ from tl_jax.files import write_json
 from tl_jax.terminal import SafeConsole
 from tl_jax.tooluse.bfcl.categories import PARTS, category_of, chosen
 from tl_jax.tooluse.bfcl.package import question_files
-from tl_jax.tooluse.bfcl.score import BfclScores, is_episode, score_cases
+from tl_jax.tooluse.bfcl.score import BfclScores, Prediction, faults, is_episode, score_cases
 from tl_jax.tooluse.environments.bfcl import BfclTools
 from tl_jax.tooluse.intervals import bootstrap_interval
 from tl_jax.tooluse.readers import read_cases, read_turns
@@ -105,6 +105,23 @@ def score_bfcl(predictions: Path, categories: Sequence[str], source: Path | None
     Raises:
         UserError: as `load_questions`, or predictions that cannot be read or belong to no question of BFCL.
     """
+    return score_cases(_answered(predictions, categories, source))
+
+
+def bfcl_faults(
+    predictions: Path, categories: Sequence[str], source: Path | None = None
+) -> Iterator[tuple[Case, Prediction | None, str]]:
+    """Every question with its prediction, None where there is none, and what is wrong with it.
+
+    Raises:
+        UserError: as `score_bfcl`.
+    """
+    return faults(_answered(predictions, categories, source))
+
+
+def _answered(
+    predictions: Path, categories: Sequence[str], source: Path | None
+) -> list[tuple[Case, Prediction | None]]:
     cases = load_questions(categories, source)
     asked = {case.split for case in cases}
 
@@ -112,7 +129,7 @@ def score_bfcl(predictions: Path, categories: Sequence[str], source: Path | None
         category = category_of(identity)
         return category is not None and category.name not in asked
 
-    return score_cases(joined(cases, str(source or NAME), read_turns(predictions), predictions, elsewhere))
+    return joined(cases, str(source or NAME), read_turns(predictions), predictions, elsewhere)
 
 
 def report(scores: BfclScores) -> RenderableType:

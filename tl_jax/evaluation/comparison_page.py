@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tl_jax.evaluation.comparison import CasePair, Change, Compared, Difference
+from tl_jax.evaluation.comparison import REWARD, CasePair, Change, Compared, Difference
 from tl_jax.evaluation.comparison_report import HEADS, cells, counted, headlines, shortened
 from tl_jax.page import page, text
 from tl_jax.tooluse.schema import Call
@@ -63,12 +63,12 @@ def to_html(compared: Compared) -> str:
 
 def _html_table(title: str, differences: Mapping[str, Difference]) -> str:
     head = "".join(f"<th>{text(name)}</th>" for name in ("", *HEADS, ""))
-    reach = max((abs(end) for name, one in differences.items() if name != "reward" for end in one.interval), default=0)
+    reach = max((abs(end) for name, one in differences.items() if name != REWARD for end in one.interval), default=0)
     rows = []
     for name, one in differences.items():
         row = "".join(f"<td>{text(cell)}</td>" for cell in (name.replace("_", " "), *cells(name, one)))
         sure = ' class="sure"' if one.sure else ""
-        wide = max(map(abs, one.interval)) if name == "reward" else reach  # which has a scale of its own
+        wide = max(map(abs, one.interval)) if name == REWARD else reach  # which has a scale of its own
         rows.append(f"<tr{sure}>{row}<td>{_bar(one, wide)}</td></tr>")
     return f'<h2>{text(title)}</h2>\n<div class="wide"><table><tr>{head}</tr>\n{"".join(rows)}</table></div>'
 
@@ -106,10 +106,10 @@ def _html_case(pair: CasePair, change: Change) -> str:
     rows = {"asked": asked[-_LONG:], "gold": gold}
     shown = "".join(f"<dt>{name}</dt><dd><pre>{text(value)}</pre></dd>" for name, value in rows.items())
     for letter, outcome in (("A", pair.a), ("B", pair.b)):
-        why = f"{outcome.reward.value:+.2f}: {outcome.reward.explanation}"
+        why = outcome.error if outcome.reward is None else f"{outcome.reward:+.2f}: {outcome.explanation}"
         answer = f'<pre>{text(shortened(outcome.prediction, _LONG))}</pre><div class="why">{text(why)}</div>'
         shown += f"<dt>{letter}</dt><dd>{answer}</dd>"
-    move = f"{pair.a.score.error} &rarr; {pair.b.score.error}".replace("_", " ")
+    move = f"{text(pair.a.error)} &rarr; {text(pair.b.error)}".replace("_", " ")
     return (
         f'<details><summary>{text(in_one_line(case.id))} <span class="{change}">{move}</span></summary>'
         f"<dl>{shown}</dl></details>"

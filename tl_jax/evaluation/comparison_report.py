@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from tl_jax.evaluation.comparison import CasePair, Change, Compared, Difference
+from tl_jax.evaluation.comparison import REWARD, CasePair, Change, Compared, Difference
 from tl_jax.visible import in_one_line
 
 _STYLES: Mapping[Change, str] = {"better": "green", "worse": "red", "otherwise": "yellow"}
@@ -67,16 +67,8 @@ def _differences_json(differences: Mapping[str, Difference]) -> dict[str, Any]:
 
 def _outcome(pair: CasePair, side: str) -> dict[str, Any]:
     outcome = pair.a if side == "a" else pair.b
-    score = outcome.score
-    return {
-        "prediction": outcome.prediction,
-        "TS": score.ts,
-        "PI": score.pi,
-        "CF": score.cf,
-        "error": score.error,
-        "reward": outcome.reward.value,
-        "explanation": outcome.reward.explanation,
-    }
+    shown = {"prediction": outcome.prediction, **outcome.right, "error": outcome.error}
+    return shown if outcome.reward is None else {**shown, REWARD: outcome.reward, "explanation": outcome.explanation}
 
 
 # ---------------------------------------------------------------- terminal
@@ -106,7 +98,8 @@ def _figure_table(compared: Compared) -> Table:
 
 
 def _suite_table(compared: Compared) -> Table:
-    columns = (Column(name, justify="right") for name in ("cases", "TS", "PI", "CF"))
+    metrics = [name for name in compared.figures if name != REWARD]
+    columns = (Column(name, justify="right") for name in ("cases", *metrics))
     table = Table("suite, B - A", *columns, box=None, padding=(0, 2, 0, 0))
     for name, (cases, figures) in compared.suites.items():
         shown = [f"{one.difference:+.1f} ({_range(one, 0)})" for one in figures.values()]
@@ -119,7 +112,7 @@ HEADS = ("A", "B", "B - A", "95 %", "only A/B", "p")
 
 def cells(name: str, one: Difference) -> list[str]:
     """A row of a table under `HEADS`. Of the reward, "only A/B" counts the cases where it is higher there."""
-    digits = 3 if name == "reward" else 1
+    digits = 3 if name == REWARD else 1
     values = (f"{one.a:.{digits}f}", f"{one.b:.{digits}f}", f"{one.difference:+.{digits}f}")
     return [*values, _range(one, digits), f"{one.higher_a}/{one.higher_b}", _p(one.p)]
 
@@ -135,7 +128,7 @@ def _p(p: float) -> str:
 
 def _case_lines(pairs: Sequence[CasePair]) -> Iterator[Text]:
     for pair in pairs:
-        yield Text(f"  {in_one_line(pair.case.id)}  {pair.a.score.error} -> {pair.b.score.error}")
+        yield Text(f"  {in_one_line(pair.case.id)}  {pair.a.error} -> {pair.b.error}")
         for letter, outcome in (("A", pair.a), ("B", pair.b)):
             yield Text(f"    {letter} {shortened(in_one_line(outcome.prediction), 200)}", style="dim")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -152,6 +152,28 @@ class BfclScores:
         }
 
 
+def faults(
+    pairs: Iterable[tuple[Case, Prediction | None]],
+) -> Iterator[tuple[Case, Prediction | None, str]]:
+    """Each case and prediction with what is wrong; the tools of questions of several turns are made once for all.
+
+    Raises:
+        UserError: as `fault`.
+    """
+    tools = None
+    try:
+        for case, prediction in pairs:
+            if tools is None and is_episode(case):
+                tools = BfclTools()
+            if prediction is None:
+                yield case, None, MISSING if _has_gold(case) else NO_GOLD
+            else:
+                yield case, prediction, fault(prediction, case, tools)
+    finally:
+        if tools is not None:
+            tools.close()
+
+
 def score_cases(pairs: Iterable[tuple[Case, Prediction | None]]) -> BfclScores:
     """The scores of predictions, None where there is none.
 
@@ -159,18 +181,8 @@ def score_cases(pairs: Iterable[tuple[Case, Prediction | None]]) -> BfclScores:
         UserError: as `fault`.
     """
     tallies: dict[str, Tally] = {}
-    missing, tools = 0, None
-    try:
-        for case, prediction in pairs:
-            if tools is None and is_episode(case):
-                tools = BfclTools()
-            if prediction is None:
-                found = MISSING if _has_gold(case) else NO_GOLD
-            else:
-                found = fault(prediction, case, tools)
-            missing += found == MISSING
-            tallies.setdefault(_category(case).name, Tally()).faults[found] += 1
-    finally:
-        if tools is not None:
-            tools.close()
+    missing = 0
+    for case, _, found in faults(pairs):
+        missing += found == MISSING
+        tallies.setdefault(_category(case).name, Tally()).faults[found] += 1
     return BfclScores(tallies, missing)
