@@ -32,7 +32,7 @@ from tl_jax.data.codec import Codec
 from tl_jax.data.loader import Loader
 from tl_jax.data.parts import EncodedPart
 
-BATCH, BATCHES, STEPS = 16, 200, 2
+BATCH, BATCHES, STEPS = 16, 100, 2
 LENGTH = 2048
 
 

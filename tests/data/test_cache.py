@@ -23,6 +23,7 @@ from tests.data.test_dataset import write
 from tests.small_disk import small_disk
 from tl_jax.cli import main, train
 from tl_jax.config import DataConfig, MaeConfig, PktConfig, SftConfig
+from tl_jax.config.data import AUTO
 from tl_jax.config.pkt import PKT_MODES
 from tl_jax.data import cache_key, dataset
 from tl_jax.data.cache import EXAMPLES
@@ -309,7 +310,7 @@ def test_much_data_is_kept_by_itself(
 ) -> None:
     """And little is not; a home that cannot be written to costs a line."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    auto = config.model_copy(update={"cache": "auto"})
+    auto = config.model_copy(update={"cache": AUTO})
     small = build_dataset(auto, codec)
     assert not (tmp_path / "home").exists()
     monkeypatch.setattr(dataset, "LARGE", 1)
@@ -331,6 +332,6 @@ def test_the_command_says_whether_data_is_kept(tmp_path: Path, monkeypatch: Any)
     monkeypatch.setattr(train, "keep_programs", lambda wanted: None)
     monkeypatch.setattr("tl_jax.training.sft.run_sft", told)
     (tmp_path / "f.yaml").write_text(f"{{run_dir: {tmp_path}, model: {{path: m}}, data: {{path: d, cache: 2026}}}}")
-    for words, kept in (([], Path("2026")), (["--no-cache"], None), (["--cache", "data.cache=auto"], "auto")):
+    for words, kept in (([], Path("2026")), (["--no-cache"], None), (["--cache", "data.cache=auto"], AUTO)):
         result = CliRunner().invoke(main, ["sft", "--config", str(tmp_path / "f.yaml"), *words])
         assert (result.exit_code, result.output) == (2, f"tl-jax: kept: {kept!r}\n")

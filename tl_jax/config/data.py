@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -55,10 +56,9 @@ TemplateKwargs = Annotated[
 RendererName = Annotated[str, Choice(RENDERERS), Field(description="text format of tools and calls")]
 
 
-CacheDirectory = Annotated[
-    Literal["auto"] | AnyPath | None,
-    Field(description="where encoded data is kept; auto = what is large in the user's cache, null = in memory only"),
-]
+AUTO = Path("auto")
+"""As a directory: the one of the user's own, see `tl_jax.files.user_cache`."""
+CACHE = "where encoded data is kept: a directory; auto = what is large in the user's cache, null = in memory only"
 
 
 class DataConfig(Node):
@@ -78,7 +78,7 @@ class DataConfig(Node):
     overlong: Literal["drop_context", "skip"] = Field(
         "drop_context", description="a longer trajectory loses whole leading turns of context, or is skipped"
     )
-    cache: CacheDirectory = "auto"
+    cache: AnyPath | None = Field(AUTO, description=CACHE)
     pack: bool = Field(True, description="several trajectories in one row")
     batch_size: Whole = Field(8, ge=1, description="rows in one optimizer step, over all devices")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from tl_jax.config import DataConfig
+from tl_jax.config.data import AUTO
 from tl_jax.data.cache import EncodedData, cached, in_memory
 from tl_jax.data.cache_key import NoKeyError, cache_key, is_findable, size
 from tl_jax.data.codec import Codec
@@ -74,9 +74,9 @@ def _encoded(file: Path, encoder: Encoder) -> EncodedData:
     return in_memory(make())
 
 
-def _directory(cache: Literal["auto"] | Path | None, large: bool) -> Path | None:
+def _directory(cache: Path | None, large: bool) -> Path | None:
     """Where encoded data is kept; None: in memory."""
-    if cache != "auto":
+    if cache != AUTO:
         return cache
     if not large:
         return None
