@@ -150,7 +150,8 @@ def test_the_run_directory_explains_itself(sft_config: Callable[..., SftConfig],
         line.split()[0].split("/")[0] for line in (home / "README.txt").read_text().split("\n\n")[1].splitlines()
     }
     present = {path.name for path in home.iterdir()} - {"README.txt"}
-    assert described - present == {"samples.jsonl", "held_out.json", "damaged"}  # a reinforcement run's, and a mishap's
+    others = {"samples.jsonl", "held_out.json", "eval_cases", "best.json"}  # of reinforcement, and where asked for
+    assert described - present == {*others, "damaged"}  # a mishap's
     assert present <= described
     same(open_model(home).params, open_model(model_dir).params)
 
