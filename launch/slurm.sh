@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One training job over SLURM nodes, one process per node, all of its GPUs to that process.
-#   sbatch --nodes=4 --gpus-per-node=8 launch/slurm.sh sft --config configs/codellama_7b_sft.yaml model.path=... run_dir=...
+#   sbatch --nodes=4 --gpus-per-node=8 launch/slurm.sh sft --config configs/codellama_7b_sft.yaml data.batch_size=32 model.path=... run_dir=...
 #SBATCH --job-name=tl-jax
 #SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=32

@@ -242,3 +242,21 @@ def test_what_the_launch_files_say_is_a_configuration(command: Path) -> None:
     said = re.findall(r"\b(?:distributed|checkpoint\.\w+)=\w+", command.read_text())
     config = load_config(SftConfig, [], ["run_dir=r", "model.path=m", "data.path=d", *said])
     assert config.distributed == "on"
+
+
+@pytest.mark.parametrize(
+    ("file", "machine"),
+    [
+        ("slurm.sh", r"--nodes=(\d+) --gpus-per-node=(\d+)"),
+        ("xpk.sh", r"v5litepod-(\d+) (\d+)"),
+        ("gke.yaml", r"gke-tpu-topology: (\d+)x(\d+)"),
+    ],
+)
+def test_the_rows_of_an_example_divide_over_its_devices(file: str, machine: str) -> None:
+    text = (LAUNCH / file).read_text()
+    numbers = re.search(machine, text)
+    assert numbers is not None
+    devices = math.prod(map(int, numbers.groups()))
+    settings = re.findall(r"\bdata\.batch_size=\d+", text)
+    config = load_config(SftConfig, [ROOT / "configs/codellama_7b_sft.yaml"], ["data.path=d", *settings])
+    assert config.data.batch_size % (devices * config.accumulate) == 0
