@@ -40,9 +40,9 @@ MUTATIONS = (
     ),
     Mutation(
         "the reference's log-probabilities at another temperature",
-        "step.py",
-        "ref, _ = per_token_logps(ref_params, rows, spec)",
-        "ref, _ = per_token_logps(ref_params, rows, spec._replace(temperature=1.0))",
+        "scores.py",
+        "policy_scores(ref_params, hidden_states(ref_params, part, spec), part, spec)",
+        "policy_scores(ref_params, hidden_states(ref_params, part, spec), part, spec._replace(temperature=1.0))",
         "test_step.py::test_reference_logprobs_have_the_policys_temperature",
     ),
     Mutation(
@@ -83,9 +83,9 @@ MUTATIONS = (
     ),
     Mutation(
         "k3 in the reward",
-        "step.py",
-        'kl = kl_estimate("k1", logprobs, ref_logprobs)',
-        'kl = kl_estimate("k3", logprobs, ref_logprobs)',
+        "scores.py",
+        'kl = kl_estimate("k1", old_logprobs, ref_logprobs)',
+        'kl = kl_estimate("k3", old_logprobs, ref_logprobs)',
         "test_convergence.py::test_a_bandit_over_calls_ends_at_the_optimum",
     ),
     Mutation(

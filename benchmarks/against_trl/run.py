@@ -10,7 +10,7 @@ PYTHON is that of an environment of its own, beside which nothing of ours is nee
 Each side is a process of its own, which trains ``--steps`` steps after one that warms up or compiles, and prints what
 these took in wall and processor time; loading and compilation are not counted. The sides take turns ``--rounds`` times
 and the least counts. Ratios are theirs over ours: above 1, we are faster. Where other work keeps the machine busy, only
-the processor's time means something, and with torch, whose threads wait for each other, hardly that.
+the processor's time means something, and with torch, whose threads wait for each other, only with ``--cores 1``.
 
 By default the data is the demo's world and its tokenizer; ``--data`` takes any file of trajectories, ``--tokenizer`` a
 directory or a ``tokenizer.model``. The model is a Llama of 58M parameters in float32 with random weights, which never
@@ -64,6 +64,9 @@ RENDERER = "paper"
 
 def main() -> None:
     options = arguments()
+    if options.cores:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])  # for both sides
+        os.environ["OMP_NUM_THREADS"] = str(options.cores)
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         data = options.data or made_up(work / "world.jsonl")
@@ -97,6 +100,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="trajectories; default: the demo's world")
     parser.add_argument("--tokenizer", type=Path, default=BASE, help="default: the demo's")
     parser.add_argument("--steps", type=int, default=3, help="that are timed")
+    parser.add_argument("--cores", type=int, help="that either side may use; default: all")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--trajectories", type=int, default=64, help="sft")
     parser.add_argument("--rows", type=int, default=4, help="sft: to an update")

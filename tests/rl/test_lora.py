@@ -23,8 +23,9 @@ from tl_jax.model.store import open_model
 from tl_jax.model.value import make_value_graphdef
 from tl_jax.rl.batch import RolloutBatch
 from tl_jax.rl.parts import MicroBatch, read_once
+from tl_jax.rl.scores import per_token_logps, score_rollout
 from tl_jax.rl.state import RlState, StepSpec, TrainableModel, adapter_off, init_rl_state
-from tl_jax.rl.step import make_rl_step, per_token_logps, score_rollout
+from tl_jax.rl.step import make_rl_step
 from tl_jax.rl.train import run_rl
 from tl_jax.tooluse.schema import Case
 from tl_jax.training.optimizer import make_optimizer

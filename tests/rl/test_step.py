@@ -25,8 +25,9 @@ from tl_jax.rl.batch import RolloutBatch, collate
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.rl.rows import Layout
 from tl_jax.rl.rubric import make_rubric
+from tl_jax.rl.scores import score_rollout
 from tl_jax.rl.state import RlState, StepSpec, TrainableModel, init_rl_state
-from tl_jax.rl.step import make_rl_step, score_rollout
+from tl_jax.rl.step import make_rl_step
 from tl_jax.rl.train import make_step_spec
 from tl_jax.tooluse.schema import Case
 from tl_jax.training.compile import compile_step, start_state
@@ -188,7 +189,7 @@ def test_reference_logprobs_have_the_policys_temperature() -> None:
 @pytest.mark.slow
 def test_a_reference_in_bfloat16_is_the_policy_before_any_update() -> None:
     """Half the memory and no difference, for the policy's matrices are cast as the reference's were."""
-    config = AlgorithmConfig(estimator="rloo", kl_in="loss")
+    config = AlgorithmConfig(estimator="rloo", kl_in="loss", old_log_probs="recompute")
     model = TrainableModel(make_graphdef(TINY, dtype=jnp.bfloat16), optax.sgd(1.0), optax.constant_schedule(1.0))
     spec = StepSpec(model, model, config, group_size=2, answer_length=8)
     state = init_rl_state(init_params(TINY, jax.random.key(7)), TINY, spec, seed=1)
@@ -463,6 +464,79 @@ def test_parts_of_a_minibatch_make_the_same_update(average: str, critic_backbone
     assert_trees_close(parted.trainable["critic"], one.trainable["critic"], rtol=1e-5)
     for name, value in expected.items():
         assert metrics[name] == pytest.approx(float(value), rel=1e-4, abs=1e-6), name
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"estimator": "grpo", "kl_coef": 0, "importance_cap": 2.0},
+        {"estimator": "rloo", "kl_in": "loss", "kl_estimator": "k3", "kl_coef": 0.3, "entropy_coef": 0.1},
+        {"kl_coef": 0, "critic_backbone": "shared"},
+    ],
+    ids=["grpo", "KL in the loss", "shared backbone"],
+)
+def test_the_only_update_finds_the_old_log_probs_itself(options: dict[str, Any]) -> None:
+    """Same update, same metrics, in several parts; and the policy reads the rollout once less."""
+    whole = AlgorithmConfig(**options, old_log_probs="recompute")
+    auto = whole.model_copy(update={"old_log_probs": "auto"})
+    groups = {"group_size": 4} if options.get("estimator") else {}
+    state, rollout = drifted_state(whole, optax.sgd(1.0)), random_rollout(16, 24, layout=Layout(**groups, tokens=128))
+    _, expected, told = one_step(whole, rollout, state, **groups)
+    _, new, metrics = one_step(auto, rollout, state, **groups)
+    assert moved(state.trainable, new.trainable)
+    assert_trees_close(new.trainable, expected.trainable, rtol=1e-5)
+    assert metrics.keys() == told.keys()
+    for name, value in told.items():
+        assert metrics[name] == pytest.approx(float(value), rel=1e-4, abs=1e-5), name
+    if options.get("critic_backbone") != "shared":  # there the critic reads before, for both
+        assert work(auto, state, rollout, **groups) < 0.85 * work(whole, state, rollout, **groups)
+
+
+def work(config: AlgorithmConfig, state: RlState, rollout: RolloutBatch, **more: Any) -> float:
+    """FLOPs of a step as they are written, loops counted once."""
+    step = make_rl_step(spec_of(optax.sgd(1.0), config, **more))
+    return float(jax.jit(step).lower(state, rollout).cost_analysis()["flops"])
+
+
+def test_there_is_no_reference_without_a_kl() -> None:
+    free = AlgorithmConfig(estimator="grpo", kl_coef=0, old_log_probs="recompute")
+    state, rollout = drifted_state(free, optax.sgd(1.0)), random_rollout(layout=Layout(group_size=4))
+    broken = replace(state, frozen=jax.tree.map(lambda x: x * jnp.nan, state.frozen))
+    _, new, metrics = one_step(free, rollout, broken, group_size=4)
+    _, expected, _ = one_step(free, rollout, state, group_size=4)
+    assert_trees_close(new.trainable, expected.trainable, rtol=0)
+    assert "kl" not in metrics
+    assert np.isfinite(list(metrics.values())).all()
+
+
+def test_the_samplers_log_probs_serve_as_the_old_ones() -> None:
+    """Where it computes what the policy does, the update is the same; drift is told all the same."""
+    config = AlgorithmConfig(kl_coef=0.3)
+    state, rollout = drifted_state(config, optax.sgd(1.0)), random_rollout()
+    rollout = replace(rollout, logprobs=SCORE(state, rollout, config)[0].old_logprobs)
+    _, expected, told = one_step(config, rollout, state)
+    _, new, metrics = one_step(config.model_copy(update={"old_log_probs": "sampler"}), rollout, state)
+    assert_trees_close(new.trainable, expected.trainable, rtol=1e-5)
+    assert metrics.keys() == told.keys()
+    for name, value in told.items():
+        assert metrics[name] == pytest.approx(float(value), rel=1e-4, abs=1e-5), name
+    off = replace(rollout, logprobs=rollout.logprobs + rollout.mask * np.float32(0.5))
+    _, _, metrics = one_step(config.model_copy(update={"old_log_probs": "sampler"}), off, state)
+    assert metrics["sampler_drift"] == pytest.approx(0.5, abs=1e-4)
+    assert metrics["clip_fraction"] > 0
+
+
+@pytest.mark.parametrize("critic_backbone", ["sft", "shared"])
+def test_the_critic_warms_up_as_it_learns_later(critic_backbone: str) -> None:
+    """Without the actor's gradient, the critic's update and its metrics are those of a step that teaches both."""
+    both = AlgorithmConfig(critic_backbone=critic_backbone, kl_coef=0.2)
+    state, rollout = drifted_state(both, optax.sgd(0.1)), random_rollout()
+    _, expected, told = one_step(both, rollout, state)
+    _, new, metrics = one_step(both.model_copy(update={"critic_warmup": 1}), rollout, state)
+    assert_trees_close(new.trainable["critic"], expected.trainable["critic"], rtol=1e-5)
+    assert metrics["grad_norm"] == 0
+    for name in told.keys() - {"grad_norm"}:
+        assert metrics[name] == pytest.approx(float(told[name]), rel=1e-4, abs=1e-5), name
 
 
 @pytest.mark.parametrize(

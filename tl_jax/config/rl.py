@@ -80,6 +80,11 @@ class AlgorithmConfig(Node):
     advantage_scope: Literal["episode", "turn"] = Field(
         "episode", description="what is compared and has one advantage; gae: episode = token by token"
     )
+    old_log_probs: Literal["auto", "recompute", "sampler"] = Field(
+        "auto",
+        description="what updates start from: recompute = the policy reads every rollout first; auto = not where the "
+        "only update finds the same; sampler = what it said while writing",
+    )
     clip_low: Limit = Field(0.2, description="how far a probability ratio may fall below 1")
     clip_high: Limit = Field(0.2, description="how far it may rise above 1")
     dual_clip: Real | None = Field(None, gt=1, description="limit of the ratio of a token with negative advantage")
@@ -205,6 +210,17 @@ class RlConfig(RunConfig):
     def _a_reference_is_kept(self) -> RlConfig:
         if self.adapter and "reference" in self.model.offload:
             raise ValueError("model.offload=reference: the reference of adapters is the model below them, no copy")
+        return self
+
+    @model_validator(mode="after")
+    def _the_sampler_means_the_same(self) -> RlConfig:
+        other = self.algorithm.logprob_temperature
+        if self.algorithm.old_log_probs == "sampler" and other not in (None, self.sampling.temperature):
+            raise ValueError(
+                f"algorithm.old_log_probs=sampler: the sampler's log-probabilities are those at sampling.temperature="
+                f"{self.sampling.temperature}, not at algorithm.logprob_temperature={other}; make both the same, or "
+                "use recompute"
+            )
         return self
 
     @model_validator(mode="after")

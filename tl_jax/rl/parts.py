@@ -66,12 +66,16 @@ def at(sources: jax.Array, of_episodes: Tree) -> Tree:
     return jax.tree.map(placed, of_episodes)
 
 
-def of_episodes(sources: jax.Array, in_rows: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """The inverse of `at`: [B, N], which is ``shape``; 0 in columns that stand in no row."""
+def of_episodes(sources: jax.Array, in_rows: Tree, shape: tuple[int, ...]) -> Tree:
+    """The inverse of `at`: arrays [B, N], which is ``shape``; 0 in columns that stand in no row."""
     episodes, width = shape
-    values, places = (replicate(x).reshape(-1) for x in (in_rows, sources))
-    flat = jnp.zeros(episodes * width, in_rows.dtype).at[places].set(values, mode="drop")
-    return constrain(flat.reshape(shape), "batch", None)
+
+    def placed(x: jax.Array) -> jax.Array:
+        values, places = (replicate(each).reshape(-1) for each in (x, sources))
+        flat = jnp.zeros(episodes * width, x.dtype).at[places].set(values, mode="drop")
+        return constrain(flat.reshape(shape), "batch", None)
+
+    return jax.tree.map(placed, in_rows)
 
 
 def standing_in(sources: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -80,9 +84,7 @@ def standing_in(sources: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jnp.zeros(episodes, bool).at[replicate(sources).reshape(-1) // width].set(True, mode="drop")
 
 
-def read_once(
-    read: Callable[[MicroBatch], tuple[jax.Array, ...]], rollout: RolloutBatch, minibatches: int
-) -> tuple[jax.Array, ...]:
+def read_once(read: Callable[[MicroBatch], Tree], rollout: RolloutBatch, minibatches: int) -> Tree:
     """What ``read`` makes of the parts of one epoch, [R, T] each, in the order of the episodes: [B, N], 0 elsewhere."""
     rows = jax.tree.map(lambda x: x[:minibatches].reshape(-1, *x.shape[2:]), by_updates(rollout.rows))
     parts = parts_of(rows, rollout)
@@ -90,7 +92,7 @@ def read_once(
         lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(read, jax.tree.map(lambda x: x[0], parts))
     )
     in_rows = jax.lax.map(lambda part: jax.lax.cond(part.holds_anything, read, lambda _: nothing, part), parts)
-    return tuple(of_episodes(rows.sources, x, rollout.mask.shape) for x in in_rows)
+    return of_episodes(rows.sources, in_rows, rollout.mask.shape)
 
 
 def replicate(x: jax.Array) -> jax.Array:

@@ -1,13 +1,9 @@
-"""One step of reinforcement learning as a pure function: a rollout is scored, and actor and critic learn from it.
-
-Everything that says what the models think of an answer goes through `per_token_logps`, for old, new and reference model
-alike, in float32 and at one temperature: with unchanged weights the ratio is 1 and the KL is 0.
-"""
+"""One step of reinforcement learning as a pure function: a rollout is scored, and actor and critic learn from it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -17,43 +13,31 @@ import optax
 
 from tl_jax.data.batch import Array
 from tl_jax.model.host_memory import is_in_host_memory
-from tl_jax.model.llama import Llama, merge
 from tl_jax.model.parameters import Params
 from tl_jax.model.precision import compute_dtype, in_compute_dtype
-from tl_jax.model.value import ValueModel, head_values
 from tl_jax.rl import losses as rl_losses
-from tl_jax.rl.advantages import after_last, explained_variance, masked_mean
+from tl_jax.rl.advantages import masked_mean
 from tl_jax.rl.batch import RolloutBatch
-from tl_jax.rl.estimators import EstimatorInputs, estimate
 from tl_jax.rl.kl import adapted_kl_coef, kl_estimate
-from tl_jax.rl.parts import MicroBatch, at, by_updates, parts_of, read_once, standing_in
+from tl_jax.rl.parts import MicroBatch, at, by_updates, of_episodes, parts_of, standing_in
 from tl_jax.rl.rows import Rows
+from tl_jax.rl.scores import (
+    Experience,
+    Metrics,
+    PolicyTokens,
+    hidden_states,
+    per_token_logps,
+    policy_metrics,
+    score_rollout,
+    scores_policy_first,
+    token_values,
+)
 from tl_jax.rl.state import RlState, StepSpec, with_base
-from tl_jax.training.losses import Statistic, TokenScores, entropy, label_log_probs
+from tl_jax.training.losses import Statistic, entropy
 from tl_jax.training.micro_batches import add_up
 from tl_jax.training.optimizer import updates_made
 from tl_jax.training.state import fold_key
 from tl_jax.training.stochastic_rounding import apply_updates
-
-Metrics = dict[str, jax.Array]
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Experience:
-    """A rollout with everything the losses need; arrays [B, N]."""
-
-    rollout: RolloutBatch
-    mask: Array
-    """bool: tokens that the policy learns from"""
-    old_logprobs: Array
-    ref_logprobs: Array
-    """of the reference policy"""
-    importance: Array
-    """weights against the sampler's probabilities"""
-    old_values: Array
-    advantages: Array
-    returns: Array
 
 
 class UpdateCarry(NamedTuple):
@@ -77,17 +61,23 @@ def make_rl_step(spec: StepSpec) -> Callable[[RlState, RolloutBatch], tuple[RlSt
         updates = rows.tokens.shape[0]
         keys = jax.random.split(fold_key(state), updates)
         carry, (seen, of_updates) = jax.lax.scan(update, carry, (rows, keys))
+        if not scores_policy_first(config):
+            found = jax.tree.map(lambda x: jnp.sum(x[: config.minibatches], axis=0), of_updates.pop("found"))
+            metrics |= policy_metrics(rollout, found, experience.ref_logprobs, metrics["score"], state.kl_coef, config)
         metrics["updates"] = jnp.sum(of_updates.pop("learnt"))
         metrics |= jax.tree.map(partial(masked_mean, mask=seen), of_updates)
         metrics |= _rates(state, updates, spec)
-        adapted = adapted_kl_coef(state.kl_coef, metrics["kl_per_answer"], config.kl_target, config.kl_rate)
-        learns = state.step >= config.critic_warmup  # else the KL is 0 whatever the coefficient
+        kl_coef = state.kl_coef
+        if config.kl_coef:
+            adapted = adapted_kl_coef(kl_coef, metrics["kl_per_answer"], config.kl_target, config.kl_rate)
+            learns = state.step >= config.critic_warmup  # else the KL is 0 whatever the coefficient
+            kl_coef = jnp.where(learns, adapted, kl_coef)
         new = replace(
             state,
             step=state.step + 1,
             trainable=carry.trainable,
             opt_state=carry.opt_state,
-            kl_coef=jnp.where(learns, adapted, state.kl_coef),
+            kl_coef=kl_coef,
         )
         return new, {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
 
@@ -103,111 +93,6 @@ def _rates(state: RlState, updates: int, spec: StepSpec) -> Metrics:
     made = {name: updates_made(opt_state, planned[name]) for name, opt_state in state.opt_state.items()}
     rates = {"learning_rate": spec.actor.schedule(made["actor"])}
     return rates | ({"critic_rate": spec.critic.schedule(made["critic"])} if spec.config.has_critic else {})
-
-
-def per_token_logps(
-    params: Params, part: MicroBatch, spec: StepSpec, statistics: Mapping[str, Statistic] | None = None
-) -> tuple[TokenScores, jax.Array]:
-    """What the models think of what was written.
-
-    Args:
-        params: ``{"actor": ..., "critic": ...}``, or the actor's alone.
-        part: rows with labels [R, T].
-        spec: the models, and the temperature of the log-probabilities.
-        statistics: what else to compute of the policy's logits, see `label_log_probs`.
-
-    Returns:
-        the scores of the labels with ``statistics``, float32 [R, T], 0 outside the mask; and the critic's values,
-        float32 [R, T]: what it expects after reading each token. They are 0 without a critic.
-    """
-    actor: Llama = merge(spec.actor.graphdef, params["actor"])
-    hidden = actor.hidden(*part.inputs)
-    scores = label_log_probs(actor, hidden, part.labels, part.mask, statistics, temperature=spec.temperature)
-    if "critic" not in params:
-        return scores, jnp.zeros(part.mask.shape, jnp.float32)
-    if spec.config.critic_backbone == "shared":
-        return scores, head_values(hidden, params["critic"]["value_head"])
-    critic: ValueModel = merge(spec.critic.graphdef, params["critic"])
-    return scores, critic.values(critic.backbone.hidden(*part.inputs))
-
-
-def score_rollout(state: RlState, rollout: RolloutBatch, spec: StepSpec) -> tuple[Experience, Metrics]:
-    """Log-probabilities, values and advantages before the first update, in the rows of the first epoch's updates.
-
-    Metrics; a mean over tokens is over the tokens the policy wrote, EOS included, of the whole rollout:
-        score: mean of the episodes' rewards, as they enter the advantages.
-        kl, kl_per_answer: ``log pi - log ref`` as a mean over tokens, and summed over each episode.
-        kl_coef: the weight of the KL in this step.
-        reward_with_kl: mean of ``score - kl_coef * (sum of log pi - log ref)``, the objective.
-        entropy: of the policy in nats, a mean over tokens.
-        sampler_drift, sampler_drift_max: mean and maximum of ``|log pi - log p|`` with p as the sampler reports it:
-            rounding, or where ``logprob_temperature`` is another one, how far off-policy the samples are.
-        importance: with ``importance_cap``, the mean weight.
-        value, explained_variance: with a critic, mean of its values; 1 - Var(returns - values) / Var(returns).
-        equal_groups: with groups, the share of those whose answers all earned the same.
-    """
-    config, mask = spec.config, rollout.mask
-    copies = partial(in_compute_dtype, dtype=compute_dtype(spec.actor.graphdef, state.params["actor"]))
-    params, ref_params = copies(state.params), {"actor": copies(spec.ref_params(state))}
-
-    def score(part: MicroBatch) -> tuple[jax.Array, ...]:
-        policy, values = per_token_logps(params, part, spec, {"entropy": entropy})
-        ref, _ = per_token_logps(ref_params, part, spec)
-        return policy.log_probs, policy.statistics["entropy"], ref.log_probs, values
-
-    logprobs, entropies, ref_logprobs, values = read_once(score, rollout, config.minibatches)
-    kl = kl_estimate("k1", logprobs, ref_logprobs)
-    last_values = jnp.where(rollout.cut_off & config.bootstrap_truncated, after_last(values, mask), 0.0)
-    values = jnp.where(mask, values, 0.0)
-    estimated = estimate(
-        EstimatorInputs(
-            rewards=rollout.rewards,
-            weights=jnp.asarray(spec.reward_weights, jnp.float32),
-            kinds=spec.reward_kinds,
-            turns=rollout.turns,
-            kl=kl,
-            kl_coef=state.kl_coef,
-            values=values,
-            last_values=last_values,
-            mask=mask,
-            group_size=spec.group_size,
-            config=config,
-        )
-    )
-    importance = rl_losses.importance_weights(logprobs, rollout.drawn_logprobs, config.importance_cap)
-    drift = jnp.where(mask, jnp.abs(logprobs - rollout.logprobs), 0.0)
-    kl_per_answer = jnp.mean(jnp.sum(jnp.where(mask, kl, 0.0), axis=1))
-    metrics = {
-        "score": jnp.mean(estimated.scores),
-        "reward_with_kl": jnp.mean(estimated.scores) - state.kl_coef * kl_per_answer,
-        "kl": masked_mean(kl, mask),
-        "kl_per_answer": kl_per_answer,
-        "kl_coef": state.kl_coef,
-        "entropy": masked_mean(entropies, mask),
-        "sampler_drift": masked_mean(drift, mask),
-        "sampler_drift_max": jnp.max(drift),
-    }
-    if config.importance_cap is not None:
-        metrics["importance"] = masked_mean(importance, mask)
-    if config.has_critic:
-        metrics["explained_variance"] = explained_variance(values, estimated.returns, mask)
-        metrics["value"] = masked_mean(values, mask)
-    if spec.group_size > 1:
-        metrics["equal_groups"] = jnp.mean(estimated.equal)
-    learnt_from = mask & (rollout.weights > 0)
-    if config.drop_equal_groups:
-        learnt_from &= ~estimated.equal[:, None]
-    experience = Experience(
-        rollout=rollout,
-        mask=learnt_from,
-        old_logprobs=logprobs,
-        ref_logprobs=ref_logprobs,
-        importance=importance,
-        old_values=values,
-        advantages=estimated.advantages,
-        returns=estimated.returns,
-    )
-    return experience, metrics
 
 
 def update_minibatch(
@@ -234,19 +119,17 @@ def update_minibatch(
     rows, key = rows_and_key
     copies = partial(in_compute_dtype, dtype=compute_dtype(spec.actor.graphdef, state.params["actor"]))
     frozen = copies(state.frozen)
+    warm = state.step >= spec.config.critic_warmup
 
     def update(carry: UpdateCarry) -> tuple[UpdateCarry, Metrics]:
         trainable = copies(carry.trainable)
         targets = minibatch_targets(experience, rows, spec)
-
-        def loss(trainable: Params, part: tuple[MicroBatch, Targets]) -> tuple[jax.Array, Metrics]:
-            return loss_sum(with_base(trainable, frozen), *part, spec, state.kl_coef)
-
-        def gradient_and_metrics(part: tuple[MicroBatch, Targets]) -> tuple[Params, Metrics]:
-            return jax.grad(loss, has_aux=True)(trainable, part)
-
-        parts = parts_of(rows, experience.rollout), at(rows.sources, targets)
-        gradient, metrics = add_up(gradient_and_metrics, parts, lambda part: part[0].holds_anything)
+        parts = Parts(parts_of(rows, experience.rollout), at(rows.sources, targets), rows.sources)
+        of_parts = partial(gradient_of, trainable, frozen, parts, state.kl_coef, spec, experience.mask.shape)
+        if spec.config.has_critic and spec.config.critic_warmup:
+            gradient, metrics = jax.lax.cond(warm, partial(of_parts, True), partial(of_parts, False))
+        else:
+            gradient, metrics = of_parts(True)
         metrics["grad_norm"] = optax.tree.norm(gradient["actor"])
         if "critic" in gradient:
             metrics["critic_grad_norm"] = optax.tree.norm(gradient["critic"])
@@ -255,7 +138,7 @@ def update_minibatch(
         shared = spec.config.has_critic and spec.config.critic_backbone == "shared"  # values teach the actor, too
         teaches = jnp.any(targets.weights.loss > 0) | shared
         metrics["learnt"] = ~stopped & teaches
-        learns = {"actor": metrics["learnt"] & (state.step >= spec.config.critic_warmup), "critic": ~stopped}
+        learns = {"actor": metrics["learnt"] & warm, "critic": ~stopped}
         return _apply(carry, gradient, spec, learns, key)._replace(stopped=stopped), metrics
 
     if spec.config.target_kl is None:
@@ -265,6 +148,42 @@ def update_minibatch(
     seen = ~carry.stopped
     carry, metrics = jax.lax.cond(carry.stopped, lambda same: (same, nothing), update, carry)
     return carry, (seen, metrics)
+
+
+class Parts(NamedTuple):
+    """A minibatch as it is read, arrays [M, R, T]."""
+
+    read: MicroBatch
+    targets: Targets
+    sources: Array
+
+
+def gradient_of(
+    trainable: Params,
+    frozen: Params,
+    parts: Parts,
+    kl_coef: jax.Array,
+    spec: StepSpec,
+    shape: tuple[int, ...],
+    actor_learns: bool,
+) -> tuple[Params, Metrics]:
+    """Gradient and metrics of a minibatch of episodes with arrays of ``shape``, [B, N]. That of an actor that does not
+    learn is 0, without being computed."""
+
+    def loss(learning: Params, part: Parts) -> tuple[jax.Array, Metrics]:
+        models = with_base(trainable | learning, frozen)
+        total, metrics = loss_sum(models, part.read, part.targets, spec, kl_coef, actor_learns)
+        if "found" in metrics:
+            metrics["found"] = of_episodes(part.sources, metrics["found"], shape)
+        return total, metrics
+
+    learning = {name: params for name, params in trainable.items() if actor_learns or name != "actor"}
+    gradient, metrics = add_up(
+        lambda part: jax.grad(loss, has_aux=True)(learning, part), parts, lambda part: part.read.holds_anything
+    )
+    if not actor_learns:
+        gradient["actor"] = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), trainable["actor"])
+    return gradient, metrics
 
 
 class Weights(NamedTuple):
@@ -281,9 +200,10 @@ class Weights(NamedTuple):
 class Targets(NamedTuple):
     """What the losses need besides what the models say now: arrays [B, N] of episodes, or [R, T] at their places."""
 
-    old_logprobs: Array
-    ref_logprobs: Array
-    importance: Array
+    old_logprobs: Array | None
+    ref_logprobs: Array | None
+    sampler_logprobs: Array | None
+    """in the distribution that tokens were drawn from; None = nothing is made of them"""
     old_values: Array
     advantages: Array
     returns: Array
@@ -298,7 +218,7 @@ def minibatch_targets(experience: Experience, rows: Rows, spec: StepSpec) -> Tar
     return Targets(
         old_logprobs=experience.old_logprobs,
         ref_logprobs=experience.ref_logprobs,
-        importance=experience.importance,
+        sampler_logprobs=None if spec.config.importance_cap is None else rollout.drawn_logprobs,
         old_values=experience.old_values,
         advantages=experience.advantages,
         returns=experience.returns,
@@ -311,32 +231,52 @@ def minibatch_targets(experience: Experience, rows: Rows, spec: StepSpec) -> Tar
 
 
 def loss_sum(
-    params: Params, part: MicroBatch, targets: Targets, spec: StepSpec, kl_coef: jax.Array
+    params: Params, part: MicroBatch, targets: Targets, spec: StepSpec, kl_coef: jax.Array, actor_learns: bool = True
 ) -> tuple[jax.Array, Metrics]:
     """The sum of the losses of policy and critic over some rows of a minibatch, and its parts.
 
+    Where the actor does not learn, it is still the policy that was scored, and reads nothing but for a critic on it.
+
     Metrics: the losses; ``clip_fraction`` and ``value_clip_fraction``, the share of tokens whose gradient the clipping
-    stops; ``approx_kl``, the k3 estimate of KL(old || new) per token. All add up over the parts of a minibatch.
+    stops; ``approx_kl``, the k3 estimate of KL(old || new) per token. All add up over the parts of a minibatch, as does
+    ``found``, `PolicyTokens` for those who have not scored the policy first.
     """
     config, weights, weighted_sum = spec.config, targets.weights, rl_losses.weighted_sum
-    statistics = {} if config.entropy_coef is None else {"entropy": entropy}
-    scores, values = per_token_logps(params, part, spec, statistics)
-    logprobs = scores.log_probs
+    scored = scores_policy_first(config)
+    if actor_learns:
+        statistics: dict[str, Statistic] = {}
+        if config.entropy_coef is not None:
+            statistics["entropy"] = entropy
+        elif not scored:  # it is only told
+            statistics["entropy"] = lambda chunk: jax.lax.stop_gradient(entropy(chunk))
+        scores, values = per_token_logps(params, part, spec, statistics)
+        logprobs, entropies = scores.log_probs, scores.statistics.get("entropy")
+    else:
+        values = token_values(params, lambda: hidden_states(params, part, spec), part, spec)
+        assert targets.old_logprobs is not None  # `scores_policy_first`
+        logprobs, entropies = targets.old_logprobs, None
+    old_logprobs = jax.lax.stop_gradient(logprobs) if targets.old_logprobs is None else targets.old_logprobs
     policy = rl_losses.policy_losses(
-        logprobs, targets.old_logprobs, targets.advantages, config.clip_low, config.clip_high, config.dual_clip
+        logprobs, old_logprobs, targets.advantages, config.clip_low, config.clip_high, config.dual_clip
     )
-    loss = weighted_sum(targets.importance * policy.losses, weights.loss)
-    metrics = {
+    policy_loss = policy.losses
+    if targets.sampler_logprobs is not None:
+        policy_loss *= rl_losses.importance_weights(old_logprobs, targets.sampler_logprobs, config.importance_cap)
+    loss = weighted_sum(policy_loss, weights.loss)
+    metrics: Metrics = {
         "policy_loss": loss,
         "clip_fraction": weighted_sum(policy.clipped, weights.learnt),
-        "approx_kl": weighted_sum(kl_estimate("k3", targets.old_logprobs, logprobs), weights.learnt),
+        "approx_kl": weighted_sum(kl_estimate("k3", old_logprobs, logprobs), weights.learnt),
     }
-    if config.kl_in == "loss":
+    if config.kl_in == "loss" and targets.ref_logprobs is not None:
         kl = kl_estimate(config.kl_estimator, logprobs, targets.ref_logprobs)
         metrics["kl_loss"] = kl_coef * weighted_sum(kl, weights.loss)
         loss += metrics["kl_loss"]
-    if config.entropy_coef is not None:
-        loss -= config.entropy_coef * weighted_sum(scores.statistics["entropy"], weights.loss)
+    if config.entropy_coef is not None and entropies is not None:
+        loss -= config.entropy_coef * weighted_sum(entropies, weights.loss)
+    if not scored:
+        assert entropies is not None
+        metrics["found"] = jax.lax.stop_gradient(PolicyTokens(logprobs, entropies))
     if config.has_critic:
         of_values = rl_losses.value_losses(values, targets.old_values, targets.returns, config.value_clip)
         metrics["value_loss"] = weighted_sum(of_values.losses, weights.written)

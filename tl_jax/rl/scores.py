@@ -1,0 +1,229 @@
+"""What policy, reference policy and critic think of a rollout, and what updates are made of for that.
+
+Everything that says what the models think of an answer goes through `policy_scores`, for old, new and reference model
+alike, in float32 and at one temperature: with unchanged weights the ratio is 1 and the KL is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from tl_jax.config import AlgorithmConfig
+from tl_jax.data.batch import Array
+from tl_jax.model.llama import Llama, merge
+from tl_jax.model.parameters import Params
+from tl_jax.model.precision import compute_dtype, in_compute_dtype
+from tl_jax.model.value import ValueModel, head_values
+from tl_jax.rl import losses as rl_losses
+from tl_jax.rl.advantages import after_last, explained_variance, masked_mean
+from tl_jax.rl.batch import RolloutBatch
+from tl_jax.rl.estimators import EstimatorInputs, estimate
+from tl_jax.rl.kl import kl_estimate
+from tl_jax.rl.parts import MicroBatch, read_once
+from tl_jax.rl.state import RlState, StepSpec
+from tl_jax.training.losses import Statistic, TokenScores, entropy, label_log_probs
+
+Metrics = dict[str, Any]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Experience:
+    """A rollout with everything the losses need; arrays [B, N]."""
+
+    rollout: RolloutBatch
+    mask: Array
+    """bool: tokens that the policy learns from"""
+    old_logprobs: Array | None
+    """None = those that the only update finds itself"""
+    ref_logprobs: Array | None
+    """of the reference policy; None = there is no KL"""
+    old_values: Array
+    advantages: Array
+    returns: Array
+
+
+class PolicyTokens(NamedTuple):
+    """What the policy thinks of what was written, float32 [B, N] or in rows [R, T]."""
+
+    logprobs: jax.Array
+    entropies: jax.Array
+
+
+def scores_policy_first(config: AlgorithmConfig) -> bool:
+    """Whether the policy reads a rollout before the first update, and not only in it.
+
+    It need not where the log-probabilities that updates start from are the sampler's, or, with one update, those that
+    it finds itself; if nothing else is made of them before, as a KL in the reward is.
+    """
+    updates = config.epochs * config.minibatches
+    if config.old_log_probs == "recompute" or config.critic_warmup or (updates > 1 and config.target_kl is not None):
+        return True
+    if config.old_log_probs == "sampler":
+        return False
+    return updates > 1 or bool(config.kl_coef and config.kl_in == "reward")
+
+
+def hidden_states(params: Params, part: MicroBatch, spec: StepSpec) -> jax.Array:
+    """Of the policy, [R, T, D]; ``params`` are ``{"actor": ...}`` and maybe more."""
+    actor: Llama = merge(spec.actor.graphdef, params["actor"])
+    return actor.hidden(*part.inputs)
+
+
+def policy_scores(
+    params: Params,
+    hidden: jax.Array,
+    part: MicroBatch,
+    spec: StepSpec,
+    statistics: Mapping[str, Statistic] | None = None,
+) -> TokenScores:
+    """Log-probabilities of the labels and ``statistics`` of the logits, float32 [R, T], 0 outside the mask.
+
+    Args:
+        params: ``{"actor": ...}`` and maybe more.
+        hidden: the actor's `hidden_states` of ``part``.
+        part: rows with labels [R, T].
+        spec: the models, and the temperature of the log-probabilities.
+        statistics: what else to compute of the policy's logits, see `label_log_probs`.
+    """
+    actor: Llama = merge(spec.actor.graphdef, params["actor"])
+    return label_log_probs(actor, hidden, part.labels, part.mask, statistics, temperature=spec.temperature)
+
+
+def token_values(params: Params, hidden: Callable[[], jax.Array], part: MicroBatch, spec: StepSpec) -> jax.Array:
+    """The critic's values, float32 [R, T]: what it expects after reading each token. They are 0 without a critic.
+
+    ``hidden`` gives the actor's `hidden_states`, for a critic that is a head on them.
+    """
+    if "critic" not in params:
+        return jnp.zeros(part.mask.shape, jnp.float32)
+    if spec.config.critic_backbone == "shared":
+        return head_values(hidden(), params["critic"]["value_head"])
+    critic: ValueModel = merge(spec.critic.graphdef, params["critic"])
+    return critic.values(critic.backbone.hidden(*part.inputs))
+
+
+def per_token_logps(
+    params: Params, part: MicroBatch, spec: StepSpec, statistics: Mapping[str, Statistic] | None = None
+) -> tuple[TokenScores, jax.Array]:
+    """What the models think of what was written: `policy_scores` and `token_values`, with one reading each."""
+    hidden = hidden_states(params, part, spec)
+    scores = policy_scores(params, hidden, part, spec, statistics)
+    return scores, token_values(params, lambda: hidden, part, spec)
+
+
+def score_rollout(state: RlState, rollout: RolloutBatch, spec: StepSpec) -> tuple[Experience, Metrics]:
+    """Log-probabilities, values and advantages before the first update, in the rows of the first epoch's updates.
+
+    Metrics; a mean over tokens is over the tokens the policy wrote, EOS included, of the whole rollout:
+        score: mean of the episodes' rewards, as they enter the advantages.
+        value, explained_variance: with a critic, mean of its values; 1 - Var(returns - values) / Var(returns).
+        equal_groups: with groups, the share of those whose answers all earned the same.
+        those of `policy_metrics`, where `scores_policy_first`.
+    """
+    config, mask = spec.config, rollout.mask
+    copies = partial(in_compute_dtype, dtype=compute_dtype(spec.actor.graphdef, state.params["actor"]))
+    params = copies(state.params)
+    ref_params = {"actor": copies(spec.ref_params(state))} if config.kl_coef else None
+    scored = scores_policy_first(config)
+
+    def score(part: MicroBatch) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if scored:
+            policy, found["values"] = per_token_logps(params, part, spec, {"entropy": entropy})
+            found["policy"] = PolicyTokens(policy.log_probs, policy.statistics["entropy"])
+        else:
+            found["values"] = token_values(params, lambda: hidden_states(params, part, spec), part, spec)
+        if ref_params is not None:
+            found["ref"] = policy_scores(ref_params, hidden_states(ref_params, part, spec), part, spec).log_probs
+        return found
+
+    found = read_once(score, rollout, config.minibatches)
+    values, ref_logprobs, policy = found["values"], found.get("ref"), found.get("policy")
+    old_logprobs = policy.logprobs if policy else None
+    if config.old_log_probs == "sampler":
+        old_logprobs = rollout.logprobs
+    kl = jnp.zeros(mask.shape, jnp.float32)
+    if ref_logprobs is not None and old_logprobs is not None:
+        kl = kl_estimate("k1", old_logprobs, ref_logprobs)
+    last_values = jnp.where(rollout.cut_off & config.bootstrap_truncated, after_last(values, mask), 0.0)
+    values = jnp.where(mask, values, 0.0)
+    estimated = estimate(
+        EstimatorInputs(
+            rewards=rollout.rewards,
+            weights=jnp.asarray(spec.reward_weights, jnp.float32),
+            kinds=spec.reward_kinds,
+            turns=rollout.turns,
+            kl=kl,
+            kl_coef=state.kl_coef,
+            values=values,
+            last_values=last_values,
+            mask=mask,
+            group_size=spec.group_size,
+            config=config,
+        )
+    )
+    metrics = {"score": jnp.mean(estimated.scores), "kl_coef": state.kl_coef}
+    if policy:
+        metrics |= policy_metrics(rollout, policy, ref_logprobs, metrics["score"], state.kl_coef, config)
+    if config.has_critic:
+        metrics["explained_variance"] = explained_variance(values, estimated.returns, mask)
+        metrics["value"] = masked_mean(values, mask)
+    if spec.group_size > 1:
+        metrics["equal_groups"] = jnp.mean(estimated.equal)
+    learnt_from = mask & (rollout.weights > 0)
+    if config.drop_equal_groups:
+        learnt_from &= ~estimated.equal[:, None]
+    experience = Experience(
+        rollout=rollout,
+        mask=learnt_from,
+        old_logprobs=old_logprobs,
+        ref_logprobs=ref_logprobs,
+        old_values=values,
+        advantages=estimated.advantages,
+        returns=estimated.returns,
+    )
+    return experience, metrics
+
+
+def policy_metrics(
+    rollout: RolloutBatch,
+    policy: PolicyTokens,
+    ref_logprobs: jax.Array | None,
+    score: jax.Array,
+    kl_coef: jax.Array,
+    config: AlgorithmConfig,
+) -> Metrics:
+    """What is told of the policy that a rollout is learnt from, arrays [B, N]; ``score`` is the mean of the rewards.
+
+    Metrics; a mean over tokens is over the tokens the policy wrote, EOS included, of the whole rollout:
+        kl, kl_per_answer: ``log pi - log ref`` as a mean over tokens, and summed over each episode; not at KL 0.
+        reward_with_kl: mean of ``score - kl_coef * (sum of log pi - log ref)``, the objective.
+        entropy: of the policy in nats, a mean over tokens.
+        sampler_drift, sampler_drift_max: mean and maximum of ``|log pi - log p|`` with p as the sampler reports it:
+            rounding, or where ``logprob_temperature`` is another one, how far off-policy the samples are.
+        importance: with ``importance_cap``, the mean weight.
+    """
+    mask = rollout.mask
+    drift = jnp.where(mask, jnp.abs(policy.logprobs - rollout.logprobs), 0.0)
+    metrics = {
+        "reward_with_kl": score,
+        "entropy": masked_mean(policy.entropies, mask),
+        "sampler_drift": masked_mean(drift, mask),
+        "sampler_drift_max": jnp.max(drift),
+    }
+    if ref_logprobs is not None:
+        kl = kl_estimate("k1", policy.logprobs, ref_logprobs)
+        metrics["kl"] = masked_mean(kl, mask)
+        metrics["kl_per_answer"] = jnp.mean(jnp.sum(jnp.where(mask, kl, 0.0), axis=1))
+        metrics["reward_with_kl"] -= kl_coef * metrics["kl_per_answer"]
+    if config.importance_cap is not None:
+        weights = rl_losses.importance_weights(policy.logprobs, rollout.drawn_logprobs, config.importance_cap)
+        metrics["importance"] = masked_mean(weights, mask)
+    return metrics
