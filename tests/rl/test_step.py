@@ -598,7 +598,8 @@ def test_a_step_from_the_hosts_memory_is_that_of_the_devices() -> None:
     """The critic learns, the actor does not yet: its moments stay as they are."""
     config = AlgorithmConfig(minibatches=2, kl_coef=0.2, critic_warmup=1, critic_backbone="shared")
     adam, _ = make_optimizer(OptimizerConfig(learning_rate=1e-3, eps=1e-5), 8)
-    rollout, mesh = random_rollout(), make_mesh(MeshConfig(fsdp=4, tensor=2))
+    mesh = make_mesh(MeshConfig(fsdp=4, tensor=2))
+    rollout = random_rollout(layout=Layout(minibatches=2, devices=batch_devices(mesh)))
     init = initial(config, adam)
 
     def two_steps(*offload: Offload) -> RlState:
