@@ -164,6 +164,10 @@ def test_zero_is_a_limit_and_null_is_none() -> None:
     ("overrides", "expected"),
     [
         (["algorithm.kl_estimator=k2"], "algorithm: kl_estimator=k2 in the reward has a wrong gradient"),
+        (
+            ["algorithm.old_log_probs=sampler", "algorithm.logprob_temperature=0.5"],
+            "not at algorithm.logprob_temperature=0.5; make both the same, or use recompute",
+        ),
         (["algorithm.estimator=gdpo", "group_size=4"], "algorithm: gdpo normalises each reward by itself"),
         (["algorithm.estimator=rloo"], "set group_size to 2 or more"),
         (["algorithm.dual_clip=1"], "key 'algorithm.dual_clip'"),
