@@ -141,7 +141,7 @@ def dealt(episodes: int, layout: Layout, seed: int | Sequence[int] = 0) -> np.nd
 
     Example:
         >>> dealt(6, Layout(group_size=3, epochs=2, minibatches=2)).tolist()
-        [[3, 4, 5], [0, 1, 2], [0, 1, 2], [3, 4, 5]]
+        [[0, 1, 2], [3, 4, 5], [0, 1, 2], [3, 4, 5]]
     """
     random, together = np.random.default_rng(seed), layout.together(episodes)
     groups = np.arange(episodes).reshape(-1, together)
