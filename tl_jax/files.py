@@ -16,6 +16,17 @@ from tl_jax.errors import UserError
 PARTIAL = ".partial"
 """How the name of a file ends that is still being written. A killed run leaves it, and the next one writes over it."""
 
+ADDRESS = (
+    "is an address; only what this machine's file system has is read and written. Mount a bucket (Cloud Storage FUSE, "
+    "for instance) and name the directory"
+)
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is that of something elsewhere, such as ``gs://bucket/runs``; as a path it would be the directory
+    ``gs:`` here."""
+    return "://" in name
+
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file as UTF-8, and the folders it lies in. An older file stays as it is until the new one is on disk.

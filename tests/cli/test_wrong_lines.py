@@ -67,7 +67,11 @@ VALUES = {
     ("mae", "analyze"): {
         "--rule": ["", ".x:y", "x:", ":y", "os:nothing", "{name: [", "{", "[" * 1100, "a:b:c", "\x1b:x"]
     },
-    ("mae", "data convert", "eval", "init-model", "convert", "export", "demo"): {"--out": [""], "--to": [""]},
+    ("mae", "data convert", "eval", "init-model", "convert", "export", "demo"): {
+        "--out": ["", "gs://bucket/out"],
+        "--to": ["", "gs://bucket/out"],
+        "--from": ["gs://bucket/model"],
+    },
 }
 SETTINGS = (
     [f"{key}={value}" for key in ("seed", "optimizer.learning_rate", "epochs", "data.max_length") for value in NUMBERS]

@@ -41,9 +41,9 @@ def init_model(preset: str, tokenizer: Path | None, out: Path | None, seed: int,
 @verify_option
 def convert(source: Path, target: Path, dtype: Dtype, verify: bool) -> None:
     """Turn a Hugging Face checkpoint (safetensors, one file or sharded) into an Orbax one."""
-    from tl_jax.model.store import open_model, save_model
+    from tl_jax.model.store import save_model, stored_model
 
-    model = open_model(source, param_dtype=dtype, verify=verify)
+    model = stored_model(source, param_dtype=dtype, verify=verify)
     save_model(target, model.config, model.params, model.tokenizer_dir)
     say(f"{target}: {model.size:,} parameters from {source}")
 
@@ -71,7 +71,7 @@ def export(
     """
     from tl_jax.model.hf import export_hf
     from tl_jax.model.hf.peft import export_adapter
-    from tl_jax.model.store import open_adapter, open_model
+    from tl_jax.model.store import open_adapter, stored_model
 
     if unmerged:
         if dtype is not None:
@@ -80,7 +80,7 @@ def export(
         export_adapter(adapter, target, overwrite)
         say(f"{target}: {adapter.size:,} parameters; peft loads them on {adapter.base}")
         return
-    model = open_model(source, param_dtype=None, verify=verify, base=base)
+    model = stored_model(source, verify=verify, base=base)
     export_hf(model.params, model.config, model.tokenizer_dir, target, dtype=dtype, overwrite=overwrite)
     say(f"{target}: {model.size:,} parameters; transformers loads it as it is")
 

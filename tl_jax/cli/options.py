@@ -17,6 +17,7 @@ import click
 
 from tl_jax.cli.numbers import number_of
 from tl_jax.config import DataConfig, Dtype, MaeConfig, Node, PktConfig, RunConfig, SamplingConfig
+from tl_jax.files import ADDRESS, is_address
 from tl_jax.plugins import Plugin
 from tl_jax.registry import suggestion
 from tl_jax.terminal import say
@@ -40,6 +41,8 @@ class ExistingPath(click.Path):
         super().__init__(exists=True, path_type=Path, **kind)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if is_address(str(value)):
+            self.fail(f"{value!r} {ADDRESS}.", param, ctx)
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter as error:
@@ -56,6 +59,8 @@ class NewPath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not str(value):
             self.fail("a name is needed.", param, ctx)
+        if is_address(str(value)):
+            self.fail(f"{value!r} {ADDRESS}.", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandle
 from pydantic_core import CoreSchema, core_schema
 
 from tl_jax.errors import UserError
+from tl_jax.files import ADDRESS, is_address
 from tl_jax.registry import suggestion
 from tl_jax.visible import is_unicode
 
@@ -82,6 +83,8 @@ def _path(value: Any) -> Any:
         raise ValueError("a path is needed")
     if isinstance(value, str | Path) and not is_unicode(str(value)):
         raise ValueError("the name is not UTF-8")
+    if isinstance(value, str) and is_address(value):
+        raise ValueError(ADDRESS)
     return value
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tl_jax.model.host_memory import on_device
+from tl_jax.model.stored import StoredArray, pieces
 
 
 def fingerprint(tree: Any, dtype: jax.typing.DTypeLike | None = None) -> str | None:
@@ -19,33 +22,43 @@ def fingerprint(tree: Any, dtype: jax.typing.DTypeLike | None = None) -> str | N
     The same on any number of devices: sums of integers do not depend on their order. Reads the tree once.
 
     Args:
-        tree: of arrays.
+        tree: of arrays, or of `StoredArray`.
         dtype: that they are looked at in, whatever theirs; None = their own.
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     if not leaves:
         return None
-
-    @jax.jit
-    def checksums(arrays: list[jax.Array]) -> list[jax.Array]:
-        here = map(on_device, arrays)
-        return [_checksum(array if dtype is None else array.astype(dtype)) for array in here]
-
-    sums = jax.device_get(checksums([leaf for _, leaf in leaves]))
+    sums = jax.device_get([_checksums(leaf, jnp.dtype(dtype or leaf.dtype)) for _, leaf in leaves])
     described = [
-        (jax.tree_util.keystr(path), str(jnp.dtype(dtype or leaf.dtype)), leaf.shape, int(total))
-        for (path, leaf), total in zip(leaves, sums, strict=True)
+        (jax.tree_util.keystr(path), str(jnp.dtype(dtype or leaf.dtype)), leaf.shape, sum(map(int, parts)) % 2**32)
+        for (path, leaf), parts in zip(leaves, sums, strict=True)
     ]
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
 
 
-def _checksum(array: jax.Array) -> jax.Array:
-    """uint32 scalar: the sum of all elements' bits, each mixed with where it stands."""
+def _checksums(leaf: Any, dtype: np.dtype) -> list[jax.Array]:
+    """uint32 scalars whose sum is that of all elements. What is on disk is read, and looked at a piece at a time."""
+    if isinstance(leaf, StoredArray):
+        return [jax.device_get(_checksum(part, first, dtype)) for first, part in pieces(leaf.load())]
+    return [_checksum(leaf, 0, dtype)]
+
+
+@partial(jax.jit, static_argnames="dtype")
+def _checksum(array: jax.Array, first: int, dtype: np.dtype) -> jax.Array:
+    """uint32 scalar: the sum of all elements' bits, each mixed with where it stands.
+
+    Args:
+        array: part of one along its first axis.
+        first: where the part begins.
+        dtype: that the bits are of.
+    """
+    array = on_device(array).astype(dtype)
     bits = jax.lax.bitcast_convert_type(array, jnp.dtype(f"uint{8 * array.dtype.itemsize}")).astype(jnp.uint32)
     index = jnp.zeros(array.shape, jnp.uint32)
     for axis in range(array.ndim):
         stride = math.prod(array.shape[axis + 1 :]) % 2**32
-        index += jax.lax.broadcasted_iota(jnp.uint32, array.shape, axis) * jnp.uint32(stride)
+        start = jnp.uint32(first if axis == 0 else 0)
+        index += (start + jax.lax.broadcasted_iota(jnp.uint32, array.shape, axis)) * jnp.uint32(stride)
     # The finaliser of MurmurHash3, https://github.com/aappleby/smhasher (public domain): every input bit reaches all.
     mixed = bits ^ (index * jnp.uint32(0x9E3779B1))
     mixed = (mixed ^ (mixed >> 16)) * jnp.uint32(0x85EBCA6B)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tl_jax.model.directory import CheckpointError
 from tl_jax.model.parameters import Parameter, Params
+from tl_jax.model.stored import StoredArray, pieces
 
 
 def check_finite(params: Params, records: Iterable[Parameter], path: Path) -> None:
@@ -26,12 +29,29 @@ def check_finite(params: Params, records: Iterable[Parameter], path: Path) -> No
     """
     found = jax.device_get(_first_bad(flatten_dict(params, sep=".")))
     for parameter in records:
-        layer = int(found.get(parameter.path, -1))
-        if layer >= 0:
-            raise CheckpointError(
-                f"{path}: {parameter.hf_name.format(layer)} holds NaN or infinity, so everything that is computed with "
-                "it would; get the model anew (model.verify=false or --no-verify opens it all the same)"
-            )
+        if (layer := int(found.get(parameter.path, -1))) >= 0:
+            raise _not_finite(parameter, layer, path)
+
+
+def finite(params: Params, records: Iterable[Parameter], path: Path) -> Params:
+    """A tree of `StoredArray` whose arrays are looked at, as `check_finite` does, each time that they are read."""
+    leaves: dict[str, StoredArray] = flatten_dict(params, sep=".")
+
+    def check(parameter: Parameter, array: np.ndarray) -> np.ndarray:
+        for first, part in pieces(array):
+            if (bad := int(_first_bad({"": part})[""])) >= 0:
+                raise _not_finite(parameter, first + bad, path)
+        return array
+
+    checked = {parameter.path: leaves[parameter.path].then(partial(check, parameter)) for parameter in records}
+    return unflatten_dict(leaves | checked, sep=".")
+
+
+def _not_finite(parameter: Parameter, layer: int, path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: {parameter.hf_name.format(layer)} holds NaN or infinity, so everything that is computed with "
+        "it would; get the model anew (model.verify=false or --no-verify opens it all the same)"
+    )
 
 
 @jax.jit

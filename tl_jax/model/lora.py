@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tl_jax.config import ConfigError, LoraConfig
@@ -26,6 +27,7 @@ from tl_jax.model.parameters import (
     llama_parameters,
 )
 from tl_jax.model.quantize import quantize_params
+from tl_jax.model.stored import StoredArray
 from tl_jax.registry import suggestion
 
 if TYPE_CHECKING:
@@ -141,19 +143,33 @@ def switched_off(params: Params) -> Params:
 def merge_adapters(params: Params, adapters: Params, scale: float) -> Params:
     """The model with its adapters added to its matrices, in its own dtypes. ``params`` are used up.
 
-    The sums are made in float32, a layer at a time.
+    The sums are made in float32, a layer at a time; those of a `StoredArray` each time that it is read.
     """
     leaves, added = flatten_dict(params, sep="."), flatten_dict(adapters, sep=".")
     for path in [name.removesuffix(A) for name in added if name.endswith(A)]:
-        leaves[path] = _merged(leaves[path], added[path + A], added[path + B], scale)
+        matrix, a, b = leaves[path], added[path + A], added[path + B]
+        if isinstance(matrix, StoredArray):
+            leaves[path] = matrix.then(partial(_merge_in_place, a=a, b=b, scale=scale))
+        else:
+            leaves[path] = _merged(matrix, a, b, scale)
     return unflatten_dict(leaves, sep=".")
 
 
-@partial(jax.jit, static_argnames="scale", donate_argnums=0)
-def _merged(matrix: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> jax.Array:
+def _merge_in_place(matrix: np.ndarray, a: jax.Array, b: jax.Array, scale: float) -> np.ndarray:
+    for layer in range(len(matrix)):
+        one = slice(layer, layer + 1)
+        matrix[one] = _sums(matrix[one], a[one], b[one], scale)
+    return matrix
+
+
+def _sum_layers(matrix: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> jax.Array:
     def layer(parts: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
         w, a, b = (part.astype(jnp.float32) for part in parts)
         product = jnp.tensordot(a, b, 1, precision=jax.lax.Precision.HIGHEST)
         return (w + scale * product).astype(matrix.dtype)
 
     return jax.lax.map(layer, (matrix, a, b))
+
+
+_sums = jax.jit(_sum_layers, static_argnames="scale")
+_merged = jax.jit(_sum_layers, static_argnames="scale", donate_argnums=0)

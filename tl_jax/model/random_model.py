@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from tl_jax.config import Dtype
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.directory import CheckpointError
-from tl_jax.model.hf import HfTensor, write_hf
+from tl_jax.model.hf import HfTensor, hf_tensors, write_hf
 from tl_jax.model.parameters import llama_parameters
 from tl_jax.model.presets import PRESETS
 
@@ -31,7 +31,7 @@ def init_model(
     """Writes a Hugging Face directory with random weights of preset ``name`` and ``tokenizer``.
 
     Matrices are normal with the config's ``initializer_range``, norms 1, biases 0, as in transformers. Each tensor has
-    its own random stream, from ``seed`` and its name, and is made when it is written: one shard is in memory at a time.
+    its own random stream, from ``seed`` and its name, and is made when it is written: one is in memory at a time.
 
     Raises:
         UserError: unknown preset, a tokenizer with more tokens than the preset has, or ``out`` is in use.
@@ -64,5 +64,6 @@ def init_model(
 
     with TemporaryDirectory() as tokenizer_dir:
         tokenizer.save_pretrained(tokenizer_dir)
-        write_hf(config, random_tensor, Path(tokenizer_dir), out, jnp.dtype(dtype), overwrite=overwrite)
+        values = ((tensor, random_tensor(tensor)) for tensor in hf_tensors(config))
+        write_hf(config, values, Path(tokenizer_dir), out, jnp.dtype(dtype), overwrite=overwrite)
     return config

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
-from flax.traverse_util import flatten_dict
-from jax.sharding import Mesh, SingleDeviceSharding
+from jax.sharding import Mesh
 
 from tl_jax.files import write_json
 from tl_jax.manifest import DamagedError, check_manifest, write_manifest
@@ -33,14 +32,13 @@ from tl_jax.model.directory import (
     copy_tokenizer,
     new_directory,
     read_json,
-    unreadable,
 )
-from tl_jax.model.finite import check_finite
-from tl_jax.model.hf import load_hf, read_config
+from tl_jax.model.finite import check_finite, finite
+from tl_jax.model.hf import read_config, stored_hf, to_devices
 from tl_jax.model.hf.peft import LoadedAdapter, base_fingerprint, load_adapter
 from tl_jax.model.lora import abstract_adapters, lora_parameters, merge_adapters
+from tl_jax.model.orbax_params import restore, save_params, stored_arrays
 from tl_jax.model.parameters import Params, abstract_params, llama_parameters
-from tl_jax.model.sharding import param_shardings
 
 
 @dataclass(frozen=True)
@@ -79,19 +77,50 @@ def open_model(
     Raises:
         CheckpointError: ``path`` is none of these, what it holds does not fit together, or it is damaged.
     """
-    path = Path(path)
+    adapters = _adapters(Path(path), base)
+    kept = _open_whole(adapters[-1].base if adapters else Path(path), param_dtype, verify)
+    model = _merge(kept.config, kept.load(mesh), adapters, mesh, verify)
+    if verify:
+        check_finite(model, llama_parameters(kept.config), Path(path))
+    return LoadedModel(kept.config, model, tokenizer_dir(Path(path), base), Path(path))
+
+
+def stored_model(
+    path: str | Path,
+    *,
+    param_dtype: Literal["bfloat16", "float32"] | None = None,
+    verify: bool = True,
+    base: Path | None = None,
+) -> LoadedModel:
+    """The same, but each of its parameters (`StoredArray`) is read, merged and looked at when it is used: for
+    `save_model` and `export_hf`, which hold one of them at a time.
+
+    Arguments and errors as for `open_model`; weights that are no numbers are found when they are read.
+    """
+    adapters = _adapters(Path(path), base)
+    kept = _open_whole(adapters[-1].base if adapters else Path(path), param_dtype, verify)
+    params = _merge(kept.config, kept.leave(), adapters, None, verify)
+    if verify:
+        params = finite(params, llama_parameters(kept.config), Path(path))
+    return LoadedModel(kept.config, params, tokenizer_dir(Path(path), base), Path(path))
+
+
+def _adapters(path: Path, base: Path | None) -> list[StoredAdapter]:
     adapters = list(adapters_down(path, base))
     if base is not None and not adapters:
         raise CheckpointError(f"{path}: is no adapter, so it has no model below it (--base, model.base)")
-    bottom = adapters[-1].base if adapters else path
-    config, params = _open_whole(bottom, param_dtype, mesh, verify)
+    return adapters
+
+
+def _merge(
+    config: LlamaConfig, params: Params, adapters: list[StoredAdapter], mesh: Mesh | None, verify: bool
+) -> Params:
+    """The model with its adapters, the lowest of which comes last."""
     if verify and adapters:
         _check_base(adapters[-1], params)
     for adapter in reversed(adapters):
         params = merge_adapters(params, load_adapters(adapter, config, mesh, verify), adapter.lora.scale)
-    if verify:
-        check_finite(params, llama_parameters(config), path)
-    return LoadedModel(config, params, tokenizer_dir(path, base), path)
+    return params
 
 
 def open_adapter(path: Path, base: Path | None = None, verify: bool = True) -> LoadedAdapter:
@@ -128,8 +157,8 @@ def load_adapters(adapter: StoredAdapter, config: LlamaConfig, mesh: Mesh | None
     """
     if adapter.home == adapter.path:
         return load_adapter(adapter.path, config, adapter.lora, mesh)
-    abstract = partial(abstract_adapters, config, adapter.lora)
-    return _restore(_state_of_run(adapter.path, verify), abstract, "float32", mesh)
+    abstract = abstract_adapters(config, adapter.lora)
+    return restore(_state_of_run(adapter.path, verify), lambda _: abstract, mesh)
 
 
 def _check_base(adapter: StoredAdapter, params: Params) -> None:
@@ -141,11 +170,21 @@ def _check_base(adapter: StoredAdapter, params: Params) -> None:
         )
 
 
-def _open_whole(path: Path, param_dtype: str | None, mesh: Mesh | None, verify: bool) -> tuple[LlamaConfig, Params]:
-    """Configuration and parameters of a model that is no adapter."""
+class _Kept(NamedTuple):
+    """A model that is no adapter, on disk."""
+
+    config: LlamaConfig
+    load: Callable[[Mesh | None], Params]
+    """reads all of its parameters"""
+    leave: Callable[[], Params]
+    """a tree of `StoredArray`"""
+
+
+def _open_whole(path: Path, param_dtype: str | None, verify: bool) -> _Kept:
     home, kind = tokenizer_dir(path), _kind(path)
     if kind == "huggingface":
-        return load_hf(path, param_dtype, mesh)
+        config, params = stored_hf(path, param_dtype)
+        return _Kept(config, partial(to_devices, params), lambda: params)
     config = read_config(home)
     if kind == "run":
         directory = _state_of_run(path, verify)
@@ -154,7 +193,11 @@ def _open_whole(path: Path, param_dtype: str | None, mesh: Mesh | None, verify: 
         _check_version(path)
         if verify:
             _check_files(directory)
-    return config, _restore(directory, partial(abstract_params, config), param_dtype, mesh)
+
+    def shapes(stored_dtype: np.dtype) -> Params:
+        return abstract_params(config, param_dtype or stored_dtype)
+
+    return _Kept(config, partial(restore, directory, shapes), partial(stored_arrays, directory, shapes))
 
 
 def tokenizer_dir(path: Path, base: Path | None = None) -> Path:
@@ -184,7 +227,9 @@ def save_model(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Writes a checkpoint directory; it appears whole or not at all. One process must hold all of ``params``.
+    """Writes a checkpoint directory; it appears whole or not at all.
+
+    One process must have all of ``params``, on its devices or on disk (`StoredArray`).
 
     Raises:
         CheckpointError: ``path`` holds anything but an earlier checkpoint, and not ``overwrite``.
@@ -192,8 +237,7 @@ def save_model(
     with new_directory(Path(path), "checkpoint", Path(tokenizer_dir), overwrite=overwrite) as new:
         write_json(new / "config.json", config.to_hf())
         copy_tokenizer(Path(tokenizer_dir), new)
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            checkpointer.save(new / "params", args=ocp.args.PyTreeSave(params))
+        save_params(new / "params", params)
         write_manifest(new / "params")
 
 
@@ -234,71 +278,6 @@ def _state_of_run(run: Path, verify: bool) -> Path:
     if verify:
         _check_files(place, f"; move {place} away, and the one of step {others[0]} is used" if others else "")
     return place / "state"
-
-
-def _restore(
-    directory: Path, abstract: Callable[[jax.typing.DTypeLike], Params], param_dtype: str | None, mesh: Mesh | None
-) -> Params:
-    """The parameters Orbax saved in ``directory``, on their own or as what a training state trains; ``abstract`` gives
-    their shapes in a dtype.
-
-    They go to ``mesh`` or the default device, whatever they were saved from; the rest of a state is not read.
-    """
-    directory = directory.resolve()  # Orbax takes absolute paths only
-    with unreadable(directory), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        saved = checkpointer.metadata(directory).item_metadata.tree
-        inside = _path_of_params(directory, saved)
-        for name in inside:
-            saved = saved[name]
-        stored_dtype = jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(saved)))
-        target = _placed(abstract(param_dtype or stored_dtype), mesh)
-        _check_shapes(directory, saved, target)
-        tree = target
-        for name in reversed(inside):
-            tree = {name: tree}
-        arguments = ocp.args.PyTreeRestore(
-            item=tree, restore_args=ocp.checkpoint_utils.construct_restore_args(tree), partial_restore=True
-        )
-        restored = checkpointer.restore(directory, args=arguments)
-        for name in inside:
-            restored = restored[name]
-        return restored
-
-
-def _path_of_params(directory: Path, saved: dict[str, Any]) -> tuple[str, ...]:
-    """Keys that lead to the model's parameters in what was saved: in a state of SFT or of RL, or on their own."""
-    if "trainable" in saved:
-        return ("trainable", "actor") if "actor" in saved["trainable"] else ("trainable",)
-    if "opt_state" in saved:
-        run = directory.parents[2]
-        raise CheckpointError(
-            f"{directory.parent}: written by an older version of tl-jax, whose states have another layout; use that "
-            f"version (named in {run / 'environment.json'}) for: tl-jax export --from {run} --to DIR, and then DIR"
-        )
-    return ()
-
-
-def _placed(abstract: Params, mesh: Mesh | None) -> Params:
-    """The same shapes with a sharding each."""
-    if mesh is None:
-        one = SingleDeviceSharding(jax.local_devices()[0])
-        shardings = jax.tree.map(lambda _: one, abstract)
-    else:
-        shardings = param_shardings(abstract, mesh)
-    return jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), abstract, shardings)
-
-
-def _check_shapes(directory: Path, saved: Params, target: Params) -> None:
-    stored, wanted = flatten_dict(saved, sep="."), flatten_dict(target, sep=".")
-    for problem, names in (("missing", wanted.keys() - stored.keys()), ("unexpected", stored.keys() - wanted.keys())):
-        if names:
-            raise CheckpointError(f"{directory}: {problem} parameter {', '.join(sorted(names))}, going by config.json")
-    for name, leaf in wanted.items():
-        if tuple(stored[name].shape) != leaf.shape:
-            raise CheckpointError(
-                f"{directory}: parameter {name} has shape {list(stored[name].shape)}, "
-                f"config.json makes it {list(leaf.shape)}"
-            )
 
 
 def _not_a_model(path: Path) -> str:

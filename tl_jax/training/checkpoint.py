@@ -22,6 +22,7 @@ from tl_jax.errors import UserError
 from tl_jax.files import reason
 from tl_jax.manifest import MANIFEST, write_manifest
 from tl_jax.model.directory import unreadable
+from tl_jax.model.orbax_params import chunked
 
 RECORD = "record"
 """Item of a checkpoint that is JSON. Versions of tl-jax whose states had another layout wrote none of that name."""
@@ -107,7 +108,10 @@ class Checkpoints:
         """
         if step == self.newest:
             return
-        items = {"state": ocp.args.StandardSave(state), RECORD: ocp.args.JsonSave(record._asdict())}
+        items = {
+            "state": ocp.args.StandardSave(state, save_args=chunked(state)),
+            RECORD: ocp.args.JsonSave(record._asdict()),
+        }
         self._write(lambda: self._manager.save(step, args=ocp.args.Composite(**items), force=True))
         self.newest = step
 

@@ -6,7 +6,6 @@ What a configuration asks for and the code does not compute is an error that nam
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ from tl_jax.files import write_json
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.directory import CheckpointError, copy_tokenizer, new_directory, read_json
 from tl_jax.model.fingerprint import fingerprint
-from tl_jax.model.hf.read import check_tensors, open_tensors, read_parameters
+from tl_jax.model.hf.read import check_tensors, open_tensors, stored_parameters, to_devices
 from tl_jax.model.hf.tensors import HfTensor, tensors_of
 from tl_jax.model.lora import abstract_adapters, adaptable, adapter_of, lora_parameters, lora_sizes
 from tl_jax.model.parameters import Params
@@ -125,9 +124,8 @@ def _targets(directory: Path) -> tuple[str, ...]:
     """The modules that have an A among the tensors, if there are tensors."""
     if not (directory / WEIGHTS_FILE).is_file():
         return ()
-    with ExitStack() as open_files:
-        names = open_tensors([directory / WEIGHTS_FILE], open_files)
-        return tuple(dict.fromkeys(name.split(".")[-3] for name in names if name.endswith(".lora_A.weight")))
+    names = open_tensors([directory / WEIGHTS_FILE])
+    return tuple(dict.fromkeys(name.split(".")[-3] for name in names if name.endswith(".lora_A.weight")))
 
 
 def adapter_config(config: LlamaConfig, lora: LoraConfig, base: str) -> dict[str, Any]:
@@ -153,17 +151,16 @@ def load_adapter(directory: Path, config: LlamaConfig, lora: LoraConfig, mesh: M
     Raises:
         CheckpointError: a tensor is missing, unexpected or of another shape than ``config`` and ``lora`` make it.
     """
-    with ExitStack() as open_files:
-        if not (directory / WEIGHTS_FILE).is_file():
-            raise CheckpointError(f"{directory}: {WEIGHTS_FILE} is missing (pickled weights are not read)")
-        stored = open_tensors([directory / WEIGHTS_FILE], open_files)
-        try:
-            lora_parameters(config, lora)
-        except ConfigError as error:
-            raise CheckpointError(f"{directory / WEIGHTS_FILE}: {error}") from None
-        wanted = {tensor.name: tensor for tensor in _tensors(config, lora)}
-        check_tensors(stored, wanted, directory, f"{CONFIG_FILE} and the model below")
-        return read_parameters(stored, wanted.values(), abstract_adapters(config, lora), mesh)
+    if not (directory / WEIGHTS_FILE).is_file():
+        raise CheckpointError(f"{directory}: {WEIGHTS_FILE} is missing (pickled weights are not read)")
+    stored = open_tensors([directory / WEIGHTS_FILE])
+    try:
+        lora_parameters(config, lora)
+    except ConfigError as error:
+        raise CheckpointError(f"{directory / WEIGHTS_FILE}: {error}") from None
+    wanted = {tensor.name: tensor for tensor in _tensors(config, lora)}
+    check_tensors(stored, wanted, directory, f"{CONFIG_FILE} and the model below")
+    return to_devices(stored_parameters(stored, wanted.values(), abstract_adapters(config, lora)), mesh)
 
 
 def export_adapter(adapter: LoadedAdapter, out: Path, overwrite: bool = False) -> None:

@@ -6,11 +6,12 @@ Nothing is unpickled.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +22,13 @@ from safetensors import SafetensorError, safe_open
 
 from tl_jax.model.config import LlamaConfig, ModelConfigError
 from tl_jax.model.directory import CheckpointError, read_json
-from tl_jax.model.hf.tensors import INDEX_FILE, SINGLE_FILE, HfTensor, hf_tensors
+from tl_jax.model.hf.tensors import DTYPES, INDEX_FILE, SINGLE_FILE, HfTensor, hf_tensors
 from tl_jax.model.parameters import Params, abstract_params
 from tl_jax.model.sharding import param_shardings
+from tl_jax.model.stored import StoredArray
 
 _DERIVED = re.compile(r"\.rotary_emb\.inv_freq$")  # buffers that old checkpoints carry; computed from the config
 _LISTED = 10
-_DTYPES = {"F16": jnp.float16, "BF16": jnp.bfloat16, "F32": jnp.float32}
 
 
 def read_config(directory: Path) -> LlamaConfig:
@@ -48,64 +49,99 @@ def load_hf(
 ) -> tuple[LlamaConfig, Params]:
     """Configuration and parameters from ``config.json`` and ``model.safetensors`` (one file, or shards and an index).
 
-    Tensors are read one at a time into one of our stacked parameters, which goes to its device or devices before the
-    next is read: the host holds a parameter or two besides what its devices hold, never the whole model.
-    ``param_dtype`` None is the dtype they are stored in (where it is mixed, the one that holds all of them).
+    Each of our stacked parameters goes to its device or devices before the next is read: the host holds one besides
+    what its devices hold, never the whole model. ``param_dtype`` None is the dtype they are stored in (where it is
+    mixed, the one that holds all of them).
 
     Raises:
         CheckpointError: naming the file and the missing, unexpected or misshapen tensor; or only pickled weights.
     """
+    config, params = stored_hf(path, param_dtype)
+    return config, to_devices(params, mesh)
+
+
+def stored_hf(path: str | Path, param_dtype: jax.typing.DTypeLike | None) -> tuple[LlamaConfig, Params]:
+    """What `load_hf` loads, left on disk: a tree of `StoredArray`. All headers are checked; raises as `load_hf`."""
     directory = Path(path)
     config = read_config(directory)
-    with ExitStack() as open_files:
-        stored = open_tensors(_weight_files(directory), open_files)
-        stored_dtype = _check(stored, config, directory)
-        abstract = abstract_params(config, stored_dtype if param_dtype is None else param_dtype)
-        return config, read_parameters(stored, hf_tensors(config), abstract, mesh)
+    stored = open_tensors(_weight_files(directory))
+    stored_dtype = _check(stored, config, directory)
+    abstract = abstract_params(config, stored_dtype if param_dtype is None else param_dtype)
+    return config, stored_parameters(stored, hf_tensors(config), abstract)
 
 
-def read_parameters(
-    stored: Mapping[str, Any], tensors: Iterable[HfTensor], abstract: Params, mesh: Mesh | None
-) -> Params:
-    """Parameters of the shapes ``abstract`` from open files, one after another onto their devices."""
+def stored_parameters(stored: Mapping[str, TensorHeader], tensors: Iterable[HfTensor], abstract: Params) -> Params:
+    """Parameters of the shapes ``abstract``, a tree of `StoredArray`."""
     parts: dict[str, list[HfTensor]] = {}
     for tensor in tensors:
         parts.setdefault(tensor.path, []).append(tensor)
-    shardings = flatten_dict(param_shardings(abstract, mesh), sep=".") if mesh else {}
     leaves = flatten_dict(abstract, sep=".")
     return unflatten_dict(
-        {name: _read(stored, parts[name], leaf, shardings.get(name)) for name, leaf in leaves.items()}, sep="."
+        {
+            name: StoredArray(leaf.shape, leaf.dtype, partial(_read, stored, parts[name], leaf))
+            for name, leaf in leaves.items()
+        },
+        sep=".",
     )
 
 
-def _read(
-    stored: Mapping[str, Any], parts: list[HfTensor], leaf: jax.ShapeDtypeStruct, sharding: Sharding | None
-) -> jax.Array:
+def to_devices(params: Params, mesh: Mesh | None) -> Params:
+    """Reads a tree of `StoredArray`, one after another, onto the devices of ``mesh`` or the default device."""
+    if mesh is None:
+        return jax.tree.map(lambda leaf: jax.device_put(leaf.load(), may_alias=False), params)
+
+    def cut(leaf: StoredArray, sharding: Sharding) -> jax.Array:
+        host = leaf.load()
+        return jax.make_array_from_callback(leaf.shape, sharding, lambda index: host[index])
+
+    return jax.tree.map(cut, params, param_shardings(params, mesh))
+
+
+def _read(stored: Mapping[str, TensorHeader], parts: list[HfTensor], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
     host = np.empty(leaf.shape, leaf.dtype)
     for part in parts:
-        host[... if part.layer is None else part.layer] = part.to_ours(stored[part.name].get_tensor(part.name))
-    if sharding is None:
-        return jnp.asarray(host)
-    return jax.make_array_from_callback(leaf.shape, sharding, lambda index: host[index])
+        host[... if part.layer is None else part.layer] = part.to_ours(stored[part.name].read())
+    return host
 
 
-def open_tensors(files: Iterable[Path], open_files: ExitStack) -> dict[str, Any]:
-    """Tensor name -> the open file that holds it. Opening reads headers only.
+class TensorHeader(NamedTuple):
+    """What a safetensors file says of one of its tensors."""
+
+    file: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    def read(self) -> np.ndarray:
+        """The tensor. The file is open for no longer, since its pages count as this process's memory while it is."""
+        with _opened(self.file) as file:
+            return file.get_tensor(self.name)
+
+
+def open_tensors(files: Iterable[Path]) -> dict[str, TensorHeader]:
+    """The tensors in ``files`` by name; reads headers only.
 
     Raises:
         CheckpointError: a file is none of safetensors, or two have the same tensor.
     """
-    stored: dict[str, Any] = {}
-    for file in files:
-        try:
-            handle = open_files.enter_context(safe_open(file, framework="np"))
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{file}: cannot be read as safetensors: {error}") from None
-        for name in handle.keys():  # noqa: SIM118  (not a dict)
-            if name in stored:
-                raise CheckpointError(f"{file}: tensor {name} is in another file as well")
-            stored[name] = handle
+    stored: dict[str, TensorHeader] = {}
+    for path in files:
+        with _opened(path) as file:
+            for name in file.keys():  # noqa: SIM118  (not a dict)
+                if name in stored:
+                    raise CheckpointError(f"{path}: tensor {name} is in another file as well")
+                header = file.get_slice(name)
+                stored[name] = TensorHeader(path, name, tuple(header.get_shape()), header.get_dtype())
     return stored
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    try:
+        with safe_open(file, framework="np") as content:
+            yield content
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file}: cannot be read as safetensors: {error}") from None
 
 
 def _weight_files(directory: Path) -> list[Path]:
@@ -129,7 +165,7 @@ def _weight_files(directory: Path) -> list[Path]:
     raise CheckpointError(f"{directory}: neither {SINGLE_FILE} nor {INDEX_FILE} is there")
 
 
-def _check(stored: dict[str, Any], config: LlamaConfig, directory: Path) -> np.dtype:
+def _check(stored: dict[str, TensorHeader], config: LlamaConfig, directory: Path) -> np.dtype:
     """Refuses tensors other than the configuration's, by their headers; returns the dtype that holds them all."""
     # A configuration may ask for a billion layers: no more of its tensors are listed than there are, and a few.
     wanted = {tensor.name: tensor for tensor in islice(hf_tensors(config), len(stored) + _LISTED)}
@@ -140,7 +176,9 @@ def _check(stored: dict[str, Any], config: LlamaConfig, directory: Path) -> np.d
     return check_tensors(stored, wanted, directory, "config.json")
 
 
-def check_tensors(stored: Mapping[str, Any], wanted: Mapping[str, HfTensor], directory: Path, source: str) -> np.dtype:
+def check_tensors(
+    stored: Mapping[str, TensorHeader], wanted: Mapping[str, HfTensor], directory: Path, source: str
+) -> np.dtype:
     """Refuses tensors other than those wanted, by their headers.
 
     Args:
@@ -160,23 +198,20 @@ def check_tensors(stored: Mapping[str, Any], wanted: Mapping[str, HfTensor], dir
             raise CheckpointError(f"{directory}: {problem} tensor {', '.join(names[:3])}{more}, going by {source}")
     dtypes = set()
     for name, tensor in wanted.items():
-        header = stored[name].get_slice(name)
-        if tuple(header.get_shape()) != tensor.shape:
+        header = stored[name]
+        if header.shape != tensor.shape:
             raise CheckpointError(
-                f"{directory}: tensor {name} has shape {list(header.get_shape())}, "
-                f"{source} makes it {list(tensor.shape)}"
+                f"{directory}: tensor {name} has shape {list(header.shape)}, {source} makes it {list(tensor.shape)}"
             )
-        if header.get_dtype() not in _DTYPES:
-            raise CheckpointError(
-                f"{directory}: tensor {name} has dtype {header.get_dtype()}; read are {', '.join(_DTYPES)}"
-            )
-        dtypes.add(_DTYPES[header.get_dtype()])
+        if header.dtype not in DTYPES:
+            raise CheckpointError(f"{directory}: tensor {name} has dtype {header.dtype}; read are {', '.join(DTYPES)}")
+        dtypes.add(DTYPES[header.dtype])
     return jnp.result_type(*dtypes)
 
 
-def _check_tied(stored: dict[str, Any], directory: Path) -> None:
+def _check_tied(stored: dict[str, TensorHeader], directory: Path) -> None:
     """A head that a tied checkpoint carries as well may be dropped only if it is the embedding."""
-    head, embedding = (stored[name].get_tensor(name) for name in ("lm_head.weight", "model.embed_tokens.weight"))
+    head, embedding = (stored[name].read() for name in ("lm_head.weight", "model.embed_tokens.weight"))
     if not np.array_equal(head, embedding):
         raise CheckpointError(
             f"{directory}: lm_head.weight differs from model.embed_tokens.weight, yet config.json has "

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 
 from tl_jax.model.config import LlamaConfig
@@ -13,6 +14,8 @@ from tl_jax.model.parameters import Parameter, axis_sizes, llama_parameters
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+DTYPES = {"F16": jnp.float16, "BF16": jnp.bfloat16, "F32": jnp.float32}
+"""What safetensors call the dtypes that are read."""
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from tl_jax.config import Dtype
 from tl_jax.files import write_json, write_text
@@ -21,6 +20,7 @@ from tl_jax.model.directory import (
     new_directory,
     read_json,
 )
+from tl_jax.model.hf.new_file import NewTensorFile
 from tl_jax.model.hf.tensors import INDEX_FILE, SINGLE_FILE, HfTensor, hf_tensors
 from tl_jax.model.parameters import Params
 
@@ -45,48 +45,56 @@ def export_hf(
 ) -> None:
     """Writes a directory that ``transformers`` loads unchanged. ``dtype`` None keeps the parameters' own.
 
-    One process must hold all of ``params``, on however many of its devices.
+    One process must have all of ``params``, on however many of its devices or on disk (`StoredArray`): one parameter
+    after another comes to the host.
 
     Raises:
         CheckpointError: parameters that the format has no place for or that lack; ``out`` holds something else.
     """
     leaves = flatten_dict(params, sep=".")
-    wanted = {tensor.path for tensor in hf_tensors(config)}
-    if leaves.keys() != wanted:
+    tensors: dict[str, list[HfTensor]] = {}
+    for tensor in hf_tensors(config):
+        tensors.setdefault(tensor.path, []).append(tensor)
+    if leaves.keys() != tensors.keys():
         raise CheckpointError(
-            f"cannot export: parameters that do not fit the configuration: {sorted(leaves.keys() ^ wanted)}"
+            f"cannot export: parameters that do not fit the configuration: {sorted(leaves.keys() ^ tensors.keys())}"
         )
 
-    def stored(tensor: HfTensor) -> np.ndarray:
-        leaf = leaves[tensor.path]
-        return tensor.to_hf(np.asarray(leaf if tensor.layer is None else leaf[tensor.layer]))
+    def values() -> Iterator[tuple[HfTensor, np.ndarray]]:
+        for path, parts in tensors.items():
+            leaf = np.asarray(leaves[path])
+            for part in parts:
+                yield part, part.to_hf(leaf if part.layer is None else leaf[part.layer])
+            del leaf  # before the next is read
 
     kind = jnp.dtype(dtype or leaves["embed.embedding"].dtype)
-    write_hf(config, stored, Path(tokenizer_dir), Path(out), kind, max_shard_bytes, overwrite)
+    write_hf(config, values(), Path(tokenizer_dir), Path(out), kind, max_shard_bytes, overwrite)
 
 
 def write_hf(
     config: LlamaConfig,
-    value: Callable[[HfTensor], np.ndarray],
+    values: Iterable[tuple[HfTensor, np.ndarray]],
     tokenizer_dir: Path,
     out: Path,
     dtype: np.dtype,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     overwrite: bool = False,
 ) -> None:
-    """Writes a Hugging Face directory whose tensors ``value`` gives, one shard in memory at a time."""
+    """Writes a Hugging Face directory from all of its tensors, which come in any order and are written as they come."""
     shards = _plan_shards(list(hf_tensors(config)), dtype.itemsize, max_shard_bytes)
     weight_map: dict[str, str] = {}
     with new_directory(out, "huggingface", tokenizer_dir, overwrite=overwrite) as new:
-        for number, shard in enumerate(shards, start=1):
-            file = SINGLE_FILE if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-            arrays = {tensor.name: np.ascontiguousarray(value(tensor), dtype) for tensor in shard}
-            try:
-                save_file(arrays, new / file, metadata={"format": "pt"})
-            except SafetensorError as error:
-                raise CheckpointError(f"{out}: cannot be written: {error}") from None
-            (new / file).chmod(new.stat().st_mode & 0o666)  # safetensors makes it private, whatever the umask
-            weight_map |= dict.fromkeys(arrays, file)
+        with ExitStack() as opened:
+            files: dict[str, NewTensorFile] = {}
+            for number, shard in enumerate(shards, start=1):
+                name = SINGLE_FILE if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+                shapes = {tensor.name: tensor.shape for tensor in shard}
+                files |= dict.fromkeys(shapes, opened.enter_context(NewTensorFile(new / name, shapes, dtype)))
+                weight_map |= dict.fromkeys(shapes, name)
+            for tensor, value in values:
+                files.pop(tensor.name).write(tensor.name, value)
+                del value  # a view of a parameter, which must be gone before the next comes
+            assert not files, f"not written: {sorted(files)}"
         if len(shards) > 1:
             size = dtype.itemsize * sum(int(np.prod(tensor.shape)) for shard in shards for tensor in shard)
             write_json(new / INDEX_FILE, {"metadata": {"total_size": size}, "weight_map": weight_map})

@@ -1,0 +1,237 @@
+"""A model's parameters as Orbax keeps them, on their own or as what a training state trains; whole or one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice, product
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+import tensorstore as ts
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import Mesh, SingleDeviceSharding
+
+from tl_jax.model.directory import CheckpointError, unreadable
+from tl_jax.model.parameters import Params
+from tl_jax.model.sharding import param_shardings
+from tl_jax.model.stored import StoredArray
+
+CHUNK_BYTES = 32 * 1024**2
+"""Arrays are written in chunks of at most so many bytes, for a chunk is in memory several times while it is packed or
+unpacked."""
+_AT_ONCE = 4
+"""So many chunks are packed at a time."""
+
+Box = tuple[slice, ...]
+"""A part of an array."""
+Shapes = Callable[[np.dtype], Params]
+"""The parameters' shapes and dtypes (``jax.ShapeDtypeStruct``), given the dtype that was saved."""
+
+
+def restore(directory: Path, shapes: Shapes, mesh: Mesh | None) -> Params:
+    """The parameters Orbax saved in ``directory``, on ``mesh`` or the default device, whatever they were saved from.
+
+    The rest of a state is not read.
+
+    Raises:
+        CheckpointError: they are other parameters, or cannot be read.
+    """
+    with _opened(directory) as checkpointer:
+        path, abstract = _found(checkpointer, directory, shapes)
+        placed = _placed(abstract, mesh)
+        return _read(checkpointer, directory, path, placed, ocp.checkpoint_utils.construct_restore_args(placed))
+
+
+def stored_arrays(directory: Path, shapes: Shapes) -> Params:
+    """The same, left on disk: a tree of `StoredArray`."""
+    with _opened(directory) as checkpointer:
+        path, abstract = _found(checkpointer, directory, shapes)
+
+    def load(name: str, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        wanted = unflatten_dict({name: leaf}, sep=".")
+        how = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray, dtype=leaf.dtype), wanted)
+        with _opened(directory, _one_after_another()) as checkpointer:
+            (array,) = jax.tree.leaves(_read(checkpointer, directory, path, wanted, how))
+        assert isinstance(array, np.ndarray)
+        return array
+
+    return unflatten_dict(
+        {
+            name: StoredArray(leaf.shape, leaf.dtype, partial(load, name, leaf))
+            for name, leaf in flatten_dict(abstract, sep=".").items()
+        },
+        sep=".",
+    )
+
+
+def save_params(directory: Path, params: Params) -> None:
+    """Writes parameters, arrays or a tree of `StoredArray`, one after another; reading them is left to `restore`."""
+    arrays = jax.tree.map(lambda leaf: StoredArray(leaf.shape, leaf.dtype, partial(np.asarray, leaf)), params)
+    with ocp.Checkpointer(_one_after_another()) as checkpointer:
+        checkpointer.save(directory, args=ocp.args.PyTreeSave(arrays, save_args=chunked(arrays)))
+
+
+def chunked(tree: Any) -> Any:
+    """How Orbax is to save a tree of arrays: in chunks of `CHUNK_BYTES`."""
+    return jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES), tree)
+
+
+def _one_after_another() -> ocp.PyTreeCheckpointHandler:
+    handler = _OneAfterAnother()
+    return ocp.PyTreeCheckpointHandler(
+        type_handler_registry=ocp.type_handlers.create_type_handler_registry(
+            (StoredArray, handler),
+            (np.ndarray, handler),
+            (jax.Array, ocp.type_handlers.ArrayHandler(array_metadata_store=None)),  # for Orbax asks for such a store
+        )
+    )
+
+
+class _OneAfterAnother(ocp.type_handlers.NumpyHandler):
+    """Writes `StoredArray`, each read once the one before it is on disk, and reads arrays of NumPy; both a few chunks
+    at a time, for Orbax would have all that is packed in memory as well."""
+
+    def __init__(self) -> None:
+        super().__init__(deepcopy_host_arrays=False)
+
+    def typestr(self) -> str:
+        """What a checkpoint calls them."""
+        return "jax.Array"
+
+    async def serialize(
+        self,
+        values: Sequence[Any],
+        infos: Sequence[ocp.type_handlers.ParamInfo],
+        args: Sequence[ocp.SaveArgs] | None = None,
+    ) -> Sequence[Any]:
+        """Writes all of them; nothing is left to be awaited."""
+        for value, info, arg in zip(values, infos, args or [ocp.SaveArgs()] * len(values), strict=True):
+            for written in await super().serialize([np.asarray(value)], [info], [arg]):
+                written.result()
+        return []
+
+    async def _open_and_write(self, value: np.ndarray, tspec: dict[str, Any], ts_context: ts.Context) -> None:
+        """Of Orbax, which calls it for each array; did another version not, it would only take more memory."""
+        target = await ts.open(ts.Spec(tspec), create=True, open=True, context=ts_context)
+
+        async def write(box: Box) -> None:
+            await target[box].write(value[box], can_reference_source_data_indefinitely=True)
+
+        await _for_each_chunk(target, write)
+
+    async def deserialize(
+        self, infos: Sequence[ocp.type_handlers.ParamInfo], args: Sequence[ocp.RestoreArgs] | None = None
+    ) -> Sequence[np.ndarray]:
+        """Reads all of them, in the dtypes that ``args`` ask for."""
+        arrays = []
+        for info, arg in zip(infos, args or [ocp.RestoreArgs()] * len(infos), strict=True):
+            spec = ocp.type_handlers.get_json_tspec_read(info, use_ocdbt=bool(info.is_ocdbt_checkpoint))
+            source = await ts.open(ts.Spec(spec), open=True, context=info.ts_context)
+            arrays.append(await _read_array(source, arg.dtype or source.dtype.numpy_dtype))
+        return arrays
+
+
+async def _read_array(source: ts.TensorStore, dtype: Any) -> np.ndarray:
+    array = np.empty(source.shape, dtype)
+
+    async def read(box: Box) -> None:
+        array[box] = await source[box].read()
+
+    await _for_each_chunk(source, read)
+    return array
+
+
+async def _for_each_chunk(array: ts.TensorStore, move: Callable[[Box], Coroutine[Any, Any, None]]) -> None:
+    steps = [step or 1 for step in array.chunk_layout.write_chunk.shape or array.shape]
+    cuts = (
+        [slice(start, min(start + step, size)) for start in range(0, size, step)]
+        for size, step in zip(array.shape, steps, strict=True)
+    )
+    boxes = product(*cuts)
+    while some := list(islice(boxes, _AT_ONCE)):
+        await asyncio.gather(*map(move, some))
+
+
+@contextmanager
+def _opened(directory: Path, handler: ocp.PyTreeCheckpointHandler | None = None) -> Iterator[ocp.Checkpointer]:
+    with unreadable(directory), ocp.Checkpointer(handler or ocp.PyTreeCheckpointHandler()) as checkpointer:
+        yield checkpointer
+
+
+def _found(checkpointer: ocp.Checkpointer, directory: Path, shapes: Shapes) -> tuple[tuple[str, ...], Params]:
+    """Keys that lead to the parameters in what was saved, and the shapes they are to be read in.
+
+    Raises:
+        CheckpointError: they are not the parameters that ``shapes`` tells.
+    """
+    saved = checkpointer.metadata(directory.resolve()).item_metadata.tree
+    path = _path_of_params(directory, saved)
+    for name in path:
+        saved = saved[name]
+    abstract = shapes(jnp.result_type(*(leaf.dtype for leaf in jax.tree.leaves(saved))))
+    _check_shapes(directory, saved, abstract)
+    return path, abstract
+
+
+def _read(
+    checkpointer: ocp.Checkpointer, directory: Path, path: tuple[str, ...], wanted: Params, how: Params
+) -> Params:
+    """Some of the parameters, as many as ``wanted`` has.
+
+    Args:
+        checkpointer: that reads.
+        directory: where they are; Orbax takes absolute paths only.
+        path: of `_found`.
+        wanted: shapes and dtypes.
+        how: Orbax's arguments for each of them.
+    """
+    for name in reversed(path):
+        wanted, how = {name: wanted}, {name: how}
+    arguments = ocp.args.PyTreeRestore(item=wanted, restore_args=how, partial_restore=True)
+    restored = checkpointer.restore(directory.resolve(), args=arguments)
+    for name in path:
+        restored = restored[name]
+    return restored
+
+
+def _path_of_params(directory: Path, saved: dict[str, Any]) -> tuple[str, ...]:
+    """Keys that lead to the model's parameters in what was saved: in a state of SFT or of RL, or on their own."""
+    if "trainable" in saved:
+        return ("trainable", "actor") if "actor" in saved["trainable"] else ("trainable",)
+    if "opt_state" in saved:
+        run = directory.parents[2]
+        raise CheckpointError(
+            f"{directory.parent}: written by an older version of tl-jax, whose states have another layout; use that "
+            f"version (named in {run / 'environment.json'}) for: tl-jax export --from {run} --to DIR, and then DIR"
+        )
+    return ()
+
+
+def _placed(abstract: Params, mesh: Mesh | None) -> Params:
+    """The same shapes with a sharding each."""
+    if mesh is None:
+        one = SingleDeviceSharding(jax.local_devices()[0])
+        shardings = jax.tree.map(lambda _: one, abstract)
+    else:
+        shardings = param_shardings(abstract, mesh)
+    return jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), abstract, shardings)
+
+
+def _check_shapes(directory: Path, saved: Params, target: Params) -> None:
+    stored, wanted = flatten_dict(saved, sep="."), flatten_dict(target, sep=".")
+    for problem, names in (("missing", wanted.keys() - stored.keys()), ("unexpected", stored.keys() - wanted.keys())):
+        if names:
+            raise CheckpointError(f"{directory}: {problem} parameter {', '.join(sorted(names))}, going by config.json")
+    for name, leaf in wanted.items():
+        if tuple(stored[name].shape) != leaf.shape:
+            raise CheckpointError(
+                f"{directory}: parameter {name} has shape {list(stored[name].shape)}, "
+                f"config.json makes it {list(leaf.shape)}"
+            )
