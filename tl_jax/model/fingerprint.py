@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from functools import partial
 from typing import Any
 
 import jax
@@ -28,31 +27,40 @@ def fingerprint(tree: Any, dtype: jax.typing.DTypeLike | None = None) -> str | N
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     if not leaves:
         return None
-    sums = jax.device_get([_checksums(leaf, jnp.dtype(dtype or leaf.dtype)) for _, leaf in leaves])
+    kinds = [jnp.dtype(dtype or leaf.dtype) for _, leaf in leaves]
     described = [
-        (jax.tree_util.keystr(path), str(jnp.dtype(dtype or leaf.dtype)), leaf.shape, sum(map(int, parts)) % 2**32)
-        for (path, leaf), parts in zip(leaves, sums, strict=True)
+        (jax.tree_util.keystr(path), str(kind), leaf.shape, total)
+        for (path, leaf), kind, total in zip(leaves, kinds, _sums([leaf for _, leaf in leaves], kinds), strict=True)
     ]
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
 
 
-def _checksums(leaf: Any, dtype: np.dtype) -> list[jax.Array]:
-    """uint32 scalars whose sum is that of all elements. What is on disk is read, and looked at a piece at a time."""
-    if isinstance(leaf, StoredArray):
-        return [jax.device_get(_checksum(part, first, dtype)) for first, part in pieces(leaf.load())]
-    return [_checksum(leaf, 0, dtype)]
+def _sums(arrays: list[Any], dtypes: list[np.dtype]) -> list[int]:
+    """`_checksum` of each; of those on disk a piece at a time."""
+    if isinstance(arrays[0], StoredArray):
+        one = jax.jit(_checksum, static_argnames="dtype")
+        parts = (
+            [int(one(part, dtype=dtype, first=first)) for first, part in pieces(array.load())]
+            for array, dtype in zip(arrays, dtypes, strict=True)
+        )
+        return [sum(part) % 2**32 for part in parts]
+
+    @jax.jit
+    def checksums(arrays: list[jax.Array]) -> list[jax.Array]:
+        return [_checksum(on_device(array), dtype) for array, dtype in zip(arrays, dtypes, strict=True)]
+
+    return list(map(int, jax.device_get(checksums(arrays))))
 
 
-@partial(jax.jit, static_argnames="dtype")
-def _checksum(array: jax.Array, first: int, dtype: np.dtype) -> jax.Array:
+def _checksum(array: jax.Array, dtype: np.dtype, first: int = 0) -> jax.Array:
     """uint32 scalar: the sum of all elements' bits, each mixed with where it stands.
 
     Args:
-        array: part of one along its first axis.
-        first: where the part begins.
+        array: one, or part of one along its first axis.
         dtype: that the bits are of.
+        first: where the part begins.
     """
-    array = on_device(array).astype(dtype)
+    array = array.astype(dtype)
     bits = jax.lax.bitcast_convert_type(array, jnp.dtype(f"uint{8 * array.dtype.itemsize}")).astype(jnp.uint32)
     index = jnp.zeros(array.shape, jnp.uint32)
     for axis in range(array.ndim):
