@@ -170,7 +170,7 @@ def _check_base(adapter: StoredAdapter, params: Params) -> None:
         )
 
 
-class _Kept(NamedTuple):
+class _OnDisk(NamedTuple):
     """A model that is no adapter, on disk."""
 
     config: LlamaConfig
@@ -180,11 +180,11 @@ class _Kept(NamedTuple):
     """a tree of `StoredArray`"""
 
 
-def _open_whole(path: Path, param_dtype: str | None, verify: bool) -> _Kept:
+def _open_whole(path: Path, param_dtype: str | None, verify: bool) -> _OnDisk:
     home, kind = tokenizer_dir(path), _kind(path)
     if kind == "huggingface":
         config, params = stored_hf(path, param_dtype)
-        return _Kept(config, partial(to_devices, params), lambda: params)
+        return _OnDisk(config, partial(to_devices, params), lambda: params)
     config = read_config(home)
     if kind == "run":
         directory = _state_of_run(path, verify)
@@ -197,7 +197,7 @@ def _open_whole(path: Path, param_dtype: str | None, verify: bool) -> _Kept:
     def shapes(stored_dtype: np.dtype) -> Params:
         return abstract_params(config, param_dtype or stored_dtype)
 
-    return _Kept(config, partial(restore, directory, shapes), partial(stored_arrays, directory, shapes))
+    return _OnDisk(config, partial(restore, directory, shapes), partial(stored_arrays, directory, shapes))
 
 
 def tokenizer_dir(path: Path, base: Path | None = None) -> Path:
