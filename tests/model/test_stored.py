@@ -26,11 +26,12 @@ from tl_jax.model import orbax_params
 from tl_jax.model import stored as stored_module
 from tl_jax.model.directory import CheckpointError, copy_tokenizer
 from tl_jax.model.fingerprint import fingerprint
+from tl_jax.model.finite import finite
 from tl_jax.model.hf import export_hf, load_hf
 from tl_jax.model.hf.new_file import NewTensorFile
 from tl_jax.model.hf.peft import LoadedAdapter, export_adapter
 from tl_jax.model.lora import abstract_adapters
-from tl_jax.model.parameters import Params, count_parameters, init_params
+from tl_jax.model.parameters import Params, count_parameters, init_params, llama_parameters
 from tl_jax.model.sharding import make_mesh, param_shardings
 from tl_jax.model.store import open_model, save_model, stored_model
 from tl_jax.model.stored import StoredArray
@@ -99,7 +100,7 @@ def test_one_parameter_is_in_memory_at_a_time(tmp_path: Path, tokenizer_dir: Pat
         (lambda tree, out: export_hf(tree, CONFIG, tokenizer_dir, out), lambda out: load_hf(out)[1]),
     ):
         watched = OneAtATime(params)
-        write(watched.params, tmp_path / "out")
+        write(finite(watched.params, llama_parameters(CONFIG), tmp_path), tmp_path / "out")
         assert sorted(watched.read) == sorted(flatten_dict(params, sep="."))
         assert_bit_equal(read(tmp_path / "out"), params)
         shutil.rmtree(tmp_path / "out")

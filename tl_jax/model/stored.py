@@ -6,6 +6,7 @@ and lets go of each before the next, holds one parameter.
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -23,8 +24,13 @@ class StoredArray:
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    load: Callable[[], np.ndarray]
+    read: Callable[[], np.ndarray]
     """reads it, of this shape and dtype, into memory that nobody else has"""
+
+    def load(self) -> np.ndarray:
+        """The array. What was loaded before and has been let go of is out of memory when it is read."""
+        gc.collect(0)  # JAX keeps arrays of NumPy that it was given until its next call or the next collection
+        return self.read()
 
     @property
     def ndim(self) -> int:
@@ -42,8 +48,8 @@ class StoredArray:
 
     def then(self, change: Callable[[np.ndarray], np.ndarray]) -> StoredArray:
         """The same with ``change`` made to it, in place or not, each time that it is read; shape and dtype stay."""
-        load = self.load
-        return replace(self, load=lambda: change(load()))
+        read = self.read
+        return replace(self, read=lambda: change(read()))
 
 
 def pieces(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
