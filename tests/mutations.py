@@ -34,8 +34,8 @@ MUTATIONS = (
     Mutation(
         "rewards stored as integers",
         "batch.py",
-        "earned = np.zeros((rows, width, rewards[0].shape[1]), np.float32)",
-        "earned = np.zeros((rows, width, rewards[0].shape[1]), np.int32)",
+        "earned = np.zeros((count, width, rewards[0].shape[1]), np.float32)",
+        "earned = np.zeros((count, width, rewards[0].shape[1]), np.int32)",
         "test_batch.py::test_fractional_rewards_are_kept",
     ),
     Mutation(
@@ -127,8 +127,8 @@ MUTATIONS = (
     Mutation(
         "blocked turns still count in the losses",
         "step.py",
-        "loss=weights(batch.mask, config.loss_average) * batch.rollout.weights,",
-        "loss=weights(batch.mask, config.loss_average),",
+        "loss=average(experience.mask & here, spec.config.loss_average) * rollout.weights,",
+        "loss=average(experience.mask & here, spec.config.loss_average),",
         "test_step.py::test_weights_of_turns_reach_the_gradient_of_the_policy_alone",
     ),
     Mutation(
