@@ -112,9 +112,12 @@ def both_ways(backend: Attention) -> Callable[..., tuple[jax.Array, ...]]:
     """Output and gradients, for a gradient of the output that is zero where there is padding."""
 
     def run(query: jax.Array, key: jax.Array, value: jax.Array, given: jax.Array, mask: AttentionMask) -> Any:
-        out, pull = jax.vjp(lambda *x: backend(*x, mask), query, key, value)
+        def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+            return backend(q, k, v, mask)
+
+        out, pull = jax.vjp(attend, query, key, value)
         real = (mask.segment_ids > 0)[:, :, None, None]
-        return jnp.where(real, out, 0), *pull(jnp.where(real, given, 0).astype(out.dtype))
+        return (jnp.where(real, out, 0), *pull(jnp.where(real, given, 0).astype(out.dtype)))
 
     return run
 
@@ -208,7 +211,8 @@ def main() -> None:
         check(backends, options.dtype, options.longest)
     if not options.skip_time:
         heads = options.heads, options.groups or options.heads, options.head_dim
-        shapes = [Shape(*map(int, text.split("x")), *heads) for text in options.shapes]
+        sizes = [tuple(map(int, text.split("x"))) for text in options.shapes]
+        shapes = [Shape(rows, length, *heads) for rows, length in sizes]
         measure(backends, options.dtype, shapes, options.segments, options.repeat)
 
 

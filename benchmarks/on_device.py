@@ -87,8 +87,8 @@ def run(
 
     config = load_planned(files, overrides)
     subject, machine = open_subject(config, preset), open_machine("this")
-    load, mesh = workload(config, subject), make_mesh(config.mesh, machine.devices)
-    programs = {program.name: program for program in programs_of(config, subject, mesh, load)}
+    load, mesh = workload(config, subject, len(machine.devices)), make_mesh(config.mesh, machine.devices)
+    programs = {program.name: program for program in programs_of(config, subject, mesh, load, machine.memory)}
     if name == "?":
         return {"programs": [name for name, program in programs.items() if program.times]}
     program, device = programs[name], machine.devices[0]
@@ -101,7 +101,8 @@ def run(
         started = time.perf_counter()
         out = jax.block_until_ready(compiled(*arguments))
         seconds.append(time.perf_counter() - started)
-        if jax.tree.structure(out[0]) == jax.tree.structure(arguments[0]):  # the state was used up: on with the new one
+        same = jax.tree.structure(out[0]) == jax.tree.structure(arguments[0])  # type: ignore[operator]
+        if same:  # the state was used up: on with the new one
             arguments[0] = out[0]
     median = statistics.median(seconds[1:])
     stats = device.memory_stats() or {}

@@ -51,7 +51,7 @@ TemplateName = Annotated[
 TemplateKwargs = Annotated[
     dict[str, Any],
     BeforeValidator(plain_values),
-    Field(default_factory=dict, description="what the chat template is told: enable_thinking, date_string"),
+    Field(description="what the chat template is told: enable_thinking, date_string"),
 ]
 RendererName = Annotated[str, Choice(RENDERERS), Field(description="text format of tools and calls")]
 
@@ -70,7 +70,7 @@ class DataConfig(Node):
     eval_path: AnyPath | None = Field(None, description="held-out trajectories whose loss is reported")
     renderer: RendererName = "paper"
     chat_template: TemplateName = None
-    chat_template_kwargs: TemplateKwargs
+    chat_template_kwargs: TemplateKwargs = Field(default_factory=dict)
     include: tuple[Include, ...] = Field((), description=INCLUDE)
     mae: MaeConfig = MaeConfig()
     pkt: PktConfig = PktConfig()

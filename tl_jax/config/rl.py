@@ -31,7 +31,7 @@ class RlDataConfig(Node):
     unknown: Unknown = Field("error", description=UNKNOWN)
     renderer: RendererName = "paper"
     chat_template: TemplateName = None
-    chat_template_kwargs: TemplateKwargs
+    chat_template_kwargs: TemplateKwargs = Field(default_factory=dict)
     include: tuple[Include, ...] = Field((), description=INCLUDE)
     mae: MaeConfig = MaeConfig()
     unwritable: Unwritable = Field("error", description="what becomes of a gold answer that the format cannot say")
