@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
-from array_record.python.array_record_module import ArrayRecordWriter
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from filelock import FileLock, Timeout
-from grain.sources import ArrayRecordDataSource
 
 from tl_jax.data.cache_key import CacheKey
 from tl_jax.data.parts import EncodedPart
@@ -34,6 +34,8 @@ from tl_jax.tooluse.fields import Notes
 
 EXAMPLES = "examples.array_record"
 _FACTS, _LENGTHS = "facts.json", "lengths.npy"
+_READ_AT_ONCE = 1 << 15
+"""Bytes; a record has some thousands."""
 
 
 @dataclass(frozen=True)
@@ -101,20 +103,26 @@ def cached(directory: Path, key: CacheKey, make: Callable[[], Iterable[EncodedPa
 class CachedRecords:
     """The records of a cache. One that is damaged is found when it is read, by its checksum.
 
+    A record is read as a range of one: by its number, as grain's own ``ArrayRecordDataSource`` does it, each reading
+    takes time in proportion to the file's records (15 ns each: 25 ms for 1.7 million).
+
     Args:
         entry: the folder.
     """
 
     def __init__(self, entry: Path) -> None:
-        self._entry = entry
-        self._source = ArrayRecordDataSource(str(entry / EXAMPLES))
+        self._entry, self._lock = entry, Lock()
+        self._reader = ArrayRecordReader(
+            str(entry / EXAMPLES), "readahead_buffer_size:0", file_reader_buffer_size=_READ_AT_ONCE
+        )
 
     def __len__(self) -> int:
-        return len(self._source)
+        return int(self._reader.num_records())
 
     def __getitem__(self, index: int, /) -> bytes:
         try:
-            return self._source[index]
+            with self._lock:
+                return bytes(self._reader.read(index, index + 1)[0])
         except RuntimeError as error:
             with suppress(OSError):
                 (self._entry / _FACTS).unlink()

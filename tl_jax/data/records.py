@@ -18,7 +18,7 @@ _HEAD = struct.Struct("<IIId")
 
 
 class Records(Protocol):
-    """Examples as bytes, by number: a list of them, or grain's ``ArrayRecordDataSource``."""
+    """Examples as bytes, by number: a list of them, or what reads them from a file."""
 
     def __len__(self) -> int: ...
 
