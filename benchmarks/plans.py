@@ -44,8 +44,8 @@ class Claim(NamedTuple):
 
     @property
     def settings(self) -> str:
-        """Those that the command gives besides."""
-        return " ".join(word for word in self.command.split() if "=" in word)
+        """Those that the command gives besides, and whether the compiler tries less hard."""
+        return " ".join(word for word in self.command.split() if "=" in word or word == "--quick")
 
     @property
     def name(self) -> str:
