@@ -95,7 +95,7 @@ def run(
     planned = measure(program, machine, mesh)
     lowered = program.lower()
     compiled = lowered.compile()  # once more, out of XLA's cache
-    arguments = list(filled(lowered.args_info[0]))
+    arguments = list(filled(lowered.args_info[0], compiled.input_shardings[0]))
     seconds = []
     for _ in range(repeat + 1):
         started = time.perf_counter()
@@ -125,12 +125,14 @@ def run(
     }
 
 
-def filled(shapes: Any) -> Any:
-    """Arrays for the shapes of a program's arguments, by the names that they have there."""
+def filled(shapes: Any, places: Any) -> Any:
+    """Arrays for the shapes of a program's arguments, by the names that they have there, where it expects them."""
     import jax
 
-    leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
-    return jax.tree.unflatten(structure, [_array(jax.tree_util.keystr(path), leaf) for path, leaf in leaves])
+    def put(path: Any, leaf: Any, place: Any) -> Any:
+        return jax.device_put(_array(jax.tree_util.keystr(path), leaf), place)
+
+    return jax.tree_util.tree_map_with_path(put, shapes, places)
 
 
 def _array(path: str, leaf: Any) -> Any:
