@@ -614,7 +614,7 @@ def test_a_step_from_the_hosts_memory_is_that_of_the_devices() -> None:
     there, here = two_steps("reference", "moments"), two_steps()
     assert {leaf.sharding.memory_kind for leaf in jax.tree.leaves(there.frozen)} == {HOST}
     for new, old in zip(jax.tree.leaves(there), jax.tree.leaves(here), strict=True):
-        np.testing.assert_allclose(np.asarray(new), np.asarray(old), rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(np.asarray(new), np.asarray(old), rtol=1e-5, atol=1e-6)  # of updates of 1e-3
 
 
 @pytest.mark.parametrize(("settings", "tokens"), [([], 40), (["environment=replay", "max_turns=3"], 120)])

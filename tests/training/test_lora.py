@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
@@ -23,7 +25,7 @@ from tl_jax.model.directory import CheckpointError
 from tl_jax.model.hf import export_hf
 from tl_jax.model.hf.peft import read_adapter_config
 from tl_jax.model.llama import init_params, make_graphdef
-from tl_jax.model.lora import adapt
+from tl_jax.model.lora import adapt, dropped
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh, shard_tree
 from tl_jax.model.store import open_adapter, open_model, save_model
@@ -34,7 +36,7 @@ from tl_jax.training.optimizer import make_optimizer
 from tl_jax.training.run import Run
 from tl_jax.training.sft import run_sft
 from tl_jax.training.state import TrainState, init_state
-from tl_jax.training.step import make_train_step
+from tl_jax.training.step import accumulated_gradient, make_eval_step, make_train_step
 
 LORA = LoraConfig(rank=4, alpha=8)
 OPTIMIZER = make_optimizer(OptimizerConfig(learning_rate=1e-2, weight_decay=0.1), 9)
@@ -206,3 +208,35 @@ def test_export_merged_and_by_itself(trained: tuple[SftConfig, dict[str, Any]], 
     told = call(["export", "--from", str(tmp_path / "hf"), "--to", str(tmp_path / "no"), "--adapter"])
     assert told.exit_code == 2
     assert "is no adapter, but a whole model" in told.output
+
+
+def test_dropout_is_of_the_step_and_not_of_how_it_is_computed() -> None:
+    """Micro-batches change nothing, another step or seed does, and without a step nothing is dropped."""
+    lora = LORA.model_copy(update={"dropout": 0.5})
+    graphdef, batch = make_graphdef(TINY, lora, dtype="float32"), random_batch(0, 4, 24)
+    state = adapted(init_params(TINY, jax.random.key(7)))
+    noisy = jax.tree.map(lambda leaf: leaf + 0.02, state.trainable)  # B is 0 at first, and what A reads no matter
+    state = replace(state, trainable=noisy)
+
+    @partial(jax.jit, static_argnums=1)
+    def gradient(state: TrainState, accumulate: int) -> tuple[Params, Any]:
+        return accumulated_gradient(graphdef, weighted_cross_entropy, state, batch, accumulate)
+
+    whole, loss = gradient(state, 1)
+    assert_trees_close(gradient(state, 2), (whole, loss), rtol=1e-5)
+    others = [replace(state, step=state.step + 1), replace(state, key=state.key + 1)]
+    totals = [float(loss.total), *(float(gradient(other, 1)[1].total) for other in others)]
+    evaluated = make_eval_step(graphdef, weighted_cross_entropy)(state.params, batch)
+    plain = make_eval_step(make_graphdef(TINY, LORA, dtype="float32"), weighted_cross_entropy)(state.params, batch)
+    assert float(evaluated.total) == float(plain.total)
+    assert len({*totals, float(plain.total)}) == 4
+
+
+def test_dropout_keeps_the_mean_and_drops_what_it_says() -> None:
+    keys = jax.random.split(jax.random.key(3), 64)
+    x = jnp.ones((64, 16, 32))
+    out = dropped(x, keys, "q", 0.25)
+    assert set(np.unique(out)) == {0.0, np.float32(1 / 0.75)}
+    assert float((out == 0).mean()) == pytest.approx(0.25, abs=0.01)
+    assert not bool((out == dropped(x, keys, "k", 0.25)).all())
+    assert bool((dropped(x[:8], keys[:8], "q", 0.25) == out[:8]).all())

@@ -131,6 +131,7 @@ def test_arrays_outside_of_programs_are_fetched_too() -> None:
         (RlConfig, ["model.offload=[reference]", "lora.rank=4"], "the model below them, no copy"),
         (SftConfig, ["model.offload=activations", "model.remat=none"], "use remat=block or dots"),
         (SftConfig, ["model.offload=gradients"], "reference"),
+        (RlConfig, ["lora.rank=4", "lora.dropout=0.1"], "the ratio of an unchanged policy has to be 1"),
     ],
 )
 def test_what_is_not_there_cannot_be_moved(kind: Any, settings: list[str], message: str) -> None:

@@ -207,6 +207,15 @@ class RlConfig(RunConfig):
         return self
 
     @model_validator(mode="after")
+    def _policies_are_comparable(self) -> RlConfig:
+        if self.adapter and self.lora.dropout:
+            raise ValueError(
+                "lora.dropout is for tl-jax sft: the ratio of an unchanged policy has to be 1 and its KL 0, whatever is "
+                "drawn"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_reference_is_kept(self) -> RlConfig:
         if self.adapter and "reference" in self.model.offload:
             raise ValueError("model.offload=reference: the reference of adapters is the model below them, no copy")

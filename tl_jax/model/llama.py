@@ -57,6 +57,7 @@ class Llama(nnx.Module):
         scan_layers: bool = True,
         offload: bool = False,
         lora_scale: float = 1.0,
+        lora_dropout: float = 0.0,
     ) -> None:
         """A model of ``params``, arrays or their shapes.
 
@@ -70,6 +71,7 @@ class Llama(nnx.Module):
             scan_layers: one compiled layer in a loop instead of each on its own.
             offload: what ``remat`` does not compute again waits in the host's memory for the backward pass.
             lora_scale: what adapters count, see `LoraConfig.scale`.
+            lora_dropout: see `LoraConfig.dropout`; nothing without `dropout_keys`.
         """
         self.config = config
         self.dtype = jnp.dtype(dtype)
@@ -78,6 +80,9 @@ class Llama(nnx.Module):
         self.scan_layers = scan_layers
         self.offload = offload
         self.lora_scale = lora_scale
+        self.lora_dropout = lora_dropout
+        self.dropout_keys: jax.Array | None = nnx.data(None)
+        """[B], typed: of a training step's rows; None = nothing is dropped"""
         self.embed = nnx.Dict({name: nnx.Param(value) for name, value in params["embed"].items()})
         self.layers = nnx.Dict({name: nnx.Param(value) for name, value in params["layers"].items()})
         self.norm = nnx.Param(params["norm"])
@@ -108,9 +113,11 @@ class Llama(nnx.Module):
             return attention(query, key, value, mask, self.attention), None
 
         by = rotation(self.config, positions)
-        step = self._with_remat(partial(_block, config=self.config, by=by, attend=attend, lora_scale=self.lora_scale))
+        step = self._with_remat(partial(_block, config=self.config, by=by, attend=attend, lora=self._lora))
         x = self._embed(tokens)
         layers = {name: param[...] for name, param in self.layers.items()}
+        if self.lora_dropout and self.dropout_keys is not None:
+            layers[adapters.DROPOUT] = adapters.keys_of_layers(self.dropout_keys, self.config.num_layers)
         if self.scan_layers:
             x, _ = jax.lax.scan(step, x, layers)
         else:
@@ -153,14 +160,16 @@ class Llama(nnx.Module):
         keys, values = [], []
         for weights, old_keys, old_values in zip(layers, cache.keys, cache.values, strict=True):
             attend = read if fresh else partial(_attend_cache, old_keys, old_values, start, mask)
-            x, (new_keys, new_values) = _block(
-                x, weights, config=self.config, by=by, attend=attend, lora_scale=self.lora_scale
-            )
+            x, (new_keys, new_values) = _block(x, weights, config=self.config, by=by, attend=attend, lora=self._lora)
             keys.append(new_keys)
             values.append(new_values)
         hidden = _rms_norm(x, self.norm[...], self.config.rms_norm_eps)
         end = start + tokens.shape[1]
         return hidden, Cache(tuple(keys), tuple(values), mask.key_positions, mask.key_segment_ids, end)
+
+    @property
+    def _lora(self) -> adapters.Use:
+        return adapters.Use(self.lora_scale, self.lora_dropout)
 
     def _with_remat(self, step: Callable[..., Any]) -> Callable[..., Any]:
         if self.remat == "none":
@@ -201,7 +210,7 @@ def abstract_model(config: LlamaConfig, lora: LoraConfig | None) -> dict[str, An
     """What `Llama` takes for a model with adapters or without: shapes of its parameters, and what adapters count."""
     if lora is None:
         return {"params": abstract_params(config)}
-    return {"params": adapters.adapted_shapes(config, lora), "lora_scale": lora.scale}
+    return {"params": adapters.adapted_shapes(config, lora), "lora_scale": lora.scale, "lora_dropout": lora.dropout}
 
 
 def saved_by_dots(config: LlamaConfig) -> tuple[str, ...]:
@@ -211,11 +220,11 @@ def saved_by_dots(config: LlamaConfig) -> tuple[str, ...]:
 
 
 def _block(
-    x: jax.Array, weights: Params, *, config: LlamaConfig, by: Rotation, attend: Attend, lora_scale: float
+    x: jax.Array, weights: Params, *, config: LlamaConfig, by: Rotation, attend: Attend, lora: adapters.Use
 ) -> tuple[jax.Array, Any]:
     """One layer: [B, T, D] -> [B, T, D], and whatever ``attend`` hands on."""
     x, weights = checkpoint_name(x, LAYER_INPUT), on_device(weights)
-    product = partial(_product, weights, config.rms_norm_eps, lora_scale)
+    product = partial(_product, weights, config.rms_norm_eps, lora)
     h = _rms_norm(x, weights["attn_norm"], config.rms_norm_eps)
     query = rotate(product("q", "btd,dhk->bthk", h), by)
     key = rotate(product("k", "btd,dgk->btgk", h), by)
@@ -228,11 +237,11 @@ def _block(
     return constrain(x, "batch", None, None), kept
 
 
-def _product(weights: Params, eps: float, lora_scale: float, name: str, equation: str, x: jax.Array) -> jax.Array:
+def _product(weights: Params, eps: float, lora: adapters.Use, name: str, equation: str, x: jax.Array) -> jax.Array:
     """``x`` times the matrix ``name`` and its adapter, then its bias and its norm, where there are such."""
     out = quantize.product(equation, x, weights, name)
     if name + adapters.A in weights:
-        out = out + adapters.low_rank(x, weights[name + adapters.A], weights[name + adapters.B], lora_scale)
+        out = out + adapters.added(x, weights, name, lora)
     out = checkpoint_name(out, name)
     if f"{name}_bias" in weights:
         out = out + weights[f"{name}_bias"].astype(x.dtype)

@@ -6,8 +6,9 @@ Shapes, places and PEFT's names follow from the matrix's own record. B is 0 at f
 
 from __future__ import annotations
 
+import zlib
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,17 @@ if TYPE_CHECKING:
     from tl_jax.model.config import LlamaConfig
 
 A, B = "_lora_a", "_lora_b"
+DROPOUT = "dropout_keys"
+"""Beside a layer's parameters: the keys of `dropped`, where something is dropped."""
+
+
+class Use(NamedTuple):
+    """How a model uses its adapters."""
+
+    scale: float = 1.0
+    """of the product of A and B, see `LoraConfig.scale`"""
+    dropout: float = 0.0
+    """share of what A reads that counts as 0, where there are keys for it"""
 
 
 def adapter_of(matrix: Parameter) -> tuple[Parameter, Parameter]:
@@ -130,6 +142,35 @@ def low_rank(x: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> jax.Arra
     """
     narrow = jnp.tensordot(x, a.astype(x.dtype), a.ndim - 1)
     return jnp.tensordot(narrow, b.astype(x.dtype), 1) * scale
+
+
+def added(x: jax.Array, weights: Params, name: str, use: Use) -> jax.Array:
+    """What the adapter beside the matrix ``name`` of a layer adds to the product of ``x`` [B, T, *inputs] with it."""
+    if DROPOUT in weights:
+        x = dropped(x, weights[DROPOUT], name, use.dropout)
+    return low_rank(x, weights[name + A], weights[name + B], use.scale)
+
+
+def keys_of_layers(keys: jax.Array, layers: int) -> jax.Array:
+    """Keys [layers, B] out of one for each row [B]; all of them typed."""
+    of_rows = jax.vmap(jax.random.fold_in, (0, None))
+    return jax.vmap(of_rows, (None, 0))(keys, jnp.arange(layers))
+
+
+def dropped(x: jax.Array, keys: jax.Array, name: str, rate: float) -> jax.Array:
+    """``x`` with ``rate`` of its numbers 0 and the others larger, so that its mean stays (https://arxiv.org/abs/1207.0580).
+
+    Args:
+        x: [B, T, *inputs].
+        keys: [B], typed, of this layer; a row's own, so that it does not matter which rows are computed together.
+        name: of the matrix beside which the adapter stands; each draws for itself.
+        rate: from 0 to below 1.
+    """
+
+    def kept(key: jax.Array) -> jax.Array:
+        return jax.random.bernoulli(jax.random.fold_in(key, zlib.crc32(name.encode())), 1 - rate, x.shape[1:])
+
+    return jnp.where(jax.vmap(kept)(keys), x / jnp.asarray(1 - rate, x.dtype), 0)
 
 
 def switched_off(params: Params) -> Params:

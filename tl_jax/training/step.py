@@ -20,6 +20,8 @@ from tl_jax.training.state import TrainState, fold_key
 from tl_jax.training.stochastic_rounding import apply_updates
 
 Metrics = dict[str, jax.Array]
+_DROPPING = 0x64726F70
+"""Folded into a step's key, so that nothing else that is drawn in the step has the same noise."""
 
 
 def make_train_step(
@@ -60,20 +62,23 @@ def accumulated_gradient(
     """Gradient of the loss's total for what is trainable, and its sums, over one micro-batch after another.
 
     All float32. It is taken at the compute copies, which are made once for all micro-batches: a cast's derivative is 1,
-    so it is the masters' gradient.
+    so it is the masters' gradient. Each row has a key of its own, for a model that drops something.
     """
     dtype = compute_dtype(graphdef, state.params)
     copies, frozen = (in_compute_dtype(params, dtype) for params in (state.trainable, state.frozen))
+    keys = jax.random.split(jax.random.fold_in(fold_key(state), _DROPPING), batch.tokens.shape[0])
 
-    def total(copies: Params, micro: Batch) -> tuple[jax.Array, Loss]:
-        loss = loss_fn(merge(graphdef, assemble(copies, frozen)), micro)
+    def total(copies: Params, micro: Batch, keys: jax.Array) -> tuple[jax.Array, Loss]:
+        model = merge(graphdef, assemble(copies, frozen))
+        model.dropout_keys = keys
+        loss = loss_fn(model, micro)
         return loss.total, jax.tree.map(jnp.asarray, loss)
 
-    def gradient_and_sums(micro: Batch) -> tuple[Params, Loss]:
-        gradient: tuple[Params, Loss] = jax.grad(total, has_aux=True)(copies, micro)
+    def gradient_and_sums(part: tuple[Batch, jax.Array]) -> tuple[Params, Loss]:
+        gradient: tuple[Params, Loss] = jax.grad(total, has_aux=True)(copies, *part)
         return gradient
 
-    return accumulate(gradient_and_sums, batch, micro_batches)
+    return accumulate(gradient_and_sums, (batch, keys), micro_batches)
 
 
 def make_eval_step(graphdef: GraphDef, loss_fn: LossFn) -> Callable[[Params, Batch], Loss]:

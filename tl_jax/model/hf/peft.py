@@ -139,7 +139,7 @@ def adapter_config(config: LlamaConfig, lora: LoraConfig, base: str) -> dict[str
         "lora_alpha": lora.alpha,
         "use_rslora": lora.rslora,
         "target_modules": [matrix.module for matrix in adaptable(config) if adapter_of(matrix)[0].path in chosen],
-        "lora_dropout": 0.0,
+        "lora_dropout": lora.dropout,
         "bias": "none",
         "inference_mode": True,
     }
