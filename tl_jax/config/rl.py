@@ -210,8 +210,8 @@ class RlConfig(RunConfig):
     def _policies_are_comparable(self) -> RlConfig:
         if self.adapter and self.lora.dropout:
             raise ValueError(
-                "lora.dropout is for tl-jax sft: the ratio of an unchanged policy has to be 1 and its KL 0, whatever is "
-                "drawn"
+                "lora.dropout is for tl-jax sft: the ratio of an unchanged policy has to be 1 and its KL 0; noise "
+                "would change that"
             )
         return self
 
