@@ -77,7 +77,7 @@ def abstract_served(graphdef: GraphDef, params: Params, mesh: Mesh | None) -> Se
         {**top, "layers": {}},
         dtype=model.dtype,
         attention=model.attention,
-        lora_scale=model.lora_scale,
+        lora=model.lora,
     )
     return ServedModel(split(bare)[0], top, layers, model.config, dtype, there)
 

@@ -56,8 +56,7 @@ class Llama(nnx.Module):
         remat: Remat = "block",
         scan_layers: bool = True,
         offload: bool = False,
-        lora_scale: float = 1.0,
-        lora_dropout: float = 0.0,
+        lora: adapters.Use = adapters.AS_THEY_ARE,
     ) -> None:
         """A model of ``params``, arrays or their shapes.
 
@@ -70,8 +69,7 @@ class Llama(nnx.Module):
                 all but what products with weights and attention gave (``dots``).
             scan_layers: one compiled layer in a loop instead of each on its own.
             offload: what ``remat`` does not compute again waits in the host's memory for the backward pass.
-            lora_scale: what adapters count, see `LoraConfig.scale`.
-            lora_dropout: see `LoraConfig.dropout`; nothing without `dropout_keys`.
+            lora: how adapters are used, where there are some; without `dropout_keys` nothing is dropped.
         """
         self.config = config
         self.dtype = jnp.dtype(dtype)
@@ -79,8 +77,7 @@ class Llama(nnx.Module):
         self.remat = remat
         self.scan_layers = scan_layers
         self.offload = offload
-        self.lora_scale = lora_scale
-        self.lora_dropout = lora_dropout
+        self.lora = lora
         self.dropout_keys: jax.Array | None = nnx.data(None)
         """[B], typed: of a training step's rows; None = nothing is dropped"""
         self.embed = nnx.Dict({name: nnx.Param(value) for name, value in params["embed"].items()})
@@ -113,10 +110,10 @@ class Llama(nnx.Module):
             return attention(query, key, value, mask, self.attention), None
 
         by = rotation(self.config, positions)
-        step = self._with_remat(partial(_block, config=self.config, by=by, attend=attend, lora=self._lora))
+        step = self._with_remat(partial(_block, config=self.config, by=by, attend=attend, lora=self.lora))
         x = self._embed(tokens)
         layers = {name: param[...] for name, param in self.layers.items()}
-        if self.lora_dropout and self.dropout_keys is not None:
+        if self.lora.dropout and self.dropout_keys is not None:
             layers[adapters.DROPOUT] = adapters.keys_of_layers(self.dropout_keys, self.config.num_layers)
         if self.scan_layers:
             x, _ = jax.lax.scan(step, x, layers)
@@ -160,16 +157,12 @@ class Llama(nnx.Module):
         keys, values = [], []
         for weights, old_keys, old_values in zip(layers, cache.keys, cache.values, strict=True):
             attend = read if fresh else partial(_attend_cache, old_keys, old_values, start, mask)
-            x, (new_keys, new_values) = _block(x, weights, config=self.config, by=by, attend=attend, lora=self._lora)
+            x, (new_keys, new_values) = _block(x, weights, config=self.config, by=by, attend=attend, lora=self.lora)
             keys.append(new_keys)
             values.append(new_values)
         hidden = _rms_norm(x, self.norm[...], self.config.rms_norm_eps)
         end = start + tokens.shape[1]
         return hidden, Cache(tuple(keys), tuple(values), mask.key_positions, mask.key_segment_ids, end)
-
-    @property
-    def _lora(self) -> adapters.Use:
-        return adapters.Use(self.lora_scale, self.lora_dropout)
 
     def _with_remat(self, step: Callable[..., Any]) -> Callable[..., Any]:
         if self.remat == "none":
@@ -210,7 +203,7 @@ def abstract_model(config: LlamaConfig, lora: LoraConfig | None) -> dict[str, An
     """What `Llama` takes for a model with adapters or without: shapes of its parameters, and what adapters count."""
     if lora is None:
         return {"params": abstract_params(config)}
-    return {"params": adapters.adapted_shapes(config, lora), "lora_scale": lora.scale, "lora_dropout": lora.dropout}
+    return {"params": adapters.adapted_shapes(config, lora), "lora": adapters.Use(lora.scale, lora.dropout)}
 
 
 def saved_by_dots(config: LlamaConfig) -> tuple[str, ...]:

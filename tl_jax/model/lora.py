@@ -7,8 +7,9 @@ Shapes, places and PEFT's names follow from the matrix's own record. B is 0 at f
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -39,13 +40,18 @@ DROPOUT = "dropout_keys"
 """Beside a layer's parameters: the keys of `dropped`, where something is dropped."""
 
 
-class Use(NamedTuple):
+@dataclass(frozen=True)
+class Use:
     """How a model uses its adapters."""
 
     scale: float = 1.0
     """of the product of A and B, see `LoraConfig.scale`"""
     dropout: float = 0.0
     """share of what A reads that counts as 0, where there are keys for it"""
+
+
+AS_THEY_ARE = Use()
+"""Added at scale 1, with nothing dropped."""
 
 
 def adapter_of(matrix: Parameter) -> tuple[Parameter, Parameter]:
