@@ -29,7 +29,7 @@ from tl_jax.data import cache_key, dataset
 from tl_jax.data.cache import EXAMPLES
 from tl_jax.data.codec import Codec
 from tl_jax.data.dataset import Dataset, build_dataset
-from tl_jax.data.loader import batches
+from tl_jax.data.loader import Loader, batches
 from tl_jax.errors import UserError
 from tl_jax.tooluse.readers import FORMATS
 from tl_jax.tooluse.text.template_choice import TemplateChoice
@@ -88,6 +88,19 @@ def test_a_second_start_encodes_nothing(config: DataConfig, codec: Codec, encode
     assert f"encoded before: {entry}" in second.report.lines()
     assert any(re.match(r"encoded in \d+ s and kept \(0 MB\): ", line) for line in first.report.lines())
     assert stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
+
+
+def test_a_run_goes_on_from_a_cache_where_it_was(config: DataConfig, codec: Codec) -> None:
+    """Although it began with the data in memory."""
+    config = config.model_copy(update={"pack": False})
+    before = Loader(build_dataset(config.model_copy(update={"cache": None}), codec).rows, 4, seed=7)
+    for _ in range(3):
+        next(before)
+    after = Loader(build_dataset(config, codec).rows, 4, seed=7)
+    after.restore(json.loads(json.dumps(before.state())))
+    for _ in range(4):
+        one, other = next(before), next(after)
+        assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
 def test_rows_are_made_of_the_same_examples(config: DataConfig, codec: Codec, encoded: list[str]) -> None:
