@@ -18,9 +18,10 @@ from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsW
 
 from tests.model.tiny import forward, hf_model, load, unpacked
 from tl_jax.config import MeshConfig, SamplingConfig
-from tl_jax.inference import generate as module
+from tl_jax.inference import slots
 from tl_jax.inference.buckets import bucket, bucket_within
-from tl_jax.inference.generate import Ends, Generation, GenerationError, filter_logits, generate
+from tl_jax.inference.choice import filter_logits
+from tl_jax.inference.generate import Ends, Generation, GenerationError, generate
 from tl_jax.inference.serving import for_generation
 from tl_jax.model.llama import make_graphdef
 from tl_jax.model.sharding import make_mesh, shard_tree
@@ -182,24 +183,28 @@ def test_filtered_tokens_are_never_drawn(one: Loaded) -> None:
     np.testing.assert_array_equal(narrow.tokens, one.generate(PROMPTS, GREEDY).tokens)
 
 
+def compiled() -> list[int]:
+    return [program._cache_size() for program in (slots.empty, slots.read, slots.admit, slots.advance)]
+
+
 def test_new_values_and_near_lengths_compile_nothing(one: Loaded) -> None:
     one.generate(PROMPTS[:3], SamplingConfig(max_new_tokens=NEW, temperature=0.5, top_p=0.5))
-    before = module._run._cache_size()
+    before = compiled()
     one.generate(
         PROMPTS[1:4], SamplingConfig(max_new_tokens=NEW, temperature=0.9, top_p=0.7), seed=5, pad_id=3, eos_ids=(7,)
     )
-    one.generate([PROMPTS[7]] * 3, SamplingConfig(max_new_tokens=NEW, temperature=1.1, top_p=0.9))
-    assert module._run._cache_size() == before
+    one.generate([PROMPTS[n] for n in (7, 18, 1)], SamplingConfig(max_new_tokens=NEW, temperature=1.1, top_p=0.9))
+    assert compiled() == before
 
 
 def test_prompts_of_similar_lengths_run_together(one: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    shapes, run = [], module._run
+    shapes, read = [], slots.read
 
-    def noted(*args: Any, **options: Any) -> Any:
+    def noted(*args: Any) -> Any:
         shapes.append(args[3].tokens.shape)
-        return run(*args, **options)
+        return read(*args)
 
-    monkeypatch.setattr(module, "_run", noted)
+    monkeypatch.setattr(slots, "read", noted)
     in_twos = GREEDY.model_copy(update={"batch_size": 2})
     one.generate([PROMPTS[n] for n in (1, 7, 4, 8, 12, 11)], in_twos)  # of 3, 20, 15, 24, 23 and 2 tokens
     assert shapes == [(2, 24), (2, 24), (2, 16)]

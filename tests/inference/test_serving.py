@@ -64,7 +64,7 @@ def test_decoding_sends_no_weights() -> None:
         for name, leaf in layer.items():
             share = 1 if name.endswith("norm") else 8
             assert math.prod(leaf.sharding.shard_shape(leaf.shape)) == math.prod(leaf.shape) / share
-    text = lower(served, 8, 16, SamplingConfig(max_new_tokens=8)).compile().as_text()
+    text = lower(served, 8, 16, SamplingConfig(max_new_tokens=8)).advance.compile().as_text()
     found = collectives(text, served.mesh.shape, unknown_loop=8)
     assert {one.kind for one in found} & {"all-reduce"}
     smallest = 4 * min(math.prod(leaf.shape) for leaf in served.layers[0].values() if leaf.ndim > 1)

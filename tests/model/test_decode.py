@@ -9,7 +9,6 @@ from tests.model.tiny import SIZES
 from tl_jax.config.attention import BACKENDS, Backend
 from tl_jax.inference.serving import _unstacked
 from tl_jax.model.attention import AttentionMask, portable
-from tl_jax.model.cache import Cache
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import abstract_params, make_graphdef, merge
 
@@ -25,14 +24,14 @@ def test_only_prompts_are_read_by_the_models_backend() -> None:
         return portable.portable(query, key, value, mask)
 
     graphdef = make_graphdef(CONFIG, dtype=jnp.float32, attention="spy")
+    places = [(0, 0), (0, 3), (0, 0), (0, 0)]
 
     def run(params: dict[str, object], tokens: jax.Array) -> jax.Array:
-        model, ones = merge(graphdef, params), jnp.ones_like(tokens)
-        layers = _unstacked(params, jnp.float32)[1]
-        cache = Cache.empty(CONFIG, jnp.float32, *tokens.shape)
-        _, cache = model.decode(tokens, jnp.cumsum(ones, axis=1) - 1, ones, cache, layers)
+        model, layers = merge(graphdef, params), _unstacked(params, jnp.float32)[1]
+        _, cache = model.read(tokens, jnp.full(len(tokens), 6), layers)
         assert seen == [(6, 6)] * CONFIG.num_layers
-        hidden, cache = model.decode(tokens[:, :2], 6 + ones[:, :2], ones[:, :2], cache.extended(3), layers)
+        keys, values = (tuple(jnp.pad(x, places) for x in kept) for kept in (cache.keys, cache.values))
+        hidden, _ = model.decode(tokens[:, 0], cache._replace(keys=keys, values=values), layers)
         return hidden
 
     with BACKENDS.added(Backend("spy", spy, "anything", "this test")):

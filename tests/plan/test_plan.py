@@ -22,7 +22,7 @@ from tl_jax.plan import programs
 from tl_jax.plan.machine import Machine, PlanError, open_machine
 from tl_jax.plan.measure import measure, needed_bytes
 from tl_jax.plan.plan import Plan, make_plan, workload
-from tl_jax.plan.programs import Program
+from tl_jax.plan.program import Program
 from tl_jax.plan.report import report
 from tl_jax.plan.roofline import bound
 from tl_jax.plan.workload import Subject, open_subject
@@ -57,11 +57,13 @@ def test_parts_are_the_bytes_of_the_arrays_that_training_has(sft: Plan) -> None:
 
 @pytest.mark.slow
 def test_what_is_needed_is_the_sum_of_what_the_compiler_lays_out(rl: Plan) -> None:
-    copy, sampling, step = rl.programs
+    copy, reading, sampling, step = rl.programs
     for one in rl.programs:
         assert one.needed == one.argument + one.temporary + one.output - one.alias + one.code + one.resident
-    assert sampling.resident == pytest.approx(sum(step.state.values()) - step.state["rollout"])
-    assert sampling.argument == pytest.approx(copy.output, rel=0.05)
+    state = sum(step.state.values()) - step.state["rollout"]
+    assert sampling.resident == pytest.approx(state + reading.inside["KV cache of prompts"])
+    assert reading.resident == pytest.approx(state + sampling.state["KV cache"])
+    assert sampling.argument == pytest.approx(copy.output + sampling.state["KV cache"], rel=0.05)
     assert copy.output == pytest.approx(sampling.state["weights for sampling"], abs=4096)
     assert set(step.state) == {"actor", "critic", "moments", "frozen", "rollout"}
 
@@ -79,7 +81,7 @@ def test_the_cache_is_counted_as_it_is_laid_out(rl: Plan) -> None:
     """8 prompts of bucket(40) = 48 and 8 more slots, over the devices; 2 arrays of G x K bfloat16 a layer."""
     model, devices = TINY.config, jax.device_count()
     expected = 8 / devices * (48 + 8) * 2 * model.num_kv_heads * model.head_dim * 2
-    assert rl.programs[1].inside["KV cache"] == expected
+    assert rl.programs[2].state["KV cache"] == expected
 
 
 def test_a_machine_without_room_is_told(sft: Plan) -> None:

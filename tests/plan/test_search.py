@@ -21,8 +21,9 @@ from tl_jax.plan.html import to_html
 from tl_jax.plan.machine import Machine, open_machine
 from tl_jax.plan.measure import Measured
 from tl_jax.plan.plan import Plan, make_plan
-from tl_jax.plan.programs import SAMPLING, Program
+from tl_jax.plan.program import Program
 from tl_jax.plan.report import report
+from tl_jax.plan.sampling import READING, SAMPLING
 from tl_jax.plan.workload import Subject, Workload
 from tl_jax.training.chips import CHIPS
 
@@ -108,7 +109,7 @@ def test_each_program_has_its_own_change(here: Machine, needs: Callable[..., lis
     def of(name: str, config: RunConfig) -> float:
         assert isinstance(config, RlConfig)
         at_once = config.sampling.batch_size or rows
-        return 2000 * at_once / rows if name == SAMPLING else 2000 / config.algorithm.accumulate
+        return 2000 * at_once / rows if name in (READING, SAMPLING) else 2000 / config.algorithm.accumulate
 
     needs(of)
     plan = advised(load_config(RlConfig, [], (*SMALL_RL, f"batch_size={rows}")), here)

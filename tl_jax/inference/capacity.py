@@ -16,11 +16,11 @@ from tl_jax.model.config import LlamaConfig
 
 SHARE = 0.85
 """Of the free memory that answers may take: programs have code, and memory has gaps."""
-COPIES = 2
-"""Of the cache: that of the prompts is there while it is laid out with room for the answers."""
+WAVE = 0.25
+"""Prompts that are read at once, of the answers that are written at once."""
 
 
-def rows_that_fit(model: LlamaConfig, mesh: Mesh | None, slots: int, itemsize: int, free: float) -> int:
+def rows_that_fit(model: LlamaConfig, mesh: Mesh | None, places: int, itemsize: int, free: float) -> int:
     """How many rows, over all devices, fit into ``free`` bytes of each; at least one for each copy of the model.
 
     Counted are keys and values, what a layer computes of a prompt, and float32 scores of the vocabulary.
@@ -28,16 +28,16 @@ def rows_that_fit(model: LlamaConfig, mesh: Mesh | None, slots: int, itemsize: i
     Args:
         model: whose answers they are.
         mesh: of `serving_mesh`; None = one device.
-        slots: tokens of prompt and answer.
+        places: tokens of prompt and answer.
         itemsize: bytes of a number of the computation.
         free: bytes of a device.
     """
     tensor, rows = (1, 1) if mesh is None else (mesh.shape["tensor"], mesh.shape["data"] * mesh.shape["fsdp"])
-    cache = COPIES * 2 * model.num_layers * model.num_kv_heads * model.head_dim * itemsize / tensor
+    cache = (1 + WAVE) * 2 * model.num_layers * model.num_kv_heads * model.head_dim * itemsize / tensor
     hidden = model.hidden_size * (3 * itemsize + 2 * 4)  # residual, normed, added; a norm computes in float32
     inner = (2 * model.intermediate_size + 3 * model.num_heads * model.head_dim) * itemsize / tensor
     scores = 4 * 4 * model.vocab_size  # logits, noise, their sum, log-probabilities
-    return bucket_within(max(int(SHARE * free / (slots * (cache + hidden + inner) + scores)), 1)) * rows
+    return bucket_within(max(int(SHARE * free / (places * (cache + WAVE * (hidden + inner)) + scores)), 1)) * rows
 
 
 def free_memory(devices: Sequence[jax.Device]) -> int:

@@ -1,36 +1,39 @@
 """Token by token: prompts in, sampled tokens and their log-probabilities out.
 
-Prompts are padded on the left to a few lengths and numbers of rows, so that a new prompt seldom compiles anything. The
-noise of a row depends on the key, the row's index and the step alone: padding, chunking and sharding change no sample.
+Answers are written in slots. When some have ended, the next prompts take their slots; when no prompt is left, the slots
+become fewer. A prompt that is asked for several answers is read once. Sizes are of a few kinds, so that a new prompt
+seldom compiles anything. The noise of a row depends on the key, the prompt's index and the step alone: neither slots
+nor padding nor sharding change a sample.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from tl_jax.config import SamplingConfig
+from tl_jax.inference import slots as programs
 from tl_jax.inference.buckets import bucket
-from tl_jax.inference.capacity import free_memory, rows_that_fit
+from tl_jax.inference.capacity import WAVE, free_memory, rows_that_fit
+from tl_jax.inference.choice import Draw, Static
 from tl_jax.inference.room import ContextRoom, GenerationError
 from tl_jax.inference.serving import ServedModel
-from tl_jax.model.cache import Cache
+from tl_jax.inference.slots import Prompts, ReadPrompts, Slots
 from tl_jax.model.config import LlamaConfig
-from tl_jax.model.llama import GraphDef, Llama, merge
-from tl_jax.model.parameters import Params
-from tl_jax.model.sharding import batch_sharding, constrain, make_global_array, replicated
+from tl_jax.model.sharding import batch_sharding, make_global_array, replicated
 
-Array: TypeAlias = Any
-"""Of the host before a program runs, of its devices while it does."""
+FEWEST = 8
+"""Slots on a device below which fewer are not faster: a step reads all weights however few there are."""
+BLOCK = 128
+"""Tokens of an answer for which there is room at first; twice as many whenever that is full."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class Generation:
     ``logprobs``, where nothing is filtered"""
 
 
-class Ends(NamedTuple):
+@dataclass(frozen=True)
+class Ends:
     """What ends an answer, and what follows the end."""
 
     eos_ids: tuple[int, ...] = ()
@@ -71,79 +75,216 @@ def generate(
 
     Args:
         model: from `for_generation`.
-        prompts: token ids, of any lengths; the same on every process.
+        prompts: token ids, of any lengths; the same on every process. Equal ones are read once if they follow each
+            other.
         sampling: how tokens are chosen, and how many prompts run at once. A new temperature or top_p compiles nothing.
         key: of the noise; greedy decoding does not read it.
         ends: which tokens end a row, and what follows the end in the result.
-        before_batch: called before each ``sampling.batch_size`` prompts; it may raise, to give the rest up.
+        before_batch: called before prompts take slots; it may raise, to give the rest up.
 
     Raises:
         GenerationError: no prompt, an empty one, an unknown token, or a prompt that leaves no room for the answer.
     """
-    mesh = model.mesh
     _check(model.config, prompts, sampling)
-    order = np.argsort([-len(prompt) for prompt in prompts], stable=True)  # longest first: memory runs out at once
-    step = _at_once(model, prompts, sampling)
-    spread = _spread(mesh) if mesh else 1
-    static = _Static.of(sampling)
-    temperature, top_p = np.float32(sampling.temperature), np.float32(sampling.top_p or 1)
-    if mesh is not None:
-        temperature, top_p = make_global_array((temperature, top_p), replicated(mesh))
-    draw = _Draw(key, temperature, top_p, np.asarray(ends.eos_ids or (-1,), np.int32), np.int32(ends.pad_id))
-    chunks = []
-    for start in range(0, len(prompts), step):
-        if before_batch:
-            before_batch()
-        chosen = order[start : start + step]
-        rows = _padded(prompts, chosen, spread)
-        if mesh is not None:
-            rows = make_global_array(rows, batch_sharding(mesh))
-        with jax.set_mesh(mesh) if mesh is not None else nullcontext():
-            out = _run(model.graphdef, model.params, model.layers, rows, draw, static)
-        chunks.append([np.asarray(array)[: len(chosen)] for array in out])
-    back = np.argsort(order)
-    tokens, logprobs, drawn, lengths, finished = (np.concatenate(parts)[back] for parts in zip(*chunks, strict=True))
-    return Generation(tokens, logprobs, lengths, finished, drawn if static.filters else None)
+    draw = Draw(
+        key,
+        np.float32(sampling.temperature),
+        np.float32(sampling.top_p or 1),
+        np.asarray(ends.eos_ids or (-1,), np.int32),
+    )
+    writer = _Writer(model, prompts, _at_once(model, prompts, sampling), draw, Static.of(sampling))
+    with jax.set_mesh(model.mesh) if model.mesh is not None else nullcontext():
+        writer.write(before_batch or (lambda: None))
+    return writer.generation(ends)
 
 
-def lower(model: ServedModel, prompts: int, length: int, sampling: SamplingConfig) -> jax.stages.Lowered:
-    """The program of `generate` for some prompts of one length, to be compiled and looked at but not run.
+class _Writer:
+    """The host's part: which prompts are read when, which slot each answer takes, and how many there are."""
+
+    def __init__(
+        self, model: ServedModel, prompts: Sequence[Sequence[int]], at_once: int, draw: Draw, static: Static
+    ) -> None:
+        self._model, self._prompts, self._static = model, prompts, static
+        self._spread = spread(model.mesh)
+        self._draw = Draw(draw.key, *self._everywhere(tuple(draw[1:])))
+        longest_first = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+        self._queue = deque(longest_first)  # memory runs out at once or never
+        self._count = slot_count(at_once, self._spread)
+        self._read: ReadPrompts | None = None
+        self._read_length = 0
+        self._waiting: deque[tuple[int, int]] = deque()
+        """answers whose prompt is read: its row there, and their index"""
+        self._held = np.full(self._count, -1)
+        """of each slot: the index of the answer that is written there, or was; -1 = it is taken out"""
+        self._extra = min(BLOCK, static.max_new_tokens)
+        self._tokens = np.zeros((len(prompts), static.max_new_tokens), np.int32)
+        self._logprobs, self._drawn = np.zeros((2, *self._tokens.shape), np.float32)
+        self._lengths = np.zeros(len(prompts), np.int32)
+
+    def write(self, before_batch: Callable[[], None]) -> None:
+        """All answers, from the longest prompt's to the shortest's."""
+        slots = programs.empty(self._model.config, self._model.dtype, self._count, self._places(), self._static)
+        while True:
+            self._take_out(slots)
+            free = self._held < 0
+            if self._queue or self._waiting:
+                if free.any():
+                    before_batch()
+                    slots = self._admitted(slots)
+            elif free.all():
+                return
+            else:
+                slots = self._compacted(slots)
+            live = int((self._held >= 0).sum())
+            written = int(np.asarray(slots.steps)[self._held >= 0].max())
+            while self._extra <= written:
+                self._extra = min(2 * self._extra, self._static.max_new_tokens)
+            slots = programs.resized(slots, self._places())
+            enough = self._everywhere(np.int32(self._enough(live)))
+            model = self._model
+            slots = programs.advance(
+                model.graphdef, model.params, model.layers, slots, enough, self._draw, self._static
+            )
+
+    def generation(self, ends: Ends) -> Generation:
+        """What was written."""
+        written = np.arange(self._static.max_new_tokens) < self._lengths[:, None]
+        tokens = np.where(written, self._tokens, np.int32(ends.pad_id))
+        finished = np.isin(self._tokens[np.arange(len(tokens)), self._lengths - 1], ends.eos_ids)
+        logprobs, drawn = (np.where(written, x, np.float32(0)) for x in (self._logprobs, self._drawn))
+        return Generation(tokens, logprobs, self._lengths, finished, drawn if self._static.filters else None)
+
+    def _places(self) -> int:
+        """Tokens for which a slot has room: those of the longest prompt there is or may come, and of its answer."""
+        there = [len(self._prompts[index]) for index in self._held if index >= 0]
+        there += [len(self._prompts[index]) for index in list(self._queue)[:1]]
+        there += [self._read_length] if self._waiting else []
+        return bucket(max(there), smallest=16) + self._extra
+
+    def _enough(self, live: int) -> int:
+        """Of how many answers on their way the host wants to hear, to do something about the free slots."""
+        if self._queue or self._waiting:
+            return self._count - max(self._count // 4, 1)
+        return min(self._count // 2, live - 1) if self._count // self._spread > FEWEST else 0
+
+    def _admitted(self, slots: Slots) -> Slots:
+        """With prompts in the free slots, as far as there are."""
+        free = deque(np.flatnonzero(self._held < 0).tolist())
+        while free and (self._queue or self._waiting):
+            if not self._waiting:
+                self._read_next(len(free))
+            slots = programs.resized(slots, self._places())
+            rows, numbers = np.full(self._count, -1, np.int32), np.zeros(self._count, np.int32)
+            for _ in range(min(len(free), len(self._waiting))):
+                slot, (row, index) = free.popleft(), self._waiting.popleft()
+                rows[slot], numbers[slot], self._held[slot] = row, index, index
+            assert self._read is not None
+            slots = programs.admit(slots, self._read, *self._everywhere((rows, numbers)))
+        if not self._waiting:
+            self._read = None  # its memory
+        return slots
+
+    def _read_next(self, free: int) -> None:
+        """Reads the prompts of the next answers, for ``free`` slots and for further answers to the same prompts."""
+        rows: dict[tuple[int, ...], int] = {}
+        most = max(math.ceil(self._count * WAVE), FEWEST * self._spread)
+        while self._queue:
+            prompt = tuple(self._prompts[self._queue[0]])
+            if prompt not in rows and (len(rows) == most or len(self._waiting) >= free):
+                break
+            self._waiting.append((rows.setdefault(prompt, len(rows)), self._queue.popleft()))
+        arrays = _arrays(list(rows), self._spread)
+        self._read_length = arrays.tokens.shape[1]
+        if self._model.mesh is not None:
+            arrays = make_global_array(arrays, batch_sharding(self._model.mesh))
+        self._read = programs.read(self._model.graphdef, self._model.params, self._model.layers, arrays)
+
+    def _take_out(self, slots: Slots) -> None:
+        """Keeps the answers that have ended, and frees their slots."""
+        ended = np.flatnonzero(np.asarray(slots.done) & (self._held >= 0))
+        if not len(ended):
+            return
+        for ours, theirs in (
+            (self._tokens, slots.tokens),
+            (self._logprobs, slots.logprobs),
+            (self._drawn, slots.drawn),
+            (self._lengths, slots.steps),
+        ):
+            ours[self._held[ended]] = np.asarray(theirs)[ended]
+        self._held[ended] = -1
+
+    def _compacted(self, slots: Slots) -> Slots:
+        """With as few slots as the answers on their way need, a power of two on each device."""
+        held = self._held.reshape(self._spread, -1)
+        fewer = max(1 << (int((held >= 0).sum(axis=1).max()) - 1).bit_length(), FEWEST)
+        if 2 * fewer > held.shape[1]:
+            return slots
+        rows = np.argsort(held < 0, axis=1, stable=True)[:, :fewer].astype(np.int32)  # those in use first
+        self._held = np.take_along_axis(held, rows, axis=1).ravel()
+        self._count = rows.size
+        return programs.compacted(slots, self._everywhere(rows))
+
+    def _everywhere(self, tree: Any) -> Any:
+        """Arrays of the host on all devices of the mesh, where there is one."""
+        mesh = self._model.mesh
+        return tree if mesh is None else make_global_array(tree, replicated(mesh))
+
+
+class Lowered(NamedTuple):
+    """The two programs that take the time, to be compiled and looked at but not run."""
+
+    read: jax.stages.Lowered
+    """prompts, as many as are read at once"""
+    advance: jax.stages.Lowered
+    """answers, in as many slots"""
+
+
+def lower(model: ServedModel, at_once: int, length: int, sampling: SamplingConfig) -> Lowered:
+    """What `generate` compiles for prompts of one length.
 
     Args:
         model: from `abstract_served`, on a mesh.
-        prompts: how many run at once.
-        length: tokens of the longest.
+        at_once: how many answers are written at once.
+        length: tokens of the longest prompt.
         sampling: as for `generate`.
     """
-    mesh = model.mesh
+    mesh, static = model.mesh, Static.of(sampling)
     assert mesh is not None
-    everywhere, rows = replicated(mesh), _padded([[0] * length], np.zeros(prompts, int), _spread(mesh))
+    count, places = slot_count(at_once, spread(mesh)), bucket(length, 16) + sampling.max_new_tokens
+    arrays = _arrays([[0] * length] * math.ceil(count * WAVE), spread(mesh))
 
     def placed(tree: Any, place: NamedSharding) -> Any:
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), tree)
 
     key = jax.eval_shape(lambda: jax.random.key(0))
-    draw = _Draw(key, np.float32(1), np.float32(1), np.zeros(2, np.int32), np.int32(0))
-    rows, draw = placed(rows, batch_sharding(mesh)), placed(draw, everywhere)
+    numbers = (np.float32(1), np.float32(1), np.zeros(2, np.int32))
+    draw, enough = placed((Draw(key, *numbers), np.int32(0)), replicated(mesh))
     with jax.set_mesh(mesh):
-        lowered: jax.stages.Lowered = _run.lower(
-            model.graphdef, model.params, model.layers, rows, draw, _Static.of(sampling)
+        slots = programs.abstract(model.config, model.dtype, count, places, static)
+        weights = (model.graphdef, model.params, model.layers)
+        return Lowered(
+            programs.read.lower(*weights, placed(arrays, batch_sharding(mesh))),
+            programs.advance.lower(*weights, slots, enough, draw, static),
         )
-    return lowered
 
 
-def _spread(mesh: Mesh) -> int:
+def spread(mesh: Mesh | None) -> int:
     """Over how many devices rows are spread."""
-    return math.prod(mesh.shape[axis] for axis in ("data", "fsdp"))
+    return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in ("data", "fsdp"))
+
+
+def slot_count(at_once: int, spread: int) -> int:
+    """Slots for so many answers at once: one of few sizes, the same on each device."""
+    return -(-bucket(at_once) // spread) * spread
 
 
 def _at_once(model: ServedModel, prompts: Sequence[Sequence[int]], sampling: SamplingConfig) -> int:
     """How many prompts are answered together."""
     if sampling.batch_size != "auto":
-        return sampling.batch_size or len(prompts)
+        return min(sampling.batch_size or len(prompts), len(prompts))
     devices = jax.devices()[:1] if model.mesh is None else model.mesh.local_devices
-    slots = bucket(max(map(len, prompts)), smallest=16) + sampling.max_new_tokens
-    fitting = rows_that_fit(model.config, model.mesh, slots, model.dtype.itemsize, free_memory(devices))
+    places = bucket(max(map(len, prompts)), smallest=16) + sampling.max_new_tokens
+    fitting = rows_that_fit(model.config, model.mesh, places, model.dtype.itemsize, free_memory(devices))
     return min(fitting, len(prompts))
 
 
@@ -159,149 +300,10 @@ def _check(config: LlamaConfig, prompts: Sequence[Sequence[int]], sampling: Samp
             raise GenerationError(f"prompt {index} has a token id outside the model's vocabulary of {vocab}")
 
 
-class _Rows(NamedTuple):
-    """Prompts as arrays, padded on the left."""
-
-    tokens: Array  # int32 [B, P]
-    segment_ids: Array  # int32 [B, P]: 0 where there is padding
-    indices: Array  # int32 [B]: of the prompts, for their noise
-
-
-class _Draw(NamedTuple):
-    """How tokens are chosen, of which another value compiles nothing."""
-
-    key: jax.Array
-    temperature: Array  # float32 []
-    top_p: Array  # float32 []
-    eos_ids: Array  # int32 [E]
-    pad_id: Array  # int32 []
-
-
-class _Static(NamedTuple):
-    """What a compiled program depends on."""
-
-    max_new_tokens: int
-    greedy: bool
-    top_k: int | None
-    nucleus: bool
-
-    @classmethod
-    def of(cls, sampling: SamplingConfig) -> _Static:
-        return cls(sampling.max_new_tokens, sampling.temperature == 0, sampling.top_k, sampling.top_p is not None)
-
-    @property
-    def filters(self) -> bool:
-        """Whether some tokens cannot be drawn."""
-        return not self.greedy and (self.top_k is not None or self.nucleus)
-
-
-def _padded(prompts: Sequence[Sequence[int]], chosen: np.ndarray, spread: int) -> _Rows:
-    """The prompts whose indices are ``chosen``, in that order, in a multiple of ``spread`` rows."""
-    rows = -(-bucket(len(chosen)) // spread) * spread
-    length = bucket(max(len(prompts[index]) for index in chosen), smallest=16)
-    tokens, segment_ids = np.zeros((2, rows, length), np.int32)
-    indices = np.zeros(rows, np.int32)
-    for row, index in enumerate(chosen):
-        prompt = prompts[index]
-        tokens[row, length - len(prompt) :] = prompt
-        segment_ids[row, length - len(prompt) :] = 1
-        indices[row] = index
-    return _Rows(tokens, segment_ids, indices)
-
-
-class _Progress(NamedTuple):
-    step: jax.Array  # int32 []: tokens chosen so far
-    last: jax.Array  # int32 [B]: the newest token
-    done: jax.Array  # bool [B]
-    tokens: jax.Array  # int32 [B, N]
-    logprobs: jax.Array  # float32 [B, N]
-    drawn: jax.Array  # float32 [B, N]: log-probabilities after the filters
-    cache: Cache
-
-
-@partial(jax.jit, static_argnames=("graphdef", "static"))
-def _run(
-    graphdef: GraphDef, params: Params, layers: tuple[Params, ...], rows: _Rows, draw: _Draw, static: _Static
-) -> tuple[jax.Array, ...]:
-    """Prefill and decoding loop; see `generate`."""
-    model: Llama = merge(graphdef, params)
-    batch, prompt_length = rows.tokens.shape
-
-    def choose(progress: _Progress, hidden: jax.Array) -> _Progress:
-        """Takes the next token of every row from the hidden state of its last one."""
-        logits = constrain(model.logits(hidden[:, -1]), "batch", None)
-        logits = logits if static.greedy else logits / draw.temperature
-        scores = filtered = logits
-        if not static.greedy:
-            filtered = filter_logits(logits, static.top_k, draw.top_p if static.nucleus else None)
-            scores = filtered + _noise(draw.key, rows.indices, progress.step, logits.shape[1])
-        chosen = jnp.argmax(scores, axis=-1).astype(jnp.int32)
-        logprob = _log_probs(logits, chosen)
-        drawn = _log_probs(filtered, chosen) if static.filters else logprob
-        done = progress.done
-        return progress._replace(
-            step=progress.step + 1,
-            last=chosen,
-            done=done | jnp.isin(chosen, draw.eos_ids),
-            tokens=progress.tokens.at[:, progress.step].set(jnp.where(done, draw.pad_id, chosen)),
-            logprobs=progress.logprobs.at[:, progress.step].set(jnp.where(done, 0.0, logprob)),
-            drawn=progress.drawn.at[:, progress.step].set(jnp.where(done, 0.0, drawn)),
-        )
-
-    def unfinished(progress: _Progress) -> jax.Array:
-        return (progress.step < static.max_new_tokens) & ~progress.done.all()
-
-    def advance(progress: _Progress) -> _Progress:
-        positions = (lengths + progress.step - 1)[:, None]
-        hidden, cache = model.decode(progress.last[:, None], positions, ones, progress.cache, layers)
-        return choose(progress._replace(cache=cache), hidden)
-
-    lengths, ones = rows.segment_ids.sum(axis=1), jnp.ones((batch, 1), jnp.int32)
-    positions = jnp.maximum(jnp.cumsum(rows.segment_ids, axis=1) - 1, 0)
-    cache = Cache.empty(model.config, model.dtype, batch, prompt_length)
-    hidden, cache = model.decode(rows.tokens, positions, rows.segment_ids, cache, layers)
-    progress = _Progress(
-        step=jnp.zeros((), jnp.int32),
-        last=jnp.zeros(batch, jnp.int32),
-        done=lengths == 0,  # a row that only fills up the batch
-        tokens=jnp.full((batch, static.max_new_tokens), draw.pad_id, jnp.int32),
-        logprobs=jnp.zeros((batch, static.max_new_tokens), jnp.float32),
-        drawn=jnp.zeros((batch, static.max_new_tokens), jnp.float32),
-        cache=cache.extended(static.max_new_tokens),
-    )
-    progress = jax.lax.while_loop(unfinished, advance, choose(progress, hidden))
-    tokens, logprobs, drawn = (constrain(x, None, None) for x in (progress.tokens, progress.logprobs, progress.drawn))
-    ends = jnp.isin(tokens, draw.eos_ids)
-    finished = ends.any(axis=1)
-    lengths = jnp.where(finished, jnp.argmax(ends, axis=1) + 1, static.max_new_tokens)
-    return tokens, logprobs, drawn, lengths, finished
-
-
-def _log_probs(logits: jax.Array, chosen: jax.Array) -> jax.Array:
-    """[B]: of one token of each row."""
-    return jnp.take_along_axis(jax.nn.log_softmax(logits), chosen[:, None], axis=1)[:, 0]
-
-
-def filter_logits(logits: jax.Array, top_k: int | None, top_p: jax.Array | float | None) -> jax.Array:
-    """Sets to -inf what is not among the ``top_k`` most likely tokens, then what is not in the smallest set that
-    holds ``top_p`` of the remaining probability (https://arxiv.org/abs/1904.09751). Ties at the border stay. [B, V].
-    """
-    if top_k is not None and top_k < logits.shape[-1]:
-        kth = jax.lax.top_k(logits, top_k)[0][:, -1:]
-        logits = jnp.where(logits < kth, -jnp.inf, logits)
-    if top_p is not None:
-        ordered = jnp.sort(logits, axis=-1, descending=True)
-        probabilities = jax.nn.softmax(ordered, axis=-1)
-        before = jnp.cumsum(probabilities, axis=-1) - probabilities
-        border = jnp.min(jnp.where(before < top_p, ordered, jnp.inf), axis=-1, keepdims=True)
-        logits = jnp.where(logits < border, -jnp.inf, logits)
-    return logits
-
-
-def _noise(key: jax.Array, indices: jax.Array, step: jax.Array, vocab: int) -> jax.Array:
-    """Gumbel noise [B, V]: the argmax of logits plus this is a sample of their softmax."""
-
-    def one(row: jax.Array) -> jax.Array:
-        return jax.random.gumbel(jax.random.fold_in(jax.random.fold_in(key, row), step), (vocab,))
-
-    return jax.vmap(one)(indices)
+def _arrays(prompts: Sequence[Sequence[int]], spread: int) -> Prompts:
+    """Prompts in a multiple of ``spread`` rows."""
+    rows = -(-bucket(len(prompts)) // spread) * spread
+    tokens = np.zeros((rows, bucket(max(map(len, prompts)), smallest=16)), np.int32)
+    for row, prompt in enumerate(prompts):
+        tokens[row, : len(prompt)] = prompt
+    return Prompts(tokens, np.array([*map(len, prompts), *[0] * (rows - len(prompts))], np.int32))

@@ -13,46 +13,44 @@ from tl_jax.model.sharding import constrain
 
 
 class Cache(NamedTuple):
-    """One array per layer, so that a decoding step writes in place. B rows, C slots, G key/value heads, K head size."""
+    """One array per layer, so that a decoding step writes in place. B rows, C places, G key/value heads, K head size.
+
+    Row b holds its tokens in the places 0 to ``lengths[b] - 1``; nobody sees what lies behind them.
+    """
 
     keys: tuple[jax.Array, ...]
     """L arrays [B, C, G, K], after rotation"""
     values: tuple[jax.Array, ...]
     """L arrays [B, C, G, K]"""
-    positions: jax.Array
-    """int32 [B, C]"""
-    segment_ids: jax.Array
-    """int32 [B, C]; 0 where nothing is to be seen"""
-    length: jax.Array
-    """int32 []: slots written so far"""
+    lengths: jax.Array
+    """int32 [B]"""
 
     @classmethod
-    def empty(cls, config: LlamaConfig, dtype: jax.typing.DTypeLike, rows: int, slots: int) -> Cache:
-        """For ``slots`` tokens in each of ``rows`` rows, with nothing in it."""
-        shape = (rows, slots, config.num_kv_heads, config.head_dim)
-        zeros = constrain(jnp.zeros(shape, dtype), "batch", None, "kv_heads", None)
-        nothing = constrain(jnp.zeros((rows, slots), jnp.int32), "batch", None)
-        per_layer = (zeros,) * config.num_layers
-        return cls(per_layer, per_layer, nothing, nothing, jnp.zeros((), jnp.int32))
-
-    def extended(self, slots: int) -> Cache:
-        """The same with room for ``slots`` more tokens."""
-
-        def longer(x: jax.Array) -> jax.Array:
-            return jnp.pad(x, [(0, 0), (0, slots)] + [(0, 0)] * (x.ndim - 2))
-
-        return jax.tree.map(lambda x: longer(x) if x.ndim else x, self)
-
-    def mask(self, positions: jax.Array, segment_ids: jax.Array) -> AttentionMask:
-        """What S new tokens [B, S] see once they are written after the others: the cache and themselves."""
-        return AttentionMask(
-            positions,
-            segment_ids,
-            write(self.positions, positions, self.length),
-            write(self.segment_ids, segment_ids, self.length),
+    def empty(cls, config: LlamaConfig, dtype: jax.typing.DTypeLike, rows: int, places: int) -> Cache:
+        """For ``places`` tokens in each of ``rows`` rows, with nothing in it."""
+        shape = (rows, places, config.num_kv_heads, config.head_dim)
+        keys, values = (
+            tuple(held(jnp.zeros(shape, dtype)) for _ in range(config.num_layers)) for _ in ("keys", "values")
         )
+        return cls(keys, values, jnp.zeros(rows, jnp.int32))
+
+    def mask(self) -> AttentionMask:
+        """What one new token of each row sees once it is written behind the others: those and itself."""
+        rows, places = len(self.lengths), self.keys[0].shape[1]
+        order = jnp.broadcast_to(jnp.arange(places, dtype=jnp.int32), (rows, places))
+        positions = self.lengths[:, None]
+        return AttentionMask(positions, jnp.ones_like(positions), order, jnp.ones_like(order))
 
 
-def write(slots: jax.Array, new: jax.Array, start: jax.Array) -> jax.Array:
-    """Puts ``new`` [B, S, ...] into ``slots`` [B, C, ...] from slot ``start`` on."""
-    return jax.lax.dynamic_update_slice_in_dim(slots, new.astype(slots.dtype), start, axis=1)
+def write(held: jax.Array, new: jax.Array, lengths: jax.Array) -> jax.Array:
+    """Puts ``new`` [B, 1, G, K] into ``held`` [B, C, G, K], each row's behind its ``lengths`` [B] tokens."""
+
+    def one(row: jax.Array, token: jax.Array, length: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_update_slice_in_dim(row, token, length, axis=0)
+
+    return jax.vmap(one)(held, new.astype(held.dtype), lengths)
+
+
+def held(x: jax.Array) -> jax.Array:
+    """Keys or values [B, C, G, K] where they lie on the mesh."""
+    return constrain(x, "batch", None, "kv_heads", None)

@@ -26,7 +26,7 @@ from tl_jax.model import lora as adapters
 from tl_jax.model import quantize
 from tl_jax.model.attention import AttentionMask, attention
 from tl_jax.model.attention.mask import KEPT
-from tl_jax.model.cache import Cache, write
+from tl_jax.model.cache import Cache, held, write
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.embedding import lookup
 from tl_jax.model.host_memory import HOST, on_device
@@ -130,39 +130,56 @@ class Llama(nnx.Module):
             table, equation = self.lm_head[...], "...d,dv->...v"
         return jnp.einsum(equation, hidden, table.astype(hidden.dtype), preferred_element_type=jnp.float32)
 
-    def decode(
-        self, tokens: jax.Array, positions: jax.Array, segment_ids: jax.Array, cache: Cache, layers: Sequence[Params]
-    ) -> tuple[jax.Array, Cache]:
-        """Reads ``tokens`` [B, S] after what the cache holds; S = prompt length at first, then 1.
-
-        Into an empty cache of just their size they are read by the model's attention backend, as in training. Other
-        steps use ``xla``: they are bound by reading the cache, whatever the kernel.
+    def read(self, tokens: jax.Array, lengths: jax.Array, layers: Sequence[Params]) -> tuple[jax.Array, Cache]:
+        """Prompts, by the model's attention backend as in training.
 
         Args:
-            tokens: int32 [B, S].
-            positions: int32 [B, S].
-            segment_ids: int32 [B, S].
-            cache: with room for S more.
-            layers: the parameters of each layer on its own, made outside the loop.
+            tokens: int32 [B, S], padding behind them.
+            lengths: int32 [B], without padding.
+            layers: the parameters of each layer on its own.
 
         Returns:
-            Hidden states [B, S, D] and the cache with the new keys and values.
+            The hidden state of each prompt's last token, [B, D], and the cache, whose places are the S.
         """
-        chex.assert_equal_shape([tokens, positions, segment_ids])
-        mask, start = cache.mask(positions, segment_ids), cache.length
-        fresh = tokens.shape[1] == cache.positions.shape[1]  # with room for nothing else, it holds nothing yet
-        read = partial(_attend_new, self.attention, AttentionMask.within(positions, segment_ids))
-        by = rotation(self.config, positions)
-        x = self._embed(tokens)
-        keys, values = [], []
-        for weights, old_keys, old_values in zip(layers, cache.keys, cache.values, strict=True):
-            attend = read if fresh else partial(_attend_cache, old_keys, old_values, start, mask)
-            x, (new_keys, new_values) = _block(x, weights, config=self.config, by=by, attend=attend, lora=self.lora)
-            keys.append(new_keys)
-            values.append(new_values)
-        hidden = _rms_norm(x, self.norm[...], self.config.rms_norm_eps)
-        end = start + tokens.shape[1]
-        return hidden, Cache(tuple(keys), tuple(values), mask.key_positions, mask.key_segment_ids, end)
+        chex.assert_rank([tokens, lengths], [2, 1])
+        order = jnp.arange(tokens.shape[1], dtype=jnp.int32)
+        segment_ids = (order < lengths[:, None]).astype(jnp.int32)
+        positions = jnp.where(segment_ids == 1, order, 0)
+        attend = partial(_attend_new, self.attention, AttentionMask.within(positions, segment_ids))
+        hidden, keys, values = self._through(tokens, positions, layers, [attend] * len(layers))
+        last = jnp.take_along_axis(hidden, jnp.maximum(lengths - 1, 0)[:, None, None], axis=1)[:, 0]
+        return last, Cache(keys, values, lengths)
+
+    def decode(self, tokens: jax.Array, cache: Cache, layers: Sequence[Params]) -> tuple[jax.Array, Cache]:
+        """Reads one more token of each row, by ``xla``: a step is bound by reading the cache, whatever the kernel.
+
+        Args:
+            tokens: int32 [B].
+            cache: with room for one more.
+            layers: the parameters of each layer on its own, made outside of all loops.
+
+        Returns:
+            Hidden states [B, D] and the cache with the new keys and values. Its lengths are those of before.
+        """
+        chex.assert_equal_shape([tokens, cache.lengths])
+        mask = cache.mask()
+        attend = [
+            partial(_attend_cache, keys, values, cache.lengths, mask)
+            for keys, values in zip(cache.keys, cache.values, strict=True)
+        ]
+        hidden, keys, values = self._through(tokens[:, None], mask.positions, layers, attend)
+        return hidden[:, 0], cache._replace(keys=keys, values=values)
+
+    def _through(
+        self, tokens: jax.Array, positions: jax.Array, layers: Sequence[Params], attend: Sequence[Attend]
+    ) -> tuple[jax.Array, tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+        """Hidden states [B, S, D], and the keys and values that each layer hands on."""
+        by, x, kept = rotation(self.config, positions), self._embed(tokens), []
+        for weights, attend_here in zip(layers, attend, strict=True):
+            x, new = _block(x, weights, config=self.config, by=by, attend=attend_here, lora=self.lora)
+            kept.append(new)
+        keys, values = zip(*kept, strict=True)
+        return _rms_norm(x, self.norm[...], self.config.rms_norm_eps), keys, values
 
     def _with_remat(self, step: Callable[..., Any]) -> Callable[..., Any]:
         if self.remat == "none":
@@ -253,18 +270,17 @@ def _rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
 def _attend_new(
     backend: str, mask: AttentionMask, query: jax.Array, key: jax.Array, value: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    kept = tuple(constrain(x, "batch", None, "kv_heads", None) for x in (key, value))
-    return attention(query, key, value, mask, backend), kept
+    return attention(query, key, value, mask, backend), (held(key), held(value))
 
 
 def _attend_cache(
     old_keys: jax.Array,
     old_values: jax.Array,
-    start: jax.Array,
+    lengths: jax.Array,
     mask: AttentionMask,
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    keys, values = write(old_keys, key, start), write(old_values, value, start)
+    keys, values = write(old_keys, key, lengths), write(old_values, value, lengths)
     return attention(query, keys, values, mask), (keys, values)

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from tl_jax.plan.hlo import collectives, custom_kernels, sent_by_axis
 from tl_jax.plan.machine import Machine
-from tl_jax.plan.programs import Program
+from tl_jax.plan.program import Program
 from tl_jax.training.memory import needed as needed_by
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}

@@ -14,7 +14,8 @@ from tl_jax.model.parameters import count_parameters
 from tl_jax.model.sharding import ShardingError, batch_devices, make_mesh
 from tl_jax.plan.machine import Machine, PlanError
 from tl_jax.plan.measure import Measured, measure
-from tl_jax.plan.programs import Program, rl_programs, sft_programs
+from tl_jax.plan.program import Program
+from tl_jax.plan.programs import rl_programs, sft_programs
 from tl_jax.plan.roofline import Bound, bound
 from tl_jax.plan.workload import Subject, Workload, rl_workload, sft_workload
 

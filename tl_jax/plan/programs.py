@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,15 +14,11 @@ from jax.sharding import Mesh, NamedSharding
 from tl_jax.config import ModelConfig, RlConfig, RunConfig, SftConfig
 from tl_jax.data.batch import Batch
 from tl_jax.data.packing import Row, collate
-from tl_jax.inference.buckets import bucket
-from tl_jax.inference.capacity import rows_that_fit
-from tl_jax.inference.generate import lower
-from tl_jax.inference.serving import abstract_served, lower_for_generation
-from tl_jax.model.cache import Cache
 from tl_jax.model.config import LlamaConfig
-from tl_jax.model.host_memory import is_in_host_memory
 from tl_jax.model.parameters import abstract_params, axis_sizes, llama_parameters
 from tl_jax.model.sharding import batch_devices, batch_sharding
+from tl_jax.plan.program import Program, bytes_on_device
+from tl_jax.plan.sampling import sampling_programs
 from tl_jax.plan.workload import Workload, longest_episodes
 from tl_jax.rl.batch import RolloutBatch
 from tl_jax.rl.batch import collate as collate_episodes
@@ -38,39 +33,11 @@ from tl_jax.training.losses import CHUNKS, MAX_CHUNK, make_loss
 from tl_jax.training.sft import check_batch_size, make_programs
 from tl_jax.training.state import TrainState
 
-COPY = "weights for sampling"
-"""What the program that lays them out is called, and what it makes."""
-SAMPLING = "sampling"
-"""What the program that writes answers is called."""
 UPDATING = ("training step", "scoring and updates")
 """What those that learn are called, of supervised and of reinforcement training: they read micro-batches, and have a
 backward pass."""
 STEPS = 1000
 """Updates of a training whose data is not at hand; only the course of its learning rate depends on it."""
-
-
-@dataclass(frozen=True)
-class Program:
-    """Something that is compiled, and what is known of it before that."""
-
-    name: str
-    lower: Callable[[], jax.stages.Lowered]
-    arguments: Mapping[str, float]
-    """parts of the state that it reads, in bytes of one device"""
-    resident: Mapping[str, float]
-    """parts of the state that lie on a device meanwhile and that it does not read"""
-    inside: Mapping[str, float]
-    """what it needs besides, by its shapes, in bytes of one device"""
-    model_flops: float
-    """of one step, over all devices, by the counting rule of `tl_jax.training.speed`; 0 where it is not of the step"""
-    flops: float
-    """the same with what is computed for padding and again in the backward pass"""
-    weights_read: float
-    """bytes of weights that each device reads in one step at least"""
-    times: float = 1.0
-    """how often it runs in one step"""
-    loop: int = 1
-    """how often a loop of it runs that ends when its data says so"""
 
 
 def sft_programs(config: SftConfig, model: LlamaConfig, mesh: Mesh, load: Workload) -> list[Program]:
@@ -124,7 +91,6 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
     spec = make_step_spec(config, model, rubric)
     init = partial(init_rl_state, model=model, spec=spec, seed=config.seed)
     state = abstract_state(init, abstract_params(model, config.stored_dtype), mesh, config.model.offload)
-    rows = config.batch_size * config.group_size
     collated = _rollout(config, load, len(rubric.weights), mesh)
     rollout: RolloutBatch = _placed(collated, batch_sharding(mesh))
     parts, compute = _parts_of(state), _matrices(model, config.model, mesh)
@@ -136,42 +102,8 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
     copies = 0.0 if config.adapter else copies
     learners, forward = 1 + own_critic, load.computed / 3
     passes = learners + 1 + algorithm.epochs * learners * (each + again)  # scored, by the reference too, then learnt
-    actor, graphdef = state.params["actor"], spec.actor.graphdef
-    served = abstract_served(graphdef, actor, mesh)
-    assert served.mesh is not None
-    spread, weights = batch_devices(served.mesh), {COPY: bytes_on_device((served.params, served.layers))}
-    slots, asked = bucket(load.prompt, 16) + config.sampling.max_new_tokens, config.sampling.batch_size or rows
-    free = memory - sum(parts.values()) - weights[COPY]
-    fitting = rows_that_fit(model, served.mesh, slots, served.dtype.itemsize, free)
-    at_once = min(fitting if asked == "auto" else asked, rows)
-    prompts = math.ceil(bucket(at_once) / spread) * spread
-    cache = jax.eval_shape(lambda: Cache.empty(model, config.model.dtype, prompts, slots))
-    kv = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in (*cache.keys, *cache.values))
-    kv_on_device = kv / len(served.mesh.devices.flat)
-    calls, read = math.ceil(rows / at_once), ("actor", "frozen") if config.adapter else ("actor",)
     return [
-        Program(
-            COPY,
-            lambda: lower_for_generation(graphdef, actor, mesh),
-            {name: size for name, size in parts.items() if name in read},
-            {name: size for name, size in parts.items() if name not in read},
-            weights,
-            0.0,
-            0.0,
-            0.0,
-        ),
-        Program(
-            SAMPLING,
-            lambda: lower(served, at_once, load.prompt, config.sampling),
-            weights,
-            parts,
-            {"KV cache": kv_on_device},
-            0.0,
-            load.sampled,
-            calls * ((weights[COPY] + kv_on_device / 2) * config.sampling.max_new_tokens + weights[COPY]),
-            times=calls,
-            loop=config.sampling.max_new_tokens,
-        ),
+        *sampling_programs(config, spec.actor.graphdef, state.params["actor"], mesh, load, parts, memory),
         Program(
             UPDATING[1],
             lambda: _lowered(mesh, lambda: compile_step(make_rl_step(spec), state, mesh).lower(state, rollout)),
@@ -188,12 +120,6 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
 def _passes(config: RunConfig) -> int:
     """What both passes compute, in forward ones: where adapters are trained, the model's matrices have no gradient."""
     return 2 if config.adapter else 3
-
-
-def bytes_on_device(tree: Any) -> float:
-    """Of one device, for placed arrays or abstract ones; nothing where they lie in the host's memory."""
-    here = (leaf for leaf in jax.tree.leaves(tree) if not is_in_host_memory(leaf))
-    return float(sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in here))
 
 
 def _float32(tree: Any) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tl_jax.plan.machine import Machine
 from tl_jax.plan.measure import Measured
-from tl_jax.plan.programs import Program
+from tl_jax.plan.program import Program
 from tl_jax.plan.workload import Workload
 
 

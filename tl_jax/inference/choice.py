@@ -1,0 +1,119 @@
+"""Which token comes next: the most likely one, or one drawn after top-k and top-p.
+
+The noise of a row depends on the key, its number and how many tokens it has: padding, company and sharding change no
+sample.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from tl_jax.config import SamplingConfig
+
+Array: TypeAlias = Any
+"""Of the host before a program runs, of its devices while it does."""
+
+CANDIDATES = 256
+"""The most likely tokens, among which a nucleus ends as a rule; the whole vocabulary is sorted where one does not."""
+
+
+class Draw(NamedTuple):
+    """How tokens are chosen, of which another value compiles nothing."""
+
+    key: jax.Array
+    temperature: Array  # float32 []
+    top_p: Array  # float32 []
+    eos_ids: Array  # int32 [E]
+
+
+class Static(NamedTuple):
+    """What a compiled program depends on."""
+
+    max_new_tokens: int
+    greedy: bool
+    top_k: int | None
+    nucleus: bool
+
+    @classmethod
+    def of(cls, sampling: SamplingConfig) -> Static:
+        return cls(sampling.max_new_tokens, sampling.temperature == 0, sampling.top_k, sampling.top_p is not None)
+
+    @property
+    def filters(self) -> bool:
+        """Whether some tokens cannot be drawn."""
+        return not self.greedy and (self.top_k is not None or self.nucleus)
+
+
+class Choice(NamedTuple):
+    """A token for every row."""
+
+    tokens: jax.Array
+    """int32 [B]"""
+    logprobs: jax.Array
+    """float32 [B], before the filters"""
+    drawn: jax.Array
+    """float32 [B], after them"""
+
+
+def choose(logits: jax.Array, numbers: jax.Array, steps: jax.Array, draw: Draw, static: Static) -> Choice:
+    """Takes a token for each row of ``logits`` [B, V], whose noise is that of ``numbers`` [B] and ``steps`` [B]."""
+    if static.greedy:
+        chosen = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        logprobs = _log_probs(logits, chosen)
+        return Choice(chosen, logprobs, logprobs)
+    logits = logits / draw.temperature
+    filtered = filter_logits(logits, static.top_k, draw.top_p if static.nucleus else None)
+    scores = filtered + _noise(draw.key, numbers, steps, logits.shape[1])
+    chosen = jnp.argmax(scores, axis=-1).astype(jnp.int32)
+    logprobs = _log_probs(logits, chosen)
+    return Choice(chosen, logprobs, _log_probs(filtered, chosen) if static.filters else logprobs)
+
+
+def filter_logits(logits: jax.Array, top_k: int | None, top_p: jax.Array | float | None) -> jax.Array:
+    """Sets to -inf what is not among the ``top_k`` most likely tokens, then what is not in the smallest set that
+    holds ``top_p`` of the remaining probability (https://arxiv.org/abs/1904.09751). Ties at the border stay. [B, V].
+    """
+    if top_k is not None and top_k < logits.shape[-1]:
+        kth = jax.lax.top_k(logits, top_k)[0][:, -1:]
+        logits = jnp.where(logits < kth, -jnp.inf, logits)
+    if top_p is not None:
+        logits = jnp.where(logits < _nucleus_border(logits, top_p), -jnp.inf, logits)
+    return logits
+
+
+def _nucleus_border(logits: jax.Array, top_p: jax.Array | float) -> jax.Array:
+    """The least likely logit of each row's nucleus, [B, 1]."""
+    total = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+
+    def among(ordered: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The border among the most likely, and whether the nucleus is there in every row."""
+        probabilities = jnp.exp(ordered - total)
+        until = jnp.cumsum(probabilities, axis=-1)
+        border = jnp.min(jnp.where(until - probabilities < top_p, ordered, jnp.inf), axis=-1, keepdims=True)
+        return border, (until[:, -1] >= top_p).all()
+
+    def among_all() -> jax.Array:
+        return among(jnp.sort(logits, axis=-1, descending=True))[0]
+
+    if logits.shape[-1] <= CANDIDATES:
+        return among_all()
+    border, there = among(jax.lax.top_k(logits, CANDIDATES)[0])
+    found: jax.Array = jax.lax.cond(there, lambda: border, among_all)
+    return found
+
+
+def _log_probs(logits: jax.Array, chosen: jax.Array) -> jax.Array:
+    """[B]: of one token of each row."""
+    return jnp.take_along_axis(jax.nn.log_softmax(logits), chosen[:, None], axis=1)[:, 0]
+
+
+def _noise(key: jax.Array, numbers: jax.Array, steps: jax.Array, vocab: int) -> jax.Array:
+    """Gumbel noise [B, V]: the argmax of logits plus this is a sample of their softmax."""
+
+    def one(number: jax.Array, step: jax.Array) -> jax.Array:
+        return jax.random.gumbel(jax.random.fold_in(jax.random.fold_in(key, number), step), (vocab,))
+
+    return jax.vmap(one)(numbers, steps)

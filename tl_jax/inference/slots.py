@@ -1,0 +1,215 @@
+"""The compiled programs of generation. Answers are written in slots, rows of a cache that take the next prompt when an
+answer ends.
+
+`read` reads prompts, once each; `admit` puts what was read into free slots, maybe several times; `advance` writes until
+enough slots are free; `resized` and `compacted` make the cache longer, shorter, or smaller. What the host decides upon
+is on every device and process.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from tl_jax.inference.choice import Array, Draw, Static, choose
+from tl_jax.model.cache import Cache, held
+from tl_jax.model.config import LlamaConfig
+from tl_jax.model.llama import GraphDef, Llama, merge
+from tl_jax.model.parameters import Params
+from tl_jax.model.sharding import constrain
+
+Layers = tuple[Params, ...]
+OF_ROWS = ("cache", "hidden")
+"""Parts of `Slots` that lie where their rows do."""
+
+
+class Prompts(NamedTuple):
+    """Prompts as arrays."""
+
+    tokens: Array
+    """int32 [U, P], padding behind them"""
+    lengths: Array
+    """int32 [U]; 0 = a row that only fills up the batch"""
+
+
+class ReadPrompts(NamedTuple):
+    """What a model keeps of U prompts."""
+
+    cache: Cache
+    hidden: jax.Array
+    """[U, D]: the state of the last token, from which the first of every answer is drawn"""
+
+
+class Slots(NamedTuple):
+    """Answers on their way, B at once; N is the most tokens of one."""
+
+    cache: Cache
+    hidden: jax.Array
+    """[B, D]: the state of the newest token in the cache, from which the next one is drawn"""
+    steps: jax.Array
+    """int32 [B]: tokens chosen so far"""
+    numbers: jax.Array
+    """int32 [B]: of the prompts, for their noise"""
+    done: jax.Array
+    """bool [B]: nothing is written there"""
+    tokens: jax.Array
+    """int32 [B, N]"""
+    logprobs: jax.Array
+    """float32 [B, N]"""
+    drawn: jax.Array
+    """float32 [B, N]: log-probabilities after the filters"""
+
+
+@partial(jax.jit, static_argnames=("config", "dtype", "rows", "places", "static"))
+def empty(config: LlamaConfig, dtype: jax.typing.DTypeLike, rows: int, places: int, static: Static) -> Slots:
+    """``rows`` free slots, with room for ``places`` tokens."""
+    numbers, length = jnp.zeros(rows, jnp.int32), static.max_new_tokens
+    return _on_all_devices(
+        Slots(
+            cache=Cache.empty(config, dtype, rows, places),
+            hidden=jnp.zeros((rows, config.hidden_size), dtype),
+            steps=numbers,
+            numbers=numbers,
+            done=jnp.ones(rows, bool),
+            tokens=jnp.zeros((rows, length), jnp.int32),
+            logprobs=jnp.zeros((rows, length), jnp.float32),
+            drawn=jnp.zeros((rows, length), jnp.float32),
+        )
+    )
+
+
+def abstract(config: LlamaConfig, dtype: jax.typing.DTypeLike, rows: int, places: int, static: Static) -> Slots:
+    """The shapes of `empty`, and where they lie on the mesh of ``jax.set_mesh``."""
+    lowered = empty.lower(config, dtype, rows, places, static)
+    where = lowered.compile().output_shardings
+    found: Slots = jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), lowered.out_info, where
+    )
+    return found
+
+
+@partial(jax.jit, static_argnames="graphdef")
+def read(graphdef: GraphDef, params: Params, layers: Layers, prompts: Prompts) -> ReadPrompts:
+    """Prompts, each once, however many answers there are to it."""
+    model: Llama = merge(graphdef, params)
+    hidden, cache = model.read(prompts.tokens, prompts.lengths, layers)
+    return ReadPrompts(cache, hidden)
+
+
+@partial(jax.jit, donate_argnames="slots")
+def admit(slots: Slots, prompts: ReadPrompts, rows: Array, numbers: Array) -> Slots:
+    """Begins answers.
+
+    Args:
+        slots: no shorter than the prompts with their padding. They are used up.
+        prompts: what was read of them.
+        rows: int32 [B]: of ``prompts``, which each slot takes; -1 = none.
+        numbers: int32 [B]: of the answers that begin.
+    """
+    new, taken = rows >= 0, jnp.maximum(rows, 0)
+
+    def put(old: jax.Array, kept: jax.Array) -> jax.Array:
+        shared = constrain(kept, None, None, "kv_heads", None)[taken]  # a prompt may be another device's
+        begin = jax.lax.slice_in_dim(old, 0, kept.shape[1], axis=1)
+        begin = jnp.where(new[:, None, None, None], held(shared), begin)
+        return held(jax.lax.dynamic_update_slice_in_dim(old, begin, 0, axis=1))
+
+    old = slots.cache
+    cache = Cache(
+        jax.tree.map(put, old.keys, prompts.cache.keys),
+        jax.tree.map(put, old.values, prompts.cache.values),
+        jnp.where(new, prompts.cache.lengths[taken], old.lengths),
+    )
+    hidden = constrain(prompts.hidden, None, None)[taken]
+    return _on_all_devices(
+        slots._replace(
+            cache=cache,
+            hidden=jnp.where(new[:, None], hidden, slots.hidden),
+            steps=jnp.where(new, 0, slots.steps),
+            numbers=jnp.where(new, numbers, slots.numbers),
+            done=slots.done & ~new,
+        )
+    )
+
+
+@partial(jax.jit, static_argnames=("graphdef", "static"), donate_argnames="slots")
+def advance(
+    graphdef: GraphDef, params: Params, layers: Layers, slots: Slots, enough: Array, draw: Draw, static: Static
+) -> Slots:
+    """Writes on in all slots, until at most ``enough`` of them still write or the cache of one is full."""
+    model: Llama = merge(graphdef, params)
+
+    def goes_on(slots: Slots) -> jax.Array:
+        live, places = ~slots.done, slots.cache.keys[0].shape[1]
+        return (live.sum() > enough) & ~(live & (slots.cache.lengths >= places)).any()
+
+    def step(slots: Slots) -> Slots:
+        live = ~slots.done
+        last, slots = _chosen(model, slots, draw, static)
+        if static.max_new_tokens == 1:
+            return slots  # nobody reads it
+        hidden, cache = model.decode(last, slots.cache, layers)
+        return slots._replace(cache=cache._replace(lengths=cache.lengths + live), hidden=hidden)
+
+    return _on_all_devices(jax.lax.while_loop(goes_on, step, slots))
+
+
+def _chosen(model: Llama, slots: Slots, draw: Draw, static: Static) -> tuple[jax.Array, Slots]:
+    """The next token of every slot, [B], and the slots with it where they are not done."""
+    logits = constrain(model.logits(slots.hidden), "batch", None)
+    chosen, live = choose(logits, slots.numbers, slots.steps, draw, static), ~slots.done
+    here = live[:, None] & (jnp.arange(static.max_new_tokens) == slots.steps[:, None])
+    steps = slots.steps + live
+    ended = jnp.isin(chosen.tokens, draw.eos_ids) | (steps == static.max_new_tokens)
+    return chosen.tokens, slots._replace(
+        steps=steps,
+        done=slots.done | ended,
+        tokens=jnp.where(here, chosen.tokens[:, None], slots.tokens),
+        logprobs=jnp.where(here, chosen.logprobs[:, None], slots.logprobs),
+        drawn=jnp.where(here, chosen.drawn[:, None], slots.drawn),
+    )
+
+
+def resized(slots: Slots, places: int) -> Slots:
+    """The same with room for ``places`` tokens; array by array, so that there is never a second cache. ``slots`` are
+    used up."""
+    cache = slots.cache
+    if cache.keys[0].shape[1] == places:
+        return slots
+
+    def one(kept: jax.Array) -> jax.Array:
+        new: jax.Array = _resized(kept, places)
+        kept.delete()
+        return new
+
+    keys, values = (tuple(one(x) for x in kept) for kept in (cache.keys, cache.values))
+    return slots._replace(cache=cache._replace(keys=keys, values=values))
+
+
+@partial(jax.jit, static_argnames="places")
+def _resized(kept: jax.Array, places: int) -> jax.Array:
+    more = places - kept.shape[1]
+    return held(jnp.pad(kept, [(0, 0), (0, more), (0, 0), (0, 0)]) if more > 0 else kept[:, :places])
+
+
+@jax.jit
+def compacted(slots: Slots, rows: Array) -> Slots:
+    """Fewer slots: of each device's B / D the ones in ``rows`` [D, b], counted on that device."""
+
+    def chosen(x: jax.Array) -> jax.Array:
+        own = x.reshape(len(rows), -1, *x.shape[1:])
+        return jax.vmap(lambda part, index: part[index])(own, rows).reshape(rows.size, *x.shape[1:])
+
+    fewer = jax.tree.map(chosen, slots)
+    keys, values = (tuple(held(x) for x in kept) for kept in (fewer.cache.keys, fewer.cache.values))
+    return _on_all_devices(fewer._replace(cache=fewer.cache._replace(keys=keys, values=values)))
+
+
+def _on_all_devices(slots: Slots) -> Slots:
+    """With what the host looks at, all but keys, values and hidden states."""
+    cache = slots.cache._replace(lengths=constrain(slots.cache.lengths, None))
+    seen = {name: constrain(x, *(None,) * x.ndim) for name, x in slots._asdict().items() if name not in OF_ROWS}
+    return Slots(cache=cache, hidden=constrain(slots.hidden, "batch", None), **seen)

@@ -1,0 +1,98 @@
+"""The programs that write the answers of a rollout."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import jax
+from jax.sharding import Mesh
+
+from tl_jax.config import RlConfig
+from tl_jax.inference.buckets import bucket
+from tl_jax.inference.capacity import WAVE, rows_that_fit
+from tl_jax.inference.generate import lower, slot_count
+from tl_jax.inference.serving import abstract_served, lower_for_generation
+from tl_jax.model.cache import Cache
+from tl_jax.model.llama import GraphDef
+from tl_jax.model.parameters import Params
+from tl_jax.model.sharding import batch_devices
+from tl_jax.plan.program import Program, bytes_on_device
+from tl_jax.plan.workload import Workload
+
+COPY = "weights for sampling"
+READING = "reading prompts"
+SAMPLING = "sampling"
+"""What the programs are called that lay the weights out, read prompts, and write answers."""
+
+
+def sampling_programs(
+    config: RlConfig,
+    graphdef: GraphDef,
+    actor: Params,
+    mesh: Mesh,
+    load: Workload,
+    parts: Mapping[str, float],
+    memory: float,
+) -> list[Program]:
+    """What a rollout compiles, each prompt and answer as long as the longest.
+
+    Args:
+        config: of the training.
+        graphdef: of the actor.
+        actor: its parameters, abstract and placed.
+        mesh: of the training.
+        load: what a step reads.
+        parts: of the training state, in bytes of one device.
+        memory: bytes that a device has for programs.
+    """
+    served = abstract_served(graphdef, actor, mesh)
+    assert served.mesh is not None
+    devices, rows = len(served.mesh.devices.flat), config.batch_size * config.group_size
+    weights = bytes_on_device((served.params, served.layers))
+    new, places = config.sampling.max_new_tokens, bucket(load.prompt, 16) + config.sampling.max_new_tokens
+    free, asked = memory - sum(parts.values()) - weights, config.sampling.batch_size or rows
+    fitting = rows_that_fit(served.config, served.mesh, places, served.dtype.itemsize, free)
+    at_once = min(fitting if asked == "auto" else asked, rows)
+    count, calls = slot_count(at_once, batch_devices(served.mesh)), math.ceil(rows / at_once)
+    waves = math.ceil(config.batch_size / math.ceil(count * WAVE))
+    cache = jax.eval_shape(lambda: Cache.empty(served.config, served.dtype, count, places))
+    kv = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in (*cache.keys, *cache.values)) / devices
+    read_kv = kv * math.ceil(count * WAVE) / count * bucket(load.prompt, 16) / places
+    prompts = load.prompt / (load.prompt + load.answer)
+    read = ("actor", "frozen") if config.adapter else ("actor",)
+    return [
+        Program(
+            COPY,
+            lambda: lower_for_generation(graphdef, actor, mesh),
+            {name: size for name, size in parts.items() if name in read},
+            {name: size for name, size in parts.items() if name not in read},
+            {COPY: weights},
+            0.0,
+            0.0,
+            0.0,
+        ),
+        Program(
+            READING,
+            lambda: lower(served, at_once, load.prompt, config.sampling).read,
+            {COPY: weights},
+            {**parts, "KV cache": kv},
+            {"KV cache of prompts": read_kv},
+            0.0,
+            load.sampled * prompts / config.group_size,
+            waves * weights,
+            times=waves,
+        ),
+        Program(
+            SAMPLING,
+            lambda: lower(served, at_once, load.prompt, config.sampling).advance,
+            {COPY: weights, "KV cache": kv},
+            {**parts, "KV cache of prompts": read_kv},
+            {},
+            0.0,
+            load.sampled * (1 - prompts),
+            calls * new * (weights + kv),
+            times=calls,
+            loop=new,
+        ),
+    ]
