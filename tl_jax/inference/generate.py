@@ -165,7 +165,8 @@ class _Writer:
         """Of how many answers on their way the host wants to hear, to do something about the free slots."""
         if self._queue or self._waiting:
             return self._count - max(self._count // 4, 1)
-        return min(self._count // 2, live - 1) if self._count // self._spread > FEWEST else 0
+        half = self._count // self._spread // 2
+        return min((1 << (half.bit_length() - 1)) * self._spread, live - 1) if half >= FEWEST else 0
 
     def _admitted(self, slots: Slots) -> Slots:
         """With prompts in the free slots, as far as there are."""

@@ -1,0 +1,120 @@
+"""Slots: answers end and others begin, prompts are read once, and no answer knows of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tl_jax.config import MeshConfig, SamplingConfig
+from tl_jax.inference import generate as module
+from tl_jax.inference import slots
+from tl_jax.inference.generate import Ends, Generation, generate
+from tl_jax.inference.serving import ServedModel, for_generation
+from tl_jax.model.config import LlamaConfig
+from tl_jax.model.llama import make_graphdef
+from tl_jax.model.parameters import init_params
+from tl_jax.model.sharding import make_mesh, shard_tree
+
+MODEL = LlamaConfig(
+    vocab_size=24,
+    hidden_size=16,
+    intermediate_size=32,
+    num_layers=1,
+    num_heads=2,
+    num_kv_heads=2,
+    head_dim=8,
+)
+GRAPHDEF = make_graphdef(MODEL, dtype=jnp.float32)
+PARAMS = init_params(MODEL, jax.random.key(0))
+GROUP = 8
+PROMPTS = [[row + 3, *range(4, 4 + 3 * row)] for row in range(5) for _ in range(GROUP)]
+ENDS = Ends(eos_ids=(1, 2), pad_id=0)
+NEW = 20
+
+
+def answers(model: ServedModel, at_once: int | None, prompts: list[list[int]] = PROMPTS) -> Generation:
+    """Of temperature 2, so that lengths differ."""
+    sampling = SamplingConfig(max_new_tokens=NEW, temperature=2.0, batch_size=at_once)
+    return generate(model, prompts, sampling, jax.random.key(7), ENDS)
+
+
+class Seen:
+    """What the programs were given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.read: list[int] = []
+        self.rows: list[int] = []
+        self.places: list[int] = []
+        read, advance = slots.read, slots.advance
+
+        def noted_read(*args: Any) -> Any:
+            self.read.append(int((np.asarray(args[3].lengths) > 0).sum()))
+            return read(*args)
+
+        def noted_advance(*args: Any) -> Any:
+            rows, places = args[3].cache.keys[0].shape[:2]
+            self.rows.append(rows)
+            self.places.append(places)
+            return advance(*args)
+
+        monkeypatch.setattr(slots, "read", noted_read)
+        monkeypatch.setattr(slots, "advance", noted_advance)
+
+
+def test_same_answers_whatever_the_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK", 8)
+    seen, model = Seen(monkeypatch), for_generation(GRAPHDEF, PARAMS)
+    together = answers(model, None)
+    assert len(set(together.lengths.tolist())) > 8
+    assert not together.finished.all()
+    assert seen.read == [5]  # of 40 answers
+    assert {48, 16} <= set(seen.rows)
+    assert seen.rows == sorted(seen.rows, reverse=True)
+    assert seen.places[0] == 16 + 8
+    assert max(seen.places) == 16 + NEW
+    seen.rows.clear()
+    seen.read.clear()
+    in_turn = answers(model, 3)
+    assert seen.rows == [3] * len(seen.rows)
+    assert len(seen.rows) < len(PROMPTS)
+    assert sum(seen.read) == 5
+    for name in ("tokens", "lengths", "finished"):
+        np.testing.assert_array_equal(getattr(in_turn, name), getattr(together, name))
+    np.testing.assert_allclose(in_turn.logprobs, together.logprobs, atol=1e-5)
+
+
+def test_three_slots_are_kept_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of the loop, counted by the noise that was drawn: little more than the tokens over the slots."""
+    model, rounds = for_generation(GRAPHDEF, PARAMS), []
+    advance = slots.advance
+
+    def noted(*args: Any) -> Any:
+        before = np.where(np.asarray(args[3].done), 0, np.asarray(args[3].steps))
+        live = ~np.asarray(args[3].done)
+        out = advance(*args)
+        rounds.append(int((np.asarray(out.steps) - before)[live].max()))
+        return out
+
+    monkeypatch.setattr(slots, "advance", noted)
+    made = answers(model, 3)
+    assert sum(rounds) < 1.2 * made.lengths.sum() / 3
+    in_batches = sum(int(made.lengths[n : n + 3].max()) for n in range(0, len(PROMPTS), 3))
+    assert sum(rounds) < 0.85 * in_batches
+
+
+@pytest.mark.slow
+def test_each_device_keeps_its_own_rows_when_slots_become_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    mesh = make_mesh(MeshConfig(data=2, fsdp=4))
+    seen, alone = Seen(monkeypatch), for_generation(GRAPHDEF, PARAMS)
+    spread = for_generation(GRAPHDEF, shard_tree(PARAMS, mesh), mesh)
+    assert spread.mesh is not None
+    assert dict(spread.mesh.shape) == {"data": 4, "fsdp": 1, "tensor": 2}
+    prompts = PROMPTS * 2
+    ours = answers(spread, None, prompts)
+    assert {96, 32} <= set(seen.rows)
+    expected = answers(alone, None, prompts)
+    np.testing.assert_array_equal(ours.tokens, expected.tokens)
