@@ -185,7 +185,12 @@ class Spoken(Sampler):
     says: dict[str, str] = field(default_factory=dict)
 
     def generate(
-        self, params: Any, prompts: Sequence[Sequence[int]], key: jax.Array, before_batch: Any = None
+        self,
+        params: Any,
+        prompts: Sequence[Sequence[int]],
+        key: jax.Array,
+        before_batch: Any = None,
+        numbers: Any = None,
     ) -> Generation:
         rows = []
         for prompt in prompts:

@@ -36,9 +36,12 @@ ENDS = Ends(eos_ids=(1, 2), pad_id=0)
 NEW = 20
 
 
+SAMPLING = SamplingConfig(max_new_tokens=NEW, temperature=2.0)
+
+
 def answers(model: ServedModel, at_once: int | None, prompts: list[list[int]] = PROMPTS) -> Generation:
     """Of temperature 2, so that lengths differ."""
-    sampling = SamplingConfig(max_new_tokens=NEW, temperature=2.0, batch_size=at_once)
+    sampling = SAMPLING.model_copy(update={"batch_size": at_once})
     return generate(model, prompts, sampling, jax.random.key(7), ENDS)
 
 
@@ -82,6 +85,9 @@ def test_same_answers_whatever_the_slots(monkeypatch: pytest.MonkeyPatch) -> Non
     assert seen.rows == [3] * len(seen.rows)
     assert len(seen.rows) < len(PROMPTS)
     assert sum(seen.read) == 5
+    own = [PROMPTS[9], PROMPTS[31]]
+    some = generate(model, own, SAMPLING, jax.random.key(7), ENDS, numbers=[9, 31])
+    np.testing.assert_array_equal(some.tokens, together.tokens[[9, 31]])
     for name in ("tokens", "lengths", "finished"):
         np.testing.assert_array_equal(getattr(in_turn, name), getattr(together, name))
     np.testing.assert_allclose(in_turn.logprobs, together.logprobs, atol=1e-5)

@@ -64,7 +64,12 @@ class Scripted(Sampler):
         return params
 
     def generate(
-        self, params: Any, prompts: Sequence[Sequence[int]], key: jax.Array, before_batch: Any = None
+        self,
+        params: Any,
+        prompts: Sequence[Sequence[int]],
+        key: jax.Array,
+        before_batch: Any = None,
+        numbers: Any = None,
     ) -> Generation:
         texts = self.lines[len(self.asked)]
         self.asked.append([list(prompt) for prompt in prompts])
@@ -241,7 +246,12 @@ def test_single_answers_are_given_up_between_two_batches(codec: Codec) -> None:
 
     class InBatches(Scripted):
         def generate(
-            self, params: Any, prompts: Sequence[Sequence[int]], key: jax.Array, before_batch: Any = None
+            self,
+            params: Any,
+            prompts: Sequence[Sequence[int]],
+            key: jax.Array,
+            before_batch: Any = None,
+            numbers: Any = None,
         ) -> Generation:
             for one in prompts:
                 before_batch()

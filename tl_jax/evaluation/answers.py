@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
+from zlib import crc32
 
 import jax
 from rich.console import Console
@@ -95,6 +96,11 @@ def answer_all(
     return found
 
 
+def noise_number(prompt: Prompt) -> int:
+    """What the noise of its answer depends on besides the seed: the case's id, whatever stands beside it."""
+    return crc32(prompt.case.id.encode()) >> 1
+
+
 def generated(
     sampler: Sampler, model: ServedModel, prompts: Sequence[Prompt], room: ContextRoom, answering: Answering
 ) -> Iterator[Row]:
@@ -102,7 +108,8 @@ def generated(
     key = jax.random.key(answering.seed)
     for start in range(0, len(prompts), answering.batch_size):
         batch = prompts[start : start + answering.batch_size]
-        generation = sampler.generate(model, [prompt.tokens for prompt in batch], jax.random.fold_in(key, start))
+        numbers = [noise_number(prompt) for prompt in batch]
+        generation = sampler.generate(model, [prompt.tokens for prompt in batch], key, numbers=numbers)
         for row, (prompt, text) in enumerate(zip(batch, sampler.texts(generation), strict=True)):
             length, finished = int(generation.lengths[row]), bool(generation.finished[row])
             yield {"id": prompt.case.id, "prediction": text, "tokens": length, "finished": finished}

@@ -161,6 +161,7 @@ def _played(
     """An episode for every prompt: what the model says, turn by turn of the user."""
     import jax
 
+    from tl_jax.evaluation.answers import noise_number
     from tl_jax.rl.rollout import EnvironmentSpec, run_multi_turn
 
     key = jax.random.key(answering.seed)
@@ -168,7 +169,7 @@ def _played(
         batch = prompts[start : start + answering.batch_size]
         turns = max(len(prompt.case.meta["turns"]) + 1 for prompt in batch)
         spec = EnvironmentSpec(BfclTools, turns * (MAX_ANSWERS + 1), room.tokens, include=answering.include)
-        episodes = run_multi_turn(sampler, model, batch, jax.random.fold_in(key, start), spec)
+        episodes = run_multi_turn(sampler, model, batch, key, spec, numbers=[noise_number(prompt) for prompt in batch])
         for prompt, episode in zip(batch, episodes, strict=True):
             tokens = sum(len(turn.tokens) for turn in episode.turns)
             row = {"id": prompt.case.id, "prediction": _turns(episode), "tokens": tokens}

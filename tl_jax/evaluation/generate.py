@@ -43,8 +43,9 @@ def generate_file(
     for one, prompt in zip(found, prompts, strict=True):
         room.check(f"conversation {one.id}", len(prompt))
     for start in range(0, len(prompts), answering.batch_size):
-        key = jax.random.fold_in(jax.random.key(answering.seed), start)
-        generation = sampler.generate(served, prompts[start : start + answering.batch_size], key)
+        batch = prompts[start : start + answering.batch_size]
+        numbers = range(start, start + len(batch))
+        generation = sampler.generate(served, batch, jax.random.key(answering.seed), numbers=numbers)
         for one, text in zip(found[start:], sampler.texts(generation), strict=False):
             yield json.dumps({"id": one.id, "prediction": text}, ensure_ascii=False) if many else text
 

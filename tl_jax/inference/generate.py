@@ -2,8 +2,8 @@
 
 Answers are written in slots. When some have ended, the next prompts take their slots; when no prompt is left, the slots
 become fewer. A prompt that is asked for several answers is read once. Sizes are of a few kinds, so that a new prompt
-seldom compiles anything. The noise of a row depends on the key, the prompt's index and the step alone: neither slots
-nor padding nor sharding change a sample.
+seldom compiles anything. The noise of a row depends on the key, the prompt's number and the step alone: neither
+slots nor padding nor sharding change a sample.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def generate(
     key: jax.Array,
     ends: Ends,
     before_batch: Callable[[], None] | None = None,
+    numbers: Sequence[int] | None = None,
 ) -> Generation:
     """Continues every prompt until one of ``ends.eos_ids`` or ``max_new_tokens``.
 
@@ -81,6 +82,7 @@ def generate(
         key: of the noise; greedy decoding does not read it.
         ends: which tokens end a row, and what follows the end in the result.
         before_batch: called before prompts take slots; it may raise, to give the rest up.
+        numbers: of the prompts, below 2^31: what their noise depends on besides the key; by default their indices.
 
     Raises:
         GenerationError: no prompt, an empty one, an unknown token, or a prompt that leaves no room for the answer.
@@ -92,7 +94,8 @@ def generate(
         np.float32(sampling.top_p or 1),
         np.asarray(ends.eos_ids or (-1,), np.int32),
     )
-    writer = _Writer(model, prompts, _at_once(model, prompts, sampling), draw, Static.of(sampling))
+    static, at_once = Static.of(sampling), _at_once(model, prompts, sampling)
+    writer = _Writer(model, prompts, numbers or range(len(prompts)), at_once, draw, static)
     with jax.set_mesh(model.mesh) if model.mesh is not None else nullcontext():
         writer.write(before_batch or (lambda: None))
     return writer.generation(ends)
@@ -102,9 +105,15 @@ class _Writer:
     """The host's part: which prompts are read when, which slot each answer takes, and how many there are."""
 
     def __init__(
-        self, model: ServedModel, prompts: Sequence[Sequence[int]], at_once: int, draw: Draw, static: Static
+        self,
+        model: ServedModel,
+        prompts: Sequence[Sequence[int]],
+        numbers: Sequence[int],
+        at_once: int,
+        draw: Draw,
+        static: Static,
     ) -> None:
-        self._model, self._prompts, self._static = model, prompts, static
+        self._model, self._prompts, self._numbers, self._static = model, prompts, numbers, static
         self._spread = spread(model.mesh)
         self._draw = Draw(draw.key, *self._everywhere(tuple(draw[1:])))
         longest_first = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
@@ -157,7 +166,7 @@ class _Writer:
     def _places(self) -> int:
         """Tokens for which a slot has room: those of the longest prompt there is or may come, and of its answer."""
         there = [len(self._prompts[index]) for index in self._held if index >= 0]
-        there += [len(self._prompts[index]) for index in list(self._queue)[:1]]
+        there += [len(self._prompts[self._queue[0]])] if self._queue else []
         there += [self._read_length] if self._waiting else []
         return bucket(max(there), smallest=16) + self._extra
 
@@ -178,7 +187,7 @@ class _Writer:
             rows, numbers = np.full(self._count, -1, np.int32), np.zeros(self._count, np.int32)
             for _ in range(min(len(free), len(self._waiting))):
                 slot, (row, index) = free.popleft(), self._waiting.popleft()
-                rows[slot], numbers[slot], self._held[slot] = row, index, index
+                rows[slot], numbers[slot], self._held[slot] = row, self._numbers[index], index
             assert self._read is not None
             slots = programs.admit(slots, self._read, *self._everywhere((rows, numbers)))
         if not self._waiting:

@@ -42,8 +42,10 @@ class Sampler:
         prompts: Sequence[Sequence[int]],
         key: jax.Array,
         before_batch: Callable[[], None] | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> Generation:
-        """Answers as tokens; the same ``key`` gives the same answers. ``before_batch`` may give the rest up by raising.
+        """Answers as tokens; the same ``key`` gives the same answers. ``before_batch`` may give the rest up by raising,
+        ``numbers`` are as for the function `generate`.
 
         Raises:
             UserError: a prompt has tokens that the model has no embedding for.
@@ -56,6 +58,7 @@ class Sampler:
             key,
             Ends(self.eos_ids, pad_id=self.eos_ids[0]),
             before_batch,
+            numbers,
         )
 
     def texts(self, generation: Generation) -> list[str]:

@@ -102,16 +102,18 @@ def run_multi_turn(
     key: jax.Array,
     spec: EnvironmentSpec,
     watch: Watch = NO_WATCH,
+    numbers: Sequence[int] | None = None,
 ) -> list[Episode]:
     """Turn after turn, until the environment is done, a turn is cut off or makes no call, or a limit is reached.
 
     Where a turn makes no call, an environment with `user_says` may go on with what the user says. The environments live
-    in the main process; the others are told what came back.
+    in the main process; the others are told what came back. ``numbers`` are those of `generate`, by default the
+    episodes' indices.
 
     Raises:
         Interrupted: ``watch`` halted it between two turns, or between two batches of a turn's prompts.
     """
-    codec = sampler.codec
+    codec, numbers = sampler.codec, numbers or range(len(prompts))
     with _environments(spec, len(prompts)) as environments:
         openings = _told(partial(_openings, environments, prompts, watch))
         episodes, first = [], []
@@ -122,7 +124,8 @@ def run_multi_turn(
         pending = dict(enumerate(first))  # what the episodes that still go on are to answer next
         for number in range(spec.max_turns):
             watch.tell(f"turn {number + 1} is sampled: {len(pending)} of {len(prompts)} episodes")
-            turns = generate_turn(sampler, model, list(pending.values()), jax.random.fold_in(key, number), watch)
+            own, turn_key = [numbers[i] for i in pending], jax.random.fold_in(key, number)
+            turns = generate_turn(sampler, model, list(pending.values()), turn_key, watch, own)
             replies = [Reply(*row) for row in _told(partial(_replies, environments, list(pending), turns, watch))]
             following = {}
             for (i, prompt), turn, reply in zip(pending.items(), turns, replies, strict=True):
@@ -149,9 +152,15 @@ def run_multi_turn(
 
 
 def generate_turn(
-    sampler: Sampler, model: ServedModel, prompts: Sequence[Prompt], key: jax.Array, watch: Watch = NO_WATCH
+    sampler: Sampler,
+    model: ServedModel,
+    prompts: Sequence[Prompt],
+    key: jax.Array,
+    watch: Watch = NO_WATCH,
+    numbers: Sequence[int] | None = None,
 ) -> list[Turn]:
-    """The model's answer to every prompt, with the calls it makes.
+    """The model's answer to every prompt, with the calls it makes. ``numbers``, of their episodes, and ``key`` decide
+    what is drawn.
 
     Raises:
         Interrupted: ``watch`` halted it between two batches.
@@ -161,7 +170,7 @@ def generate_turn(
         if agreed(watch.halts):
             raise Interrupted
 
-    generation = sampler.generate(model, [prompt.tokens for prompt in prompts], key, before_batch)
+    generation = sampler.generate(model, [prompt.tokens for prompt in prompts], key, before_batch, numbers)
     turns = []
     for row, (prompt, text) in enumerate(zip(prompts, sampler.texts(generation), strict=True)):
         length, finished = generation.lengths[row], bool(generation.finished[row])
