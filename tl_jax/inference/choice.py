@@ -47,7 +47,7 @@ class Static(NamedTuple):
         return not self.greedy and (self.top_k is not None or self.nucleus)
 
 
-class Choice(NamedTuple):
+class Chosen(NamedTuple):
     """A token for every row."""
 
     tokens: jax.Array
@@ -58,18 +58,18 @@ class Choice(NamedTuple):
     """float32 [B], after them"""
 
 
-def choose(logits: jax.Array, numbers: jax.Array, steps: jax.Array, draw: Draw, static: Static) -> Choice:
+def choose(logits: jax.Array, numbers: jax.Array, steps: jax.Array, draw: Draw, static: Static) -> Chosen:
     """Takes a token for each row of ``logits`` [B, V], whose noise is that of ``numbers`` [B] and ``steps`` [B]."""
     if static.greedy:
         chosen = jnp.argmax(logits, axis=-1).astype(jnp.int32)
         logprobs = _log_probs(logits, chosen)
-        return Choice(chosen, logprobs, logprobs)
+        return Chosen(chosen, logprobs, logprobs)
     logits = logits / draw.temperature
     filtered = filter_logits(logits, static.top_k, draw.top_p if static.nucleus else None)
     scores = filtered + _noise(draw.key, numbers, steps, logits.shape[1])
     chosen = jnp.argmax(scores, axis=-1).astype(jnp.int32)
     logprobs = _log_probs(logits, chosen)
-    return Choice(chosen, logprobs, _log_probs(filtered, chosen) if static.filters else logprobs)
+    return Chosen(chosen, logprobs, _log_probs(filtered, chosen) if static.filters else logprobs)
 
 
 def filter_logits(logits: jax.Array, top_k: int | None, top_p: jax.Array | float | None) -> jax.Array:
