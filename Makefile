@@ -98,7 +98,7 @@ $(VENV)/.dev: $(VENV)/.torch
 	@touch $@
 
 # The compiler lies beside the environment, not in it: JAX looks for a TPU wherever it finds one installed.
-$(VENV)/.plan-tpu: $(VENV)/.test
+$(VENV)/.plan-tpu: $(VENV)/.dev
 	$(INSTALL) --no-deps --target $(VENV)/plan-tpu "$$($(BIN)/python -c "$(LIBTPU)")"
 	@touch $@
 

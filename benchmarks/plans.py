@@ -118,9 +118,10 @@ def figures(plan: dict[str, Any]) -> str:
 @click.option("--devices", help="Only machines whose name begins so.", default="")
 @click.option("--write", is_flag=True, help="Writes what is found into the configurations.")
 def main(only: str, devices: str, write: bool) -> None:
-    for claim in CLAIMS.values():
-        if only not in claim.file.name or not claim.devices.startswith(devices) or not claim.installed:
-            continue
+    chosen = [one for one in CLAIMS.values() if only in one.file.name and one.devices.startswith(devices)]
+    if not chosen:
+        raise click.UsageError("no configuration in configs/ has such a name and such machines in its first lines")
+    for claim in [one for one in chosen if one.installed]:
         plan = planned(claim.command.removeprefix("tl-jax plan ").split())
         found = figures(plan)
         seconds = ", ".join(f"{one['seconds']:.0f}" for one in plan["programs"])

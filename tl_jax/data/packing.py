@@ -124,7 +124,8 @@ class PackedRows(Sequence[StoredRow]):
     Args:
         read: the examples of some numbers.
         lengths: int [N], tokens of each example.
-        max_length, pack: as for `plan_rows`.
+        max_length: as for `plan_rows`.
+        pack: as for `plan_rows`.
     """
 
     def __init__(

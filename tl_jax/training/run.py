@@ -334,7 +334,9 @@ class Run:
         """Saves the state of a run that ``error`` is about to end, if all processes can, and waits until it is on disk.
 
         Args:
-            step, state, position: as `save` takes them; a state that was used up cannot be saved any more.
+            step: as `save` takes it.
+            state: as `save` takes it; one that was used up cannot be saved any more.
+            position: as `save` takes it.
             error: one process that fails alone saves nothing: the others would have to help.
         """
         if step == self.start or any(leaf.is_deleted() for leaf in jax.tree.leaves(state)) or not is_shared(error):
