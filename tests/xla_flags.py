@@ -24,13 +24,17 @@ def xla_flags(devices: int = 1) -> str:
 
 @cache
 def is_known(flag: str) -> bool:
-    """Whether the installed XLA has the flag: then its name stands in the library. True where none is installed."""
+    """Whether the installed XLA has the flag. True where none is installed.
+
+    Its name is then a text of C in the library, ended by a zero byte. The name of a flag that was taken away can still
+    stand there as a reserved field of a message, as ``xla_cpu_use_fusion_emitters`` does in jaxlib 0.11.
+    """
     spec = find_spec("jaxlib")
     if spec is None or spec.origin is None:
         return True
     library = Path(spec.origin).with_name("libjax_common.so")
     if not library.is_file():
         return True
-    name = flag.removeprefix("--").split("=")[0].encode()
+    name = flag.removeprefix("--").split("=")[0].encode() + b"\0"
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
         return text.find(name) >= 0
