@@ -18,7 +18,7 @@ from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import make_graphdef
 from tl_jax.model.lora import init_adapters
 from tl_jax.model.parameters import abstract_params, assemble, init_params
-from tl_jax.model.sharding import make_mesh, param_shardings, shard_tree
+from tl_jax.model.sharding import make_mesh, param_shardings, replicated, shard_tree
 from tl_jax.plan.hlo import collectives
 
 MODEL = LlamaConfig(
@@ -122,3 +122,8 @@ def test_an_odd_vocabulary_and_adapters_answer_alike_on_a_mesh() -> None:
     np.testing.assert_array_equal(spread.tokens, alone.tokens)
     np.testing.assert_allclose(spread.logprobs, alone.logprobs, atol=1e-4)
     assert not np.allclose(bare.logprobs, alone.logprobs, atol=1e-2)
+    with jax.set_mesh(mesh):  # as in training, whose key comes out of a step: on the mesh that answers do not use
+        key = jax.device_put(jax.random.key(3), replicated(mesh))
+        served = for_generation(graphdef, shard_tree(adapted, mesh), mesh)
+        trained = generate(served, prompts, sampling, key, Ends())
+    np.testing.assert_array_equal(trained.tokens, alone.tokens)

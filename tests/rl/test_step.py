@@ -345,7 +345,7 @@ def test_the_entropy_bonus_raises_entropy() -> None:
     silent = replace(rollout := random_rollout(), rewards=np.zeros_like(rollout.rewards))
     state = initial(config, optax.sgd(1.0))(init_params(TINY, jax.random.key(7)))
     _, new, before = one_step(config, silent, state)
-    _, after = SCORE(new, silent, config)
+    _, after = SCORE(new, silent, config.model_copy(update={"old_log_probs": "recompute"}))
     assert after["entropy"] > before["entropy"]
 
 

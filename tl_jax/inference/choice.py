@@ -23,7 +23,7 @@ CANDIDATES = 256
 class Draw(NamedTuple):
     """How tokens are chosen, of which another value compiles nothing."""
 
-    key: jax.Array
+    key: Array  # uint32 [W], the words of the key
     temperature: Array  # float32 []
     top_p: Array  # float32 []
     eos_ids: Array  # int32 [E]
@@ -66,7 +66,7 @@ def choose(logits: jax.Array, numbers: jax.Array, steps: jax.Array, draw: Draw, 
         return Chosen(chosen, logprobs, logprobs)
     logits = logits / draw.temperature
     filtered = filter_logits(logits, static.top_k, draw.top_p if static.nucleus else None)
-    scores = filtered + _noise(draw.key, numbers, steps, logits.shape[1])
+    scores = filtered + _noise(jax.random.wrap_key_data(draw.key), numbers, steps, logits.shape[1])
     chosen = jnp.argmax(scores, axis=-1).astype(jnp.int32)
     logprobs = _log_probs(logits, chosen)
     return Chosen(chosen, logprobs, _log_probs(filtered, chosen) if static.filters else logprobs)

@@ -88,15 +88,16 @@ def generate(
         GenerationError: no prompt, an empty one, an unknown token, or a prompt that leaves no room for the answer.
     """
     _check(model.config, prompts, sampling)
+    words = np.asarray(jax.random.key_data(key))  # the key may lie on the mesh of training, which answers do not use
     draw = Draw(
-        key,
+        words,
         np.float32(sampling.temperature),
         np.float32(sampling.top_p or 1),
         np.asarray(ends.eos_ids or (-1,), np.int32),
     )
     static, at_once = Static.of(sampling), _at_once(model, prompts, sampling)
-    writer = _Writer(model, prompts, numbers or range(len(prompts)), at_once, draw, static)
     with jax.set_mesh(model.mesh) if model.mesh is not None else nullcontext():
+        writer = _Writer(model, prompts, numbers or range(len(prompts)), at_once, draw, static)
         writer.write(before_batch or (lambda: None))
     return writer.generation(ends)
 
@@ -115,7 +116,7 @@ class _Writer:
     ) -> None:
         self._model, self._prompts, self._numbers, self._static = model, prompts, numbers, static
         self._spread = spread(model.mesh)
-        self._draw = Draw(draw.key, *self._everywhere(tuple(draw[1:])))
+        self._draw = self._everywhere(draw)
         longest_first = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
         self._queue = deque(longest_first)  # memory runs out at once or never
         self._count = slot_count(at_once, self._spread)
@@ -266,7 +267,7 @@ def lower(model: ServedModel, at_once: int, length: int, sampling: SamplingConfi
     def placed(tree: Any, place: NamedSharding) -> Any:
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), tree)
 
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    key = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
     numbers = (np.float32(1), np.float32(1), np.zeros(2, np.int32))
     draw, enough = placed((Draw(key, *numbers), np.int32(0)), replicated(mesh))
     with jax.set_mesh(mesh):
