@@ -25,8 +25,7 @@ from tl_jax.inference.serving import for_generation
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import init_params, make_graphdef, merge
 from tl_jax.model.value import make_value_graphdef
-from tl_jax.rl import estimators
-from tl_jax.rl import step as ppo_step
+from tl_jax.rl import estimators, scores
 from tl_jax.rl.batch import RolloutBatch, collate
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.rl.kl import kl_estimate, shaped_rewards
@@ -272,7 +271,7 @@ def test_three_calls_with_credit_by_turn_end_at_the_optimum(name: str) -> None:
 def test_a_defect_of_the_kl_ends_elsewhere(name: str, defect: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the tests above would miss if they were not sharp enough."""
     if defect == "k3 in the reward":
-        monkeypatch.setattr(ppo_step, "kl_estimate", lambda _, new, old: kl_estimate("k3", new, old))
+        monkeypatch.setattr(scores, "kl_estimate", lambda _, new, old: kl_estimate("k3", new, old))
     else:
         monkeypatch.setattr(estimators, "shaped_rewards", lambda r, kl, mask, beta: shaped_rewards(r, -kl, mask, beta))
     program.cache_clear()  # compiled anew, with the defect and then without it

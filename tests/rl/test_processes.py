@@ -121,13 +121,14 @@ def test_a_killed_run_resumes_bit_for_bit(
 
 
 def same_run(config: RlConfig, expected: RlConfig) -> None:
-    """The same tokens were sampled, and the same was learnt from them."""
+    """The same was sampled and learnt. How full rows are depends on how many devices share them."""
     for ours, theirs in zip(rows(config.run_dir, "samples"), rows(expected.run_dir, "samples"), strict=True):
         assert ours["prediction"] == theirs["prediction"]
         assert ours["results"] == theirs["results"]
     for one, other in zip(metrics(config.run_dir), metrics(expected.run_dir), strict=True):
         assert one.keys() == other.keys()
-        for name, value in other.items():
+        for name in other.keys() - {"padding"}:
+            value = other[name]
             tolerance = 1e-2 if name.endswith("clip_fraction") else 1e-4  # a token may lie on the limit
             assert one[name] == pytest.approx(value, rel=2e-3, abs=tolerance), name
 

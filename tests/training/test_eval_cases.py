@@ -17,6 +17,7 @@ from tl_jax.errors import UserError
 from tl_jax.evaluation.answering import Answering
 from tl_jax.evaluation.comparison_files import compare_files
 from tl_jax.evaluation.runner import evaluate
+from tl_jax.inference import generate
 from tl_jax.model.hf import read_config
 from tl_jax.training import eval_cases
 from tl_jax.training.eval_cases import load_sample
@@ -39,7 +40,7 @@ def make(make_sft_config: Callable[..., SftConfig], recordings: Path) -> Callabl
         "data__pack": "false",
         "data__max_length": 256,
         "eval_cases__path": recordings,
-        "eval_cases__count": 5,
+        "eval_cases__count": 12,
         "eval_cases__max_new_tokens": 12,
         "eval_cases__batch_size": 3,
         "eval_every": 2,
@@ -68,7 +69,7 @@ def test_figures_are_those_of_eval(whole: Path, recordings: Path, tmp_path: Path
     rows = metrics(whole)
     assert len(rows) == 2
     asked = [json.loads(line)["id"] for line in (whole / "eval_cases/predictions.jsonl").read_text().splitlines()]
-    assert len(asked) == 5
+    assert len(asked) == 12
     evaluate(whole, recordings, tmp_path / "eval", Answering.of(max_new_tokens=12, dtype="float32", batch_size=8))
     compared = compare_files(whole, tmp_path / "eval", common=True)
     assert [pair.case.id for pair in compared.pairs] == asked
@@ -79,7 +80,7 @@ def test_figures_are_those_of_eval(whole: Path, recordings: Path, tmp_path: Path
     outcomes = {name: share for name, share in rows[-1].items() if name.startswith("eval_outcome/")}
     assert sum(outcomes.values()) == pytest.approx(1)
     assert 100 * outcomes.get("eval_outcome/correct", 0) == pytest.approx(figures[2])
-    assert "5 cases, answered greedily" in (whole / "log.txt").read_text()
+    assert "12 cases, answered greedily" in (whole / "log.txt").read_text()
 
 
 @pytest.mark.slow
@@ -96,6 +97,7 @@ def test_an_evaluation_that_a_signal_ends_is_made_up_for(
         return ask()
 
     monkeypatch.setattr(eval_cases, "agreed", told)
+    monkeypatch.setattr(generate, "slot_count", lambda at_once, spread: spread)  # one for each device: two batches
     assert run_sft(config)["stopped_by"] == "SIGTERM"
     assert metrics(config.run_dir) == [{}]
     assert run_sft(config)["stopped_by"] is None
