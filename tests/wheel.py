@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,20 @@ def extra(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def binaries(extra: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel() -> Path:
+    (found,) = (ROOT / "dist").glob("*.whl")
+    return found
+
+
+def test_the_wheel_takes_no_name_but_its_own(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        top = {name.split("/")[0] for name in archive.namelist()}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"tl_jax"}
+
+
+@pytest.fixture(scope="module")
+def binaries(extra: str, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of commands of a fresh environment with the wheel in it."""
-    (wheel,) = (ROOT / "dist").glob("*.whl")
     home = tmp_path_factory.mktemp("wheel") / "venv"
     venv.create(home, with_pip=True, symlinks=True)
     pip = [home / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries=1"]
