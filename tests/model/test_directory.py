@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tl_jax.model.directory import MARKER, NAMED_TEMPLATES, CheckpointError, copy_tokenizer, new_directory
+from tl_jax.model.directory import MARKER, NAMED_TEMPLATES, CheckpointError, copy_tokenizer, new_directory, system_error
 
 KILLED = """
 import os, signal, sys
@@ -87,3 +87,16 @@ def test_the_links_of_a_download_cache_are_followed(tmp_path: Path) -> None:
     (snapshot / "generation_config.json").symlink_to(tmp_path / "copy" / "tokenizer.json")
     with pytest.raises(CheckpointError, match="outside"):
         copy_tokenizer(snapshot, tmp_path / "other")
+
+
+def test_what_the_system_said_is_found_in_what_orbax_raises() -> None:
+    full = OSError(28, "No space left on device", "/there")
+    hidden = ValueError("state")
+    hidden.__context__ = full
+    for error in (full, hidden, ValueError("Failed to write 9 bytes to file 7: [os_error_code='28' x='1']")):
+        found = system_error(error)
+        assert found
+        assert found.strerror == "No space left on device"
+    circular = ValueError("another shape")
+    circular.__context__ = circular
+    assert system_error(circular) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import shutil
 import weakref
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.model.test_store import CONFIG, assert_bit_equal, random_params, tokenizer_dir  # noqa: F401  (a fixture)
 from tl_jax.config import LoraConfig, MeshConfig
+from tl_jax.errors import UserError
 from tl_jax.model import orbax_params
 from tl_jax.model import stored as stored_module
 from tl_jax.model.directory import CheckpointError, copy_tokenizer
@@ -121,6 +123,26 @@ def test_weights_that_are_no_numbers_leave_nothing(tmp_path: Path, tokenizer_dir
     assert sorted(tmp_path.iterdir()) == before
     model = stored_model(tmp_path / "hf", verify=False)
     save_model(tmp_path / "out", model.config, model.params, model.tokenizer_dir)
+
+
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path: Path, tokenizer_dir: Path) -> None:  # noqa: F811
+    export_hf(random_params(), CONFIG, tokenizer_dir, tmp_path / "hf")
+    model = stored_model(tmp_path / "hf")
+    for out, write in (
+        (tmp_path / "hf2", lambda out: export_hf(model.params, model.config, model.tokenizer_dir, out)),
+        (tmp_path / "checkpoint", lambda out: save_model(out, model.config, model.params, model.tokenizer_dir)),
+    ):
+        write(out)
+        before = sorted(tmp_path.rglob("*"))
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))  # what a full disk does, without filling one
+        try:
+            with pytest.raises(UserError) as told:
+                write(out)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert str(told.value) == f"{out}: cannot be written: File too large"
+        assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_pieces_have_the_fingerprint_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:

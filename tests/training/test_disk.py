@@ -10,19 +10,6 @@ import pytest
 from tests.processes import finish, launch, run_python
 from tests.xla_flags import xla_flags
 from tl_jax.config import SftConfig, to_yaml
-from tl_jax.training.checkpoint import write_problem
-
-
-def test_what_the_system_said_is_found_in_what_orbax_raises() -> None:
-    full = OSError(28, "No space left on device", "/there")
-    hidden = ValueError("state")
-    hidden.__context__ = full
-    for error in (full, hidden, ValueError("Failed to write 9 bytes to file 7: [os_error_code='28' x='1']")):
-        assert write_problem(error) == "No space left on device"
-    circular = ValueError("another shape")
-    circular.__context__ = circular
-    assert write_problem(circular) is None
-
 
 NOT_MEASURED = {"COVERAGE_PROCESS_CONFIG": "", "COVERAGE_PROCESS_START": ""}
 """Coverage writes a file of its own at the end, and would complain about the disk as well."""

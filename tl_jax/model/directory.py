@@ -91,6 +91,29 @@ def unreadable(path: Path, error: type[UserError] = CheckpointError) -> Iterator
         raise error(f"{path}: cannot be read, it is damaged or incomplete ({details})") from cause
 
 
+def system_error(error: BaseException) -> OSError | None:
+    """What the system said, if that is what ``error`` comes from: Orbax and TensorStore hide it in errors of theirs.
+
+    Example:
+        >>> system_error(ValueError("OUT_OF_RANGE: Failed to write 9 bytes to file 7: [os_error_code='28']"))
+        OSError(28, 'No space left on device')
+    """
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        if isinstance(cause, OSError):
+            return cause
+        if found := _OS_ERROR.search(str(cause)):
+            return OSError(int(found[1]), os.strerror(int(found[1])))
+        seen.add(id(cause))
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+_OS_ERROR = re.compile(r"os_error_code='(\d{1,4})'")
+"""How TensorStore names the system's errors."""
+
+
 def copy_tokenizer(source: Path, target: Path) -> None:
     """Copies the tokenizer's files, chat templates and generation defaults, as many as ``source`` has.
 

@@ -18,7 +18,8 @@ import tensorstore as ts
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, SingleDeviceSharding
 
-from tl_jax.model.directory import CheckpointError, unreadable
+from tl_jax.errors import UserError
+from tl_jax.model.directory import CheckpointError, system_error, unreadable
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import param_shardings
 from tl_jax.model.stored import StoredArray
@@ -72,10 +73,22 @@ def stored_arrays(directory: Path, shapes: Shapes) -> Params:
 
 
 def save_params(directory: Path, params: Params) -> None:
-    """Writes parameters, arrays or a tree of `StoredArray`, one after another; reading them is left to `restore`."""
+    """Writes parameters, arrays or a tree of `StoredArray`, one after another; reading them is left to `restore`.
+
+    Raises:
+        OSError: what the file system says.
+    """
     arrays = jax.tree.map(lambda leaf: StoredArray(leaf.shape, leaf.dtype, partial(np.asarray, leaf)), params)
     with ocp.Checkpointer(_one_after_another()) as checkpointer:
-        checkpointer.save(directory, args=ocp.args.PyTreeSave(arrays, save_args=chunked(arrays)))
+        try:
+            checkpointer.save(directory, args=ocp.args.PyTreeSave(arrays, save_args=chunked(arrays)))
+        except UserError:  # of an array that cannot be read
+            raise
+        except Exception as error:  # of TensorStore, Orbax or Python
+            cause = system_error(error)
+            if cause is None:
+                raise
+            raise cause from None
 
 
 def chunked(tree: Any) -> Any:

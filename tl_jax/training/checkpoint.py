@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +19,7 @@ import orbax.checkpoint as ocp
 from tl_jax.errors import UserError
 from tl_jax.files import reason
 from tl_jax.manifest import MANIFEST, write_manifest
-from tl_jax.model.directory import unreadable
+from tl_jax.model.directory import system_error, unreadable
 from tl_jax.model.orbax_params import chunked
 
 RECORD = "record"
@@ -172,38 +170,15 @@ class Checkpoints:
             return
         except Exception as error:  # of TensorStore, Orbax or Python
             self.newest = self._manager.latest_step()  # the one that failed may be saved again
-            why = write_problem(error)
-            if why is None:
+            cause = system_error(error)
+            if cause is None:
                 raise
         noise, sys.unraisablehook = sys.unraisablehook, lambda _: None
         try:
             gc.collect()
         finally:
             sys.unraisablehook = noise
-        raise WriteError(f"{self.directory}: a checkpoint cannot be written: {why}; earlier ones are whole")
-
-
-def write_problem(error: BaseException) -> str | None:
-    """What the system said, if ``error`` or what it comes from is that something could not be written.
-
-    Example:
-        >>> write_problem(ValueError("OUT_OF_RANGE: Failed to write 9 bytes to file 7: [os_error_code='28']"))
-        'No space left on device'
-    """
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        if isinstance(cause, OSError):
-            return reason(cause)
-        if found := _OS_ERROR.search(str(cause)):
-            return os.strerror(int(found[1]))
-        seen.add(id(cause))
-        cause = cause.__cause__ or cause.__context__
-    return None
-
-
-_OS_ERROR = re.compile(r"os_error_code='(\d{1,4})'")
-"""How TensorStore names the system's errors."""
+        raise WriteError(f"{self.directory}: a checkpoint cannot be written: {reason(cause)}; earlier ones are whole")
 
 
 def abstract(state: Any, shardings: Any) -> Any:
