@@ -124,8 +124,9 @@ def ppo(work: Path, settings: dict[str, Any], tokenizer: PreTrainedTokenizerBase
         num_sample_generations=0,
         **QUIET,
     )
+    value = AutoModelForSequenceClassification.from_pretrained(work / "model", num_labels=1, dtype=torch.float32)
     small = LlamaConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=value.config.vocab_size,  # any of which may be sampled, whatever the tokenizer has
         hidden_size=64,
         intermediate_size=64,
         num_hidden_layers=1,
@@ -133,7 +134,6 @@ def ppo(work: Path, settings: dict[str, Any], tokenizer: PreTrainedTokenizerBase
         num_labels=1,
         pad_token_id=tokenizer.pad_token_id,
     )
-    value = AutoModelForSequenceClassification.from_pretrained(work / "model", num_labels=1, dtype=torch.float32)
     PPOTrainer(
         args=config,
         processing_class=tokenizer,
