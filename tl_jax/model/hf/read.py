@@ -140,7 +140,7 @@ def _opened(file: Path) -> Iterator[Any]:
     try:
         with safe_open(file, framework="np") as content:
             yield content
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, UnicodeError) as error:  # the last: a name that no file can have
         raise CheckpointError(f"{file}: cannot be read as safetensors: {error}") from None
 
 
