@@ -104,11 +104,14 @@ def test_other_weights_below_are_told(sft_config: Callable[..., SftConfig], mode
     save_model(tmp_path / "moved", model.config, model.params, base)
     other = {**model.params, "norm": model.params["norm"].at[-1].add(0.1)}
     open_model(config.run_dir, param_dtype="bfloat16")
+    open_adapter(config.run_dir)
     export_hf(other, model.config, model_dir, base)
-    with pytest.raises(CheckpointError, match=f"trained on other weights than {base} holds.*--base"):
-        open_model(config.run_dir, param_dtype="bfloat16")
-    open_model(config.run_dir, verify=False)
+    for reads in (partial(open_model, param_dtype="bfloat16"), open_adapter):
+        with pytest.raises(CheckpointError, match=f"trained on other weights than {base} holds.*--base"):
+            reads(config.run_dir)
+        reads(config.run_dir, verify=False)
     open_model(config.run_dir, param_dtype=None, base=tmp_path / "moved")
+    open_adapter(config.run_dir, tmp_path / "moved")
 
 
 @pytest.mark.slow

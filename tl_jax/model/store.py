@@ -126,13 +126,17 @@ def _merge(
 def open_adapter(path: Path, base: Path | None = None, verify: bool = True) -> LoadedAdapter:
     """The adapter at ``path`` by itself; arguments as for `open_model`.
 
+    ``verify`` reads the model below once, a parameter at a time, where it is known what that was.
+
     Raises:
-        CheckpointError: it is none, or damaged.
+        CheckpointError: it is none, or damaged, or the model below is another one.
     """
     adapters = list(adapters_down(path, base))
     if not adapters:
         raise CheckpointError(f"{path}: is no adapter, but a whole model; it is written without --adapter")
-    first, config = adapters[0], model_config(path, base)
+    first, last, config = adapters[0], adapters[-1], model_config(path, base)
+    if verify and last.fingerprint is not None:
+        _check_base(last, _open_whole(last.base, None, verify).leave())
     params = load_adapters(first, config, None, verify)
     if verify:
         check_finite(params, lora_parameters(config, first.lora), path)
