@@ -64,6 +64,19 @@ def batch_size_option(default: int) -> Any:
     return click.option("--batch-size", default=default, show_default=True, type=COUNT)
 
 
+answering_options = group_of(
+    template_options,
+    batch_size_option(16),
+    include_option,
+    click.option("--limit", type=COUNT, help="Only the first cases (of each category or level)."),
+    click.option("--overwrite", is_flag=True, help="Answer again what the directory already holds."),
+    scoring_options,
+    sampling_options,
+    compile_cache_option,
+)
+"""How cases are answered and scored."""
+
+
 @click.command()
 @model_option
 @click.option("--input", "source", type=FILE, required=True, help="messages.json or JSONL.")
@@ -91,14 +104,7 @@ def generate(model: Path, source: Path, compile_cache: bool, **options: Any) -> 
 @model_option
 @cases_or_suite_options
 @click.option("--out", type=OUT, required=True, help="Directory to write.")
-@template_options
-@batch_size_option(16)
-@include_option
-@click.option("--limit", type=COUNT, help="Only the first cases.")
-@click.option("--overwrite", is_flag=True, help="Answer again what predictions.jsonl already holds.")
-@scoring_options
-@sampling_options
-@compile_cache_option
+@answering_options
 def evaluate(
     model: Path,
     out: Path,
@@ -252,14 +258,7 @@ def compare(
 @model_option
 @click.option("--out", type=OUT, required=True, help="Directory to write: answers, robustness.json, robustness.html.")
 @click.option("--beside", type=DATA, multiple=True, help="An earlier --out that the page shows, too; may be repeated.")
-@template_options
-@batch_size_option(16)
-@include_option
-@click.option("--limit", type=COUNT, help="Of each level only the first cases.")
-@click.option("--overwrite", is_flag=True, help="Answer again what the directory already holds.")
-@scoring_options
-@sampling_options
-@compile_cache_option
+@answering_options
 def robustness(
     files: tuple[Path, ...], model: Path, out: Path, beside: tuple[Path, ...], compile_cache: bool, **options: Any
 ) -> None:
