@@ -128,3 +128,29 @@ def test_a_package_that_is_not_the_one_we_know_is_refused(tmp_path: Path) -> Non
     (tmp_path / "config.json").write_text("{}")
     done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=False)
     assert "holds a model already" in done.stderr
+
+
+BROKEN_HUB = """
+import runpy, sys
+from pathlib import Path
+from types import SimpleNamespace
+
+def snapshot_download(repository, local_dir, allow_patterns):
+    Path(local_dir).mkdir(exist_ok=True)
+    if not (Path(local_dir) / "config.json").exists():
+        (Path(local_dir) / "config.json").write_text("{}")
+        sys.exit("the connection is lost")
+
+sys.modules["huggingface_hub"] = SimpleNamespace(snapshot_download=snapshot_download)
+sys.argv[:] = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_download_that_was_cut_off_is_no_model(tmp_path: Path) -> None:
+    script, out = str(EXAMPLES / "smollm2/get_model.py"), tmp_path / "model"
+    command = [sys.executable, "-c", BROKEN_HUB, script, "--from-hub", "--out", str(out)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 1
+    assert not out.exists()
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert (out / "config.json").is_file()

