@@ -139,6 +139,41 @@ def test_other_content_is_other_data(config: DataConfig, codec: Codec, encoded: 
     assert len(encoded) == 3
 
 
+def test_a_name_counts_where_something_beside_goes_by_it(
+    config: DataConfig, codec: Codec, encoded: list[str], tmp_path: Path
+) -> None:
+    """Two files of the same content have other tools where each has a list of its own."""
+    other = config.path.with_name("other.jsonl")
+    shutil.copy(config.path, other)
+    config.path.with_name("some.tools.json").write_text("[]")
+    other.with_name("other.tools.json").write_text('[{"name": "weather"}]')
+    for path in (config.path, other, config.path):
+        build_dataset(config.model_copy(update={"path": path}), codec)
+    assert len(encoded) == 2
+    assert len(entries(tmp_path / "cache")) == 2
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_file_that_is_written_to_while_it_is_read_is_refused(
+    kept: bool, config: DataConfig, codec: Codec, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Somebody copies the same file over it: afterwards its content is that of the key again, and what was read is
+    half of it."""
+    whole, real = config.path.read_text(), dataset.parts
+
+    def parts(*arguments: Any) -> Any:
+        config.path.write_text("".join(whole.splitlines(keepends=True)[:3]))
+        yield from real(*arguments)
+        config.path.write_text(whole)
+
+    monkeypatch.setattr(dataset, "parts", parts)
+    config = config.model_copy(update={"cache": tmp_path / "cache" if kept else None})
+    with pytest.raises(UserError, match=r"some\.jsonl: was written to while it was read; start again once it is whole"):
+        build_dataset(config, codec)
+    monkeypatch.setattr(dataset, "parts", real)
+    assert build_dataset(config, codec).report.trajectories == 6
+
+
 def test_another_tokenizer_or_template_is_other_data(config: DataConfig, encoded: list[str]) -> None:
     one = byte_level([str(weather().to_json())], use_regex=True)
     other = byte_level([str(failing().to_json())], use_regex=True)

@@ -94,18 +94,33 @@ def size(file: Path) -> int:
         return sum(part.stat().st_size for part in _files(file))
 
 
+def times(file: Path) -> list[tuple[str, int, int, int]]:
+    """Of all that is read for a file or folder: what is another after somebody has written to it."""
+    found = []
+    for name, part in _read_for(file):
+        with told(part, "cannot be read"):
+            stat = part.stat()
+        found.append((name, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return found
+
+
 def _files(file: Path) -> list[Path]:
     return sorted(part for part in file.rglob("*") if part.is_file()) if file.is_dir() else [file]
 
 
-def _content(file: Path, memory: Path) -> list[list[str]]:
-    """The checksums of a file or folder, and of what readers look for beside a file."""
-    found = [["" if part == file else str(part.relative_to(file)), _checksum(part, memory)] for part in _files(file)]
+def _read_for(file: Path) -> list[tuple[str, Path]]:
+    """A file, or those of a folder, and what readers look for beside a file. Names matter among several only."""
     if file.is_dir():
-        return found
+        return [(str(part.relative_to(file)), part) for part in _files(file)]
     with told(file.parent, "cannot be read"):
         beside = sorted(other for other in file.parent.iterdir() if is_companion(other) and other.is_file())
-    return found + [[other.name, _checksum(other, memory)] for other in beside if other != file]
+    others = [(other.name, other) for other in beside if other != file]
+    return [(file.name if others else "", file), *others]
+
+
+def _content(file: Path, memory: Path) -> list[list[str]]:
+    """Names and checksums of all that is read for a file or folder."""
+    return [[name, _checksum(part, memory)] for name, part in _read_for(file)]
 
 
 def _checksum(file: Path, memory: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tl_jax.config import DataConfig
 from tl_jax.config.data import AUTO
 from tl_jax.data.cache import EncodedData, cached, in_memory
-from tl_jax.data.cache_key import NoKeyError, cache_key, is_findable, size
+from tl_jax.data.cache_key import NoKeyError, cache_key, is_findable, size, times
 from tl_jax.data.codec import Codec
 from tl_jax.data.packing import PackedRows
 from tl_jax.data.parts import EncodedPart, Encoder, parts, processors
@@ -59,10 +59,13 @@ def _encoded(file: Path, encoder: Encoder) -> EncodedData:
     config, codec = encoder.config, encoder.codec
     large = size(file) >= LARGE
     processes = processors() if large and is_findable(file, config, codec) else 1
+    before = times(file)
 
     def make() -> Iterator[EncodedPart]:
         found = parts(file, encoder, processes)
-        return watched(found, file, encoder.path) if large else found
+        yield from watched(found, file, encoder.path) if large else found
+        if times(file) != before:  # half of it may be old, and a cache would keep that under the whole file's key
+            raise DataError("was written to while it was read; start again once it is whole", path=encoder.path)
 
     directory = _directory(config.cache, large)
     if directory is not None:
