@@ -133,6 +133,20 @@ def test_directories_say_what_they_answer(cases: Path, tmp_path: Path) -> None:
         compare_files(other, other)
 
 
+@pytest.mark.parametrize("content", ['{"model": ', "[]", '{"model": "\\ud800"}', '{"temperature": NaN}', "\x80"])
+def test_settings_that_are_broken_are_told(cases: Path, tmp_path: Path, content: str) -> None:
+    """What is half of a character could not be printed; and what cannot be read may have named other cases."""
+    a = answers(tmp_path / "a", {"c0": RIGHT}, cases=str(cases))
+    b = answers(tmp_path / "b", {"c0": RIGHT}, cases=str(cases))
+    (b / "settings.json").write_bytes(content.encode("latin-1"))
+    told = run(a, b, "--json")
+    assert told.exit_code == 2
+    assert re.fullmatch(
+        r"tl-jax: .*b/settings.json: is broken, so .*; name \S*b/predictions.jsonl itself, and --cases\n", told.output
+    )
+    assert run(a, b / "predictions.jsonl", "--cases", cases, "--json").exit_code == 0
+
+
 def test_what_does_not_belong_together_is_told(cases: Path, sides: tuple[Path, Path], tmp_path: Path) -> None:
     few = answers(tmp_path / "few.jsonl", {"c0": RIGHT, "c14": RIGHT})
     told = r"a.jsonl answers 14 cases that .*few.jsonl does not, as 'c1'; --common compares those that both answer"

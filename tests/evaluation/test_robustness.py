@@ -102,12 +102,28 @@ def figures(**shares: float) -> dict[str, Any]:
     return {"cases": 9, **shares, **intervals}
 
 
-BEYOND = json.dumps({"levels": {"clean": figures(TS=50, PI=20, CF=1000)}})
+def results(**others: object) -> str:
+    """A file of one level, with something odd in it."""
+    return json.dumps({"levels": {"clean": figures(TS=50, PI=20, CF=10) | others}})
+
+
+ODD = [
+    results(CF=1000),
+    results(CF="10"),
+    results(CF=10**400),
+    results(CF=True),
+    results(CF=[10]),
+    results(CF_interval=["0", "20"]),
+    results(CF_interval="05"),
+    results(cases=float("inf")),
+    results(cases="9"),
+    results(cases=-1),
+]
 
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", '{"levels": {"loud": {}}}', '{"levels": {"clean": {"cases": 1, "TS": 1}}}', "[" * 100_000, BEYOND],
+    ["", "[]", '{"levels": {"loud": {}}}', '{"levels": {"clean": {"cases": 1, "TS": 1}}}', "[" * 100_000, *ODD],
 )
 def test_results_that_are_broken_are_told(tmp_path: Path, content: str) -> None:
     with pytest.raises(UserError, match=r"robustness.json: cannot be read: No such file.*--out writes it"):

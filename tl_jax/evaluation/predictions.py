@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,10 @@ from typing import Any, TypeVar
 
 from tl_jax.data.prompts import with_distinct_ids
 from tl_jax.errors import UserError
+from tl_jax.files import told
 from tl_jax.tooluse.readers import read_predictions
 from tl_jax.tooluse.readers.predictions import PREDICTIONS, SETTINGS
+from tl_jax.tooluse.readers.rows import parse
 from tl_jax.tooluse.schema import Case, DataError
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ def find_answers(path: Path) -> AnswerFile:
     """The answers that a path names: a file, the directory of an evaluation, or one with a single evaluation in it.
 
     Raises:
-        UserError: the directory holds none, or several.
+        UserError: the directory holds none, or several, or its settings are broken.
     """
     if not path.is_dir():
         return AnswerFile(str(path), path, {})
@@ -47,14 +48,21 @@ def find_answers(path: Path) -> AnswerFile:
     if len(found) > 1:
         names = ", ".join(str(file.parent) for file in found[:4])
         raise UserError(f"{path}: holds several evaluations; name one of them: {names}{', ...' if found[4:] else ''}")
-    return AnswerFile(str(path), found[0], read_settings(found[0].with_name(SETTINGS)) or {})
+    settings = read_settings(file := found[0].with_name(SETTINGS))
+    if settings is None:
+        raise UserError(
+            f"{file}: is broken, so nobody knows what was answered with which settings; name {found[0]} itself, and "
+            "--cases"
+        )
+    return AnswerFile(str(path), found[0], settings)
 
 
 def read_settings(file: Path) -> dict[str, Any] | None:
     """What the answers beside ``file`` were made with; nothing where it is not there, None where it is broken."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except (ValueError, RecursionError):
+        with told(file, "cannot be read"):
+            found = parse(file.read_bytes()) if file.is_file() else {}
+    except DataError:
         return None
     return found if isinstance(found, dict) else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from tl_jax.data.prompts import load_cases
 from tl_jax.errors import UserError
 from tl_jax.evaluation.report import share_cells, summary_json
 from tl_jax.files import reason, write_json
+from tl_jax.tooluse import strict_json
 from tl_jax.tooluse.metrics import PAPER_SCORING, Scoring
 from tl_jax.tooluse.readers.rotbench import LEVELS
 
@@ -106,20 +106,23 @@ def read_levels(directory: Path) -> Robustness:
     """
     file = directory / RESULTS
     try:
-        levels = json.loads(file.read_text(encoding="utf-8"))["levels"]
+        levels = strict_json.loads(file.read_text(encoding="utf-8"))["levels"]
         for level, figures in levels.items():
-            if level not in LEVELS or not all(_is_share(figures, name) for name in METRICS):
+            if level not in LEVELS or not _are_figures(figures):
                 raise ValueError(level)
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {reason(error)}; tl-jax robustness --out writes it") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{file}: is broken; make it anew with tl-jax robustness --out {directory}") from None
     return Robustness(str(directory), {level: levels[level] for level in LEVELS if level in levels})
 
 
-def _is_share(figures: Any, name: str) -> bool:
-    low, high = figures[f"{name}_interval"]
-    return all(0 <= float(value) <= 100 for value in (low, figures[name], high)) and int(figures["cases"]) >= 0
+def _are_figures(figures: Any) -> bool:
+    """Whether this is what the table and the page show of `summary_json`."""
+    ends = [figures[f"{name}_interval"] for name in METRICS]
+    shares = [figures[name] for name in METRICS] + [value for low, high in ends for value in (low, high)]
+    are_shares = all(type(value) in (int, float) and 0 <= value <= 100 for value in shares)
+    return are_shares and type(figures["cases"]) is int and figures["cases"] >= 0
 
 
 def report(found: Robustness) -> RenderableType:
