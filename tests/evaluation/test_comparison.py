@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from tl_jax.cli import main
 from tl_jax.errors import UserError
+from tl_jax.evaluation import comparison
 from tl_jax.evaluation.comparison_files import compare_files
 from tl_jax.evaluation.comparison_page import to_html
 from tl_jax.tooluse.intervals import exact_p, paired_interval
@@ -180,6 +181,21 @@ def test_the_command_prints_and_writes_the_same(cases: Path, sides: tuple[Path, 
     assert len(found["changed"]) == 12 == page.read_text().count("<details>")
     assert {row["change"] for row in found["changed"]} == {"better", "worse"}
     assert run(*sides).exit_code == 2
+
+
+def test_what_is_drawn_is_drawn_once(
+    cases: Path, sides: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of thousands of cases the interval of a mean takes seconds; tables, page and JSON show the same one."""
+    drawn: list[int] = []
+
+    def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+        drawn.append(len(values))
+        return 0.0, 1.0
+
+    monkeypatch.setattr(comparison, "mean_interval", mean_interval)
+    assert run(*sides, "--cases", cases, "--html", tmp_path / "page.html").exit_code == 0
+    assert drawn == [16]
 
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e\" onload='x'"

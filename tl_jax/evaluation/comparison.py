@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 from tl_jax.evaluation.predictions import AnswerFile
@@ -108,7 +109,7 @@ def difference_of_means(pairs: Sequence[CasePair], value: Callable[[Assessed], f
     return Difference(mean_a, mean_b, mean_interval(changes), lost, gained)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Compared:
     """Two files of answers to the same cases.
 
@@ -126,7 +127,7 @@ class Compared:
     left_out: int = 0
     notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def figures(self) -> dict[str, Difference]:
         """Every metric, and the reward where there is one."""
         shares = _shares(self.pairs)
@@ -134,7 +135,7 @@ class Compared:
             return shares
         return {**shares, REWARD: difference_of_means(self.pairs, lambda outcome: outcome.reward or 0.0)}
 
-    @property
+    @cached_property
     def suites(self) -> dict[str, tuple[int, dict[str, Difference]]]:
         """For each suite its cases, and every metric."""
         groups: dict[str, list[CasePair]] = {}
@@ -142,19 +143,19 @@ class Compared:
             groups.setdefault(pair.case.suite or "unnamed", []).append(pair)
         return {name: (len(pairs), _shares(pairs)) for name, pairs in groups.items()}
 
-    @property
+    @cached_property
     def errors(self) -> dict[str, Difference]:
         """How often each outcome was had, the most frequent first."""
         counts = Counter(outcome.error for pair in self.pairs for outcome in (pair.a, pair.b))
         return {name: _error_difference(self.pairs, name) for name, _ in counts.most_common()}
 
-    @property
+    @cached_property
     def moves(self) -> Counter[tuple[str, str]]:
         """How many cases had one outcome in A and another in B."""
         moves = Counter((pair.a.error, pair.b.error) for pair in self.pairs)
         return Counter({move: count for move, count in moves.items() if move[0] != move[1]})
 
-    @property
+    @cached_property
     def changed(self) -> dict[Change, list[CasePair]]:
         """The cases whose answers are worth something else, or wrong for another reason."""
         found: dict[Change, list[CasePair]] = {"better": [], "worse": [], "otherwise": []}
