@@ -143,14 +143,28 @@ def test_a_run_that_is_continued_finds_the_same(config: Callable[..., SftConfig]
 
 
 def test_a_best_one_that_is_gone_is_told(config: Callable[..., SftConfig]) -> None:
-    """The run was begun without `checkpoint.best`, so nothing of step 2 is there."""
+    """The run was begun without `checkpoint.best`, so nothing of step 2 is there. What is the best then stays it."""
     settings = config(checkpoint__best="null")
-    trained(settings, {4: lambda: signal.raise_signal(signal.SIGTERM)})
+    trained(settings, {4: lambda: signal.raise_signal(signal.SIGTERM)}, values=(10.0, 30.0, 20.0, 2.0))
     assert not (settings.run_dir / "best.json").exists()
     trained(config(), values=(0.0,) * 4 + (1.0, 3.0, 2.0))
     log = (settings.run_dir / "log.txt").read_text()
     assert "warning: eval_CF was best, 30, after step 2, whose checkpoint is not kept; a best one is looked for" in log
-    assert json.loads((settings.run_dir / "best.json").read_text())["step"] == 6
+    for _ in range(2):
+        assert json.loads((settings.run_dir / "best.json").read_text())["step"] == 6
+        assert saved(start(settings)[0]) == [6, 7]
+        trained(config())
+
+
+def test_the_state_that_a_run_goes_on_from_may_be_the_best(config: Callable[..., SftConfig]) -> None:
+    """Nothing of step 2, which was better, is there; and what was answered at other cases is told to be that."""
+    settings = config(checkpoint__best="null")
+    trained(settings, {4: lambda: signal.raise_signal(signal.SIGTERM)}, values=(10.0, 30.0, 20.0, 20.0))
+    trained(config(eval_cases__count=3), values=(0.0,) * 7)
+    assert json.loads((settings.run_dir / "best.json").read_text()) == {"step": 4, "metric": "eval_CF", "value": 20.0}
+    assert saved(start(settings)[0]) == [4, 7]
+    log = (settings.run_dir / "log.txt").read_text()
+    assert "warning: continuing with other settings than before: eval_cases.count\n" in log
 
 
 @pytest.mark.parametrize(

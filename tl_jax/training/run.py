@@ -266,14 +266,20 @@ class Run:
         return self._best.gives_up
 
     def _best_so_far(self) -> Best:
-        """From the evaluations before this start."""
-        settings = self.config.checkpoint
-        known = agreed(lambda: evaluations(self.directory / METRICS_FILE, settings.best))
-        best = Best(settings, {int(step): value for step, value in known.items()})
-        if best.step is None or best.step in self._checkpoints.steps:
-            return best
-        self.log.line(f"warning: {best.described}, whose checkpoint is not kept; a best one is looked for anew")
-        return Best(settings, {})
+        """From the evaluations before this start, but for better ones whose checkpoint is not there."""
+        settings, kept = self.config.checkpoint, self._checkpoints.steps
+        found = agreed(lambda: evaluations(self.directory / METRICS_FILE, settings.best))
+        known = {int(step): value for step, value in found.items()}
+        best = of_all = Best(settings, known)
+        while best.step is not None and best.step not in kept:
+            del known[best.step]
+            best = Best(settings, known)
+        if best.step != of_all.step:
+            self.log.line(
+                f"warning: {of_all.described}, whose checkpoint is not kept; a best one is looked for "
+                + ("anew" if best.step is None else f"from step {best.step} on ({best.value:.4g})")
+            )
+        return best
 
     def _keep_best(self) -> None:
         """The best checkpoint stays, and the directory opens as it."""
@@ -382,7 +388,8 @@ class Run:
 
     def _tell_what_continues(self) -> None:
         changed = changed_keys(self._config_then, self.config)
-        if changed := [key for key in changed if not {key, key.split(".")[0]} & _HARMLESS]:
+        harmless = _HARMLESS - {"eval_cases"} if self.config.checkpoint.best else _HARMLESS  # which it goes by
+        if changed := [key for key in changed if not {key, key.split(".")[0]} & harmless]:
             self.log.line(f"warning: continuing with other settings than before: {', '.join(changed)}")
         for step, problem in self._damaged.items():
             self.log.line(
