@@ -33,15 +33,10 @@ def watched(parts: Iterable[EncodedPart], file: Path, name: str) -> Iterator[Enc
     """
     console = SafeConsole(stderr=True)
     total = None if file.is_dir() or is_packed(file) else file.stat().st_size
-    columns: tuple[ProgressColumn, ...] = (
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-    )
+    columns: list[ProgressColumn] = [BarColumn(), TaskProgressColumn(), TextColumn("{task.description}")]
+    columns += [TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn()]
     began = said = time.monotonic()
     done = read = 0
-    columns += (TextColumn("ETA"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=total)
         for part in parts:
