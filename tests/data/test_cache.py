@@ -181,13 +181,14 @@ def test_another_tokenizer_or_template_is_other_data(config: DataConfig, encoded
     two_templates.chat_template = {"default": one.chat_template, "brief": "{# brief #}" + str(one.chat_template)}
     for codec in (
         *(Codec.open("paper", tokenizer) for tokenizer in (one, other, two_templates)),
+        Codec.open("released", one),
         Codec.open("chat", one),
         *(Codec.open("chat", two_templates, TemplateChoice(name)) for name in (None, "brief")),
         Codec.open("chat", two_templates, TemplateChoice("brief", {"mood": "terse"})),
     ):
         build_dataset(config, codec)
         build_dataset(config, codec)
-    assert len(encoded) == 6  # the template is of no interest to the paper's format
+    assert len(encoded) == 7  # the template is of no interest to the paper's format
 
 
 def test_a_template_that_tells_the_date_is_encoded_every_day(config: DataConfig, monkeypatch: Any) -> None:
@@ -207,7 +208,7 @@ def test_a_template_that_tells_the_date_is_encoded_every_day(config: DataConfig,
 def test_other_code_is_other_data(
     config: DataConfig, codec: Codec, encoded: list[str], tmp_path: Path, monkeypatch: Any
 ) -> None:
-    """Ours, and the file of a rule of one's own."""
+    """Ours, the file of a rule of one's own, and the libraries."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     own = tmp_path / "my_rule_of_the_cache.py"
@@ -221,6 +222,9 @@ def test_other_code_is_other_data(
     monkeypatch.setattr(cache_key, "_own_code", lambda: "another")
     build_dataset(ruled, codec)
     assert len(encoded) == 3
+    monkeypatch.setattr(cache_key, "version", lambda name: f"another {name}")
+    build_dataset(ruled, codec)
+    assert len(encoded) == 4
 
 
 def test_what_a_table_was_given_is_encoded_here(config: DataConfig, codec: Codec, capsys: Any) -> None:

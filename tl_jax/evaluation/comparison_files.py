@@ -63,9 +63,7 @@ def compare_files(
         answers = read_predictions(file.path)
         joined(found, str(source), answers, file.path)  # which refuses answers of no case
         return {
-            case.id: assess(answers[case.id], case) if case.gold and case.gold_kind != "none" else None
-            for case in kept
-            if case.id in answers
+            case.id: assess(answers[case.id], case) if case.has_gold else None for case in kept if case.id in answers
         }
 
     return _compared((first, side(first)), (second, side(second)), kept, common, unwritable.line())

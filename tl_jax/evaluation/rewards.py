@@ -73,7 +73,7 @@ def reward_file(
             if not unwritable.keeps(case):
                 continue
             faults += [(case.id, fault) for fault in gold_faults(case)]
-            if case.gold_kind == "none" or not case.gold:
+            if not case.has_gold:
                 without_gold += [] if prediction is None else [case.id]
             elif prediction is None:
                 missing.append(case.id)

@@ -39,7 +39,7 @@ def load_prompts(
     """
     notes = Notes(config.data.unknown)
     cases = _cases(config, path, notes)
-    rewarded = [case for case in cases if not rubric.needs_gold or (case.gold_kind != "none" and case.gold)]
+    rewarded = [case for case in cases if not rubric.needs_gold or case.has_gold]
     without_gold = len(cases) - len(rewarded)
     policy = config.data.unwritable
     unwritable = unwritable_gold(rewarded if rubric.needs_gold else (), codec.writer, policy)

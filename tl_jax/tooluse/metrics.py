@@ -102,9 +102,9 @@ def score_prediction(prediction: str, case: Case, scoring: Scoring = PAPER_SCORI
         >>> score_prediction("Sure: search(query='hate')", case)
         CaseScore(ts=True, pi=True, cf=False, error='wrong_value')
     """
-    alternatives = list(case.gold)
-    if case.gold_kind == "none" or not alternatives:
+    if not case.has_gold:
         return CaseScore(False, False, False, NO_GOLD)
+    alternatives = list(case.gold)
     offered = offered_tools(case)
     if () in alternatives and uncalled_for(prediction, parse_answer(prediction, offered.values()), offered) is None:
         return CaseScore(True, True, True, "correct")

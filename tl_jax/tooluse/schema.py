@@ -308,6 +308,11 @@ class Case:
     split: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def has_gold(self) -> bool:
+        """Whether there is something to compare an answer with; that no call is right, an empty alternative, is."""
+        return self.gold_kind != "none" and bool(self.gold)
+
     @classmethod
     def from_json(cls, value: Any) -> Case:
         """Accepts what `to_json` writes."""

@@ -47,7 +47,7 @@ def load_sample(config: SftConfig, codec: Codec, model: LlamaConfig) -> tuple[li
         return [], ""
     notes = Notes(chosen.unknown)
     cases = load_cases(chosen.path, chosen.format, notes=notes, include=config.data.include)
-    scored = [case for case in cases if case.gold and case.gold_kind != "none"]
+    scored = [case for case in cases if case.has_gold]
     unwritable = unwritable_gold(scored, codec.writer, "skip")
     limit = ContextRoom(model.max_position_embeddings, chosen.max_new_tokens, chosen.max_prompt_length).tokens
     prompts, too_long = encode_prompts([case for case in scored if unwritable.keeps(case)], codec, limit)

@@ -75,7 +75,7 @@ def alternatives(case: Case) -> list[tuple[Call, ...]]:
     Raises:
         ValueError: a case without gold.
     """
-    if case.gold_kind == "none" or not case.gold:
+    if not case.has_gold:
         raise ValueError(f"case {case.id!r} has no gold answer, so there is nothing to reward")
     if case.gold_kind == "open":
         return [(call,) for gold in case.gold for call in gold]

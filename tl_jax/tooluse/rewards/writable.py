@@ -89,7 +89,7 @@ def why_unwritable(case: Case, writer: AnswerFormat) -> str:
         >>> why_unwritable(Case("1", (), (Message("user", "?"),), ((gold,),)), PaperRenderer())
         'a number is too large'
     """
-    if case.gold_kind == "none" or not case.gold:
+    if not case.has_gold:
         return ""
     offered = offered_tools(case)
     reasons = []
