@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -110,6 +111,19 @@ def test_three_slots_are_kept_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(rounds) < 1.2 * made.lengths.sum() / 3
     in_batches = sum(int(made.lengths[n : n + 3].max()) for n in range(0, len(PROMPTS), 3))
     assert sum(rounds) < 0.85 * in_batches
+
+
+def test_nothing_of_an_answer_is_left_in_its_slot() -> None:
+    """Where one prompt gives NaN, keys and values behind the next prompt are NaN too, and 0 times NaN is not 0."""
+    config = replace(MODEL, num_layers=2)
+    params = init_params(config, jax.random.key(0))
+    params["embed"]["embedding"] = params["embed"]["embedding"].at[23].set(jnp.nan)
+    model = for_generation(make_graphdef(config, dtype=jnp.float32), params)
+    prompts = [[23, *range(4, 22)], [3, 4, 5], [6, 7, 8]]
+    together, in_turn = (answers(model, at_once, prompts) for at_once in (None, 1))
+    assert np.isnan(in_turn.logprobs[0]).any()
+    np.testing.assert_array_equal(in_turn.tokens, together.tokens)
+    np.testing.assert_allclose(in_turn.logprobs[1:], together.logprobs[1:], atol=1e-5)
 
 
 @pytest.mark.slow

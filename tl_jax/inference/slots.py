@@ -101,7 +101,7 @@ def read(graphdef: GraphDef, params: Params, layers: Layers, prompts: Prompts) -
 
 @partial(jax.jit, donate_argnames="slots")
 def admit(slots: Slots, prompts: ReadPrompts, rows: Array, numbers: Array) -> Slots:
-    """Begins answers.
+    """Begins answers. Nothing of what was in their slots stays: nobody sees it, but 0 times NaN is NaN.
 
     Args:
         slots: no shorter than the prompts with their padding. They are used up.
@@ -113,9 +113,8 @@ def admit(slots: Slots, prompts: ReadPrompts, rows: Array, numbers: Array) -> Sl
 
     def put(old: jax.Array, kept: jax.Array) -> jax.Array:
         shared = constrain(kept, None, None, "kv_heads", None)[taken]  # a prompt may be another device's
-        begin = jax.lax.slice_in_dim(old, 0, kept.shape[1], axis=1)
-        begin = jnp.where(new[:, None, None, None], held(shared), begin)
-        return held(jax.lax.dynamic_update_slice_in_dim(old, begin, 0, axis=1))
+        whole = jnp.pad(held(shared), [(0, 0), (0, old.shape[1] - kept.shape[1]), (0, 0), (0, 0)])
+        return held(jnp.where(new[:, None, None, None], whole, old))
 
     old = slots.cache
     cache = Cache(
