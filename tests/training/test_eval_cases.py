@@ -97,7 +97,7 @@ def test_an_evaluation_that_a_signal_ends_is_made_up_for(
         return ask()
 
     monkeypatch.setattr(eval_cases, "agreed", told)
-    monkeypatch.setattr(generate, "slot_count", lambda at_once, spread: spread)  # one for each device: two batches
+    monkeypatch.setattr(generate, "row_count", lambda asked, spread: spread)  # one for each device: two batches
     assert run_sft(config)["stopped_by"] == "SIGTERM"
     assert metrics(config.run_dir) == [{}]
     assert run_sft(config)["stopped_by"] is None

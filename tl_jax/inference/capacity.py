@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +14,31 @@ from jax.sharding import Mesh
 
 from tl_jax.inference.buckets import bucket_within
 from tl_jax.model.config import LlamaConfig
+from tl_jax.model.sharding import batch_devices
 
 SHARE = 0.85
 """Of the free memory that answers may take: programs have code, and memory has gaps."""
 WAVE = 0.25
 """Prompts that are read at once, of the answers that are written at once."""
+FEW = 8
+"""Prompts on a device that are read at once however few answers are, if they are short: to keep it busy."""
+SHORT = 1024
+"""Tokens of such prompts together."""
+
+
+def prompts_at_once(slots: int, spread: int, length: int) -> int:
+    """How many prompts are read at once.
+
+    Args:
+        slots: for answers, over all devices.
+        spread: over how many devices rows are spread.
+        length: tokens of the longest of them.
+
+    Example:
+        >>> [prompts_at_once(8, 1, length) for length in (64, 256, 4096)]
+        [8, 4, 2]
+    """
+    return min(max(math.ceil(slots * WAVE), min(FEW, SHORT // length) * spread), slots)
 
 
 def rows_that_fit(model: LlamaConfig, mesh: Mesh | None, places: int, itemsize: int, free: float) -> int:
@@ -32,7 +53,7 @@ def rows_that_fit(model: LlamaConfig, mesh: Mesh | None, places: int, itemsize: 
         itemsize: bytes of a number of the computation.
         free: bytes of a device.
     """
-    tensor, rows = (1, 1) if mesh is None else (mesh.shape["tensor"], mesh.shape["data"] * mesh.shape["fsdp"])
+    tensor, rows = (1, 1) if mesh is None else (mesh.shape["tensor"], batch_devices(mesh))
     cache = (1 + WAVE) * 2 * model.num_layers * model.num_kv_heads * model.head_dim * itemsize / tensor
     hidden = model.hidden_size * (3 * itemsize + 2 * 4)  # residual, normed, added; a norm computes in float32
     inner = (2 * model.intermediate_size + 3 * model.num_heads * model.head_dim) * itemsize / tensor

@@ -8,7 +8,6 @@ slots nor padding nor sharding change a sample.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -22,13 +21,13 @@ from jax.sharding import Mesh, NamedSharding
 from tl_jax.config import SamplingConfig
 from tl_jax.inference import slots as programs
 from tl_jax.inference.buckets import bucket
-from tl_jax.inference.capacity import WAVE, free_memory, rows_that_fit
+from tl_jax.inference.capacity import free_memory, prompts_at_once, rows_that_fit
 from tl_jax.inference.choice import Draw, Static
 from tl_jax.inference.room import ContextRoom, GenerationError
 from tl_jax.inference.serving import ServedModel
 from tl_jax.inference.slots import Prompts, ReadPrompts, Slots
 from tl_jax.model.config import LlamaConfig
-from tl_jax.model.sharding import batch_sharding, make_global_array, replicated
+from tl_jax.model.sharding import batch_devices, batch_sharding, make_global_array, replicated
 
 FEWEST = 8
 """Slots on a device below which fewer are not faster: a step reads all weights however few there are."""
@@ -119,7 +118,7 @@ class _Writer:
         self._draw = self._everywhere(draw)
         longest_first = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
         self._queue = deque(longest_first)  # memory runs out at once or never
-        self._count = slot_count(at_once, self._spread)
+        self._count = row_count(at_once, self._spread)
         self._read: ReadPrompts | None = None
         self._read_length = 0
         self._waiting: deque[tuple[int, int]] = deque()
@@ -198,7 +197,7 @@ class _Writer:
     def _read_next(self, free: int) -> None:
         """Reads the prompts of the next answers, for ``free`` slots and for further answers to the same prompts."""
         rows: dict[tuple[int, ...], int] = {}
-        most = max(math.ceil(self._count * WAVE), FEWEST * self._spread)
+        most = prompts_at_once(self._count, self._spread, len(self._prompts[self._queue[0]]))
         while self._queue:
             prompt = tuple(self._prompts[self._queue[0]])
             if prompt not in rows and (len(rows) == most or len(self._waiting) >= free):
@@ -261,8 +260,8 @@ def lower(model: ServedModel, at_once: int, length: int, sampling: SamplingConfi
     """
     mesh, static = model.mesh, Static.of(sampling)
     assert mesh is not None
-    count, places = slot_count(at_once, spread(mesh)), bucket(length, 16) + sampling.max_new_tokens
-    arrays = _arrays([[0] * length] * math.ceil(count * WAVE), spread(mesh))
+    count, places = row_count(at_once, spread(mesh)), bucket(length, 16) + sampling.max_new_tokens
+    arrays = _arrays([[0] * length] * prompts_at_once(count, spread(mesh), length), spread(mesh))
 
     def placed(tree: Any, place: NamedSharding) -> Any:
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), tree)
@@ -281,12 +280,12 @@ def lower(model: ServedModel, at_once: int, length: int, sampling: SamplingConfi
 
 def spread(mesh: Mesh | None) -> int:
     """Over how many devices rows are spread."""
-    return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in ("data", "fsdp"))
+    return 1 if mesh is None else batch_devices(mesh)
 
 
-def slot_count(at_once: int, spread: int) -> int:
-    """Slots for so many answers at once: one of few sizes, the same on each device."""
-    return -(-bucket(at_once) // spread) * spread
+def row_count(asked: int, spread: int) -> int:
+    """Rows for so many prompts or answers: one of few sizes, the same on each device."""
+    return bucket(-(-asked // spread)) * spread
 
 
 def _at_once(model: ServedModel, prompts: Sequence[Sequence[int]], sampling: SamplingConfig) -> int:
@@ -313,7 +312,7 @@ def _check(config: LlamaConfig, prompts: Sequence[Sequence[int]], sampling: Samp
 
 def _arrays(prompts: Sequence[Sequence[int]], spread: int) -> Prompts:
     """Prompts in a multiple of ``spread`` rows."""
-    rows = -(-bucket(len(prompts)) // spread) * spread
+    rows = row_count(len(prompts), spread)
     tokens = np.zeros((rows, bucket(max(map(len, prompts)), smallest=16)), np.int32)
     for row, prompt in enumerate(prompts):
         tokens[row, : len(prompt)] = prompt

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from tl_jax.config import Node, RlConfig, RunConfig, SftConfig
 from tl_jax.config.base import ConfigError
+from tl_jax.model.sharding import batch_devices
 from tl_jax.plan.programs import UPDATING
 from tl_jax.plan.sampling import READING, SAMPLING
 from tl_jax.registry import Registry
@@ -58,8 +59,7 @@ def _sampled_at_once(config: RunConfig, mesh: Mesh, program: str) -> Settings | 
     at_once = config.sampling.batch_size or config.batch_size * config.group_size
     if at_once == "auto":
         return None  # it is as much as fits
-    spread = mesh.shape["data"] * mesh.shape["fsdp"]
-    return {"sampling.batch_size": at_once // 2} if at_once // 2 >= spread else None
+    return {"sampling.batch_size": at_once // 2} if at_once // 2 >= batch_devices(mesh) else None
 
 
 def _rows(config: RunConfig, mesh: Mesh, program: str) -> Settings | None:

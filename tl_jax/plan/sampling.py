@@ -10,8 +10,8 @@ from jax.sharding import Mesh
 
 from tl_jax.config import RlConfig
 from tl_jax.inference.buckets import bucket
-from tl_jax.inference.capacity import WAVE, rows_that_fit
-from tl_jax.inference.generate import lower, slot_count
+from tl_jax.inference.capacity import prompts_at_once, rows_that_fit
+from tl_jax.inference.generate import lower, row_count
 from tl_jax.inference.serving import abstract_served, lower_for_generation
 from tl_jax.model.cache import Cache
 from tl_jax.model.llama import GraphDef
@@ -54,11 +54,13 @@ def sampling_programs(
     free, asked = memory - sum(parts.values()) - weights, config.sampling.batch_size or rows
     fitting = rows_that_fit(served.config, served.mesh, places, served.dtype.itemsize, free)
     at_once = min(fitting if asked == "auto" else asked, rows)
-    count, calls = slot_count(at_once, batch_devices(served.mesh)), math.ceil(rows / at_once)
-    waves = math.ceil(config.batch_size / math.ceil(count * WAVE))
+    spread = batch_devices(served.mesh)
+    count, calls = row_count(at_once, spread), math.ceil(rows / at_once)
+    read_at_once = prompts_at_once(count, spread, load.prompt)
+    waves = math.ceil(config.batch_size / read_at_once)
     cache = jax.eval_shape(lambda: Cache.empty(served.config, served.dtype, count, places))
     kv = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in (*cache.keys, *cache.values)) / devices
-    read_kv = kv * math.ceil(count * WAVE) / count * bucket(load.prompt, 16) / places
+    read_kv = kv * read_at_once / count * bucket(load.prompt, 16) / places
     prompts = load.prompt / (load.prompt + load.answer)
     read = ("actor", "frozen") if config.adapter else ("actor",)
     return [
