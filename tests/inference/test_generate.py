@@ -135,7 +135,9 @@ def test_what_tokens_were_drawn_from_is_told_where_some_are_filtered(one: Loaded
         kept = np.sort(np.asarray(jax.nn.softmax(logits)))[-5:]
         expected = some.logprobs[row, 0] - np.log(kept.sum())
         assert some.drawn_logprobs[row, 0] == pytest.approx(expected, abs=1e-4)
-    assert one.generate(PROMPTS[:3], SamplingConfig(max_new_tokens=2, temperature=1.3)).drawn_logprobs is None
+    for top_p in (None, 1.0):  # all of the probability is no filter, and needs no vocabulary sorted
+        whole = one.generate(PROMPTS[:3], SamplingConfig(max_new_tokens=2, temperature=1.3, top_p=top_p))
+        assert whole.drawn_logprobs is None
 
 
 def test_samples_do_not_depend_on_padding_company_or_chunks(one: Loaded) -> None:
@@ -296,6 +298,8 @@ def test_what_cannot_be_generated_says_so(
         {"top_k": 0},
         {"top_p": 0.0},
         {"top_p": 1.5},
+        {"top_p": 1e-46},
+        {"temperature": 1e-40},
         {"batch_size": 0},
     ],
     ids=str,

@@ -35,6 +35,8 @@ class Within:
 
     least: float
     most: float
+    smallest: float = 0.0
+    """size of what is not 0"""
 
     def check(self, value: Any) -> Any:
         """The value.
@@ -44,6 +46,8 @@ class Within:
         """
         if not self.least <= value <= self.most:
             raise ValueError(f"must be between {self.least:g} and {self.most:g}")
+        if 0 < abs(value) < self.smallest:
+            raise ValueError(f"is too small: 0, or at least {self.smallest:g} in size, is needed")
         return value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -54,8 +58,8 @@ LARGEST = 2**31 - 1
 Whole: TypeAlias = Annotated[int, Within(-1, LARGEST)]
 """What counts steps, tokens, rows: devices hold it in 32 bits. Every setting says besides where it begins."""
 Seed: TypeAlias = Annotated[int, Within(0, 2**32 - 1)]
-Real: TypeAlias = Annotated[float, Within(-1e9, 1e9)]
-"""A number that is still one in float32."""
+Real: TypeAlias = Annotated[float, Within(-1e9, 1e9, smallest=1e-30)]
+"""A number that is still one in float32, and no other."""
 
 
 @dataclass(frozen=True)

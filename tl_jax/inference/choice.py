@@ -39,7 +39,8 @@ class Static(NamedTuple):
 
     @classmethod
     def of(cls, sampling: SamplingConfig) -> Static:
-        return cls(sampling.max_new_tokens, sampling.temperature == 0, sampling.top_k, sampling.top_p is not None)
+        greedy, nucleus = sampling.temperature == 0, sampling.top_p not in (None, 1)
+        return cls(sampling.max_new_tokens, greedy, sampling.top_k, nucleus)
 
     @property
     def filters(self) -> bool:
