@@ -43,7 +43,7 @@ MUTATIONS = (
         "scores.py",
         "policy_scores(ref_params, hidden_states(ref_params, part, spec), part, spec)",
         "policy_scores(ref_params, hidden_states(ref_params, part, spec), part, spec._replace(temperature=1.0))",
-        "test_step.py::test_reference_logprobs_have_the_policys_temperature",
+        "test_scores.py::test_reference_logprobs_have_the_policys_temperature",
     ),
     Mutation(
         "EOS cut off, so that stopping is never trained",
@@ -115,14 +115,14 @@ MUTATIONS = (
         "        advantages = adv.whiten(advantages, inputs.mask)\n",
         "        halves = zip(jnp.split(advantages, 2), jnp.split(inputs.mask, 2), strict=True)\n"
         "        advantages = jnp.concatenate([adv.whiten(*half) for half in halves])\n",
-        "test_step.py::test_whitening_is_global_over_all_minibatches",
+        "test_scores.py::test_whitening_is_global_over_all_minibatches",
     ),
     Mutation(
         "a critic that silently starts at random",
         "state.py",
         "    return value_params(params)\n",
         "    return value_params(init_params(model, key, params['norm'].dtype, lm_head=False))\n",
-        "test_step.py::test_critic_weights_are_actually_loaded",
+        "test_critic.py::test_critic_weights_are_actually_loaded",
     ),
     Mutation(
         "blocked turns still count in the losses",

@@ -14,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from tests.rl.test_step import random_rollout
+from tests.rl.helpers import random_rollout
 from tests.training.helpers import TINY, assert_same_avals, assert_trees_close
 from tl_jax.config import AlgorithmConfig, ConfigError, LoraConfig, OptimizerConfig, RlConfig, load_config
 from tl_jax.model.llama import init_params, make_graphdef
