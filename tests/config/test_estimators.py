@@ -65,6 +65,12 @@ def test_where_there_is_no_kl_its_place_is_free() -> None:
     assert algorithm(*settings, "algorithm.kl_coef=0").kl_in == "reward"
 
 
+def test_a_coefficient_of_0_cannot_adapt() -> None:
+    """Factors change it: it would stay 0 without a word."""
+    with pytest.raises(ConfigError, match=r"kl_target adapts kl_coef by factors, .* a kl_coef above 0"):
+        algorithm("algorithm.kl_coef=0", "algorithm.kl_target=6")
+
+
 def test_rewards_of_turns_and_outcomes_cannot_be_whitened_together() -> None:
     with pytest.raises(ConfigError, match=r"advantage_scope=turn .* use whiten_rewards=false"):
         algorithm("algorithm.advantage_scope=turn", "algorithm.whiten_rewards=true")

@@ -190,6 +190,16 @@ def test_the_coefficient_of_the_kl_adapts_and_is_used() -> None:
     )
 
 
+def test_a_fixed_coefficient_of_the_kl_is_that_of_the_configuration() -> None:
+    """A run that was continued with another one went on with the old, which the checkpoint holds for adaptive ones."""
+    config = AlgorithmConfig(kl_coef=0.4)
+    state, rollout = drifted_state(config, optax.sgd(1.0)), random_rollout()
+    _, expected, told = one_step(config, rollout, state)
+    _, new, metrics = one_step(config, rollout, replace(state, kl_coef=jnp.float32(0.1)))
+    assert_trees_close(new, expected, rtol=0)
+    assert metrics["reward_with_kl"] == told["reward_with_kl"]
+
+
 def test_importance_weights_reach_the_gradient() -> None:
     """A sampler that says every token was half as likely as the policy finds it doubles them, up to the cap."""
     config = AlgorithmConfig(whiten_advantages=False)

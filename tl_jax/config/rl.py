@@ -128,6 +128,12 @@ class AlgorithmConfig(Node):
         return self
 
     @model_validator(mode="after")
+    def _what_adapts_is_not_0(self) -> AlgorithmConfig:
+        if self.kl_target is not None and self.kl_coef == 0:
+            raise ValueError("kl_target adapts kl_coef by factors, and 0 stays 0; set a kl_coef above 0 to begin with")
+        return self
+
+    @model_validator(mode="after")
     def _fits_its_estimator(self) -> AlgorithmConfig:
         estimator = ESTIMATORS[self.estimator]
         wanted = dict(estimator.requires)

@@ -54,6 +54,8 @@ def make_rl_step(spec: StepSpec) -> Callable[[RlState, RolloutBatch], tuple[RlSt
     config = spec.config
 
     def step(state: RlState, rollout: RolloutBatch) -> tuple[RlState, Metrics]:
+        if config.kl_target is None:  # where it is fixed, a run that is continued may be told another
+            state = replace(state, kl_coef=jnp.float32(config.kl_coef))
         experience, metrics = score_rollout(state, rollout, spec)
         update = partial(update_minibatch, state=state, experience=experience, spec=spec)
         carry = UpdateCarry(state.trainable, state.opt_state, jnp.array(False))
