@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from tl_jax.config import MeshConfig, RlConfig, load_config
-from tl_jax.inference.generate import bucket
+from tl_jax.inference.buckets import bucket
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import init_params
 from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh

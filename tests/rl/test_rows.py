@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.helpers import TINY, assert_trees_close
-from tl_jax.config import AlgorithmConfig, LoraConfig
+from tl_jax.config import AlgorithmConfig, LoraConfig, MeshConfig, RlConfig, load_config
 from tl_jax.model.llama import init_params, make_graphdef
+from tl_jax.model.sharding import make_mesh
 from tl_jax.model.value import make_value_graphdef
 from tl_jax.rl.batch import RolloutBatch, collate
 from tl_jax.rl.episodes import Episode, Turn
@@ -146,6 +147,26 @@ def test_a_group_is_divided_where_devices_would_be_idle_or_it_is_too_long() -> N
     rows = arrange([answered([4] * 3000, [7] * 1000)] * 8, 1001, Layout(group_size=8, tokens=6144))
     assert rows.tokens.shape[3] <= 6144
     assert rows.branches is not None
+
+
+def alone(count: int) -> list[Episode]:
+    """Episodes of 120 tokens that share nothing."""
+    return [answered([number] * 100, [7] * 20) for number in range(1, count + 1)]
+
+
+def test_the_last_part_is_on_as_many_devices_as_can_be() -> None:
+    rows = arrange(alone(6), 21, Layout(devices=2, tokens=256))
+    read = rows.segment_ids.any(axis=(1, 3)).reshape(2, 2, 2).sum(axis=1)  # [devices, parts]
+    assert read.tolist() == [[2, 1], [2, 1]]
+
+
+def test_accumulate_divides_what_is_read_at_once() -> None:
+    mesh, base = make_mesh(MeshConfig()), ["run_dir=r", "model.path=m", "data.path=d"]
+    for settings, tokens, parts in (([], 12 * 128, 1), (["algorithm.accumulate=3"], 4 * 128, 3)):
+        layout = Layout.of(load_config(RlConfig, [], [*base, *settings]), mesh)._replace(devices=1)
+        rows = arrange(alone(12), 21, layout)
+        assert rows.tokens.shape[0] * rows.tokens.shape[3] == tokens
+        assert rows.segment_ids.any(axis=(0, 3)).sum() == parts
 
 
 def test_padding_is_little_and_shapes_are_few() -> None:

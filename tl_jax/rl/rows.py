@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 from tl_jax.config import RlConfig
 from tl_jax.data.batch import Array
 from tl_jax.data.packing import plan_rows
-from tl_jax.inference.generate import bucket
+from tl_jax.inference.buckets import bucket
 from tl_jax.model.sharding import batch_devices
 from tl_jax.rl.episodes import Episode
 
