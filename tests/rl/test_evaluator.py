@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -58,9 +59,9 @@ def test_prompts_come_from_all_over_the_file() -> None:
 @pytest.mark.parametrize(
     ("now", "change"), [("go() ", "the reward rose by 1.000"), ("stop() ", "the reward is the same")]
 )
-def test_a_run_compares_with_what_was_before(now: str, change: str) -> None:
+def test_a_run_compares_with_what_was_before(now: str, change: str, tmp_path: Path) -> None:
     lines: list[str] = []
-    run: Any = SimpleNamespace(total=5, log=SimpleNamespace(line=lines.append))
+    run: Any = SimpleNamespace(total=5, log=SimpleNamespace(line=lines.append), directory=tmp_path)
     before = evaluator(PROMPTS)("stop() ")
     comparison = Comparison(run, evaluator(PROMPTS), "stop() ")
     assert lines.pop(0) == "before training, 4 fixed prompts are answered greedily"
@@ -81,10 +82,10 @@ def breaks(prediction: str, case: Case) -> float:
     return 1.0 if prediction == "go() " else float("nan")
 
 
-def test_episodes_that_failed_are_left_out_and_where_all_did_nothing_is_evaluated() -> None:
+def test_episodes_that_failed_are_left_out_and_where_all_did_nothing_is_evaluated(tmp_path: Path) -> None:
     config = load_config(RlConfig, [], ["run_dir=r", "model.path=m", "data.path=d", f"reward={__name__}:breaks"])
     lines: list[str] = []
-    run: Any = SimpleNamespace(total=5, log=SimpleNamespace(line=lines.append))
+    run: Any = SimpleNamespace(total=5, log=SimpleNamespace(line=lines.append), directory=tmp_path)
 
     def mixed(texts: Any, prompts: Any, key: Any) -> list[Episode]:
         return [says(text, [prompt], key)[0] for text, prompt in zip(texts, prompts, strict=True)]
@@ -105,10 +106,29 @@ def test_episodes_that_failed_are_left_out_and_where_all_did_nothing_is_evaluate
     assert len(lines) == 2  # there is nothing to compare with
 
 
-def test_without_prompts_nothing_is_said() -> None:
+def test_without_prompts_nothing_is_said(tmp_path: Path) -> None:
     lines: list[str] = []
-    run: Any = SimpleNamespace(total=5, log=SimpleNamespace(line=lines.append))
+    run: Any = SimpleNamespace(total=5, log=SimpleNamespace(line=lines.append), directory=tmp_path)
     comparison = Comparison(run, evaluator([]), {})
     state: Any = SimpleNamespace(params={"actor": "go() "})
     comparison.conclude({"step": 5, **comparison(5, state)})
+    assert lines == []
+
+
+def test_a_continued_run_that_keeps_no_first_policy_compares_with_what_it_found(tmp_path: Path) -> None:
+    lines: list[str] = []
+    run: Any = SimpleNamespace(total=5, log=SimpleNamespace(line=lines.append), directory=tmp_path)
+    state: Any = SimpleNamespace(params={"actor": "go() "})
+    expected = Comparison(run, evaluator(PROMPTS), "stop() ")(5, state)  # type: ignore[arg-type]
+    told = lines.pop()
+    assert expected["eval_reward_before"] == 0
+    lines.clear()
+    assert Comparison(run, evaluator(PROMPTS), None)(5, state) == expected
+    assert lines == [told]
+    assert "eval_reward_before" not in Comparison(run, evaluator(PROMPTS[:2]), None)(5, state)
+    assert "has no evaluation of it on these prompts" in lines[-1]
+    (tmp_path / "before.json").write_text("{half")
+    assert "eval_reward_before" not in Comparison(run, evaluator(PROMPTS), None)(5, state)
+    lines.clear()
+    assert Comparison(run, evaluator([]), None)(5, state) == {}
     assert lines == []

@@ -436,8 +436,10 @@ def test_a_run_survives_bad_tools_and_rewards_and_ends_at_once_where_they_hang(u
 
 @pytest.mark.slow
 def test_a_run_without_a_critic_resumes_bit_for_bit(undecided: Path, cases: Path, tmp_path: Path) -> None:
+    """Nor one without a KL, which needs nothing of the model that it started from."""
     settings = {
         "algorithm__estimator": "rloo",
+        "algorithm__kl_coef": 0,
         "group_size": 2,
         "max_resamples": 1,
         "curriculum__share": 0.5,
@@ -445,12 +447,13 @@ def test_a_run_without_a_critic_resumes_bit_for_bit(undecided: Path, cases: Path
         "steps": 4,
         "checkpoint__every": 2,
         "log_every": 1,
-        "eval_prompts": 0,
+        "eval_prompts": 2,
     }
-    run_rl(ppo_config(tmp_path / "whole", undecided, cases, **settings))
+    whole = run_rl(ppo_config(tmp_path / "whole", undecided, cases, **settings))
     shutil.copytree(tmp_path / "whole", tmp_path / "part")
     shutil.rmtree(tmp_path / "part" / "checkpoints" / "4")
-    run_rl(ppo_config(tmp_path / "part", undecided, cases, **settings))
+    part = run_rl(ppo_config(tmp_path / "part", tmp_path / "gone", cases, **settings))
+    assert whole["eval_reward_before"] == part["eval_reward_before"]
     assert same(open_model(tmp_path / "part").params, open_model(tmp_path / "whole").params)
     found, expected = metrics_of(tmp_path / "part"), metrics_of(tmp_path / "whole")
     assert [row["resampled"] for row in found] == [row["resampled"] for row in expected]

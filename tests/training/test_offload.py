@@ -129,6 +129,7 @@ def test_arrays_outside_of_programs_are_fetched_too() -> None:
     [
         (SftConfig, ["model.offload=reference"], "supervised training has none"),
         (RlConfig, ["model.offload=[reference]", "lora.rank=4"], "the model below them, no copy"),
+        (RlConfig, ["model.offload=reference", "algorithm.kl_coef=0"], "without a KL .* no reference is kept"),
         (SftConfig, ["model.offload=activations", "model.remat=none"], "use remat=block or dots"),
         (SftConfig, ["model.offload=gradients"], "reference"),
         (RlConfig, ["lora.rank=4", "lora.dropout=0.1"], "the ratio of an unchanged policy has to be 1"),

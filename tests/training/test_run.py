@@ -150,7 +150,8 @@ def test_the_run_directory_explains_itself(sft_config: Callable[..., SftConfig],
         line.split()[0].split("/")[0] for line in (home / "README.txt").read_text().split("\n\n")[1].splitlines()
     }
     present = {path.name for path in home.iterdir()} - {"README.txt"}
-    others = {"samples.jsonl", "held_out.json", "eval_cases", "best.json"}  # of reinforcement, and where asked for
+    others = {"samples.jsonl", "held_out.json", "before.json"}  # of reinforcement
+    others |= {"eval_cases", "best.json"}  # where asked for
     assert described - present == {*others, "damaged"}  # a mishap's
     assert present <= described
     same(open_model(home).params, open_model(model_dir).params)
@@ -213,6 +214,11 @@ class TestFrozen:
     def test_a_model_that_is_gone_is_one_clear_line(self, config: SftConfig, model: Path) -> None:
         shutil.rmtree(model)
         with pytest.raises(ResumeError, match=rf"{config.run_dir}: .* are needed again .*: {model}: no model found"):
+            open_run(config).begin(norm_frozen)
+
+    def test_a_run_that_has_had_none_is_one_clear_line(self, sft_config: Callable[..., SftConfig], model: Path) -> None:
+        saved_run(config := sft_config(model__path=model), lambda params: replace(norm_frozen(params), frozen={}))
+        with pytest.raises(ResumeError, match=f"{config.run_dir}: it has trained without a reference policy so far"):
             open_run(config).begin(norm_frozen)
 
     @pytest.mark.parametrize("change", ["one bit", "another shape", "another dtype"])

@@ -223,8 +223,11 @@ class RlConfig(RunConfig):
 
     @model_validator(mode="after")
     def _a_reference_is_kept(self) -> RlConfig:
-        if self.adapter and "reference" in self.model.offload:
-            raise ValueError("model.offload=reference: the reference of adapters is the model below them, no copy")
+        if "reference" in self.model.offload:
+            if self.adapter:
+                raise ValueError("model.offload=reference: the reference of adapters is the model below them, no copy")
+            if not self.algorithm.kl_coef:
+                raise ValueError("model.offload=reference: without a KL (algorithm.kl_coef=0) no reference is kept")
         return self
 
     @model_validator(mode="after")

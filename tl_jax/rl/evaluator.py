@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
 from tl_jax.data.prompts import Prompt
+from tl_jax.files import write_json
 from tl_jax.model.parameters import Params
 from tl_jax.rl.faults import NothingLeftError
 from tl_jax.rl.rollout import RolloutWorker
 from tl_jax.rl.rubric import Rubric
 from tl_jax.rl.state import RlState
 from tl_jax.tooluse.metrics import score_prediction, summarise
+from tl_jax.training.distributed import agreed, is_main
 from tl_jax.training.run import Run
+
+BEFORE_FILE = "before.json"
+"""In the run's directory: what the first policy was worth, and on which prompts."""
 
 
 class Evaluator:
@@ -46,22 +54,44 @@ class Evaluator:
 
 
 class Comparison:
-    """Evaluations of the actor during a run against one of the reference policy, which this makes and logs.
+    """Evaluations of the actor during a run against one of the first policy, which this makes, logs and keeps.
 
     Args:
         run: entered.
         evaluator: of both.
-        ref_params: the reference policy's.
+        first: parameters before the first update; None = they are gone, and what an earlier start found is taken.
     """
 
-    def __init__(self, run: Run, evaluator: Evaluator, ref_params: Params) -> None:
+    def __init__(self, run: Run, evaluator: Evaluator, first: Params | None) -> None:
         self._run, self._evaluator = run, evaluator
-        if evaluator.prompts:
-            run.log.line(f"before training, {len(evaluator.prompts)} fixed prompts are answered greedily")
-        self._before = self._evaluated("before training", ref_params)
+        self._before = self._found_earlier() if first is None else self._evaluated_first(first)
         if self._before:
             count = len(evaluator.prompts)
             run.log.line(f"before training, greedy, on {count} fixed prompts: {_describe(self._before)}")
+
+    def _evaluated_first(self, first: Params) -> dict[str, float]:
+        prompts = self._evaluator.prompts
+        if prompts:
+            self._run.log.line(f"before training, {len(prompts)} fixed prompts are answered greedily")
+        found = self._evaluated("before training", first)
+        if found and is_main():
+            write_json(self._run.directory / BEFORE_FILE, {"prompts": self._ids(), "metrics": found})
+        return found
+
+    def _found_earlier(self) -> dict[str, float]:
+        if not self._evaluator.prompts:
+            return {}
+        kept = agreed(lambda: _read(self._run.directory / BEFORE_FILE))
+        if kept.get("prompts") == self._ids():
+            return dict(kept["metrics"])
+        self._run.log.line(
+            "warning: nothing is compared with the first policy, which is not kept (algorithm.kl_coef=0): "
+            f"{BEFORE_FILE} has no evaluation of it on these prompts"
+        )
+        return {}
+
+    def _ids(self) -> list[str]:
+        return [prompt.case.id for prompt in self._evaluator.prompts]
 
     def __call__(self, step: int, state: RlState) -> dict[str, float]:
         """What the evaluator finds; after the last step, what it found before training as well.
@@ -88,6 +118,15 @@ class Comparison:
             after = {name: summary[name] for name in self._before if name in summary}
             change = _describe_change(after["eval_reward"] - self._before["eval_reward"])
             self._run.log.line(f"after training, the same way: {_describe(after)}; the reward {change}")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """What is kept; nothing where there is no such file, or a damaged one."""
+    with suppress(FileNotFoundError, ValueError):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(found, dict) and isinstance(found.get("metrics"), dict):
+            return found
+    return {}
 
 
 def _describe(metrics: Mapping[str, float]) -> str:

@@ -27,7 +27,7 @@ class RlState(TrainState):
     """``trainable`` and ``opt_state`` are ``{"actor": ..., "critic": ...}``; no critic where the estimator needs none.
 
     ``trainable["critic"]`` is a value model, or the head alone where it shares the actor's backbone. ``frozen`` is
-    ``{"ref": ...}``, the actor's parameters at first. ``step`` counts rollouts.
+    ``{"ref": ...}``, the actor's parameters at first, where there is a KL to them. ``step`` counts rollouts.
 
     Where adapters are trained, those of actor and critic take the place of the parameters they stand beside, and
     ``frozen`` is ``{"base": ...}``, the model below both.
@@ -62,7 +62,7 @@ class TrainableModel(NamedTuple):
 
 
 def first_actor(state: RlState) -> Params:
-    """The reference policy of full fine-tuning: the actor as it was before the first update."""
+    """The reference policy of full fine-tuning: the actor as it was before the first update. Kept for a KL only."""
     ref: Params = state.frozen["ref"]
     return ref
 
@@ -103,12 +103,13 @@ def init_rl_state(params: Params, model: LlamaConfig, spec: StepSpec, seed: int)
     The critic's head is 0, so that it starts by expecting nothing.
     """
     key = jax.random.key(seed)
-    if spec.lora is None:
-        frozen_dtype = spec.frozen_dtype or compute_dtype(spec.actor.graphdef, params)
-        actor, frozen = params, {"ref": in_compute_dtype(params, frozen_dtype)}
-    else:
+    actor, frozen = params, Params()
+    if spec.lora is not None:
         actor, base = adapt(params, jax.random.fold_in(key, 1), model, spec.lora)
         frozen = {"base": base}
+    elif spec.config.kl_coef:
+        frozen_dtype = spec.frozen_dtype or compute_dtype(spec.actor.graphdef, params)
+        frozen = {"ref": in_compute_dtype(params, frozen_dtype)}
     trainable = {"actor": actor}
     opt_state = {"actor": spec.actor.optimizer.init(actor)}
     if spec.config.has_critic:

@@ -19,6 +19,7 @@ from tl_jax.inference.sampler import Sampler, answer_stops
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.host_memory import on_device
 from tl_jax.model.llama import make_graphdef
+from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import batch_devices, make_mesh
 from tl_jax.model.value import make_value_graphdef
 from tl_jax.rl.evaluator import Comparison, Evaluator
@@ -28,7 +29,7 @@ from tl_jax.rl.prompts import load_prompts, make_environment_spec
 from tl_jax.rl.rollout import RolloutWorker
 from tl_jax.rl.rubric import Rubric, make_rubric
 from tl_jax.rl.source import Rollouts
-from tl_jax.rl.state import StepSpec, TrainableModel, adapter_off, first_actor, init_rl_state
+from tl_jax.rl.state import RlState, StepSpec, TrainableModel, adapter_off, first_actor, init_rl_state
 from tl_jax.rl.step import make_rl_step
 from tl_jax.rl.waiting import Watch
 from tl_jax.training.averages import Averages
@@ -75,7 +76,7 @@ def run_rl(config: RlConfig) -> dict[str, Any]:
                     write_text(run.directory / HELD_OUT_FILE, json.dumps(told.trajectories) + "\n")
             run.log.line(_arithmetic(config))
             try:
-                comparison = Comparison(run, evaluator, on_device(spec.ref_params(state)))
+                comparison = Comparison(run, evaluator, _first_policy(run, spec, state))
             except Interrupted:
                 stopped_by = run.stopped_by or ANOTHER
                 run.finish(stopped_by)
@@ -104,6 +105,13 @@ def _evaluated(
         return prompts, [], None
     found = hold_out(prompts, config.data.eval_share, config.eval_prompts)
     return found.training, found.evaluation or prompts, found
+
+
+def _first_policy(run: Run, spec: StepSpec, state: RlState) -> Params | None:
+    """Parameters before the first update; None where a run is continued that keeps none."""
+    if state.frozen:
+        return on_device(spec.ref_params(state))
+    return None if run.start else state.params["actor"]
 
 
 def _make_worker(config: RlConfig, codec: Codec, spec: StepSpec, run: Run, model: LlamaConfig) -> RolloutWorker:

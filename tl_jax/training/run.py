@@ -161,6 +161,11 @@ class Run:
         """What was frozen at the first start. ``expected`` has the shapes of the model's parameters."""
         model = self.config.model
         why = "base of the adapters" if self.config.adapter else "reference policy"
+        if self._frozen is None:
+            raise ResumeError(
+                f"{self.directory}: it has trained without a {why} so far; continue with what "
+                f"{self.directory / 'config.yaml'} says, or choose another run_dir"
+            )
         needed = f"{self.directory}: to continue it, the weights it started from are needed again ({why})"
         try:
             params = self._open().params

@@ -38,6 +38,7 @@ tensorboard/       the same as curves: tensorboard --logdir tensorboard
 model/             config, tokenizer and templates of the model that is trained; of adapters, what PEFT needs to know
 eval_cases/        latest answers to the cases of a supervised run's evaluations, for tl-jax compare
 held_out.json      trajectories that a reinforcement run is evaluated on, and not trained
+before.json        what a reinforcement run's model was worth before training
 lock.json          which process trains here, as long as one does
 best.json          the step that this directory opens as, where checkpoint.best says by what to choose
 checkpoints/N/     after N updates: state (Orbax), position in the data, configuration
