@@ -28,7 +28,8 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from tl_jax.config import SamplingConfig
-from tl_jax.inference.generate import Ends, Generation, generate
+from tl_jax.inference.engine import Ends, Generation
+from tl_jax.inference.generate import generate
 from tl_jax.inference.serving import for_generation
 from tl_jax.model.hf import load_hf
 from tl_jax.model.llama import make_graphdef

@@ -24,7 +24,7 @@ from tl_jax.data.tokenizer_file import load_tokenizer
 from tl_jax.errors import UserError
 from tl_jax.evaluation.answering import Answering
 from tl_jax.evaluation.bfcl import evaluate_bfcl, load_questions, score_bfcl
-from tl_jax.inference.generate import Generation
+from tl_jax.inference.engine import Generation
 from tl_jax.inference.sampler import Sampler
 
 __all__ = ["data_file", "model_dir"]
@@ -186,7 +186,6 @@ class Spoken(Sampler):
 
     def generate(
         self,
-        params: Any,
         prompts: Sequence[Sequence[int]],
         key: jax.Array,
         before_batch: Any = None,
@@ -214,9 +213,9 @@ def model(monkeypatch: pytest.MonkeyPatch, model_dir: Path) -> Path:
         "And again.": "add(a=5, b=6)",
         "Output: ": "Done.",
     }
-    sampler = Spoken(None, codec, SamplingConfig(max_new_tokens=100), codec.stop_ids, says=says)
-    loaded = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=10_000), params=None)
-    monkeypatch.setattr(Answering, "open", lambda self, model: (sampler, loaded))
+    engine: Any = SimpleNamespace(model=SimpleNamespace(max_position_embeddings=10_000))
+    sampler = Spoken(engine, codec, SamplingConfig(max_new_tokens=100), codec.stop_ids, says=says)
+    monkeypatch.setattr(Answering, "open", lambda self, model: sampler)
     return model_dir
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from tl_jax.config import LoraConfig, MeshConfig, SamplingConfig
-from tl_jax.inference.generate import Ends, generate, lower
+from tl_jax.inference.engine import Ends
+from tl_jax.inference.generate import generate, lower
 from tl_jax.inference.serving import abstract_served, for_generation, serving_mesh
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import make_graphdef

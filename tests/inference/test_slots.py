@@ -14,7 +14,8 @@ from tl_jax.config import MeshConfig, SamplingConfig
 from tl_jax.inference import generate as module
 from tl_jax.inference import slots
 from tl_jax.inference.buckets import bucket
-from tl_jax.inference.generate import Ends, Generation, generate
+from tl_jax.inference.engine import Ends, Generation
+from tl_jax.inference.generate import generate
 from tl_jax.inference.serving import ServedModel, for_generation
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import make_graphdef

@@ -18,7 +18,8 @@ from safetensors import safe_open
 
 from tests.model.tiny import forward, unpacked
 from tl_jax.config import SamplingConfig
-from tl_jax.inference.generate import Ends, generate
+from tl_jax.inference.engine import Ends
+from tl_jax.inference.generate import generate
 from tl_jax.inference.serving import for_generation
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.hf import export_hf, load_hf

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import pytest
 
-from tests.rl.test_rollout import Scripted, codec
+from tests.rl.test_rollout import Scripted, Unused, codec
 from tests.rl.test_rubric import rewards
 from tests.tooluse.bfcl.checker import other_episodes
 from tl_jax.config import SamplingConfig
@@ -61,10 +61,10 @@ class Doors:
 
 def played(codec: Codec, case: Case, environment: Any, *texts: str, new_tokens: int = 400) -> tuple[Episode, Scripted]:
     sampling = SamplingConfig(max_new_tokens=new_tokens)
-    sampler = Scripted(None, codec, sampling, codec.stop_ids, lines=[[text] for text in texts])
+    sampler = Scripted(Unused(), codec, sampling, codec.stop_ids, lines=[[text] for text in texts])
     prompt = Prompt(case, tuple(codec.prompt(case.tools, case.messages)))
     spec = EnvironmentSpec(lambda: environment, max_turns=len(texts), max_length=10**6)
-    (episode,) = run_multi_turn(sampler, None, [prompt], jax.random.key(0), spec)
+    (episode,) = run_multi_turn(sampler, [prompt], jax.random.key(0), spec)
     return episode, sampler
 
 

@@ -20,7 +20,8 @@ import pytest
 from tests.thoroughness import first_then_slow, first_then_thorough
 from tl_jax.config import AlgorithmConfig, SamplingConfig
 from tl_jax.config.estimators import ESTIMATORS
-from tl_jax.inference.generate import Ends, generate
+from tl_jax.inference.engine import Ends
+from tl_jax.inference.generate import generate
 from tl_jax.inference.serving import for_generation
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import init_params, make_graphdef, merge

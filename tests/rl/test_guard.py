@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.rl.test_rollout import Scripted, codec
+from tests.rl.test_rollout import Scripted, Unused, codec
 from tests.thoroughness import examples
 from tl_jax.config import SamplingConfig
 from tl_jax.config.faults import UNGUARDED, FaultsConfig
@@ -262,21 +262,21 @@ def played(
     left = iter(environments)
     sampling = SamplingConfig(max_new_tokens=200)
     lines = [[text] * count for text in texts]
-    sampler = Flexible(None, codec, sampling, codec.stop_ids, lines=lines)
+    sampler = Flexible(Unused(), codec, sampling, codec.stop_ids, lines=lines)
     prompt = Prompt(CASE, tuple(codec.prompt(CASE.tools, CASE.messages)))
     spec = EnvironmentSpec(lambda: next(left), len(texts), max_length, faults)
-    return run_multi_turn(sampler, None, [prompt] * count, jax.random.key(0), spec, watch or Watch())
+    return run_multi_turn(sampler, [prompt] * count, jax.random.key(0), spec, watch or Watch())
 
 
 class Flexible(Scripted):
     """Says its lines to as many episodes as still go on."""
 
-    def generate(self, params: Any, prompts: Any, key: Any, before_batch: Any = None, numbers: Any = None) -> Any:
+    def generate(self, prompts: Any, key: Any, before_batch: Any = None, numbers: Any = None) -> Any:
         number = len(self.asked)
         cut = [list(row)[: len(prompts)] for row in self.lines]
-        shorter = Scripted(None, self.codec, self.sampling, self.eos_ids, lines=cut, asked=self.asked)
+        shorter = Scripted(Unused(), self.codec, self.sampling, self.eos_ids, lines=cut, asked=self.asked)
         assert len(shorter.asked) == number
-        return shorter.generate(params, prompts, key)
+        return shorter.generate(prompts, key)
 
 
 def spoken(codec: Codec, content: str = "", *calls: Call) -> str:

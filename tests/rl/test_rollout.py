@@ -16,7 +16,7 @@ from tl_jax.config import SamplingConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import Prompt
 from tl_jax.data.tokenizer_file import load_tokenizer
-from tl_jax.inference.generate import Generation
+from tl_jax.inference.engine import Generation
 from tl_jax.inference.sampler import Sampler
 from tl_jax.rl.episodes import Episode
 from tl_jax.rl.rollout import EnvironmentSpec, RolloutWorker, run_multi_turn
@@ -50,6 +50,16 @@ TRAJECTORY = Trajectory(
 )
 
 
+class Unused:
+    """In place of an engine, where a sampler speaks by itself."""
+
+    def update(self, params: Any) -> None:
+        pass
+
+    def release(self) -> None:
+        pass
+
+
 @dataclass(frozen=True)
 class Scripted(Sampler):
     """A sampler that says given texts, turn by turn, and remembers what it was asked."""
@@ -60,12 +70,8 @@ class Scripted(Sampler):
     loose: bool = False
     """every character is a token of its own: another tokenisation than the tokenizer's"""
 
-    def serve(self, params: Any) -> Any:
-        return params
-
     def generate(
         self,
-        params: Any,
         prompts: Sequence[Sequence[int]],
         key: jax.Array,
         before_batch: Any = None,
@@ -108,11 +114,13 @@ def played(
     loose: bool = False,
     include: tuple[Include, ...] = (),
 ) -> tuple[list[Episode], Scripted]:
-    sampler = Scripted(None, codec, SamplingConfig(max_new_tokens=new_tokens), codec.stop_ids, lines=lines, loose=loose)
+    sampler = Scripted(
+        Unused(), codec, SamplingConfig(max_new_tokens=new_tokens), codec.stop_ids, lines=lines, loose=loose
+    )
     stage = EnvironmentSpec(lambda: Replay([trajectory]), max_turns, max_length, include=include)
     case = Replay([trajectory]).cases[0]
     prompts = [Prompt(case, tuple(codec.prompt(case.tools, case.messages)))] * len(lines[0])
-    return run_multi_turn(sampler, None, prompts, jax.random.key(0), stage), sampler
+    return run_multi_turn(sampler, prompts, jax.random.key(0), stage), sampler
 
 
 def spoken(codec: Codec, *calls: Call) -> str:
@@ -247,7 +255,6 @@ def test_single_answers_are_given_up_between_two_batches(codec: Codec) -> None:
     class InBatches(Scripted):
         def generate(
             self,
-            params: Any,
             prompts: Sequence[Sequence[int]],
             key: jax.Array,
             before_batch: Any = None,
@@ -256,9 +263,9 @@ def test_single_answers_are_given_up_between_two_batches(codec: Codec) -> None:
             for one in prompts:
                 before_batch()
                 asked.append(one)
-            return super().generate(params, prompts, key)
+            return super().generate(prompts, key)
 
-    sampler = InBatches(None, codec, SamplingConfig(max_new_tokens=50), codec.stop_ids, lines=[["a", "b", "c"]])
+    sampler = InBatches(Unused(), codec, SamplingConfig(max_new_tokens=50), codec.stop_ids, lines=[["a", "b", "c"]])
     prompts = [Prompt(Replay([TRAJECTORY]).cases[0], (1, 2))] * 3
     worker = RolloutWorker(sampler, None, Watch(halts=lambda: len(asked) == 2))
     with pytest.raises(Interrupted):

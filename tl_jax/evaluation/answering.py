@@ -9,7 +9,6 @@ from typing import Any
 from tl_jax.config import Dtype, MeshConfig, SamplingConfig
 from tl_jax.data.codec import Codec
 from tl_jax.inference.sampler import Sampler, open_sampler
-from tl_jax.inference.serving import ServedModel
 from tl_jax.model.store import tokenizer_dir
 from tl_jax.tooluse.text.spoken import Include
 from tl_jax.tooluse.text.template_choice import NO_CHOICE, TemplateChoice
@@ -61,8 +60,8 @@ class Answering:
         """The text format and the tokenizer of a model, whose parameters are left alone."""
         return Codec.open(self.renderer, tokenizer_dir(model, self.base), self.template)
 
-    def open(self, model: Path) -> tuple[Sampler, ServedModel]:
-        """A model, checkpoint or run directory, ready to answer; and how it does."""
+    def open(self, model: Path) -> Sampler:
+        """A model, checkpoint or run directory, ready to answer."""
         return open_sampler(
             model,
             self.sampling,

@@ -20,14 +20,13 @@ from tl_jax.evaluation.predictions import read_settings
 from tl_jax.files import new_binary_file, told, write_json
 from tl_jax.inference.room import ContextRoom
 from tl_jax.inference.sampler import Sampler
-from tl_jax.inference.serving import ServedModel
 from tl_jax.tooluse.readers import read_predictions
 from tl_jax.tooluse.readers.predictions import PREDICTIONS, SETTINGS
 from tl_jax.tooluse.schema import Case
 
 Row: TypeAlias = dict[str, Any]
 """A line of predictions: ``id``, ``prediction``, and how it came about."""
-Answerer: TypeAlias = Callable[[Sampler, ServedModel, Sequence[Prompt], ContextRoom, Answering], Iterator[Row]]
+Answerer: TypeAlias = Callable[[Sampler, Sequence[Prompt], ContextRoom, Answering], Iterator[Row]]
 """Answers prompts that fit into the model: a row for each of them."""
 
 
@@ -67,8 +66,8 @@ def answer_all(
     waiting = [case for case in cases if case.id not in known]
     if not waiting:
         return dict(known)
-    sampler, served = answering.open(model)
-    room = ContextRoom(served.config.max_position_embeddings, answering.sampling.max_new_tokens)
+    sampler = answering.open(model)
+    room = ContextRoom(sampler.engine.model.max_position_embeddings, answering.sampling.max_new_tokens)
     prompts, _ = encode_prompts(waiting, sampler.codec)
     prompts.sort(key=lambda prompt: -len(prompt.tokens))  # the longest first: memory runs out at once or never
     too_long = [prompt for prompt in prompts if not room.fits(len(prompt.tokens))]
@@ -80,8 +79,8 @@ def answer_all(
     several = [prompt for prompt in fitting if prompt.case.id in played]
     rows = chain(
         (_unanswered(prompt, [] if prompt.case.id in played else "") for prompt in too_long),
-        generated(sampler, served, single, room, answering),
-        play(sampler, served, several, room, answering) if play and several else (),
+        generated(sampler, single, room, answering),
+        play(sampler, several, room, answering) if play and several else (),
     )
     found = dict(known)
     with predictions.open("a", encoding="utf-8") as file, _progress(console) as progress:
@@ -101,15 +100,13 @@ def noise_number(prompt: Prompt) -> int:
     return crc32(prompt.case.id.encode()) >> 1
 
 
-def generated(
-    sampler: Sampler, model: ServedModel, prompts: Sequence[Prompt], room: ContextRoom, answering: Answering
-) -> Iterator[Row]:
+def generated(sampler: Sampler, prompts: Sequence[Prompt], room: ContextRoom, answering: Answering) -> Iterator[Row]:
     """One answer to every prompt."""
     key = jax.random.key(answering.seed)
     for start in range(0, len(prompts), answering.batch_size):
         batch = prompts[start : start + answering.batch_size]
         numbers = [noise_number(prompt) for prompt in batch]
-        generation = sampler.generate(model, [prompt.tokens for prompt in batch], key, numbers=numbers)
+        generation = sampler.generate([prompt.tokens for prompt in batch], key, numbers=numbers)
         for row, (prompt, text) in enumerate(zip(batch, sampler.texts(generation), strict=True)):
             length, finished = int(generation.lengths[row]), bool(generation.finished[row])
             yield {"id": prompt.case.id, "prediction": text, "tokens": length, "finished": finished}

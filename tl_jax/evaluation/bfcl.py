@@ -28,7 +28,6 @@ if TYPE_CHECKING:  # scoring needs neither JAX nor NumPy
     from tl_jax.evaluation.answering import Answering
     from tl_jax.inference.room import ContextRoom
     from tl_jax.inference.sampler import Sampler
-    from tl_jax.inference.serving import ServedModel
     from tl_jax.rl.episodes import Episode
 
 NAME = "bfcl_v4"
@@ -156,7 +155,7 @@ def report(scores: BfclScores) -> RenderableType:
 
 
 def _played(
-    sampler: Sampler, model: ServedModel, prompts: Sequence[Prompt], room: ContextRoom, answering: Answering
+    sampler: Sampler, prompts: Sequence[Prompt], room: ContextRoom, answering: Answering
 ) -> Iterator[dict[str, Any]]:
     """An episode for every prompt: what the model says, turn by turn of the user."""
     import jax
@@ -169,7 +168,7 @@ def _played(
         batch = prompts[start : start + answering.batch_size]
         turns = max(len(prompt.case.meta["turns"]) + 1 for prompt in batch)
         spec = EnvironmentSpec(BfclTools, turns * (MAX_ANSWERS + 1), room.tokens, include=answering.include)
-        episodes = run_multi_turn(sampler, model, batch, key, spec, numbers=[noise_number(prompt) for prompt in batch])
+        episodes = run_multi_turn(sampler, batch, key, spec, numbers=[noise_number(prompt) for prompt in batch])
         for prompt, episode in zip(batch, episodes, strict=True):
             tokens = sum(len(turn.tokens) for turn in episode.turns)
             row = {"id": prompt.case.id, "prediction": _turns(episode), "tokens": tokens}

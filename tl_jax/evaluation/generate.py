@@ -37,15 +37,15 @@ def generate_file(
     """
     many = ".jsonl" in source.suffixes
     found = read_lines(source) if many else [read_one(source)]
-    sampler, served = answering.open(model)
+    sampler = answering.open(model)
     prompts = [sampler.codec.prompt(one.tools, one.messages) for one in found]
-    room = ContextRoom(served.config.max_position_embeddings, answering.sampling.max_new_tokens)
+    room = ContextRoom(sampler.engine.model.max_position_embeddings, answering.sampling.max_new_tokens)
     for one, prompt in zip(found, prompts, strict=True):
         room.check(f"conversation {one.id}", len(prompt))
     for start in range(0, len(prompts), answering.batch_size):
         batch = prompts[start : start + answering.batch_size]
         numbers = range(start, start + len(batch))
-        generation = sampler.generate(served, batch, jax.random.key(answering.seed), numbers=numbers)
+        generation = sampler.generate(batch, jax.random.key(answering.seed), numbers=numbers)
         for one, text in zip(found[start:], sampler.texts(generation), strict=False):
             yield json.dumps({"id": one.id, "prediction": text}, ensure_ascii=False) if many else text
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +22,7 @@ from tl_jax.inference import slots as programs
 from tl_jax.inference.buckets import bucket
 from tl_jax.inference.capacity import free_memory, prompts_at_once, rows_that_fit
 from tl_jax.inference.choice import Draw, Static
+from tl_jax.inference.engine import Ends, Generation
 from tl_jax.inference.room import ContextRoom, GenerationError
 from tl_jax.inference.serving import ServedModel
 from tl_jax.inference.slots import Prompts, ReadPrompts, Slots
@@ -33,33 +33,6 @@ FEWEST = 8
 """Slots on a device below which fewer are not faster: a step reads all weights however few there are."""
 BLOCK = 128
 """Tokens of an answer for which there is room at first; twice as many whenever that is full."""
-
-
-@dataclass(frozen=True)
-class Generation:
-    """What was generated for B prompts, N = ``max_new_tokens``."""
-
-    tokens: np.ndarray
-    """int32 [B, N]: EOS kept, ``pad_id`` after it"""
-    logprobs: np.ndarray
-    """float32 [B, N]: of each token under softmax(logits / temperature), before top-k and top-p; greedy: temperature 1;
-    0 after the end"""
-    lengths: np.ndarray
-    """int32 [B]: tokens generated, EOS included"""
-    finished: np.ndarray
-    """bool [B]: ended by EOS and not by the limit"""
-    drawn_logprobs: np.ndarray | None = None
-    """float32 [B, N]: of each token in the distribution that it was drawn from, after top-k and top-p; None = as
-    ``logprobs``, where nothing is filtered"""
-
-
-@dataclass(frozen=True)
-class Ends:
-    """What ends an answer, and what follows the end."""
-
-    eos_ids: tuple[int, ...] = ()
-    """empty = nothing does but the limit"""
-    pad_id: int = 0
 
 
 def generate(

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
-from jax.sharding import Mesh
 
 from tl_jax.config import Dtype, MeshConfig, SamplingConfig
 from tl_jax.data.codec import Codec
-from tl_jax.inference.generate import Ends, Generation, generate
-from tl_jax.inference.serving import ServedModel, for_generation
+from tl_jax.inference.engine import Ends, Engine, Generation
+from tl_jax.inference.in_process import InProcessEngine
 from tl_jax.model.config import LlamaConfig
-from tl_jax.model.llama import GraphDef, make_graphdef
+from tl_jax.model.llama import make_graphdef
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import make_mesh
 from tl_jax.model.store import open_model
@@ -23,43 +23,39 @@ from tl_jax.tooluse.text.template_choice import NO_CHOICE, TemplateChoice
 
 @dataclass(frozen=True)
 class Sampler:
-    """A model's way to answer: how it samples, where it stops and how its tokens become text."""
+    """A model's way to answer: what writes, how it samples, where it stops and how its tokens become text."""
 
-    graphdef: GraphDef
+    engine: Engine
     codec: Codec
     sampling: SamplingConfig
     eos_ids: tuple[int, ...]
     """tokens that end an answer, see `answer_stops`"""
-    mesh: Mesh | None = None
 
-    def serve(self, params: Params) -> ServedModel:
-        """Parameters, placed on the mesh, as `generate` takes them: once for all answers that they give."""
-        return for_generation(self.graphdef, params, self.mesh)
+    @contextmanager
+    def serving(self, params: Params) -> Iterator[None]:
+        """Answers meanwhile come from these parameters; before and after, the engine holds no memory for them."""
+        self.engine.update(params)
+        try:
+            yield
+        finally:
+            self.engine.release()
 
     def generate(
         self,
-        model: ServedModel,
         prompts: Sequence[Sequence[int]],
         key: jax.Array,
         before_batch: Callable[[], None] | None = None,
         numbers: Sequence[int] | None = None,
     ) -> Generation:
         """Answers as tokens; the same ``key`` gives the same answers. ``before_batch`` may give the rest up by raising,
-        ``numbers`` are as for the function `generate`.
+        ``numbers`` are as for `Engine.generate`.
 
         Raises:
             UserError: a prompt has tokens that the model has no embedding for.
         """
-        self.codec.check_ids(prompts, model.params["embed"]["embedding"].shape[0], "the model")
-        return generate(
-            model,
-            prompts,
-            self.sampling,
-            key,
-            Ends(self.eos_ids, pad_id=self.eos_ids[0]),
-            before_batch,
-            numbers,
-        )
+        self.codec.check_ids(prompts, self.engine.model.vocab_size, "the model")
+        ends = Ends(self.eos_ids, pad_id=self.eos_ids[0])
+        return self.engine.generate(prompts, self.sampling, key, ends, before_batch, numbers)
 
     def texts(self, generation: Generation) -> list[str]:
         """The answers without the token that ended them and the space that opens an answer."""
@@ -83,8 +79,8 @@ def open_sampler(
     template: TemplateChoice = NO_CHOICE,
     verify: bool = True,
     base: Path | None = None,
-) -> tuple[Sampler, ServedModel]:
-    """A stored model that can answer, and how it does.
+) -> Sampler:
+    """A stored model that can answer.
 
     ``mesh`` says how devices share the work; by default all of them along ``fsdp``.
     ``template`` is as for `Codec.open`, ``verify`` and ``base`` as for `open_model`.
@@ -93,5 +89,6 @@ def open_sampler(
     loaded = open_model(model, param_dtype=dtype, mesh=devices, verify=verify, base=base)
     codec = Codec.open(renderer, loaded.tokenizer_dir, template)
     graphdef = make_graphdef(loaded.config, dtype=dtype, scan_layers=False)
-    sampler = Sampler(graphdef, codec, sampling, answer_stops(codec, loaded.config), devices)
-    return sampler, sampler.serve(loaded.params)
+    engine = InProcessEngine(graphdef, loaded.config, devices)
+    engine.update(loaded.params)
+    return Sampler(engine, codec, sampling, answer_stops(codec, loaded.config))

@@ -21,7 +21,6 @@ from tl_jax.config.faults import UNGUARDED, FaultsConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import Prompt
 from tl_jax.inference.sampler import Sampler
-from tl_jax.inference.serving import ServedModel
 from tl_jax.model.parameters import Params
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.rl.faults import described
@@ -68,10 +67,10 @@ class RolloutWorker:
         Raises:
             Interrupted: ``watch`` halted it between two turns, or between two batches of a turn's prompts.
         """
-        served = self.sampler.serve(params)
-        if self.environment is None:
-            return run_single_turn(self.sampler, served, prompts, key, self.watch)
-        return run_multi_turn(self.sampler, served, prompts, key, self.environment, self.watch)
+        with self.sampler.serving(params):
+            if self.environment is None:
+                return run_single_turn(self.sampler, prompts, key, self.watch)
+            return run_multi_turn(self.sampler, prompts, key, self.environment, self.watch)
 
     def greedy(self, batch_size: int | Literal["auto"]) -> RolloutWorker:
         """The same without chance, ``batch_size`` episodes at once."""
@@ -81,7 +80,7 @@ class RolloutWorker:
 
 
 def run_single_turn(
-    sampler: Sampler, model: ServedModel, prompts: Sequence[Prompt], key: jax.Array, watch: Watch = NO_WATCH
+    sampler: Sampler, prompts: Sequence[Prompt], key: jax.Array, watch: Watch = NO_WATCH
 ) -> list[Episode]:
     """One answer to every prompt.
 
@@ -90,14 +89,13 @@ def run_single_turn(
     """
     watch.tell(f"{len(prompts)} answers are sampled")
     episodes = [Episode.begin(prompt) for prompt in prompts]
-    for episode, turn in zip(episodes, generate_turn(sampler, model, prompts, key, watch), strict=True):
+    for episode, turn in zip(episodes, generate_turn(sampler, prompts, key, watch), strict=True):
         episode.end(turn)
     return episodes
 
 
 def run_multi_turn(
     sampler: Sampler,
-    model: ServedModel,
     prompts: Sequence[Prompt],
     key: jax.Array,
     spec: EnvironmentSpec,
@@ -125,7 +123,7 @@ def run_multi_turn(
         for number in range(spec.max_turns):
             watch.tell(f"turn {number + 1} is sampled: {len(pending)} of {len(prompts)} episodes")
             own, turn_key = [numbers[i] for i in pending], jax.random.fold_in(key, number)
-            turns = generate_turn(sampler, model, list(pending.values()), turn_key, watch, own)
+            turns = generate_turn(sampler, list(pending.values()), turn_key, watch, own)
             replies = [Reply(*row) for row in _told(partial(_replies, environments, list(pending), turns, watch))]
             following = {}
             for (i, prompt), turn, reply in zip(pending.items(), turns, replies, strict=True):
@@ -153,7 +151,6 @@ def run_multi_turn(
 
 def generate_turn(
     sampler: Sampler,
-    model: ServedModel,
     prompts: Sequence[Prompt],
     key: jax.Array,
     watch: Watch = NO_WATCH,
@@ -170,7 +167,7 @@ def generate_turn(
         if agreed(watch.halts):
             raise Interrupted
 
-    generation = sampler.generate(model, [prompt.tokens for prompt in prompts], key, before_batch, numbers)
+    generation = sampler.generate([prompt.tokens for prompt in prompts], key, before_batch, numbers)
     turns = []
     for row, (prompt, text) in enumerate(zip(prompts, sampler.texts(generation), strict=True)):
         length, finished = generation.lengths[row], bool(generation.finished[row])

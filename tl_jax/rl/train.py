@@ -15,6 +15,7 @@ from tl_jax.config import ConfigError, RlConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import Prompt, spread
 from tl_jax.files import write_text
+from tl_jax.inference.in_process import InProcessEngine
 from tl_jax.inference.sampler import Sampler, answer_stops
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.host_memory import on_device
@@ -116,7 +117,8 @@ def _first_policy(run: Run, spec: StepSpec, state: RlState) -> Params | None:
 
 def _make_worker(config: RlConfig, codec: Codec, spec: StepSpec, run: Run, model: LlamaConfig) -> RolloutWorker:
     """What samples the episodes; it tells the run's log what it is busy with, and gives up when the run is to end."""
-    sampler = Sampler(spec.actor.graphdef, codec, config.sampling, answer_stops(codec, model), run.mesh)
+    engine = InProcessEngine(spec.actor.graphdef, model, run.mesh)
+    sampler = Sampler(engine, codec, config.sampling, answer_stops(codec, model))
     watch = Watch(halts=lambda: run.stopped_by is not None, tell=lambda text: run.log.busy(text))
     return RolloutWorker(sampler, make_environment_spec(config, model), watch)
 

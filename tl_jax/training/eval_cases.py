@@ -85,7 +85,8 @@ class EvalCases:
             return {}
         self._run.log.busy(f"step {step}: {len(self._prompts)} cases are answered")
         tokens = [prompt.tokens for prompt in self._prompts]
-        generation = self._sampler.generate(self._sampler.serve(params), tokens, jax.random.key(0), self._halt)
+        with self._sampler.serving(params):
+            generation = self._sampler.generate(tokens, jax.random.key(0), self._halt)
         answers = self._sampler.texts(generation)
         if is_main():
             self._write(step, answers)

@@ -15,6 +15,7 @@ from tl_jax.data.batch import Batch
 from tl_jax.data.codec import Codec
 from tl_jax.data.dataset import Dataset, build_dataset
 from tl_jax.data.loader import Loader, batches
+from tl_jax.inference.in_process import InProcessEngine
 from tl_jax.inference.sampler import Sampler, answer_stops
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import GraphDef, make_graphdef
@@ -87,7 +88,8 @@ def run_sft(config: SftConfig) -> dict[str, Any]:
         if position is not None:
             loader.restore(position)
         eval_loss = HeldOutLoss(programs, held_out, config.data.batch_size, state.params, mesh)
-        sampler = Sampler(programs.graphdef, codec, sampling_of(config), answer_stops(codec, model), mesh)
+        engine = InProcessEngine(programs.graphdef, model, mesh)
+        sampler = Sampler(engine, codec, sampling_of(config), answer_stops(codec, model))
         with run.prepare(total):
             for line in (*dataset.report.lines(), *([told] if told else [])):
                 run.log.line(line)

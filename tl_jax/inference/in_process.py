@@ -1,0 +1,52 @@
+"""The engine that computes on the devices of this run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax
+from jax.sharding import Mesh
+
+from tl_jax.config import SamplingConfig
+from tl_jax.inference.engine import Ends, Generation
+from tl_jax.inference.generate import generate
+from tl_jax.inference.serving import ServedModel, for_generation
+from tl_jax.model.config import LlamaConfig
+from tl_jax.model.llama import GraphDef
+from tl_jax.model.parameters import Params
+
+
+class InProcessEngine:
+    """An `Engine` on the mesh of training, with the computation of training.
+
+    Args:
+        graphdef: of a `Llama`, from `split` or `make_graphdef`.
+        model: what it was made from.
+        mesh: where the parameters are placed.
+    """
+
+    def __init__(self, graphdef: GraphDef, model: LlamaConfig, mesh: Mesh | None = None) -> None:
+        self._graphdef, self._mesh, self.model = graphdef, mesh, model
+        self._served: ServedModel | None = None
+
+    def update(self, params: Params) -> None:
+        """See `Engine.update`: makes the compute copies, once for all answers that these parameters give."""
+        self.release()  # there is no room for the last ones too
+        self._served = for_generation(self._graphdef, params, self._mesh)
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: SamplingConfig,
+        key: jax.Array,
+        ends: Ends,
+        before_batch: Callable[[], None] | None = None,
+        numbers: Sequence[int] | None = None,
+    ) -> Generation:
+        """See `Engine.generate`; the same ``key`` gives the same answers."""
+        assert self._served is not None, "no update since the release"
+        return generate(self._served, prompts, sampling, key, ends, before_batch, numbers)
+
+    def release(self) -> None:
+        """See `Engine.release`."""
+        self._served = None
