@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tl_jax.config import DataConfig, MaeConfig, PktConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.dataset import build_dataset
 from tl_jax.data.inspection.inspect import inspect_trajectory
+from tl_jax.data.loader import batches
 from tl_jax.data.sources import trajectories
 from tl_jax.tooluse.schema import DataError, Message, Trajectory
 
@@ -34,6 +36,25 @@ def test_real_file(llama: PreTrainedTokenizerFast, shared_data: Path) -> None:
     assert sum(e.turns for row in dataset.rows for e in row.examples) == report.targets
     assert report.padding < 0.05
     assert report.padding == pytest.approx(1 - sum(row.used for row in dataset.rows) / (8192 * report.rows))
+    assert not any("beginnings" in line for line in report.lines())
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_what_shared_prefixes_save_is_reported(bpe: PreTrainedTokenizerFast, tmp_path: Path, cached: bool) -> None:
+    rows = [replace(weather(), id=f"w{index}") for index in range(4)] + [failing()]
+    path, codec = write(tmp_path / "a.jsonl", rows), Codec.open("paper", bpe)
+    config = DataConfig(path=path, max_length=4096, cache=tmp_path / "cache" if cached else None)
+    before = build_dataset(config, codec)
+    dataset = build_dataset(config.model_copy(update={"share_prefixes": 64}), codec)
+    (saved,) = (line for line in dataset.report.lines() if "beginnings" in line)
+    used = sum(row.used for row in dataset.rows)
+    assert saved.endswith(f" {used} are read")
+    assert dataset.report.shared == dataset.report.tokens - used >= 3 * 64
+    assert dataset.report.padding == pytest.approx(1 - used / (4096 * len(dataset.rows)))
+    whole, batch = next(batches(before.rows, 2)), next(batches(dataset.rows, 2))
+    assert (batch.segment_ids > 0).sum() == used
+    for name in ("weights", "turns"):
+        assert batch[name].sum() == pytest.approx(whole[name].sum())
 
 
 @pytest.mark.parametrize("overlong", ["drop_context", "skip"])

@@ -98,7 +98,7 @@ def test_the_documented_statistic(graphdef: Any, params: Any) -> None:
     margin = __import__("my_losses").margin
     batch = random_batch(1, 2, 48)
     model = merge(graphdef, params)
-    hidden = model.hidden(batch.tokens, batch.positions, batch.segment_ids)
+    hidden = model.hidden(*batch.inputs)
     mask = batch.weights > 0
     found = label_log_probs(model, hidden, batch.labels, mask, {"margin": margin}).statistics["margin"]
     logits = model.logits(hidden)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from tl_jax.config.base import AnyPath, Choice, Node, Real, Whole
 from tl_jax.config.pkt import PKT_MODES
@@ -61,6 +61,9 @@ AUTO = Path("auto")
 CACHE = "where encoded data is kept: a directory; auto = what is large in the user's cache, null = in memory only"
 
 
+SHARED = "trajectories of a row that begin with the same N tokens or more have these once, 256 say; null = no"
+
+
 class DataConfig(Node):
     """Trajectories and how they become rows of tokens."""
 
@@ -80,7 +83,16 @@ class DataConfig(Node):
     )
     cache: AnyPath | None = Field(AUTO, description=CACHE)
     pack: bool = Field(True, description="several trajectories in one row")
+    share_prefixes: Whole | None = Field(None, ge=1, description=SHARED)
     batch_size: Whole = Field(8, ge=1, description="rows in one optimizer step, over all devices")
+
+    @model_validator(mode="after")
+    def _prefixes_are_shared_in_packed_rows(self) -> DataConfig:
+        if self.share_prefixes and not self.pack:
+            raise ValueError(
+                "share_prefixes needs several trajectories in a row; set pack=true, or share_prefixes=null"
+            )
+        return self
 
     @property
     def template(self) -> TemplateChoice:

@@ -33,3 +33,11 @@ class Batch:
     """int32 [B, T]: position within the trajectory, for RoPE."""
     turns: Array
     """float32 [B]: sum of turn weights in the row, the denominator of the loss."""
+    branches: Array | None = None
+    """int32 [B, T]: where trajectories share a segment's beginning, which of them, from 1; 0 = all, or the only one.
+    None = nothing is shared."""
+
+    @property
+    def inputs(self) -> tuple[Array, Array, Array, Array | None]:
+        """What `Llama.hidden` takes."""
+        return self.tokens, self.positions, self.segment_ids, self.branches

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from tl_jax.data.cache_key import CacheKey
 from tl_jax.data.parts import EncodedPart
+from tl_jax.data.prefixes import Prefixes
 from tl_jax.data.records import Records
 from tl_jax.data.report import DataReport
 from tl_jax.errors import UserError
@@ -33,7 +34,7 @@ from tl_jax.tooluse import strict_json
 from tl_jax.tooluse.fields import Notes
 
 EXAMPLES = "examples.array_record"
-_FACTS, _LENGTHS = "facts.json", "lengths.npy"
+_FACTS, _LENGTHS, _HASHES, _COUNTS = "facts.json", "lengths.npy", "prefix_hashes.npy", "prefix_counts.npy"
 _READ_AT_ONCE = 1 << 15
 """Bytes; a record has some thousands."""
 
@@ -45,23 +46,30 @@ class EncodedData:
     records: Records
     lengths: np.ndarray
     """int32 [N]: tokens of each example"""
+    prefixes: Prefixes
     largest_token: int
     report: DataReport
     """without what becomes of the examples in rows"""
 
 
-def gathered(parts: Iterable[EncodedPart], keep: Callable[[bytes], None]) -> tuple[np.ndarray, int, DataReport]:
-    """Lengths, largest token and report of all parts together; their records are handed to ``keep``."""
-    lengths, largest, report, notes = array("i"), -1, DataReport(), Notes()
+def gathered(
+    parts: Iterable[EncodedPart], keep: Callable[[bytes], None]
+) -> tuple[np.ndarray, Prefixes, int, DataReport]:
+    """Lengths, prefixes, largest token and report of all parts together; their records are handed to ``keep``."""
+    lengths, hashes, counts = array("i"), array("Q"), array("i")
+    largest, report, notes = -1, DataReport(), Notes()
     for part in parts:
         for record in part.records:
             keep(record)
         lengths += part.lengths
+        hashes += part.hashes
+        counts += part.counts
         largest = max(largest, part.largest_token)
         report.add(part.report)
         notes.add(part.notes)
     report.notes = notes.lines()
-    return np.frombuffer(lengths, np.int32) if lengths else np.zeros(0, np.int32), largest, report
+    prefixes = Prefixes(np.array(hashes, np.uint64), np.array(counts, np.int32))
+    return np.array(lengths, np.int32), prefixes, largest, report
 
 
 def in_memory(parts: Iterable[EncodedPart]) -> EncodedData:
@@ -146,7 +154,7 @@ def _open(entry: Path, key: CacheKey) -> EncodedData:
         raise DamagedError(f"{entry}: has no list of its files")
     try:
         facts = strict_json.loads((entry / _FACTS).read_text(encoding="utf-8"))
-        lengths = np.load(entry / _LENGTHS, allow_pickle=False)
+        lengths, *prefixes = (np.load(entry / name, allow_pickle=False) for name in (_LENGTHS, _HASHES, _COUNTS))
         if facts["key"] != _json(key):
             raise DamagedError(f"{entry}: was made of something else")
         if file.stat().st_size != facts["bytes"]:
@@ -154,7 +162,9 @@ def _open(entry: Path, key: CacheKey) -> EncodedData:
         records = CachedRecords(entry)
         if not len(records) == len(lengths) == facts["examples"]:
             raise DamagedError(f"{file}: holds {len(records)} examples, not {facts['examples']}")
-        return EncodedData(records, lengths, int(facts["largest_token"]), DataReport.from_json(facts["report"]))
+        return EncodedData(
+            records, lengths, Prefixes(*prefixes), int(facts["largest_token"]), DataReport.from_json(facts["report"])
+        )
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, DamagedError):
             raise
@@ -167,10 +177,11 @@ def _make(entry: Path, key: CacheKey, make: Callable[[], Iterable[EncodedPart]])
         new = Path(tempfile.mkdtemp(PARTIAL, f"{entry.name}.", entry.parent))
         try:
             with _writer(new / EXAMPLES) as write:
-                lengths, largest, report = gathered(make(), write)
+                lengths, prefixes, largest, report = gathered(make(), write)
             facts = {"examples": len(lengths), "bytes": (new / EXAMPLES).stat().st_size, "largest_token": largest}
             write_json(new / _FACTS, {"key": _json(key), **facts, "report": report.to_json()})
-            np.save(new / _LENGTHS, lengths, allow_pickle=False)
+            for name, numbers in ((_LENGTHS, lengths), (_HASHES, prefixes.hashes), (_COUNTS, prefixes.counts)):
+                np.save(new / name, numbers, allow_pickle=False)
             write_manifest(new, without=(EXAMPLES,))
             if entry.exists():
                 shutil.rmtree(entry)

@@ -31,7 +31,7 @@ from tl_jax.tooluse.readers.registry import trajectory_reader
 from tl_jax.tooluse.readers.rows import EachRow
 from tl_jax.tooluse.text.render import RENDERERS
 
-_ELSEWHERE = {"path", "eval_path", "batch_size", "pack", "cache"}
+_ELSEWHERE = {"path", "eval_path", "batch_size", "pack", "share_prefixes", "cache"}
 """Settings of the data that change no example: the content counts and not its name, and rows are made afterwards."""
 _ROOMS = ("config", "data", "tooluse")
 """Whose code decides what an example is."""

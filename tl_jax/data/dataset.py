@@ -11,8 +11,9 @@ from tl_jax.config.data import AUTO
 from tl_jax.data.cache import EncodedData, cached, in_memory
 from tl_jax.data.cache_key import NoKeyError, cache_key, is_findable, size, times
 from tl_jax.data.codec import Codec
-from tl_jax.data.packing import PackedRows
+from tl_jax.data.packing import PackedRows, plan_rows
 from tl_jax.data.parts import EncodedPart, Encoder, parts, processors
+from tl_jax.data.prefixes import plan_shared_rows
 from tl_jax.data.records import reader
 from tl_jax.data.report import DataReport
 from tl_jax.data.sources import opened
@@ -49,9 +50,14 @@ def build_dataset(config: DataConfig, codec: Codec, path: Path | None = None) ->
         data = _encoded(file, Encoder(config, codec, str(path)))
     if not len(data.records):
         raise DataError("; ".join(["nothing to train on", *data.report.lines()]), path=str(path))
-    rows = PackedRows(reader(data.records), data.lengths, config.max_length, config.pack)
-    padding = 1 - data.report.tokens / (len(rows) * config.max_length)
-    return Dataset(rows, replace(data.report, rows=len(rows), padding=padding), data.largest_token)
+    if config.share_prefixes:
+        plan = plan_shared_rows(data.lengths, data.prefixes, config.max_length, config.share_prefixes)
+    else:
+        plan = plan_rows(data.lengths, config.max_length, config.pack)
+    rows = PackedRows(reader(data.records), data.lengths, config.max_length, plan)
+    shared = 0 if plan.skipped is None else int(plan.skipped.sum())
+    padding = 1 - (data.report.tokens - shared) / (len(rows) * config.max_length)
+    return Dataset(rows, replace(data.report, rows=len(rows), padding=padding, shared=shared), data.largest_token)
 
 
 def _encoded(file: Path, encoder: Encoder) -> EncodedData:

@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from tl_jax.config import DataConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.examples import examples_of
+from tl_jax.data.prefixes import prefix_hashes
 from tl_jax.data.records import to_record
 from tl_jax.data.report import DataReport
 from tl_jax.errors import UserError
@@ -46,6 +47,10 @@ class EncodedPart:
     records: list[bytes] = field(default_factory=list)
     lengths: array[int] = field(default_factory=lambda: array("i"))
     """tokens of each example"""
+    hashes: array[int] = field(default_factory=lambda: array("Q"))
+    """`prefix_hashes` of all examples"""
+    counts: array[int] = field(default_factory=lambda: array("i"))
+    """how many of them are of each example"""
     largest_token: int = -1
     report: DataReport = field(default_factory=DataReport)
     notes: Notes = field(default_factory=Notes)
@@ -81,6 +86,9 @@ class Encoder:
                 for example in examples_of(trajectory, self.config, self.codec, part.report):
                     part.records.append(to_record(example))
                     part.lengths.append(len(example.tokens))
+                    hashes = prefix_hashes(example)
+                    part.hashes += hashes
+                    part.counts.append(len(hashes))
                     part.largest_token = max(part.largest_token, int(example.tokens.max(initial=-1)))
             except UserError as error:
                 raise DataError(str(error), path=self.path, field=f"trajectory {trajectory.id!r}") from error

@@ -46,6 +46,8 @@ class DataReport:
     examples: int = 0
     rows: int = 0
     tokens: int = 0
+    shared: int = 0
+    """Tokens that are not read again, because their row has them as another example's beginning."""
     target_tokens: int = 0
     notes: list[str] = field(default_factory=list)
     """What else there is to say about the file: fields left out, results matched by position."""
@@ -88,6 +90,11 @@ class DataReport:
             f"{self.examples} examples, {self.tokens} tokens, {self.target_tokens} of them targets; {self.rows} rows, "
             f"{100 * self.padding:.1f} % padding",
         ]
+        if self.shared:
+            lines.append(
+                f"{self.shared} tokens, {100 * self.shared / self.tokens:.1f} %, are beginnings that another example "
+                f"of their row has: {self.tokens - self.shared} are read"
+            )
         if self.silent:
             lines.append(f"{self.silent} turns have neither text nor calls; they are no targets")
         lines += [

@@ -22,6 +22,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from tl_jax.config import LoraConfig
 from tl_jax.config.model import Remat
+from tl_jax.errors import UserError
 from tl_jax.model import lora as adapters
 from tl_jax.model import quantize
 from tl_jax.model.attention import AttentionMask, attention
@@ -80,6 +81,8 @@ class Llama(nnx.Module):
         self.lora = lora
         self.dropout_keys: jax.Array | None = nnx.data(None)
         """[B], typed: of a training step's rows; None = nothing is dropped"""
+        self.branched = False
+        """segments of the rows have branches, and whoever reads them without is told"""
         self.embed = nnx.Dict({name: nnx.Param(value) for name, value in params["embed"].items()})
         self.layers = nnx.Dict({name: nnx.Param(value) for name, value in params["layers"].items()})
         self.norm = nnx.Param(params["norm"])
@@ -101,9 +104,16 @@ class Llama(nnx.Module):
             segment_ids: int32 [B, T]; tokens see only their own segment, 0 is padding.
             branches: int32 [B, T]; ways in which the beginning of a segment goes on, from 1, that see nothing of each
                 other; 0 is the beginning. None = segments have no branches.
+
+        Raises:
+            UserError: the rows of this step have branches, and they were not given.
         """
         chex.assert_rank(tokens, 2)
         chex.assert_equal_shape([tokens, positions, segment_ids])
+        if self.branched and branches is None:
+            raise UserError(
+                "the loss reads rows that share prefixes as if they did not: use model.hidden(*batch.inputs)"
+            )
         mask = AttentionMask.within(positions, segment_ids, branches)
 
         def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> tuple[jax.Array, None]:

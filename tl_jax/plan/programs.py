@@ -46,7 +46,7 @@ def sft_programs(config: SftConfig, model: LlamaConfig, mesh: Mesh, load: Worklo
     made = make_programs(config, model, make_loss(config.loss), STEPS)
     state = abstract_state(made.init, abstract_params(model, config.stored_dtype), mesh, config.model.offload)
     rows, length = config.data.batch_size, config.data.max_length
-    host = collate([Row((), length)] * rows)
+    host = collate([Row((), length, () if config.data.share_prefixes else None)] * rows)
     batch: Batch = _placed(host, batch_sharding(mesh))
     micro = rows // batch_devices(mesh) // config.accumulate
     parts = _parts_of(state)

@@ -138,7 +138,7 @@ def weighted_loss(
     """
     chex.assert_equal_shape([batch.tokens, batch.labels, batch.weights])
     chex.assert_shape(batch.turns, batch.tokens.shape[:1])
-    hidden = model.hidden(batch.tokens, batch.positions, batch.segment_ids)
+    hidden = model.hidden(*batch.inputs)
     is_target = batch.weights > 0
     scores = label_log_probs(model, hidden, batch.labels, is_target, {"correct": correct, **(statistics or {})})
     losses = of_token(scores)

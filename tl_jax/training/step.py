@@ -70,7 +70,7 @@ def accumulated_gradient(
 
     def total(copies: Params, micro: Batch, keys: jax.Array) -> tuple[jax.Array, Loss]:
         model = merge(graphdef, assemble(copies, frozen))
-        model.dropout_keys = keys
+        model.dropout_keys, model.branched = keys, micro.branches is not None
         loss = loss_fn(model, micro)
         return loss.total, jax.tree.map(jnp.asarray, loss)
 
@@ -85,7 +85,9 @@ def make_eval_step(graphdef: GraphDef, loss_fn: LossFn) -> Callable[[Params, Bat
     """A pure ``(params, batch) -> sums``; add them up over batches before dividing, see `evaluate`."""
 
     def step(params: Params, batch: Batch) -> Loss:
-        return loss_fn(merge_copies(graphdef, params), batch)
+        model = merge_copies(graphdef, params)
+        model.branched = batch.branches is not None
+        return loss_fn(model, batch)
 
     return step
 
