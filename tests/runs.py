@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-TIMES = ("time", "tokens_per_second", "seconds_sampling", "seconds_learning")
+TIMES = ("time", "tokens_per_second", "seconds_sampling", "seconds_learning", "seconds_rewards")
 """Metrics that are another number in each run."""
 
 

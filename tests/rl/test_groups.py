@@ -14,7 +14,7 @@ from tl_jax.data.prompts import Prompt
 from tl_jax.errors import UserError
 from tl_jax.rl.advantages import Group
 from tl_jax.rl.episodes import Episode, Turn
-from tl_jax.rl.groups import GroupSampler, differ
+from tl_jax.rl.groups import GroupSampler, Rollout, differ
 from tl_jax.rl.prompt_sampler import PromptSampler
 from tl_jax.rl.rubric import make_rubric
 from tl_jax.rl.state import RlState
@@ -71,6 +71,10 @@ def sampler(answers: dict[str, list[list[str]]], *settings: str) -> tuple[GroupS
     return GroupSampler(config, worker, make_rubric(config), order), worker, order  # type: ignore[arg-type]
 
 
+def rollout(groups: GroupSampler) -> Rollout:
+    return groups.rewarded(groups.sample(STATE))
+
+
 def in_turn(count: int) -> list[str]:
     """The first prompts of the queue."""
     return [f"c{index}" for index in sampler({})[2].more(count)]
@@ -87,29 +91,30 @@ def answering(*different: int) -> dict[str, list[list[str]]]:
 def test_groups_of_equal_rewards_give_way_to_the_next_prompts() -> None:
     """Of 0, 1, 2 only 1 differs; then 3 does and 4 not; then 5."""
     groups, worker, order = sampler(answering(1, 3, 5), "max_resamples=5")
-    found = [group.episodes[0].case.id for group in groups(STATE)]
+    found = rollout(groups)
+    ids = [group.episodes[0].case.id for group in found.groups]
     queue = in_turn(6)
-    assert found == [queue[3], queue[1], queue[5]]
+    assert ids == [queue[3], queue[1], queue[5]]
     assert worker.asked == [queue[:3], queue[3:5], queue[5:6]]
     assert len(worker.keys) == 3
-    assert groups.replaced == 3
+    assert found.replaced == 3
     assert order.state()["drawn"] == 6
 
 
 @pytest.mark.parametrize("times", [0, 1, 2])
 def test_there_is_a_limit_to_it(times: int) -> None:
     groups, worker, _ = sampler(answering(1), f"max_resamples={times}")
-    found = groups(STATE)
-    assert len(found) == 3
+    found = rollout(groups)
+    assert len(found.groups) == 3
     assert [len(asked) for asked in worker.asked] == [3, *[2] * times]
-    assert groups.replaced == 2 * times
+    assert found.replaced == 2 * times
 
 
 def test_nothing_is_sampled_again_where_every_group_teaches() -> None:
     groups, worker, _ = sampler(answering(0, 1, 2), "max_resamples=3")
-    groups(STATE)
+    found = rollout(groups)
     assert len(worker.asked) == 1
-    assert groups.replaced == 0
+    assert found.replaced == 0
 
 
 def test_a_group_that_failed_gives_way_but_not_one_that_failed_in_part() -> None:
@@ -117,13 +122,13 @@ def test_a_group_that_failed_gives_way_but_not_one_that_failed_in_part() -> None
     first, second, *_ = in_turn(COUNT)
     answers |= {first: [["fails"], ["fails"]], second: [["fails"], ["1"]]}
     groups, worker, _ = sampler(answers, "max_resamples=1", "faults.retries=0")
-    found = groups(STATE)
+    found = rollout(groups)
     assert worker.asked[1] == in_turn(5)[3:]  # for both: one answer alone is like itself
-    assert not any(rewards.dropped for group in found for rewards in group.rewards)
+    assert not any(rewards.dropped for rewards in found.rewards)
     answers = {name: [["fails"], ["fails"]] for name in in_turn(COUNT)}
     nothing, _, _ = sampler(answers, "max_resamples=1", "faults.retries=0")
     with pytest.raises(UserError, match="all 6 episodes failed"):
-        nothing(STATE)
+        rollout(nothing)
 
 
 SAME_SUM = [["1", "0"], ["0", "1"]]
@@ -140,7 +145,7 @@ SAME_SUM = [["1", "0"], ["0", "1"]]
 )
 def test_what_differs_is_what_the_estimator_compares(settings: list[str], teaches: bool) -> None:
     groups, worker, _ = sampler(dict.fromkeys(in_turn(COUNT), SAME_SUM), "max_resamples=1", *settings)
-    groups(STATE)
+    rollout(groups)
     assert len(worker.asked) == (1 if teaches else 2)
 
 
@@ -153,7 +158,7 @@ def by_hand(prediction: str, case: Case) -> float:
 def test_rewards_that_are_compared_apart_differ_apart(estimator: str, teaches: bool) -> None:
     both = f"reward={{{__name__}:earned: 1, {__name__}:by_hand: 1}}"
     groups, worker, _ = sampler(answering(*range(COUNT)), "max_resamples=1", both, f"algorithm.estimator={estimator}")
-    groups(STATE)
+    rollout(groups)
     assert len(worker.asked) == (1 if teaches else 2)
 
 
@@ -167,7 +172,7 @@ def test_outcomes_are_compared_apart_from_turns(scope: str, teaches: bool) -> No
     answers = {name: [["1"], ["0"]] for name in in_turn(COUNT)}
     outcome = f"episode_reward={__name__}:makes_up_for_it"
     groups, worker, _ = sampler(answers, "max_resamples=1", outcome, f"algorithm.advantage_scope={scope}")
-    groups(STATE)
+    rollout(groups)
     assert len(worker.asked) == (1 if teaches else 2)
 
 
@@ -175,7 +180,7 @@ def test_the_curriculum_learns_of_all_that_were_answered() -> None:
     groups, _, order = sampler(answering(1, 3, 5), "max_resamples=5")
     seen: dict[int, list[float]] = {}
     order.observe = lambda prompt, scores: seen.update({prompt: list(scores)})  # type: ignore[method-assign]
-    groups(STATE)
+    rollout(groups)
     queue = sampler({})[2].more(6)
     assert seen == {prompt: [1, 0] if place in (1, 3, 5) else [1, 1] for place, prompt in enumerate(queue)}
 

@@ -98,13 +98,13 @@ def test_prompts_are_repeated_for_their_group_and_every_step_has_its_own_key(sou
     rollout = source.batch(1, STATE)
     assert rollout.labels.shape[0] == rollout.rewards.shape[0] == 4
     source.batch(2, replace(STATE, step=jnp.int32(1)))
-    worker: Any = source._groups._worker
+    worker: Any = source._queue._groups._worker
     first, second = ([one.case.id for one in prompts] for prompts in worker.prompts)
     assert first[0] == first[1] != first[2] == first[3]
     assert first != second
     assert worker.keys[0] != worker.keys[1]
     place = {"step": 2, "drawn": 4, "variances": []}
-    assert source.position(2) == {"prompts": 5, "batch_size": 2, "seed": 0, **place}
+    assert source.position(2) == {"prompts": 5, "batch_size": 2, "seed": 0, **place, "ahead": {}}
 
 
 def test_metrics_of_the_host_join_those_of_the_step(source: Rollouts) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from tests.runs import metrics
 from tests.thoroughness import first_then_thorough
 from tl_jax.config import ConfigError, RlConfig, SftConfig, load_config
 from tl_jax.config.estimators import ESTIMATORS, Estimator
@@ -173,7 +174,7 @@ def test_resume_is_bit_exact(trained: tuple[RlConfig, dict[str, Any]], tmp_path:
         run_rl(config.model_copy(update={"model": gone}))
     again = run_rl(config)
     assert same(open_model(run_dir).params, open_model(trained[0].run_dir).params)
-    timing = {"seconds_sampling", "seconds_learning", "tokens_per_second"}
+    timing = {"seconds_sampling", "seconds_learning", "seconds_rewards", "tokens_per_second"}
     assert {k: v for k, v in again.items() if k not in timing} == {k: v for k, v in result.items() if k not in timing}
     assert [row["step"] for row in metrics_of(run_dir)] == [3, 6, 9, 12]
     samples = (run_dir / "samples.jsonl").read_text()
@@ -460,9 +461,41 @@ def test_a_run_without_a_critic_resumes_bit_for_bit(undecided: Path, cases: Path
     assert any(row["resampled"] for row in expected)
 
 
+@pytest.mark.slow
+def test_a_run_one_step_off_policy_resumes_bit_for_bit(undecided: Path, cases: Path, tmp_path: Path) -> None:
+    """With the rollout that was sampled before the checkpoint's last update; its second step is like on-policy's."""
+    settings = {
+        "algorithm__estimator": "grpo",
+        "algorithm__kl_in": "loss",
+        "algorithm__steps_off_policy": 1,
+        "algorithm__importance_cap": 2,
+        "group_size": 2,
+        "max_resamples": 1,
+        "curriculum__share": 0.5,
+        "batch_size": 8,
+        "steps": 5,
+        "checkpoint__every": 2,
+        "log_every": 1,
+        "eval_prompts": 2,
+    }
+    whole = run_rl(ppo_config(tmp_path / "whole", undecided, cases, **settings))
+    shutil.copytree(tmp_path / "whole", tmp_path / "part")
+    for step in ("4", "5"):
+        shutil.rmtree(tmp_path / "part" / "checkpoints" / step)
+    part = run_rl(ppo_config(tmp_path / "part", undecided, cases, **settings))
+    assert whole["eval_reward"] == part["eval_reward"]
+    assert same(open_model(tmp_path / "part").params, open_model(tmp_path / "whole").params)
+    assert metrics(tmp_path / "part") == metrics(tmp_path / "whole")
+    assert (tmp_path / "part/samples.jsonl").read_text() == (tmp_path / "whole/samples.jsonl").read_text()
+    rows = metrics(tmp_path / "whole")
+    assert [row["staleness"] for row in rows] == [0, 1, 1, 1, 1]
+    assert rows[0]["sampler_drift_max"] < 1e-3 < min(row["sampler_drift_max"] for row in rows[1:])
+
+
 @pytest.mark.parametrize(
     ("override", "error", "match"),
     [
+        ({"algorithm__steps_off_policy": 1}, ConfigError, "set importance_cap, .* or old_log_probs=sampler"),
         ({"batch_size": 24}, ConfigError, "answers a multiple of 16"),
         ({"algorithm__accumulate": 4}, ConfigError, "in algorithm.accumulate=4 parts .* a multiple of 64"),
         ({"algorithm__clip_low": -0.1}, ConfigError, "algorithm.clip_low.*greater than or equal to 0"),

@@ -85,6 +85,13 @@ class AlgorithmConfig(Node):
         description="what updates start from: recompute = the policy reads every rollout first; auto = not where the "
         "only update finds the same; sampler = what it said while writing",
     )
+    steps_off_policy: Whole = Field(
+        0,
+        ge=0,
+        le=1,
+        description="1 = a step learns from episodes of the policy one step before; they are rewarded while devices "
+        "learn",
+    )
     clip_low: Limit = Field(0.2, description="how far a probability ratio may fall below 1")
     clip_high: Limit = Field(0.2, description="how far it may rise above 1")
     dual_clip: Real | None = Field(None, gt=1, description="limit of the ratio of a token with negative advantage")
@@ -124,6 +131,15 @@ class AlgorithmConfig(Node):
             raise ValueError(
                 f"kl_estimator={self.kl_estimator} in the reward has a wrong gradient, almost 0 near the reference "
                 "policy; use k1 there, or kl_in=loss"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_old_is_corrected(self) -> AlgorithmConfig:
+        if self.steps_off_policy and self.importance_cap is None and self.old_log_probs != "sampler":
+            raise ValueError(
+                "steps_off_policy=1 learns from episodes of the policy one step before: set importance_cap, which "
+                "weighs them, for instance to 2, or old_log_probs=sampler"
             )
         return self
 

@@ -6,7 +6,9 @@ advantages of 0, and others are sampled instead.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import jax
@@ -28,13 +30,33 @@ class AnswerGroup(NamedTuple):
     prompt: int
     """its index"""
     episodes: list[Episode]
-    rewards: list[EpisodeRewards]
-    """of each episode"""
+    rewards: list[EpisodeRewards] | None = None
+    """of each episode; None = they are still to be had"""
 
     @property
     def values(self) -> list[np.ndarray]:
         """float32 [turns, R] of each episode that is not dropped."""
-        return [one.values for one in self.rewards if not one.dropped]
+        return [one.values for one in self.rewards or () if not one.dropped]
+
+
+class Rollout(NamedTuple):
+    """The groups that a step learns from."""
+
+    groups: tuple[AnswerGroup, ...]
+    replaced: int = 0
+    """groups that gave way to others"""
+    staleness: int = 0
+    """steps that the policy learns between sampling them and learning from them"""
+    seconds_rewards: float = 0.0
+
+    @property
+    def episodes(self) -> list[Episode]:
+        return [episode for group in self.groups for episode in group.episodes]
+
+    @property
+    def rewards(self) -> list[EpisodeRewards]:
+        """Of each episode that has got them."""
+        return [rewards for group in self.groups for rewards in group.rewards or ()]
 
 
 class GroupSampler:
@@ -50,41 +72,70 @@ class GroupSampler:
     def __init__(self, config: RlConfig, worker: RolloutWorker, rubric: Rubric, prompts: PromptSampler) -> None:
         self._size, self._resamples, self._algorithm = config.group_size, config.max_resamples, config.algorithm
         self._worker, self._rubric, self._prompts = worker, rubric, prompts
-        self.replaced = 0
-        """groups of the latest rollout that gave way to others"""
 
-    def __call__(self, state: RlState) -> list[AnswerGroup]:
-        """The groups of the next rollout.
+    def sample(self, state: RlState, ahead: int = 0) -> Rollout:
+        """A rollout with the parameters of ``state``. Those of its groups that were sampled last have no rewards yet:
+        for these no parameters are needed, see `rewarded`.
+
+        Args:
+            state: that of the step to come.
+            ahead: how many steps after that one the rollout is for.
+        """
+        replaced, seconds = 0, 0.0
+        groups = self._answered(state, ahead, self._prompts.rollout(), attempt=0)
+        for attempt in range(1, self._resamples + 1):
+            began = time.perf_counter()
+            given = self._given(groups)
+            self._observe(groups, given)
+            seconds += time.perf_counter() - began
+            groups = given
+            idle = [place for place, group in enumerate(groups) if not self._teaches(group)]
+            if not idle:
+                break
+            replaced += len(idle)
+            others = self._answered(state, ahead, self._prompts.more(len(idle)), attempt)
+            for place, group in zip(idle, others, strict=True):
+                groups[place] = group
+        return Rollout(tuple(groups), replaced, ahead, seconds)
+
+    def rewarded(self, rollout: Rollout) -> Rollout:
+        """The same with the rewards of all its groups.
 
         Raises:
             UserError: not one episode was without fault.
         """
-        self.replaced = 0
-        groups = self._answered(state, self._prompts.rollout(), attempt=0)
-        for attempt in range(1, self._resamples + 1):
-            idle = [place for place, group in enumerate(groups) if not self._teaches(group)]
-            if not idle:
-                break
-            self.replaced += len(idle)
-            others = self._answered(state, self._prompts.more(len(idle)), attempt)
-            for place, group in zip(idle, others, strict=True):
-                groups[place] = group
-        self._rubric.check([rewards for group in groups for rewards in group.rewards])
-        return groups
+        if all(group.rewards is not None for group in rollout.groups):
+            return rollout
+        began = time.perf_counter()
+        groups = self._given(rollout.groups)
+        seconds = rollout.seconds_rewards + time.perf_counter() - began
+        found = rollout._replace(groups=tuple(groups), seconds_rewards=seconds)
+        self._rubric.check(found.rewards)
+        self._observe(rollout.groups, groups)
+        return found
 
-    def _answered(self, state: RlState, prompts: Sequence[int], attempt: int) -> list[AnswerGroup]:
-        """Answers to prompts, with a key of this step and attempt alone."""
+    def _answered(self, state: RlState, ahead: int, prompts: Sequence[int], attempt: int) -> list[AnswerGroup]:
+        """Answers to prompts, with a key of this rollout and attempt alone."""
         # 1 is the key of the step itself
-        key = jax.random.fold_in(fold_key(state), attempt + 1 if attempt else 0)
+        key = jax.random.fold_in(fold_key(state, ahead), attempt + 1 if attempt else 0)
         repeated = [self._prompts.prompts[index] for index in prompts for _ in range(self._size)]
-        episodes = self._worker(state.params["actor"], repeated, key)
-        rewards = self._rubric.of_all(episodes, self._worker.watch)
-        groups = []
-        for number, prompt in enumerate(prompts):
-            rows = slice(number * self._size, (number + 1) * self._size)
-            groups.append(AnswerGroup(prompt, episodes[rows], rewards[rows]))
-            self._prompts.observe(prompt, [self._score(values) for values in groups[-1].values])
-        return groups
+        episodes = iter(self._worker(state.params["actor"], repeated, key))
+        return [AnswerGroup(prompt, list(islice(episodes, self._size))) for prompt in prompts]
+
+    def _given(self, groups: Sequence[AnswerGroup]) -> list[AnswerGroup]:
+        """The groups, with rewards for those that have none."""
+        new = [episode for group in groups if group.rewards is None for episode in group.episodes]
+        rewards = iter(self._rubric.of_all(new, self._worker.watch))
+        return [
+            group._replace(rewards=list(islice(rewards, len(group.episodes)))) if group.rewards is None else group
+            for group in groups
+        ]
+
+    def _observe(self, before: Sequence[AnswerGroup], after: Sequence[AnswerGroup]) -> None:
+        """Tells what earned what, of the groups that had no rewards before."""
+        for old, group in zip(before, after, strict=True):
+            if old.rewards is None:
+                self._prompts.observe(group.prompt, [self._score(values) for values in group.values])
 
     def _score(self, values: np.ndarray) -> float:
         return float(values.sum(axis=0, dtype=np.float64) @ np.array(self._rubric.weights))

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tl_jax.config import RlConfig
+from tl_jax.rl.ahead import RolloutQueue
 from tl_jax.rl.batch import RolloutBatch, collate
 from tl_jax.rl.episodes import Episode
 from tl_jax.rl.faults import stand_ins
@@ -45,14 +46,23 @@ class Rollouts:
         worker: samples the episodes.
         rubric: rewards them.
         prompts: which come next.
+        position: where a run that is continued stood, which ``prompts`` know already.
     """
 
     def __init__(
-        self, run: Run, config: RlConfig, worker: RolloutWorker, rubric: Rubric, prompts: PromptSampler
+        self,
+        run: Run,
+        config: RlConfig,
+        worker: RolloutWorker,
+        rubric: Rubric,
+        prompts: PromptSampler,
+        position: Mapping[str, Any] | None = None,
     ) -> None:
         self._run, self._group_size, self._prompts = run, config.group_size, prompts
         self._layout, self._seed = Layout.of(config, run.mesh), config.seed
-        self._rubric, self._groups = rubric, GroupSampler(config, worker, rubric, prompts)
+        self._rubric = rubric
+        self._queue = RolloutQueue(config, GroupSampler(config, worker, rubric, prompts), rubric)
+        self._queue.restore((position or {}).get("ahead", {}), run.log.line)
         self._mae, self._mask_truncated = OnlineMae.of(config.online_mae), config.algorithm.mask_truncated
         self._outcomes: Counter[str] = Counter()
         self._results: Counter[str] = Counter()
@@ -64,15 +74,14 @@ class Rollouts:
         self._first = step == self._run.start + 1
         if self._first:
             self._run.log.line(f"step {step}: the first rollout begins")
-        groups = self._groups(state)
-        self._episodes = [episode for group in groups for episode in group.episodes]
-        self._rewards = [rewards for group in groups for rewards in group.rewards]
-        self._rollout = self._collated(step)
+        self._rollout = self._queue.next(step, state)
+        self._episodes, self._rewards = self._rollout.episodes, self._rollout.rewards
+        self._batch = self._collated(step)
         self._sampled = time.perf_counter()
         if self._first:
             self._run.log.line(f"step {step}: {len(self._episodes)} episodes are sampled; learning is compiled")
         self._run.log.busy(f"step {step} learns")
-        return self._rollout
+        return self._batch
 
     def _collated(self, step: int) -> RolloutBatch:
         """The episodes as arrays; other ones stand in for those that are dropped."""
@@ -92,9 +101,12 @@ class Rollouts:
         return collate(episodes, values, weights, self._layout, (self._seed, step))
 
     def observe(self, metrics: Metrics) -> Metrics:
-        """Waits for the step, whose time is measured. ``tokens_per_second`` counts the tokens of all episodes in that
-        time, prompts as often as they were answered; ``padding`` is the share of positions that were read for nothing.
+        """Rewards what was sampled ahead and waits for the step, whose time is measured.
+
+        ``tokens_per_second`` counts the tokens of all episodes in that time, prompts as often as they were answered;
+        ``padding`` is the share of positions that were read for nothing.
         """
+        self._queue.reward()
         metrics = jax.device_get(metrics)
         ended = time.perf_counter()
         turns = [turn for episode in self._episodes for turn in episode.turns]
@@ -104,12 +116,14 @@ class Rollouts:
         return {
             **metrics,
             **_host_metrics(episodes, rewards, self._rubric),
-            "resampled": self._groups.replaced * self._group_size / len(self._episodes),
+            "resampled": self._rollout.replaced * self._group_size / len(self._episodes),
             "faults": np.mean([bool(one.fault) for one in self._rewards]),
             "raised": np.mean([bool(episode.raised) for episode in self._episodes]),
             "blocked_turns": np.mean(np.concatenate([self._mae.blocked(episode) for episode in episodes])),
             "tokens_per_second": self._read / (ended - self._began),
-            "padding": self._rollout.rows.padding,
+            "padding": self._batch.rows.padding,
+            "staleness": self._rollout.staleness,
+            "seconds_rewards": self._rollout.seconds_rewards,
             "seconds_sampling": self._sampled - self._began,
             "seconds_learning": ended - self._sampled,
         }
@@ -138,7 +152,8 @@ class Rollouts:
                 file.writelines(json.dumps(sample) + "\n" for sample in samples)
 
     def position(self, step: int) -> Mapping[str, Any]:
-        return self._prompts.state()
+        """Of the prompts and of what was sampled ahead."""
+        return {**self._prompts.state(), "ahead": self._queue.state()}
 
 
 def _cell(text: str) -> Text:

@@ -86,7 +86,7 @@ def run_rl(config: RlConfig) -> dict[str, Any]:
                 run,
                 state,
                 compile_step(make_rl_step(spec), state, mesh, run.log.line),
-                Rollouts(run, config, worker, rubric, order),
+                Rollouts(run, config, worker, rubric, order, position),
                 Averages(last=("learning_rate", "critic_rate", "kl_coef"), wait=True),
                 comparison,
                 config.eval_every,

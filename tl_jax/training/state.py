@@ -68,6 +68,6 @@ def without_frozen(state: State) -> State:
     return replace(state, frozen={})
 
 
-def fold_key(state: TrainState) -> jax.Array:
-    """A typed PRNG key of this step alone: the same after a restart, different at every step."""
-    return jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+def fold_key(state: TrainState, ahead: int = 0) -> jax.Array:
+    """A typed PRNG key of this step alone, or of one so many steps ahead: the same after a restart."""
+    return jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step + ahead)
