@@ -1,14 +1,16 @@
 """Where reinforcement learning ends, against the closed-form optimum of the KL-regularised objective.
 
-    python -m benchmarks.convergence
+    python -m benchmarks.convergence [--ahead 1]
 
 The problems are those of tests/rl/test_convergence.py: six calls with the paper's rewards, two calls with a tool's
 answer between them that earn at the end, and three calls that are each rewarded at once, with credit by turn. Printed
 is the total variation between what is learnt and ``ref exp(R / beta)``, by estimator and beta; minutes on two cores.
+With ``--ahead 1`` episodes are those of the policy one step before, as with algorithm.steps_off_policy=1.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 
 from rich.console import Console
@@ -32,6 +34,9 @@ from tests.rl.test_convergence import (
 
 
 def main() -> None:
+    options = argparse.ArgumentParser()
+    options.add_argument("--ahead", type=int, default=0, help="steps that episodes are sampled ahead")
+    ahead = options.parse_args().ahead
     table = Table(
         "problem", "beta", Column("before", justify="right"), *(Column(n, justify="right") for n in REGULARISED)
     )
@@ -39,7 +44,9 @@ def main() -> None:
         for beta in betas:
             reference = optimum_of_reference(len(problem))
             optimum = regularised(reference, returns(problem), beta)
-            ends = {n: total_variation(learnt(n + suffix, problem, beta), optimum) for n in REGULARISED if n in names}
+            ends = {
+                n: total_variation(learnt(n + suffix, problem, beta, ahead), optimum) for n in REGULARISED if n in names
+            }
             cells = (f"{ends[name]:.4f}" if name in ends else "" for name in REGULARISED)
             table.add_row(title, f"{beta:g}", f"{total_variation(reference, optimum):.3f}", *cells)
     Console().print(table)

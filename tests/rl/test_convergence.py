@@ -190,25 +190,29 @@ ALGORITHMS: dict[str, AlgorithmConfig] = {
 
 
 @cache
-def program(name: str, calls: int) -> tuple[Callable[..., RlState], Callable[..., Any]]:
+def program(name: str, calls: int, ahead: int = 0) -> tuple[Callable[..., RlState], Callable[..., Any]]:
     """What makes the first state, and the compiled step; the coefficient of the KL is in the state."""
     schedule = optax.cosine_decay_schedule(RATE[calls], 2 * STEPS[calls], alpha=0.01)
     actor, critic = (
         TrainableModel(GRAPH, optax.adam(schedule), schedule),
         TrainableModel(CRITIC, optax.adam(0.02), schedule),
     )
-    spec = StepSpec(actor, critic, ALGORITHMS[name], group_size=ROWS // 8, answer_length=1)
+    old: dict[str, Any] = {"steps_off_policy": ahead, "importance_cap": 2.0} if ahead else {}
+    algorithm = ALGORITHMS[name].model_copy(update=old)
+    spec = StepSpec(actor, critic, algorithm, group_size=ROWS // 8, answer_length=1)
     fast = {"xla_backend_optimization_level": 1}  # hundreds of steps: compiling better than the other tests pays here
     return lambda params: init_rl_state(params, MODEL, spec, 0), jax.jit(make_rl_step(spec), compiler_options=fast)
 
 
-def learnt(name: str, problem: Problem, beta: float) -> np.ndarray:
-    """The distribution that an algorithm ends with."""
+def learnt(name: str, problem: Problem, beta: float, ahead: int = 0) -> np.ndarray:
+    """The distribution that an algorithm ends with, whose rollouts are sampled so many steps ahead."""
     calls = len(problem)
-    init, step = program(name, calls)
+    init, step = program(name, calls, ahead)
     state = replace(init(initial_params()), kl_coef=jnp.float32(beta))
-    for number in range(STEPS[calls]):
-        state, _ = step(state, rollout(state.params["actor"], problem, jax.random.key(number)))
+    waiting = [rollout(state.params["actor"], problem, jax.random.key(number)) for number in range(ahead)]
+    for number in range(ahead, ahead + STEPS[calls]):
+        waiting.append(rollout(state.params["actor"], problem, jax.random.key(number)))
+        state, _ = step(state, waiting.pop(0))
     return distribution(state.params["actor"], calls)
 
 
@@ -255,6 +259,14 @@ def test_two_calls_with_a_tools_answer_between_them_end_at_the_optimum(name: str
     assert total_variation(expected, optimum_of_reference(2)) > 5 * CLOSE
     got = learnt(name, at_the_end(rewards), beta)
     assert total_variation(got, expected) < CLOSE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", first_then_thorough(REGULARISED))
+def test_episodes_of_the_policy_one_step_before_lead_to_the_same_optimum(name: str) -> None:
+    rewards = bandit_rewards()
+    got = learnt(name, at_the_end(rewards), beta=1.0, ahead=1)
+    assert total_variation(got, regularised(optimum_of_reference(1), rewards, 1.0)) < CLOSE
 
 
 @pytest.mark.slow

@@ -461,28 +461,43 @@ def test_a_run_without_a_critic_resumes_bit_for_bit(undecided: Path, cases: Path
     assert any(row["resampled"] for row in expected)
 
 
+CALLS = {"made": 0, "stops_at": 0}
+
+
+def stops_once(prediction: str, case: Case) -> float:
+    """A reward during one call of which the run is told to end."""
+    CALLS["made"] += 1
+    if CALLS["made"] == CALLS["stops_at"]:
+        signal.raise_signal(signal.SIGTERM)
+    return score(prediction, case, "paper").value
+
+
 @pytest.mark.slow
 def test_a_run_one_step_off_policy_resumes_bit_for_bit(undecided: Path, cases: Path, tmp_path: Path) -> None:
-    """With the rollout that was sampled before the checkpoint's last update; its second step is like on-policy's."""
+    """It is stopped while a step learns and what the next one learns from is rewarded: that is sampled by a policy
+    which is gone then."""
     settings = {
         "algorithm__estimator": "grpo",
         "algorithm__kl_in": "loss",
         "algorithm__steps_off_policy": 1,
         "algorithm__importance_cap": 2,
+        "reward": f"{__name__}:stops_once",
         "group_size": 2,
         "max_resamples": 1,
         "curriculum__share": 0.5,
         "batch_size": 8,
         "steps": 5,
-        "checkpoint__every": 2,
+        "checkpoint__every": 100,
         "log_every": 1,
         "eval_prompts": 2,
     }
     whole = run_rl(ppo_config(tmp_path / "whole", undecided, cases, **settings))
-    shutil.copytree(tmp_path / "whole", tmp_path / "part")
-    for step in ("4", "5"):
-        shutil.rmtree(tmp_path / "part" / "checkpoints" / step)
-    part = run_rl(ppo_config(tmp_path / "part", undecided, cases, **settings))
+    CALLS.update(made=0, stops_at=CALLS["made"] // 2)
+    config = ppo_config(tmp_path / "part", undecided, cases, **settings)
+    stopped = run_rl(config)
+    assert stopped["stopped_by"] == "SIGTERM"
+    assert 1 < stopped["step"] < 5
+    part = run_rl(config)
     assert whole["eval_reward"] == part["eval_reward"]
     assert same(open_model(tmp_path / "part").params, open_model(tmp_path / "whole").params)
     assert metrics(tmp_path / "part") == metrics(tmp_path / "whole")
