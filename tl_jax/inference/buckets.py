@@ -10,6 +10,11 @@ def bucket(size: int, smallest: int = 1) -> int:
     return power * 3 // 4 if power >= 4 and size <= power * 3 // 4 else power
 
 
+def row_count(asked: int, spread: int) -> int:
+    """Rows for so many prompts or answers: one of few sizes, the same on each of ``spread`` devices."""
+    return bucket(-(-asked // spread)) * spread
+
+
 def bucket_within(size: int) -> int:
     """The largest of these sizes that is not above ``size``.
 

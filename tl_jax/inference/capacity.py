@@ -18,6 +18,8 @@ from tl_jax.model.sharding import batch_devices
 
 SHARE = 0.85
 """Of the free memory that answers may take: programs have code, and memory has gaps."""
+KEPT = 0.5
+"""Of the free memory that conversations may take between two answers."""
 WAVE = 0.25
 """Prompts that are read at once, of the answers that are written at once."""
 FEW = 8
@@ -54,11 +56,26 @@ def rows_that_fit(model: LlamaConfig, mesh: Mesh | None, places: int, itemsize: 
         free: bytes of a device.
     """
     tensor, rows = (1, 1) if mesh is None else (mesh.shape["tensor"], batch_devices(mesh))
-    cache = (1 + WAVE) * 2 * model.num_layers * model.num_kv_heads * model.head_dim * itemsize / tensor
+    cache = (1 + WAVE) * place_bytes(model, mesh, itemsize)
     hidden = model.hidden_size * (3 * itemsize + 2 * 4)  # residual, normed, added; a norm computes in float32
     inner = (2 * model.intermediate_size + 3 * model.num_heads * model.head_dim) * itemsize / tensor
     scores = 4 * 4 * model.vocab_size  # logits, noise, their sum, log-probabilities
     return bucket_within(max(int(SHARE * free / (places * (cache + WAVE * (hidden + inner)) + scores)), 1)) * rows
+
+
+def rows_kept(model: LlamaConfig, mesh: Mesh | None, places: int, itemsize: int, free: float) -> int:
+    """How many conversations, over all devices, may be kept between two answers, none of them longer than ``places``.
+
+    The arguments are those of `rows_that_fit`.
+    """
+    fitting = int(KEPT * free / (places * place_bytes(model, mesh, itemsize)))
+    return (bucket_within(fitting) if fitting else 0) * (1 if mesh is None else batch_devices(mesh))
+
+
+def place_bytes(model: LlamaConfig, mesh: Mesh | None, itemsize: int) -> float:
+    """Keys and values of one token on each device that holds some of them."""
+    tensor = 1 if mesh is None else mesh.shape["tensor"]
+    return 2 * model.num_layers * model.num_kv_heads * model.head_dim * itemsize / tensor
 
 
 def free_memory(devices: Sequence[jax.Device]) -> int:

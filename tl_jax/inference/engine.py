@@ -30,6 +30,8 @@ class Generation:
     drawn_logprobs: np.ndarray | None = None
     """float32 [B, N]: of each token in the distribution that it was drawn from, after top-k and top-p; None = as
     ``logprobs``, where nothing is filtered"""
+    read: np.ndarray | None = None
+    """int32 [B]: tokens that were read for each; 0 where another's reading served as well. None = nobody knows"""
 
 
 @dataclass(frozen=True)

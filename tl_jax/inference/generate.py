@@ -2,8 +2,8 @@
 
 Answers are written in slots. When some have ended, the next prompts take their slots; when no prompt is left, the slots
 become fewer. A prompt that is asked for several answers is read once. Sizes are of a few kinds, so that a new prompt
-seldom compiles anything. The noise of a row depends on the key, the prompt's number and the step alone: neither
-slots nor padding nor sharding change a sample.
+seldom compiles anything. Of a conversation that goes on, only what is new is read (`kept`). The noise of a row depends
+on the key, the prompt's number and the step alone: neither slots nor padding nor sharding change a sample.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import NamedSharding
 
 from tl_jax.config import SamplingConfig
 from tl_jax.inference import slots as programs
-from tl_jax.inference.buckets import bucket
+from tl_jax.inference.buckets import bucket, row_count
 from tl_jax.inference.capacity import free_memory, prompts_at_once, rows_that_fit
 from tl_jax.inference.choice import Draw, Static
 from tl_jax.inference.engine import Ends, Generation
+from tl_jax.inference.kept import Kept
 from tl_jax.inference.room import ContextRoom, GenerationError
 from tl_jax.inference.serving import ServedModel
 from tl_jax.inference.slots import Prompts, ReadPrompts, Slots
 from tl_jax.model.config import LlamaConfig
-from tl_jax.model.sharding import batch_devices, batch_sharding, make_global_array, replicated
+from tl_jax.model.sharding import batch_sharding, replicated
 
 FEWEST = 8
 """Slots on a device below which fewer are not faster: a step reads all weights however few there are."""
@@ -43,6 +44,7 @@ def generate(
     ends: Ends,
     before_batch: Callable[[], None] | None = None,
     numbers: Sequence[int] | None = None,
+    kept: Kept | None = None,
 ) -> Generation:
     """Continues every prompt until one of ``ends.eos_ids`` or ``max_new_tokens``.
 
@@ -55,6 +57,7 @@ def generate(
         ends: which tokens end a row, and what follows the end in the result.
         before_batch: called before prompts take slots; it may raise, to give the rest up.
         numbers: of the prompts, below 2^31: what their noise depends on besides the key; by default their indices.
+        kept: of earlier turns of the conversations with these numbers, which this adds to; None = there are none.
 
     Raises:
         GenerationError: no prompt, an empty one, an unknown token, or a prompt that leaves no room for the answer.
@@ -67,9 +70,12 @@ def generate(
         np.float32(sampling.top_p or 1),
         np.asarray(ends.eos_ids or (-1,), np.int32),
     )
-    static, at_once = Static.of(sampling), _at_once(model, prompts, sampling)
+    static, numbers = Static.of(sampling), numbers or range(len(prompts))
+    if kept is not None:
+        kept.go_on(numbers)
+    at_once = _at_once(model, prompts, sampling, kept)
     with jax.set_mesh(model.mesh) if model.mesh is not None else nullcontext():
-        writer = _Writer(model, prompts, numbers or range(len(prompts)), at_once, draw, static)
+        writer = _Writer(model, prompts, numbers, at_once, draw, static, kept)
         writer.write(before_batch or (lambda: None))
     return writer.generation(ends)
 
@@ -85,15 +91,15 @@ class _Writer:
         at_once: int,
         draw: Draw,
         static: Static,
+        kept: Kept | None,
     ) -> None:
-        self._model, self._prompts, self._numbers, self._static = model, prompts, numbers, static
-        self._spread = spread(model.mesh)
-        self._draw = self._everywhere(draw)
-        longest_first = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
-        self._queue = deque(longest_first)  # memory runs out at once or never
-        self._count = row_count(at_once, self._spread)
+        self._model, self._numbers, self._static, self._kept = model, numbers, static, kept
+        self._prompts = [np.asarray(prompt, np.int32) for prompt in prompts]
+        self._draw = model.everywhere(draw)
+        self._queue = deque(sorted(range(len(prompts)), key=self._order))
+        self._count = row_count(at_once, model.spread)
         self._read: ReadPrompts | None = None
-        self._read_length = 0
+        self._tokens_read = np.zeros(len(prompts), np.int32)
         self._waiting: deque[tuple[int, int]] = deque()
         """answers whose prompt is read: its row there, and their index"""
         self._held = np.full(self._count, -1)
@@ -122,7 +128,7 @@ class _Writer:
             while self._extra <= written:
                 self._extra = min(2 * self._extra, self._static.max_new_tokens)
             slots = programs.resized(slots, self._places())
-            enough = self._everywhere(np.int32(self._enough(live)))
+            enough = self._model.everywhere(np.int32(self._enough(live)))
             model = self._model
             slots = programs.advance(
                 model.graphdef, model.params, model.layers, slots, enough, self._draw, self._static
@@ -134,21 +140,29 @@ class _Writer:
         tokens = np.where(written, self._tokens, np.int32(ends.pad_id))
         finished = np.isin(self._tokens[np.arange(len(tokens)), self._lengths - 1], ends.eos_ids)
         logprobs, drawn = (np.where(written, x, np.float32(0)) for x in (self._logprobs, self._drawn))
-        return Generation(tokens, logprobs, self._lengths, finished, drawn if self._static.filters else None)
+        filtered = drawn if self._static.filters else None
+        return Generation(tokens, logprobs, self._lengths, finished, filtered, self._tokens_read)
+
+    def _order(self, index: int) -> tuple[bool, int]:
+        """Of the queue: the longest first, since memory runs out at once or never; then what is partly known."""
+        known = self._known(index)
+        return known > 0, known - len(self._prompts[index])
+
+    def _known(self, index: int) -> int:
+        """Tokens at the beginning of a prompt that need not be read."""
+        return 0 if self._kept is None else self._kept.common(self._numbers[index], self._prompts[index])
 
     def _places(self) -> int:
         """Tokens for which a slot has room: those of the longest prompt there is or may come, and of its answer."""
-        there = [len(self._prompts[index]) for index in self._held if index >= 0]
-        there += [len(self._prompts[self._queue[0]])] if self._queue else []
-        there += [self._read_length] if self._waiting else []
-        return bucket(max(there), smallest=16) + self._extra
+        there = [*self._held[self._held >= 0], *self._queue, *(index for _, index in self._waiting)]
+        return bucket(max(len(self._prompts[index]) for index in there), smallest=16) + self._extra
 
     def _enough(self, live: int) -> int:
         """Of how many answers on their way the host wants to hear, to do something about the free slots."""
         if self._queue or self._waiting:
             return self._count - max(self._count // 4, 1)
-        half = self._count // self._spread // 2
-        return min((1 << (half.bit_length() - 1)) * self._spread, live - 1) if half >= FEWEST else 0
+        half = self._count // self._model.spread // 2
+        return min((1 << (half.bit_length() - 1)) * self._model.spread, live - 1) if half >= FEWEST else 0
 
     def _admitted(self, slots: Slots) -> Slots:
         """With prompts in the free slots, as far as there are."""
@@ -162,25 +176,45 @@ class _Writer:
                 slot, (row, index) = free.popleft(), self._waiting.popleft()
                 rows[slot], numbers[slot], self._held[slot] = row, self._numbers[index], index
             assert self._read is not None
-            slots = programs.admit(slots, self._read, *self._everywhere((rows, numbers)))
+            slots = programs.admit(slots, self._read, *self._model.everywhere((rows, numbers)))
         if not self._waiting:
             self._read = None  # its memory
         return slots
 
     def _read_next(self, free: int) -> None:
         """Reads the prompts of the next answers, for ``free`` slots and for further answers to the same prompts."""
-        rows: dict[tuple[int, ...], int] = {}
-        most = prompts_at_once(self._count, self._spread, len(self._prompts[self._queue[0]]))
+        known = self._next_prompts(free)
+        rests = [self._prompts[index][there:] for index, there in known.items()]
+        self._tokens_read[list(known)] = [len(rest) for rest in rests]
+        model, arrays = self._model, _arrays(rests, self._model.spread)
+        weights, placed = (model.graphdef, model.params, model.layers), model.by_rows(arrays)
+        if self._kept is None or not any(known.values()):
+            self._read = programs.read(*weights, placed)
+            return
+        rows, padded = arrays.tokens.shape
+        lengths = [(self._numbers[index], there) for index, there in known.items()]
+        cache = self._kept.taken(lengths, rows, bucket(max(known.values()), smallest=16) + padded)
+        self._read = programs.extend(*weights, cache, placed)
+
+    def _next_prompts(self, free: int) -> dict[int, int]:
+        """Takes answers from the queue: the first to each prompt that is read next, and how many of its tokens are
+        known; of none or of all of them some are."""
+        rows: dict[bytes, int] = {}
+        known: dict[int, int] = {}
+        most, any_known = 0, False
         while self._queue:
-            prompt = tuple(self._prompts[self._queue[0]])
-            if prompt not in rows and (len(rows) == most or len(self._waiting) >= free):
-                break
-            self._waiting.append((rows.setdefault(prompt, len(rows)), self._queue.popleft()))
-        arrays = _arrays(list(rows), self._spread)
-        self._read_length = arrays.tokens.shape[1]
-        if self._model.mesh is not None:
-            arrays = make_global_array(arrays, batch_sharding(self._model.mesh))
-        self._read = programs.read(self._model.graphdef, self._model.params, self._model.layers, arrays)
+            index = self._queue[0]
+            prompt = self._prompts[index].tobytes()
+            if prompt not in rows:
+                there = self._known(index)
+                if not rows:
+                    any_known = there > 0
+                    most = prompts_at_once(self._count, self._model.spread, len(self._prompts[index]) - there)
+                elif len(rows) == most or len(self._waiting) >= free or (there > 0) != any_known:
+                    break
+                rows[prompt], known[index] = len(rows), there
+            self._waiting.append((rows[prompt], self._queue.popleft()))
+        return known
 
     def _take_out(self, slots: Slots) -> None:
         """Keeps the answers that have ended, and frees their slots."""
@@ -194,23 +228,28 @@ class _Writer:
             (self._lengths, slots.steps),
         ):
             ours[self._held[ended]] = np.asarray(theirs)[ended]
+        if self._kept is not None:
+            full = slots.cache.keys[0].shape[1]
+            lengths = np.minimum(slots.cache.lengths, full - 1)  # where it is full, the last place is written again
+            self._kept.keep(slots.cache, {slot: self._in_slot(slot, lengths[slot]) for slot in ended.tolist()})
         self._held[ended] = -1
+
+    def _in_slot(self, slot: int, length: int) -> tuple[int, np.ndarray]:
+        """The number of the conversation whose answer has ended in a slot, and its first tokens."""
+        index = self._held[slot]
+        tokens = np.concatenate([self._prompts[index], self._tokens[index, : self._lengths[index]]])
+        return self._numbers[index], tokens[:length]
 
     def _compacted(self, slots: Slots) -> Slots:
         """With as few slots as the answers on their way need, a power of two on each device."""
-        held = self._held.reshape(self._spread, -1)
+        held = self._held.reshape(self._model.spread, -1)
         fewer = max(1 << (int((held >= 0).sum(axis=1).max()) - 1).bit_length(), FEWEST)
         if 2 * fewer > held.shape[1]:
             return slots
         rows = np.argsort(held < 0, axis=1, stable=True)[:, :fewer].astype(np.int32)  # those in use first
         self._held = np.take_along_axis(held, rows, axis=1).ravel()
         self._count = rows.size
-        return programs.compacted(slots, self._everywhere(rows))
-
-    def _everywhere(self, tree: Any) -> Any:
-        """Arrays of the host on all devices of the mesh, where there is one."""
-        mesh = self._model.mesh
-        return tree if mesh is None else make_global_array(tree, replicated(mesh))
+        return programs.compacted(slots, self._model.everywhere(rows))
 
 
 class Lowered(NamedTuple):
@@ -233,8 +272,8 @@ def lower(model: ServedModel, at_once: int, length: int, sampling: SamplingConfi
     """
     mesh, static = model.mesh, Static.of(sampling)
     assert mesh is not None
-    count, places = row_count(at_once, spread(mesh)), bucket(length, 16) + sampling.max_new_tokens
-    arrays = _arrays([[0] * length] * prompts_at_once(count, spread(mesh), length), spread(mesh))
+    count, places = row_count(at_once, model.spread), bucket(length, 16) + sampling.max_new_tokens
+    arrays = _arrays([np.zeros(length, np.int32)] * prompts_at_once(count, model.spread, length), model.spread)
 
     def placed(tree: Any, place: NamedSharding) -> Any:
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), tree)
@@ -251,23 +290,13 @@ def lower(model: ServedModel, at_once: int, length: int, sampling: SamplingConfi
         )
 
 
-def spread(mesh: Mesh | None) -> int:
-    """Over how many devices rows are spread."""
-    return 1 if mesh is None else batch_devices(mesh)
-
-
-def row_count(asked: int, spread: int) -> int:
-    """Rows for so many prompts or answers: one of few sizes, the same on each device."""
-    return bucket(-(-asked // spread)) * spread
-
-
-def _at_once(model: ServedModel, prompts: Sequence[Sequence[int]], sampling: SamplingConfig) -> int:
+def _at_once(model: ServedModel, prompts: Sequence[Sequence[int]], sampling: SamplingConfig, kept: Kept | None) -> int:
     """How many prompts are answered together."""
     if sampling.batch_size != "auto":
         return min(sampling.batch_size or len(prompts), len(prompts))
-    devices = jax.devices()[:1] if model.mesh is None else model.mesh.local_devices
     places = bucket(max(map(len, prompts)), smallest=16) + sampling.max_new_tokens
-    fitting = rows_that_fit(model.config, model.mesh, places, model.dtype.itemsize, free_memory(devices))
+    free = free_memory(model.devices) - (0 if kept is None else kept.to_come(places))
+    fitting = rows_that_fit(model.config, model.mesh, places, model.dtype.itemsize, free)
     return min(fitting, len(prompts))
 
 
@@ -283,7 +312,7 @@ def _check(config: LlamaConfig, prompts: Sequence[Sequence[int]], sampling: Samp
             raise GenerationError(f"prompt {index} has a token id outside the model's vocabulary of {vocab}")
 
 
-def _arrays(prompts: Sequence[Sequence[int]], spread: int) -> Prompts:
+def _arrays(prompts: Sequence[np.ndarray], spread: int) -> Prompts:
     """Prompts in a multiple of ``spread`` rows."""
     rows = row_count(len(prompts), spread)
     tokens = np.zeros((rows, bucket(max(map(len, prompts)), smallest=16)), np.int32)

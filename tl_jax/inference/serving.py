@@ -8,9 +8,10 @@ Devices then send each other activations and never weights.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -20,7 +21,16 @@ from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import GraphDef, Llama, merge, split
 from tl_jax.model.parameters import Params
 from tl_jax.model.precision import compute_dtype, in_compute_dtype
-from tl_jax.model.sharding import MESH_AXES, param_shardings
+from tl_jax.model.sharding import (
+    MESH_AXES,
+    batch_devices,
+    batch_sharding,
+    make_global_array,
+    param_shardings,
+    replicated,
+)
+
+Tree = TypeVar("Tree")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +48,24 @@ class ServedModel:
     """of the computation"""
     mesh: Mesh | None = field(default=None)
     """devices that the rows of a batch (``data``) and the matrices (``tensor``) are spread over"""
+
+    @property
+    def devices(self) -> Sequence[jax.Device]:
+        """Those of this process."""
+        return jax.devices()[:1] if self.mesh is None else self.mesh.local_devices
+
+    @property
+    def spread(self) -> int:
+        """Over how many devices rows are spread."""
+        return 1 if self.mesh is None else batch_devices(self.mesh)
+
+    def everywhere(self, tree: Tree) -> Tree:
+        """Arrays of the host on all devices of the mesh, where there is one."""
+        return tree if self.mesh is None else make_global_array(tree, replicated(self.mesh))
+
+    def by_rows(self, tree: Tree) -> Tree:
+        """Arrays of the host, the rows of which are spread."""
+        return tree if self.mesh is None else make_global_array(tree, batch_sharding(self.mesh))
 
 
 def for_generation(graphdef: GraphDef, params: Params, mesh: Mesh | None = None) -> ServedModel:

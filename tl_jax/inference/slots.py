@@ -1,13 +1,14 @@
 """The compiled programs of generation. Answers are written in slots, rows of a cache that take the next prompt when an
 answer ends.
 
-`read` reads prompts, once each; `admit` puts what was read into free slots, maybe several times; `advance` writes until
-enough slots are free; `resized` and `compacted` make the cache longer, shorter, or smaller. What the host decides upon
-is on every device and process.
+`read` reads prompts, once each, `extend` those whose beginning is kept; `admit` puts what was read into free slots,
+maybe several times; `advance` writes until enough slots are free; `resized` and `compacted` make the cache longer,
+shorter, or smaller. What the host decides upon is on every device and process.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -99,12 +100,20 @@ def read(graphdef: GraphDef, params: Params, layers: Layers, prompts: Prompts) -
     return ReadPrompts(cache, hidden)
 
 
+@partial(jax.jit, static_argnames="graphdef", donate_argnames="cache")
+def extend(graphdef: GraphDef, params: Params, layers: Layers, cache: Cache, prompts: Prompts) -> ReadPrompts:
+    """What follows the prompts' beginnings, which are in ``cache``; there is room for the padding, too."""
+    model: Llama = merge(graphdef, params)
+    hidden, longer = model.extend(prompts.tokens, prompts.lengths, cache, layers)
+    return ReadPrompts(longer, hidden)
+
+
 @partial(jax.jit, donate_argnames="slots")
 def admit(slots: Slots, prompts: ReadPrompts, rows: Array, numbers: Array) -> Slots:
     """Begins answers. Nothing of what was in their slots stays: nobody sees it, but 0 times NaN is NaN.
 
     Args:
-        slots: no shorter than the prompts with their padding. They are used up.
+        slots: no shorter than the prompts without their padding. They are used up.
         prompts: what was read of them.
         rows: int32 [B]: of ``prompts``, which each slot takes; -1 = none.
         numbers: int32 [B]: of the answers that begin.
@@ -113,8 +122,7 @@ def admit(slots: Slots, prompts: ReadPrompts, rows: Array, numbers: Array) -> Sl
 
     def put(old: jax.Array, kept: jax.Array) -> jax.Array:
         shared = constrain(kept, None, None, "kv_heads", None)[taken]  # a prompt may be another device's
-        whole = jnp.pad(held(shared), [(0, 0), (0, old.shape[1] - kept.shape[1]), (0, 0), (0, 0)])
-        return held(jnp.where(new[:, None, None, None], whole, old))
+        return held(jnp.where(new[:, None, None, None], with_places(held(shared), old.shape[1]), old))
 
     old = slots.cache
     cache = Cache(
@@ -173,25 +181,32 @@ def _chosen(model: Llama, slots: Slots, draw: Draw, static: Static) -> tuple[jax
 
 
 def resized(slots: Slots, places: int) -> Slots:
-    """The same with room for ``places`` tokens; array by array, so that there is never a second cache. ``slots`` are
-    used up."""
-    cache = slots.cache
-    if cache.keys[0].shape[1] == places:
+    """The same with room for ``places`` tokens. ``slots`` are used up."""
+    if slots.cache.keys[0].shape[1] == places:
         return slots
+    return slots._replace(cache=one_by_one(slots.cache, lambda kept: _resized(kept, places)))
+
+
+def one_by_one(cache: Cache, change: Callable[[jax.Array], jax.Array]) -> Cache:
+    """A cache of other shape, made array by array, so that there are never two. ``cache`` is used up."""
 
     def one(kept: jax.Array) -> jax.Array:
-        new: jax.Array = _resized(kept, places)
+        new = change(kept)
         kept.delete()
         return new
 
-    keys, values = (tuple(one(x) for x in kept) for kept in (cache.keys, cache.values))
-    return slots._replace(cache=cache._replace(keys=keys, values=values))
+    return cache._replace(keys=jax.tree.map(one, cache.keys), values=jax.tree.map(one, cache.values))
 
 
 @partial(jax.jit, static_argnames="places")
 def _resized(kept: jax.Array, places: int) -> jax.Array:
-    more = places - kept.shape[1]
-    return held(jnp.pad(kept, [(0, 0), (0, more), (0, 0), (0, 0)]) if more > 0 else kept[:, :places])
+    return held(with_places(kept, places))
+
+
+def with_places(x: jax.Array, places: int) -> jax.Array:
+    """Keys or values [B, C, G, K] with another C."""
+    more = places - x.shape[1]
+    return jnp.pad(x, [(0, 0), (0, more), (0, 0), (0, 0)]) if more > 0 else x[:, :places]
 
 
 @jax.jit

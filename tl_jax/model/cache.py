@@ -34,19 +34,20 @@ class Cache(NamedTuple):
         )
         return cls(keys, values, jnp.zeros(rows, jnp.int32))
 
-    def mask(self) -> AttentionMask:
-        """What one new token of each row sees once it is written behind the others: those and itself."""
+    def mask(self, new: int = 1) -> AttentionMask:
+        """What ``new`` tokens of each row see once they are written behind the others: those and what is not after
+        themselves."""
         rows, places = len(self.lengths), self.keys[0].shape[1]
         order = jnp.broadcast_to(jnp.arange(places, dtype=jnp.int32), (rows, places))
-        positions = self.lengths[:, None]
+        positions = self.lengths[:, None] + jnp.arange(new, dtype=jnp.int32)
         return AttentionMask(positions, jnp.ones_like(positions), order, jnp.ones_like(order))
 
 
 def write(held: jax.Array, new: jax.Array, lengths: jax.Array) -> jax.Array:
-    """Puts ``new`` [B, 1, G, K] into ``held`` [B, C, G, K], each row's behind its ``lengths`` [B] tokens."""
+    """Puts ``new`` [B, S, G, K] into ``held`` [B, C, G, K], each row's behind its ``lengths`` [B] tokens."""
 
-    def one(row: jax.Array, token: jax.Array, length: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_update_slice_in_dim(row, token, length, axis=0)
+    def one(row: jax.Array, tokens: jax.Array, length: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_update_slice_in_dim(row, tokens, length, axis=0)
 
     return jax.vmap(one)(held, new.astype(held.dtype), lengths)
 

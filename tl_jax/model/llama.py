@@ -157,8 +157,25 @@ class Llama(nnx.Module):
         positions = jnp.where(segment_ids == 1, order, 0)
         attend = partial(_attend_new, self.attention, AttentionMask.within(positions, segment_ids))
         hidden, keys, values = self._through(tokens, positions, layers, [attend] * len(layers))
-        last = jnp.take_along_axis(hidden, jnp.maximum(lengths - 1, 0)[:, None, None], axis=1)[:, 0]
-        return last, Cache(keys, values, lengths)
+        return _last(hidden, lengths), Cache(keys, values, lengths)
+
+    def extend(
+        self, tokens: jax.Array, lengths: jax.Array, cache: Cache, layers: Sequence[Params]
+    ) -> tuple[jax.Array, Cache]:
+        """Reads on in prompts whose beginning is in the cache.
+
+        Args:
+            tokens: int32 [B, S], padding behind them.
+            lengths: int32 [B], without padding.
+            cache: with room for S more in every row.
+            layers: the parameters of each layer on its own.
+
+        Returns:
+            The hidden state of each prompt's last token, [B, D], and the cache of the whole prompts.
+        """
+        chex.assert_equal_shape([lengths, cache.lengths])
+        hidden, longer = self._behind(tokens, cache, layers)
+        return _last(hidden, lengths), longer._replace(lengths=cache.lengths + lengths)
 
     def decode(self, tokens: jax.Array, cache: Cache, layers: Sequence[Params]) -> tuple[jax.Array, Cache]:
         """Reads one more token of each row, by ``xla``: a step is bound by reading the cache, whatever the kernel.
@@ -172,13 +189,18 @@ class Llama(nnx.Module):
             Hidden states [B, D] and the cache with the new keys and values. Its lengths are those of before.
         """
         chex.assert_equal_shape([tokens, cache.lengths])
-        mask = cache.mask()
+        hidden, longer = self._behind(tokens[:, None], cache, layers)
+        return hidden[:, 0], longer
+
+    def _behind(self, tokens: jax.Array, cache: Cache, layers: Sequence[Params]) -> tuple[jax.Array, Cache]:
+        """Hidden states [B, S, D] of new tokens, and the cache with their keys and values, its lengths as before."""
+        mask = cache.mask(tokens.shape[1])
         attend = [
             partial(_attend_cache, keys, values, cache.lengths, mask)
             for keys, values in zip(cache.keys, cache.values, strict=True)
         ]
-        hidden, keys, values = self._through(tokens[:, None], mask.positions, layers, attend)
-        return hidden[:, 0], cache._replace(keys=keys, values=values)
+        hidden, keys, values = self._through(tokens, mask.positions, layers, attend)
+        return hidden, cache._replace(keys=keys, values=values)
 
     def _through(
         self, tokens: jax.Array, positions: jax.Array, layers: Sequence[Params], attend: Sequence[Attend]
@@ -268,6 +290,11 @@ def _product(weights: Params, eps: float, lora: adapters.Use, name: str, equatio
     if f"{name}_norm" in weights:
         out = _rms_norm(out, weights[f"{name}_norm"], eps)
     return out
+
+
+def _last(hidden: jax.Array, lengths: jax.Array) -> jax.Array:
+    """Of states [B, S, D], those of each row's last token, [B, D]."""
+    return jnp.take_along_axis(hidden, jnp.maximum(lengths - 1, 0)[:, None, None], axis=1)[:, 0]
 
 
 def _rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:

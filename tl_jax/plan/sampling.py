@@ -9,9 +9,9 @@ import jax
 from jax.sharding import Mesh
 
 from tl_jax.config import RlConfig
-from tl_jax.inference.buckets import bucket
+from tl_jax.inference.buckets import bucket, row_count
 from tl_jax.inference.capacity import prompts_at_once, rows_that_fit
-from tl_jax.inference.generate import lower, row_count
+from tl_jax.inference.generate import lower
 from tl_jax.inference.serving import abstract_served, lower_for_generation
 from tl_jax.model.cache import Cache
 from tl_jax.model.llama import GraphDef
