@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,9 @@ class Unused:
 
     def update(self, params: Any) -> None:
         pass
+
+    def conversations(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def release(self) -> None:
         pass

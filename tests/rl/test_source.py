@@ -57,7 +57,7 @@ class Worker:
         for one, text in zip(prompts, ANSWERS, strict=True):
             episode = Episode.begin(one)
             logprobs, finished = (-1.0,) * len(text), text != "go("
-            turn = Turn(one.case, text, finished, 1, tuple(range(3, 3 + len(text))), logprobs)
+            turn = Turn(one.case, text, finished, 1, tuple(range(3, 3 + len(text))), logprobs, read=2)
             if text == "go() ":
                 turn = replace(turn, calls=(Call("go"),), results=('{"error": "no tool called go"}',))
             episode.end(turn)
@@ -117,6 +117,9 @@ def test_metrics_of_the_host_join_those_of_the_step(source: Rollouts) -> None:
     assert metrics["reward/binary"] == pytest.approx(np.mean(binary))
     assert (metrics["turns"], metrics["finished"]) == (1, 0.75)
     assert metrics["answer_length"] == np.mean([len(text) for text in ANSWERS])
+    assert metrics["tokens_read"] == 2 * len(ANSWERS)
+    source._episodes[0].turns[0] = replace(source._episodes[0].turns[0], read=None)
+    assert "tokens_read" not in source.observe({})  # an engine does not say it
     seconds = metrics["seconds_sampling"] + metrics["seconds_learning"]
     assert metrics["tokens_per_second"] == pytest.approx(sum(2 + len(text) for text in ANSWERS) / seconds)
 

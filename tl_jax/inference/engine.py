@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,6 +76,12 @@ class Engine(Protocol):
             ends: which tokens end a row, and what follows the end in the result.
             before_batch: called before prompts are begun; it may raise, to give the rest up.
             numbers: of the prompts, below 2^31: what their noise depends on besides the key; by default their indices.
+        """
+
+    def conversations(self) -> AbstractContextManager[None]:
+        """Meanwhile, prompts with a number that earlier ones had are later turns of the same conversations: an engine
+        may keep what it has read and written of those, so that it need not read it again. Nothing else changes, and a
+        conversation that is missing once is over.
         """
 
     def release(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import jax
 from jax.sharding import Mesh
@@ -10,6 +11,7 @@ from jax.sharding import Mesh
 from tl_jax.config import SamplingConfig
 from tl_jax.inference.engine import Ends, Generation
 from tl_jax.inference.generate import generate
+from tl_jax.inference.kept import Kept
 from tl_jax.inference.serving import ServedModel, for_generation
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import GraphDef
@@ -28,6 +30,7 @@ class InProcessEngine:
     def __init__(self, graphdef: GraphDef, model: LlamaConfig, mesh: Mesh | None = None) -> None:
         self._graphdef, self._mesh, self.model = graphdef, mesh, model
         self._served: ServedModel | None = None
+        self._kept: Kept | None = None
 
     def update(self, params: Params) -> None:
         """See `Engine.update`: makes the compute copies, once for all answers that these parameters give."""
@@ -45,8 +48,18 @@ class InProcessEngine:
     ) -> Generation:
         """See `Engine.generate`; the same ``key`` gives the same answers."""
         assert self._served is not None, "no update since the release"
-        return generate(self._served, prompts, sampling, key, ends, before_batch, numbers)
+        return generate(self._served, prompts, sampling, key, ends, before_batch, numbers, self._kept)
+
+    @contextmanager
+    def conversations(self) -> Iterator[None]:
+        """See `Engine.conversations`: keys and values stay on the devices, as far as there is memory for them."""
+        assert self._served is not None, "no update since the release"
+        self._kept = Kept(self._served)
+        try:
+            yield
+        finally:
+            self._kept = None
 
     def release(self) -> None:
         """See `Engine.release`."""
-        self._served = None
+        self._served = self._kept = None

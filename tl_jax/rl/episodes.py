@@ -29,6 +29,8 @@ class Turn:
     """what came back, one for each call"""
     drawn_logprobs: tuple[float, ...] | None = None
     """in the distribution that the tokens were drawn from, after top-k and top-p; None = ``logprobs``"""
+    read: int | None = None
+    """tokens that were read for it, see `Generation.read`"""
 
 
 @dataclass(slots=True)

@@ -112,7 +112,7 @@ def run_multi_turn(
         Interrupted: ``watch`` halted it between two turns, or between two batches of a turn's prompts.
     """
     codec, numbers = sampler.codec, numbers or range(len(prompts))
-    with _environments(spec, len(prompts)) as environments:
+    with _environments(spec, len(prompts)) as environments, sampler.engine.conversations():
         openings = _told(partial(_openings, environments, prompts, watch))
         episodes, first = [], []
         for asked, row in zip(prompts, openings, strict=True):
@@ -176,8 +176,9 @@ def generate_turn(
         drawn = None if filtered is None else tuple(filtered[row, :length].tolist())
         calls = _calls(text, prompt.case) if finished else ()
         before = prompt.before + len(prompt.tokens) - 1
-        turn = Turn(prompt.case, text, finished, before, tuple(tokens), tuple(logprobs), calls, drawn_logprobs=drawn)
-        turns.append(turn)
+        read = None if generation.read is None else int(generation.read[row])
+        sampled = (tuple(tokens), tuple(logprobs), calls)
+        turns.append(Turn(prompt.case, text, finished, before, *sampled, drawn_logprobs=drawn, read=read))
     return turns
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from tl_jax.config import RlConfig
 from tl_jax.rl.ahead import RolloutQueue
 from tl_jax.rl.batch import RolloutBatch, collate
-from tl_jax.rl.episodes import Episode
+from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.rl.faults import stand_ins
 from tl_jax.rl.groups import GroupSampler
 from tl_jax.rl.online_mae import OnlineMae
@@ -104,6 +104,7 @@ class Rollouts:
         """Rewards what was sampled ahead and waits for the step, whose time is measured.
 
         ``tokens_per_second`` counts the tokens of all episodes in that time, prompts as often as they were answered;
+        ``tokens_read`` those that the sampler read, if it says so;
         ``padding`` is the share of positions that were read for nothing.
         """
         self._queue.reward()
@@ -121,6 +122,7 @@ class Rollouts:
             "raised": np.mean([bool(episode.raised) for episode in self._episodes]),
             "blocked_turns": np.mean(np.concatenate([self._mae.blocked(episode) for episode in episodes])),
             "tokens_per_second": self._read / (ended - self._began),
+            **_tokens_read(turns),
             "padding": self._batch.rows.padding,
             "staleness": self._rollout.staleness,
             "seconds_rewards": self._rollout.seconds_rewards,
@@ -175,6 +177,12 @@ def _host_metrics(episodes: list[Episode], rewards: list[EpisodeRewards], rubric
         "finished": np.mean([turn.finished for turn in turns]),
         "truncated": np.mean([episode.truncated for episode in episodes]),
     }
+
+
+def _tokens_read(turns: list[Turn]) -> dict[str, float]:
+    """What was read to sample them, if that is known."""
+    known = [turn.read for turn in turns if turn.read is not None]
+    return {"tokens_read": float(sum(known))} if len(known) == len(turns) else {}
 
 
 def _samples(step: int, episode: Episode, rewards: EpisodeRewards, rubric: Rubric) -> list[dict[str, Any]]:
