@@ -20,6 +20,8 @@ from tl_jax.model.llama import make_graphdef
 from tl_jax.model.parameters import init_params
 from tl_jax.model.sharding import make_mesh, shard_tree
 
+pytestmark = pytest.mark.slow  # all compile
+
 MODEL = LlamaConfig(
     vocab_size=24, hidden_size=16, intermediate_size=32, num_layers=2, num_heads=2, num_kv_heads=2, head_dim=8
 )
@@ -97,7 +99,6 @@ def test_only_what_is_new_is_read(model: ServedModel, anew: list[Any]) -> None:
     assert [one.read.tolist() for _, _, one in anew[1:]] == [lengths for _, lengths, _ in anew[1:]]
 
 
-@pytest.mark.slow
 def test_with_fewer_slots_and_with_less_memory(
     model: ServedModel, anew: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,7 +115,6 @@ def test_with_fewer_slots_and_with_less_memory(
     assert [made.read.tolist() for _, _, made in none] == [made.read.tolist() for _, _, made in anew]
 
 
-@pytest.mark.slow
 def test_two_conversations_of_one_number(model: ServedModel) -> None:
     """Only one of them is kept; which part of the other is known, its tokens decide."""
     prompts = [[3, 4, 5, 6, 7], [3, 4, 9, 9, 9, 9]]
@@ -125,7 +125,6 @@ def test_two_conversations_of_one_number(model: ServedModel) -> None:
         prompts = [[*prompt, *row.tolist(), 11] for prompt, row in zip(prompts, made.tokens, strict=True)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [{"data": 8, "fsdp": 1}, {"data": 2, "fsdp": 4}])
 def test_on_a_mesh(sizes: dict[str, int], anew: list[Any]) -> None:
     mesh = make_mesh(MeshConfig(**sizes))
