@@ -117,12 +117,15 @@ def test_with_fewer_slots_and_with_less_memory(
 
 def test_two_conversations_of_one_number(model: ServedModel) -> None:
     """Only one of them is kept; which part of the other is known, its tokens decide."""
-    prompts = [[3, 4, 5, 6, 7], [3, 4, 9, 9, 9, 9]]
-    greedy, key, kept = SAMPLING.model_copy(update={"temperature": 0.0}), jax.random.key(0), Kept(model)
-    for _ in range(2):
-        made = generate(model, prompts, greedy, key, ENDS, numbers=[7, 7], kept=kept)
-        np.testing.assert_array_equal(made.tokens, generate(model, prompts, greedy, key, ENDS, numbers=[7, 7]).tokens)
-        prompts = [[*prompt, *row.tolist(), 11] for prompt, row in zip(prompts, made.tokens, strict=True)]
+    prompts, ends = [[3, 4, 5, 6, 7], [3, 4, 9, 9, 9, 9]], Ends(eos_ids=tuple(range(20)), pad_id=0)
+    key, kept = jax.random.key(0), Kept(model)
+    for turn in range(2):
+        made = generate(model, prompts, SAMPLING, key, ends, numbers=[7, 7], kept=kept)
+        anew = generate(model, prompts, SAMPLING, key, ends, numbers=[7, 7])
+        np.testing.assert_array_equal(made.tokens, anew.tokens)
+        assert made.finished.all()
+        assert (made.read.sum() < anew.read.sum()) == (turn > 0)
+        prompts = [[*prompt, *row[row > 0].tolist(), 11] for prompt, row in zip(prompts, made.tokens, strict=True)]
 
 
 @pytest.mark.parametrize("sizes", [{"data": 8, "fsdp": 1}, {"data": 2, "fsdp": 4}])

@@ -95,7 +95,7 @@ class _Writer:
     ) -> None:
         self._model, self._numbers, self._static, self._kept = model, numbers, static, kept
         self._prompts = [np.asarray(prompt, np.int32) for prompt in prompts]
-        self._draw = model.everywhere(draw)
+        self._draw, self._eos_ids = model.everywhere(draw), draw.eos_ids
         self._queue = deque(sorted(range(len(prompts)), key=self._order))
         self._count = row_count(at_once, model.spread)
         self._read: ReadPrompts | None = None
@@ -138,10 +138,14 @@ class _Writer:
         """What was written."""
         written = np.arange(self._static.max_new_tokens) < self._lengths[:, None]
         tokens = np.where(written, self._tokens, np.int32(ends.pad_id))
-        finished = np.isin(self._tokens[np.arange(len(tokens)), self._lengths - 1], ends.eos_ids)
+        finished = self._finished(np.arange(len(tokens)))
         logprobs, drawn = (np.where(written, x, np.float32(0)) for x in (self._logprobs, self._drawn))
         filtered = drawn if self._static.filters else None
         return Generation(tokens, logprobs, self._lengths, finished, filtered, self._tokens_read)
+
+    def _finished(self, indices: np.ndarray) -> np.ndarray:
+        """Which answers were ended by a token of `Ends` and not by the limit."""
+        return np.isin(self._tokens[indices, self._lengths[indices] - 1], self._eos_ids)
 
     def _order(self, index: int) -> tuple[bool, int]:
         """Of the queue: the longest first, since memory runs out at once or never; then what is partly known."""
@@ -231,7 +235,8 @@ class _Writer:
         if self._kept is not None:
             full = slots.cache.keys[0].shape[1]
             lengths = np.minimum(slots.cache.lengths, full - 1)  # where it is full, the last place is written again
-            self._kept.keep(slots.cache, {slot: self._in_slot(slot, lengths[slot]) for slot in ended.tolist()})
+            finished = ended[self._finished(self._held[ended])].tolist()  # what is cut off does not go on
+            self._kept.keep(slots.cache, {slot: self._in_slot(slot, lengths[slot]) for slot in finished})
         self._held[ended] = -1
 
     def _in_slot(self, slot: int, length: int) -> tuple[int, np.ndarray]:

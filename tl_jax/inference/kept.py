@@ -75,6 +75,8 @@ class Kept:
             cache: of the slots.
             ended: for a slot, the conversation's number and the tokens that lie there.
         """
+        if not ended:
+            return
         self._make_room(bucket(max(len(tokens) for _, tokens in ended.values()), smallest=16))
         if self._cache is None:
             return
