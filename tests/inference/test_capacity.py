@@ -10,7 +10,9 @@ import pytest
 
 from tl_jax.config import SamplingConfig
 from tl_jax.inference import generate as module
-from tl_jax.inference.capacity import WAVE, free_memory, rows_that_fit
+from tl_jax.inference import kept as kept_module
+from tl_jax.inference.capacity import KEPT, WAVE, free_memory, place_bytes, rows_kept, rows_that_fit
+from tl_jax.inference.kept import Kept
 from tl_jax.inference.serving import abstract_served
 from tl_jax.model.llama import make_graphdef
 from tl_jax.model.parameters import abstract_params
@@ -53,3 +55,21 @@ def test_auto_is_as_many_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
         for asked in ("auto", 4, None)
     }
     assert found == {"auto": 2, 4: 4, None: 5}
+
+
+def test_conversations_take_their_share_before_answers_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where half of the memory holds eight conversations, five are kept in six rows, and answers share the rest."""
+    model, places = abstract_served(make_graphdef(SEVEN), abstract_params(SEVEN), None), 20
+    row = places * place_bytes(SEVEN, None, 2)
+    assert row == places * 2 * 32 * 32 * 128 * 2
+    free = 8 * row / KEPT
+    assert rows_kept(SEVEN, None, places, 2, free) == 8
+    assert rows_kept(SEVEN, None, places, 2, free / 9) == 0
+    assert rows_kept(SEVEN, MESH, places, 2, free / 8) == 16  # a copy's heads are shared by eight devices; two copies
+    for name in (module, kept_module):
+        monkeypatch.setattr(name, "free_memory", lambda devices: free)
+    prompts, kept = [[1, 2, 3], [4], [5, 6], [7], [8, 9]], Kept(model)
+    kept.go_on(range(5))
+    assert kept.to_come(places) == 6 * row
+    found = module._at_once(model, prompts, SamplingConfig(max_new_tokens=4, batch_size="auto"), kept)
+    assert found == min(5, rows_that_fit(SEVEN, None, places, 2, free - 6 * row))

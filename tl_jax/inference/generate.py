@@ -295,7 +295,9 @@ def lower(model: ServedModel, at_once: int, length: int, sampling: SamplingConfi
         )
 
 
-def _at_once(model: ServedModel, prompts: Sequence[Sequence[int]], sampling: SamplingConfig, kept: Kept | None) -> int:
+def _at_once(
+    model: ServedModel, prompts: Sequence[Sequence[int]], sampling: SamplingConfig, kept: Kept | None = None
+) -> int:
     """How many prompts are answered together."""
     if sampling.batch_size != "auto":
         return min(sampling.batch_size or len(prompts), len(prompts))
