@@ -17,7 +17,7 @@ LAYERS = (
     ("config",),
     ("model", "data"),
     ("training", "inference"),
-    ("rl", "evaluation"),
+    ("rl", "evaluation", "report"),
     ("demo", "plan"),
     ("cli",),
 )

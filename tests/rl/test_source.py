@@ -19,9 +19,10 @@ from tl_jax.data.prompts import Prompt
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.rl.prompt_sampler import PromptSampler
 from tl_jax.rl.rubric import make_rubric
-from tl_jax.rl.source import SAMPLES_FILE, Rollouts
+from tl_jax.rl.source import Rollouts
 from tl_jax.rl.state import RlState
 from tl_jax.rl.waiting import NO_WATCH
+from tl_jax.run_files import SAMPLES_FILE
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
 
 STATE = RlState(

@@ -281,7 +281,28 @@ def robustness(
     SafeConsole(highlight=True).print(report(found))
 
 
-COMMANDS = (generate, evaluate, score, reward, compare, robustness)
+@click.command(name="report")
+@click.argument("runs", nargs=-1, required=True, type=ExistingPath(file_okay=False))
+@click.option(
+    "--out", type=OUT_FILE, help="The page; without it report.html in the directory, where there is only one."
+)
+def run_report(runs: tuple[Path, ...], out: Path | None) -> None:
+    """One page of what runs did: settings and where they differ, curves, outcomes, answers over time, evaluations.
+
+    RUNS are run directories, directories that eval has written, or folders with such in them. The page needs no other
+    file, no network and no script; a run that still goes on is shown as far as it is.
+    """
+    from tl_jax.report.page import to_html
+    from tl_jax.report.record import find
+
+    if out is None and len(runs) > 1:
+        raise click.UsageError("several directories: say with --out which file to write.")
+    page = out or runs[0] / "report.html"
+    write_text(page, to_html(find(runs)))
+    say(f"{page}: open it in a browser")
+
+
+COMMANDS = (generate, evaluate, score, reward, compare, robustness, run_report)
 
 
 def _warn(line: str) -> None:

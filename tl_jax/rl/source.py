@@ -25,6 +25,7 @@ from tl_jax.rl.rollout import RolloutWorker
 from tl_jax.rl.rows import Layout
 from tl_jax.rl.rubric import EpisodeRewards, Rubric
 from tl_jax.rl.state import RlState
+from tl_jax.run_files import SAMPLES_FILE
 from tl_jax.tooluse.mae.apply import find_error
 from tl_jax.training.distributed import is_main
 from tl_jax.training.logs import drop_metrics_after
@@ -32,7 +33,6 @@ from tl_jax.training.loop import Metrics
 from tl_jax.training.run import Run
 from tl_jax.visible import visible
 
-SAMPLES_FILE = "samples.jsonl"
 SHOWN_SAMPLES = 4
 """Episodes of a rollout that are printed and kept, whenever metrics are."""
 

@@ -22,11 +22,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tensorboardX import SummaryWriter
 
 from tl_jax.files import told, write_lines
+from tl_jax.run_files import LOG_FILE, METRICS_FILE
 from tl_jax.terminal import SafeConsole
 from tl_jax.visible import visible
 
-METRICS_FILE = "metrics.jsonl"
-LOG_FILE = "log.txt"
 EVAL = "eval_"
 """How the names of metrics begin that are of an evaluation."""
 SHOWN = ("loss", "reward", "tokens_per_second")

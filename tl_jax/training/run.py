@@ -23,6 +23,7 @@ from tl_jax.model.hf import read_config
 from tl_jax.model.hf.peft import base_fingerprint
 from tl_jax.model.parameters import Params, abstract_params
 from tl_jax.model.store import LoadedModel, open_model
+from tl_jax.run_files import METRICS_FILE
 from tl_jax.training.best import Best, evaluations
 from tl_jax.training.checkpoint import Checkpoints, Record, ResumeError, restart_step
 from tl_jax.training.compile import abstract_state, start_frozen, start_state
@@ -30,7 +31,7 @@ from tl_jax.training.damaged import newest_whole, set_aside
 from tl_jax.training.distributed import agreed, is_shared
 from tl_jax.training.grace import GraceCheck
 from tl_jax.training.lock import RunLock
-from tl_jax.training.logs import EVAL, METRICS_FILE, RunLog, logged
+from tl_jax.training.logs import EVAL, RunLog, logged
 from tl_jax.training.poll import Poll
 from tl_jax.training.rundir import describe_run
 from tl_jax.training.state import State, TrainState, without_frozen

@@ -21,6 +21,7 @@ from tl_jax.model.config import LlamaConfig
 from tl_jax.model.directory import copy_tokenizer
 from tl_jax.model.hf.peft import BASE, adapter_config
 from tl_jax.model.hf.peft import CONFIG_FILE as ADAPTER_FILE
+from tl_jax.run_files import CONFIG_FILE, STARTS_FILE
 from tl_jax.tooluse.text.template_choice import TemplateChoice
 
 README = """\
@@ -62,9 +63,9 @@ def describe_run(
     Returns:
         What has to be told: that the record of earlier starts could not be read.
     """
-    home, record = directory / "model", directory / "environment.json"
+    home, record = directory / "model", directory / STARTS_FILE
     write_text(directory / "README.txt", README)
-    write_text(directory / "config.yaml", to_yaml(config))
+    write_text(directory / CONFIG_FILE, to_yaml(config))
     starts = _earlier_starts(record)
     write_json(record, {"starts": [*(starts or ()), environment()]})
     choice = config.template.over(TemplateChoice.beside(tokenizer_dir))
