@@ -140,9 +140,9 @@ def test_every_epoch_has_its_own_order_and_groups_stay_together() -> None:
 def test_a_group_is_divided_where_devices_would_be_idle_or_it_is_too_long() -> None:
     long = [answered([4] * 4000, [7] * 40)] * 16
     one, many = (arrange(long, 41, Layout(group_size=8, devices=devices)) for devices in (1, 8))
-    assert one.tokens.size == 2 * 4608  # two groups on one device: each prompt once
+    assert one.tokens.size == 2 * 4352  # two groups on one device: each prompt once
     assert many.tokens.shape[0] == 8
-    assert many.tokens.size <= 8 * 4608  # on eight each group in four: none waits for a whole one
+    assert many.tokens.size <= 8 * 4352  # on eight each group in four: none waits for a whole one
     assert many.tokens[0].size < one.tokens.size
     rows = arrange([answered([4] * 3000, [7] * 1000)] * 8, 1001, Layout(group_size=8, tokens=6144))
     assert rows.tokens.shape[3] <= 6144
@@ -191,9 +191,35 @@ def test_a_row_is_as_long_as_its_tokens_and_little_more() -> None:
     """A prompt of 8,192 and 512 more were padded to 12,288, one of 4,090 and 40 to 6,144."""
     lengths = [row_length(size) for size in range(1, 20_000)]
     assert lengths[8192 + 512 - 1] == 8704
-    assert lengths[4090 + 40 - 1] == 4608
-    assert all(longer - shorter in (0, 128, 512) for shorter, longer in pairwise(lengths))
-    assert arrange([answered([4] * 4090, [7] * 40)], 41, Layout()).tokens.shape == (1, 1, 1, 4608)
+    assert lengths[4090 + 40 - 1] == 4352
+    assert all(longer - shorter in (0, 128, 256, 512) for shorter, longer in pairwise(lengths))
+    assert all(length - size <= max(128, size / 16) for size, length in enumerate(lengths, 1))
+    assert arrange([answered([4] * 4090, [7] * 40)], 41, Layout()).tokens.shape == (1, 1, 1, 4352)
+
+
+@pytest.mark.parametrize(("prompts", "devices", "most"), [(4, 8, 1.05), (8, 8, 1.09), (32, 8, 1.12), (48, 32, 1.05)])
+def test_devices_read_little_more_than_they_must(prompts: int, devices: int, most: float) -> None:
+    """The longest episode, or their share of all tokens: no device can read less, however episodes are dealt out."""
+    random, read, least = np.random.default_rng(1), 0, 0.0
+    for _ in range(3):
+        episodes, tokens = [], 0
+        for length in np.exp(random.uniform(np.log(300), np.log(4000), prompts)).astype(int):
+            answers = random.integers(5, 100, 8)
+            episodes += [answered([4] * length, [7] * answer) for answer in answers]
+            tokens += length - 1 + answers.sum() + 8
+        rows = arrange(episodes, 101, Layout(group_size=8, devices=devices))
+        read += rows.segment_ids.any(axis=(0, 3)).sum() * rows.tokens.shape[0] // devices * rows.tokens.shape[3]
+        least += max(tokens / devices, max(len(one.stream) for one in episodes))
+    assert least <= read <= most * least, read / least
+
+
+def test_only_a_group_longer_than_the_rows_is_divided() -> None:
+    """Short ones beside a long one with long answers stay whole."""
+    groups = [answered([4] * 200, [7] * 20)] * 8 + [answered([5] * 1000, [7] * 1000)] * 8
+    rows = arrange(groups, 1001, Layout(group_size=8, devices=4, tokens=4096))
+    prompts = [int(((rows.tokens == token) & (rows.branches == 0)).sum()) for token in (4, 5)]
+    assert prompts[0] == 199
+    assert prompts[1] > 999
 
 
 SMALL = replace(TINY, num_layers=1, num_heads=4, num_kv_heads=2, head_dim=64)

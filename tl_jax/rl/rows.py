@@ -29,6 +29,8 @@ BUSY = 8192
 OVERHEAD = 128
 """What another part of an update costs besides its rows, in tokens: weights are gathered, gradients added up."""
 
+GROWTH = 16
+"""The next longer rows that are tried are longer by one part in so many."""
 NEARLY = 1.03
 """How much more a plan may cost for the sake of a rounder length of its rows."""
 
@@ -111,9 +113,9 @@ class Bundle(NamedTuple):
 def arrange(episodes: Sequence[Episode], width: int, layout: Layout, seed: int | Sequence[int] = 0) -> Rows:
     """Deals a rollout's episodes out to updates, at random and anew for each epoch, and those of an update to rows.
 
-    How long rows are, how many are read at once, and how many episodes share a beginning, is what reads the fewest
-    positions. Lengths are multiples of 128, above 2,048 of 512, and numbers are `bucket` sizes:
-    a step is seldom compiled anew.
+    How long rows are and how many are read at once is what reads the fewest positions; a group is divided where it is
+    longer than such a row, and then its beginning stands in several. Lengths are those of `row_length` and numbers
+    `bucket` sizes: a step is seldom compiled anew.
 
     Args:
         episodes: B of them; those of a group are consecutive.
@@ -133,7 +135,7 @@ def arrange(episodes: Sequence[Episode], width: int, layout: Layout, seed: int |
             slot, device = divmod(place, layout.devices)  # the last part's rows are on as many devices as can be
             _write(arrays[:, device * plan.rows + slot, update, part], row, episodes, width)
     tokens, positions, segment_ids, branches, sources = arrays
-    return Rows(tokens, positions, segment_ids, branches if plan.together > 1 else None, sources)
+    return Rows(tokens, positions, segment_ids, branches if plan.shares else None, sources)
 
 
 def dealt(episodes: int, layout: Layout, seed: int | Sequence[int] = 0) -> np.ndarray:
@@ -151,13 +153,13 @@ def dealt(episodes: int, layout: Layout, seed: int | Sequence[int] = 0) -> np.nd
 
 
 def row_length(tokens: int) -> int:
-    """The next multiple of 128, above 2,048 of 512.
+    """The next multiple of 128, above 4,096 of 256, above 8,192 of 512.
 
     Example:
-        >>> row_length(130), row_length(8704), row_length(8705)
-        (256, 8704, 9216)
+        >>> row_length(130), row_length(4097), row_length(8704), row_length(8705)
+        (256, 4352, 8704, 9216)
     """
-    step = 128 if tokens <= 2048 else 512
+    step = 128 if tokens <= 4096 else 256 if tokens <= 8192 else 512
     return -(-tokens // step) * step
 
 
@@ -167,26 +169,41 @@ class _Plan(NamedTuple):
     length: int
     rows: int
     """of a device in a part"""
-    together: int
-    """episodes of a bundle"""
     updates: list[list[list[Bundle]]]
     """rows of bundles"""
+
+    @property
+    def shares(self) -> bool:
+        """Whether any beginning stands before several episodes."""
+        return any(len(bundle.numbers) > 1 for update in self.updates for row in update for bundle in row)
 
 
 def _cheapest(episodes: Sequence[Episode], updates: np.ndarray, layout: Layout) -> _Plan:
     """Of all plans; and of those that cost about the same of the roundest length, which others will have."""
     most, plans = layout.most(episodes), []
-    for together in _divisors(layout.together(len(episodes))):
-        bundles = [[_bundle(episodes, numbers) for numbers in update.reshape(-1, together)] for update in updates]
-        longest = row_length(max(bundle.length for update in bundles for bundle in update))
-        for length in _lengths(longest, most):
-            packed = [_packed(update, length) for update in bundles]
-            per_device = [-(-len(update) // layout.devices) for update in packed]
-            for rows in _sizes(min(max(most // length, 1), bucket(max(per_device)))):
-                parts = sum(-(-update // rows) for update in per_device)
-                plans.append(_Plan(parts * (rows * length + OVERHEAD), length, rows, together, packed))
+    sizes, together = np.array([len(episode.stream) for episode in episodes]), layout.together(len(episodes))
+    groups = [[_bundle(episodes, numbers) for numbers in update.reshape(-1, together)] for update in updates]
+    for length in _lengths(int(sizes.max()), most):
+        packed = [
+            _packed([part for group in update for part in _divided(group, sizes, length)], length) for update in groups
+        ]
+        per_device = [-(-len(update) // layout.devices) for update in packed]
+        for rows in _sizes(min(max(most // length, 1), bucket(max(per_device)))):
+            parts = sum(-(-update // rows) for update in per_device)
+            plans.append(_Plan(parts * (rows * length + OVERHEAD), length, rows, packed))
     least = min(plan.cost for plan in plans)
     return min(plans, key=lambda plan: (plan.cost > NEARLY * least, _odd_part(plan.length), plan.cost))
+
+
+def _divided(group: Bundle, sizes: np.ndarray, length: int) -> list[Bundle]:
+    """As few bundles as have room in rows of ``length`` tokens; what shares nothing stands by itself."""
+    if group.length <= length and group.shared:
+        return [group]
+    numbers, shared = np.array(group.numbers), group.shared
+    own = sizes[numbers] - shared
+    plan = plan_rows(own, length - shared, pack=shared > 0)
+    chosen = (np.sort(plan[row]) for row in range(len(plan)))
+    return [Bundle(tuple(numbers[some].tolist()), shared, shared + int(own[some].sum())) for some in chosen]
 
 
 def _packed(bundles: Sequence[Bundle], length: int) -> list[list[Bundle]]:
@@ -195,11 +212,11 @@ def _packed(bundles: Sequence[Bundle], length: int) -> list[list[Bundle]]:
 
 
 def _lengths(longest: int, most: int) -> Iterator[int]:
-    """Of rows in which the longest bundle has room, where a device may read that much."""
-    length = longest
+    """Of rows in which the longest episode has room, where a device may read that much."""
+    length = row_length(longest)
     while length <= most:
         yield length
-        length = row_length(length + length // 8)
+        length = row_length(length + max(length // GROWTH, 1))
 
 
 def _sizes(most: int) -> Iterator[int]:
@@ -213,10 +230,6 @@ def _sizes(most: int) -> Iterator[int]:
 
 def _odd_part(number: int) -> int:
     return number // (number & -number)
-
-
-def _divisors(number: int) -> list[int]:
-    return [n for n in range(number, 0, -1) if number % n == 0]
 
 
 def _bundle(episodes: Sequence[Episode], numbers: np.ndarray) -> Bundle:
