@@ -15,9 +15,10 @@ from click.testing import CliRunner
 
 from tl_jax.cli import main
 from tl_jax.config import MeshConfig, RlConfig, SftConfig, load_config
-from tl_jax.model.parameters import count_in_products, init_params
+from tl_jax.model.llama import make_graphdef
+from tl_jax.model.parameters import abstract_params, count_in_products, init_params
 from tl_jax.model.presets import PRESETS
-from tl_jax.model.sharding import batch_devices, make_mesh, shard_tree
+from tl_jax.model.sharding import batch_devices, make_mesh, param_shardings, shard_tree
 from tl_jax.plan import programs
 from tl_jax.plan.machine import Machine, PlanError, open_machine
 from tl_jax.plan.measure import measure, needed_bytes
@@ -25,6 +26,7 @@ from tl_jax.plan.plan import Plan, make_plan, workload
 from tl_jax.plan.program import Program
 from tl_jax.plan.report import report
 from tl_jax.plan.roofline import bound
+from tl_jax.plan.sampling import sampling_programs
 from tl_jax.plan.workload import Subject, open_subject
 from tl_jax.training.chips import CHIPS
 
@@ -82,6 +84,32 @@ def test_the_cache_is_counted_as_it_is_laid_out(rl: Plan) -> None:
     model, devices = TINY.config, jax.device_count()
     expected = 8 / devices * (48 + 8) * 2 * model.num_kv_heads * model.head_dim * 2
     assert rl.programs[2].state["KV cache"] == expected
+
+
+def test_what_is_kept_of_episodes_is_counted_with_an_environment_alone() -> None:
+    """8 rows of bucket(40) = 48 and 8 more places beside the slots that answers are written in, or half of what is
+    left."""
+    mesh, graphdef = make_mesh(MeshConfig()), make_graphdef(TINY.config)
+    shapes = abstract_params(TINY.config)
+    actor = jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        shapes,
+        param_shardings(shapes, mesh),
+    )
+
+    def beside(memory: float, *more: str) -> float | None:
+        config = load_config(RlConfig, [], (*SMALL_RL, *more))
+        load = workload(config, TINY, batch_devices(mesh))
+        made = sampling_programs(config, graphdef, actor, mesh, load, {}, memory)
+        copy, reading, sampling = (one.resident.get("KV cache of conversations") for one in made)
+        assert copy is None
+        assert reading == sampling
+        return sampling
+
+    size = 8 / jax.device_count() * (48 + 8) * 2 * TINY.config.num_kv_heads * TINY.config.head_dim * 2
+    assert beside(1e9) is None
+    assert beside(1e9, "environment=replay") == size
+    assert beside(1e5, "environment=replay") < 1e5 / 2
 
 
 def test_a_machine_without_room_is_told(sft: Plan) -> None:

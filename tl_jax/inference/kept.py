@@ -96,13 +96,11 @@ class Kept:
         """Bytes of each device that are not taken yet, if conversations of so many tokens are kept."""
         model = self._model
         there = 0 if self._cache is None else self._cache.keys[0].shape[0] * self._cache.keys[0].shape[1]
-        more = (self._row_count(places) * places - there) / model.spread
-        return max(more, 0) * place_bytes(model.config, model.mesh, model.dtype.itemsize)
+        taken = there / model.spread * place_bytes(model.config, model.mesh, model.dtype.itemsize)
+        return max(kept_bytes(model, self._wanted, places, self._free) - taken, 0)
 
     def _row_count(self, places: int) -> int:
-        model = self._model
-        fitting = rows_kept(model.config, model.mesh, places, model.dtype.itemsize, self._free)
-        return min(row_count(self._wanted, model.spread), fitting)
+        return _rows(self._model, self._wanted, places, self._free)
 
     def _make_room(self, places: int) -> None:
         """For ``places`` tokens in every row; with longer rows, fewer of them may fit."""
@@ -123,6 +121,17 @@ class Kept:
         index = np.array([*kept.values(), *[0] * (fewer - len(kept))], np.int32)
         chosen, whole = self._model.everywhere((index, np.full(fewer, longest, np.int32)))
         self._cache = one_by_one(old, lambda x: _taken(x, chosen, whole, longest))
+
+
+def kept_bytes(model: ServedModel, conversations: int, places: int, free: float) -> float:
+    """Bytes of each device that conversations of so many tokens take where ``free`` are not taken."""
+    rows = _rows(model, conversations, places, free) / model.spread
+    return rows * places * place_bytes(model.config, model.mesh, model.dtype.itemsize)
+
+
+def _rows(model: ServedModel, conversations: int, places: int, free: float) -> int:
+    fitting = rows_kept(model.config, model.mesh, places, model.dtype.itemsize, free)
+    return min(row_count(conversations, model.spread), fitting)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))

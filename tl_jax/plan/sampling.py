@@ -12,6 +12,7 @@ from tl_jax.config import RlConfig
 from tl_jax.inference.buckets import bucket, row_count
 from tl_jax.inference.capacity import prompts_at_once, rows_that_fit
 from tl_jax.inference.generate import lower
+from tl_jax.inference.kept import kept_bytes
 from tl_jax.inference.serving import abstract_served, lower_for_generation
 from tl_jax.model.cache import Cache
 from tl_jax.model.llama import GraphDef
@@ -52,6 +53,10 @@ def sampling_programs(
     weights = bytes_on_device((served.params, served.layers))
     new, places = config.sampling.max_new_tokens, bucket(load.prompt, 16) + config.sampling.max_new_tokens
     free, asked = memory - sum(parts.values()) - weights, config.sampling.batch_size or rows
+    beside = dict(parts)
+    if config.environment:
+        beside["KV cache of conversations"] = held = kept_bytes(served, rows, places, free)
+        free -= held
     fitting = rows_that_fit(served.config, served.mesh, places, served.dtype.itemsize, free)
     at_once = min(fitting if asked == "auto" else asked, rows)
     spread = batch_devices(served.mesh)
@@ -78,7 +83,7 @@ def sampling_programs(
             READING,
             lambda: lower(served, at_once, load.prompt, config.sampling).read,
             {COPY: weights},
-            {**parts, "KV cache": kv},
+            {**beside, "KV cache": kv},
             {"KV cache of prompts": read_kv},
             0.0,
             load.sampled * prompts / config.group_size,
@@ -89,7 +94,7 @@ def sampling_programs(
             SAMPLING,
             lambda: lower(served, at_once, load.prompt, config.sampling).advance,
             {COPY: weights, "KV cache": kv},
-            {**parts, "KV cache of prompts": read_kv},
+            {**beside, "KV cache of prompts": read_kv},
             {},
             0.0,
             load.sampled * (1 - prompts),
