@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from tl_jax.config.base import AnyPath, Choice, Node, Real, Whole
 from tl_jax.config.curriculum import CurriculumConfig
 from tl_jax.config.data import INCLUDE, UNKNOWN, FormatName, MaeConfig, RendererName, TemplateKwargs, TemplateName
+from tl_jax.config.engine import EngineConfig
 from tl_jax.config.estimators import ESTIMATORS, Average, KlEstimator
 from tl_jax.config.faults import FaultsConfig
 from tl_jax.config.rewards import Rewards, WeightedReward
@@ -181,6 +182,7 @@ class RlConfig(RunConfig):
     checkpoint: CheckpointConfig = CheckpointConfig(every=10)
     data: RlDataConfig
     sampling: SamplingConfig = SamplingConfig()
+    engine: EngineConfig = EngineConfig()
     algorithm: AlgorithmConfig = AlgorithmConfig()
     reward: Rewards = Field(
         (WeightedReward(Plugin("paper")),),
@@ -254,6 +256,25 @@ class RlConfig(RunConfig):
                 f"algorithm.old_log_probs=sampler: the sampler's log-probabilities are those at sampling.temperature="
                 f"{self.sampling.temperature}, not at algorithm.logprob_temperature={other}; make both the same, or "
                 "use recompute"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _another_engine_is_corrected(self) -> RlConfig:
+        if self.engine.name == "in_process":
+            return self
+        if self.algorithm.old_log_probs == "sampler":
+            raise ValueError(
+                "algorithm.old_log_probs=sampler: another engine computes otherwise than the step; use auto"
+            )
+        if self.algorithm.importance_cap is None:
+            raise ValueError(
+                f"engine.name={self.engine.name}: another engine draws by other probabilities than the step computes, "
+                "which has to be corrected; set algorithm.importance_cap, for instance 2"
+            )
+        if self.adapter:
+            raise ValueError(
+                f"engine.name={self.engine.name} gets whole models, no adapters; use engine.name=in_process"
             )
         return self
 

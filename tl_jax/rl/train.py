@@ -15,7 +15,9 @@ from tl_jax.config import ConfigError, RlConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import Prompt, spread
 from tl_jax.files import write_text
+from tl_jax.inference.engine import Engine
 from tl_jax.inference.in_process import InProcessEngine
+from tl_jax.inference.openai_engine import Export, OpenAIEngine
 from tl_jax.inference.sampler import Sampler, answer_stops
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.host_memory import on_device
@@ -63,7 +65,7 @@ def run_rl(config: RlConfig) -> dict[str, Any]:
         prompts, evaluated, told = _evaluated(config, prompts, load)
         order = PromptSampler(prompts, config.batch_size, config.seed, config.curriculum)
         spec = make_step_spec(config, model, rubric)
-        worker = _make_worker(config, codec, spec, run, model)
+        worker = _make_worker(config, codec, spec, run, _make_engine(config, spec, run, model, tokenizer_dir))
         greedy = worker.greedy(config.sampling.batch_size or config.batch_size)
         evaluator = Evaluator(greedy, spread(evaluated, config.eval_prompts), rubric)
         state, position = run.begin(partial(init_rl_state, model=model, spec=spec, seed=config.seed))
@@ -115,12 +117,19 @@ def _first_policy(run: Run, spec: StepSpec, state: RlState) -> Params | None:
     return None if run.start else state.params["actor"]
 
 
-def _make_worker(config: RlConfig, codec: Codec, spec: StepSpec, run: Run, model: LlamaConfig) -> RolloutWorker:
+def _make_engine(config: RlConfig, spec: StepSpec, run: Run, model: LlamaConfig, tokenizer_dir: Path) -> Engine:
+    """What writes the answers: this run's devices, or a server."""
+    if config.engine.name == "in_process":
+        return InProcessEngine(spec.actor.graphdef, model, run.mesh)
+    directory = config.engine.directory or run.directory / "engine"
+    return OpenAIEngine(config.engine, model, Export(directory, tokenizer_dir, config.model.dtype))
+
+
+def _make_worker(config: RlConfig, codec: Codec, spec: StepSpec, run: Run, engine: Engine) -> RolloutWorker:
     """What samples the episodes; it tells the run's log what it is busy with, and gives up when the run is to end."""
-    engine = InProcessEngine(spec.actor.graphdef, model, run.mesh)
-    sampler = Sampler(engine, codec, config.sampling, answer_stops(codec, model))
+    sampler = Sampler(engine, codec, config.sampling, answer_stops(codec, engine.model))
     watch = Watch(halts=lambda: run.stopped_by is not None, tell=lambda text: run.log.busy(text))
-    return RolloutWorker(sampler, make_environment_spec(config, model), watch)
+    return RolloutWorker(sampler, make_environment_spec(config, engine.model), watch)
 
 
 def make_step_spec(config: RlConfig, model: LlamaConfig, rewards: Rubric) -> StepSpec:

@@ -1,0 +1,90 @@
+"""What writes the answers of rollouts, and how another server gets the weights it writes them with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from tl_jax.config.base import AnyPath, Choice, Node, Real, Whole
+from tl_jax.registry import Registry
+
+DIRECTORY = "<directory>"
+"""Stands in a request for the directory of the weights."""
+
+
+@dataclass(frozen=True)
+class Reload:
+    """The requests that make a server read its weights anew."""
+
+    name: str
+    server: str
+    """whose requests these are, and how it is started so that it takes them"""
+    requests: tuple[tuple[str, dict[str, Any] | None], ...]
+    """paths and bodies of the POST requests, one after another"""
+
+
+RELOADS = Registry(
+    "kind of reloading",
+    [
+        Reload(
+            "vllm",
+            "vLLM and its plugins (tpu-inference), with `VLLM_SERVER_DEV_MODE=1` in the environment",
+            (
+                ("/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": DIRECTORY}}),
+                ("/reset_prefix_cache", None),
+            ),
+        ),
+        Reload(
+            "sglang",
+            "SGLang",
+            (("/update_weights_from_disk", {"model_path": DIRECTORY, "flush_cache": True}),),
+        ),
+    ],
+    columns={
+        "`engine.reload`": lambda reload: f"`{reload.name}`",
+        "server": lambda reload: reload.server,
+        "requests": lambda reload: ", ".join(f"`POST {path}`" for path, _ in reload.requests),
+    },
+)
+
+
+class EngineConfig(Node):
+    """What writes the answers of rollouts, see docs/engines.md"""
+
+    name: Literal["in_process", "openai"] = Field(
+        "in_process",
+        description="in_process = this run's devices; openai = a server with OpenAI's completions, such as vLLM",
+    )
+    url: str | None = Field(None, description="of the server, such as http://127.0.0.1:8000")
+    model: str | None = Field(None, description="what requests call the model; null = the only one that the server has")
+    reload: Annotated[str, Choice(RELOADS)] = Field("vllm", description="how the server is told of new weights")
+    directory: AnyPath | None = Field(
+        None, description="where new weights are written for the server, which has to see it; null = RUN/engine"
+    )
+    requests: Whole = Field(64, ge=1, description="answers that are asked for at the same time")
+    seconds: Real = Field(600.0, gt=0, description="how long an answer or a reload may take, all tries together")
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_servers(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        try:
+            parts = urlsplit(url)
+            found = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
+        except ValueError:
+            found = False
+        if not found or parts.username or parts.query or parts.fragment or not url.isascii() or not url.isprintable():
+            raise ValueError("is not the address of a server; write it as http://127.0.0.1:8000")
+        return url.rstrip("/").removesuffix("/v1")
+
+    @model_validator(mode="after")
+    def _a_server_has_an_address(self) -> EngineConfig:
+        if self.name == "openai" and self.url is None:
+            raise ValueError("name=openai asks a server; set url, such as http://127.0.0.1:8000")
+        if self.name == "in_process" and self.url is not None:
+            raise ValueError("url is that of a server, which nothing asks; set name=openai, or leave url out")
+        return self

@@ -1,0 +1,236 @@
+"""The engine that asks a server with OpenAI's completions: vLLM, SGLang, or what speaks as they do.
+
+Prompts go there as tokens, and tokens come back with the log-probability of each, so that nothing is tokenised twice.
+New weights are written as a Hugging Face directory, which the server is told to read. What the server says is checked
+before anything is learnt from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from tl_jax.config import Dtype, SamplingConfig
+from tl_jax.config.engine import DIRECTORY, RELOADS, EngineConfig
+from tl_jax.inference.engine import Ends, Generation
+from tl_jax.inference.json_server import EngineError, JsonServer
+from tl_jax.inference.room import ContextRoom, GenerationError
+from tl_jax.model.config import LlamaConfig
+from tl_jax.model.hf import export_hf
+from tl_jax.model.parameters import Params
+from tl_jax.training.distributed import agreed
+
+COMPLETIONS, MODELS = "/v1/completions", "/v1/models"
+GREETING_SECONDS = 10.0
+"""For a server to say which models it has."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """How weights are written for a server."""
+
+    directory: Path
+    """two directories lie in it: the weights that the server has, and those before or after them"""
+    tokenizer_dir: Path
+    dtype: Dtype
+
+
+class OpenAIEngine:
+    """An `Engine` at the other end of HTTP. Only the main process talks to it.
+
+    Args:
+        config: where the server is, and what is asked of it.
+        model: of the weights.
+        export: how they are written.
+    """
+
+    def __init__(self, config: EngineConfig, model: LlamaConfig, export: Export) -> None:
+        assert config.url is not None
+        self._config, self._url, self._export, self.model = config, config.url, export, model
+        self._name: str = agreed(self._ask_name)
+        self._updates = 0
+
+    def update(self, params: Params) -> None:
+        """See `Engine.update`: writes the weights and has the server read them.
+
+        Raises:
+            UserError: they cannot be written, or the server does not read them.
+        """
+        whole = params if jax.process_count() == 1 else multihost_utils.process_allgather(params, tiled=True)
+        agreed(lambda: self._publish(whole))
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: SamplingConfig,
+        key: jax.Array,
+        ends: Ends,
+        before_batch: Callable[[], None] | None = None,
+        numbers: Sequence[int] | None = None,
+    ) -> Generation:
+        """See `Engine.generate`. The seed of a request comes of ``key`` and its number; whether equal seeds give equal
+        answers is up to the server. ``logprobs`` are those that the server says it drew by.
+
+        Raises:
+            GenerationError: no prompt, an empty one, or one that leaves no room for the answer.
+            EngineError: the server is not there, or its replies are no answers.
+        """
+        room = ContextRoom(self.model.max_position_embeddings, sampling.max_new_tokens)
+        if not prompts or not all(map(len, prompts)):
+            raise GenerationError("no prompts" if not prompts else "a prompt has no tokens")
+        for index, prompt in enumerate(prompts):
+            room.check(f"prompt {index}", len(prompt))
+        words = np.asarray(jax.random.key_data(key)).tobytes()
+        bodies = [
+            self._request(prompt, sampling, _seed(words, number), ends)
+            for prompt, number in zip(prompts, numbers or range(len(prompts)), strict=True)
+        ]
+        look = before_batch or (lambda: None)
+        look()
+        alone = jax.process_count() == 1  # others cannot look around with the main process while that asks
+        said = agreed(lambda: self._ask(bodies, ends, look if alone else lambda: None))
+        return _generation(said, sampling.max_new_tokens, ends)
+
+    def release(self) -> None:
+        """See `Engine.release`: the memory is the server's."""
+
+    def _ask_name(self) -> str:
+        """What requests are to call the model."""
+        with JsonServer(self._url) as server:
+            listed = server.get(MODELS, GREETING_SECONDS)
+        rows = listed.get("data") if isinstance(listed, dict) else None
+        names = [row["id"] for row in rows or () if isinstance(row, dict) and isinstance(row.get("id"), str)]
+        if self._config.model in names:
+            return str(self._config.model)
+        if self._config.model is None and len(names) == 1:
+            return names[0]
+        wrong = "says of no model" if not names else f"has {', '.join(map(repr, names[:5]))}"
+        raise EngineError(f"{self._url}{MODELS}: the server {wrong}; name the one to be asked: engine.model")
+
+    def _publish(self, params: Params) -> None:
+        """Writes the weights in place of those before the last, and has the server read them."""
+        directory = (self._export.directory / f"weights-{self._updates % 2}").resolve()
+        export_hf(params, self.model, self._export.tokenizer_dir, directory, self._export.dtype, overwrite=True)
+        self._updates += 1
+        with JsonServer(self._url) as server:
+            for path, body in RELOADS[self._config.reload].requests:
+                reply = server.post(path, _with_directory(body, str(directory)), self._config.seconds)
+                if isinstance(reply, dict) and reply.get("success") is False:
+                    raise EngineError(f"{self._url}{path}: the server did not read {directory}")
+
+    def _request(self, prompt: Sequence[int], sampling: SamplingConfig, seed: int, ends: Ends) -> dict[str, Any]:
+        """Every setting that a model's own defaults could change is said."""
+        return {
+            "model": self._name,
+            "prompt": list(map(int, prompt)),
+            "max_tokens": sampling.max_new_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p or 1.0,
+            "top_k": sampling.top_k or -1,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "seed": seed,
+            "stop_token_ids": list(ends.eos_ids),
+            "logprobs": 1,
+            "return_token_ids": True,
+        }
+
+    def _ask(self, bodies: Sequence[dict[str, Any]], ends: Ends, look: Callable[[], None]) -> list[list[Any]]:
+        """Tokens and log-probabilities of every answer."""
+        said: list[list[Any]] = [[] for _ in bodies]
+        with ThreadPoolExecutor(min(self._config.requests, len(bodies))) as pool, JsonServer(self._url) as server:
+            asked = {pool.submit(self._answer, server, body, ends): row for row, body in enumerate(bodies)}
+            try:
+                for done in as_completed(asked):
+                    said[asked[done]] = done.result()
+                    look()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return said
+
+    def _answer(self, server: JsonServer, body: dict[str, Any], ends: Ends) -> list[Any]:
+        reply = server.post(COMPLETIONS, body, self._config.seconds)
+        try:
+            return list(read_answer(reply, body["prompt"], body["max_tokens"], self.model.vocab_size, ends))
+        except ValueError as error:
+            raise EngineError(f"{self._url}{COMPLETIONS}: {error}") from None
+
+
+def read_answer(
+    reply: Any, prompt: Sequence[int], max_new_tokens: int, vocab_size: int, ends: Ends
+) -> tuple[list[int], list[float]]:
+    """Tokens and log-probabilities of a reply, which is found right or refused.
+
+    Args:
+        reply: of a server, as JSON.
+        prompt: what it was asked.
+        max_new_tokens: how long the answer may be.
+        vocab_size: how many tokens the model knows.
+        ends: what may end an answer.
+
+    Raises:
+        ValueError: saying what is wrong with it, in one line.
+    """
+    choices = reply.get("choices") if isinstance(reply, dict) else None
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        raise ValueError("the reply holds no answer (choices)")
+    tokens, logprobs = choice.get("token_ids"), choice.get("logprobs")
+    if not isinstance(tokens, list):
+        raise ValueError(
+            "the reply has no token ids; the server has to know return_token_ids, as vLLM 0.11 and SGLang 0.5 do"
+        )
+    logprobs = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
+    if not isinstance(logprobs, list):
+        raise ValueError("the reply has no log-probabilities (logprobs.token_logprobs)")
+    if not all(type(token) is int and 0 <= token < vocab_size for token in tokens):
+        raise ValueError(f"the answer has tokens outside the vocabulary of {vocab_size}: the server has another model")
+    if len(logprobs) != len(tokens) or not all(map(_is_logprob, logprobs)):
+        raise ValueError(f"the answer has {len(tokens)} tokens and not as many log-probabilities")
+    if choice.get("prompt_token_ids") not in (None, list(prompt)):
+        raise ValueError("the server read other tokens than it was asked with; it has to take prompts as token ids")
+    if not 1 <= len(tokens) <= max_new_tokens:
+        raise ValueError(f"the answer has {len(tokens)} tokens, where 1 to {max_new_tokens} were asked for")
+    if tokens[-1] not in ends.eos_ids and len(tokens) < max_new_tokens:
+        raise ValueError(
+            f"the answer was cut off after {len(tokens)} of {max_new_tokens} tokens, without one that ends an answer; "
+            "the server has to have room for prompt and answer, and to give the last token back"
+        )
+    return tokens, [min(float(value), 0.0) for value in logprobs]
+
+
+def _is_logprob(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and value < 1e-3  # 0, to rounding
+
+
+def _with_directory(body: Any, directory: str) -> Any:
+    """A request with the directory in its place."""
+    if isinstance(body, dict):
+        return {name: _with_directory(value, directory) for name, value in body.items()}
+    return directory if body == DIRECTORY else body
+
+
+def _seed(key: bytes, number: int) -> int:
+    """Of one request, below 2^31: a server draws an answer by it, whatever stands beside it."""
+    return int.from_bytes(hashlib.sha256(key + int(number).to_bytes(8)).digest()[:4]) >> 1
+
+
+def _generation(said: Sequence[Sequence[Any]], width: int, ends: Ends) -> Generation:
+    """The answers side by side."""
+    tokens = np.full((len(said), width), ends.pad_id, np.int32)
+    logprobs = np.zeros(tokens.shape, np.float32)
+    for row, (ids, values) in enumerate(said):
+        tokens[row, : len(ids)], logprobs[row, : len(ids)] = ids, values
+    lengths = np.array([len(ids) for ids, _ in said], np.int32)
+    finished = np.isin(tokens[np.arange(len(said)), lengths - 1], ends.eos_ids)
+    return Generation(tokens, logprobs, lengths, finished)
