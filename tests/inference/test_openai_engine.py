@@ -59,7 +59,8 @@ def test_key_and_number_decide_what_is_drawn(served: tuple[CompletionsServer, Op
     server, engine = served
     sampling = SamplingConfig(max_new_tokens=NEW, temperature=1.5)
     first = engine.generate(PROMPTS, sampling, KEY, ENDS)
-    alone = engine.generate(PROMPTS[2:], sampling, KEY, ENDS, numbers=[2, 3])
+    with engine.conversations():
+        alone = engine.generate(PROMPTS[2:], sampling, KEY, ENDS, numbers=[2, 3])
     other = engine.generate(PROMPTS, sampling, jax.random.key(6), ENDS)
     np.testing.assert_array_equal(alone.tokens, first.tokens[2:])
     seeds = [{one["seed"] for one in server.asked[-10:-6]}, {one["seed"] for one in server.asked[-4:]}]

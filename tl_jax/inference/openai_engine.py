@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,10 @@ class OpenAIEngine:
         alone = jax.process_count() == 1  # others cannot look around with the main process while that asks
         said = agreed(lambda: self._ask(bodies, ends, look if alone else lambda: None))
         return _generation(said, sampling.max_new_tokens, ends)
+
+    def conversations(self) -> AbstractContextManager[None]:
+        """See `Engine.conversations`: each prompt is sent whole, and the server decides what it keeps."""
+        return nullcontext()
 
     def release(self) -> None:
         """See `Engine.release`: the memory is the server's."""
