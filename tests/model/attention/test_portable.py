@@ -84,6 +84,18 @@ def test_long_rows_never_hold_all_scores() -> None:
     assert memory.temp_size_in_bytes < 2 * length * length * 4
 
 
+@pytest.mark.parametrize("scores", [7 * 24, 7 * 24 - 1])
+def test_few_queries_behind_many_keys(scores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last seven tokens of rows are what they are in the whole rows, and never have more scores than allowed."""
+    monkeypatch.setattr(portable, "MOST_SCORES", scores)
+    (query, key, value), order = inputs(2, 24, 4, 2, 8), jnp.broadcast_to(jnp.arange(24), (2, 24))
+    whole = by_definition(query, key, value, AttentionMask.within(order, jnp.ones_like(order)))
+    last = AttentionMask(order[:, -7:], jnp.ones((2, 7), jnp.int32), order, jnp.ones_like(order))
+    np.testing.assert_allclose(attention(query[:, -7:], key, value, last), whole[:, -7:], atol=1e-5)
+    made = jax.make_jaxpr(lambda *x: attention(*x, last))(query[:, -7:], key, value)
+    assert ("7,24]" in str(made)) == (scores == 7 * 24)
+
+
 def test_no_device_asks_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows and heads are cut over a mesh, forward and backward, and nothing goes around."""
     monkeypatch.setattr(portable, "CHUNK", 7)

@@ -16,15 +16,17 @@ CHUNK = 128
 """Longer rows are computed by blocks of this many queries and keys: what a processor's cache holds."""
 LARGE_CHUNK = 512
 """The same on accelerators, where a small block leaves most of the device idle."""
+MOST_SCORES = 2 * LARGE_CHUNK**2
+"""Of a row and head at once: also few queries are computed by blocks where they go on behind very many keys."""
 _MASKED = -1e30  # finite, so that a query without any key gives numbers and not NaN
 
 
 def portable(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask) -> jax.Array:
     """All scores at once in short rows, by blocks in long ones. See `attention` for the shapes."""
     blocks, size = (row_by_row, CHUNK) if platform() == "cpu" else (by_blocks, LARGE_CHUNK)
-    if query.shape[1] > size:
-        return on_each_device(partial(blocks, size=size), query, key, value, mask)
     rows, length, heads, head_dim = query.shape
+    if length > size or (length > 1 and length * key.shape[1] > MOST_SCORES):
+        return on_each_device(partial(blocks, size=min(size, length)), query, key, value, mask)
     groups = key.shape[2]
     grouped = query.reshape(rows, length, groups, heads // groups, head_dim)  # no copy of keys per head
     scores = jnp.einsum("btgrk,bsgk->bgrts", grouped, key, preferred_element_type=jnp.float32)
