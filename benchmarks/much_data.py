@@ -5,9 +5,10 @@
 FILE's trajectories are written over and over with new ids until there are COUNT of them. Then a first start encodes
 them into a cache, a second start finds them there, and batches are read in the order of training. With COPIES, every
 example is kept that often: what a million costs besides its encoding is seen without encoding a million. At last a
-small model is trained from the cache: twice as many steps without interruption, and the same with a restart half way,
-whose losses have to be equal. Everything runs in processes of its own; peak memory is the resident set's largest size,
-the files that the system keeps in memory for a process not counted twice. Everything in DIR is deleted at the end.
+small model is trained from the cache: once without interruption, and once killed by SIGKILL after half of the steps
+and started again, whose metrics and states have to be equal. Everything runs in processes of its own; peak memory is
+the resident set's largest size, the files that the system keeps in memory for a process not counted twice. Everything
+in DIR is deleted at the end.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import json
 import multiprocessing
 import resource
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -26,6 +28,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from benchmarks.watched import GLANCE, differences, newest_checkpoint
+from tests.runs import metrics
 from tl_jax.config import DataConfig, SftConfig
 from tl_jax.data import dataset
 from tl_jax.data.codec import Codec
@@ -33,6 +37,7 @@ from tl_jax.data.loader import Loader
 from tl_jax.data.parts import EncodedPart
 
 BATCH, BATCHES, STEPS = 16, 100, 2
+"""Rows of a batch, batches that are read, steps of training before the kill and after it."""
 LENGTH = 2048
 
 
@@ -125,8 +130,18 @@ def write_model(tokenizer: Path, to: Path) -> str:
     return str(to / "model")
 
 
-def losses(run: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+def killed(config: SftConfig) -> str:
+    """Trains until the first checkpoint is whole, and no further."""
+    process = multiprocessing.get_context("spawn").Process(target=train, args=(config,))
+    began = time.perf_counter()
+    process.start()
+    while process.is_alive() and newest_checkpoint(config.run_dir) is None:
+        time.sleep(GLANCE)
+    process.kill()
+    process.join()
+    if process.exitcode != -signal.SIGKILL:
+        raise SystemExit(f"the training was to be killed, but ended by itself: exit code {process.exitcode}")
+    return f"killed after {time.perf_counter() - began:.1f} s, checkpoint of step {newest_checkpoint(config.run_dir)}"
 
 
 def main() -> None:
@@ -148,13 +163,14 @@ def main() -> None:
         model = alone(write_model, options.tokenizer, work)
         base: dict[str, Any] = {"model": {"path": model, "dtype": "float32"}, "log_every": 1, "seed": 1}
         base["optimizer"] = {"schedule": "constant"}  # the same at every step, however many there are
+        base["checkpoint"] = {"every": STEPS, "keep": 2}
         data = config.model_copy(update={"batch_size": 2}).model_dump()
-        for run, steps in (("whole", (2 * STEPS,)), ("restarted", (STEPS, 2 * STEPS))):
-            for until in steps:
-                settings = {**base, "data": data, "steps": until, "run_dir": work / run}
-                print(f"{run}, until step {until}: {alone(train, SftConfig.model_validate(settings))}", flush=True)
-        equal = losses(work / "whole") == losses(work / "restarted")
-        print(f"losses equal: {equal}; {losses(work / 'whole')}")
+        whole, restarted = work / "whole", work / "restarted"
+        for run, way in ((whole, "to its end"), (restarted, "killed"), (restarted, "again")):
+            settings = SftConfig.model_validate({**base, "data": data, "steps": 2 * STEPS, "run_dir": run})
+            print(f"training, {way}: {killed(settings) if way == 'killed' else alone(train, settings)}", flush=True)
+        print(f"losses {[row['loss'] for row in metrics(whole)]}")
+        print(f"differences: {differences(restarted, whole, 2 * STEPS) or 'none'}")
     finally:
         shutil.rmtree(work)
 

@@ -19,22 +19,30 @@ from tl_jax.config import ConfigError, LoraConfig, MeshConfig
 from tl_jax.model.directory import CheckpointError
 from tl_jax.model.hf.peft import CONFIG_FILE, WEIGHTS_FILE, LoadedAdapter, export_adapter
 from tl_jax.model.llama import init_params, make_graphdef
-from tl_jax.model.lora import adaptable, init_adapters, lora_parameters, merge_adapters
+from tl_jax.model.lora import abstract_adapters, adapt, adaptable, init_adapters, lora_parameters, merge_adapters
 from tl_jax.model.parameters import Params, assemble
 from tl_jax.model.sharding import make_mesh, shard_tree
 from tl_jax.model.store import open_adapter, open_model
 
 ALL = LoraConfig(rank=3, alpha=6)
 QV = LoraConfig(rank=4, alpha=8, targets=("q_proj", "v_proj"), rslora=True)
+WHOLE = LoraConfig(
+    rank=2, alpha=2, targets="v_proj", modules_to_save=("lm_head", "embed_tokens", "norm", "input_layernorm")
+)
 MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
 TOKENS = np.random.default_rng(0).integers(3, 96, (2, 24)).astype(np.int32)
 
 
-def random_adapters(lora: LoraConfig, config: Any = TINY) -> Params:
-    """Adapters as after some training: B is not 0."""
-    adapters = init_adapters(config, lora, jax.random.key(1))
+def random_adapters(lora: LoraConfig, config: Any = TINY, params: Params | None = None) -> Params:
+    """Adapters as after some training: B is not 0; and what is trained whole, of ``params`` or of a random model."""
+    adapters, _ = adapt(params or init_params(config, jax.random.key(0)), jax.random.key(1), config, lora)
     noise = iter(jax.random.split(jax.random.key(2), 99))
     return jax.tree.map(lambda x: x + 0.2 * jax.random.normal(next(noise), x.shape), adapters)
+
+
+def beside(adapters: Params, params: Params, lora: LoraConfig, config: Any = TINY) -> Params:
+    """All that the adapted model is computed from."""
+    return assemble(adapters, adapt(params, jax.random.key(1), config, lora)[1])
 
 
 def logits(params: Params, lora: LoraConfig | None = None, config: Any = TINY) -> np.ndarray:
@@ -68,13 +76,47 @@ def test_fresh_adapters_change_nothing() -> None:
     np.testing.assert_array_equal(again["layers"]["o_lora_a"], adapters["layers"]["o_lora_a"])
 
 
-@pytest.mark.parametrize("lora", [ALL, QV])
+def test_what_is_trained_whole_has_the_gradient_of_full_training() -> None:
+    """Gradients of the head, the embedding and norms are those of the model without adapters, which add nothing yet."""
+    params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), init_params(TINY, jax.random.key(0)))
+    trained, kept = adapt(params, jax.random.key(1), TINY, WHOLE)
+    assert {leaf.dtype for leaf in jax.tree.leaves(trained)} == {np.dtype(np.float32)}
+    names = {"embed.embedding", "lm_head", "norm", "layers.attn_norm"}
+    assert {*flatten_dict(trained, sep=".")} - names == {"layers.v_lora_a", "layers.v_lora_b"}
+    assert {*flatten_dict(kept, sep=".")} == {*flatten_dict(params, sep=".")} - names
+
+    def loss(params: Params, lora: LoraConfig | None = None) -> jax.Array:
+        out = forward(make_graphdef(TINY, lora, dtype=jnp.float32, remat="none"), params, *unpacked(TOKENS))
+        return jnp.mean(jax.nn.log_softmax(out)[..., 7] ** 2)
+
+    got = flatten_dict(jax.grad(lambda tree: loss(assemble(tree, kept), WHOLE))(trained), sep=".")
+    wanted = flatten_dict(jax.grad(loss)(jax.tree.map(lambda x: x.astype(jnp.float32), params)), sep=".")
+    for name in names:
+        np.testing.assert_allclose(got[name], wanted[name], rtol=1e-4, atol=1e-7, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("modules", "tied", "message"),
+    [
+        ("lm_hed", False, r"lora\.modules_to_save: unknown 'lm_hed'; did you mean 'lm_head'"),
+        ("q_proj", False, r"lora\.modules_to_save: unknown 'q_proj'"),
+        ("lm_head", True, r"lora\.modules_to_save: unknown 'lm_head'"),
+        ("embed_tokens", True, r"embed_tokens is this model's head, too \(tie_word_embeddings\)"),
+    ],
+)
+def test_what_cannot_be_trained_whole_is_refused(modules: str, tied: bool, message: str) -> None:
+    config = replace(TINY, tie_word_embeddings=tied)
+    with pytest.raises(ConfigError, match=message):
+        abstract_adapters(config, LoraConfig(rank=2, modules_to_save=modules))
+
+
+@pytest.mark.parametrize("lora", [ALL, QV, WHOLE])
 def test_merged_is_the_same_model(lora: LoraConfig) -> None:
     params, adapters = init_params(TINY, jax.random.key(0)), random_adapters(lora)
-    beside = logits(assemble(adapters, params), lora)
-    assert np.abs(beside - logits(params)).max() > 0.1
+    together = logits(beside(adapters, params, lora), lora)
+    assert np.abs(together - logits(params)).max() > 0.1
     merged = merge_adapters(shard_tree(params, make_mesh(MeshConfig(fsdp=4, tensor=2))), adapters, lora.scale)
-    np.testing.assert_allclose(logits(jax.device_get(merged)), beside, atol=2e-4)
+    np.testing.assert_allclose(logits(jax.device_get(merged)), together, atol=2e-4)
 
 
 @pytest.mark.parametrize("module", ["q_proj", "o_proj"])
@@ -110,17 +152,17 @@ def test_gradients_are_those_of_the_whole_matrix_by_the_chain_rule(module: str, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("variant", "lora"), [("qwen2", ALL), ("qwen3-tied", QV)])
+@pytest.mark.parametrize(("variant", "lora"), [("qwen2", ALL), ("qwen3-tied", QV), ("llama", WHOLE)])
 def test_peft_computes_the_same(variant: str, lora: LoraConfig, tmp_path: Path) -> None:
     """Ours to PEFT, and PEFT's own back to us."""
     peft = pytest.importorskip("peft")
     theirs = hf_model(variant)
     theirs.save_pretrained(tmp_path / "base")
     base = open_model(tmp_path / "base")
-    adapters = random_adapters(lora, base.config)
+    adapters = random_adapters(lora, base.config, base.params)
     adapter = LoadedAdapter(lora, adapters, base.config, tmp_path / "base", tmp_path / "base")
     export_adapter(adapter, tmp_path / "ours")
-    expected = logits(assemble(adapters, base.params), lora, base.config)
+    expected = logits(beside(adapters, base.params, lora, base.config), lora, base.config)
     with_ours = peft.PeftModel.from_pretrained(hf_model(variant), tmp_path / "ours").eval()
     np.testing.assert_allclose(hf_logits(with_ours, TOKENS), expected, atol=1e-4)
     with_ours.save_pretrained(tmp_path / "theirs")
@@ -130,7 +172,9 @@ def test_peft_computes_the_same(variant: str, lora: LoraConfig, tmp_path: Path) 
     opened = open_model(tmp_path / "theirs")
     np.testing.assert_allclose(logits(opened.params, config=opened.config), expected, atol=2e-4)
     again = open_adapter(tmp_path / "theirs")
-    assert again.lora == LoraConfig(**{**lora.model_dump(), "targets": again.lora.targets})
+    said = {"targets": again.lora.targets, "modules_to_save": again.lora.modules_to_save}
+    assert again.lora == LoraConfig(**{**lora.model_dump(), **said})
+    assert {*again.lora.modules_to_save} == {*lora.modules_to_save}
     jax.tree.map(np.testing.assert_array_equal, again.params, adapters)
 
 

@@ -16,6 +16,7 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 from click.testing import CliRunner
+from flax.traverse_util import flatten_dict
 
 from tests.training.helpers import TINY, assert_same_avals, assert_trees_close, random_batch
 from tl_jax.cli.main import main
@@ -23,12 +24,12 @@ from tl_jax.config import LoraConfig, MeshConfig, OptimizerConfig, SftConfig
 from tl_jax.errors import UserError
 from tl_jax.model.directory import CheckpointError
 from tl_jax.model.hf import export_hf
-from tl_jax.model.hf.peft import read_adapter_config
+from tl_jax.model.hf.peft import export_adapter, read_adapter_config
 from tl_jax.model.llama import init_params, make_graphdef
 from tl_jax.model.lora import adapt, dropped
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh, shard_tree
-from tl_jax.model.store import open_adapter, open_model, save_model
+from tl_jax.model.store import open_adapter, open_model, save_model, stored_model
 from tl_jax.training.checkpoint import ResumeError
 from tl_jax.training.compile import compile_step, start_state
 from tl_jax.training.losses import weighted_cross_entropy
@@ -131,6 +132,26 @@ def test_nothing_of_a_run_of_adapters_stays_that_saved_nothing(sft_config: Calla
     shutil.rmtree(config.run_dir / "checkpoints")
     state = saved_run(sft_config())
     jax.tree.map(np.testing.assert_array_equal, open_model(config.run_dir).params, state.params)
+
+
+@pytest.mark.slow
+def test_what_is_trained_whole_is_kept_beside_the_adapters(
+    sft_config: Callable[..., SftConfig], model_dir: Path, tmp_path: Path
+) -> None:
+    config = sft_config(
+        lora__modules_to_save="[lm_head, norm]", lora__quantize="int8", steps=2, data__batch_size=8, **Q
+    )
+    run_sft(config)
+    assert {*saved(config.run_dir, 2)["trainable"]} == {"layers", "lm_head", "norm"}
+    assert read_adapter_config(config.run_dir / "model").lora.modules_to_save == ("norm", "lm_head")
+    before, after = (flatten_dict(open_model(path).params, sep=".") for path in (model_dir, config.run_dir))
+    changed = {name for name, leaf in after.items() if not np.array_equal(leaf, before[name])}
+    assert changed == {"lm_head", "norm", "layers.q"}
+    one_at_a_time = flatten_dict(stored_model(config.run_dir, param_dtype="float32").params, sep=".")
+    for name, leaf in after.items():
+        np.testing.assert_array_equal(np.asarray(one_at_a_time[name]), leaf, err_msg=name)
+    export_adapter(open_adapter(config.run_dir), tmp_path / "peft")
+    jax.tree.map(np.testing.assert_array_equal, open_model(tmp_path / "peft").params, open_model(config.run_dir).params)
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,11 @@ class LoraConfig(Node):
     targets: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = Field(
         (ALL_LINEAR,), min_length=1, description="matrices: all-linear, or names as Hugging Face's, [q_proj, v_proj]"
     )
+    modules_to_save: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = Field(
+        (),
+        description="trained whole beside the adapters, by Hugging Face's names: [embed_tokens, lm_head, norm]; "
+        "tl-jax sft only",
+    )
     dropout: Real = Field(0.0, ge=0, lt=1, description="share of what A reads that counts as 0 in tl-jax sft's steps")
     rslora: bool = Field(False, description="it counts alpha / sqrt(rank) instead")
     quantize: Quantized | None = Field(

@@ -7,7 +7,7 @@ Shapes, places and PEFT's names follow from the matrix's own record. B is 0 at f
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from tl_jax.model.config import LlamaConfig
 
 A, B = "_lora_a", "_lora_b"
+PEFT_PREFIX = "base_model.model."
+"""Of the names of tensors that PEFT stores."""
+EMBEDDING = "embed_tokens"
 DROPOUT = "dropout_keys"
 """Beside a layer's parameters: the keys of `dropped`, where something is dropped."""
 
@@ -57,7 +60,7 @@ AS_THEY_ARE = Use()
 def adapter_of(matrix: Parameter) -> tuple[Parameter, Parameter]:
     """The records of A and B for a matrix of the layers."""
     outputs, inputs = matrix.hf_axes
-    module = f"base_model.model.{matrix.hf_name.removesuffix('.weight')}"
+    module = PEFT_PREFIX + matrix.hf_name.removesuffix(".weight")
     return (
         Parameter(
             matrix.path + A,
@@ -95,6 +98,31 @@ def lora_parameters(config: LlamaConfig, lora: LoraConfig) -> tuple[Parameter, .
     return tuple(record for matrix in chosen for record in adapter_of(matrix))
 
 
+def saved_parameters(config: LlamaConfig, lora: LoraConfig) -> tuple[Parameter, ...]:
+    """The records of what is trained whole beside the adapters, with their names as PEFT stores them.
+
+    Raises:
+        ConfigError: a module that the model does not have, or whose matrices adapters stand beside.
+    """
+    matrices = {matrix.module for matrix in adaptable(config)}
+    known = {record.module: record for record in llama_parameters(config) if record.module not in matrices}
+    for name in lora.modules_to_save:
+        if name not in known:
+            raise ConfigError(f"lora.modules_to_save: unknown {name!r}; {suggestion(name, known)}")
+        if name == EMBEDDING and config.tie_word_embeddings:
+            raise ConfigError(
+                f"lora.modules_to_save: {name} is this model's head, too (tie_word_embeddings), and PEFT would "
+                "train it apart; leave it out"
+            )
+    chosen = [record for name, record in known.items() if name in lora.modules_to_save]
+    return tuple(replace(record, hf_name=PEFT_PREFIX + record.hf_name) for record in chosen)
+
+
+def trained_parameters(config: LlamaConfig, lora: LoraConfig) -> tuple[Parameter, ...]:
+    """The records of all that is trained; raises as `lora_parameters` and `saved_parameters`."""
+    return (*lora_parameters(config, lora), *saved_parameters(config, lora))
+
+
 def lora_sizes(config: LlamaConfig, lora: LoraConfig) -> dict[str, int]:
     """Lengths of the axes that adapters have."""
     assert lora.rank is not None
@@ -102,8 +130,8 @@ def lora_sizes(config: LlamaConfig, lora: LoraConfig) -> dict[str, int]:
 
 
 def abstract_adapters(config: LlamaConfig, lora: LoraConfig, dtype: jax.typing.DTypeLike = jnp.float32) -> Params:
-    """Shapes of the adapters; raises as `lora_parameters`."""
-    return abstract_tree(lora_parameters(config, lora), lora_sizes(config, lora), dtype)
+    """Shapes of all that is trained; raises as `trained_parameters`."""
+    return abstract_tree(trained_parameters(config, lora), lora_sizes(config, lora), dtype)
 
 
 def init_adapters(config: LlamaConfig, lora: LoraConfig, key: jax.Array) -> Params:
@@ -115,18 +143,22 @@ def init_adapters(config: LlamaConfig, lora: LoraConfig, key: jax.Array) -> Para
 
 
 def adapt(params: Params, key: jax.Array, config: LlamaConfig, lora: LoraConfig) -> tuple[Params, Params]:
-    """Fresh adapters, and the model below them as it is kept. Pure.
+    """What is trained, float32: fresh adapters and ``lora.modules_to_save``; and the rest of the model as it is kept.
+    Pure.
 
     Raises:
-        ConfigError: the model has no such target, or a width that ``lora.quantize`` cannot take.
+        ConfigError: the model has no such target or module, or a width that ``lora.quantize`` cannot take.
     """
-    return init_adapters(config, lora, key), _kept(params, config, lora)
+    leaves = flatten_dict(params, sep=".")
+    saved = {record.path: leaves.pop(record.path).astype(jnp.float32) for record in saved_parameters(config, lora)}
+    trained = assemble(init_adapters(config, lora, key), unflatten_dict(saved, sep="."))
+    return trained, _kept(unflatten_dict(leaves, sep="."), config, lora)
 
 
 def adapted_shapes(config: LlamaConfig, lora: LoraConfig) -> Params:
     """Shapes of all that a model with adapters is merged from."""
-    base = jax.eval_shape(partial(_kept, config=config, lora=lora), abstract_params(config))
-    return assemble(abstract_adapters(config, lora), base)
+    key = jax.eval_shape(jax.random.key, 0)
+    return assemble(*jax.eval_shape(partial(adapt, config=config, lora=lora), abstract_params(config), key))
 
 
 def _kept(params: Params, config: LlamaConfig, lora: LoraConfig) -> Params:
@@ -188,18 +220,27 @@ def switched_off(params: Params) -> Params:
 
 
 def merge_adapters(params: Params, adapters: Params, scale: float) -> Params:
-    """The model with its adapters added to its matrices, in its own dtypes. ``params`` are used up.
+    """The model with its adapters added to its matrices, and what was trained whole in place of its own, in its own
+    dtypes. ``params`` are used up.
 
     The sums are made in float32, a layer at a time; those of a `StoredArray` each time that it is read.
     """
-    leaves, added = flatten_dict(params, sep="."), flatten_dict(adapters, sep=".")
-    for path in [name.removesuffix(A) for name in added if name.endswith(A)]:
-        matrix, a, b = leaves[path], added[path + A], added[path + B]
+    leaves, trained = flatten_dict(params, sep="."), flatten_dict(adapters, sep=".")
+    for path in [name.removesuffix(A) for name in trained if name.endswith(A)]:
+        matrix, a, b = leaves[path], trained.pop(path + A), trained.pop(path + B)
         if isinstance(matrix, StoredArray):
             leaves[path] = matrix.then(partial(_merge_in_place, a=a, b=b, scale=scale))
         else:
             leaves[path] = _merged(matrix, a, b, scale)
+    for path, whole in trained.items():
+        old = leaves[path]
+        leaves[path] = old.then(partial(_in_place, new=whole)) if isinstance(old, StoredArray) else _like(old, whole)
     return unflatten_dict(leaves, sep=".")
+
+
+def _in_place(old: np.ndarray, new: jax.Array) -> np.ndarray:
+    old[...] = np.asarray(new).astype(old.dtype)
+    return old
 
 
 def _merge_in_place(matrix: np.ndarray, a: jax.Array, b: jax.Array, scale: float) -> np.ndarray:
@@ -220,3 +261,4 @@ def _sum_layers(matrix: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> 
 
 _sums = jax.jit(_sum_layers, static_argnames="scale")
 _merged = jax.jit(_sum_layers, static_argnames="scale", donate_argnums=0)
+_like = jax.jit(lambda old, new: new.astype(old.dtype), donate_argnums=0)

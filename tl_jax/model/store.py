@@ -36,7 +36,7 @@ from tl_jax.model.directory import (
 from tl_jax.model.finite import check_finite, finite
 from tl_jax.model.hf import read_config, stored_hf, to_devices
 from tl_jax.model.hf.peft import LoadedAdapter, base_fingerprint, load_adapter
-from tl_jax.model.lora import abstract_adapters, lora_parameters, merge_adapters
+from tl_jax.model.lora import abstract_adapters, merge_adapters, trained_parameters
 from tl_jax.model.orbax_params import restore, save_params, stored_arrays
 from tl_jax.model.parameters import Params, abstract_params, llama_parameters
 
@@ -139,7 +139,7 @@ def open_adapter(path: Path, base: Path | None = None, verify: bool = True) -> L
         _check_base(last, _open_whole(last.base, None, verify).leave())
     params = load_adapters(first, config, None, verify)
     if verify:
-        check_finite(params, lora_parameters(config, first.lora), path)
+        check_finite(params, trained_parameters(config, first.lora), path)
     return LoadedAdapter(first.lora, params, config, first.base, tokenizer_dir(path, base))
 
 

@@ -25,8 +25,17 @@ from tl_jax.model.directory import CheckpointError, copy_tokenizer, new_director
 from tl_jax.model.fingerprint import fingerprint
 from tl_jax.model.hf.read import check_tensors, open_tensors, stored_parameters, to_devices
 from tl_jax.model.hf.tensors import HfTensor, tensors_of
-from tl_jax.model.lora import abstract_adapters, adaptable, adapter_of, lora_parameters, lora_sizes
-from tl_jax.model.parameters import Params
+from tl_jax.model.lora import (
+    PEFT_PREFIX,
+    abstract_adapters,
+    adaptable,
+    adapter_of,
+    lora_parameters,
+    lora_sizes,
+    saved_parameters,
+    trained_parameters,
+)
+from tl_jax.model.parameters import Parameter, Params
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -40,7 +49,7 @@ _COMPUTED: Mapping[str, tuple[Any, ...]] = {
 """Fields that change the computation, with the values that are computed."""
 BASE = "base_fingerprint"
 """Field of our own, in runs only, for PEFT does not know it: what the weights below were, see `base_fingerprint`."""
-_READ = ("base_model_name_or_path", "r", "lora_alpha", "use_rslora", BASE)
+_READ = ("base_model_name_or_path", "r", "lora_alpha", "use_rslora", "modules_to_save", BASE)
 _IDLE = (
     "auto_mapping",
     "inference_mode",
@@ -83,8 +92,8 @@ class LoadedAdapter:
 
 
 def read_adapter_config(directory: Path) -> Adapter:
-    """What lies in ``directory``; targets are the modules that have tensors there, or where there are none, those it
-    names.
+    """What lies in ``directory``; targets and modules to save are those that have tensors there, or where there are no
+    tensors, those it names.
 
     Raises:
         CheckpointError: it is missing, or asks for what is not computed.
@@ -100,8 +109,10 @@ def read_adapter_config(directory: Path) -> Adapter:
         raise CheckpointError(f"{file}: field 'base_model_name_or_path' must name a model")
     settings = {"rank": content.get("r"), "alpha": content.get("lora_alpha")}
     settings["rslora"] = content.get("use_rslora") or False
+    stored = _modules(directory)
+    saved = stored.saved if stored.targets else _last_words(content.get("modules_to_save"))
     try:
-        lora = LoraConfig(**settings, targets=_targets(directory) or names)
+        lora = LoraConfig(**settings, targets=stored.targets or names, modules_to_save=saved)
     except ValidationError as error:
         where = {"rank": "r", "alpha": "lora_alpha", "rslora": "use_rslora", "targets": "target_modules"}
         first = error.errors()[0]
@@ -120,12 +131,28 @@ def base_fingerprint(params: Params) -> str | None:
     return fingerprint(params, jnp.bfloat16)
 
 
-def _targets(directory: Path) -> tuple[str, ...]:
-    """The modules that have an A among the tensors, if there are tensors."""
+class _Modules(NamedTuple):
+    """Of which modules there are tensors."""
+
+    targets: tuple[str, ...] = ()
+    """with an A"""
+    saved: tuple[str, ...] = ()
+    """with weights of their own"""
+
+
+def _modules(directory: Path) -> _Modules:
     if not (directory / WEIGHTS_FILE).is_file():
-        return ()
-    names = open_tensors([directory / WEIGHTS_FILE])
-    return tuple(dict.fromkeys(name.split(".")[-3] for name in names if name.endswith(".lora_A.weight")))
+        return _Modules()
+    parts = [name.split(".") for name in open_tensors([directory / WEIGHTS_FILE]) if name.endswith(".weight")]
+    targets = dict.fromkeys(name[-3] for name in parts if name[-2] == "lora_A")
+    saved = dict.fromkeys(name[-2] for name in parts if name[-2] not in ("lora_A", "lora_B"))
+    return _Modules(tuple(targets), tuple(saved))
+
+
+def _last_words(names: Any) -> Any:
+    """PEFT trains modules whose names end like one of these: ``model.norm`` is `norm`."""
+    texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return [name.rpartition(".")[2] for name in names] if texts else names or ()
 
 
 def adapter_config(config: LlamaConfig, lora: LoraConfig, base: str) -> dict[str, Any]:
@@ -139,10 +166,17 @@ def adapter_config(config: LlamaConfig, lora: LoraConfig, base: str) -> dict[str
         "lora_alpha": lora.alpha,
         "use_rslora": lora.rslora,
         "target_modules": [matrix.module for matrix in adaptable(config) if adapter_of(matrix)[0].path in chosen],
+        "modules_to_save": [_as_peft_finds_it(record) for record in saved_parameters(config, lora)] or None,
         "lora_dropout": lora.dropout,
         "bias": "none",
         "inference_mode": True,
     }
+
+
+def _as_peft_finds_it(record: Parameter) -> str:
+    """A name with which nothing else ends: ``norm`` would be that of every layer's norms, too."""
+    name = record.hf_name.removeprefix(PEFT_PREFIX).removesuffix(".weight")
+    return record.module if record.in_layers else name
 
 
 def load_adapter(directory: Path, config: LlamaConfig, lora: LoraConfig, mesh: Mesh | None = None) -> Params:
@@ -155,7 +189,7 @@ def load_adapter(directory: Path, config: LlamaConfig, lora: LoraConfig, mesh: M
         raise CheckpointError(f"{directory}: {WEIGHTS_FILE} is missing (pickled weights are not read)")
     stored = open_tensors([directory / WEIGHTS_FILE])
     try:
-        lora_parameters(config, lora)
+        trained_parameters(config, lora)
     except ConfigError as error:
         raise CheckpointError(f"{directory / WEIGHTS_FILE}: {error}") from None
     wanted = {tensor.name: tensor for tensor in _tensors(config, lora)}
@@ -172,7 +206,9 @@ def export_adapter(adapter: LoadedAdapter, out: Path, overwrite: bool = False) -
     leaves = flatten_dict(adapter.params, sep=".")
 
     def stored(tensor: HfTensor) -> np.ndarray:
-        return np.ascontiguousarray(tensor.to_hf(np.asarray(leaves[tensor.path][tensor.layer])), np.float32)
+        leaf = leaves[tensor.path]
+        ours = np.asarray(leaf if tensor.layer is None else leaf[tensor.layer])
+        return np.ascontiguousarray(tensor.to_hf(ours), np.float32)
 
     with new_directory(out, "adapter", adapter.tokenizer_dir, overwrite=overwrite) as new:
         arrays = {tensor.name: stored(tensor) for tensor in _tensors(adapter.config, adapter.lora)}
@@ -183,4 +219,4 @@ def export_adapter(adapter: LoadedAdapter, out: Path, overwrite: bool = False) -
 
 
 def _tensors(config: LlamaConfig, lora: LoraConfig) -> list[HfTensor]:
-    return list(tensors_of(lora_parameters(config, lora), lora_sizes(config, lora)))
+    return list(tensors_of(trained_parameters(config, lora), lora_sizes(config, lora)))

@@ -1,0 +1,74 @@
+"""Learning curves of bfloat16 parameters, LoRA and QLoRA beside float32, on the demo's base model and data.
+
+    make demo && python -m benchmarks.curves --data runs/demo/data --out runs/curves
+
+Each row is ``tl-jax sft`` with the demo's own settings and those of its name in VARIANTS. Printed are held-out losses
+on the way and at the end, the training loss of the last 20 steps, and how far both are from float32's. Runs that are
+done are not repeated when this is started again.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from tl_jax.demo.base import BASE
+from tl_jax.demo.session import CONFIGS
+
+EVERY = 34
+"""Steps between two held-out losses."""
+ADAPTERS = ("lora.rank=128", "lora.alpha=128")
+"""As wide as the model: what keeps them from learning what full training learns is not their rank."""
+WHOLE = "lora.modules_to_save=[embed_tokens,lm_head,norm,input_layernorm,post_attention_layernorm]"
+RATE = "optimizer.learning_rate"
+
+VARIANTS: Mapping[str, Sequence[str]] = {
+    "float32": (),
+    "float32_2e-3": (f"{RATE}=2e-3",),
+    "bf16": ("model.param_dtype=bfloat16",),
+    "lora_3e-3": (*ADAPTERS, f"{RATE}=3e-3"),
+    "lora_1e-2": (*ADAPTERS, f"{RATE}=1e-2"),
+    "whole_1e-3": (*ADAPTERS, WHOLE, f"{RATE}=1e-3"),
+    "whole_1.5e-3": (*ADAPTERS, WHOLE, f"{RATE}=1.5e-3"),
+    "whole_2e-3": (*ADAPTERS, WHOLE, f"{RATE}=2e-3"),
+    "whole_int8": (*ADAPTERS, WHOLE, f"{RATE}=2e-3", "lora.quantize=int8"),
+    "whole_nf4": (*ADAPTERS, WHOLE, f"{RATE}=2e-3", "lora.quantize=nf4"),
+}
+
+
+@click.command(help=__doc__)
+@click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="The data of make demo.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the runs go.")
+@click.option("--only", multiple=True, type=click.Choice(tuple(VARIANTS)), help="Some rows, float32 among them.")
+def main(data: Path, out: Path, only: tuple[str, ...]) -> None:
+    print("| | settings | held-out loss | training | against float32: held-out | training |\n" + "|---" * 6 + "|")
+    first: tuple[float, float] | None = None
+    for name in only or VARIANTS:
+        settings = [f"data.path={data / 'train.mae.jsonl'}", f"data.eval_path={data / 'held_out.jsonl'}"]
+        settings += [f"eval_every={EVERY}", f"model.path={BASE}", *VARIANTS[name]]
+        rows = train(out / name, settings)
+        last = rows[-1]["eval_loss"], rows[-1]["loss"]
+        first = first or last
+        curve = " ".join(f"{row['eval_loss']:.4f}" for row in rows if "eval_loss" in row)
+        apart = " | ".join(f"{100 * (new / old - 1):+.2f} %" for new, old in zip(last, first, strict=True))
+        print(f"| {name} | {' '.join(VARIANTS[name])} | {curve} | {last[1]:.4f} | {apart} |", flush=True)
+
+
+def train(run: Path, settings: Sequence[str]) -> list[Mapping[str, float]]:
+    """The metrics of a run, which is made unless it is done."""
+    if not (run / "done").is_file():
+        run.mkdir(parents=True, exist_ok=True)
+        words = [sys.executable, "-m", "tl_jax.cli", "sft", "--config", str(CONFIGS / "sft.yaml"), f"run_dir={run}"]
+        with (run / "output.txt").open("ab") as log:
+            subprocess.run([*words, *settings], check=True, stdout=log, stderr=log)
+        (run / "done").touch()
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+if __name__ == "__main__":
+    main()
