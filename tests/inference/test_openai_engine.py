@@ -160,6 +160,33 @@ def test_answers_are_given_up_between_two_of_them(served: tuple[CompletionsServe
         served[1].generate(PROMPTS * 4, SamplingConfig(max_new_tokens=NEW), KEY, ENDS, look)
 
 
+@pytest.mark.parametrize("processed", [True, False])
+def test_a_server_that_reports_the_models_probabilities_is_refused(tmp_path: Path, processed: bool) -> None:
+    """As vLLM does by default: of no use where a temperature makes others of them."""
+
+    class Reporting(CompletionsServer):
+        def _completion(self, body: dict[str, Any]) -> dict[str, Any]:
+            reply = super()._completion(body)
+            likeliest = -0.4 if processed and body["temperature"] != 1 else -0.9
+            reply["choices"][0]["logprobs"]["top_logprobs"] = [{"a": -3.0, "b": likeliest}]
+            return reply
+
+    with Reporting() as server:
+        engine = engine_for(server, tmp_path)
+        engine.update(PARAMS)
+        for temperature in (0.0, 1.0):  # where both are the same, or nothing is learnt from them
+            engine.generate(PROMPTS, SamplingConfig(max_new_tokens=NEW, temperature=temperature), KEY, ENDS)
+        sampling = SamplingConfig(max_new_tokens=NEW, temperature=0.7)
+        if processed:
+            for _ in range(2):
+                engine.generate(PROMPTS, sampling, KEY, ENDS)
+            assert len(server.asked) == 4 * len(PROMPTS) + 2  # it is asked once
+            assert [one["temperature"] for one in server.asked[8:10]] == [0.7, 1.0]
+        else:
+            with pytest.raises(EngineError, match=r"not those that it draws by; start vLLM with --logprobs-mode"):
+                engine.generate(PROMPTS, sampling, KEY, ENDS)
+
+
 GOOD = {"token_ids": [4, 5, 1], "logprobs": {"token_logprobs": [-0.5, 0, -2.0]}, "prompt_token_ids": [3, 4]}
 
 

@@ -34,6 +34,11 @@ COMPLETIONS, MODELS = "/v1/completions", "/v1/models"
 GREETING_SECONDS = 10.0
 """For a server to say which models it has."""
 
+UNSURE = 0.05
+"""Nats: a first token that is likelier than this says little of how its probability was made."""
+SAME = 1e-4
+"""Nats between log-probabilities of one token, computed twice."""
+
 
 @dataclass(frozen=True)
 class Export:
@@ -58,7 +63,7 @@ class OpenAIEngine:
         assert config.url is not None
         self._config, self._url, self._export, self.model = config, config.url, export, model
         self._name: str = agreed(self._ask_name)
-        self._updates = 0
+        self._updates, self._trusted = 0, False
 
     def update(self, params: Params) -> None:
         """See `Engine.update`: writes the weights and has the server read them.
@@ -153,6 +158,8 @@ class OpenAIEngine:
         """Tokens and log-probabilities of every answer."""
         said: list[list[Any]] = [[] for _ in bodies]
         with ThreadPoolExecutor(min(self._config.requests, len(bodies))) as pool, JsonServer(self._url) as server:
+            if not self._trusted:
+                self._trusted = self._reports_what_it_draws_by(server, bodies[0])
             asked = {pool.submit(self._answer, server, body, ends): row for row, body in enumerate(bodies)}
             try:
                 for done in as_completed(asked):
@@ -162,6 +169,29 @@ class OpenAIEngine:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         return said
+
+    def _reports_what_it_draws_by(self, server: JsonServer, body: dict[str, Any]) -> bool:
+        """Whether log-probabilities change with the temperature and filters, or the server does not let us see it.
+
+        Raises:
+            EngineError: they do not change.
+        """
+        plain = {**body, "temperature": 1.0, "top_p": 1.0, "top_k": -1}
+        if body == plain or not body["temperature"]:
+            return False  # to be seen when it matters
+        said = [server.post(COMPLETIONS, {**one, "max_tokens": 1}, self._config.seconds) for one in (body, plain)]
+        drawn, without = map(_likeliest, said)
+        if drawn is None or without is None:
+            return True
+        if without > -UNSURE:
+            return False
+        if abs(drawn - without) < SAME:
+            raise EngineError(
+                f"{self._url}{COMPLETIONS}: the server's log-probabilities are those before temperature, top_k and "
+                "top_p, and not those that it draws by; start vLLM with --logprobs-mode processed_logprobs, or use "
+                "sampling.temperature=1 without top_k and top_p"
+            )
+        return True
 
     def _answer(self, server: JsonServer, body: dict[str, Any], ends: Ends) -> list[Any]:
         reply = server.post(COMPLETIONS, body, self._config.seconds)
@@ -192,9 +222,7 @@ def read_answer(
         raise ValueError("the reply holds no answer (choices)")
     tokens, logprobs = choice.get("token_ids"), choice.get("logprobs")
     if not isinstance(tokens, list):
-        raise ValueError(
-            "the reply has no token ids; the server has to know return_token_ids, as vLLM 0.11 and SGLang 0.5 do"
-        )
+        raise ValueError("the reply has no token ids; the server has to know return_token_ids, as vLLM and SGLang do")
     logprobs = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
     if not isinstance(logprobs, list):
         raise ValueError("the reply has no log-probabilities (logprobs.token_logprobs)")
@@ -212,6 +240,14 @@ def read_answer(
             "the server has to have room for prompt and answer, and to give the last token back"
         )
     return tokens, [min(float(value), 0.0) for value in logprobs]
+
+
+def _likeliest(reply: Any) -> float | None:
+    """The log-probability of the likeliest first token, where a reply says it."""
+    try:
+        return max(map(float, reply["choices"][0]["logprobs"]["top_logprobs"][0].values()))
+    except (TypeError, ValueError, LookupError, AttributeError):
+        return None
 
 
 def _is_logprob(value: Any) -> bool:
