@@ -1,11 +1,13 @@
 """Tokens read and seconds of sampling whole episodes, that keep their cache between turns and that are read anew.
 
     python benchmarks/multi_turn.py --data FILE --tokenizer FILE [--episodes 2] [--group 4] [--turns 6] [--hidden 512]
+    python benchmarks/multi_turn.py --data FILE --tokenizer FILE --group 8 --count
 
 Recorded conversations are replayed to a random model: after each of its answers stands what the recording has behind
 the one that was given then, results of tools and what the user says. Its answers have some twenty tokens, since one
 token in twenty ends them. "anew" is how episodes were sampled before, each turn's prompts read from the first token,
-equal ones once. Both sample the same tokens. Everything is compiled in a first round that is not counted.
+equal ones once. Both sample the same tokens. Everything is compiled in a first round that is not counted. With
+``--count`` nothing is sampled: of all conversations with several answers, those of the recording, tokens are counted.
 """
 
 from __future__ import annotations
@@ -55,7 +57,11 @@ def main() -> None:
     parser.add_argument("--max-length", type=int, default=4096, help="tokens of a conversation")
     parser.add_argument("--answer", type=int, default=64, help="tokens of the longest answer")
     parser.add_argument("--repeat", type=int, default=2)
+    parser.add_argument("--count", action="store_true", help="tokens that all conversations of the file take")
     options = parser.parse_args()
+    if options.count:
+        count(options)
+        return
     recordings = recorded(options)
     model = LlamaConfig(
         vocab_size=32000,
@@ -102,6 +108,19 @@ def recorded(options: argparse.Namespace) -> list[Recording]:
         if len(found) == options.episodes:
             break
     return found
+
+
+def count(options: argparse.Namespace) -> None:
+    """Prints what is read of groups that say what was recorded, each group's first prompt once."""
+    codec, conversations, answers, anew, kept = Codec.open("paper", options.tokenizer), 0, 0, 0, 0
+    for trajectory in read_trajectories(options.data):
+        turns = codec.encode(trajectory.tools, trajectory.messages).turns
+        if len(turns) > 1:
+            conversations, answers = conversations + 1, answers + len(turns)
+            anew += turns[0].start + options.group * sum(turn.start for turn in turns[1:])
+            kept += turns[0].start + options.group * sum(after.start - one.end for one, after in pairwise(turns))
+    print(f"{conversations} conversations of {answers / conversations:.1f} answers, {options.group} episodes of each")
+    print(f"anew: {anew} tokens read; kept: {kept}, {anew / kept:.1f} times fewer")
 
 
 def play(
