@@ -31,6 +31,7 @@ from tl_jax.model.cache import Cache, held, write
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.embedding import lookup
 from tl_jax.model.host_memory import HOST, on_device
+from tl_jax.model.operations import gated, rms_norm
 from tl_jax.model.parameters import Params, abstract_params, init_params, llama_parameters
 from tl_jax.model.rotary import Rotation, rotate, rotation
 from tl_jax.model.sharding import constrain
@@ -130,7 +131,7 @@ class Llama(nnx.Module):
         else:
             for layer in range(self.config.num_layers):
                 x, _ = step(x, {name: stacked[layer] for name, stacked in layers.items()})
-        return _rms_norm(x, self.norm[...], self.config.rms_norm_eps)
+        return rms_norm(x, self.norm[...], self.config.rms_norm_eps)
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Float32 [..., V] from ``hidden`` [..., D]."""
@@ -211,7 +212,7 @@ class Llama(nnx.Module):
             x, new = _block(x, weights, config=self.config, by=by, attend=attend_here, lora=self.lora)
             kept.append(new)
         keys, values = zip(*kept, strict=True)
-        return _rms_norm(x, self.norm[...], self.config.rms_norm_eps), keys, values
+        return rms_norm(x, self.norm[...], self.config.rms_norm_eps), keys, values
 
     def _with_remat(self, step: Callable[..., Any]) -> Callable[..., Any]:
         if self.remat == "none":
@@ -267,15 +268,15 @@ def _block(
     """One layer: [B, T, D] -> [B, T, D], and whatever ``attend`` hands on."""
     x, weights = checkpoint_name(x, LAYER_INPUT), on_device(weights)
     product = partial(_product, weights, config.rms_norm_eps, lora)
-    h = _rms_norm(x, weights["attn_norm"], config.rms_norm_eps)
+    h = rms_norm(x, weights["attn_norm"], config.rms_norm_eps)
     query = rotate(product("q", "btd,dhk->bthk", h), by)
     key = rotate(product("k", "btd,dgk->btgk", h), by)
     mixed, kept = attend(query, key, product("v", "btd,dgk->btgk", h))
     x = x + product("o", "bthk,hkd->btd", mixed)
     x = constrain(x, "batch", None, None)
-    h = _rms_norm(x, weights["mlp_norm"], config.rms_norm_eps)
-    gated = jax.nn.silu(product("gate", "btd,df->btf", h)) * product("up", "btd,df->btf", h)
-    x = x + product("down", "btf,fd->btd", gated)
+    h = rms_norm(x, weights["mlp_norm"], config.rms_norm_eps)
+    opened = gated(product("gate", "btd,df->btf", h), product("up", "btd,df->btf", h))
+    x = x + product("down", "btf,fd->btd", opened)
     return constrain(x, "batch", None, None), kept
 
 
@@ -288,20 +289,13 @@ def _product(weights: Params, eps: float, lora: adapters.Use, name: str, equatio
     if f"{name}_bias" in weights:
         out = out + weights[f"{name}_bias"].astype(x.dtype)
     if f"{name}_norm" in weights:
-        out = _rms_norm(out, weights[f"{name}_norm"], eps)
+        out = rms_norm(out, weights[f"{name}_norm"], eps)
     return out
 
 
 def _last(hidden: jax.Array, lengths: jax.Array) -> jax.Array:
     """Of states [B, S, D], those of each row's last token, [B, D]."""
     return jnp.take_along_axis(hidden, jnp.maximum(lengths - 1, 0)[:, None, None], axis=1)[:, 0]
-
-
-def _rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
-    """x / rms(x) * scale, in float32, over the axes that ``scale`` has (https://arxiv.org/abs/1910.07467, eq. 4)."""
-    wide = x.astype(jnp.float32)
-    mean_square = jnp.mean(wide * wide, axis=tuple(range(-scale.ndim, 0)), keepdims=True)
-    return (wide * jax.lax.rsqrt(mean_square + eps) * scale.astype(jnp.float32)).astype(x.dtype)
 
 
 def _attend_new(

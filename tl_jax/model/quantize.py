@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tl_jax.config.lora import Quantized
+from tl_jax.model import operations
 from tl_jax.model.parameters import Parameter, Params
 
 SCALE = "_scale"
@@ -106,7 +107,7 @@ def _values(codes: jax.Array) -> jax.Array:
 def product(equation: str, x: jax.Array, weights: Params, name: str) -> jax.Array:
     """``x`` times the matrix ``name``, whose dtype does not matter, in that of ``x``."""
     if name + SCALE not in weights:
-        return jnp.einsum(equation, x, weights[name].astype(x.dtype))
+        return operations.product(equation, x, weights[name].astype(x.dtype))
 
     # Where activations are kept for the backward pass, the matrix is not: it is made once more.
     @jax.checkpoint

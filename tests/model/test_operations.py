@@ -1,0 +1,50 @@
+"""Operations with backward passes of their own, against what JAX derives of their definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tl_jax.model.operations import gated, product, rms_norm
+
+SHAPES = {"b": 2, "t": 7, "d": 12, "h": 3, "k": 4, "g": 3, "f": 5}
+
+
+def drawn(*shapes: tuple[int, ...]) -> list[jax.Array]:
+    rng = np.random.default_rng(0)
+    return [jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in shapes]
+
+
+def agree(ours: Callable[..., jax.Array], definition: Callable[..., jax.Array], arrays: list[jax.Array]) -> None:
+    for one, other in zip(
+        (ours(*arrays), *jax.grad(lambda *a: jnp.sum(jnp.sin(ours(*a))), (0, 1))(*arrays)),
+        (definition(*arrays), *jax.grad(lambda *a: jnp.sum(jnp.sin(definition(*a))), (0, 1))(*arrays)),
+        strict=True,
+    ):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "equation", ["btd,dhk->bthk", "btd,dgk->btgk", "bthk,hkd->btd", "btd,df->btf", "btf,fd->btd", "btd,dr->btr"]
+)
+def test_product(equation: str) -> None:
+    shapes = [tuple({**SHAPES, "r": 2}[letter] for letter in part) for part in equation.split("->")[0].split(",")]
+    agree(lambda x, w: product(equation, x, w), lambda x, w: jnp.einsum(equation, x, w), drawn(*shapes))
+
+
+def test_gated() -> None:
+    agree(gated, lambda gate, up: gate / (1 + jnp.exp(-gate)) * up, drawn((2, 7, 5), (2, 7, 5)))
+
+
+@pytest.mark.parametrize("shape", [(12,), (3, 4)], ids=["one axis", "two axes"])
+def test_rms_norm(shape: tuple[int, ...]) -> None:
+    def definition(x: jax.Array, scale: jax.Array) -> jax.Array:
+        axes = tuple(range(-scale.ndim, 0))
+        return x / jnp.sqrt(jnp.mean(x**2, axis=axes, keepdims=True) + 1e-2) * scale
+
+    agree(lambda x, scale: rms_norm(x, scale, 1e-2), definition, drawn((2, 7, *shape), shape))

@@ -1,0 +1,91 @@
+"""What a block computes besides attention, with backward passes of its own.
+
+Derived by JAX, they cost more than the products that they consist of: XLA turns the gradient of every output round in
+memory before it multiplies inputs with it, and each step of an activation is kept for later.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def product(equation: str, x: jax.Array, matrix: jax.Array) -> jax.Array:
+    """``einsum(equation, x, matrix)`` in the dtype of both.
+
+    Args:
+        equation: each of its letters is in two of the three arrays, and none twice in one.
+        x: activations.
+        matrix: whose gradient is multiplied in the order in which it lies in memory.
+    """
+    return jnp.einsum(equation, x, matrix)
+
+
+def _product_forward(equation: str, x: jax.Array, matrix: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return product(equation, x, matrix), (x, matrix)
+
+
+def _product_backward(
+    equation: str, kept: tuple[jax.Array, jax.Array], given: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    (x, matrix), (inputs, out) = kept, equation.split("->")
+    of_x, of_matrix = inputs.split(",")
+    d_x = jnp.einsum(f"{out},{of_matrix}->{of_x}", given, matrix)
+    return d_x, jnp.einsum(f"{of_x},{out}->{of_matrix}", x, given)
+
+
+product.defvjp(_product_forward, _product_backward)
+
+
+@jax.custom_vjp
+def gated(gate: jax.Array, up: jax.Array) -> jax.Array:
+    """``silu(gate) * up`` (SwiGLU, https://arxiv.org/abs/2002.05202). Nothing but the two is kept for its gradient."""
+    return jax.nn.silu(gate) * up
+
+
+def _gated_backward(kept: tuple[jax.Array, jax.Array], given: jax.Array) -> tuple[jax.Array, jax.Array]:
+    gate, up = kept
+    open_ = jax.nn.sigmoid(gate)
+    passed = gate * open_
+    return given * up * (open_ + passed * (1 - open_)), given * passed
+
+
+gated.defvjp(lambda gate, up: (gated(gate, up), (gate, up)), _gated_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
+    """x / rms(x) * scale, in float32, over the axes that ``scale`` has (https://arxiv.org/abs/1910.07467, eq. 4)."""
+    return (_normed(x, scale, eps)[0] * scale.astype(jnp.float32)).astype(x.dtype)
+
+
+def _normed(x: jax.Array, scale: jax.Array, eps: float) -> tuple[jax.Array, jax.Array]:
+    """``x / rms(x)`` and ``1 / rms(x)``, float32."""
+    wide = x.astype(jnp.float32)
+    mean_square = jnp.mean(wide * wide, axis=tuple(range(-scale.ndim, 0)), keepdims=True)
+    inverse = jax.lax.rsqrt(mean_square + eps)
+    return wide * inverse, inverse
+
+
+def _norm_forward(x: jax.Array, scale: jax.Array, eps: float) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return rms_norm(x, scale, eps), (x, scale)
+
+
+def _norm_backward(eps: float, kept: tuple[jax.Array, jax.Array], given: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """With n = x / rms(x): ``d_x = (g - n * mean(g * n)) / rms(x)`` where ``g = given * scale``."""
+    x, scale = kept
+    normed, inverse = _normed(x, scale, eps)
+    wide = given.astype(jnp.float32)
+    scaled = wide * scale.astype(jnp.float32)
+    along = jnp.mean(scaled * normed, axis=tuple(range(-scale.ndim, 0)), keepdims=True)
+    d_x = (scaled - normed * along) * inverse
+    # A product with ones: XLA adds up columns many times more slowly on a processor.
+    by_slot = (wide * normed).reshape(-1, scale.size)
+    d_scale = jnp.einsum("n,nd->d", jnp.ones(len(by_slot)), by_slot, precision=jax.lax.Precision.HIGHEST)
+    return d_x.astype(x.dtype), d_scale.reshape(scale.shape).astype(scale.dtype)
+
+
+rms_norm.defvjp(_norm_forward, _norm_backward)
