@@ -44,6 +44,16 @@ def test_it_is_the_definition(groups: int, chunk: int, monkeypatch: pytest.Monke
     np.testing.assert_allclose(attention(*arrays, mask), by_definition(*arrays, mask), atol=1e-5)
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_one_query_of_many_keys_is_the_definition(groups: int) -> None:
+    (query, key, value), mask = inputs(2, 24, 4, groups, 8), packed_mask(2, 24)
+    expected = by_definition(query, key, value, mask)
+    for slot in (0, 10, 17):
+        own = slice(slot, slot + 1)
+        alone = AttentionMask(mask.positions[:, own], mask.segment_ids[:, own], mask.positions, mask.segment_ids)
+        np.testing.assert_allclose(attention(query[:, own], key, value, alone), expected[:, own], atol=1e-5)
+
+
 @pytest.mark.parametrize("chunk", [512, 3])
 def test_branches_see_their_beginning_and_not_each_other(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each branch gets what it gets in a row of its own, behind a beginning of its own."""
