@@ -13,11 +13,12 @@ from unittest.mock import patch
 import jax
 import numpy as np
 
+from benchmarks.against_trl.bound import matmul_rate, of_prompts, of_rows
 from tl_jax.config import RlConfig, SftConfig
 from tl_jax.data.loader import Loader
 from tl_jax.data.packing import pack
 from tl_jax.data.supervision import Example
-from tl_jax.model.hf import load_hf
+from tl_jax.model.hf import load_hf, read_config
 from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh
 from tl_jax.rl.source import Rollouts
 from tl_jax.rl.train import run_rl
@@ -37,13 +38,15 @@ class Stopwatch:
     def step(self) -> None:
         self._times.append((time.perf_counter(), time.process_time()))
 
-    def tell(self, loss: float) -> None:
+    def tell(self, loss: float, flops: float) -> None:
         wall, cpu = (last - first for first, last in zip(self._times[0], self._times[-1], strict=True))
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(json.dumps({"wall": wall, "cpu": cpu, "loss": loss, "memory": memory}))
+        bound = flops / matmul_rate()
+        print(json.dumps({"wall": wall, "cpu": cpu, "loss": loss, "memory": memory, "bound": bound}))
 
 
-def sft(work: Path, settings: dict[str, Any], watch: Stopwatch) -> float:
+def sft(work: Path, settings: dict[str, Any], watch: Stopwatch) -> tuple[float, float]:
+    """The first step's loss, and the operations that the timed steps cannot do without."""
     arrays = np.load(work / "examples.npz")
     examples = [
         Example(
@@ -72,15 +75,18 @@ def sft(work: Path, settings: dict[str, Any], watch: Stopwatch) -> float:
         programs = make_programs(config, model, make_loss(config.loss), settings["steps"] + 1)
         state = start_state(programs.init, params, mesh)
         step = compile_step(programs.step, state, mesh)
-        losses = []
+        losses, flops = list[float](), list[float]()
         for _ in range(settings["steps"] + 1):
-            state, metrics = step(state, make_global_array(next(loader), batch_sharding(mesh)))
+            batch = next(loader)
+            state, metrics = step(state, make_global_array(batch, batch_sharding(mesh)))
             losses.append(float(metrics["loss"]))
+            flops.append(of_rows(model, batch))
             watch.step()
-    return losses[0]
+    return losses[0], sum(flops[1:])
 
 
-def rl(work: Path, settings: dict[str, Any], watch: Stopwatch) -> float:
+def rl(work: Path, settings: dict[str, Any], watch: Stopwatch) -> tuple[float, float]:
+    """As `sft`. Which prompts come first is drawn: of those of all steps, the timed ones have their share."""
     grpo = settings["kind"] == "grpo"
     algorithm: dict[str, Any] = {"critic_backbone": settings["critic_backbone"], "kl_coef": 0.05}
     if grpo:
@@ -108,7 +114,10 @@ def rl(work: Path, settings: dict[str, Any], watch: Stopwatch) -> float:
         return seen
 
     with patch.object(Rollouts, "observe", stamped):
-        return float(run_rl(config)["policy_loss"])
+        loss = float(run_rl(config)["policy_loss"])
+    lines = (work / "prompts.jsonl").read_text(encoding="utf-8").splitlines()
+    whole = of_prompts(read_config(work / "model"), [len(json.loads(line)) for line in lines], settings)
+    return loss, whole * settings["steps"] / (settings["steps"] + 1)
 
 
 def main() -> None:
@@ -116,9 +125,9 @@ def main() -> None:
     settings = json.loads((work / "settings.json").read_text(encoding="utf-8"))
     watch = Stopwatch()
     sys.stdout = sys.stderr  # the run's own lines
-    loss = (sft if settings["kind"] == "sft" else rl)(work, settings, watch)
+    loss, flops = (sft if settings["kind"] == "sft" else rl)(work, settings, watch)
     sys.stdout = stdout
-    watch.tell(loss)
+    watch.tell(loss, flops)
 
 
 if __name__ == "__main__":

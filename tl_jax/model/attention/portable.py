@@ -48,8 +48,8 @@ def _one_query(query: jax.Array, key: jax.Array, value: jax.Array, mask: Attenti
     own = (jnp.arange(heads)[:, None] // (heads // groups) == jnp.arange(groups))[..., None]  # [H, G, 1]
     of_all = jnp.where(own, query[:, 0, :, None], 0).reshape(rows, heads, groups * head_dim)
     keys, values = (x.reshape(rows, slots, groups * head_dim) for x in (key, value))
-    scores = jnp.einsum("bhd,bsd->bhs", of_all, keys, preferred_element_type=jnp.float32)
-    scores = jnp.where(mask.dense(), scores * head_dim**-0.5, _MASKED)
-    weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
-    mixed = jnp.einsum("bhs,bsd->bhd", weights, values).reshape(rows, heads, groups, head_dim)
+    scores = jnp.einsum("bsd,bhd->bsh", keys, of_all, preferred_element_type=jnp.float32)
+    scores = jnp.where(jnp.swapaxes(mask.dense(), 1, 2), scores * head_dim**-0.5, _MASKED)
+    weights = jax.nn.softmax(scores, axis=1).astype(value.dtype)
+    mixed = jnp.einsum("bsh,bsd->bhd", weights, values).reshape(rows, heads, groups, head_dim)
     return jnp.where(own, mixed, 0).sum(axis=2)[:, None].astype(query.dtype)
