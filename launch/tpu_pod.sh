@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Run one tl-jax command on every host of a Cloud TPU slice.
-#   launch/tpu_pod.sh NAME ZONE sft --config configs/codellama_7b_sft.yaml model.path=/mnt/shared/... run_dir=/mnt/shared/...
-# The paths must be on storage that every host mounts (Filestore, or a bucket through Cloud Storage FUSE).
+#   launch/tpu_pod.sh NAME ZONE sft --config configs/codellama_7b_sft.yaml model.path=/mnt/shared/... run_dir=gs://BUCKET/FOLDER
+# Paths must be on storage that every host mounts (Filestore, a bucket through Cloud Storage FUSE), but gs:// for runs: .[gcs]
 # Needs gcloud, and the repository at ~/tl_jax on the hosts (set it up once: launch/tpu_pod.sh NAME ZONE --setup GIT_URL).
 set -euo pipefail
 [ $# -ge 3 ] || { sed -n '2,5p' "$0" >&2; exit 2; }

@@ -2,7 +2,7 @@
 # Run one tl-jax command on TPU slices of a GKE cluster that was made with XPK (https://github.com/AI-Hypercomputer/xpk).
 #   launch/xpk.sh NAME CLUSTER TPU_TYPE SLICES IMAGE sft --config configs/codellama_7b_sft.yaml model.path=... run_dir=...
 #   launch/xpk.sh tl-jax-sft my-cluster v5litepod-16 2 REGION-docker.pkg.dev/PROJECT/REPO/tl-jax:TAG sft --config ... mesh.data=2 data.batch_size=32
-# The paths must be on storage that every host mounts (XPK_ARGS="--storage=NAME"); project, zone and the like are XPK's own
+# The paths must be on storage that every host mounts (XPK_ARGS="--storage=NAME"), but for run_dir=gs://BUCKET/FOLDER; project, zone and the like are XPK's own
 # settings, or go into XPK_ARGS too. With several slices mesh.data is a multiple of their number.
 set -euo pipefail
 [ $# -ge 6 ] || { sed -n '2,6p' "$0" >&2; exit 2; }

@@ -1,21 +1,25 @@
 """The files of a directory with their sizes and checksums, so that damage is noticed before what they say is used.
 
 CRC-32 finds every flipped bit and every short run of them, at gigabytes a second; it keeps out nobody who
-changes a file on purpose.
+changes a file on purpose. In a bucket the checksums are those that Cloud Storage keeps of every object (CRC-32C): a
+list of the objects tells them, and nothing is read.
 """
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tl_jax.bucket import Folder, in_bucket
 from tl_jax.errors import UserError
 from tl_jax.files import reason, write_json
 from tl_jax.tooluse import strict_json
 
 MANIFEST = "manifest.json"
+_OF_BUCKETS = "crc32c"
 _CHUNK = 1 << 22
 _THREADS = 4
 
@@ -30,6 +34,12 @@ def write_manifest(directory: Path, without: Collection[str] = ()) -> None:
     Raises:
         UserError: a file cannot be read, or the manifest not be written.
     """
+    if in_bucket(directory):
+        folder = Folder(str(directory))
+        there = sorted(folder.objects().items())
+        files = {name: (one.size, one.crc32c) for name, one in there if name != MANIFEST and name not in without}
+        folder.write(MANIFEST, json.dumps({"checksum": _OF_BUCKETS, "files": files}, indent=2).encode())
+        return
     found = (file.relative_to(directory).as_posix() for file in directory.rglob("*") if file.is_file())
     names = sorted(name for name in found if name != MANIFEST and name not in without)
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -40,39 +50,49 @@ def write_manifest(directory: Path, without: Collection[str] = ()) -> None:
 def check_manifest(directory: Path) -> bool:
     """Whether every file is as the manifest says; False where there is none, because nobody wrote it.
 
-    Reads all of the files.
+    Reads all of the files, but those of which a bucket knows the checksums. Of a checkpoint that was copied out of one,
+    the sizes are compared.
 
     Raises:
         DamagedError: a file is missing, or has another size or other bytes.
     """
     manifest = directory / MANIFEST
-    if not manifest.is_file():
+    remote = in_bucket(directory)
+    there = Folder(str(directory)).objects() if remote else {}
+    if not (MANIFEST in there if remote else manifest.is_file()):
         return False
-    files = _read(manifest)
+    algorithm, files = _read(manifest)
     for name, (size, _) in files.items():  # what costs nothing first
         file = directory / name
-        if not file.is_file():
+        if not (name in there if remote else file.is_file()):
             raise DamagedError(f"{file}: is missing")
-        if file.stat().st_size != size:
-            raise DamagedError(f"{file}: has {file.stat().st_size} bytes, and had {size} when it was written")
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for name, (_, checksum) in zip(files, pool.map(lambda name: _describe(directory / name), files), strict=True):
-            if checksum != files[name][1]:
-                raise DamagedError(f"{directory / name}: other bytes than were written (its checksum differs)")
+        now = there[name].size if remote else file.stat().st_size
+        if now != size:
+            raise DamagedError(f"{file}: has {now} bytes, and had {size} when it was written")
+    if algorithm == _OF_BUCKETS:
+        found = {name: (files[name][0], there[name].crc32c) for name in files} if remote else files
+    else:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            found = dict(zip(files, pool.map(lambda name: _describe(directory / name), files), strict=True))
+    for name in files:
+        if found[name][1] != files[name][1]:
+            raise DamagedError(f"{directory / name}: other bytes than were written (its checksum differs)")
     return True
 
 
-def _read(manifest: Path) -> dict[str, tuple[int, str]]:
+def _read(manifest: Path) -> tuple[str, dict[str, tuple[int, str]]]:
+    """How the checksums are made, and size and checksum of every file."""
     try:
         row = strict_json.loads(manifest.read_text(encoding="utf-8"))
         files = {name: (size, checksum) for name, (size, checksum) in row["files"].items()}
+        algorithm = str(row["checksum"])
     except OSError as error:
         raise DamagedError(f"{manifest}: cannot be read: {reason(error)}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DamagedError(f"{manifest}: is damaged itself") from None
     if any(Path(name).is_absolute() or ".." in Path(name).parts for name in files):
         raise DamagedError(f"{manifest}: names files elsewhere")
-    return files
+    return algorithm, files
 
 
 def _describe(file: Path) -> tuple[int, str]:

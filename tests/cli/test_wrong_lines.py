@@ -70,7 +70,7 @@ VALUES = {
     ("mae", "data convert", "eval", "init-model", "convert", "export", "demo"): {
         "--out": ["", "gs://bucket/out"],
         "--to": ["", "gs://bucket/out"],
-        "--from": ["gs://bucket/model"],
+        "--from": ["gs://model", "s3://bucket/model"],
     },
 }
 SETTINGS = (

@@ -50,7 +50,7 @@ def test_every_number_has_two_ends_and_nothing_beyond_them_is_taken(kind: type[N
             load_config(kind, [], [*REQUIRED, f"{key}={value}"])
 
 
-@pytest.mark.parametrize("path", ["", "a\0b", "\udcff", "gs://bucket/runs"])
+@pytest.mark.parametrize("path", ["", "a\0b", "\udcff", "s3://bucket/runs", "gs://bucket", "gs://B/x", "gs://b-1/../x"])
 def test_a_path_is_one(path: str) -> None:
     with pytest.raises(ValidationError, match="run_dir"):
         SftConfig.model_validate({"run_dir": path, "model": {"path": "m"}, "data": {"path": "d"}})

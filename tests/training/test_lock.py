@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from tl_jax.errors import UserError
+from tl_jax.run_files import LOCK_FILE as FILE
 from tl_jax.training.checkpoint import ResumeError
-from tl_jax.training.lock import FILE, RunLock
+from tl_jax.training.lock import RunLock
 
 HOLD = """
 import sys, time

@@ -16,6 +16,7 @@ from tl_jax.cli.options import (
     OUT,
     OUT_FILE,
     ExistingPath,
+    ModelDirectory,
     OneOf,
     OneOfOr,
     compile_cache_option,
@@ -38,7 +39,7 @@ from tl_jax.tooluse.rewards.score import PROFILES
 
 SHOWN_IDS = 3
 model_option = click.option(
-    "--model", type=ExistingPath(), required=True, help="HF, PEFT, checkpoint or run directory."
+    "--model", type=ModelDirectory(), required=True, help="HF, PEFT, checkpoint or run directory; a run at gs:// too."
 )
 predictions_option = click.option("--predictions", type=FILE, required=True, help='JSONL {"id", "prediction"}.')
 profile_option = click.option(

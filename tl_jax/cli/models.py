@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tl_jax.cli.numbers import number_of
-from tl_jax.cli.options import DTYPE, OUT, ExistingPath, base_option, verify_option
+from tl_jax.cli.options import DTYPE, OUT, ExistingPath, ModelDirectory, base_option, verify_option
 from tl_jax.config import Dtype, RunConfig
 from tl_jax.terminal import say
 
@@ -49,7 +49,13 @@ def convert(source: Path, target: Path, dtype: Dtype, verify: bool) -> None:
 
 
 @click.command()
-@click.option("--from", "source", type=ExistingPath(), required=True, help="Checkpoint, run, HF or PEFT directory.")
+@click.option(
+    "--from",
+    "source",
+    type=ModelDirectory(),
+    required=True,
+    help="Checkpoint, run, HF or PEFT directory; a run at gs:// too.",
+)
 @click.option("--to", "target", type=OUT, required=True, help="Directory to write.")
 @click.option("--dtype", type=DTYPE, help="Default: as stored.")
 @click.option("--overwrite", is_flag=True, help="Replace the model in the directory, whoever wrote it.")

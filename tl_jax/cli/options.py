@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, TypeVar, cast, get_args
 
 import click
 
+from tl_jax.bucket import SCHEME, place_of
 from tl_jax.cli.numbers import number_of
 from tl_jax.config import DataConfig, Dtype, MaeConfig, Node, PktConfig, RunConfig, SamplingConfig
 from tl_jax.files import ADDRESS, is_address
@@ -51,6 +52,21 @@ class ExistingPath(click.Path):
             near = difflib.get_close_matches(path.name, names, 1)
             hint = f" Did you mean {str(path.parent / near[0])!r}?" if near and not path.exists() else ""
             raise click.BadParameter(error.message + hint, ctx, param) from None
+
+
+class ModelDirectory(ExistingPath):
+    """A model: a directory, or a run in a bucket, whose small files are fetched."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value).startswith(SCHEME):
+            return super().convert(value, param, ctx)
+        from tl_jax.model.run_directory import fetched
+
+        try:
+            path = place_of(value, "models")
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}.", param, ctx)
+        return fetched(path)
 
 
 class NewPath(click.Path):
@@ -324,7 +340,7 @@ verify_option = click.option(
 )
 base_option = click.option(
     "--base",
-    type=ExistingPath(),
+    type=ModelDirectory(),
     help="The model below, where the model is an adapter. Default: the one that it names.",
 )
 sampling_options = group_of(

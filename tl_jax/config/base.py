@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, ValidatorFunctionWrapHandler
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    PlainSerializer,
+    ValidatorFunctionWrapHandler,
+)
 from pydantic_core import CoreSchema, core_schema
 
+from tl_jax.bucket import SCHEME, place_of, shown
 from tl_jax.errors import UserError
 from tl_jax.files import ADDRESS, is_address
 from tl_jax.registry import suggestion
@@ -97,8 +105,18 @@ def one_or_more(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _path_or_address(value: Any, use: Literal["runs", "models"]) -> Any:
+    return place_of(value, use) if isinstance(value, str) and value.startswith(SCHEME) else _path(value)
+
+
 AnyPath = Annotated[Path, BeforeValidator(_path)]
 """A path; YAML reads one such as 2026 as a number."""
+_AS_GIVEN = PlainSerializer(shown, return_type=str, when_used="json")
+RunPath = Annotated[Path, BeforeValidator(partial(_path_or_address, use="runs")), _AS_GIVEN]
+"""Where a run writes: a path, or an address in a bucket, which is its path on this machine from then on
+(`tl_jax.bucket`)."""
+ModelPath = Annotated[Path, BeforeValidator(partial(_path_or_address, use="models")), _AS_GIVEN]
+"""Where a model is read, a run in a bucket among others, like `RunPath`."""
 
 
 Switch: TypeAlias = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, model_validator
 
 from tl_jax.config.attention import BACKENDS
-from tl_jax.config.base import AnyPath, Choice, Node, Whole, one_or_more
+from tl_jax.config.base import Choice, ModelPath, Node, Whole, one_or_more
 
 Dtype: TypeAlias = Literal["bfloat16", "float32"]
 Remat: TypeAlias = Literal["none", "block", "dots"]
@@ -17,8 +17,8 @@ Offload: TypeAlias = Literal["reference", "moments", "activations"]
 class ModelConfig(Node):
     """Which weights, and how they are run."""
 
-    path: AnyPath = Field(description="Hugging Face directory, tl-jax checkpoint or run directory to start from")
-    base: AnyPath | None = Field(None, description="where path is an adapter: the model below it; null = as it says")
+    path: ModelPath = Field(description="Hugging Face directory, tl-jax checkpoint or run directory to start from")
+    base: ModelPath | None = Field(None, description="where path is an adapter: the model below it; null = as it says")
     verify: bool = Field(True, description="look for damaged files, NaN and infinity when the weights are read")
     dtype: Dtype = Field("bfloat16", description="dtype of the computation")
     param_dtype: Dtype = Field("float32", description="dtype of the stored parameters")

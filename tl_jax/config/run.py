@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tl_jax.config.base import AnyPath, Choice, Node, Real, Seed, Switch, Whole
+from tl_jax.config.base import Choice, Node, Real, RunPath, Seed, Switch, Whole
 from tl_jax.config.lora import LoraConfig
 from tl_jax.config.model import Dtype, MeshConfig, ModelConfig
 from tl_jax.config.optimizers import OPTIMIZERS, SOMETIMES_READ
@@ -63,7 +63,7 @@ class CheckpointConfig(Node):
 class RunConfig(Node):
     """What every training command has."""
 
-    run_dir: AnyPath = Field(description="where config, logs, metrics and checkpoints go")
+    run_dir: RunPath = Field(description="where config, logs, metrics and checkpoints go; gs://BUCKET/FOLDER too")
     seed: Seed = 0
     model: ModelConfig
     lora: LoraConfig = LoraConfig()

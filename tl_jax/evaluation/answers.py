@@ -13,6 +13,7 @@ import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tl_jax.bucket import full_name
 from tl_jax.data.prompts import Prompt, encode_prompts
 from tl_jax.errors import UserError
 from tl_jax.evaluation.answering import Answering
@@ -33,7 +34,7 @@ Answerer: TypeAlias = Callable[[Sampler, Sequence[Prompt], ContextRoom, Answerin
 def settings_of(model: Path, cases: str, answering: Answering) -> dict[str, Any]:
     """What has to be the same for answers to belong together; ``cases``: to what they are answers."""
     settings = {
-        "model": str(model.resolve()),
+        "model": full_name(model),
         "cases": cases,
         "renderer": answering.renderer,
         "dtype": answering.dtype,

@@ -11,6 +11,7 @@ from rich.console import RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from tl_jax.bucket import full_name
 from tl_jax.data.prompts import load_cases
 from tl_jax.errors import UserError
 from tl_jax.evaluation.report import share_cells, summary_json
@@ -94,7 +95,7 @@ def evaluate_levels(
             model, file, out / level, answering, scoring, format=format, limit=limit, overwrite=overwrite
         )
         found[level] = summary_json(summary)
-    write_json(out / RESULTS, {"model": str(model.resolve()), "levels": found})
+    write_json(out / RESULTS, {"model": full_name(model), "levels": found})
     return Robustness(str(out), found)
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from tl_jax.config import LoraConfig
 from tl_jax.model.directory import CheckpointError
 from tl_jax.model.hf.peft import CONFIG_FILE, read_adapter_config
+from tl_jax.model.run_directory import MODEL, is_run
 
 
 class StoredAdapter(NamedTuple):
@@ -61,7 +62,7 @@ def adapters_down(path: Path, base: Path | None = None) -> Iterator[StoredAdapte
 
 def adapter_home(path: Path) -> Path | None:
     """Where the ``adapter_config.json`` of a PEFT directory or of a run is; None where there is no adapter."""
-    homes = (path / "model", path) if (path / "checkpoints").is_dir() else (path,)
+    homes = (path / MODEL, path) if is_run(path) else (path,)
     return next((home for home in homes if (home / CONFIG_FILE).is_file()), None)
 
 

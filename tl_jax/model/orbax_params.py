@@ -21,6 +21,7 @@ from jax.sharding import Mesh, SingleDeviceSharding
 from tl_jax.errors import UserError
 from tl_jax.model.directory import CheckpointError, system_error, unreadable
 from tl_jax.model.parameters import Params
+from tl_jax.model.run_directory import for_orbax
 from tl_jax.model.sharding import param_shardings
 from tl_jax.model.stored import StoredArray
 
@@ -184,7 +185,7 @@ def _found(checkpointer: ocp.Checkpointer, directory: Path, shapes: Shapes) -> t
     Raises:
         CheckpointError: they are not the parameters that ``shapes`` tells.
     """
-    saved = checkpointer.metadata(directory.resolve()).item_metadata.tree
+    saved = checkpointer.metadata(for_orbax(directory)).item_metadata.tree
     path = _path_of_params(directory, saved)
     for name in path:
         saved = saved[name]
@@ -208,7 +209,7 @@ def _read(
     for name in reversed(path):
         wanted, how = {name: wanted}, {name: how}
     arguments = ocp.args.PyTreeRestore(item=wanted, restore_args=how, partial_restore=True)
-    restored = checkpointer.restore(directory.resolve(), args=arguments)
+    restored = checkpointer.restore(for_orbax(directory), args=arguments)
     for name in path:
         restored = restored[name]
     return restored

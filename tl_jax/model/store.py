@@ -16,7 +16,6 @@ from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
 from tl_jax.files import write_json
@@ -39,6 +38,7 @@ from tl_jax.model.hf.peft import LoadedAdapter, base_fingerprint, load_adapter
 from tl_jax.model.lora import abstract_adapters, merge_adapters, trained_parameters
 from tl_jax.model.orbax_params import restore, save_params, stored_arrays
 from tl_jax.model.parameters import Params, abstract_params, llama_parameters
+from tl_jax.model.run_directory import MODEL, checkpoints_of, is_run, whole_steps
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def tokenizer_dir(path: Path, base: Path | None = None) -> Path:
         if kind is None:
             break
         if kind != "adapter" or any((place / name).is_file() for name in TOKENIZER_FILES):
-            return place / "model" if kind == "run" else place
+            return place / MODEL if kind == "run" else place
     raise CheckpointError(_not_a_model(place))
 
 
@@ -246,7 +246,7 @@ def save_model(
 
 
 def _kind(path: Path) -> Literal["huggingface", "checkpoint", "run", "adapter"] | None:
-    if (path / "model" / "config.json").is_file() and (path / "checkpoints").is_dir():
+    if (path / MODEL / "config.json").is_file() and is_run(path):
         return "run"
     if adapter_home(path) is not None:
         return "adapter"
@@ -273,12 +273,13 @@ def _check_files(directory: Path, hint: str = "") -> None:
 
 def _state_of_run(run: Path, verify: bool) -> Path:
     """Of the run's best checkpoint, where it keeps one, or else of its newest."""
-    steps = sorted(ocp.path.step.checkpoint_steps(run / "checkpoints"), reverse=True)
+    home = checkpoints_of(run)
+    steps = whole_steps(home)
     if not steps:
-        raise CheckpointError(f"{run / 'checkpoints'}: the run has no finished checkpoint yet")
+        raise CheckpointError(f"{home}: the run has no finished checkpoint yet")
     best = read_json(run / BEST_FILE).get("step") if (run / BEST_FILE).is_file() else None
     chosen, *others = sorted(steps, key=lambda step: step != best)  # the rest stay in their order
-    place = run / "checkpoints" / str(chosen)
+    place = home / str(chosen)
     if verify:
         _check_files(place, f"; move {place} away, and the one of step {others[0]} is used" if others else "")
     return place / "state"

@@ -15,6 +15,7 @@ from tl_jax.data.packing import collate
 from tl_jax.inference.room import ContextRoom
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.presets import PRESETS
+from tl_jax.model.run_directory import fetched
 from tl_jax.model.store import model_config, tokenizer_dir
 from tl_jax.plan.machine import PlanError
 from tl_jax.rl.episodes import Episode, Turn
@@ -72,9 +73,9 @@ def open_subject(config: RunConfig, preset: str | None) -> Subject:
     Raises:
         PlanError: there is neither.
     """
-    path = config.model.path
+    path = fetched(config.model.path)
     if path.is_dir():
-        base = config.model.base
+        base = config.model.base and fetched(config.model.base)
         return Subject(str(path), model_config(path, base), tokenizer_dir(path, base))
     if preset is None:
         raise PlanError(f"model.path={path}: no such directory; --preset names a model's sizes, such as codellama-7b")

@@ -35,6 +35,7 @@ from tl_jax.rl.source import Rollouts
 from tl_jax.rl.state import RlState, StepSpec, TrainableModel, adapter_off, first_actor, init_rl_state
 from tl_jax.rl.step import make_rl_step
 from tl_jax.rl.waiting import Watch
+from tl_jax.run_files import ENGINE
 from tl_jax.training.averages import Averages
 from tl_jax.training.compile import compile_step
 from tl_jax.training.distributed import initialise, is_main
@@ -121,7 +122,7 @@ def _make_engine(config: RlConfig, spec: StepSpec, run: Run, model: LlamaConfig,
     """What writes the answers: this run's devices, or a server."""
     if config.engine.name == "in_process":
         return InProcessEngine(spec.actor.graphdef, model, run.mesh)
-    directory = config.engine.directory or run.directory / "engine"
+    directory = config.engine.directory or run.directory / ENGINE
     return OpenAIEngine(config.engine, model, Export(directory, tokenizer_dir, config.model.dtype))
 
 

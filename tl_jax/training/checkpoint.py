@@ -7,8 +7,8 @@ devices the target names, not on those it was saved from. Nothing here knows wha
 from __future__ import annotations
 
 import gc
-import json
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,11 +16,13 @@ from typing import Any, Literal, NamedTuple
 import jax
 import orbax.checkpoint as ocp
 
+from tl_jax.bucket import failure, in_bucket
 from tl_jax.errors import UserError
 from tl_jax.files import reason
 from tl_jax.manifest import MANIFEST, write_manifest
 from tl_jax.model.directory import system_error, unreadable
 from tl_jax.model.orbax_params import chunked
+from tl_jax.model.run_directory import for_orbax, whole_steps
 
 RECORD = "record"
 """Item of a checkpoint that is JSON. Versions of tl-jax whose states had another layout wrote none of that name."""
@@ -69,11 +71,16 @@ class _Kept:
 
 
 class Checkpoints:
-    """The checkpoints under ``directory``, the ``keep`` newest of them and the best. Made by all processes together."""
+    """The checkpoints under ``directory``, the ``keep`` newest of them and the best. Made by all processes together.
 
-    def __init__(self, directory: Path, *, keep: int) -> None:
-        self.directory = directory.resolve()  # Orbax takes absolute paths only
-        self._kept = _Kept(keep)
+    ``before_named`` is called in the main process, in the background, when all of a checkpoint's files are written and
+    before it counts as one. If it fails, the checkpoint never does.
+    """
+
+    def __init__(self, directory: Path, *, keep: int, before_named: Callable[[], None] | None = None) -> None:
+        self.directory = for_orbax(directory)
+        self._kept, self._before_named = _Kept(keep), before_named
+        self._saving, self._took = (0, 0.0), dict[int, float]()
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self._kept,
             create=True,
@@ -110,6 +117,8 @@ class Checkpoints:
             "state": ocp.args.StandardSave(state, save_args=chunked(state)),
             RECORD: ocp.args.JsonSave(record._asdict()),
         }
+        self.wait()
+        self._saving = (step, time.monotonic())
         self._write(lambda: self._manager.save(step, args=ocp.args.Composite(**items), force=True))
         self.newest = step
 
@@ -117,8 +126,14 @@ class Checkpoints:
         """Notes the checksums of a checkpoint: Orbax calls this in the background, once all of its files are there and
         right before it gets its name."""
         if jax.process_index() == 0:
-            for unnamed in self.directory.glob("*.orbax-checkpoint-tmp*"):
-                write_manifest(unnamed, without=_WRITTEN_LATER)
+            if self._before_named:
+                self._before_named()
+            step, began = self._saving
+            pattern = str(step) if in_bucket(self.directory) else "*.orbax-checkpoint-tmp*"  # there without renaming
+            unnamed = self.directory.glob(pattern)
+            for directory in unnamed:
+                write_manifest(directory, without=_WRITTEN_LATER)
+            self._took[step] = time.monotonic() - began
 
     def restore(self, step: int, target: Any) -> Restored:
         """The checkpoint of ``step``, its state shaped and placed like ``target`` (see `abstract`).
@@ -140,13 +155,9 @@ class Checkpoints:
                 ) from error
 
     def seconds(self, step: int) -> float | None:
-        """How long the checkpoint of ``step`` took to write; None where it is not whole yet, or does not say."""
-        file = self.directory / str(step) / "_CHECKPOINT_METADATA"
-        try:
-            row = json.loads(file.read_text(encoding="utf-8"))
-            return float(row["commit_timestamp_nsecs"] - row["init_timestamp_nsecs"]) / 1e9
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        """How long the checkpoint of ``step`` took to write; None where it is not whole yet, or not of this start. The
+        main process knows."""
+        return self._took.get(step)
 
     def wait(self) -> None:
         """Returns once everything is on disk.
@@ -171,14 +182,16 @@ class Checkpoints:
         except Exception as error:  # of TensorStore, Orbax or Python
             self.newest = self._manager.latest_step()  # the one that failed may be saved again
             cause = system_error(error)
-            if cause is None:
+            why = failure(error) if in_bucket(self.directory) else None
+            why = why or (reason(cause) if cause else None)
+            if why is None:
                 raise
         noise, sys.unraisablehook = sys.unraisablehook, lambda _: None
         try:
             gc.collect()
         finally:
             sys.unraisablehook = noise
-        raise WriteError(f"{self.directory}: a checkpoint cannot be written: {reason(cause)}; earlier ones are whole")
+        raise WriteError(f"{self.directory}: a checkpoint cannot be written: {why}; earlier ones are whole")
 
 
 def abstract(state: Any, shardings: Any) -> Any:
@@ -193,7 +206,7 @@ def restart_step(directory: Path, resume: Literal["auto", "never", "must"]) -> i
         ResumeError: ``resume`` is ``must`` and there is no checkpoint, or ``never`` and there is one; or it was written
             by a version of tl-jax with another layout.
     """
-    steps = ocp.path.step.checkpoint_steps(directory.resolve()) if directory.is_dir() else []
+    steps = whole_steps(directory)
     if resume == "must" and not steps:
         raise ResumeError(
             f"{directory}: holds no finished checkpoint to continue from (checkpoint.resume=must); "

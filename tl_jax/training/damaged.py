@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain, count
 from pathlib import Path
 
-import orbax.checkpoint as ocp
-
+from tl_jax.bucket import Folder, in_bucket
 from tl_jax.files import told
 from tl_jax.manifest import DamagedError, check_manifest
+from tl_jax.model.run_directory import COMMITTED, whole_steps
+from tl_jax.run_files import CHECKPOINTS, DAMAGED
 
 
 def newest_whole(directory: Path) -> tuple[int | None, dict[int, str]]:
@@ -21,7 +22,7 @@ def newest_whole(directory: Path) -> tuple[int | None, dict[int, str]]:
         Its step, and what is wrong with each newer one.
     """
     damaged: dict[int, str] = {}
-    for step in sorted(ocp.path.step.checkpoint_steps(directory.resolve()), reverse=True):
+    for step in whole_steps(directory):
         try:
             check_manifest(directory / str(step))
         except DamagedError as error:
@@ -40,10 +41,29 @@ def set_aside(directory: Path, steps: Iterable[int]) -> Path:
     Raises:
         UserError: they cannot be moved.
     """
-    home = directory.parent / "damaged"
+    home = directory.parent / DAMAGED
+    if in_bucket(directory):
+        for step in steps:
+            _set_aside_there(Folder(str(directory.parent)), step)
+        return home
     with told(home):
         home.mkdir(exist_ok=True)
         for step in steps:
-            free = (home / f"{step}{suffix}" for suffix in chain([""], (f".{number}" for number in count(1))))
+            free = (home / name for name in _names(step))
             (directory / str(step)).rename(next(place for place in free if not place.exists()))
     return home
+
+
+def _set_aside_there(folder: Folder, step: int) -> None:
+    """In a bucket, an object after another; what says that the checkpoint is whole goes first."""
+    names = [name.split("/", 2) for name in folder.objects() if name.count("/") > 1]
+    homes = {home for top, home, *_ in names if top == DAMAGED}
+    free = next(home for home in _names(step) if home not in homes)
+    files = [rest[0] for top, home, *rest in names if (top, home) == (CHECKPOINTS, str(step)) and rest]
+    for file in sorted(files, key=lambda file: file != COMMITTED):
+        folder.move(f"{CHECKPOINTS}/{step}/{file}", f"{DAMAGED}/{free}/{file}")
+
+
+def _names(step: int) -> Iterator[str]:
+    """What a checkpoint is called there: as it was, unless an earlier one is."""
+    return chain([str(step)], (f"{step}.{number}" for number in count(1)))

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from tl_jax.bucket import full_name
 from tl_jax.config import SamplingConfig, SftConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import Prompt, encode_prompts, load_cases, spread
@@ -109,7 +110,7 @@ class EvalCases:
         ]
         write_lines(home / PREDICTIONS, (json.dumps(row, ensure_ascii=False) for row in rows))
         made = {
-            "model": str(self._run.directory.resolve()),
+            "model": full_name(self._run.directory),
             "step": step,
             "cases": str(cases.resolve() if cases and cases.exists() else cases),
             "renderer": config.data.renderer,

@@ -19,10 +19,11 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, NamedTuple
 
+from tl_jax.bucket import shown
 from tl_jax.files import told
+from tl_jax.run_files import LOCK_FILE
 from tl_jax.training.checkpoint import ResumeError
 
-FILE = "lock.json"
 BEAT = 5.0
 """Seconds after which the holder counts on."""
 _LOOKS = 5
@@ -52,7 +53,7 @@ class RunLock:
     """
 
     def __init__(self, directory: Path, *, beat: float = BEAT, patience: float = PATIENCE) -> None:
-        self._directory, self._path = directory, directory / FILE
+        self._directory, self._path = directory, directory / LOCK_FILE
         self._beat, self._patience = beat, patience
         self._end: weakref.finalize[Any, RunLock] | None = None
 
@@ -90,6 +91,9 @@ class RunLock:
         if self._end is not None:
             self._end()
             self._end = None
+
+    def publish(self) -> None:
+        """Brings what a run has written to where others look for it: nothing, where it writes there itself."""
 
     def check(self) -> None:
         """Tells that another process of this machine has it, before anything is done; writes nothing.
@@ -140,8 +144,8 @@ class RunLock:
 
     def _refusal(self, holder: Holder | None) -> str:
         return (
-            f"{self._directory}: another training is running there ({holder or 'who it is was not written'}); wait for "
-            "it, stop it, or choose another run_dir"
+            f"{shown(self._directory)}: another training is running there ({holder or 'who it is was not written'}); "
+            "wait for it, stop it, or choose another run_dir"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
+from tl_jax.bucket import shown
 from tl_jax.config import RunConfig, changed_keys
 from tl_jax.errors import UserError
 from tl_jax.files import write_json
@@ -22,15 +24,16 @@ from tl_jax.model.fingerprint import fingerprint
 from tl_jax.model.hf import read_config
 from tl_jax.model.hf.peft import base_fingerprint
 from tl_jax.model.parameters import Params, abstract_params
+from tl_jax.model.run_directory import MODEL, checkpoints_of, fetched, read_copy
 from tl_jax.model.store import LoadedModel, open_model
-from tl_jax.run_files import METRICS_FILE
+from tl_jax.run_files import DAMAGED, METRICS_FILE
 from tl_jax.training.best import Best, evaluations
+from tl_jax.training.bucket_run import run_lock
 from tl_jax.training.checkpoint import Checkpoints, Record, ResumeError, restart_step
 from tl_jax.training.compile import abstract_state, start_frozen, start_state
 from tl_jax.training.damaged import newest_whole, set_aside
-from tl_jax.training.distributed import agreed, is_shared
+from tl_jax.training.distributed import agreed, is_main, is_shared
 from tl_jax.training.grace import GraceCheck
-from tl_jax.training.lock import RunLock
 from tl_jax.training.logs import EVAL, RunLog, logged
 from tl_jax.training.poll import Poll
 from tl_jax.training.rundir import describe_run
@@ -71,7 +74,7 @@ class Run:
     def __init__(self, config: RunConfig, mesh: Mesh) -> None:
         self.config, self.mesh = config, mesh
         self.directory = config.run_dir
-        self._lock = RunLock(self.directory)
+        self._lock = run_lock(self.directory)
         agreed(self._lock.check)
         self._newest = self._newest_step()
         self.restart_step, self._damaged = self._newest, dict[int, str]()
@@ -90,6 +93,11 @@ class Run:
         """`base_fingerprint` of the model below adapters"""
 
     @property
+    def name(self) -> str:
+        """How the directory is called: as it was given."""
+        return shown(self.directory)
+
+    @property
     def start(self) -> int:
         """Updates done before this start."""
         return self.restart_step or 0
@@ -105,7 +113,8 @@ class Run:
             tokenizer_files(loaded.tokenizer_dir)  # which the run directory gets, once everything is found right
             self._model, self._tokenizer_dir, self._params = loaded.config, loaded.tokenizer_dir, loaded.params
         else:
-            self._tokenizer_dir = self.directory / "model"
+            home = self.directory if is_main() else read_copy(self.directory)
+            self._tokenizer_dir = home / MODEL
             self._model = read_config(self._tokenizer_dir)
             self._params = abstract_params(self._model, self.config.stored_dtype)
         return self._model, self._tokenizer_dir
@@ -113,7 +122,11 @@ class Run:
     def _open(self) -> LoadedModel:
         model = self.config.model
         loaded = open_model(
-            model.path, param_dtype=self.config.stored_dtype, mesh=self.mesh, verify=model.verify, base=model.base
+            fetched(model.path),
+            param_dtype=self.config.stored_dtype,
+            mesh=self.mesh,
+            verify=model.verify,
+            base=model.base and fetched(model.base),
         )
         # What adapters on it are merged to is rounded otherwise in each dtype.
         if self.config.adapter and adapter_home(model.path) is None:
@@ -154,8 +167,8 @@ class Run:
         changed = [key for key in changed_keys(self._config_then, self.config) if key in ("lora.alpha", "lora.rslora")]
         if self.config.adapter and changed:
             raise ResumeError(
-                f"{self.directory}: its adapters were trained with another {' and '.join(changed)}; continue with what "
-                f"{self.directory / 'config.yaml'} says, or choose another run_dir"
+                f"{self.name}: its adapters were trained with another {' and '.join(changed)}; continue with what "
+                f"{self.name}/config.yaml says, or choose another run_dir"
             )
 
     def _frozen_again(self, init: Callable[[Params], State], expected: Params) -> Params:
@@ -164,10 +177,10 @@ class Run:
         why = "base of the adapters" if self.config.adapter else "reference policy"
         if self._frozen is None:
             raise ResumeError(
-                f"{self.directory}: it has trained without a {why} so far; continue with what "
-                f"{self.directory / 'config.yaml'} says, or choose another run_dir"
+                f"{self.name}: it has trained without a {why} so far; continue with what "
+                f"{self.name}/config.yaml says, or choose another run_dir"
             )
-        needed = f"{self.directory}: to continue it, the weights it started from are needed again ({why})"
+        needed = f"{self.name}: to continue it, the weights it started from are needed again ({why})"
         try:
             params = self._open().params
         except UserError as error:
@@ -177,7 +190,7 @@ class Run:
             if fingerprint(frozen) == self._frozen:
                 return frozen
         raise ResumeError(
-            f"{needed}, and model.path={model.path} has others; name the model as it was then, with the same "
+            f"{needed}, and model.path={shown(model.path)} has others; name the model as it was then, with the same "
             "model.param_dtype, dtype and frozen_dtype, or choose another run_dir"
         )
 
@@ -187,7 +200,7 @@ class Run:
         return self
 
     def _newest_step(self) -> int | None:
-        return restart_step(self.directory / "checkpoints", self.config.checkpoint.resume)
+        return restart_step(checkpoints_of(self.directory), self.config.checkpoint.resume)
 
     def _find_whole(self) -> None:
         """Continues from the newest checkpoint that is not damaged. One process reads them, for all.
@@ -195,7 +208,7 @@ class Run:
         Raises:
             ResumeError: there is none.
         """
-        step, damaged = agreed(lambda: newest_whole(self.directory / "checkpoints"))
+        step, damaged = agreed(lambda: newest_whole(checkpoints_of(self.directory)))
         self.restart_step, self._damaged = step, {int(number): problem for number, problem in damaged.items()}
         if step is None:
             raise ResumeError(
@@ -206,7 +219,7 @@ class Run:
     def _set_aside(self) -> None:
         """Makes room for the checkpoints that are written in place of damaged ones."""
         if self._damaged:
-            agreed(lambda: str(set_aside(self.directory / "checkpoints", self._damaged)))
+            agreed(lambda: str(set_aside(checkpoints_of(self.directory), self._damaged)))
             self._newest = self.restart_step
 
     def _own_directory(self) -> None:
@@ -218,7 +231,7 @@ class Run:
         agreed(self._lock.take)
         if agreed(self._newest_step) != self._newest:  # one process looks: it may be the first to change what is there
             self._lock.release()
-            raise ResumeError(f"{self.directory}: another run has saved a checkpoint there meanwhile; start again")
+            raise ResumeError(f"{self.name}: another run has saved a checkpoint there meanwhile; start again")
 
     def __enter__(self) -> Run:
         self._own_directory()
@@ -246,7 +259,16 @@ class Run:
             self._checkpoints.close()
         finally:
             self.log.close()
-            self._lock.release()
+            try:
+                self._publish_last(error)
+            finally:
+                self._lock.release()
+
+    def _publish_last(self, error: BaseException | None) -> None:
+        """What has been logged since the last checkpoint; an error that ends the run says more than one of this."""
+        if is_main():
+            with suppress(UserError) if error else nullcontext():
+                self._lock.publish()
 
     def lacks_evaluation(self, every: int | None) -> bool:
         """Whether the state that this start continues from was to be evaluated, and is not: a signal came between.
@@ -373,24 +395,24 @@ class Run:
         """
         self.wait()
         if self._best.step is not None:
-            self.log.line(f"{self._best.described}: {self.directory} opens as the model of that step")
+            self.log.line(f"{self._best.described}: {self.name} opens as the model of that step")
         if stopped_by:
             saved = "nothing was to be saved" if self._checkpoints.newest is None else "the checkpoint is saved"
-            self.log.line(
-                f"stopped by {stopped_by}; {saved}. Run the same command again to continue in {self.directory}"
-            )
+            self.log.line(f"stopped by {stopped_by}; {saved}. Run the same command again to continue in {self.name}")
             return
         steps = f"{self.total} steps"
         if self.gives_up:
             steps = f"{self._checkpoints.newest} of {steps}, the last {self.config.checkpoint.patience} evaluations of "
             steps += "which were no better"
-        self.log.line(f"done: {steps}. To use the model elsewhere: tl-jax export --from {self.directory} --to DIR")
+        self.log.line(f"done: {steps}. To use the model elsewhere: tl-jax export --from {self.name} --to DIR")
 
     def _config_json(self) -> dict[str, Any]:
         return self.config.model_dump(mode="json")
 
     def _open_checkpoints(self) -> Checkpoints:
-        return Checkpoints(self.directory / "checkpoints", keep=self.config.checkpoint.keep)
+        return Checkpoints(
+            checkpoints_of(self.directory), keep=self.config.checkpoint.keep, before_named=self._lock.publish
+        )
 
     def _tell_what_continues(self) -> None:
         changed = changed_keys(self._config_then, self.config)
@@ -399,9 +421,9 @@ class Run:
             self.log.line(f"warning: continuing with other settings than before: {', '.join(changed)}")
         for step, problem in self._damaged.items():
             self.log.line(
-                f"warning: the checkpoint of step {step} is damaged and now in {self.directory / 'damaged'}: {problem}"
+                f"warning: the checkpoint of step {step} is damaged and now in {self.name}/{DAMAGED}: {problem}"
             )
-        self.log.line(f"continuing {self.directory} from step {self.restart_step} of {self.total}")
+        self.log.line(f"continuing {self.name} from step {self.restart_step} of {self.total}")
 
 
 def _shapes(params: Params) -> Any:

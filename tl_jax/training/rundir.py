@@ -15,12 +15,14 @@ from typing import Any
 import jax
 
 from tl_jax import __version__
+from tl_jax.bucket import full_name
 from tl_jax.config import RunConfig, to_yaml
 from tl_jax.files import write_json, write_text
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.directory import copy_tokenizer
 from tl_jax.model.hf.peft import BASE, adapter_config
 from tl_jax.model.hf.peft import CONFIG_FILE as ADAPTER_FILE
+from tl_jax.model.run_directory import MODEL
 from tl_jax.run_files import CONFIG_FILE, STARTS_FILE
 from tl_jax.tooluse.text.template_choice import TemplateChoice
 
@@ -63,7 +65,7 @@ def describe_run(
     Returns:
         What has to be told: that the record of earlier starts could not be read.
     """
-    home, record = directory / "model", directory / STARTS_FILE
+    home, record = directory / MODEL, directory / STARTS_FILE
     write_text(directory / "README.txt", README)
     write_text(directory / CONFIG_FILE, to_yaml(config))
     starts = _earlier_starts(record)
@@ -73,7 +75,7 @@ def describe_run(
         write_json(home / "config.json", model.to_hf())
         copy_tokenizer(tokenizer_dir, home)
     if config.adapter:
-        said = adapter_config(model, config.adapter, str(config.model.path.resolve()))
+        said = adapter_config(model, config.adapter, full_name(config.model.path))
         write_json(home / ADAPTER_FILE, said | {BASE: base})
     else:
         (home / ADAPTER_FILE).unlink(missing_ok=True)  # of an earlier start that saved nothing

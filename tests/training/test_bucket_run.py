@@ -1,0 +1,181 @@
+"""A run in a bucket: who may work on it, and what of it is where."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.remote import BUCKET, cloud_storage, contents
+from tl_jax.bucket import BucketError, Folder, place_of
+from tl_jax.run_files import LOCK_FILE as LOCK
+from tl_jax.training import bucket_run
+from tl_jax.training.bucket_lock import BucketLock
+from tl_jax.training.bucket_run import BucketRun, run_lock
+from tl_jax.training.checkpoint import ResumeError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _server() -> Iterator[None]:
+    with cloud_storage():
+        yield
+
+
+@pytest.fixture
+def folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Folder:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "here"))
+    return Folder(f"gs://{BUCKET}/{request.node.name}")
+
+
+def on(machine: str, folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> BucketRun:
+    """The run as another machine has it, whose cache is another directory."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / machine))
+    lock = run_lock(place_of(folder.address, "runs"))
+    assert isinstance(lock, BucketRun)
+    lock._lock_there._beat, lock._lock_there._patience = 0.05, 0.3
+    return lock
+
+
+def home(lock: BucketRun) -> Path:
+    return lock._home
+
+
+class TestLock:
+    @staticmethod
+    def lock(folder: Folder, machine: Path) -> BucketLock:
+        return BucketLock(folder, machine / "generation", beat=0.1, patience=0.8)
+
+    def test_one_at_a_time(self, folder: Folder, tmp_path: Path) -> None:
+        first, second = self.lock(folder, tmp_path / "a"), self.lock(folder, tmp_path / "b")
+        first.take()
+        with pytest.raises(ResumeError, match=f"^{folder.address}: another training is running there .process [0-9]+"):
+            second.take()
+        first.renew()
+        first.release()
+        second.take()
+        second.renew()
+        second.release()
+
+    def test_a_dead_holder_is_waited_for_unless_it_was_here(self, folder: Folder, tmp_path: Path) -> None:
+        first = self.lock(folder, tmp_path / "a")
+        first.take()
+        assert first._end
+        first._end()  # nobody counts on, as after kill -9
+        time.sleep(0.2)
+        began = time.monotonic()
+        same = self.lock(folder, tmp_path / "a")
+        same.take()
+        assert time.monotonic() - began < 0.7
+        assert same._end
+        same._end()
+        began = time.monotonic()
+        other = self.lock(folder, tmp_path / "b")
+        other.take()
+        assert time.monotonic() - began >= 0.8
+        for late in (first, same):
+            with pytest.raises(ResumeError, match=r"has taken the run over .process"):
+                late.renew()
+        other.renew()  # what was thought dead has changed nothing
+        other.release()
+
+    def test_of_two_that_wait_for_the_same_one_gets_it(self, folder: Folder, tmp_path: Path) -> None:
+        folder.write(LOCK, b"{broken")
+        generation = folder.generation(LOCK)
+        assert folder.write(LOCK, b"a", replacing=generation)
+        assert folder.write(LOCK, b"b", replacing=generation) is None
+        assert folder.read(LOCK) == b"a"
+
+    def test_an_answer_that_got_lost_is_no_loss_of_the_lock(self, folder: Folder, tmp_path: Path) -> None:
+        lock = self.lock(folder, tmp_path / "a")
+        lock.take()
+        assert lock._holder
+        folder.write(LOCK, lock._holder)
+        lock.renew()
+        lock.release()
+
+
+class TestFiles:
+    def test_go_there_and_come_back_elsewhere(
+        self, folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        first = on("first", folder, monkeypatch, tmp_path)
+        first.take()
+        (home(first) / "model").mkdir()
+        (home(first) / "model" / "config.json").write_text("{}")
+        (home(first) / "log.txt").write_text("one\n")
+        (home(first) / "best.json").write_text("1")
+        (home(first) / "new.json.partial").write_text("half")
+        first.publish()
+        (home(first) / "best.json").unlink()
+        with (home(first) / "log.txt").open("a") as log:
+            log.write("two\n")
+        first.publish()
+        first.release()
+        wanted = {"model/config.json": b"{}", "log.txt": b"one\ntwo\n"}
+        assert contents(folder.address) == {**wanted, LOCK: b""}
+        second = on("second", folder, monkeypatch, tmp_path)
+        (home(second)).mkdir(parents=True)
+        (home(second) / "best.json").write_text("of an earlier life")
+        second.check()
+        found = {file.relative_to(home(second)).as_posix() for file in home(second).rglob("*") if file.is_file()}
+        assert found - {".copied.json", ".lock-generation"} == {*wanted}
+        assert (home(second) / "log.txt").read_bytes() == wanted["log.txt"]
+
+    def test_newer_ones_here_stay_and_newer_ones_there_come(
+        self, folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        first = on("first", folder, monkeypatch, tmp_path)
+        first.take()
+        (home(first) / "log.txt").write_text("copied")
+        first.publish()
+        (home(first) / "log.txt").write_text("not copied")  # and then it dies
+        first.release()
+        first = on("first", folder, monkeypatch, tmp_path)
+        first.check()
+        assert (home(first) / "log.txt").read_text() == "not copied"
+        second = on("second", folder, monkeypatch, tmp_path)
+        second.take()
+        (home(second) / "log.txt").write_text("of the second")
+        second.publish()
+        second.release()
+        first = on("first", folder, monkeypatch, tmp_path)
+        first.take()
+        assert (home(first) / "log.txt").read_text() == "of the second"
+        first.release()
+
+    def test_go_there_by_themselves(self, folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr(bucket_run, "EVERY", 0.05)
+        lock = on("first", folder, monkeypatch, tmp_path)
+        lock.take()
+        (home(lock) / "log.txt").write_text("told")
+        until = time.monotonic() + 5
+        while "log.txt" not in folder.objects():
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        lock.release()
+
+    def test_nothing_is_copied_once_another_training_has_the_run(
+        self, folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        first = on("first", folder, monkeypatch, tmp_path)
+        first.take()
+        (home(first) / "log.txt").write_text("late")
+        folder.write(LOCK, b'{"host": "other", "pid": 7, "since": "now"}')
+        with pytest.raises(ResumeError, match=r"taken the run over .process 7 on 'other'"):
+            first.publish()
+        assert "log.txt" not in folder.objects()
+        first.release()
+        assert folder.read(LOCK).startswith(b'{"host": "other"')
+
+    def test_a_name_that_leads_elsewhere_is_refused(
+        self, folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        lock = on("first", folder, monkeypatch, tmp_path)
+        name = f"{folder.address.removeprefix(f'gs://{BUCKET}/')}/model/../../../escaped"
+        there = [SimpleNamespace(name=name, size=1, crc32c="", generation=1)]  # the server would make another of it
+        monkeypatch.setattr(lock._folder._bucket, "list_blobs", lambda **_: there)
+        with pytest.raises(BucketError, match="cannot be the name of a file here"):
+            lock.check()
