@@ -129,7 +129,7 @@ class OpenAIEngine:
     def _publish(self, params: Params) -> None:
         """Writes the weights in place of those before the last, and has the server read them."""
         directory = (self._export.directory / f"weights-{self._updates % 2}").resolve()
-        export_hf(params, self.model, self._export.tokenizer_dir, directory, self._export.dtype, overwrite=True)
+        export_hf(params, self.model, self._export.tokenizer_dir, directory, self._export.dtype)
         self._updates += 1
         with JsonServer(self._url) as server:
             for path, body in RELOADS[self._config.reload].requests:
