@@ -65,6 +65,12 @@ def test_where_there_is_no_kl_its_place_is_free() -> None:
     assert algorithm(*settings, "algorithm.kl_coef=0").kl_in == "reward"
 
 
+def test_what_is_read_at_once_is_said_once() -> None:
+    """Beside `tokens_per_microbatch` what `accumulate` said was ignored."""
+    with pytest.raises(ConfigError, match=r"accumulate=2 would change nothing; set accumulate=1, or tokens_per_"):
+        algorithm("algorithm.accumulate=2", "algorithm.tokens_per_microbatch=4096")
+
+
 def test_a_coefficient_of_0_cannot_adapt() -> None:
     """Factors change it: it would stay 0 without a word."""
     with pytest.raises(ConfigError, match=r"kl_target adapts kl_coef by factors, .* a kl_coef above 0"):

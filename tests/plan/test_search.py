@@ -117,6 +117,20 @@ def test_each_program_has_its_own_change(here: Machine, needs: Callable[..., lis
     assert plan.advice.settings == {"algorithm.accumulate": 2, "sampling.batch_size": rows // 2}
 
 
+def test_what_is_read_at_once_is_halved_where_it_is_said_in_tokens(
+    here: Machine, needs: Callable[..., list[str]]
+) -> None:
+    def of(name: str, config: RunConfig) -> float:
+        assert isinstance(config, RlConfig)
+        return 100 if name in (READING, SAMPLING) else 3 * (config.algorithm.tokens_per_microbatch or 8192)
+
+    needs(of)
+    small = (*SMALL_RL, f"batch_size={4 * jax.device_count()}", "algorithm.tokens_per_microbatch=1024")
+    plan = advised(load_config(RlConfig, [], small), here)
+    assert plan.advice is not None
+    assert plan.advice.settings == {"algorithm.tokens_per_microbatch": 256}
+
+
 def test_what_does_not_help_the_program_is_not_tried(here: Machine, needs: Callable[..., list[str]]) -> None:
     """A held-out loss reads all rows at once, and has no backward pass."""
     rows = 8 * jax.device_count()

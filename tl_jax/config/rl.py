@@ -60,12 +60,14 @@ class AlgorithmConfig(Node):
     )
     epochs: Whole = Field(1, ge=1, description="passes over each rollout")
     minibatches: Whole = Field(1, ge=1, description="updates per pass")
-    accumulate: Whole = Field(1, ge=1, description="parts of a minibatch, taken in turn to save memory; same update")
+    accumulate: Whole = Field(
+        1, ge=1, description="parts of a minibatch, read one after another to save memory; same update"
+    )
     tokens_per_microbatch: Whole | None = Field(
         None,
         ge=128,
-        description="tokens that a device reads at once, and one episode at least; null = 8192 or what accumulate "
-        "leaves; same update",
+        description="tokens that a device reads at once, and one episode at least, in place of accumulate; null = its "
+        "part of a minibatch, at most 8192; same update",
     )
     kl_coef: Real = Field(0.1, ge=0, description="weight of the KL to the reference policy; adaptive: its first value")
     kl_in: Literal["reward", "loss"] = Field("reward", description="where the KL enters")
@@ -141,6 +143,15 @@ class AlgorithmConfig(Node):
             raise ValueError(
                 "steps_off_policy=1 learns from episodes of the policy one step before: set importance_cap, which "
                 "weighs them, for instance to 2, or old_log_probs=sampler"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_read_at_once_is_said_once(self) -> AlgorithmConfig:
+        if self.tokens_per_microbatch is not None and self.accumulate > 1:
+            raise ValueError(
+                f"tokens_per_microbatch={self.tokens_per_microbatch} says how much a device reads at once, and "
+                f"accumulate={self.accumulate} would change nothing; set accumulate=1, or tokens_per_microbatch=null"
             )
         return self
 

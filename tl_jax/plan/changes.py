@@ -50,6 +50,9 @@ def _accumulate(config: RunConfig, mesh: Mesh, program: str) -> Settings | None:
     if isinstance(config, SftConfig):
         return {"accumulate": 2 * config.accumulate}
     assert isinstance(config, RlConfig)
+    tokens = config.algorithm.tokens_per_microbatch
+    if tokens is not None:
+        return {"algorithm.tokens_per_microbatch": tokens // 2} if tokens >= 256 else None
     return {"algorithm.accumulate": 2 * config.algorithm.accumulate}
 
 
