@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
+import optax
 import pytest
 
 from tests.data.test_prefixes import LENGTH, STEP, example, planned, rows_of
-from tests.training.helpers import TINY, assert_trees_close
+from tests.training.helpers import TINY, assert_same_avals, assert_trees_close
 from tests.training.single_turns import loss_and_gradient
 from tl_jax.data.batch import Batch
 from tl_jax.data.packing import collate, plan_rows
 from tl_jax.errors import UserError
 from tl_jax.model.llama import abstract_params, make_graphdef
 from tl_jax.training.losses import Loss, weighted_cross_entropy
-from tl_jax.training.step import make_eval_step
+from tl_jax.training.state import init_state
+from tl_jax.training.step import make_eval_step, make_train_step
 
 EXAMPLES = [
     *(example(f"{i}", [5 + k % 70 for k in range(2 * STEP + 9)], 20 + i, context=i) for i in range(5)),
@@ -50,3 +53,14 @@ def test_a_loss_that_leaves_branches_out_is_told() -> None:
     traced(weighted_cross_entropy, SHARED)
     with pytest.raises(UserError, match=r"model\.hidden\(\*batch\.inputs\)"):
         traced(careless, SHARED)
+
+
+@pytest.mark.slow
+def test_a_step_takes_them_in_micro_batches() -> None:
+    rows = SHARED.tokens.shape[0] // 2 * 2
+    batch = jax.tree.map(lambda x: x[:rows], SHARED)
+    optimizer = optax.sgd(1.0)
+    step = make_train_step(make_graphdef(TINY), weighted_cross_entropy, optimizer, optax.constant_schedule(1.0), 2)
+    state = jax.eval_shape(partial(init_state, optimizer=optimizer, seed=0), abstract_params(TINY))
+    assert rows
+    assert_same_avals(step, state, batch)
