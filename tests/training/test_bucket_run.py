@@ -11,6 +11,7 @@ import pytest
 
 from tests.remote import BUCKET, cloud_storage, contents
 from tl_jax.bucket import BucketError, Folder, place_of
+from tl_jax.model.run_directory import fetched
 from tl_jax.run_files import LOCK_FILE as LOCK
 from tl_jax.training import bucket_run
 from tl_jax.training.bucket_lock import BucketLock
@@ -179,3 +180,17 @@ class TestFiles:
         monkeypatch.setattr(lock._folder._bucket, "list_blobs", lambda **_: there)
         with pytest.raises(BucketError, match="cannot be the name of a file here"):
             lock.check()
+
+
+def test_a_bucket_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    lock = run_lock(place_of("gs://no-such-bucket/x", "runs"))
+    for use in (lock.check, lambda: read_model("no-such-bucket")):
+        with pytest.raises(BucketError, match=r"^gs://no-such-bucket/x: Cloud Storage has no such bucket"):
+            use()
+    with pytest.raises(BucketError, match=rf"^gs://{BUCKET}/x: holds no run of tl-jax; models of other kinds"):
+        read_model(BUCKET)
+
+
+def read_model(bucket: str) -> Path:
+    return fetched(place_of(f"gs://{bucket}/x", "models"))
