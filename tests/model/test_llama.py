@@ -157,10 +157,13 @@ def test_remat_and_scan_change_nothing(architecture: str, remat: str, scan: bool
 
 
 def products(jaxpr: Any) -> np.ndarray:
-    """Products with weights in a program, and those of attention, which alone have a batch axis."""
+    """Products with weights in a program, and those of attention, which alone have a batch axis.
+
+    What adds up the gradient of a norm's scale is a product with a vector, and is neither.
+    """
     count = np.zeros(2, int)
     for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
+        if equation.primitive.name == "dot_general" and min(operand.aval.ndim for operand in equation.invars) > 1:
             _, (left_batch, _) = equation.params["dimension_numbers"]
             count[int(bool(left_batch))] += 1
         for inner in jax.extend.core.jaxprs_in_params(equation.params):
