@@ -177,7 +177,8 @@ REGULARISED = [name for name, record in ESTIMATORS.items() if record.requires.ge
 """Estimators that let the KL into the reward: where learning ends is known."""
 THOROUGHLY = ("gae", "grpo", "rloo")
 """Those of them that learn every problem."""
-_COMMON: dict[str, Any] = {"minibatches": 2, "reward_clip": None}
+_COMMON: dict[str, Any] = {"minibatches": 2, "reward_clip": None, "kl_target": 1.0, "kl_rate": 0.0}
+"""Its coefficient adapts at the rate 0: it stays that of the state, and one program serves every beta."""
 ALGORITHMS: dict[str, AlgorithmConfig] = {
     **{name: AlgorithmConfig(estimator=name, lam=1.0, **_COMMON) for name in REGULARISED},
     **{
