@@ -188,7 +188,7 @@ class Spoken(Sampler):
         self,
         prompts: Sequence[Sequence[int]],
         key: jax.Array,
-        before_batch: Any = None,
+        listener: Any = None,
         numbers: Any = None,
     ) -> Generation:
         rows = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tl_jax.config import MeshConfig, SamplingConfig
 from tl_jax.inference import slots
 from tl_jax.inference.buckets import bucket, bucket_within
 from tl_jax.inference.choice import filter_logits
-from tl_jax.inference.engine import Ends, Generation
+from tl_jax.inference.engine import Ends, Generation, Listener
 from tl_jax.inference.generate import GenerationError, generate
 from tl_jax.inference.serving import for_generation
 from tl_jax.model.llama import make_graphdef
@@ -222,10 +223,35 @@ def test_it_can_be_given_up_before_each_batch(one: Loaded) -> None:
             raise InterruptedError
 
     in_twos = GREEDY.model_copy(update={"batch_size": 2})
-    one.generate(PROMPTS[:4], in_twos, before_batch=before_batch)
+    one.generate(PROMPTS[:4], in_twos, listener=Listener(before_batch))
     with pytest.raises(InterruptedError):
-        one.generate(PROMPTS[:4], in_twos, before_batch=before_batch)
+        one.generate(PROMPTS[:4], in_twos, listener=Listener(before_batch))
     assert len(asked) == 3
+
+
+@pytest.mark.parametrize("at_once", [2, 12])
+def test_it_tells_of_answers_as_they_end(one: Loaded, at_once: int) -> None:
+    """Each once, as it is in the end; where slots are few, of some before others begin."""
+    told: dict[int, bytes] = {}
+    begun: list[int] = []
+
+    def ended(indices: Sequence[int], answers: Generation) -> None:
+        for row, index in enumerate(indices):
+            assert index not in told
+            told[index] = content(answers, row)
+
+    def content(answers: Generation, row: int) -> bytes:
+        parts = (answers.tokens, answers.logprobs, answers.lengths, answers.finished)
+        return b"".join(part[row].tobytes() for part in parts)
+
+    sampling = GREEDY.model_copy(update={"batch_size": at_once})
+    stops = {"eos_ids": (one.generate(PROMPTS, GREEDY).tokens[0, 2].item(),)}  # so that some are shorter
+    listener = Listener(lambda: begun.append(len(told)), ended)
+    whole = one.generate(PROMPTS, sampling, listener=listener, **stops)
+    assert told == {row: content(whole, row) for row in range(len(PROMPTS))}
+    assert len(set(whole.lengths)) > 1
+    assert begun[0] == 0
+    assert (begun[-1] > 0) == (at_once < len(PROMPTS))
 
 
 def test_buckets() -> None:

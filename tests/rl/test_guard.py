@@ -271,7 +271,7 @@ def played(
 class Flexible(Scripted):
     """Says its lines to as many episodes as still go on."""
 
-    def generate(self, prompts: Any, key: Any, before_batch: Any = None, numbers: Any = None) -> Any:
+    def generate(self, prompts: Any, key: Any, listener: Any = None, numbers: Any = None) -> Any:
         number = len(self.asked)
         cut = [list(row)[: len(prompts)] for row in self.lines]
         shorter = Scripted(Unused(), self.codec, self.sampling, self.eos_ids, lines=cut, asked=self.asked)

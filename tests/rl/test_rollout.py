@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -78,7 +79,7 @@ class Scripted(Sampler):
         self,
         prompts: Sequence[Sequence[int]],
         key: jax.Array,
-        before_batch: Any = None,
+        listener: Any = None,
         numbers: Any = None,
     ) -> Generation:
         texts = self.lines[len(self.asked)]
@@ -253,6 +254,40 @@ def test_limits_on_turns_and_length(codec: Codec) -> None:
     assert (len(episode.turns), episode.truncated) == (1, True)
 
 
+def test_environments_answer_turns_that_have_ended_while_others_are_written(codec: Codec) -> None:
+    """The last row ends first; the next one is written on until the environment has answered."""
+    answered = threading.Semaphore(0)
+
+    class Telling(Replay):
+        def step(self, call: Call) -> tuple[str, bool]:
+            answered.release()
+            return f"{call.arguments['name']} is found", False
+
+    class RowByRow(Scripted):
+        def generate(
+            self,
+            prompts: Sequence[Sequence[int]],
+            key: jax.Array,
+            listener: Any = None,
+            numbers: Any = None,
+        ) -> Generation:
+            whole = super().generate(prompts, key)
+            for row in reversed(range(1, len(prompts))):  # of the first nothing is told before the end
+                listener.ended([row], whole.of([row]))
+                assert answered.acquire(timeout=20)
+            return whole
+
+    places = ("Oslo", "Rome", "Bergen")
+    lines = [[spoken(codec, Call("find_city", {"name": place})) for place in places]]
+    sampler = RowByRow(Unused(), codec, SamplingConfig(max_new_tokens=120), codec.stop_ids, lines=lines)
+    case = Replay([TRAJECTORY]).cases[0]
+    prompts = [Prompt(case, tuple(codec.prompt(case.tools, case.messages)))] * 3
+    spec = EnvironmentSpec(lambda: Telling([TRAJECTORY]), 1, 4096)
+    found = run_multi_turn(sampler, prompts, jax.random.key(0), spec)
+    assert [one.turns[0].text for one in found] == lines[0]
+    assert [one.turns[0].results for one in found] == [(f"{place} is found",) for place in places]
+
+
 def test_single_answers_are_given_up_between_two_batches(codec: Codec) -> None:
     asked = []
 
@@ -261,11 +296,11 @@ def test_single_answers_are_given_up_between_two_batches(codec: Codec) -> None:
             self,
             prompts: Sequence[Sequence[int]],
             key: jax.Array,
-            before_batch: Any = None,
+            listener: Any = None,
             numbers: Any = None,
         ) -> Generation:
             for one in prompts:
-                before_batch()
+                listener.before_batch()
                 asked.append(one)
             return super().generate(prompts, key)
 

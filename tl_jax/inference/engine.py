@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import jax
@@ -34,6 +34,12 @@ class Generation:
     read: np.ndarray | None = None
     """int32 [B]: tokens that were read for each; 0 where another's reading served as well. None = nobody knows"""
 
+    def of(self, rows: Sequence[int]) -> Generation:
+        """Some of it, in this order."""
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        chosen = np.asarray(rows, int)
+        return replace(self, **{name: x[chosen] for name, x in columns.items() if x is not None})
+
 
 @dataclass(frozen=True)
 class Ends:
@@ -42,6 +48,20 @@ class Ends:
     eos_ids: tuple[int, ...] = ()
     """empty = nothing does but the limit"""
     pad_id: int = 0
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told while answers are written."""
+
+    before_batch: Callable[[], None] = lambda: None
+    """called before prompts are begun; it may raise, to give the rest up"""
+    ended: Callable[[Sequence[int], Generation], None] = lambda indices, answers: None
+    """told of answers as they end: the indices of their prompts, and the answers in that order. The devices write on
+    meanwhile. An engine need not tell of all of them, or of any: it gives them in the end."""
+
+
+SILENT = Listener()
 
 
 class Engine(Protocol):
@@ -64,7 +84,7 @@ class Engine(Protocol):
         sampling: SamplingConfig,
         key: jax.Array,
         ends: Ends,
-        before_batch: Callable[[], None] | None = None,
+        listener: Listener = SILENT,
         numbers: Sequence[int] | None = None,
     ) -> Generation:
         """Continues every prompt until one of ``ends.eos_ids`` or ``max_new_tokens``.
@@ -74,7 +94,7 @@ class Engine(Protocol):
             sampling: how tokens are chosen, and how many prompts run at once.
             key: of the noise.
             ends: which tokens end a row, and what follows the end in the result.
-            before_batch: called before prompts are begun; it may raise, to give the rest up.
+            listener: is told meanwhile.
             numbers: of the prompts, below 2^31: what their noise depends on besides the key; by default their indices.
         """
 

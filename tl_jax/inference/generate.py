@@ -9,7 +9,7 @@ on the key, the prompt's number and the step alone: neither slots nor padding no
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from tl_jax.inference import slots as programs
 from tl_jax.inference.buckets import bucket, row_count
 from tl_jax.inference.capacity import free_memory, prompts_at_once, rows_that_fit
 from tl_jax.inference.choice import Draw, Static
-from tl_jax.inference.engine import Ends, Generation
+from tl_jax.inference.engine import SILENT, Ends, Generation, Listener
 from tl_jax.inference.kept import Kept
 from tl_jax.inference.room import ContextRoom, GenerationError
 from tl_jax.inference.serving import ServedModel
@@ -42,7 +42,7 @@ def generate(
     sampling: SamplingConfig,
     key: jax.Array,
     ends: Ends,
-    before_batch: Callable[[], None] | None = None,
+    listener: Listener = SILENT,
     numbers: Sequence[int] | None = None,
     kept: Kept | None = None,
 ) -> Generation:
@@ -55,7 +55,7 @@ def generate(
         sampling: how tokens are chosen, and how many prompts run at once. A new temperature or top_p compiles nothing.
         key: of the noise; greedy decoding does not read it.
         ends: which tokens end a row, and what follows the end in the result.
-        before_batch: called before prompts take slots; it may raise, to give the rest up.
+        listener: is told when answers have ended, and before prompts take slots.
         numbers: of the prompts, below 2^31: what their noise depends on besides the key; by default their indices.
         kept: of earlier turns of the conversations with these numbers, which this adds to; None = there are none.
 
@@ -76,7 +76,7 @@ def generate(
     at_once = _at_once(model, prompts, sampling, kept)
     with jax.set_mesh(model.mesh) if model.mesh is not None else nullcontext():
         writer = _Writer(model, prompts, numbers, at_once, draw, static, kept)
-        writer.write(before_batch or (lambda: None))
+        writer.write(listener, ends)
     return writer.generation(ends)
 
 
@@ -109,18 +109,18 @@ class _Writer:
         self._logprobs, self._drawn = np.zeros((2, *self._tokens.shape), np.float32)
         self._lengths = np.zeros(len(prompts), np.int32)
 
-    def write(self, before_batch: Callable[[], None]) -> None:
+    def write(self, listener: Listener, ends: Ends) -> None:
         """All answers, from the longest prompt's to the shortest's."""
         slots = programs.empty(self._model.config, self._model.dtype, self._count, self._places(), self._static)
         while True:
-            self._take_out(slots)
+            ended = self._take_out(slots)
             free = self._held < 0
             if self._queue or self._waiting:
                 if free.any():
-                    before_batch()
+                    listener.before_batch()
                     slots = self._admitted(slots)
             elif free.all():
-                return
+                break
             else:
                 slots = self._compacted(slots)
             live = int((self._held >= 0).sum())
@@ -133,6 +133,9 @@ class _Writer:
             slots = programs.advance(
                 model.graphdef, model.params, model.layers, slots, enough, self._draw, self._static
             )
+            if ended:  # the devices have begun to write on
+                listener.ended(ended, self.generation(ends).of(ended))
+        listener.ended(ended, self.generation(ends).of(ended))
 
     def generation(self, ends: Ends) -> Generation:
         """What was written."""
@@ -220,11 +223,11 @@ class _Writer:
             self._waiting.append((rows[prompt], self._queue.popleft()))
         return known
 
-    def _take_out(self, slots: Slots) -> None:
-        """Keeps the answers that have ended, and frees their slots."""
+    def _take_out(self, slots: Slots) -> list[int]:
+        """Keeps the answers that have ended, frees their slots, and says which they are."""
         ended = np.flatnonzero(np.asarray(slots.done) & (self._held >= 0))
         if not len(ended):
-            return
+            return []
         for ours, theirs in (
             (self._tokens, slots.tokens),
             (self._logprobs, slots.logprobs),
@@ -237,7 +240,9 @@ class _Writer:
             lengths = np.minimum(slots.cache.lengths, full - 1)  # where it is full, the last place is written again
             finished = ended[self._finished(self._held[ended])].tolist()  # what is cut off does not go on
             self._kept.keep(slots.cache, {slot: self._in_slot(slot, lengths[slot]) for slot in finished})
+        answers: list[int] = self._held[ended].tolist()
         self._held[ended] = -1
+        return answers
 
     def _in_slot(self, slot: int, length: int) -> tuple[int, np.ndarray]:
         """The number of the conversation whose answer has ended in a slot, and its first tokens."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import jax
 from jax.sharding import Mesh
 
 from tl_jax.config import SamplingConfig
-from tl_jax.inference.engine import Ends, Generation
+from tl_jax.inference.engine import SILENT, Ends, Generation, Listener
 from tl_jax.inference.generate import generate
 from tl_jax.inference.kept import Kept
 from tl_jax.inference.serving import ServedModel, for_generation
@@ -43,12 +43,12 @@ class InProcessEngine:
         sampling: SamplingConfig,
         key: jax.Array,
         ends: Ends,
-        before_batch: Callable[[], None] | None = None,
+        listener: Listener = SILENT,
         numbers: Sequence[int] | None = None,
     ) -> Generation:
         """See `Engine.generate`; the same ``key`` gives the same answers."""
         assert self._served is not None, "no update since the release"
-        return generate(self._served, prompts, sampling, key, ends, before_batch, numbers, self._kept)
+        return generate(self._served, prompts, sampling, key, ends, listener, numbers, self._kept)
 
     @contextmanager
     def conversations(self) -> Iterator[None]:

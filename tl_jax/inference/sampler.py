@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ import jax
 
 from tl_jax.config import Dtype, MeshConfig, SamplingConfig
 from tl_jax.data.codec import Codec
-from tl_jax.inference.engine import Ends, Engine, Generation
+from tl_jax.inference.engine import SILENT, Ends, Engine, Generation, Listener
 from tl_jax.inference.in_process import InProcessEngine
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import make_graphdef
@@ -44,18 +44,18 @@ class Sampler:
         self,
         prompts: Sequence[Sequence[int]],
         key: jax.Array,
-        before_batch: Callable[[], None] | None = None,
+        listener: Listener = SILENT,
         numbers: Sequence[int] | None = None,
     ) -> Generation:
-        """Answers as tokens; the same ``key`` gives the same answers. ``before_batch`` may give the rest up by raising,
-        ``numbers`` are as for `Engine.generate`.
+        """Answers as tokens; the same ``key`` gives the same answers. ``listener`` and ``numbers`` are as for
+        `Engine.generate`.
 
         Raises:
             UserError: a prompt has tokens that the model has no embedding for.
         """
         self.codec.check_ids(prompts, self.engine.model.vocab_size, "the model")
         ends = Ends(self.eos_ids, pad_id=self.eos_ids[0])
-        return self.engine.generate(prompts, self.sampling, key, ends, before_batch, numbers)
+        return self.engine.generate(prompts, self.sampling, key, ends, listener, numbers)
 
     def texts(self, generation: Generation) -> list[str]:
         """The answers without the token that ended them and the space that opens an answer."""

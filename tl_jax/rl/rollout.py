@@ -20,12 +20,13 @@ from tl_jax.config import SamplingConfig
 from tl_jax.config.faults import UNGUARDED, FaultsConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import Prompt
+from tl_jax.inference.engine import Generation, Listener
 from tl_jax.inference.sampler import Sampler
 from tl_jax.model.parameters import Params
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.rl.faults import described
 from tl_jax.rl.guard import GuardedEnvironment, Reply
-from tl_jax.rl.waiting import NO_WATCH, Watch, side_by_side
+from tl_jax.rl.waiting import NO_WATCH, SideBySide, Watch, side_by_side
 from tl_jax.tooluse.environments.base import Environment, UserTurn
 from tl_jax.tooluse.rewards.compare import bind_all, offered_tools
 from tl_jax.tooluse.schema import Call, Case, Message
@@ -123,8 +124,11 @@ def run_multi_turn(
         for number in range(spec.max_turns):
             watch.tell(f"turn {number + 1} is sampled: {len(pending)} of {len(prompts)} episodes")
             own, turn_key = [numbers[i] for i in pending], jax.random.fold_in(key, number)
-            turns = generate_turn(sampler, list(pending.values()), turn_key, watch, own)
-            replies = [Reply(*row) for row in _told(partial(_replies, environments, list(pending), turns, watch))]
+            going = [environments[i] for i in pending] if environments else []
+            with SideBySide(GuardedEnvironment.reply, THREADS) as calls:
+                ended = partial(_answer, calls, going)
+                turns = generate_turn(sampler, list(pending.values()), turn_key, watch, own, ended)
+                replies = [Reply(*row) for row in _told(partial(calls.results, watch.of("environments answer")))]
             following = {}
             for (i, prompt), turn, reply in zip(pending.items(), turns, replies, strict=True):
                 answered = replace(turn, results=tuple(reply.results))
@@ -155,31 +159,42 @@ def generate_turn(
     key: jax.Array,
     watch: Watch = NO_WATCH,
     numbers: Sequence[int] | None = None,
+    on_turn: Callable[[int, Turn], None] = lambda row, turn: None,
 ) -> list[Turn]:
     """The model's answer to every prompt, with the calls it makes. ``numbers``, of their episodes, and ``key`` decide
-    what is drawn.
+    what is drawn. ``on_turn`` is told of each answer when it has ended, while others are written.
 
     Raises:
         Interrupted: ``watch`` halted it between two batches.
     """
+    turns: dict[int, Turn] = {}
 
     def before_batch() -> None:
         if agreed(watch.halts):
             raise Interrupted
 
-    generation = sampler.generate([prompt.tokens for prompt in prompts], key, before_batch, numbers)
-    turns = []
-    for row, (prompt, text) in enumerate(zip(prompts, sampler.texts(generation), strict=True)):
-        length, finished = generation.lengths[row], bool(generation.finished[row])
-        tokens, logprobs = (x[row, :length].tolist() for x in (generation.tokens, generation.logprobs))
-        filtered = generation.drawn_logprobs
-        drawn = None if filtered is None else tuple(filtered[row, :length].tolist())
-        calls = _calls(text, prompt.case) if finished else ()
-        before = prompt.before + len(prompt.tokens) - 1
-        read = None if generation.read is None else int(generation.read[row])
-        sampled = (tuple(tokens), tuple(logprobs), calls)
-        turns.append(Turn(prompt.case, text, finished, before, *sampled, drawn_logprobs=drawn, read=read))
-    return turns
+    def ended(rows: Sequence[int], answers: Generation) -> None:
+        for at, (row, text) in enumerate(zip(rows, sampler.texts(answers), strict=True)):
+            turns[row] = _turn(prompts[row], text, answers, at)
+            on_turn(row, turns[row])
+
+    asked = [prompt.tokens for prompt in prompts]
+    generation = sampler.generate(asked, key, Listener(before_batch, ended), numbers)
+    rest = [row for row in range(len(prompts)) if row not in turns]  # an engine need not tell of all
+    ended(rest, generation.of(rest))
+    return [turns[row] for row in range(len(prompts))]
+
+
+def _turn(prompt: Prompt, text: str, answers: Generation, row: int) -> Turn:
+    length, finished = answers.lengths[row], bool(answers.finished[row])
+    tokens, logprobs = (x[row, :length].tolist() for x in (answers.tokens, answers.logprobs))
+    filtered = answers.drawn_logprobs
+    drawn = None if filtered is None else tuple(filtered[row, :length].tolist())
+    calls = _calls(text, prompt.case) if finished else ()
+    before = prompt.before + len(prompt.tokens) - 1
+    read = None if answers.read is None else int(answers.read[row])
+    sampled = (tuple(tokens), tuple(logprobs), calls)
+    return Turn(prompt.case, text, finished, before, *sampled, drawn_logprobs=drawn, read=read)
 
 
 def next_prompt(
@@ -271,12 +286,10 @@ def _openings(environments: Sequence[GuardedEnvironment], prompts: Sequence[Prom
     return None if cases is None else [case.to_json() for case in cases]
 
 
-def _replies(
-    environments: Sequence[GuardedEnvironment], pending: Sequence[int], turns: Sequence[Turn], watch: Watch
-) -> list[Reply] | None:
-    """What comes back to the turns of the episodes that still go on; None if the rollout is given up."""
-    rows = [(environments[i], turn) for i, turn in zip(pending, turns, strict=True)]
-    return side_by_side(GuardedEnvironment.reply, rows, THREADS, watch.of("environments answer"))
+def _answer(calls: SideBySide[Reply], environments: Sequence[GuardedEnvironment], row: int, turn: Turn) -> None:
+    """Has a turn that has ended answered by the environment of its row, in the main process, which has them."""
+    if environments:
+        calls.add(row, (environments[row], turn))
 
 
 def _told(make: Callable[[], list[Any] | None]) -> list[Any]:

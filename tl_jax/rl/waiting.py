@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from tl_jax.training.stop import Interrupted
 
@@ -125,46 +125,79 @@ def within(seconds: float, call: Callable[[], T]) -> T:
         thread.close()
 
 
-def side_by_side(call: Callable[..., T], rows: Iterable[tuple[Any, ...]], threads: int, watch: Watch) -> list[T] | None:
-    """``call(*row)`` for each row, in as many threads, which are left behind if one waits no longer.
+class SideBySide(Generic[T]):
+    """Calls in a few threads, which begin as soon as they are added; left behind if one waits no longer.
 
-    Returns:
-        what the calls give, in the order of ``rows``; None if ``watch`` halted it.
+    Args:
+        call: of each row that is added.
+        threads: calls at the same time.
 
-    Raises:
-        BaseException: what the first call raises that raises anything.
+    Example:
+        >>> with SideBySide(pow, 2) as calls:
+        ...     calls.add(1, (3, 2))
+        ...     calls.add(0, (2, 5))
+        ...     calls.results(NO_WATCH)
+        [32, 9]
     """
-    todo: queue.SimpleQueue[tuple[int, tuple[Any, ...]]] = queue.SimpleQueue()
-    for item in enumerate(rows):
-        todo.put(item)
-    count, found, over = todo.qsize(), dict[int, T](), threading.Event()
-    answers: queue.SimpleQueue[tuple[int, T | None, BaseException | None]] = queue.SimpleQueue()
 
-    def work() -> None:
-        while not over.is_set():
+    def __init__(self, call: Callable[..., T], threads: int) -> None:
+        self._call, self._threads, self._begun, self._added = call, threads, 0, 0
+        self._todo: queue.SimpleQueue[tuple[int, tuple[Any, ...]] | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[int, T | None, BaseException | None]] = queue.SimpleQueue()
+        self._over = threading.Event()
+
+    def add(self, number: int, row: tuple[Any, ...]) -> None:
+        """Has ``call(*row)`` done, whose result is told by ``number``."""
+        self._todo.put((number, row))
+        self._added += 1
+        if self._begun < self._threads:
+            self._begun += 1
+            threading.Thread(target=self._work, daemon=True, name="tl_jax side by side").start()
+
+    def _work(self) -> None:
+        while (given := self._todo.get()) is not None and not self._over.is_set():
+            number, row = given
             try:
-                number, row = todo.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                answers.put((number, call(*row), None))
+                self._answers.put((number, self._call(*row), None))
             except BaseException as error:
-                answers.put((number, None, error))
+                self._answers.put((number, None, error))
 
-    for _ in range(min(threads, count)):
-        threading.Thread(target=work, daemon=True, name="tl_jax side by side").start()
-    try:
-        while len(found) < count:
+    def results(self, watch: Watch) -> list[T] | None:
+        """Waits for all that was added.
+
+        Returns:
+            what the calls give, by their numbers; None if ``watch`` halted it.
+
+        Raises:
+            BaseException: what the first call raises that raises anything.
+        """
+        found: dict[int, T] = {}
+        while len(found) < self._added:
             if watch.halts():
                 return None
             try:
-                number, value, error = answers.get(timeout=GLANCE_SECONDS)
+                number, value, error = self._answers.get(timeout=GLANCE_SECONDS)
             except queue.Empty:
-                watch.tell(f"{len(found)} of {count}")
+                watch.tell(f"{len(found)} of {self._added}")
                 continue
             if error is not None:
                 raise error
             found[number] = value  # type: ignore[assignment]
-    finally:
-        over.set()  # whoever works still begins nothing new
-    return [found[number] for number in range(count)]
+        return [found[number] for number in sorted(found)]
+
+    def __enter__(self) -> SideBySide[T]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Whoever works still begins nothing new."""
+        self._over.set()
+        for _thread in range(self._begun):
+            self._todo.put(None)
+
+
+def side_by_side(call: Callable[..., T], rows: Iterable[tuple[Any, ...]], threads: int, watch: Watch) -> list[T] | None:
+    """``call(*row)`` for each row, as `SideBySide` does it; what is raised and returned is that of its ``results``."""
+    with SideBySide(call, threads) as calls:
+        for number, row in enumerate(rows):
+            calls.add(number, row)
+        return calls.results(watch)

@@ -14,6 +14,7 @@ from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import Prompt, encode_prompts, load_cases, spread
 from tl_jax.errors import UserError
 from tl_jax.files import write_json, write_lines
+from tl_jax.inference.engine import Listener
 from tl_jax.inference.room import ContextRoom
 from tl_jax.inference.sampler import Sampler
 from tl_jax.model.config import LlamaConfig
@@ -87,7 +88,7 @@ class EvalCases:
         self._run.log.busy(f"step {step}: {len(self._prompts)} cases are answered")
         tokens = [prompt.tokens for prompt in self._prompts]
         with self._sampler.serving(params):
-            generation = self._sampler.generate(tokens, jax.random.key(0), self._halt)
+            generation = self._sampler.generate(tokens, jax.random.key(0), Listener(self._halt))
         answers = self._sampler.texts(generation)
         if is_main():
             self._write(step, answers)
