@@ -278,13 +278,14 @@ def test_environments_answer_turns_that_have_ended_while_others_are_written(code
             return whole
 
     places = ("Oslo", "Rome", "Bergen")
-    lines = [[spoken(codec, Call("find_city", {"name": place})) for place in places]]
+    calls = [Call("find_city", {"name": place}) for place in places]
+    lines = [[spoken(codec, call) for call in calls]]
     sampler = RowByRow(Unused(), codec, SamplingConfig(max_new_tokens=120), codec.stop_ids, lines=lines)
     case = Replay([TRAJECTORY]).cases[0]
     prompts = [Prompt(case, tuple(codec.prompt(case.tools, case.messages)))] * 3
     spec = EnvironmentSpec(lambda: Telling([TRAJECTORY]), 1, 4096)
     found = run_multi_turn(sampler, prompts, jax.random.key(0), spec)
-    assert [one.turns[0].text for one in found] == lines[0]
+    assert [one.turns[0].calls for one in found] == [(call,) for call in calls]
     assert [one.turns[0].results for one in found] == [(f"{place} is found",) for place in places]
 
 
