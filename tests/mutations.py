@@ -56,7 +56,7 @@ MUTATIONS = (
     Mutation(
         "the same key for every rollout",
         "groups.py",
-        "key = jax.random.fold_in(fold_key(state), attempt + 1 if attempt else 0)",
+        "key = jax.random.fold_in(fold_key(state, ahead), attempt + 1 if attempt else 0)",
         "key = jax.random.key(0)",
         "test_train.py::test_a_users_reward_a_random_critic_and_a_fresh_key_for_every_rollout",
     ),
@@ -141,9 +141,16 @@ MUTATIONS = (
     Mutation(
         "groups that are sampled again have the noise of the first",
         "groups.py",
-        "others = self._answered(state, self._prompts.more(len(idle)), attempt)",
-        "others = self._answered(state, self._prompts.more(len(idle)), 0)",
+        "others = self._answered(state, ahead, self._prompts.more(len(idle)), attempt)",
+        "others = self._answered(state, ahead, self._prompts.more(len(idle)), 0)",
         "test_groups.py::test_groups_of_equal_rewards_give_way_to_the_next_prompts",
+    ),
+    Mutation(
+        "what is sampled ahead has the noise of the step before",
+        "groups.py",
+        "fold_key(state, ahead)",
+        "fold_key(state)",
+        "test_ahead.py::test_a_step_learns_from_what_the_policy_before_its_last_update_says",
     ),
 )
 
