@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 
 from tl_jax.config import Dtype, SamplingConfig
 from tl_jax.config.engine import DIRECTORY, RELOADS, EngineConfig
-from tl_jax.inference.engine import Ends, Generation
+from tl_jax.inference.engine import SILENT, Ends, Generation, Listener
 from tl_jax.inference.json_server import EngineError, JsonServer
 from tl_jax.inference.room import ContextRoom, GenerationError
 from tl_jax.model.config import LlamaConfig
@@ -80,7 +80,7 @@ class OpenAIEngine:
         sampling: SamplingConfig,
         key: jax.Array,
         ends: Ends,
-        before_batch: Callable[[], None] | None = None,
+        listener: Listener = SILENT,
         numbers: Sequence[int] | None = None,
     ) -> Generation:
         """See `Engine.generate`. The seed of a request comes of ``key`` and its number; whether equal seeds give equal
@@ -100,7 +100,7 @@ class OpenAIEngine:
             self._request(prompt, sampling, _seed(words, number), ends)
             for prompt, number in zip(prompts, numbers or range(len(prompts)), strict=True)
         ]
-        look = before_batch or (lambda: None)
+        look = listener.before_batch
         look()
         alone = jax.process_count() == 1  # others cannot look around with the main process while that asks
         said = agreed(lambda: self._ask(bodies, ends, look if alone else lambda: None))
