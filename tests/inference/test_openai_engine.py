@@ -16,6 +16,7 @@ from tests.inference.completions_server import CompletionsServer
 from tests.inference.test_slots import ENDS, GRAPHDEF, MODEL, PARAMS
 from tl_jax.config import SamplingConfig
 from tl_jax.config.engine import EngineConfig
+from tl_jax.inference.engine import Listener
 from tl_jax.inference.in_process import InProcessEngine
 from tl_jax.inference.json_server import EngineError
 from tl_jax.inference.openai_engine import Export, OpenAIEngine, read_answer
@@ -157,7 +158,7 @@ def test_answers_are_given_up_between_two_of_them(served: tuple[CompletionsServe
             raise error
 
     with pytest.raises(Given):
-        served[1].generate(PROMPTS * 4, SamplingConfig(max_new_tokens=NEW), KEY, ENDS, look)
+        served[1].generate(PROMPTS * 4, SamplingConfig(max_new_tokens=NEW), KEY, ENDS, Listener(look))
 
 
 @pytest.mark.parametrize("processed", [True, False])
