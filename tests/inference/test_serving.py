@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import jax
@@ -13,7 +13,7 @@ import pytest
 
 from tl_jax.config import LoraConfig, MeshConfig, SamplingConfig
 from tl_jax.inference.engine import Ends
-from tl_jax.inference.generate import generate, lower
+from tl_jax.inference.generate import Lowered, generate
 from tl_jax.inference.serving import abstract_served, for_generation, serving_mesh
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import make_graphdef
@@ -45,9 +45,9 @@ class Gpu:
         return self.id // 8
 
 
-def placed(mesh: jax.sharding.Mesh) -> dict[str, object]:
+def placed(mesh: jax.sharding.Mesh, model: LlamaConfig) -> dict[str, object]:
     """Shapes of the parameters where training has them; of an odd vocabulary, ``tensor`` is 1 there."""
-    shapes = abstract_params(MODEL)
+    shapes = abstract_params(model)
     return jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         shapes,
@@ -55,20 +55,22 @@ def placed(mesh: jax.sharding.Mesh) -> dict[str, object]:
     )
 
 
-def test_decoding_sends_no_weights() -> None:
-    """Neither does a device hold more of a matrix than its share, nor is one as large as any matrix gathered."""
-    mesh = make_mesh(MeshConfig(fsdp=8))
-    served = abstract_served(GRAPHDEF, placed(mesh), mesh)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_decoding_sends_no_weights(layers: int) -> None:
+    """Neither does a device hold more of a matrix than its share, nor is one as large as any matrix gathered; with
+    several layers in one loop, too."""
+    mesh, model = make_mesh(MeshConfig(fsdp=8)), replace(MODEL, num_layers=layers)
+    served = abstract_served(make_graphdef(model, dtype=jnp.float32, scan_decode=layers), placed(mesh, model), mesh)
     assert served.mesh is not None
     assert dict(served.mesh.shape) == {"data": 1, "fsdp": 1, "tensor": 8}
-    for layer in served.layers:
-        for name, leaf in layer.items():
-            share = 1 if name.endswith("norm") else 8
-            assert math.prod(leaf.sharding.shard_shape(leaf.shape)) == math.prod(leaf.shape) / share
-    text = lower(served, 8, 16, SamplingConfig(max_new_tokens=8)).advance.compile().as_text()
+    (stack,) = served.stacks
+    for name, leaf in stack.items():
+        share = 1 if name.endswith("norm") else 8
+        assert math.prod(leaf.sharding.shard_shape(leaf.shape)) == math.prod(leaf.shape) / share
+    text = Lowered(served, 8, 16, SamplingConfig(max_new_tokens=8)).advance().compile().as_text()
     found = collectives(text, served.mesh.shape, unknown_loop=8)
     assert {one.kind for one in found} & {"all-reduce"}
-    smallest = 4 * min(math.prod(leaf.shape) for leaf in served.layers[0].values() if leaf.ndim > 1)
+    smallest = 4 * min(math.prod(leaf.shape) for leaf in stack.values() if leaf.ndim > 2) / layers
     largest = max((one.sent / one.times for one in found if one.kind == "all-gather"), default=0.0)
     assert largest < smallest / 8
 

@@ -62,7 +62,7 @@ class Seen:
             return read(*args)
 
         def noted_advance(*args: Any) -> Any:
-            rows, places = args[3].cache.keys[0].shape[:2]
+            rows, places = args[3].cache.keys[0].shape[1:3]
             self.rows.append(rows)
             self.places.append(places)
             return advance(*args)
@@ -96,6 +96,26 @@ def test_same_answers_whatever_the_slots(monkeypatch: pytest.MonkeyPatch) -> Non
     np.testing.assert_allclose(in_turn.logprobs, together.logprobs, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_same_answers_with_layers_in_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop of two of three layers, and one that is left over; prompts take slots in turn, room grows, slots go."""
+    monkeypatch.setattr(module, "BLOCK", 8)
+    three = replace(MODEL, num_layers=3)
+    params = init_params(three, jax.random.key(0))
+    alone, loops = (
+        for_generation(make_graphdef(three, dtype=jnp.float32, scan_decode=loop), params) for loop in (1, 2)
+    )
+    assert [len(stack["q"]) for stack in loops.stacks] == [2, 1]
+    assert (alone.loop, loops.loop) == (1, 2)
+    seen = Seen(monkeypatch)
+    found = answers(loops, 20)
+    assert len(set(seen.rows)) > 1
+    assert len(set(seen.places)) > 1
+    expected = answers(alone, 20)
+    np.testing.assert_array_equal(found.tokens, expected.tokens)
+    np.testing.assert_allclose(found.logprobs, expected.logprobs, atol=1e-6)
+
+
 @pytest.mark.parametrize(("length", "read"), [(16, 8), (256, 4), (600, 2)])
 def test_few_long_prompts_are_read_at_once_and_so_it_is_planned(
     length: int, read: int, monkeypatch: pytest.MonkeyPatch
@@ -103,7 +123,7 @@ def test_few_long_prompts_are_read_at_once_and_so_it_is_planned(
     """Memory for a quarter of the answers' prompts is what `rows_that_fit` leaves."""
     mesh, sampling = make_mesh(MeshConfig(), jax.devices()[:1]), SamplingConfig(max_new_tokens=1)
     model = for_generation(GRAPHDEF, shard_tree(PARAMS, mesh), mesh)
-    planned = module.lower(model, 8, length, sampling).read.args_info[0][2].tokens.shape
+    planned = module.Lowered(model, 8, length, sampling).read().args_info[0][2].tokens.shape
     seen = Seen(monkeypatch)
     generate(model, [[row] * length for row in range(8)], sampling, jax.random.key(0), ENDS)
     assert seen.read == [read] * (8 // read)

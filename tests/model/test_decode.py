@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from tests.model.tiny import SIZES
 from tl_jax.config.attention import BACKENDS, Backend
-from tl_jax.inference.serving import _unstacked
+from tl_jax.inference.serving import _stacks
 from tl_jax.model.attention import AttentionMask, portable
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import abstract_params, make_graphdef, merge
@@ -24,14 +24,14 @@ def test_only_prompts_are_read_by_the_models_backend() -> None:
         return portable.portable(query, key, value, mask)
 
     graphdef = make_graphdef(CONFIG, dtype=jnp.float32, attention="spy")
-    places = [(0, 0), (0, 3), (0, 0), (0, 0)]
+    places = [(0, 0), (0, 0), (0, 3), (0, 0), (0, 0)]
 
     def run(params: dict[str, object], tokens: jax.Array) -> jax.Array:
-        model, layers = merge(graphdef, params), _unstacked(params, jnp.float32)[1]
-        _, cache = model.read(tokens, jnp.full(len(tokens), 6), layers)
+        model, stacks = merge(graphdef, params), _stacks(params, jnp.float32, 1)[1]
+        _, cache = model.read(tokens, jnp.full(len(tokens), 6), stacks)
         assert seen == [(6, 6)] * CONFIG.num_layers
         keys, values = (tuple(jnp.pad(x, places) for x in kept) for kept in (cache.keys, cache.values))
-        hidden, _ = model.decode(tokens[:, 0], cache._replace(keys=keys, values=values), layers)
+        hidden, _ = model.decode(tokens[:, 0], cache._replace(keys=keys, values=values), stacks)
         return hidden
 
     with BACKENDS.added(Backend("spy", spy, "anything", "this test")):

@@ -59,12 +59,15 @@ def test_parts_are_the_bytes_of_the_arrays_that_training_has(sft: Plan) -> None:
 
 @pytest.mark.slow
 def test_what_is_needed_is_the_sum_of_what_the_compiler_lays_out(rl: Plan) -> None:
-    copy, reading, sampling, step = rl.programs
+    copy, reading, admitting, sampling, step = rl.programs
     for one in rl.programs:
         assert one.needed == one.argument + one.temporary + one.output - one.alias + one.code + one.resident
     state = sum(step.state.values()) - step.state["rollout"]
     assert sampling.resident == pytest.approx(state + reading.inside["KV cache of prompts"])
     assert reading.resident == pytest.approx(state + sampling.state["KV cache"])
+    assert admitting.resident == pytest.approx(state + sampling.state["weights for sampling"])
+    assert admitting.argument == pytest.approx(sum(admitting.state.values()), rel=0.05)
+    assert sampling.state["KV cache"] <= admitting.alias <= admitting.output  # the old cache is used up
     assert sampling.argument == pytest.approx(copy.output + sampling.state["KV cache"], rel=0.05)
     assert copy.output == pytest.approx(sampling.state["weights for sampling"], abs=4096)
     assert set(step.state) == {"actor", "critic", "moments", "frozen", "rollout"}
@@ -83,7 +86,7 @@ def test_the_cache_is_counted_as_it_is_laid_out(rl: Plan) -> None:
     """8 prompts of bucket(40) = 48 and 8 more slots, over the devices; 2 arrays of G x K bfloat16 a layer."""
     model, devices = TINY.config, jax.device_count()
     expected = 8 / devices * (48 + 8) * 2 * model.num_kv_heads * model.head_dim * 2
-    assert rl.programs[2].state["KV cache"] == expected
+    assert rl.programs[3].state["KV cache"] == expected
 
 
 def test_what_is_kept_of_episodes_is_counted_with_an_environment_alone() -> None:

@@ -28,6 +28,9 @@ class ModelConfig(Node):
     attention: Annotated[str, Choice(BACKENDS)] = Field("auto", description="attention backend, see docs/models.md")
     remat: Remat = Field("block", description="what the backward pass recomputes")
     scan_layers: bool = Field(True, description="run the layers with lax.scan (compiles once) or unrolled")
+    scan_decode: Whole = Field(
+        1, description="layers that answers are written with in one loop; more compile faster, 1 runs fastest"
+    )
     offload: Annotated[tuple[Offload, ...], BeforeValidator(one_or_more)] = Field(
         (), description="kept in the host's memory, fetched where used: [reference, moments, activations]"
     )
@@ -46,6 +49,7 @@ class ModelConfig(Node):
             "attention": self.attention,
             "remat": self.remat,
             "scan_layers": self.scan_layers,
+            "scan_decode": self.scan_decode,
             "offload": "activations" in self.offload,
         }
 

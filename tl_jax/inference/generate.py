@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -111,7 +111,9 @@ class _Writer:
 
     def write(self, listener: Listener, ends: Ends) -> None:
         """All answers, from the longest prompt's to the shortest's."""
-        slots = programs.empty(self._model.config, self._model.dtype, self._count, self._places(), self._static)
+        slots = programs.empty(
+            self._model.config, self._model.dtype, self._count, self._places(), self._static, self._model.loop
+        )
         while True:
             ended = self._take_out(slots)
             free = self._held < 0
@@ -131,7 +133,7 @@ class _Writer:
             enough = self._model.everywhere(np.int32(self._enough(live)))
             model = self._model
             slots = programs.advance(
-                model.graphdef, model.params, model.layers, slots, enough, self._draw, self._static
+                model.graphdef, model.params, model.stacks, slots, enough, self._draw, self._static
             )
             if ended:  # the devices have begun to write on
                 listener.ended(ended, self.generation(ends).of(ended))
@@ -194,7 +196,7 @@ class _Writer:
         rests = [self._prompts[index][there:] for index, there in known.items()]
         self._tokens_read[list(known)] = [len(rest) for rest in rests]
         model, arrays = self._model, _arrays(rests, self._model.spread)
-        weights, placed = (model.graphdef, model.params, model.layers), model.by_rows(arrays)
+        weights, placed = (model.graphdef, model.params, model.stacks), model.by_rows(arrays)
         if self._kept is None or not any(known.values()):
             self._read = programs.read(*weights, placed)
             return
@@ -236,7 +238,7 @@ class _Writer:
         ):
             ours[self._held[ended]] = np.asarray(theirs)[ended]
         if self._kept is not None:
-            full = slots.cache.keys[0].shape[1]
+            full = slots.cache.places
             lengths = np.minimum(slots.cache.lengths, full - 1)  # where it is full, the last place is written again
             finished = ended[self._finished(self._held[ended])].tolist()  # what is cut off does not go on
             self._kept.keep(slots.cache, {slot: self._in_slot(slot, lengths[slot]) for slot in finished})
@@ -262,42 +264,54 @@ class _Writer:
         return programs.compacted(slots, self._model.everywhere(rows))
 
 
-class Lowered(NamedTuple):
-    """The two programs that take the time, to be compiled and looked at but not run."""
+class Lowered:
+    """The programs that take the memory and the time, to be compiled and looked at but not run."""
 
-    read: jax.stages.Lowered
-    """prompts, as many as are read at once"""
-    advance: jax.stages.Lowered
-    """answers, in as many slots"""
+    def __init__(self, model: ServedModel, at_once: int, length: int, sampling: SamplingConfig) -> None:
+        """What `generate` compiles for prompts of one length.
+
+        Args:
+            model: from `abstract_served`, on a mesh.
+            at_once: how many answers are written at once.
+            length: tokens of the longest prompt.
+            sampling: as for `generate`.
+        """
+        assert model.mesh is not None
+        self._model, self._mesh, self._static = model, model.mesh, Static.of(sampling)
+        rows = model.spread
+        self._count, self._places = row_count(at_once, rows), bucket(length, 16) + sampling.max_new_tokens
+        self._prompts = _arrays([np.zeros(length, np.int32)] * prompts_at_once(self._count, rows, length), rows)
+
+    def read(self) -> jax.stages.Lowered:
+        """Prompts are read, as many as are read at once."""
+        prompts = _shapes(self._prompts, batch_sharding(self._mesh))
+        with jax.set_mesh(self._mesh):
+            return programs.read.lower(self._model.graphdef, self._model.params, self._model.stacks, prompts)
+
+    def admit(self) -> jax.stages.Lowered:
+        """They are put into slots."""
+        taken = _shapes((np.zeros(self._count, np.int32),) * 2, replicated(self._mesh))
+        model, (rows, places) = self._model, self._prompts.tokens.shape
+        with jax.set_mesh(self._mesh):
+            read = programs.abstract_read(model.config, model.dtype, rows, places, model.loop)
+            return programs.admit.lower(self._slots(), read, *taken)
+
+    def advance(self) -> jax.stages.Lowered:
+        """Answers are written, in as many slots."""
+        key = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
+        draw = Draw(key, np.float32(1), np.float32(1), np.zeros(2, np.int32))
+        draw, enough = _shapes((draw, np.int32(0)), replicated(self._mesh))
+        weights = (self._model.graphdef, self._model.params, self._model.stacks)
+        with jax.set_mesh(self._mesh):
+            return programs.advance.lower(*weights, self._slots(), enough, draw, self._static)
+
+    def _slots(self) -> Slots:
+        model = self._model
+        return programs.abstract(model.config, model.dtype, self._count, self._places, self._static, model.loop)
 
 
-def lower(model: ServedModel, at_once: int, length: int, sampling: SamplingConfig) -> Lowered:
-    """What `generate` compiles for prompts of one length.
-
-    Args:
-        model: from `abstract_served`, on a mesh.
-        at_once: how many answers are written at once.
-        length: tokens of the longest prompt.
-        sampling: as for `generate`.
-    """
-    mesh, static = model.mesh, Static.of(sampling)
-    assert mesh is not None
-    count, places = row_count(at_once, model.spread), bucket(length, 16) + sampling.max_new_tokens
-    arrays = _arrays([np.zeros(length, np.int32)] * prompts_at_once(count, model.spread, length), model.spread)
-
-    def placed(tree: Any, place: NamedSharding) -> Any:
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), tree)
-
-    key = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
-    numbers = (np.float32(1), np.float32(1), np.zeros(2, np.int32))
-    draw, enough = placed((Draw(key, *numbers), np.int32(0)), replicated(mesh))
-    with jax.set_mesh(mesh):
-        slots = programs.abstract(model.config, model.dtype, count, places, static)
-        weights = (model.graphdef, model.params, model.layers)
-        return Lowered(
-            programs.read.lower(*weights, placed(arrays, batch_sharding(mesh))),
-            programs.advance.lower(*weights, slots, enough, draw, static),
-        )
+def _shapes(tree: Any, place: NamedSharding) -> Any:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), tree)
 
 
 def _at_once(

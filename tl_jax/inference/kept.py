@@ -80,7 +80,7 @@ class Kept:
         self._make_room(bucket(max(len(tokens) for _, tokens in ended.values()), smallest=16))
         if self._cache is None:
             return
-        slots = np.full(self._cache.keys[0].shape[0], -1, np.int32)
+        slots = np.full(self._cache.rows, -1, np.int32)
         free = sorted(set(range(len(slots))) - set(self._rows.values()), reverse=True)
         for slot, (number, tokens) in ended.items():
             if number not in self._rows and free:
@@ -95,7 +95,7 @@ class Kept:
     def to_come(self, places: int) -> float:
         """Bytes of each device that are not taken yet, if conversations of so many tokens are kept."""
         model = self._model
-        there = 0 if self._cache is None else self._cache.keys[0].shape[0] * self._cache.keys[0].shape[1]
+        there = 0 if self._cache is None else self._cache.rows * self._cache.places
         taken = there / model.spread * place_bytes(model.config, model.mesh, model.dtype.itemsize)
         return max(kept_bytes(model, self._wanted, places, self._free) - taken, 0)
 
@@ -107,11 +107,11 @@ class Kept:
         old = self._cache
         if old is None:
             if rows := self._row_count(places):
-                self._cache = _empty(self._model.config, self._model.dtype, rows, places)
+                self._cache = _empty(self._model.config, self._model.dtype, rows, places, self._model.loop)
             return
-        count, longest = old.keys[0].shape[0], max(places, old.keys[0].shape[1])
+        count, longest = old.rows, max(places, old.places)
         fewer = min(self._row_count(longest), count)
-        if longest == old.keys[0].shape[1] and 2 * fewer > count:
+        if longest == old.places and 2 * fewer > count:
             return
         kept = dict(list(self._rows.items())[:fewer])
         self._rows = {number: row for row, number in enumerate(kept)}
@@ -134,16 +134,16 @@ def _rows(model: ServedModel, conversations: int, places: int, free: float) -> i
     return min(row_count(conversations, model.spread), fitting)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _empty(config: LlamaConfig, dtype: jax.typing.DTypeLike, rows: int, places: int) -> Cache:
-    return Cache.empty(config, dtype, rows, places)
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def _empty(config: LlamaConfig, dtype: jax.typing.DTypeLike, rows: int, places: int, loop: int) -> Cache:
+    return Cache.empty(config, dtype, rows, places, loop)
 
 
 @partial(jax.jit, static_argnames="places")
 def _taken(kept: jax.Array, rows: Array, lengths: Array, places: int) -> jax.Array:
     """The first ``lengths`` [U] tokens of ``rows`` [U], with room for ``places``; behind them are zeros, not NaN."""
     there = jnp.arange(places) < lengths[:, None]
-    return held(jnp.where(there[:, :, None, None], with_places(kept[rows], places), 0))
+    return held(jnp.where(there[:, :, None, None], with_places(kept[:, rows], places), 0))
 
 
 @partial(jax.jit, donate_argnames="kept")
@@ -152,5 +152,5 @@ def _replaced(kept: jax.Array, written: jax.Array, slots: Array) -> jax.Array:
 
     The whole row is another: behind its tokens nothing of the old ones is left, which might be NaN.
     """
-    new = held(with_places(written[jnp.maximum(slots, 0)], kept.shape[1]))
+    new = held(with_places(written[:, jnp.maximum(slots, 0)], kept.shape[2]))
     return held(jnp.where((slots >= 0)[:, None, None, None], new, kept))

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 
+from tl_jax.model.cache import stacks_of
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import GraphDef, Llama, merge, split
 from tl_jax.model.parameters import Params
@@ -41,8 +42,8 @@ class ServedModel:
     """of a `Llama` without layers"""
     params: Params
     """its parameters: embedding, norm, projection"""
-    layers: tuple[Params, ...]
-    """the parameters of each layer on its own, as `Llama.decode` wants them"""
+    stacks: tuple[Params, ...]
+    """the parameters of the layers, a loop each, as `Llama.decode` wants them"""
     config: LlamaConfig
     dtype: Any
     """of the computation"""
@@ -67,6 +68,11 @@ class ServedModel:
         """Arrays of the host, the rows of which are spread."""
         return tree if self.mesh is None else make_global_array(tree, batch_sharding(self.mesh))
 
+    @property
+    def loop(self) -> int:
+        """Layers of a stack; the last may have fewer."""
+        return len(next(iter(self.stacks[0].values())))
+
 
 def for_generation(graphdef: GraphDef, params: Params, mesh: Mesh | None = None) -> ServedModel:
     """A model's weights for any number of answers; made once for a rollout, not for every batch or turn.
@@ -77,8 +83,8 @@ def for_generation(graphdef: GraphDef, params: Params, mesh: Mesh | None = None)
         mesh: that of training. The answers use the same devices as `serving_mesh` has them.
     """
     served = abstract_served(graphdef, params, mesh)
-    top, layers = _program(served, compute_dtype(graphdef, params))(params)
-    return ServedModel(served.graphdef, top, layers, served.config, served.dtype, served.mesh)
+    top, stacks = _program(served, compute_dtype(graphdef, params))(params)
+    return ServedModel(served.graphdef, top, stacks, served.config, served.dtype, served.mesh)
 
 
 def lower_for_generation(graphdef: GraphDef, params: Params, mesh: Mesh) -> jax.stages.Lowered:
@@ -92,14 +98,11 @@ def abstract_served(graphdef: GraphDef, params: Params, mesh: Mesh | None) -> Se
     """The shapes and places of `for_generation`, of arrays or shapes; nothing is computed."""
     model: Llama = merge(graphdef, params)
     dtype, there = compute_dtype(graphdef, params), None if mesh is None else serving_mesh(mesh, model.config)
-    top, layers = jax.eval_shape(lambda params: _unstacked(params, dtype), params)
+    top, stacks = jax.eval_shape(lambda params: _stacks(params, dtype, model.scan_decode), params)
     if there is not None:
         places = param_shardings(params, there, uneven="whole")
-        per_layer = {
-            name: NamedSharding(there, PartitionSpec(*place.spec[1:])) for name, place in places["layers"].items()
-        }
         top = _placed(top, {name: places[name] for name in top})
-        layers = tuple(_placed(layer, per_layer) for layer in layers)
+        stacks = tuple(_placed(stack, places["layers"]) for stack in stacks)
     bare = Llama(
         model.config,
         {**top, "layers": {}},
@@ -107,7 +110,7 @@ def abstract_served(graphdef: GraphDef, params: Params, mesh: Mesh | None) -> Se
         attention=model.attention,
         lora=model.lora,
     )
-    return ServedModel(split(bare)[0], top, layers, model.config, dtype, there)
+    return ServedModel(split(bare)[0], top, stacks, model.config, dtype, there)
 
 
 def serving_mesh(mesh: Mesh, model: LlamaConfig) -> Mesh:
@@ -133,26 +136,26 @@ def _near(devices: np.ndarray) -> bool:
     return len({getattr(device, "slice_index", 0) for device in devices}) == 1
 
 
-def _unstacked(params: Params, dtype: Any) -> tuple[Params, tuple[Params, ...]]:
+def _stacks(params: Params, dtype: Any, loop: int) -> tuple[Params, tuple[Params, ...]]:
     copies = in_compute_dtype(params, dtype)
-    stacked = copies["layers"]
-    count = len(next(iter(stacked.values())))
-    layers = tuple({name: matrices[layer] for name, matrices in stacked.items()} for layer in range(count))
-    return {name: leaf for name, leaf in copies.items() if name != "layers"}, layers
+    all_layers = copies["layers"]
+    groups = stacks_of(len(next(iter(all_layers.values()))), loop)
+    stacks = tuple({name: leaf[own.start : own.stop] for name, leaf in all_layers.items()} for own in groups)
+    return {name: leaf for name, leaf in copies.items() if name != "layers"}, stacks
 
 
 def _program(served: ServedModel, dtype: Any) -> Any:
     """What makes it of its parameters."""
-    places = None if served.mesh is None else jax.tree.map(lambda x: x.sharding, (served.params, served.layers))
+    places = None if served.mesh is None else jax.tree.map(lambda x: x.sharding, (served.params, served.stacks))
     leaves, structure = jax.tree.flatten(places)
-    return _laid_out(dtype, tuple(leaves), structure)
+    return _laid_out(dtype, served.loop, tuple(leaves), structure)
 
 
 @lru_cache(maxsize=32)
-def _laid_out(dtype: Any, places: tuple[NamedSharding, ...], structure: Any) -> Any:
-    """`_unstacked`, compiled for where its results lie; once for each model, however often that is served."""
+def _laid_out(dtype: Any, loop: int, places: tuple[NamedSharding, ...], structure: Any) -> Any:
+    """`_stacks`, compiled for where its results lie; once for each model, however often that is served."""
     shardings = jax.tree.unflatten(structure, places)
-    return jax.jit(lambda params: _unstacked(params, dtype), out_shardings=shardings)
+    return jax.jit(lambda params: _stacks(params, dtype, loop), out_shardings=shardings)
 
 
 def _placed(shapes: Any, places: Any) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from tl_jax.model.llama import GraphDef, Llama, merge
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import constrain
 
-Layers = tuple[Params, ...]
+Stacks = tuple[Params, ...]
 OF_ROWS = ("cache", "hidden")
 """Parts of `Slots` that lie where their rows do."""
 
@@ -64,13 +64,15 @@ class Slots(NamedTuple):
     """float32 [B, N]: log-probabilities after the filters"""
 
 
-@partial(jax.jit, static_argnames=("config", "dtype", "rows", "places", "static"))
-def empty(config: LlamaConfig, dtype: jax.typing.DTypeLike, rows: int, places: int, static: Static) -> Slots:
-    """``rows`` free slots, with room for ``places`` tokens."""
+@partial(jax.jit, static_argnames=("config", "dtype", "rows", "places", "static", "loop"))
+def empty(
+    config: LlamaConfig, dtype: jax.typing.DTypeLike, rows: int, places: int, static: Static, loop: int = 1
+) -> Slots:
+    """``rows`` free slots, with room for ``places`` tokens; ``loop`` layers in each array of the cache."""
     numbers, length = jnp.zeros(rows, jnp.int32), static.max_new_tokens
     return _on_all_devices(
         Slots(
-            cache=Cache.empty(config, dtype, rows, places),
+            cache=Cache.empty(config, dtype, rows, places, loop),
             hidden=jnp.zeros((rows, config.hidden_size), dtype),
             steps=numbers,
             numbers=numbers,
@@ -82,29 +84,49 @@ def empty(config: LlamaConfig, dtype: jax.typing.DTypeLike, rows: int, places: i
     )
 
 
-def abstract(config: LlamaConfig, dtype: jax.typing.DTypeLike, rows: int, places: int, static: Static) -> Slots:
+@partial(jax.jit, static_argnames=("config", "dtype", "rows", "places", "loop"))
+def _nothing_read(config: LlamaConfig, dtype: jax.typing.DTypeLike, rows: int, places: int, loop: int) -> ReadPrompts:
+    hidden = constrain(jnp.zeros((rows, config.hidden_size), dtype), "batch", None)
+    return ReadPrompts(Cache.empty(config, dtype, rows, places, loop), hidden)
+
+
+def abstract(
+    config: LlamaConfig, dtype: jax.typing.DTypeLike, rows: int, places: int, static: Static, loop: int = 1
+) -> Slots:
     """The shapes of `empty`, and where they lie on the mesh of ``jax.set_mesh``."""
-    lowered = empty.lower(config, dtype, rows, places, static)
+    slots: Slots = _shapes(empty.lower(config, dtype, rows, places, static, loop))
+    return slots
+
+
+def abstract_read(
+    config: LlamaConfig, dtype: jax.typing.DTypeLike, rows: int, places: int, loop: int = 1
+) -> ReadPrompts:
+    """The same of what `read` gives for ``rows`` prompts of ``places`` tokens."""
+    prompts: ReadPrompts = _shapes(_nothing_read.lower(config, dtype, rows, places, loop))
+    return prompts
+
+
+def _shapes(lowered: jax.stages.Lowered) -> Any:
+    """Of what a program gives, with the places."""
     where = lowered.compile().output_shardings
-    found: Slots = jax.tree.map(
+    return jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), lowered.out_info, where
     )
-    return found
 
 
 @partial(jax.jit, static_argnames="graphdef")
-def read(graphdef: GraphDef, params: Params, layers: Layers, prompts: Prompts) -> ReadPrompts:
+def read(graphdef: GraphDef, params: Params, stacks: Stacks, prompts: Prompts) -> ReadPrompts:
     """Prompts, each once, however many answers there are to it."""
     model: Llama = merge(graphdef, params)
-    hidden, cache = model.read(prompts.tokens, prompts.lengths, layers)
-    return ReadPrompts(cache, hidden)
+    hidden, cache = model.read(prompts.tokens, prompts.lengths, stacks)
+    return ReadPrompts(cache, constrain(hidden, "batch", None))
 
 
 @partial(jax.jit, static_argnames="graphdef", donate_argnames="cache")
-def extend(graphdef: GraphDef, params: Params, layers: Layers, cache: Cache, prompts: Prompts) -> ReadPrompts:
+def extend(graphdef: GraphDef, params: Params, stacks: Stacks, cache: Cache, prompts: Prompts) -> ReadPrompts:
     """What follows the prompts' beginnings, which are in ``cache``; there is room for the padding, too."""
     model: Llama = merge(graphdef, params)
-    hidden, longer = model.extend(prompts.tokens, prompts.lengths, cache, layers)
+    hidden, longer = model.extend(prompts.tokens, prompts.lengths, cache, stacks)
     return ReadPrompts(longer, hidden)
 
 
@@ -121,8 +143,8 @@ def admit(slots: Slots, prompts: ReadPrompts, rows: Array, numbers: Array) -> Sl
     new, taken = rows >= 0, jnp.maximum(rows, 0)
 
     def put(old: jax.Array, kept: jax.Array) -> jax.Array:
-        shared = constrain(kept, None, None, "kv_heads", None)[taken]  # a prompt may be another device's
-        return held(jnp.where(new[:, None, None, None], with_places(held(shared), old.shape[1]), old))
+        shared = constrain(kept, None, None, None, "kv_heads", None)[:, taken]  # a prompt may be another device's
+        return held(jnp.where(new[:, None, None, None], with_places(held(shared), old.shape[2]), old))
 
     old = slots.cache
     cache = Cache(
@@ -144,21 +166,21 @@ def admit(slots: Slots, prompts: ReadPrompts, rows: Array, numbers: Array) -> Sl
 
 @partial(jax.jit, static_argnames=("graphdef", "static"), donate_argnames="slots")
 def advance(
-    graphdef: GraphDef, params: Params, layers: Layers, slots: Slots, enough: Array, draw: Draw, static: Static
+    graphdef: GraphDef, params: Params, stacks: Stacks, slots: Slots, enough: Array, draw: Draw, static: Static
 ) -> Slots:
     """Writes on in all slots, until at most ``enough`` of them still write or the cache of one is full."""
     model: Llama = merge(graphdef, params)
 
     def goes_on(slots: Slots) -> jax.Array:
-        live, places = ~slots.done, slots.cache.keys[0].shape[1]
-        return (live.sum() > enough) & ~(live & (slots.cache.lengths >= places)).any()
+        live = ~slots.done
+        return (live.sum() > enough) & ~(live & (slots.cache.lengths >= slots.cache.places)).any()
 
     def step(slots: Slots) -> Slots:
         live = ~slots.done
         last, slots = _chosen(model, slots, draw, static)
         if static.max_new_tokens == 1:
             return slots  # nobody reads it
-        hidden, cache = model.decode(last, slots.cache, layers)
+        hidden, cache = model.decode(last, slots.cache, stacks)
         return slots._replace(cache=cache._replace(lengths=cache.lengths + live), hidden=hidden)
 
     return _on_all_devices(jax.lax.while_loop(goes_on, step, slots))
@@ -182,7 +204,7 @@ def _chosen(model: Llama, slots: Slots, draw: Draw, static: Static) -> tuple[jax
 
 def resized(slots: Slots, places: int) -> Slots:
     """The same with room for ``places`` tokens. ``slots`` are used up."""
-    if slots.cache.keys[0].shape[1] == places:
+    if slots.cache.places == places:
         return slots
     return slots._replace(cache=one_by_one(slots.cache, lambda kept: _resized(kept, places)))
 
@@ -204,9 +226,9 @@ def _resized(kept: jax.Array, places: int) -> jax.Array:
 
 
 def with_places(x: jax.Array, places: int) -> jax.Array:
-    """Keys or values [B, C, G, K] with another C."""
-    more = places - x.shape[1]
-    return jnp.pad(x, [(0, 0), (0, more), (0, 0), (0, 0)]) if more > 0 else x[:, :places]
+    """Keys or values [n, B, C, G, K] with another C."""
+    more = places - x.shape[2]
+    return jnp.pad(x, [(0, 0), (0, 0), (0, more), (0, 0), (0, 0)]) if more > 0 else x[:, :, :places]
 
 
 @jax.jit
@@ -217,9 +239,13 @@ def compacted(slots: Slots, rows: Array) -> Slots:
         own = x.reshape(len(rows), -1, *x.shape[1:])
         return jax.vmap(lambda part, index: part[index])(own, rows).reshape(rows.size, *x.shape[1:])
 
-    fewer = jax.tree.map(chosen, slots)
-    keys, values = (tuple(held(x) for x in kept) for kept in (fewer.cache.keys, fewer.cache.values))
-    return _on_all_devices(fewer._replace(cache=fewer.cache._replace(keys=keys, values=values)))
+    def of_layers(stack: jax.Array) -> jax.Array:
+        return held(jax.vmap(chosen)(stack))
+
+    old = slots.cache
+    cache = Cache(jax.tree.map(of_layers, old.keys), jax.tree.map(of_layers, old.values), chosen(old.lengths))
+    rest = {name: chosen(x) for name, x in slots._asdict().items() if name != "cache"}
+    return _on_all_devices(Slots(cache=cache, **rest))
 
 
 def _on_all_devices(slots: Slots) -> Slots:

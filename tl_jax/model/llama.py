@@ -57,6 +57,7 @@ class Llama(nnx.Module):
         attention: str = "auto",
         remat: Remat = "block",
         scan_layers: bool = True,
+        scan_decode: int = 1,
         offload: bool = False,
         lora: adapters.Use = adapters.AS_THEY_ARE,
     ) -> None:
@@ -70,6 +71,7 @@ class Llama(nnx.Module):
             remat: what the backward pass computes again: nothing (``none``), all but a layer's input (``block``), or
                 all but what products with weights and attention gave (``dots``).
             scan_layers: one compiled layer in a loop instead of each on its own.
+            scan_decode: the same where answers are written: how many layers a loop has, 1 = each is on its own.
             offload: what ``remat`` does not compute again waits in the host's memory for the backward pass.
             lora: how adapters are used, where there are some; without `dropout_keys` nothing is dropped.
         """
@@ -78,6 +80,7 @@ class Llama(nnx.Module):
         self.attention = attention
         self.remat = remat
         self.scan_layers = scan_layers
+        self.scan_decode = scan_decode
         self.offload = offload
         self.lora = lora
         self.dropout_keys: jax.Array | None = nnx.data(None)
@@ -141,13 +144,13 @@ class Llama(nnx.Module):
             table, equation = self.lm_head[...], "...d,dv->...v"
         return jnp.einsum(equation, hidden, table.astype(hidden.dtype), preferred_element_type=jnp.float32)
 
-    def read(self, tokens: jax.Array, lengths: jax.Array, layers: Sequence[Params]) -> tuple[jax.Array, Cache]:
+    def read(self, tokens: jax.Array, lengths: jax.Array, stacks: Sequence[Params]) -> tuple[jax.Array, Cache]:
         """Prompts, by the model's attention backend as in training.
 
         Args:
             tokens: int32 [B, S], padding behind them.
             lengths: int32 [B], without padding.
-            layers: the parameters of each layer on its own.
+            stacks: the layers' parameters in groups, each a loop: [n, ...], as `stacks_of` makes them.
 
         Returns:
             The hidden state of each prompt's last token, [B, D], and the cache, whose places are the S.
@@ -157,11 +160,16 @@ class Llama(nnx.Module):
         segment_ids = (order < lengths[:, None]).astype(jnp.int32)
         positions = jnp.where(segment_ids == 1, order, 0)
         attend = partial(_attend_new, self.attention, AttentionMask.within(positions, segment_ids))
-        hidden, keys, values = self._through(tokens, positions, layers, [attend] * len(layers))
-        return _last(hidden, lengths), Cache(keys, values, lengths)
+        block = partial(_block, config=self.config, by=rotation(self.config, positions), attend=attend, lora=self.lora)
+        x, kept = self._embed(tokens), []
+        for weights in stacks:
+            x, new = _loop(block, x, weights)
+            kept.append(jax.tree.map(held, new))
+        keys, values = zip(*kept, strict=True)
+        return self._last(x, lengths), Cache(keys, values, lengths)
 
     def extend(
-        self, tokens: jax.Array, lengths: jax.Array, cache: Cache, layers: Sequence[Params]
+        self, tokens: jax.Array, lengths: jax.Array, cache: Cache, stacks: Sequence[Params]
     ) -> tuple[jax.Array, Cache]:
         """Reads on in prompts whose beginning is in the cache.
 
@@ -169,50 +177,56 @@ class Llama(nnx.Module):
             tokens: int32 [B, S], padding behind them.
             lengths: int32 [B], without padding.
             cache: with room for S more in every row.
-            layers: the parameters of each layer on its own.
+            stacks: the layers' parameters in groups, as the cache has them.
 
         Returns:
             The hidden state of each prompt's last token, [B, D], and the cache of the whole prompts.
         """
         chex.assert_equal_shape([lengths, cache.lengths])
-        hidden, longer = self._behind(tokens, cache, layers)
-        return _last(hidden, lengths), longer._replace(lengths=cache.lengths + lengths)
+        hidden, longer = self._behind(tokens, cache, stacks)
+        return self._last(hidden, lengths), longer._replace(lengths=cache.lengths + lengths)
 
-    def decode(self, tokens: jax.Array, cache: Cache, layers: Sequence[Params]) -> tuple[jax.Array, Cache]:
+    def decode(self, tokens: jax.Array, cache: Cache, stacks: Sequence[Params]) -> tuple[jax.Array, Cache]:
         """Reads one more token of each row, by ``xla``: a step is bound by reading the cache, whatever the kernel.
 
         Args:
             tokens: int32 [B].
             cache: with room for one more.
-            layers: the parameters of each layer on its own, made outside of all loops.
+            stacks: the layers' parameters in groups, as the cache has them, made outside of all loops.
 
         Returns:
             Hidden states [B, D] and the cache with the new keys and values. Its lengths are those of before.
         """
         chex.assert_equal_shape([tokens, cache.lengths])
-        hidden, longer = self._behind(tokens[:, None], cache, layers)
-        return hidden[:, 0], longer
+        hidden, longer = self._behind(tokens[:, None], cache, stacks)
+        return self._normed(hidden[:, 0]), longer
 
-    def _behind(self, tokens: jax.Array, cache: Cache, layers: Sequence[Params]) -> tuple[jax.Array, Cache]:
-        """Hidden states [B, S, D] of new tokens, and the cache with their keys and values, its lengths as before."""
+    def _behind(self, tokens: jax.Array, cache: Cache, stacks: Sequence[Params]) -> tuple[jax.Array, Cache]:
+        """What the last layer gives of new tokens, [B, S, D], and the cache with their keys and values, its lengths as
+        before."""
         mask = cache.mask(tokens.shape[1])
-        attend = [
-            partial(_attend_cache, keys, values, cache.lengths, mask)
-            for keys, values in zip(cache.keys, cache.values, strict=True)
-        ]
-        hidden, keys, values = self._through(tokens, mask.positions, layers, attend)
-        return hidden, cache._replace(keys=keys, values=values)
+        by = rotation(self.config, mask.positions)
 
-    def _through(
-        self, tokens: jax.Array, positions: jax.Array, layers: Sequence[Params], attend: Sequence[Attend]
-    ) -> tuple[jax.Array, tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-        """Hidden states [B, S, D], and the keys and values that each layer hands on."""
-        by, x, kept = rotation(self.config, positions), self._embed(tokens), []
-        for weights, attend_here in zip(layers, attend, strict=True):
-            x, new = _block(x, weights, config=self.config, by=by, attend=attend_here, lora=self.lora)
+        def layer(state: tuple[jax.Array, ...], at: tuple[Params, jax.Array]) -> tuple[tuple[jax.Array, ...], None]:
+            x, keys, values = state
+            weights, index = at
+            attend = partial(_attend_cache, keys, values, index, cache.lengths, mask)
+            x, kept = _block(x, weights, config=self.config, by=by, attend=attend, lora=self.lora)
+            return (x, *kept), None
+
+        x, kept = self._embed(tokens), []
+        for weights, keys, values in zip(stacks, cache.keys, cache.values, strict=True):
+            (x, *new), _ = _loop(layer, (x, keys, values), (weights, jnp.arange(len(keys), dtype=jnp.int32)))
             kept.append(new)
-        keys, values = zip(*kept, strict=True)
-        return rms_norm(x, self.norm[...], self.config.rms_norm_eps), keys, values
+        new_keys, new_values = zip(*kept, strict=True)
+        return x, cache._replace(keys=new_keys, values=new_values)
+
+    def _last(self, x: jax.Array, lengths: jax.Array) -> jax.Array:
+        """Hidden states [B, D] of the last of ``lengths`` [B] tokens, of what the last layer gave of all, [B, S, D]."""
+        return self._normed(jnp.take_along_axis(x, jnp.maximum(lengths - 1, 0)[:, None, None], axis=1)[:, 0])
+
+    def _normed(self, x: jax.Array) -> jax.Array:
+        return rms_norm(x, self.norm[...], self.config.rms_norm_eps)
 
     def _with_remat(self, step: Callable[..., Any]) -> Callable[..., Any]:
         if self.remat == "none":
@@ -293,25 +307,29 @@ def _product(weights: Params, eps: float, lora: adapters.Use, name: str, equatio
     return out
 
 
-def _last(hidden: jax.Array, lengths: jax.Array) -> jax.Array:
-    """Of states [B, S, D], those of each row's last token, [B, D]."""
-    return jnp.take_along_axis(hidden, jnp.maximum(lengths - 1, 0)[:, None, None], axis=1)[:, 0]
+def _loop(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, stack: Any) -> tuple[Any, Any]:
+    """`jax.lax.scan`; of one layer, that layer, so that nothing is left of the loop."""
+    if len(jax.tree.leaves(stack)[0]) > 1:
+        return jax.lax.scan(step, state, stack)
+    state, out = step(state, jax.tree.map(lambda leaf: leaf[0], stack))
+    return state, jax.tree.map(lambda leaf: leaf[None], out)
 
 
 def _attend_new(
     backend: str, mask: AttentionMask, query: jax.Array, key: jax.Array, value: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    return attention(query, key, value, mask, backend), (held(key), held(value))
+    return attention(query, key, value, mask, backend), (key, value)
 
 
 def _attend_cache(
-    old_keys: jax.Array,
-    old_values: jax.Array,
+    all_keys: jax.Array,
+    all_values: jax.Array,
+    layer: jax.Array,
     lengths: jax.Array,
     mask: AttentionMask,
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    keys, values = write(old_keys, key, lengths), write(old_values, value, lengths)
-    return attention(query, keys, values, mask), (keys, values)
+    keys, values = write(all_keys, key, layer, lengths), write(all_values, value, layer, lengths)
+    return attention(query, keys[layer], values[layer], mask), (keys, values)

@@ -13,7 +13,7 @@ from tl_jax.config import Node, RlConfig, RunConfig, SftConfig
 from tl_jax.config.base import ConfigError
 from tl_jax.model.sharding import batch_devices
 from tl_jax.plan.programs import UPDATING
-from tl_jax.plan.sampling import READING, SAMPLING
+from tl_jax.plan.sampling import ADMITTING, READING, SAMPLING
 from tl_jax.registry import Registry
 from tl_jax.rl.train import check_batch_size as check_rollout
 from tl_jax.training.sft import check_batch_size
@@ -57,7 +57,7 @@ def _accumulate(config: RunConfig, mesh: Mesh, program: str) -> Settings | None:
 
 
 def _sampled_at_once(config: RunConfig, mesh: Mesh, program: str) -> Settings | None:
-    if program not in (READING, SAMPLING) or not isinstance(config, RlConfig):
+    if program not in (READING, ADMITTING, SAMPLING) or not isinstance(config, RlConfig):
         return None
     at_once = config.sampling.batch_size or config.batch_size * config.group_size
     if at_once == "auto":

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from tl_jax.config import RlConfig
 from tl_jax.inference.buckets import bucket, row_count
 from tl_jax.inference.capacity import prompts_at_once, rows_that_fit
-from tl_jax.inference.generate import lower
+from tl_jax.inference.generate import Lowered
 from tl_jax.inference.kept import kept_bytes
 from tl_jax.inference.serving import abstract_served, lower_for_generation
 from tl_jax.model.cache import Cache
@@ -23,8 +23,9 @@ from tl_jax.plan.workload import Workload
 
 COPY = "weights for sampling"
 READING = "reading prompts"
+ADMITTING = "prompts into slots"
 SAMPLING = "sampling"
-"""What the programs are called that lay the weights out, read prompts, and write answers."""
+"""What the programs are called that lay the weights out, read prompts, give them to answers, and write those."""
 
 
 def sampling_programs(
@@ -50,7 +51,7 @@ def sampling_programs(
     served = abstract_served(graphdef, actor, mesh)
     assert served.mesh is not None
     devices, rows = len(served.mesh.devices.flat), config.batch_size * config.group_size
-    weights = bytes_on_device((served.params, served.layers))
+    weights = bytes_on_device((served.params, served.stacks))
     new, places = config.sampling.max_new_tokens, bucket(load.prompt, 16) + config.sampling.max_new_tokens
     free, asked = memory - sum(parts.values()) - weights, config.sampling.batch_size or rows
     beside = dict(parts)
@@ -63,9 +64,10 @@ def sampling_programs(
     count, calls = row_count(at_once, spread), math.ceil(rows / at_once)
     read_at_once = prompts_at_once(count, spread, load.prompt)
     waves = math.ceil(config.batch_size / read_at_once)
-    cache = jax.eval_shape(lambda: Cache.empty(served.config, served.dtype, count, places))
+    cache = jax.eval_shape(lambda: Cache.empty(served.config, served.dtype, count, places, served.loop))
     kv = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in (*cache.keys, *cache.values)) / devices
     read_kv = kv * read_at_once / count * bucket(load.prompt, 16) / places
+    lowered = Lowered(served, at_once, load.prompt, config.sampling)
     prompts = load.prompt / (load.prompt + load.answer)
     read = ("actor", "frozen") if config.adapter else ("actor",)
     return [
@@ -81,7 +83,7 @@ def sampling_programs(
         ),
         Program(
             READING,
-            lambda: lower(served, at_once, load.prompt, config.sampling).read,
+            lowered.read,
             {COPY: weights},
             {**beside, "KV cache": kv},
             {"KV cache of prompts": read_kv},
@@ -91,8 +93,19 @@ def sampling_programs(
             times=waves,
         ),
         Program(
+            ADMITTING,
+            lowered.admit,
+            {"KV cache": kv, "KV cache of prompts": read_kv},
+            {**beside, COPY: weights},
+            {},
+            0.0,
+            0.0,
+            0.0,
+            times=waves,
+        ),
+        Program(
             SAMPLING,
-            lambda: lower(served, at_once, load.prompt, config.sampling).advance,
+            lowered.advance,
             {COPY: weights, "KV cache": kv},
             {**beside, "KV cache of prompts": read_kv},
             {},
