@@ -104,9 +104,9 @@ def test_what_is_kept_of_episodes_is_counted_with_an_environment_alone() -> None
         config = load_config(RlConfig, [], (*SMALL_RL, *more))
         load = workload(config, TINY, batch_devices(mesh))
         made = sampling_programs(config, graphdef, actor, mesh, load, {}, memory)
-        copy, reading, sampling = (one.resident.get("KV cache of conversations") for one in made)
+        copy, reading, admitting, sampling = (one.resident.get("KV cache of conversations") for one in made)
         assert copy is None
-        assert reading == sampling
+        assert reading == admitting == sampling
         return sampling
 
     size = 8 / jax.device_count() * (48 + 8) * 2 * TINY.config.num_kv_heads * TINY.config.head_dim * 2
