@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tl_jax.config import LoraConfig, MeshConfig, SamplingConfig
+from tl_jax.config.model import Loops
 from tl_jax.inference.engine import Ends
 from tl_jax.inference.generate import Lowered, generate
 from tl_jax.inference.serving import abstract_served, for_generation, serving_mesh
@@ -60,7 +61,9 @@ def test_decoding_sends_no_weights(layers: int) -> None:
     """Neither does a device hold more of a matrix than its share, nor is one as large as any matrix gathered; with
     several layers in one loop, too."""
     mesh, model = make_mesh(MeshConfig(fsdp=8)), replace(MODEL, num_layers=layers)
-    served = abstract_served(make_graphdef(model, dtype=jnp.float32, scan_decode=layers), placed(mesh, model), mesh)
+    served = abstract_served(
+        make_graphdef(model, dtype=jnp.float32, loops=Loops(decode=layers)), placed(mesh, model), mesh
+    )
     assert served.mesh is not None
     assert dict(served.mesh.shape) == {"data": 1, "fsdp": 1, "tensor": 8}
     (stack,) = served.stacks

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tl_jax.config import MeshConfig, SamplingConfig
+from tl_jax.config.model import Loops
 from tl_jax.inference import generate as module
 from tl_jax.inference import slots
 from tl_jax.inference.buckets import bucket
@@ -103,7 +104,7 @@ def test_same_answers_with_layers_in_loops(monkeypatch: pytest.MonkeyPatch) -> N
     three = replace(MODEL, num_layers=3)
     params = init_params(three, jax.random.key(0))
     alone, loops = (
-        for_generation(make_graphdef(three, dtype=jnp.float32, scan_decode=loop), params) for loop in (1, 2)
+        for_generation(make_graphdef(three, dtype=jnp.float32, loops=Loops(decode=loop)), params) for loop in (1, 2)
     )
     assert [len(stack["q"]) for stack in loops.stacks] == [2, 1]
     assert (alone.loop, loops.loop) == (1, 2)

@@ -15,6 +15,7 @@ import pytest
 
 from tests.model.tiny import SIZES, VARIANTS, forward, hf_logits, hf_model, load, random_params, unpacked
 from tl_jax.config import MeshConfig
+from tl_jax.config.model import Loops
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.families import FAMILIES
 from tl_jax.model.llama import Llama, abstract_params, make_graphdef, merge, split
@@ -130,7 +131,7 @@ def test_packed_is_unpacked(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None
 
 @lru_cache
 def plain_gradient(config: LlamaConfig) -> Any:
-    graphdef = make_graphdef(config, dtype=jnp.float32, remat="none", scan_layers=False)
+    graphdef = make_graphdef(config, dtype=jnp.float32, remat="none", loops=Loops(training=False))
     return value_and_grad(graphdef, random_params(config), *packed_and_apart()[1])
 
 
@@ -151,7 +152,7 @@ def of_family(architecture: str, **changes: Any) -> LlamaConfig:
 )
 def test_remat_and_scan_change_nothing(architecture: str, remat: str, scan: bool) -> None:
     config = of_family(architecture)
-    graphdef = make_graphdef(config, dtype=jnp.float32, remat=remat, scan_layers=scan)
+    graphdef = make_graphdef(config, dtype=jnp.float32, remat=remat, loops=Loops(training=scan))
     ours = value_and_grad(graphdef, random_params(config), *packed_and_apart()[1])
     assert_trees_close(ours, plain_gradient(config), rtol=1e-6)
 

@@ -18,6 +18,7 @@ from safetensors import safe_open
 
 from tests.model.tiny import forward, unpacked
 from tl_jax.config import SamplingConfig
+from tl_jax.config.model import Loops
 from tl_jax.inference.engine import Ends
 from tl_jax.inference.generate import generate
 from tl_jax.inference.serving import for_generation
@@ -92,7 +93,7 @@ def test_logits_are_those_of_transformers(reference: Reference, ours: tuple[Llam
 
 def test_greedy_answers_are_those_of_transformers(reference: Reference, ours: tuple[LlamaConfig, Params]) -> None:
     config, params = ours
-    model = for_generation(make_graphdef(config, dtype=jnp.float32, scan_layers=False), params)
+    model = for_generation(make_graphdef(config, dtype=jnp.float32, loops=Loops(training=False)), params)
     sampling = SamplingConfig(max_new_tokens=NEW, temperature=0.0)
     generation = generate(model, reference.prompts, sampling, jax.random.key(0), Ends((), 0))
     assert generation.tokens.tolist() == reference.answers

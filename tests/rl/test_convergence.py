@@ -20,6 +20,7 @@ import pytest
 from tests.thoroughness import first_then_slow, first_then_thorough
 from tl_jax.config import AlgorithmConfig, SamplingConfig
 from tl_jax.config.estimators import ESTIMATORS
+from tl_jax.config.model import Loops
 from tl_jax.inference.engine import Ends
 from tl_jax.inference.generate import generate
 from tl_jax.inference.serving import for_generation
@@ -71,8 +72,8 @@ MODEL = LlamaConfig(
     eos_token_id=2,
     pad_token_id=0,
 )
-GRAPH = make_graphdef(MODEL, dtype=jnp.float32, remat="none", scan_layers=False)
-CRITIC = make_value_graphdef(MODEL, dtype=jnp.float32, remat="none", scan_layers=False)
+GRAPH = make_graphdef(MODEL, dtype=jnp.float32, remat="none", loops=Loops(training=False))
+CRITIC = make_value_graphdef(MODEL, dtype=jnp.float32, remat="none", loops=Loops(training=False))
 PROMPT, TOOL_SAYS = [7], 6
 """The question, and what a tool answers with between two calls: the tokens that are no calls."""
 BETAS = (0.5, 1.0, 2.0)

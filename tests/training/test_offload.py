@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from tests.thoroughness import first_then_slow
 from tests.training.helpers import TINY, random_batch
 from tl_jax.config import ConfigError, MeshConfig, OptimizerConfig, RlConfig, SftConfig, load_config
-from tl_jax.config.model import Offload
+from tl_jax.config.model import Loops, Offload
 from tl_jax.model.host_memory import HOST, in_host_memory, on_device
 from tl_jax.model.llama import init_params, make_graphdef
 from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh, shard_tree
@@ -43,7 +43,9 @@ def steps(
     # Adam divides a gradient by its own size: an eps well above float32 noise keeps tiny gradients comparable.
     options = {"eps": 1e-5} if optimizer == "adamw" else {}
     made, schedule = make_optimizer(OptimizerConfig(name=Plugin(optimizer), learning_rate=1e-3, **options), 2)
-    graphdef = make_graphdef(TINY, dtype=jnp.float32, remat=remat, scan_layers=scan, offload="activations" in offload)
+    graphdef = make_graphdef(
+        TINY, dtype=jnp.float32, remat=remat, loops=Loops(training=scan), offload="activations" in offload
+    )
     with jax.set_mesh(mesh):
         params = shard_tree(init_params(TINY, jax.random.key(7)), mesh)
         state = start_state(partial(init_state, optimizer=made, seed=0), params, mesh, offload)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -12,6 +13,16 @@ from tl_jax.config.base import Choice, ModelPath, Node, Whole, one_or_more
 Dtype: TypeAlias = Literal["bfloat16", "float32"]
 Remat: TypeAlias = Literal["none", "block", "dots"]
 Offload: TypeAlias = Literal["reference", "moments", "activations"]
+
+
+@dataclass(frozen=True)
+class Loops:
+    """Which layers are compiled once, and run in a loop."""
+
+    training: bool = True
+    """all of them in one, or each on its own"""
+    decode: int = 1
+    """where answers are written: how many a loop has; 1 = each is on its own"""
 
 
 class ModelConfig(Node):
@@ -48,8 +59,7 @@ class ModelConfig(Node):
             "dtype": self.dtype,
             "attention": self.attention,
             "remat": self.remat,
-            "scan_layers": self.scan_layers,
-            "scan_decode": self.scan_decode,
+            "loops": Loops(self.scan_layers, self.scan_decode),
             "offload": "activations" in self.offload,
         }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 
 from tl_jax.config import Dtype, MeshConfig, SamplingConfig
+from tl_jax.config.model import Loops
 from tl_jax.data.codec import Codec
 from tl_jax.inference.engine import SILENT, Ends, Engine, Generation, Listener
 from tl_jax.inference.in_process import InProcessEngine
@@ -88,7 +89,7 @@ def open_sampler(
     devices = make_mesh(mesh or MeshConfig())
     loaded = open_model(model, param_dtype=dtype, mesh=devices, verify=verify, base=base)
     codec = Codec.open(renderer, loaded.tokenizer_dir, template)
-    graphdef = make_graphdef(loaded.config, dtype=dtype, scan_layers=False)
+    graphdef = make_graphdef(loaded.config, dtype=dtype, loops=Loops(training=False))
     engine = InProcessEngine(graphdef, loaded.config, devices)
     engine.update(loaded.params)
     return Sampler(engine, codec, sampling, answer_stops(codec, loaded.config))

@@ -98,7 +98,7 @@ def abstract_served(graphdef: GraphDef, params: Params, mesh: Mesh | None) -> Se
     """The shapes and places of `for_generation`, of arrays or shapes; nothing is computed."""
     model: Llama = merge(graphdef, params)
     dtype, there = compute_dtype(graphdef, params), None if mesh is None else serving_mesh(mesh, model.config)
-    top, stacks = jax.eval_shape(lambda params: _stacks(params, dtype, model.scan_decode), params)
+    top, stacks = jax.eval_shape(lambda params: _stacks(params, dtype, model.loops.decode), params)
     if there is not None:
         places = param_shardings(params, there, uneven="whole")
         top = _placed(top, {name: places[name] for name in top})

@@ -21,7 +21,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from tl_jax.config import LoraConfig
-from tl_jax.config.model import Remat
+from tl_jax.config.model import Loops, Remat
 from tl_jax.errors import UserError
 from tl_jax.model import lora as adapters
 from tl_jax.model import quantize
@@ -39,6 +39,7 @@ from tl_jax.model.sharding import constrain
 __all__ = ["Cache", "GraphDef", "Llama", "abstract_params", "init_params", "make_graphdef", "merge", "split"]
 
 GraphDef: TypeAlias = "nnx.GraphDef[Any]"
+ONE_LOOP = Loops()
 LAYER_INPUT = "layer_input"
 """Name of what a layer reads, for policies of what is kept."""
 Attend = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Any]]
@@ -56,8 +57,7 @@ class Llama(nnx.Module):
         dtype: jax.typing.DTypeLike = jnp.bfloat16,
         attention: str = "auto",
         remat: Remat = "block",
-        scan_layers: bool = True,
-        scan_decode: int = 1,
+        loops: Loops = ONE_LOOP,
         offload: bool = False,
         lora: adapters.Use = adapters.AS_THEY_ARE,
     ) -> None:
@@ -70,8 +70,7 @@ class Llama(nnx.Module):
             attention: backend, a name of `tl_jax.config.attention.BACKENDS`.
             remat: what the backward pass computes again: nothing (``none``), all but a layer's input (``block``), or
                 all but what products with weights and attention gave (``dots``).
-            scan_layers: one compiled layer in a loop instead of each on its own.
-            scan_decode: the same where answers are written: how many layers a loop has, 1 = each is on its own.
+            loops: which layers are compiled once, and run in a loop.
             offload: what ``remat`` does not compute again waits in the host's memory for the backward pass.
             lora: how adapters are used, where there are some; without `dropout_keys` nothing is dropped.
         """
@@ -79,8 +78,7 @@ class Llama(nnx.Module):
         self.dtype = jnp.dtype(dtype)
         self.attention = attention
         self.remat = remat
-        self.scan_layers = scan_layers
-        self.scan_decode = scan_decode
+        self.loops = loops
         self.offload = offload
         self.lora = lora
         self.dropout_keys: jax.Array | None = nnx.data(None)
@@ -129,7 +127,7 @@ class Llama(nnx.Module):
         layers = {name: param[...] for name, param in self.layers.items()}
         if self.lora.dropout and self.dropout_keys is not None:
             layers[adapters.DROPOUT] = adapters.keys_of_layers(self.dropout_keys, self.config.num_layers)
-        if self.scan_layers:
+        if self.loops.training:
             x, _ = jax.lax.scan(step, x, layers)
         else:
             for layer in range(self.config.num_layers):
@@ -240,7 +238,7 @@ class Llama(nnx.Module):
                 offload_src="device",
                 offload_dst=HOST,
             )
-        return jax.checkpoint(step, policy=policy, prevent_cse=not self.scan_layers)
+        return jax.checkpoint(step, policy=policy, prevent_cse=not self.loops.training)
 
     def _embed(self, tokens: jax.Array) -> jax.Array:
         rows = lookup(self.embed["embedding"][...], tokens)
