@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import quote, unquote
 
 from tl_jax.errors import UserError
-from tl_jax.files import PARTIAL, told, user_cache
+from tl_jax.files import PARTIAL, new_binary_file, told, user_cache
 from tl_jax.run_files import CHECKPOINTS, DAMAGED, ENGINE, LOCK_FILE
 
 SCHEME = "gs://"
@@ -210,7 +210,8 @@ class Folder:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 new = file.with_name(f".{uuid.uuid4().hex[:8]}.new")  # another process may fetch the same
                 try:
-                    new.write_bytes(self.read(name))
+                    with new_binary_file(new) as target:
+                        target.write(self.read(name))
                     os.replace(new, file)
                 finally:
                     new.unlink(missing_ok=True)

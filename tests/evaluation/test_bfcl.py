@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -213,7 +214,10 @@ def model(monkeypatch: pytest.MonkeyPatch, model_dir: Path) -> Path:
         "And again.": "add(a=5, b=6)",
         "Output: ": "Done.",
     }
-    engine: Any = SimpleNamespace(model=SimpleNamespace(max_position_embeddings=10_000))
+    engine: Any = SimpleNamespace(
+        model=SimpleNamespace(max_position_embeddings=10_000),
+        conversations=nullcontext,  # as of an engine that keeps nothing between turns
+    )
     sampler = Spoken(engine, codec, SamplingConfig(max_new_tokens=100), codec.stop_ids, says=says)
     monkeypatch.setattr(Answering, "open", lambda self, model: sampler)
     return model_dir

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
+from weakref import WeakMethod
 
 import jax
 from jax.sharding import Mesh
@@ -410,9 +411,13 @@ class Run:
         return self.config.model_dump(mode="json")
 
     def _open_checkpoints(self) -> Checkpoints:
-        return Checkpoints(
-            checkpoints_of(self.directory), keep=self.config.checkpoint.keep, before_named=self._lock.publish
-        )
+        publish = WeakMethod(self._lock.publish)  # what saves may outlive a run that was dropped; its lock must not
+
+        def before_named() -> None:
+            if (method := publish()) is not None:
+                method()
+
+        return Checkpoints(checkpoints_of(self.directory), keep=self.config.checkpoint.keep, before_named=before_named)
 
     def _tell_what_continues(self) -> None:
         changed = changed_keys(self._config_then, self.config)
