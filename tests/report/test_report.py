@@ -119,6 +119,67 @@ def test_no_content_of_a_file_keeps_the_page_from_being_made(tmp_path: Path, bro
     assert "<h1>run</h1>" in to_html(find((home,)))
 
 
+HUGE = "1" + 400 * "0"
+
+
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e400", HUGE, "1e300", '"x"', "[]", "null", "true"])
+def test_what_is_no_number_is_left_out(tmp_path: Path, value: str) -> None:
+    home = write_run(tmp_path / "run", rows=2)
+    names = ("time", "reward", "reward_before", "outcome/correct", "eval_outcome/wrong_tool")
+    with (home / "metrics.jsonl").open("a") as file:
+        figures = ", ".join(f'"{name}": {value}' for name in names)
+        file.write(f'{{"step": 3, {figures}}}\n{{"step": {value}, "reward": 9}}\n')
+    with (home / "samples.jsonl").open("a") as file:
+        file.write(f'{{"step": 2, "id": "odd", "reward": {value}, "turn": {value}, "results": {value}}}\n')
+    write_evaluation(tmp_path / "eval")
+    odd = f'"TS": {value}, "TS_interval": [{value}, 2], "cases": {value}, "errors": {{"a": {value}, "b": 1}}'
+    (tmp_path / "eval" / "summary.json").write_text(f"{{{odd}}}")
+    write_evaluation(tmp_path / "suite")
+    (tmp_path / "suite" / "summary.json").write_text(f'{{"accuracy": {value}, "cases": 5}}')
+    found = find((tmp_path,))
+    assert found.runs[0].points("reward") == [(1, 0.1), (2, 0.2)]
+    html = to_html(found)
+    assert "odd ?" in shown(html)  # what it earned
+    assert not re.search(r'(points|c?[xy]\d?|style)="[^"]*(nan|inf)', html)
+
+
+def test_a_log_may_hold_anything(tmp_path: Path) -> None:
+    home = write_run(tmp_path / "run")
+    now = "2026-11-26T03:00:01+00:00"
+    (home / "log.txt").write_text(f"warning:\n{now} \n│ case-1 │ warning: said by a model │\n{now} warning: ours\n")
+    told = to_html(find((home,))).split('<ul class="told">')[1].split("</ul>")[0]
+    assert told == "<li>run: warning: ours</li>"
+
+
+def test_a_run_in_a_run_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(tmp_path / "run")
+    write_run(tmp_path / "run" / "run", SftConfig)
+    monkeypatch.chdir(tmp_path)
+    seen = shown(to_html(find((Path("run"),))))
+    assert "reinforcement, gae" in seen
+    assert "supervised" in seen
+
+
+def test_outcomes_of_fixed_cases_are_shares_of_a_whole(tmp_path: Path) -> None:
+    home = write_run(tmp_path / "run")
+    rows = [
+        {"step": 1, "eval_outcome/wrong_tool": 0.75, "eval_outcome/correct": 0.25},
+        {
+            "step": 2,
+            "eval_outcome/correct": 1.0,
+            "eval_outcome/correct_before": 0.5,
+            "eval_outcome/hallucinated_before": 0.5,
+        },
+    ]
+    (home / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    html = to_html(find((home,)))
+    drawn = html.split("What became of the answers to fixed cases")[1].split("</section>")[0]
+    areas = re.findall(r'points="(.*?)"><title>(.*?)</title>', drawn)
+    assert [name for _, name in areas] == ["correct", "wrong tool", "hallucinated"]
+    assert all(len(points.split()) == 6 for points, _ in areas)  # steps 0, 1 and 2, there and back
+    assert "more metrics" not in html
+
+
 def test_no_text_of_a_run_becomes_markup(tmp_path: Path) -> None:
     home = write_run(tmp_path / "run", RlConfig, "reward=paper")
     config = (home / "config.yaml").read_text()
@@ -126,7 +187,7 @@ def test_no_text_of_a_run_becomes_markup(tmp_path: Path) -> None:
     sample = {"step": 1, "id": EVIL, "prediction": EVIL, "explanation": EVIL, "results": [EVIL], "reward": EVIL}
     (home / "samples.jsonl").write_text(json.dumps(sample) + "\n")
     (home / "metrics.jsonl").write_text(json.dumps({"step": 1, EVIL: 1.0, f"outcome/{EVIL}": 1.0}) + "\n")
-    (home / "log.txt").write_text(f"now warning: {EVIL}\n")
+    (home / "log.txt").write_text(f"2026-11-26T03:00:01+00:00 warning: {EVIL}\n")
     write_evaluation(tmp_path / "eval", errors={EVIL: 3}, suites={EVIL: {"cases": EVIL}, "b": {"TS": EVIL}}, cases=EVIL)
     html = to_html(find((tmp_path,)))
     assert "<script" not in html

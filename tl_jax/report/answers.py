@@ -7,7 +7,7 @@ from typing import Any
 
 from tl_jax.page import text
 from tl_jax.report.parts import LONG
-from tl_jax.report.record import RunRecord
+from tl_jax.report.record import RunRecord, is_number
 
 STEPS = 6
 """Steps whose answers are shown: the first, the last, and some between."""
@@ -32,11 +32,12 @@ def answers(name: str, run: RunRecord, named: bool) -> str:
 def _answer(sample: Mapping[str, Any]) -> str:
     written = str(sample.get("prediction", ""))
     cut = " [...]" if len(written) > LONG else "" if sample.get("finished", True) else " (cut off)"
-    earned, turn = sample.get("reward"), sample.get("turn")
-    reward = f"{earned:+.2f}" if isinstance(earned, int | float) else "?"
-    label = f"{sample.get('id')}" + (f", turn {turn + 1}" if isinstance(turn, int) and turn else "")
+    earned, turn, given = sample.get("reward"), sample.get("turn"), sample.get("results")
+    reward = f"{earned:+.2f}" if is_number(earned) else "?"
+    label = f"{sample.get('id')}" + (f", turn {turn + 1:.0f}" if is_number(turn) and turn else "")
     results = "".join(
-        f"<dt>result</dt><dd><pre>{text(str(one)[:LONG])}</pre></dd>" for one in sample.get("results") or ()
+        f"<dt>result</dt><dd><pre>{text(str(one)[:LONG])}</pre></dd>"
+        for one in (given if isinstance(given, list) else ())
     )
     return (
         f'<dl><dt class="case">{text(label)}</dt><dd><pre>{text(written[:LONG] + cut)}</pre></dd>{results}'

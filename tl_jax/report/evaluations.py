@@ -7,7 +7,7 @@ from typing import Any
 
 from tl_jax.page import text
 from tl_jax.report.parts import short_names, table
-from tl_jax.report.record import EvaluationRecord
+from tl_jax.report.record import EvaluationRecord, is_number
 
 
 def evaluations(found: Sequence[EvaluationRecord]) -> str:
@@ -23,7 +23,7 @@ def evaluations(found: Sequence[EvaluationRecord]) -> str:
         parts.append(table(heads, [row for name, one in scored for row in _score_rows(name, one)]))
         parts.append('<div class="charts">' + "".join(_errors(name, one.summary) for name, one in scored) + "</div>")
     for name, one in others:
-        figures = [[key, f"{value:.4g}"] for key, value in one.summary.items() if isinstance(value, int | float)]
+        figures = [[key, f"{value:.4g}"] for key, value in one.summary.items() if is_number(value)]
         parts.append(table((name, ""), figures))
     return "\n".join(parts)
 
@@ -40,11 +40,11 @@ def _score_rows(name: str, one: EvaluationRecord) -> Iterator[list[str]]:
 def _score_cells(summary: Mapping[str, Any]) -> list[str]:
     def share(metric: str) -> str:
         value, interval = summary.get(metric), summary.get(f"{metric}_interval")
-        try:
-            low, high = interval  # type: ignore[misc]  # None and others are a TypeError
-            return f"{value:.1f} [{low:.1f}, {high:.1f}]"
-        except (TypeError, ValueError):
-            return str(value)
+        if not is_number(value):
+            return "?"
+        if isinstance(interval, list) and len(interval) == 2 and all(map(is_number, interval)):
+            return f"{value:.1f} [{interval[0]:.1f}, {interval[1]:.1f}]"
+        return f"{value:.1f}"
 
     return [str(summary.get("cases")), share("TS"), share("PI"), share("CF")]
 
@@ -52,7 +52,7 @@ def _score_cells(summary: Mapping[str, Any]) -> list[str]:
 def _errors(name: str, summary: Mapping[str, Any]) -> str:
     """How often which outcome was, as bars."""
     errors = summary.get("errors")
-    counts = {key: n for key, n in errors.items() if isinstance(n, int)} if isinstance(errors, dict) else {}
+    counts = {key: n for key, n in errors.items() if is_number(n)} if isinstance(errors, dict) else {}
     total = sum(counts.values())
     rows = "".join(
         f"<tr><td>{text(str(key).replace('_', ' '))}</td><td>{count}</td>"

@@ -29,10 +29,16 @@ CURVES: Mapping[str, tuple[str, ...]] = {
     "Seconds of a step": ("seconds_sampling", "seconds_learning"),
 }
 """Charts that stand at the top, and the metrics in them. Every other metric has a chart below."""
-SHARES = {"outcome/": "What became of the answers", "result/": "What tools answered"}
+SHARES = {
+    "outcome/": "What became of the answers",
+    "eval_outcome/": "What became of the answers to fixed cases",
+    "result/": "What tools answered",
+}
 LINES = 300
 """Lines of a log that are shown."""
-_PROGRESS = re.compile(r"^\S+ step \d+/\d+ ")
+_TIMED = re.compile(r"^20\d\d-\S+ (.*)")
+"""A line of a log that the run said; tables, in which models speak, have no time."""
+_PROGRESS = re.compile(r"step \d+/\d+ ")
 
 
 def to_html(found: Found) -> str:
@@ -88,9 +94,9 @@ def _duration(run: RunRecord) -> str:
     try:
         began = datetime.datetime.fromisoformat(run.starts[-1]["started"]).timestamp()
         seconds = int(run.rows[-1]["time"] - began)
-    except (IndexError, KeyError, TypeError, ValueError):
+        return str(datetime.timedelta(seconds=max(seconds, 0)))
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError):
         return "?"
-    return str(datetime.timedelta(seconds=max(seconds, 0)))
 
 
 def _told(runs: Mapping[str, RunRecord]) -> str:
@@ -100,8 +106,8 @@ def _told(runs: Mapping[str, RunRecord]) -> str:
 
 
 def _warnings(run: RunRecord) -> list[str]:
-    found = [line.split(" ", 1)[1] for line in run.log if " warning: " in f" {line} "]
-    return list(dict.fromkeys(found))
+    said = (found[1] for line in run.log if (found := _TIMED.match(line)))
+    return list(dict.fromkeys(line for line in said if line.startswith("warning: ")))
 
 
 def _curves(runs: Mapping[str, RunRecord]) -> str:
@@ -143,14 +149,13 @@ def _outcomes(runs: Mapping[str, RunRecord], prefix: str, heading: str) -> str:
     """For each run the shares of the categories under ``prefix`` over its steps, the right ones at the bottom."""
     drawn = []
     for name, run in runs.items():
-        found = [row for row in run.rows if any(key.startswith(prefix) for key in row)]
-        totals: dict[str, float] = {}
-        for row in found:
-            for key, value in row.items():
-                if key.startswith(prefix) and isinstance(value, float):
-                    totals[key] = totals.get(key, 0.0) + value
-        keys = sorted(totals, key=lambda key: (key not in (f"{prefix}correct", f"{prefix}success"), -totals[key]))
-        rows = {row["step"]: [float(row.get(key) or 0.0) for key in keys] for row in found}
+        names = dict.fromkeys(name.removesuffix(BEFORE) for name in run.metrics if name.startswith(prefix))
+        curves = {name: dict(points) for name in names if (points := run.points(name))}
+        keys = sorted(
+            curves, key=lambda key: (key not in (f"{prefix}correct", f"{prefix}success"), -sum(curves[key].values()))
+        )
+        steps = sorted({step for curve in curves.values() for step in curve})
+        rows = {step: [curves[key].get(step, 0.0) for key in keys] for step in steps}
         drawn.append(shares(name, [key.removeprefix(prefix).replace("_", " ") for key in keys], rows))
     return charts(heading, drawn)
 
@@ -186,8 +191,9 @@ def _log(name: str, run: RunRecord, named: bool) -> str:
     """What was said of data and devices before the first step, and the rest folded away."""
     if not run.log:
         return ""
-    begin = next((n for n, line in enumerate(run.log) if _PROGRESS.match(line)), len(run.log))
-    said = [line.split(" ", 1)[-1] if line[:2] == "20" else line for line in run.log[:begin]][:LINES]
+    lines = [_TIMED.sub(r"\1", line) for line in run.log]
+    begin = next((n for n, line in enumerate(lines) if _PROGRESS.match(line)), len(lines))
+    said = lines[:begin][:LINES]
     whole = [*run.log[: LINES // 2], "[...]", *run.log[-LINES // 2 :]] if len(run.log) > LINES else run.log
     heading = f"Data and start of {name}" if named else "Data and start"
     return (

@@ -12,14 +12,14 @@ LONG = 2000
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """Paths without the folders that all have in common."""
+    """Different paths without the folders that all have in common, different, too."""
     if len(names) < 2:
         return [name.rstrip("/").rsplit("/", 1)[-1] for name in names]
     try:
         shared = commonpath(names)
     except ValueError:  # some from the root, some not
         return list(names)
-    return [name.removeprefix(shared).lstrip("/") or name for name in names]
+    return [name.removeprefix(shared).lstrip("/") or f"{name}/" for name in names]
 
 
 def charts(heading: str, drawn: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from tl_jax.config import RlConfig, SftConfig, annotated_yaml
 from tl_jax.errors import UserError
@@ -21,6 +21,9 @@ BEFORE = "_before"
 """How the name of a metric ends that was found before training, as step 0."""
 DEPTH = 3
 """Folders below a named directory in which runs and evaluations are looked for."""
+
+LARGEST_STEP, LARGEST = 2**31 - 1, 3.4e38
+"""What a run can count up to, and what is a number in float32."""
 
 Settings = dict[str, Any]
 """Dotted keys and their values."""
@@ -53,8 +56,8 @@ class RunRecord:
 
     def points(self, metric: str) -> list[tuple[int, float]]:
         """Steps and values of a metric, where it was logged and is a number; step 0 is before training."""
-        before = [row[metric + BEFORE] for row in self.rows if _is_number(row.get(metric + BEFORE))]
-        logged = [(row["step"], float(row[metric])) for row in self.rows if _is_number(row.get(metric))]
+        before = [row[metric + BEFORE] for row in self.rows if is_number(row.get(metric + BEFORE))]
+        logged = [(row["step"], float(row[metric])) for row in self.rows if is_number(row.get(metric))]
         return [(0, float(value)) for value in before[:1]] + logged
 
     @property
@@ -132,14 +135,14 @@ def read_run(home: Path) -> RunRecord:
         except ValueError as error:
             faults.append(f"{CONFIG_FILE}: {error}")
     starts = _json(home / STARTS_FILE, faults).get("starts")
-    rows = [row for row in _json_lines(home / METRICS_FILE, faults) if type(row.get("step")) is int]
+    rows = [row for row in _json_lines(home / METRICS_FILE, faults) if _has_step(row)]
     return RunRecord(
         name=str(home),
         settings=flat(tree) if isinstance(tree, Mapping) else {},
         starts=[start for start in starts if isinstance(start, dict)] if isinstance(starts, list) else [],
         rows=sorted(rows, key=lambda row: row["step"]),
         log=_text(home / LOG_FILE).splitlines(),
-        samples=[row for row in _json_lines(home / SAMPLES_FILE, faults) if type(row.get("step")) is int],
+        samples=[row for row in _json_lines(home / SAMPLES_FILE, faults) if _has_step(row)],
         faults=faults,
     )
 
@@ -172,8 +175,14 @@ def _defaults(kind: Literal["sft", "rl"]) -> Settings:
     return flat(read_yaml(annotated_yaml(config)))
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float)
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether it is one that can be drawn: JSON's readers make others, too, of ``NaN`` and ``1e400``."""
+    return type(value) in (int, float) and abs(value) <= LARGEST
+
+
+def _has_step(row: Mapping[str, Any]) -> bool:
+    step = row.get("step")
+    return type(step) is int and 0 <= step <= LARGEST_STEP
 
 
 def _text(file: Path) -> str:
