@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -55,6 +57,54 @@ def test_no_server_is_told_at_once() -> None:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     with JsonServer(url) as server, pytest.raises(EngineError, match=f"^{url}/v1/models: no answer .*refused"):
         server.get("/v1/models", 5.0)
+
+
+def test_a_name_that_no_server_can_have_is_told() -> None:
+    with JsonServer("http://a..b:80") as server, pytest.raises(EngineError, match=r"^http://a\.\.b:80/x: no answer"):
+        server.get("/x", 5.0)
+
+
+def test_a_reply_that_breaks_off_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_server, "FIRST_PAUSE", 0.01)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n"
+    with speaking([head + b"[1, ", head + b"[1, 2.5]"]) as url, JsonServer(url) as server:
+        assert server.post("/any", None, 5.0) == [1, 2.5]
+
+
+@contextmanager
+def speaking(replies: Iterable[bytes], pause: float = 0.0) -> Iterator[str]:
+    """The address of a server that sends these bytes, one reply a connection; with a pause, byte by byte for ever."""
+
+    def speak() -> None:
+        for reply in replies:
+            connection, _ = listening.accept()
+            with connection, suppress(ConnectionError):
+                connection.recv(1 << 16)
+                connection.sendall(reply)
+                while pause:
+                    time.sleep(pause)
+                    connection.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=speak, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        thread.join(5)
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nContent-Length: 9999", b"HTTP/1.0 200 OK", b"HTTP/1.1 200 OK"])
+@pytest.mark.parametrize("ended_by", ["the deadline", "the end of the block"])
+def test_nobody_waits_for_a_server_that_speaks_on_and_on(head: bytes, ended_by: str) -> None:
+    seconds = 0.3 if ended_by == "the deadline" else 60.0
+    began = time.monotonic()
+    with speaking([head + b"\r\n\r\n"], 0.02) as url, ThreadPoolExecutor(1) as pool, JsonServer(url) as server:
+        asked = pool.submit(server.get, "/any", seconds)
+        if ended_by != "the deadline":
+            time.sleep(0.2)
+            server.__exit__(None, None, None)
+        with pytest.raises(EngineError, match="no answer"):
+            asked.result(3)
+    assert time.monotonic() - began < 5
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import json
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from types import TracebackType
 from typing import Any
@@ -44,7 +45,7 @@ class JsonServer:
         self.url = url
         self._parts = urlsplit(url)
         self._lock = threading.Lock()
-        self._open: set[HTTPConnection] = set()
+        self._open: set[socket.socket] = set()
         self._over = threading.Event()
 
     def __enter__(self) -> JsonServer:
@@ -53,10 +54,8 @@ class JsonServer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._over.set()
         with self._lock:
-            for connection in self._open:
-                if connection.sock is not None:
-                    with suppress(OSError):
-                        connection.sock.shutdown(socket.SHUT_RDWR)  # whoever waits for its reply waits no longer
+            for sock in self._open:
+                _break_off(sock)
 
     def get(self, path: str, seconds: float) -> Any:
         """What the server has at ``path``; one try.
@@ -85,23 +84,24 @@ class JsonServer:
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def _once(self, method: str, path: str, body: Any, seconds: float) -> Any:
+        until = time.monotonic() + max(seconds, FIRST_PAUSE)
         kind = HTTPSConnection if self._parts.scheme == "https" else HTTPConnection
-        connection = kind(self._parts.hostname or "", self._parts.port, timeout=max(seconds, FIRST_PAUSE))
+        connection = kind(self._parts.hostname or "", self._parts.port, timeout=until - time.monotonic())
         try:
-            self._connect(connection)
-            content = None if body is None else json.dumps(body).encode()
-            headers = {"Content-Type": "application/json"} if content else {}
-            connection.request(method, self._parts.path + path, content, headers)
-            reply = connection.getresponse()
-            data = reply.read(LARGEST_REPLY + 1)
-        except (OSError, HTTPException) as error:
+            with self._breakable(connection, until):
+                content = None if body is None else json.dumps(body).encode()
+                headers = {"Content-Type": "application/json"} if content else {}
+                connection.request(method, self._parts.path + path, content, headers)
+                reply = connection.getresponse()
+                data = reply.read(LARGEST_REPLY + 1)
+        except (OSError, HTTPException, UnicodeError) as error:  # of an address that is no name of a server
             raise _Again(f"no answer ({str(error) or type(error).__name__})") from None
         finally:
-            with self._lock:
-                self._open.discard(connection)
             connection.close()
         if len(data) > LARGEST_REPLY:
             raise self._error(path, f"the reply is longer than {LARGEST_REPLY >> 20} MiB")
+        if reply.length:
+            raise _Again(f"the reply broke off after {len(data)} bytes")
         if reply.status == 429 or reply.status >= 500:
             raise _Again(f"HTTP {reply.status}: {_words(data)}")
         if reply.status != 200:
@@ -113,15 +113,42 @@ class JsonServer:
         except (ValueError, RecursionError):
             raise self._error(path, f"the reply is no JSON: {_words(data)}") from None
 
-    def _connect(self, connection: HTTPConnection) -> None:
+    @contextmanager
+    def _breakable(self, connection: HTTPConnection, until: float) -> Iterator[None]:
+        """Connected, and broken off at this time or when the server's block ends: a timeout is that of each wait, and a
+        server that says a little now and then would never meet one.
+
+        Raises:
+            OSError: it was broken off, or there is no connection.
+        """
         connection.connect()
+        sock: socket.socket = connection.sock  # a connection forgets it when the reply's end is that of the connection
+        clock = threading.Timer(until - time.monotonic(), _break_off, [sock])
+        clock.daemon = True
         with self._lock:
             if self._over.is_set():
                 raise OSError("given up")
-            self._open.add(connection)
+            self._open.add(sock)
+        clock.start()
+        try:
+            yield
+        finally:
+            clock.cancel()
+            with self._lock:
+                self._open.discard(sock)
+        if self._over.is_set():
+            raise OSError("given up")
+        if time.monotonic() >= until:
+            raise TimeoutError("timed out")
 
     def _error(self, path: str, problem: str) -> EngineError:
         return EngineError(in_one_line(f"{self.url}{path}: {problem}"))
+
+
+def _break_off(sock: socket.socket) -> None:
+    """Whoever waits for a reply there waits no longer."""
+    with suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # not the encrypted one's: another thread is using that
 
 
 def _words(data: bytes) -> str:
