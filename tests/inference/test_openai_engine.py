@@ -19,7 +19,7 @@ from tl_jax.config.engine import EngineConfig
 from tl_jax.inference.engine import Listener
 from tl_jax.inference.in_process import InProcessEngine
 from tl_jax.inference.json_server import EngineError
-from tl_jax.inference.openai_engine import Export, OpenAIEngine, read_answer
+from tl_jax.inference.openai_engine import Export, OpenAIEngine, _likeliest, read_answer
 from tl_jax.inference.room import GenerationError
 from tl_jax.model.parameters import init_params
 
@@ -200,6 +200,8 @@ GOOD = {"token_ids": [4, 5, 1], "logprobs": {"token_logprobs": [-0.5, 0, -2.0]},
         ({"logprobs": {"token_logprobs": [-0.5, None, -1.0]}}, "not as many log-probabilities"),
         ({"logprobs": {"token_logprobs": [-0.5, math.nan, -1.0]}}, "not as many log-probabilities"),
         ({"logprobs": {"token_logprobs": [-0.5, 0.7, -1.0]}}, "not as many log-probabilities"),
+        ({"logprobs": {"token_logprobs": [-0.5, -(10**400), -1.0]}}, "not as many log-probabilities"),
+        ({"logprobs": {"token_logprobs": [-0.5, -1e39, -1.0]}}, "not as many log-probabilities"),  # -inf in float32
         ({"token_ids": [4, 24, 1]}, "outside the vocabulary of 24: the server has another model"),
         ({"token_ids": [4, -1, 1]}, "outside the vocabulary"),
         ({"token_ids": [4, True, 1]}, "outside the vocabulary"),
@@ -207,6 +209,7 @@ GOOD = {"token_ids": [4, 5, 1], "logprobs": {"token_logprobs": [-0.5, 0, -2.0]},
         ({"token_ids": [], "logprobs": {"token_logprobs": []}}, "0 tokens, where 1 to 4"),
         ({"token_ids": [4] * 5, "logprobs": {"token_logprobs": [-1.0] * 5}}, "5 tokens, where 1 to 4"),
         ({"token_ids": [4, 5, 6]}, "cut off after 3 of 4 tokens"),
+        ({"token_ids": [4, 2, 1]}, "goes on behind token 2, which ends an answer"),
         ({"prompt_token_ids": [0, 3, 4]}, "read other tokens than it was asked with"),
     ],
 )
@@ -214,6 +217,12 @@ def test_a_reply_that_is_no_answer_is_refused(change: dict[str, Any], message: s
     assert read_answer({"choices": [GOOD]}, [3, 4], 4, 24, ENDS) == ([4, 5, 1], [-0.5, 0.0, -2.0])
     with pytest.raises(ValueError, match=message):
         read_answer({"choices": [{**copy.deepcopy(GOOD), **change}]}, [3, 4], 4, 24, ENDS)
+
+
+@pytest.mark.parametrize("said", [None, [], {"a": "x"}, {"a": -(10**400)}, {}], ids=str)
+def test_what_says_nothing_of_the_likeliest_token(said: Any) -> None:
+    assert _likeliest({"choices": [{"logprobs": {"top_logprobs": [{"a": -3, "b": -0.5}]}}]}) == -0.5
+    assert _likeliest({"choices": [{"logprobs": {"top_logprobs": [said]}}]}) is None
 
 
 @pytest.mark.parametrize("reply", [None, [], {}, {"choices": {}}, {"choices": []}, {"choices": [3]}, "x"])

@@ -8,7 +8,6 @@ before anything is learnt from it.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
@@ -38,6 +37,8 @@ UNSURE = 0.05
 """Nats: a first token that is likelier than this says little of how its probability was made."""
 SAME = 1e-4
 """Nats between log-probabilities of one token, computed twice."""
+LEAST = float(np.finfo(np.float32).min)
+"""Log-probabilities are finite as float32."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +235,10 @@ def read_answer(
         raise ValueError("the server read other tokens than it was asked with; it has to take prompts as token ids")
     if not 1 <= len(tokens) <= max_new_tokens:
         raise ValueError(f"the answer has {len(tokens)} tokens, where 1 to {max_new_tokens} were asked for")
+    if early := [token for token in tokens[:-1] if token in ends.eos_ids]:
+        raise ValueError(
+            f"the answer goes on behind token {early[0]}, which ends an answer; the server has to know stop_token_ids"
+        )
     if tokens[-1] not in ends.eos_ids and len(tokens) < max_new_tokens:
         raise ValueError(
             f"the answer was cut off after {len(tokens)} of {max_new_tokens} tokens, without one that ends an answer; "
@@ -246,12 +251,12 @@ def _likeliest(reply: Any) -> float | None:
     """The log-probability of the likeliest first token, where a reply says it."""
     try:
         return max(map(float, reply["choices"][0]["logprobs"]["top_logprobs"][0].values()))
-    except (TypeError, ValueError, LookupError, AttributeError):
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError):
         return None
 
 
 def _is_logprob(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and value < 1e-3  # 0, to rounding
+    return type(value) in (int, float) and LEAST < value < 1e-3  # 0, to rounding
 
 
 def _with_directory(body: Any, directory: str) -> Any:
