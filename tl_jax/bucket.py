@@ -11,7 +11,7 @@ import os
 import re
 import uuid
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote, unquote
@@ -160,12 +160,11 @@ class Folder:
         with reached(f"{self.address}/{name}"):
             from google.api_core.exceptions import NotFound
 
-            try:
+            with suppress(NotFound):
                 blob = self._bucket.blob(self._prefix + name, generation=generation)
                 content: bytes = blob.download_as_bytes(retry=_retry())
-            except NotFound:
-                raise FileNotFoundError(f"{self.address}/{name}") from None
-            return content
+                return content
+        raise FileNotFoundError(f"{self.address}/{name}")
 
     def generation(self, name: str) -> int:
         """Of an object as it is now; 0 where there is none."""

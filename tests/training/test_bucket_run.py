@@ -89,6 +89,21 @@ class TestLock:
         assert folder.write(LOCK, b"b", replacing=generation) is None
         assert folder.read(LOCK) == b"a"
 
+    def test_a_holder_that_writes_while_somebody_looks_is_named(
+        self, folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        first = self.lock(folder, tmp_path / "a")
+        first.take()
+        seen = folder.generation(LOCK)
+        first.renew()
+        generations = iter([seen])  # the first look is older than what is read then
+        real = folder.generation
+        second = self.lock(Folder(folder.address), tmp_path / "b")
+        monkeypatch.setattr(second._folder, "generation", lambda name: next(generations, None) or real(name))
+        with pytest.raises(ResumeError, match=r"another training is running there .process [0-9]+"):
+            second.take()
+        first.release()
+
     def test_an_answer_that_got_lost_is_no_loss_of_the_lock(self, folder: Folder, tmp_path: Path) -> None:
         lock = self.lock(folder, tmp_path / "a")
         lock.take()
@@ -180,6 +195,14 @@ class TestFiles:
         monkeypatch.setattr(lock._folder._bucket, "list_blobs", lambda **_: there)
         with pytest.raises(BucketError, match="cannot be the name of a file here"):
             lock.check()
+
+
+def test_an_object_that_is_not_there_is_a_file_that_is_not_there(folder: Folder) -> None:
+    older = folder.write("a", b"1")
+    folder.write("a", b"2")
+    for name, generation in (("none", None), ("a", older)):
+        with pytest.raises(FileNotFoundError, match=f"{folder.address}/{name}"):
+            folder.read(name, generation)
 
 
 def test_a_bucket_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
