@@ -245,19 +245,21 @@ def _client(host: str | None) -> Any:
 
 
 @contextmanager
-def reached(address: str) -> Iterator[None]:
-    """Whatever keeps a bucket from being used inside the block becomes one line.
+def reached(place: str) -> Iterator[None]:
+    """Whatever keeps a bucket from being used inside the block becomes one line, if ``place`` is in one.
 
     Raises:
         BucketError: instead of the errors of the libraries for Cloud Storage.
     """
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:
-        why = failure(error)
+        why = failure(error) if place.startswith(SCHEME) else None
         if why is None:
             raise
-        raise BucketError(f"{address}: {why}") from error
+        raise BucketError(f"{place}: {why}") from error
 
 
 def failure(error: BaseException) -> str | None:
@@ -279,7 +281,7 @@ def failure(error: BaseException) -> str | None:
             )
         if name in ("Forbidden", "Unauthorized") or "PERMISSION_DENIED" in details:
             return f"Cloud Storage refuses it ({details})"
-        if name == "NotFound":
+        if name == "NotFound" or details.startswith("NOT_FOUND: "):
             return f"Cloud Storage has no such bucket or object ({details})"
         if home in ("google", "gcsfs", "requests", "urllib3", "aiohttp") or _STATUS.match(details):
             return f"Cloud Storage cannot be reached ({details or name})"
@@ -287,7 +289,5 @@ def failure(error: BaseException) -> str | None:
     return None
 
 
-_STATUS = re.compile(
-    r"(UNAVAILABLE|UNAUTHENTICATED|DEADLINE_EXCEEDED|ABORTED|NOT_FOUND|INTERNAL|FAILED_PRECONDITION): "
-)
+_STATUS = re.compile(r"(UNAVAILABLE|UNAUTHENTICATED|DEADLINE_EXCEEDED|ABORTED|INTERNAL|FAILED_PRECONDITION): ")
 """How TensorStore's errors begin."""

@@ -55,13 +55,18 @@ def check_manifest(directory: Path) -> bool:
 
     Raises:
         DamagedError: a file is missing, or has another size or other bytes.
+        BucketError: the bucket cannot be read, which says nothing of the files.
     """
     manifest = directory / MANIFEST
-    remote = in_bucket(directory)
-    there = Folder(str(directory)).objects() if remote else {}
+    remote = Folder(str(directory)) if in_bucket(directory) else None
+    there = remote.objects() if remote else {}
     if not (MANIFEST in there if remote else manifest.is_file()):
         return False
-    algorithm, files = _read(manifest)
+    try:
+        content = remote.read(MANIFEST) if remote else manifest.read_bytes()
+    except OSError as error:
+        raise DamagedError(f"{manifest}: cannot be read: {reason(error)}") from None
+    algorithm, files = _understood(manifest, content)
     for name, (size, _) in files.items():  # what costs nothing first
         file = directory / name
         if not (name in there if remote else file.is_file()):
@@ -80,14 +85,12 @@ def check_manifest(directory: Path) -> bool:
     return True
 
 
-def _read(manifest: Path) -> tuple[str, dict[str, tuple[int, str]]]:
+def _understood(manifest: Path, content: bytes) -> tuple[str, dict[str, tuple[int, str]]]:
     """How the checksums are made, and size and checksum of every file."""
     try:
-        row = strict_json.loads(manifest.read_text(encoding="utf-8"))
+        row = strict_json.loads(content.decode())
         files = {name: (size, checksum) for name, (size, checksum) in row["files"].items()}
         algorithm = str(row["checksum"])
-    except OSError as error:
-        raise DamagedError(f"{manifest}: cannot be read: {reason(error)}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DamagedError(f"{manifest}: is damaged itself") from None
     if any(Path(name).is_absolute() or ".." in Path(name).parts for name in files):

@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from tests.remote import BUCKET, cloud_storage, contents
 from tl_jax.bucket import BucketError, Folder, place_of
-from tl_jax.model.run_directory import fetched
+from tl_jax.model.run_directory import checkpoints_of, fetched
 from tl_jax.run_files import LOCK_FILE as LOCK
 from tl_jax.training import bucket_run
 from tl_jax.training.bucket_lock import BucketLock
 from tl_jax.training.bucket_run import BucketRun, run_lock
-from tl_jax.training.checkpoint import ResumeError
+from tl_jax.training.checkpoint import Checkpoints, Record, ResumeError, restart_step
+from tl_jax.training.damaged import newest_whole
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -203,6 +205,48 @@ def test_an_object_that_is_not_there_is_a_file_that_is_not_there(folder: Folder)
     for name, generation in (("none", None), ("a", older)):
         with pytest.raises(FileNotFoundError, match=f"{folder.address}/{name}"):
             folder.read(name, generation)
+
+
+class TestConnectionLost:
+    """No damage, no other model: nothing is moved away, and the message says what it is."""
+
+    @pytest.fixture
+    def checkpoints(self, folder: Folder) -> Checkpoints:
+        checkpoints = Checkpoints(checkpoints_of(place_of(folder.address, "runs")), keep=2)
+        checkpoints.save(1, {"a": np.arange(4.0)}, Record({}, {}))
+        checkpoints.wait()
+        return checkpoints
+
+    def test_while_a_state_is_read(self, checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+        def lost(*_: object, **__: object) -> None:
+            raise ValueError("UNAVAILABLE: Error reading it")
+
+        monkeypatch.setattr(checkpoints._manager, "restore", lost)
+        with pytest.raises(BucketError, match=rf"^{checkpoints.directory}/1: Cloud Storage cannot be reached"):
+            checkpoints.restore(1, {"a": np.arange(4.0)})
+
+    def test_while_checksums_are_read(self, checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+        def lost(folder: Folder, name: str, generation: int | None = None) -> bytes:
+            raise BucketError(f"{folder.address}/{name}: lost")
+
+        assert newest_whole(checkpoints.directory) == (1, {})
+        monkeypatch.setattr(Folder, "read", lost)
+        with pytest.raises(BucketError, match=r"manifest.json: lost"):
+            newest_whole(checkpoints.directory)
+
+    def test_while_names_are_looked_up(self, checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+        aiohttp = pytest.importorskip("aiohttp")
+
+        def lost(*_: object) -> None:
+            raise aiohttp.ClientConnectionError("lost")
+
+        monkeypatch.setattr(type(checkpoints.directory), "exists", lost)
+        for use in (
+            lambda: restart_step(checkpoints.directory, "auto"),
+            lambda: Checkpoints(checkpoints.directory, keep=1),
+        ):
+            with pytest.raises(BucketError, match=rf"^{checkpoints.directory}: Cloud Storage cannot be reached .lost"):
+                use()
 
 
 def test_a_bucket_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

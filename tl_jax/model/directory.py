@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from tl_jax.bucket import reached
 from tl_jax.errors import UserError
 from tl_jax.files import check_erasable, copy_file, folders, reason, told, write_json
 from tl_jax.tooluse import strict_json
@@ -78,10 +79,11 @@ def unreadable(path: Path, error: type[UserError] = CheckpointError) -> Iterator
     """Whatever Orbax raises at damaged files inside the block is an error of one line; that memory is short is not.
 
     Raises:
-        UserError: of the class ``error``.
+        UserError: of the class ``error``; or that a bucket cannot be reached.
     """
     try:
-        yield
+        with reached(str(path)):
+            yield
     except (UserError, MemoryError):
         raise
     except Exception as cause:  # its readers of JSON, of arrays and of directories raise what they meet

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import orbax.checkpoint as ocp
 
-from tl_jax.bucket import failure, in_bucket
+from tl_jax.bucket import failure, in_bucket, reached
 from tl_jax.errors import UserError
 from tl_jax.files import reason
 from tl_jax.manifest import MANIFEST, write_manifest
@@ -87,7 +87,8 @@ class Checkpoints:
             cleanup_tmp_directories=True,
             async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
         )
-        self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=("state", RECORD))
+        with reached(str(self.directory)):
+            self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=("state", RECORD))
         self.newest = self._manager.latest_step()
         """step of the newest, being written or whole"""
 
@@ -145,8 +146,11 @@ class Checkpoints:
         place = self.directory / str(step)
         with unreadable(place, ResumeError):
             try:
-                restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+                with reached(str(place)):
+                    restored = self._manager.restore(step, args=ocp.args.Composite(**items))
                 return Restored(restored.state, Record(**restored[RECORD]))
+            except UserError:
+                raise
             except (ValueError, KeyError, TypeError) as error:
                 details = " ".join(str(error).split())[:200]
                 raise ResumeError(
@@ -218,7 +222,9 @@ def restart_step(directory: Path, resume: Literal["auto", "never", "must"]) -> i
             "choose another run_dir, or continue with checkpoint.resume=auto"
         )
     newest: int | None = max(steps, default=None)
-    if newest is not None and not any((directory / str(newest) / name).exists() for name in (RECORD, MANIFEST)):
+    with reached(str(directory)):
+        known = newest is None or any((directory / str(newest) / name).exists() for name in (RECORD, MANIFEST))
+    if not known:
         raise ResumeError(
             f"{directory / str(newest)}: written by an older version of tl-jax, which this one cannot continue; finish "
             f"the run with that version (named in {directory.parent / 'environment.json'}), or choose another run_dir"
