@@ -49,7 +49,7 @@ def main() -> None:
 
 def compare(name: str, length: int, data: list[Dataset], options: argparse.Namespace) -> None:
     reports = [one.report for one in data]
-    before, after = (report.tokens - report.shared for report in reports)
+    before, after = (report.read for report in reports)
     line = f"{name:24} {length:5} {before:9,} -> {after:9,} {1 - after / before:6.1%}  "
     line += f"{reports[0].rows:5} -> {reports[1].rows:5} {1 - reports[1].rows / reports[0].rows:6.1%}"
     if options.rows:

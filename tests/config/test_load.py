@@ -53,6 +53,7 @@ def test_written_config_reads_back_the_same(tmp_path: Path) -> None:
         ("model.dtype=fp8", "key 'model.dtype'"),
         ("optimizer=3", "key 'optimizer'"),
         ("data={pack: false, share_prefixes: 256}", "data: share_prefixes needs several trajectories in a row"),
+        ("data={max_length: 2048, share_prefixes: 2048}", "data: share_prefixes=2048 is no beginning of a row of"),
         ("lora.quantize=nf4", "lora: quantize is of adapters, and there are none without lora.rank"),
         ("seed", "write key=value"),
     ],

@@ -55,6 +55,8 @@ def test_what_shared_prefixes_save_is_reported(bpe: PreTrainedTokenizerFast, tmp
     assert (batch.segment_ids > 0).sum() == used
     for name in ("weights", "turns"):
         assert batch[name].sum() == pytest.approx(whole[name].sum())
+    nothing = build_dataset(config.model_copy(update={"share_prefixes": 4000}), codec).report
+    assert any(line.startswith("0 tokens, 0.0 %, are beginnings") for line in nothing.lines())  # it was asked for
 
 
 @pytest.mark.parametrize("overlong", ["drop_context", "skip"])

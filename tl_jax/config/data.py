@@ -92,6 +92,11 @@ class DataConfig(Node):
             raise ValueError(
                 "share_prefixes needs several trajectories in a row; set pack=true, or share_prefixes=null"
             )
+        if self.share_prefixes and self.share_prefixes >= self.max_length:
+            raise ValueError(
+                f"share_prefixes={self.share_prefixes} is no beginning of a row of max_length={self.max_length}; set a "
+                "smaller number, or share_prefixes=null"
+            )
         return self
 
     @property

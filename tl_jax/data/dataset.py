@@ -50,14 +50,16 @@ def build_dataset(config: DataConfig, codec: Codec, path: Path | None = None) ->
         data = _encoded(file, Encoder(config, codec, str(path)))
     if not len(data.records):
         raise DataError("; ".join(["nothing to train on", *data.report.lines()]), path=str(path))
+    shared = None
     if config.share_prefixes:
         plan = plan_shared_rows(data.lengths, data.prefixes, config.max_length, config.share_prefixes)
+        shared = 0 if plan.skipped is None else int(plan.skipped.sum())
     else:
         plan = plan_rows(data.lengths, config.max_length, config.pack)
     rows = PackedRows(reader(data.records), data.lengths, config.max_length, plan)
-    shared = 0 if plan.skipped is None else int(plan.skipped.sum())
-    padding = 1 - (data.report.tokens - shared) / (len(rows) * config.max_length)
-    return Dataset(rows, replace(data.report, rows=len(rows), padding=padding, shared=shared), data.largest_token)
+    report = replace(data.report, rows=len(rows), shared=shared)
+    report.padding = 1 - report.read / (len(rows) * config.max_length)
+    return Dataset(rows, report, data.largest_token)
 
 
 def _encoded(file: Path, encoder: Encoder) -> EncodedData:

@@ -46,13 +46,18 @@ class DataReport:
     examples: int = 0
     rows: int = 0
     tokens: int = 0
-    shared: int = 0
-    """Tokens that are not read again, because their row has them as another example's beginning."""
+    shared: int | None = None
+    """Tokens that are not read again, because their row has them as another example's beginning; None = nobody asked"""
     target_tokens: int = 0
     notes: list[str] = field(default_factory=list)
     """What else there is to say about the file: fields left out, results matched by position."""
     padding: float = 0.0
     """Share of the rows' positions that hold no token."""
+
+    @property
+    def read(self) -> int:
+        """Tokens that stand in the rows."""
+        return self.tokens - (self.shared or 0)
 
     def add(self, later: DataReport) -> None:
         """Takes over the counts of later trajectories of the same data."""
@@ -90,10 +95,10 @@ class DataReport:
             f"{self.examples} examples, {self.tokens} tokens, {self.target_tokens} of them targets; {self.rows} rows, "
             f"{100 * self.padding:.1f} % padding",
         ]
-        if self.shared:
+        if self.shared is not None:
             lines.append(
                 f"{self.shared} tokens, {100 * self.shared / self.tokens:.1f} %, are beginnings that another example "
-                f"of their row has: {self.tokens - self.shared} are read"
+                f"of their row has: {self.read} are read"
             )
         if self.silent:
             lines.append(f"{self.silent} turns have neither text nor calls; they are no targets")

@@ -92,7 +92,7 @@ def sft_workload(config: SftConfig, subject: Subject) -> Workload:
         return Workload(told, positions, positions, None, full, full)
     dataset = build_dataset(config.data, Codec.open(config.data.renderer, subject.tokenizer, config.template))
     report, sample = dataset.report, dataset.rows[:SAMPLE]
-    tokens = rows * (report.tokens - report.shared) / report.rows
+    tokens = rows * report.read / report.rows
     useful = rows / len(sample) * sum(work(subject.config, collate([row])).flops for row in sample)
     told = f"{config.data.path}: {report.rows} rows"
     targets = rows * report.target_tokens / report.rows
