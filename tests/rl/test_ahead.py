@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -179,3 +180,34 @@ def test_what_does_not_fit_the_settings_any_more_is_left_out(setting: str) -> No
     other.restore(ahead.state(), lines.append)
     assert lines == ["the rollout that was sampled ahead is of other settings and not learnt from"]
     assert other.next(2, replace(state(1))).staleness == 0
+
+
+def _older(kept: dict[str, Any]) -> None:
+    for group in kept["rollout"]["groups"]:
+        for episode in group["episodes"]:
+            del episode["prompt_length"]
+
+
+def _newer(kept: dict[str, Any]) -> None:
+    for group in kept["rollout"]["groups"]:
+        for episode in group["episodes"]:
+            episode["more"] = 1
+
+
+def _damaged(kept: dict[str, Any]) -> None:
+    kept["rollout"]["cases"].clear()
+
+
+@pytest.mark.parametrize("change", [_older, _newer, _damaged])
+def test_what_cannot_be_read_is_left_out_in_one_line(change: Callable[[dict[str, Any]], None]) -> None:
+    ahead, _, _ = queue()
+    ahead.next(1, state(0))
+    ahead.reward()
+    kept = json.loads(json.dumps(ahead.state()))
+    change(kept)
+    other, _, _ = queue()
+    lines: list[str] = []
+    other.restore(kept, lines.append)
+    (line,) = lines
+    assert re.fullmatch(r"the rollout that was sampled ahead cannot be read \(\w+: .+\) and is not learnt from", line)
+    assert other.next(2, state(1)).staleness == 0

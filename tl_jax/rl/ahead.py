@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tl_jax.config import RlConfig
+from tl_jax.rl.faults import described
 from tl_jax.rl.groups import GroupSampler, Rollout
 from tl_jax.rl.kept_rollout import from_json, to_json
 from tl_jax.rl.rubric import Rubric
@@ -63,10 +64,14 @@ class RolloutQueue:
         return self._state
 
     def restore(self, state: Mapping[str, Any], tell: Callable[[str], None]) -> None:
-        """Goes on where ``state`` was given. What does not fit the configuration any more is told and left out."""
+        """Goes on where ``state`` was given. What does not fit the configuration any more, or cannot be read because
+        another version wrote it, is told and left out."""
         if not state:
             return
-        if state["kind"] == self._kind:
-            self._next = from_json(state["rollout"])
-        else:
+        if state.get("kind") != self._kind:
             tell("the rollout that was sampled ahead is of other settings and not learnt from")
+            return
+        try:
+            self._next = from_json(state["rollout"])
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            tell(f"the rollout that was sampled ahead cannot be read ({described(error)}) and is not learnt from")
