@@ -197,7 +197,7 @@ def _cheapest(episodes: Sequence[Episode], updates: np.ndarray, layout: Layout) 
 
 def _divided(group: Bundle, sizes: np.ndarray, length: int) -> list[Bundle]:
     """As few bundles as have room in rows of ``length`` tokens; what shares nothing stands by itself."""
-    if group.length <= length and group.shared:
+    if len(group.numbers) == 1 or (group.length <= length and group.shared):
         return [group]
     numbers, shared = np.array(group.numbers), group.shared
     own = sizes[numbers] - shared
