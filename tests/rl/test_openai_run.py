@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.inference.completions_server import CompletionsServer
-from tests.rl.test_train import question, write
+from tests.rl.small_run import question, write
 from tl_jax.config import ConfigError, RlConfig, load_config
 from tl_jax.inference.json_server import EngineError
 from tl_jax.rl.train import run_rl

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from tests.runs import metrics
+from tests.rl.small_run import STEPS, metrics_of, ppo_config, question, same, write
 from tests.thoroughness import first_then_thorough
-from tl_jax.config import ConfigError, RlConfig, SftConfig, load_config
+from tl_jax.config import ConfigError, RlConfig
 from tl_jax.config.estimators import ESTIMATORS, Estimator
 from tl_jax.errors import UserError
 from tl_jax.model.store import open_model
@@ -27,12 +23,8 @@ from tl_jax.rl.estimators import EstimatorInputs
 from tl_jax.rl.train import run_rl
 from tl_jax.tooluse.environments.python import PythonTools
 from tl_jax.tooluse.rewards.score import score
-from tl_jax.tooluse.schema import Call, Case
+from tl_jax.tooluse.schema import Case
 from tl_jax.training.checkpoint import ResumeError
-from tl_jax.training.sft import run_sft
-
-TOOLS = [{"name": name, "description": ""} for name in ("find_city", "find_country")]
-STEPS, MIDDLE = 12, 6
 
 
 def prefers_country(prediction: str, case: Case) -> float:
@@ -40,85 +32,10 @@ def prefers_country(prediction: str, case: Case) -> float:
     return 0.75 if "country" in prediction else -0.25
 
 
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def question(index: int) -> dict[str, Any]:
-    return {"tools": TOOLS, "messages": [{"role": "user", "content": f"Where is Place {index}?"}]}
-
-
-@pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Decision points whose right answer is always the same tool."""
-    gold = [[{"name": "find_city", "arguments": {}}]]
-    rows = [{"id": f"c{i}", "gold": gold, **question(i)} for i in range(10)]
-    return write(tmp_path_factory.mktemp("cases") / "cases.jsonl", rows)
-
-
-@pytest.fixture(scope="module")
-def undecided(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Path:
-    """A supervised run whose model calls either tool, whatever the question."""
-    home = tmp_path_factory.mktemp("undecided")
-    rows = []
-    for index in range(16):
-        row = question(index // 2)
-        call = {"role": "assistant", "tool_calls": [{"name": TOOLS[index % 2]["name"], "arguments": {}}]}
-        rows.append({"id": f"t{index}", "tools": row["tools"], "messages": [*row["messages"], call]})
-    settings = {
-        "run_dir": home / "run",
-        "model.path": model_dir,
-        "model.dtype": "float32",
-        "mesh.data": 8,
-        "mesh.fsdp": 1,
-        "data.path": write(home / "train.jsonl", rows),
-        "data.max_length": 256,
-        "data.batch_size": 8,
-        "steps": 30,
-        "optimizer.learning_rate": 3e-3,
-        "optimizer.schedule": "constant",
-    }
-    run_sft(load_config(SftConfig, [], [f"{key}={value}" for key, value in settings.items()]))
-    return home / "run"
-
-
-def ppo_config(run_dir: Path, model: Path, cases: Path, **overrides: Any) -> RlConfig:
-    settings = {
-        "run_dir": run_dir,
-        "model.path": model,
-        "model.dtype": "float32",
-        "mesh.data": 8,
-        "mesh.fsdp": 1,
-        "data.path": cases,
-        "batch_size": 32,
-        "steps": STEPS,
-        "eval_prompts": 4,
-        "log_every": 3,
-        "checkpoint.every": MIDDLE,
-        "sampling.max_new_tokens": 12,
-        "actor.learning_rate": 1e-3,
-        "critic.learning_rate": 1e-3,
-        "algorithm.kl_coef": 0.02,
-        "algorithm.minibatches": 2,
-        "algorithm.missing_eos_penalty": 0.5,
-    }
-    settings |= {name.replace("__", "."): value for name, value in overrides.items()}
-    return load_config(RlConfig, [], [f"{key}={value}" for key, value in settings.items()])
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, undecided: Path, cases: Path) -> tuple[RlConfig, dict[str, Any]]:
     config = ppo_config(tmp_path_factory.mktemp("ppo") / "run", undecided, cases)
     return config, run_rl(config)
-
-
-def metrics_of(run_dir: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-
-
-def same(one: Any, other: Any) -> bool:
-    return all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
 
 
 def test_ppo_learns_to_call_the_rewarded_tool(trained: tuple[RlConfig, dict[str, Any]]) -> None:
@@ -333,178 +250,6 @@ def test_every_estimator_learns_to_call_the_rewarded_tool(estimator: str, undeci
 def is_right(prediction: str, case: Case) -> float:
     """A reward that is never negative."""
     return score(prediction, case, "binary").value
-
-
-TOLD: list[bool] = []
-
-
-def stops(prediction: str, case: Case) -> float:
-    """A reward during which the run is told to end, in the first rollout after four evaluations."""
-    TOLD.append(True)
-    if len(TOLD) == 10:
-        signal.raise_signal(signal.SIGTERM)
-    return 0.5
-
-
-def test_a_run_that_was_stopped_does_not_say_what_came_of_it(undecided: Path, cases: Path, tmp_path: Path) -> None:
-    result = run_rl(
-        ppo_config(
-            tmp_path / "run",
-            undecided,
-            cases,
-            reward=f"{__name__}:stops",
-            eval_every=1,
-            eval_prompts=4,
-            batch_size=16,
-            steps=3,
-        )
-    )
-    assert (result["step"], result["stopped_by"]) == (1, "SIGTERM")
-    assert "eval_reward" not in metrics_of(tmp_path / "run")[-1]  # whoever sent the signal does not wait for it
-    log = (tmp_path / "run/log.txt").read_text()
-    assert "before training" in log
-    assert "after training" not in log
-
-
-BAD: dict[str, int] = {}
-
-
-class BadTools:
-    """A user's environment that does everything wrong, and once hangs after the run was told to end."""
-
-    def reset(self, case: Case) -> Case:
-        BAD["reset"] += 1
-        if BAD["reset"] % 5 == 0:
-            raise ConnectionError("no more connections \ud800")
-        return case
-
-    def step(self, call: Call) -> tuple[str, bool]:
-        BAD["step"] += 1
-        if BAD["step"] >= BAD["hangs_at"]:
-            if BAD["step"] == BAD["hangs_at"]:  # a second signal would end the tests
-                os.kill(os.getpid(), signal.SIGTERM)
-            threading.Event().wait(60)
-        if BAD["step"] % 3 == 0:
-            raise KeyError("\ud800")
-        return f"half {chr(0xD800)}", False
-
-    def close(self) -> None:
-        raise OSError("closed already")
-
-
-def bad_reward(prediction: str, case: Case) -> float:
-    BAD["reward"] += 1
-    return float("nan") if BAD["reward"] % 7 == 0 else -len(prediction) / 100
-
-
-@pytest.mark.slow
-def test_a_run_survives_bad_tools_and_rewards_and_ends_at_once_where_they_hang(undecided: Path, tmp_path: Path) -> None:
-    questions = [{"id": f"q{i}", "gold": [], "gold_kind": "none", **question(i)} for i in range(8)]
-    config = ppo_config(
-        tmp_path / "run",
-        undecided,
-        write(tmp_path / "questions.jsonl", questions),
-        environment=f"{__name__}:BadTools",
-        max_turns=2,
-        reward=f"{__name__}:bad_reward",
-        steps=4,
-        log_every=1,
-        batch_size=8,
-        group_size=2,
-        eval_prompts=2,
-        algorithm__estimator="rloo",
-        data__max_prompt_length=400,
-        faults__retries=0,
-        faults__call_seconds="null",
-    )
-    BAD.update(reset=0, step=0, reward=0, hangs_at=30)
-    result = run_rl(config)
-    assert result["stopped_by"] == "SIGTERM"
-    done = result["step"]
-    assert 1 <= done < 4
-    assert [path.name for path in (config.run_dir / "checkpoints").glob("[0-9]*")] == [str(done)]
-    BAD["hangs_at"] = 10**9
-    assert run_rl(config)["step"] == 4
-    rows = metrics_of(config.run_dir)
-    assert [row["step"] for row in rows] == [1, 2, 3, 4]
-    assert all(0 < row["faults"] < 1 for row in rows)
-    assert any(row["raised"] > 0 for row in rows)
-    log = (config.run_dir / "log.txt").read_text()
-    assert "episodes failed; " in log
-    assert "ConnectionError" in log
-    assert "episodes raised an error; step find_" in log
-
-
-@pytest.mark.slow
-def test_a_run_without_a_critic_resumes_bit_for_bit(undecided: Path, cases: Path, tmp_path: Path) -> None:
-    """Nor one without a KL, which needs nothing of the model that it started from."""
-    settings = {
-        "algorithm__estimator": "rloo",
-        "algorithm__kl_coef": 0,
-        "group_size": 2,
-        "max_resamples": 1,
-        "curriculum__share": 0.5,
-        "batch_size": 8,
-        "steps": 4,
-        "checkpoint__every": 2,
-        "log_every": 1,
-        "eval_prompts": 2,
-    }
-    whole = run_rl(ppo_config(tmp_path / "whole", undecided, cases, **settings))
-    shutil.copytree(tmp_path / "whole", tmp_path / "part")
-    shutil.rmtree(tmp_path / "part" / "checkpoints" / "4")
-    part = run_rl(ppo_config(tmp_path / "part", tmp_path / "gone", cases, **settings))
-    assert whole["eval_reward_before"] == part["eval_reward_before"]
-    assert same(open_model(tmp_path / "part").params, open_model(tmp_path / "whole").params)
-    found, expected = metrics_of(tmp_path / "part"), metrics_of(tmp_path / "whole")
-    assert [row["resampled"] for row in found] == [row["resampled"] for row in expected]
-    assert any(row["resampled"] for row in expected)
-
-
-CALLS = {"made": 0, "stops_at": 0}
-
-
-def stops_once(prediction: str, case: Case) -> float:
-    """A reward during one call of which the run is told to end."""
-    CALLS["made"] += 1
-    if CALLS["made"] == CALLS["stops_at"]:
-        signal.raise_signal(signal.SIGTERM)
-    return score(prediction, case, "paper").value
-
-
-@pytest.mark.slow
-def test_a_run_one_step_off_policy_resumes_bit_for_bit(undecided: Path, cases: Path, tmp_path: Path) -> None:
-    """It is stopped while a step learns and what the next one learns from is rewarded: that is sampled by a policy
-    which is gone then."""
-    settings = {
-        "algorithm__estimator": "grpo",
-        "algorithm__kl_in": "loss",
-        "algorithm__steps_off_policy": 1,
-        "algorithm__importance_cap": 2,
-        "reward": f"{__name__}:stops_once",
-        "group_size": 2,
-        "max_resamples": 1,
-        "curriculum__share": 0.5,
-        "batch_size": 8,
-        "steps": 5,
-        "checkpoint__every": 100,
-        "log_every": 1,
-        "eval_prompts": 2,
-    }
-    whole = run_rl(ppo_config(tmp_path / "whole", undecided, cases, **settings))
-    CALLS.update(made=0, stops_at=CALLS["made"] // 2)
-    config = ppo_config(tmp_path / "part", undecided, cases, **settings)
-    stopped = run_rl(config)
-    assert stopped["stopped_by"] == "SIGTERM"
-    assert 1 < stopped["step"] < 5
-    part = run_rl(config)
-    assert whole["eval_reward"] == part["eval_reward"]
-    assert same(open_model(tmp_path / "part").params, open_model(tmp_path / "whole").params)
-    assert metrics(tmp_path / "part") == metrics(tmp_path / "whole")
-    assert (tmp_path / "part/samples.jsonl").read_text() == (tmp_path / "whole/samples.jsonl").read_text()
-    rows = metrics(tmp_path / "whole")
-    assert [row["staleness"] for row in rows] == [0, 1, 1, 1, 1]
-    assert rows[0]["sampler_drift_max"] < 1e-3 < min(row["sampler_drift_max"] for row in rows[1:])
 
 
 @pytest.mark.parametrize(
