@@ -41,6 +41,8 @@ def main() -> None:
     for name, default in (("steps", 5), ("prompts", 16), ("group", 8)):
         options.add_argument(f"--{name}", type=int, default=default)
     given = options.parse_args()
+    if given.steps < 3:
+        options.error(f"--steps {given.steps}: the first two are not counted; 3 or more")
     SECONDS[0] = given.seconds
     table = Table("reward", "steps_off_policy", *SHOWN, "seconds a step")
     for reward in ("paper", f"{__spec__.name}:slow"):

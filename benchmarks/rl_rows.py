@@ -37,6 +37,10 @@ def main() -> None:
     config = DataConfig(path=options.data, renderer=options.renderer, max_length=8192, cache=None)
     turns = lengths(config, Codec.open(options.renderer, options.tokenizer))
     turns = turns[turns[:, 0] <= options.longest]
+    if len(turns) < (most := max(prompts for prompts, *_ in SHAPES)):
+        parser.error(
+            f"{options.data} has {len(turns)} prompts of up to {options.longest} tokens; {most} or more are needed"
+        )
     print(f"{len(turns)} prompts of {turns[:, 0].mean():.0f} tokens on average, answers of {turns[:, 1].mean():.0f}")
     print("prompts devices minibatches  padding  positions of a device  over the least  shapes")
     for prompts, devices, minibatches in SHAPES:
