@@ -1,7 +1,7 @@
 """Tokens read and seconds of sampling whole episodes, that keep their cache between turns and that are read anew.
 
-    python benchmarks/multi_turn.py --data FILE --tokenizer FILE [--episodes 2] [--group 4] [--turns 6] [--hidden 512]
-    python benchmarks/multi_turn.py --data FILE --tokenizer FILE --group 8 --count
+    python -m benchmarks.multi_turn --data FILE --tokenizer FILE [--episodes 2] [--group 4] [--turns 6] [--hidden 512]
+    python -m benchmarks.multi_turn --data FILE --tokenizer FILE --group 8 --count
 
 Recorded conversations are replayed to a random model: after each of its answers stands what the recording has behind
 the one that was given then, results of tools and what the user says. Its answers have some twenty tokens, since one
@@ -23,11 +23,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from benchmarks.small_llama import small_llama
 from tl_jax.config import SamplingConfig
 from tl_jax.data.codec import Codec
 from tl_jax.inference.engine import Ends
 from tl_jax.inference.in_process import InProcessEngine
-from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import init_params, make_graphdef
 from tl_jax.tooluse.readers import read_trajectories
 
@@ -63,17 +63,7 @@ def main() -> None:
         count(options)
         return
     recordings = recorded(options)
-    model = LlamaConfig(
-        vocab_size=32000,
-        hidden_size=options.hidden,
-        intermediate_size=options.hidden * 11 // 4,
-        num_layers=options.layers,
-        num_heads=options.hidden // 64,
-        num_kv_heads=options.hidden // 64,
-        head_dim=64,
-        max_position_embeddings=2 * options.max_length,
-        tie_word_embeddings=False,
-    )
+    model = small_llama(options.hidden, options.layers, max_position_embeddings=2 * options.max_length)
     sampling = SamplingConfig(max_new_tokens=options.answer, temperature=1.0)
     params, graphdef = init_params(model, jax.random.key(0)), make_graphdef(model, dtype=jnp.float32)
     engines = {"anew": Anew(graphdef, model), "kept": InProcessEngine(graphdef, model)}

@@ -1,6 +1,6 @@
 """Seconds of a step of GRPO or PPO, with prompts that stand once in packed rows and with a row for each answer.
 
-    python benchmarks/rl_step.py [--hidden 512] [--prompts 2] [--group 8] [--estimator grpo] [KEY=VALUE ...]
+    python -m benchmarks.rl_step [--hidden 512] [--prompts 2] [--group 8] [--estimator grpo] [KEY=VALUE ...]
 
 A random model learns from made-up answers to random prompts: scored by policy and reference, one update. "apart" is how
 rollouts were read before: every answer in a row of its own behind its prompt, all padded to a power of two or 1.5 times
@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.small_llama import small_llama
 from tl_jax.config import MeshConfig, RlConfig, load_config
 from tl_jax.inference.buckets import bucket
 from tl_jax.model.config import LlamaConfig
@@ -57,16 +58,7 @@ def main() -> None:
     base += [f"algorithm.estimator={options.estimator}", f"batch_size={options.prompts}", *SETTINGS[options.estimator]]
     base += [f"group_size={options.group}", f"sampling.max_new_tokens={options.answer}"]
     config = load_config(RlConfig, [], [*base, *options.overrides])
-    model = LlamaConfig(
-        vocab_size=32000,
-        hidden_size=options.hidden,
-        intermediate_size=options.hidden * 11 // 4,
-        num_layers=options.layers,
-        num_heads=options.hidden // 64,
-        num_kv_heads=options.hidden // 64,
-        head_dim=64,
-        tie_word_embeddings=False,
-    )
+    model = small_llama(options.hidden, options.layers)
     episodes = made_up(options.prompts, options.group, options.prompt, options.answer)
     random = np.random.default_rng(1)
     rewards = [random.normal(size=(1, 1)).astype(np.float32) for _ in episodes]

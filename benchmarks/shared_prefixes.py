@@ -1,6 +1,6 @@
 """What rows in which shared beginnings stand once save: tokens and rows of files, and processor time of an epoch.
 
-    python benchmarks/shared_prefixes.py --data FILE... --tokenizer DIR_OR_MODEL [--max-length 2048 8192] [--rows 6]
+    python -m benchmarks.shared_prefixes --data FILE... --tokenizer DIR_OR_MODEL [--max-length 2048 8192] [--rows 6]
 
 For every file and row length: tokens and rows without and with ``data.share_prefixes``. With ``--rows``, a small Llama
 in float32 is trained on that many rows of either kind in turns, taken from all over the data; an epoch is as many times
@@ -18,11 +18,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.small_llama import small_llama
 from tl_jax.config import DataConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.dataset import Dataset, build_dataset
 from tl_jax.data.packing import collate
-from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import init_params, make_graphdef, merge
 from tl_jax.training.losses import weighted_cross_entropy
 
@@ -70,16 +70,7 @@ def compare(name: str, length: int, data: list[Dataset], options: argparse.Names
 
 def trained(options: argparse.Namespace) -> Callable[[Any, int], None]:
     """Forward and backward pass over one row."""
-    hidden = options.hidden
-    model = LlamaConfig(
-        vocab_size=32_016,
-        hidden_size=hidden,
-        intermediate_size=hidden * 11 // 4 // 32 * 32,
-        num_layers=options.layers,
-        num_heads=hidden // 64,
-        num_kv_heads=hidden // 64,
-        head_dim=64,
-    )
+    model = small_llama(options.hidden, options.layers, vocab_size=32_016)
     graphdef, params = make_graphdef(model, dtype="float32", remat="none"), init_params(model, jax.random.key(0))
     gradient = jax.jit(jax.grad(lambda params, batch: weighted_cross_entropy(merge(graphdef, params), batch).total))
     return lambda rows, index: jax.block_until_ready(gradient(params, collate([rows[index]])))
