@@ -6,11 +6,12 @@ A path of this machine stands for an address, so that whoever reads and writes f
 
 from __future__ import annotations
 
+import base64
 import functools
 import os
 import re
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -201,22 +202,32 @@ class Folder:
             except NotFound:
                 return
 
-    def fetch(self, names: Collection[str], home: Path) -> None:
-        """Brings objects to a directory of this machine, whose other files go, but for those that `travels` denies."""
+    def fetch(self, objects: Mapping[str, Stored], home: Path) -> None:
+        """Brings objects to a directory of this machine, whose other files go, but for those that `travels` denies.
+
+        One that is here as it is there stays; one that is deleted meanwhile is none.
+        """
+        fetched = set()
         with told(home):
-            for name in names:
-                file = home / name
-                file.parent.mkdir(parents=True, exist_ok=True)
-                new = file.with_name(f".{uuid.uuid4().hex[:8]}.new")  # another process may fetch the same
-                try:
-                    with new_binary_file(new) as target:
-                        target.write(self.read(name))
-                    os.replace(new, file)
-                finally:
-                    new.unlink(missing_ok=True)
+            for name, stored in objects.items():
+                with suppress(FileNotFoundError):
+                    if not _is_same(home / name, stored):
+                        self._fetch(name, home)
+                    fetched.add(name)
             for name in files_here(home):
-                if name not in names:
+                if name not in fetched:
                     (home / name).unlink(missing_ok=True)
+
+    def _fetch(self, name: str, home: Path) -> None:
+        content, file = self.read(name), home / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = file.with_name(f".{uuid.uuid4().hex[:8]}.new")  # another process may fetch the same
+        try:
+            with new_binary_file(new) as target:
+                target.write(content)
+            os.replace(new, file)
+        finally:
+            new.unlink(missing_ok=True)
 
     def move(self, name: str, to: str) -> None:
         """Gives an object another name in the folder."""
@@ -224,6 +235,16 @@ class Folder:
             blob = self._bucket.blob(self._prefix + name)
             self._bucket.copy_blob(blob, self._bucket, self._prefix + to, retry=_retry())
             blob.delete(retry=_retry())
+
+
+def _is_same(file: Path, stored: Stored) -> bool:
+    """Whether a file of this machine, if it is there, holds what an object does."""
+    import google_crc32c
+
+    if not file.is_file():
+        return False
+    checksum = google_crc32c.value(file.read_bytes())
+    return base64.b64encode(checksum.to_bytes(4, "big")).decode() == stored.crc32c
 
 
 def _retry() -> Any:

@@ -15,6 +15,7 @@ from flax.traverse_util import flatten_dict
 
 from tests.model.tiny import forward, hf_logits, hf_model, unpacked
 from tests.training.helpers import TINY, assert_trees_close
+from tl_jax.bucket import place_of
 from tl_jax.config import ConfigError, LoraConfig, MeshConfig
 from tl_jax.model.directory import CheckpointError
 from tl_jax.model.hf.peft import CONFIG_FILE, WEIGHTS_FILE, LoadedAdapter, export_adapter
@@ -202,6 +203,8 @@ def test_an_adapter_opens_as_the_merged_model(stored: tuple[Path, Params], tmp_p
     export_adapter(open_adapter(path), tmp_path / "again")
     assert (tmp_path / "again" / WEIGHTS_FILE).read_bytes() == (path / WEIGHTS_FILE).read_bytes()
     assert sorted(open_adapter(path).lora.targets) == ["q_proj", "v_proj"]
+    export_adapter(replace(open_adapter(path), base=place_of("gs://b-1/base", "models")), tmp_path / "there")
+    assert json.loads((tmp_path / "there" / CONFIG_FILE).read_text())["base_model_name_or_path"] == "gs://b-1/base"
 
 
 def test_an_adapter_on_an_adapter(stored: tuple[Path, Params], tmp_path: Path) -> None:

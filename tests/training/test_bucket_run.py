@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from tests.remote import BUCKET, cloud_storage, contents
 from tl_jax.bucket import BucketError, Folder, place_of
+from tl_jax.model.adapted import adapters_down
 from tl_jax.model.run_directory import checkpoints_of, fetched
 from tl_jax.run_files import LOCK_FILE as LOCK
 from tl_jax.training import bucket_run
@@ -247,6 +249,43 @@ class TestConnectionLost:
         ):
             with pytest.raises(BucketError, match=rf"^{checkpoints.directory}: Cloud Storage cannot be reached .lost"):
                 use()
+
+
+class TestReading:
+    def test_an_adapter_finds_the_run_below_it(self, folder: Folder, tmp_path: Path) -> None:
+        settings = {"base_model_name_or_path": folder.address, "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
+        (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
+        with pytest.raises(BucketError, match=f"^{folder.address}: holds no run"):
+            list(adapters_down(tmp_path))
+        folder.write("model/config.json", b"{}")
+        (adapter,) = adapters_down(tmp_path)
+        assert adapter.base == place_of(folder.address, "models")
+        assert (adapter.base / "model/config.json").read_bytes() == b"{}"
+
+    def test_only_what_has_changed_is_read_again(self, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+        read, real = [], Folder.read
+        monkeypatch.setattr(Folder, "read", lambda self, name, *more: (read.append(name), real(self, name, *more))[1])
+        place = place_of(folder.address, "models")
+        for content in (b"{}", b"[]"):
+            folder.write("model/config.json", content)
+            folder.write("model/tokenizer.json", b"{}")
+            fetched(place)
+            fetched(place)
+            assert (place / "model/config.json").read_bytes() == content
+        assert sorted(read) == ["model/config.json"] * 2 + ["model/tokenizer.json"]
+
+    def test_what_goes_meanwhile_is_not_there(self, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+        place = place_of(folder.address, "models")
+        folder.write("best.json", b"{}")
+        folder.write("model/config.json", b"{}")
+        fetched(place)
+        there = folder.objects()
+        monkeypatch.setattr(
+            Folder, "objects", lambda _: {**there, "best.json": there["best.json"]._replace(crc32c="another")}
+        )
+        folder.delete("best.json")
+        fetched(place)
+        assert [path.name for path in place.iterdir()] == ["model"]
 
 
 def test_a_bucket_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

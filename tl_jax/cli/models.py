@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tl_jax.bucket import shown
 from tl_jax.cli.numbers import number_of
 from tl_jax.cli.options import DTYPE, OUT, ExistingPath, ModelDirectory, base_option, verify_option
 from tl_jax.config import Dtype, RunConfig
@@ -84,7 +85,7 @@ def export(
             raise click.UsageError("--adapter writes float32; leave --dtype out")
         adapter = open_adapter(source, base, verify)
         export_adapter(adapter, target, overwrite)
-        say(f"{target}: {adapter.size:,} parameters; peft loads them on {adapter.base}")
+        say(f"{target}: {adapter.size:,} parameters; peft loads them on {shown(adapter.base)}")
         return
     model = stored_model(source, verify=verify, base=base)
     export_hf(model.params, model.config, model.tokenizer_dir, target, dtype=dtype, overwrite=overwrite)

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tl_jax.bucket import SCHEME, place_of
 from tl_jax.config import LoraConfig
+from tl_jax.errors import UserError
 from tl_jax.model.directory import CheckpointError
 from tl_jax.model.hf.peft import CONFIG_FILE, read_adapter_config
-from tl_jax.model.run_directory import MODEL, is_run
+from tl_jax.model.run_directory import MODEL, fetched, is_run
 
 
 class StoredAdapter(NamedTuple):
@@ -48,7 +50,7 @@ def adapters_down(path: Path, base: Path | None = None) -> Iterator[StoredAdapte
             raise CheckpointError(f"{home / CONFIG_FILE}: base_model_name_or_path leads back to the adapter itself")
         seen.add(path.resolve())
         lora, name, fingerprint = read_adapter_config(home)
-        below = _find(home, name)
+        below = _find(home, name, needed=base is None)
         if base is not None and not (below and adapter_home(below) and adapter_home(base) is None):
             below, base = base, None
         if below is None:
@@ -66,7 +68,24 @@ def adapter_home(path: Path) -> Path | None:
     return next((home for home in homes if (home / CONFIG_FILE).is_file()), None)
 
 
-def _find(home: Path, name: str) -> Path | None:
-    """The directory that an adapter names: as it is, or beside the adapter; None where there is none."""
+def _find(home: Path, name: str, needed: bool) -> Path | None:
+    """The directory that an adapter names: as it is, or beside the adapter; None where there is none.
+
+    Of a run in a bucket it is the copy here.
+
+    Raises:
+        UserError: that cannot be read, and is ``needed``.
+    """
+    if name.startswith(SCHEME):
+        try:
+            place = place_of(name, "models")
+        except ValueError:
+            return None
+        try:
+            return fetched(place)
+        except UserError:
+            if needed:
+                raise
+            return None
     # Unlike that of `Path`, this answers for any text, such as one that is longer than a name can be.
     return next((place for place in (Path(name), home / name) if os.path.isdir(place)), None)

@@ -9,7 +9,7 @@ from typing import cast
 import orbax.checkpoint as ocp
 from etils import epath
 
-from tl_jax.bucket import BucketError, Folder, address_of, in_bucket, place_of
+from tl_jax.bucket import BucketError, Folder, address_of, in_bucket, place_of, travels
 from tl_jax.model.directory import BEST_FILE
 from tl_jax.run_files import CHECKPOINTS
 
@@ -62,11 +62,15 @@ def fetched(path: Path) -> Path:
     if address is None:
         return path
     folder = Folder(address)
-    names = [name for name in folder.objects() if name == BEST_FILE or name.startswith(f"{MODEL}/")]
-    if f"{MODEL}/config.json" not in names:
+    there = {
+        name: stored
+        for name, stored in folder.objects().items()
+        if travels(name) and (name == BEST_FILE or name.startswith(f"{MODEL}/"))
+    }
+    if f"{MODEL}/config.json" not in there:
         raise BucketError(
             f"{address}: holds no run of tl-jax; models of other kinds are read from this machine's file system: copy "
             "the directory, with gcloud storage cp -r for instance"
         )
-    folder.fetch(names, path)
+    folder.fetch(there, path)
     return path

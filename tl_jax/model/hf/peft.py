@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from pydantic import ValidationError
 from safetensors.numpy import save_file
 
+from tl_jax.bucket import full_name
 from tl_jax.config import ConfigError, LoraConfig
 from tl_jax.files import write_json
 from tl_jax.model.config import LlamaConfig
@@ -214,7 +215,7 @@ def export_adapter(adapter: LoadedAdapter, out: Path, overwrite: bool = False) -
         arrays = {tensor.name: stored(tensor) for tensor in _tensors(adapter.config, adapter.lora)}
         save_file(arrays, new / WEIGHTS_FILE, metadata={"format": "pt"})
         (new / WEIGHTS_FILE).chmod(new.stat().st_mode & 0o666)  # safetensors makes it private, whatever the umask
-        write_json(new / CONFIG_FILE, adapter_config(adapter.config, adapter.lora, str(adapter.base.resolve())))
+        write_json(new / CONFIG_FILE, adapter_config(adapter.config, adapter.lora, full_name(adapter.base)))
         copy_tokenizer(adapter.tokenizer_dir, new)
 
 
