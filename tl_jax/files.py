@@ -17,9 +17,9 @@ PARTIAL = ".partial"
 """How the name of a file ends that is still being written. A killed run leaves it, and the next one writes over it."""
 
 ADDRESS = (
-    "is an address; what is read and written is on this machine's file system, but for runs (run_dir, model.path, "
-    "--model, --from), which may be at gs://BUCKET/FOLDER. Mount a bucket (Cloud Storage FUSE, for instance) and name "
-    "the directory"
+    "is an address; all is on this machine's file system, but for runs at gs://BUCKET/FOLDER as run_dir, model.path, "
+    "model.base, --model, --base and --from of export. Mount a bucket (Cloud Storage FUSE, for instance) or copy what "
+    "is needed (gcloud storage cp -r), and name the directory"
 )
 
 
