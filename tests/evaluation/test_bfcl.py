@@ -10,11 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import jax
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from tests.inference.speaking import Speaking
 from tests.tooluse.readers.helpers import lines, tool
 from tests.tooluse.readers.test_bfcl_v4 import EPISODE, IRRELEVANCE, PAINT, SIMPLE
 from tests.training.conftest import data_file, model_dir
@@ -25,8 +24,7 @@ from tl_jax.data.tokenizer_file import load_tokenizer
 from tl_jax.errors import UserError
 from tl_jax.evaluation.answering import Answering
 from tl_jax.evaluation.bfcl import evaluate_bfcl, load_questions, score_bfcl
-from tl_jax.inference.engine import Generation
-from tl_jax.inference.sampler import Sampler
+from tl_jax.inference.engine import Listener
 
 __all__ = ["data_file", "model_dir"]
 
@@ -180,28 +178,14 @@ def test_which_questions(data: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Spoken(Sampler):
+class Spoken(Speaking):
     """A sampler that answers a prompt by what the user said last."""
 
     says: dict[str, str] = field(default_factory=dict)
 
-    def generate(
-        self,
-        prompts: Sequence[Sequence[int]],
-        key: jax.Array,
-        listener: Any = None,
-        numbers: Any = None,
-    ) -> Generation:
-        rows = []
-        for prompt in prompts:
-            text = self.codec.tokenizer.decode(prompt)
-            said = self.says[max(self.says, key=text.rfind)]
-            rows.append([*self.codec.tokenizer(said, add_special_tokens=False)["input_ids"], self.eos_ids[0]])
-        lengths = np.array([len(row) for row in rows])
-        tokens = np.full((len(rows), max(lengths)), self.eos_ids[0], np.int32)
-        for row, ids in enumerate(rows):
-            tokens[row, : len(ids)] = ids
-        return Generation(tokens, np.zeros(tokens.shape, np.float32), lengths, np.ones(len(rows), bool))
+    def said(self, prompts: Sequence[Sequence[int]], listener: Listener) -> Sequence[str]:
+        texts = map(self.codec.tokenizer.decode, prompts)
+        return [self.says[max(self.says, key=text.rfind)] for text in texts]
 
 
 @pytest.fixture

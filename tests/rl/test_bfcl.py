@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import pytest
 
-from tests.rl.test_rollout import Scripted, Unused, codec
+from tests.inference.speaking import Scripted, Unused
+from tests.rl.test_rollout import codec
 from tests.rl.test_rubric import rewards
 from tests.tooluse.bfcl.checker import other_episodes
 from tl_jax.config import SamplingConfig

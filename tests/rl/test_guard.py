@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.rl.test_rollout import Scripted, Unused, codec
+from tests.inference.speaking import Scripted, Unused
+from tests.rl.test_rollout import codec
 from tests.thoroughness import examples
 from tl_jax.config import SamplingConfig
 from tl_jax.config.faults import UNGUARDED, FaultsConfig

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import jax
-import numpy as np
 import pytest
 
+from tests.inference.speaking import Scripted, Unused
 from tests.tooluse.text.templates import QWEN_3
 from tl_jax.config import SamplingConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import Prompt
 from tl_jax.data.tokenizer_file import load_tokenizer
-from tl_jax.inference.engine import Generation
-from tl_jax.inference.sampler import Sampler
+from tl_jax.inference.engine import Generation, Listener
 from tl_jax.rl.episodes import Episode
 from tl_jax.rl.rollout import EnvironmentSpec, RolloutWorker, run_multi_turn
 from tl_jax.rl.waiting import Watch
@@ -50,53 +46,6 @@ TRAJECTORY = Trajectory(
         Message("assistant", "In rows 7 and 8."),
     ),
 )
-
-
-class Unused:
-    """In place of an engine, where a sampler speaks by itself."""
-
-    def update(self, params: Any) -> None:
-        pass
-
-    def conversations(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def release(self) -> None:
-        pass
-
-
-@dataclass(frozen=True)
-class Scripted(Sampler):
-    """A sampler that says given texts, turn by turn, and remembers what it was asked."""
-
-    lines: Sequence[Sequence[str]] = ()
-    """for each turn one text per episode that is still played"""
-    asked: list[list[list[int]]] = field(default_factory=list)
-    loose: bool = False
-    """every character is a token of its own: another tokenisation than the tokenizer's"""
-
-    def generate(
-        self,
-        prompts: Sequence[Sequence[int]],
-        key: jax.Array,
-        listener: Any = None,
-        numbers: Any = None,
-    ) -> Generation:
-        texts = self.lines[len(self.asked)]
-        self.asked.append([list(prompt) for prompt in prompts])
-        rows = [self.ids(text) for text in texts]
-        width = self.sampling.max_new_tokens
-        tokens = np.full((len(rows), width), self.eos_ids[0], np.int32)
-        for row, ids in enumerate(rows):
-            tokens[row, : len(ids)] = ids[:width]
-        lengths = np.array([min(len(ids), width) for ids in rows])
-        finished = np.array([len(ids) <= width for ids in rows])
-        return Generation(tokens, np.full(tokens.shape, -0.5, np.float32), lengths, finished)
-
-    def ids(self, text: str) -> list[int]:
-        pieces = list(text) if self.loose else [text]
-        found = [id for piece in pieces for id in self.codec.tokenizer(piece, add_special_tokens=False)["input_ids"]]
-        return [*found, self.eos_ids[0]]
 
 
 @pytest.fixture(scope="module", params=["paper", "chat"])
@@ -264,18 +213,10 @@ def test_environments_answer_turns_that_have_ended_while_others_are_written(code
             return f"{call.arguments['name']} is found", False
 
     class RowByRow(Scripted):
-        def generate(
-            self,
-            prompts: Sequence[Sequence[int]],
-            key: jax.Array,
-            listener: Any = None,
-            numbers: Any = None,
-        ) -> Generation:
-            whole = super().generate(prompts, key)
-            for row in reversed(range(1, len(prompts))):  # of the first nothing is told before the end
-                listener.ended([row], whole.of([row]))
+        def tell(self, answers: Generation, listener: Listener) -> None:
+            for row in reversed(range(1, len(answers.tokens))):  # of the first nothing is told before the end
+                listener.ended([row], answers.of([row]))
                 assert answered.acquire(timeout=20)
-            return whole
 
     places = ("Oslo", "Rome", "Bergen")
     calls = [Call("find_city", {"name": place}) for place in places]
@@ -293,17 +234,11 @@ def test_single_answers_are_given_up_between_two_batches(codec: Codec) -> None:
     asked = []
 
     class InBatches(Scripted):
-        def generate(
-            self,
-            prompts: Sequence[Sequence[int]],
-            key: jax.Array,
-            listener: Any = None,
-            numbers: Any = None,
-        ) -> Generation:
+        def said(self, prompts: Sequence[Sequence[int]], listener: Listener) -> Sequence[str]:
             for one in prompts:
                 listener.before_batch()
                 asked.append(one)
-            return super().generate(prompts, key)
+            return super().said(prompts, listener)
 
     sampler = InBatches(Unused(), codec, SamplingConfig(max_new_tokens=50), codec.stop_ids, lines=[["a", "b", "c"]])
     prompts = [Prompt(Replay([TRAJECTORY]).cases[0], (1, 2))] * 3
