@@ -158,15 +158,14 @@ def test_remat_and_scan_change_nothing(architecture: str, remat: str, scan: bool
 
 
 def products(jaxpr: Any) -> np.ndarray:
-    """Products with weights in a program, and those of attention, which alone have a batch axis.
-
-    What adds up the gradient of a norm's scale is a product with a vector, and is neither.
-    """
-    count = np.zeros(2, int)
+    """Products with weights in a program, those of attention, which alone have a batch axis, and those with a vector,
+    which add up the gradient of a norm's scale."""
+    count = np.zeros(3, int)
     for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general" and min(operand.aval.ndim for operand in equation.invars) > 1:
+        if equation.primitive.name == "dot_general":
             _, (left_batch, _) = equation.params["dimension_numbers"]
-            count[int(bool(left_batch))] += 1
+            vector = min(operand.aval.ndim for operand in equation.invars) == 1
+            count[2 if vector else int(bool(left_batch))] += 1
         for inner in jax.extend.core.jaxprs_in_params(equation.params):
             count += products(inner)
     return count
@@ -183,12 +182,15 @@ def products_in_gradient(config: LlamaConfig, remat: str) -> tuple[int, ...]:
 def test_dots_computes_no_product_with_a_weight_again(family: str) -> None:
     """A layer has 7 of them and 14 for their gradients, 2 products in attention and 4 for theirs.
 
-    ``dots`` computes only the scores of attention again, ``block`` all but the last product of a layer.
+    ``dots`` computes only the scores of attention again, ``block`` all but the last product of a layer. Each norm's
+    scale has one for its gradient, whatever is computed again.
     """
-    in_gradient, head = partial(products_in_gradient, of_family(family)), 3  # the head, and its two gradients
-    assert in_gradient("none") == (21 + head, 6)
-    assert in_gradient("dots") == (21 + head, 7)
-    assert in_gradient("block") == (27 + head, 8)
+    config, head = of_family(family), 3  # the head, and its two gradients
+    in_gradient = partial(products_in_gradient, config)
+    norms = 1 + sum(name.endswith("norm") for name in abstract_params(config)["layers"])
+    assert in_gradient("none") == (21 + head, 6, norms)
+    assert in_gradient("dots") == (21 + head, 7, norms)
+    assert in_gradient("block") == (27 + head, 8, norms)
 
 
 def test_dots_never_computes_long_rows_attention_again(monkeypatch: pytest.MonkeyPatch) -> None:
