@@ -115,6 +115,18 @@ def test_with_fewer_slots_and_with_less_memory(
     assert [made.read.tolist() for _, _, made in none] == [made.read.tolist() for _, _, made in anew]
 
 
+def test_greedy_answers(model: ServedModel) -> None:
+    """They go on where they were cut off, too, of which nothing new is kept."""
+    greedy = SamplingConfig(max_new_tokens=NEW, temperature=0)
+    expected, kept = (played(model, there, sampling=greedy) for there in (None, Kept(model)))
+    check_equal(kept, expected)
+    finished = expected[0][2].finished
+    assert finished.any()
+    assert not finished.all()
+    assert [len(numbers) for numbers, _, _ in kept] == [len(NUMBERS)] * TURNS
+    assert 0 < sum(made.read.sum() for _, _, made in kept[1:]) < sum(made.read.sum() for _, _, made in expected[1:])
+
+
 def test_two_conversations_of_one_number(model: ServedModel) -> None:
     """Only one of them is kept; which part of the other is known, its tokens decide."""
     prompts, ends = [[3, 4, 5, 6, 7], [3, 4, 9, 9, 9, 9]], Ends(eos_ids=tuple(range(20)), pad_id=0)
