@@ -11,6 +11,7 @@ import pytest
 
 from tl_jax.config import MeshConfig, SamplingConfig
 from tl_jax.inference import kept as module
+from tl_jax.inference import slots
 from tl_jax.inference.capacity import KEPT, place_bytes
 from tl_jax.inference.generate import Ends, Generation, generate
 from tl_jax.inference.kept import Kept
@@ -125,6 +126,25 @@ def test_greedy_answers(model: ServedModel) -> None:
     assert not finished.all()
     assert [len(numbers) for numbers, _, _ in kept] == [len(NUMBERS)] * TURNS
     assert 0 < sum(made.read.sum() for _, _, made in kept[1:]) < sum(made.read.sum() for _, _, made in expected[1:])
+
+
+def test_few_long_conversations_are_read_at_once(model: ServedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However little of each is new: what is known of them takes memory beside the slots, too."""
+    seen, extend, kept = [], slots.extend, Kept(model)
+
+    def noted(*args: Any) -> Any:
+        seen.append(int((np.asarray(args[4].lengths) > 0).sum()))
+        return extend(*args)
+
+    monkeypatch.setattr(slots, "extend", noted)
+    sampling, ends = SamplingConfig(max_new_tokens=1), Ends(eos_ids=tuple(range(24)), pad_id=0)
+    prompts = [[row + 3] * 600 for row in range(8)]
+    for _ in range(2):
+        made = generate(model, prompts, sampling, jax.random.key(0), ends, numbers=range(8), kept=kept)
+        prompts = [[*prompt, 11, 12] for prompt in prompts]
+    assert made.read is not None
+    assert made.read.tolist() == [2] * 8
+    assert seen == [2] * 4
 
 
 def test_two_conversations_of_one_number(model: ServedModel) -> None:

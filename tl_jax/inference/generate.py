@@ -210,17 +210,17 @@ class _Writer:
         known; of none or of all of them some are."""
         rows: dict[bytes, int] = {}
         known: dict[int, int] = {}
-        most, any_known = 0, False
+        longest, any_known = 0, False
         while self._queue:
             index = self._queue[0]
             prompt = self._prompts[index].tobytes()
             if prompt not in rows:
                 there = self._known(index)
-                if not rows:
-                    any_known = there > 0
-                    most = prompts_at_once(self._count, self._model.spread, len(self._prompts[index]) - there)
-                elif len(rows) == most or len(self._waiting) >= free or (there > 0) != any_known:
+                longest = max(longest, len(self._prompts[index]))  # what is known takes memory, too
+                most = prompts_at_once(self._count, self._model.spread, longest)
+                if rows and (len(rows) >= most or len(self._waiting) >= free or (there > 0) != any_known):
                     break
+                any_known = there > 0
                 rows[prompt], known[index] = len(rows), there
             self._waiting.append((rows[prompt], self._queue.popleft()))
         return known
