@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.training.helpers import TINY
 from tl_jax.config import LoraConfig, MeshConfig, SamplingConfig
 from tl_jax.config.model import Loops
 from tl_jax.inference.engine import Ends
@@ -18,7 +19,7 @@ from tl_jax.inference.generate import Lowered, generate
 from tl_jax.inference.serving import abstract_served, for_generation, serving_mesh
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import make_graphdef
-from tl_jax.model.lora import init_adapters
+from tl_jax.model.lora import adapt, init_adapters
 from tl_jax.model.parameters import abstract_params, assemble, init_params
 from tl_jax.model.sharding import make_mesh, param_shardings, replicated, shard_tree
 from tl_jax.plan.hlo import collectives
@@ -133,3 +134,18 @@ def test_an_odd_vocabulary_and_adapters_answer_alike_on_a_mesh() -> None:
         served = for_generation(graphdef, shard_tree(adapted, mesh), mesh)
         trained = generate(served, prompts, sampling, key, Ends())
     np.testing.assert_array_equal(trained.tokens, alone.tokens)
+
+
+@pytest.mark.slow
+def test_layers_in_loops_with_codes_adapters_and_one_table() -> None:
+    """A loop takes from its stack whatever a layer has: codes, their scales, adapters."""
+    tied, lora = replace(TINY, tie_word_embeddings=True), LoraConfig(rank=3, quantize="nf4")
+    adapters, base = adapt(init_params(tied, jax.random.key(0)), jax.random.key(1), tied, lora)
+    adapted = assemble(jax.tree.map(lambda leaf: leaf + 0.1, adapters), base)
+    sampling = SamplingConfig(max_new_tokens=6, temperature=1.0)
+    alone, looped = (
+        generate(for_generation(graphdef, adapted), [[5, 6, 7], [8], [9, 10]], sampling, jax.random.key(3), Ends())
+        for graphdef in (make_graphdef(tied, lora, dtype=jnp.float32, loops=Loops(decode=loop)) for loop in (1, 2))
+    )
+    np.testing.assert_array_equal(looped.tokens, alone.tokens)
+    np.testing.assert_allclose(looped.logprobs, alone.logprobs, atol=1e-5)
