@@ -23,7 +23,8 @@ from tl_jax.inference import slots
 from tl_jax.inference.buckets import bucket, bucket_within
 from tl_jax.inference.choice import filter_logits
 from tl_jax.inference.engine import Ends, Generation, Listener
-from tl_jax.inference.generate import GenerationError, generate
+from tl_jax.inference.generate import generate
+from tl_jax.inference.room import GenerationError
 from tl_jax.inference.serving import for_generation
 from tl_jax.model.llama import make_graphdef
 from tl_jax.model.sharding import make_mesh, shard_tree

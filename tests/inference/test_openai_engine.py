@@ -142,7 +142,8 @@ def test_which_model_is_asked(tmp_path: Path) -> None:
 
 def test_prompts_that_have_no_answer(served: tuple[CompletionsServer, OpenAIEngine]) -> None:
     sampling = SamplingConfig(max_new_tokens=NEW)
-    for prompts, message in (([], "no prompts"), ([[]], "no tokens"), ([[3] * 10_000], "prompt 0 has 10000 tokens")):
+    wrong = [([], "no prompts"), ([[]], "no tokens"), ([[3] * 10_000], "prompt 0 has 10000 tokens")]
+    for prompts, message in (*wrong, ([[3], [3, 24]], "prompt 1 has a token id outside the model's vocabulary of 24")):
         with pytest.raises(GenerationError, match=message):
             served[1].generate(prompts, sampling, KEY, ENDS)
 

@@ -24,10 +24,9 @@ from tl_jax.inference.capacity import free_memory, prompts_at_once, rows_that_fi
 from tl_jax.inference.choice import Draw, Static
 from tl_jax.inference.engine import SILENT, Ends, Generation, Listener
 from tl_jax.inference.kept import Kept
-from tl_jax.inference.room import ContextRoom, GenerationError
+from tl_jax.inference.room import check_prompts
 from tl_jax.inference.serving import ServedModel
 from tl_jax.inference.slots import Prompts, ReadPrompts, Slots
-from tl_jax.model.config import LlamaConfig
 from tl_jax.model.sharding import batch_sharding, replicated
 
 FEWEST = 8
@@ -60,9 +59,9 @@ def generate(
         kept: of earlier turns of the conversations with these numbers, which this adds to; None = there are none.
 
     Raises:
-        GenerationError: no prompt, an empty one, an unknown token, or a prompt that leaves no room for the answer.
+        GenerationError: see `check_prompts`.
     """
-    _check(model.config, prompts, sampling)
+    check_prompts(model.config, prompts, sampling.max_new_tokens)
     words = np.asarray(jax.random.key_data(key))  # the key may lie on the mesh of training, which answers do not use
     draw = Draw(
         words,
@@ -324,18 +323,6 @@ def _at_once(
     free = free_memory(model.devices) - (0 if kept is None else kept.to_come(places))
     fitting = rows_that_fit(model.config, model.mesh, places, model.dtype.itemsize, free)
     return min(fitting, len(prompts))
-
-
-def _check(config: LlamaConfig, prompts: Sequence[Sequence[int]], sampling: SamplingConfig) -> None:
-    room, vocab = ContextRoom(config.max_position_embeddings, sampling.max_new_tokens), config.vocab_size
-    if not prompts:
-        raise GenerationError("no prompts")
-    for index, prompt in enumerate(prompts):
-        if not len(prompt):
-            raise GenerationError(f"prompt {index} has no tokens")
-        room.check(f"prompt {index}", len(prompt))
-        if not 0 <= min(prompt) <= max(prompt) < vocab:
-            raise GenerationError(f"prompt {index} has a token id outside the model's vocabulary of {vocab}")
 
 
 def _arrays(prompts: Sequence[np.ndarray], spread: int) -> Prompts:

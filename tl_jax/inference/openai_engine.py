@@ -23,7 +23,7 @@ from tl_jax.config import Dtype, SamplingConfig
 from tl_jax.config.engine import DIRECTORY, RELOADS, EngineConfig
 from tl_jax.inference.engine import SILENT, Ends, Generation, Listener
 from tl_jax.inference.json_server import EngineError, JsonServer
-from tl_jax.inference.room import ContextRoom, GenerationError
+from tl_jax.inference.room import check_prompts
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.hf import export_hf
 from tl_jax.model.parameters import Params
@@ -88,14 +88,10 @@ class OpenAIEngine:
         answers is up to the server. ``logprobs`` are those that the server says it drew by.
 
         Raises:
-            GenerationError: no prompt, an empty one, or one that leaves no room for the answer.
+            GenerationError: see `check_prompts`.
             EngineError: the server is not there, or its replies are no answers.
         """
-        room = ContextRoom(self.model.max_position_embeddings, sampling.max_new_tokens)
-        if not prompts or not all(map(len, prompts)):
-            raise GenerationError("no prompts" if not prompts else "a prompt has no tokens")
-        for index, prompt in enumerate(prompts):
-            room.check(f"prompt {index}", len(prompt))
+        check_prompts(self.model, prompts, sampling.max_new_tokens)
         words = np.asarray(jax.random.key_data(key)).tobytes()
         bodies = [
             self._request(prompt, sampling, _seed(words, number), ends)

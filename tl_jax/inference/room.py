@@ -1,10 +1,12 @@
-"""How long a prompt may be so that its answer still fits into the model's context."""
+"""What can be answered: prompts of known tokens that leave room for the answer in the model's context."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tl_jax.errors import UserError
+from tl_jax.model.config import LlamaConfig
 
 
 class GenerationError(UserError):
@@ -59,3 +61,20 @@ leaves room for 500 beside max_new_tokens=12; shorten it or lower max_new_tokens
                 f"leaves room for {self.tokens} beside max_new_tokens={self.max_new_tokens}; shorten it or lower "
                 "max_new_tokens"
             )
+
+
+def check_prompts(model: LlamaConfig, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
+    """Nothing, if a model can answer all of them.
+
+    Raises:
+        GenerationError: no prompt, an empty one, an unknown token, or a prompt that leaves no room for the answer.
+    """
+    room, vocab = ContextRoom(model.max_position_embeddings, max_new_tokens), model.vocab_size
+    if not prompts:
+        raise GenerationError("no prompts")
+    for index, prompt in enumerate(prompts):
+        if not len(prompt):
+            raise GenerationError(f"prompt {index} has no tokens")
+        room.check(f"prompt {index}", len(prompt))
+        if not 0 <= min(prompt) <= max(prompt) < vocab:
+            raise GenerationError(f"prompt {index} has a token id outside the model's vocabulary of {vocab}")
