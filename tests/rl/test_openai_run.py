@@ -87,6 +87,8 @@ def test_what_a_server_draws_by_weighs_in(tmp_path: Path, model_dir: Path) -> No
         ([], r"engine: name=openai asks a server; set url"),
         (["engine.url=localhost:8000"], r"engine\.url': is not the address of a server"),
         (["engine.url=http://u:p@host"], r"engine\.url': is not the address of a server"),
+        (["engine.url=http://:p@host"], r"engine\.url': is not the address of a server"),
+        (["engine.url=http://host?"], r"engine\.url': is not the address of a server"),
         (["engine.url=http://host:99999999"], r"engine\.url': is not the address of a server"),
         (["engine.url=http://host:1"], r"set algorithm\.importance_cap, for instance 2"),
         (

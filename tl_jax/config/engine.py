@@ -77,7 +77,7 @@ class EngineConfig(Node):
             found = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
         except ValueError:
             found = False
-        if not found or parts.username or parts.query or parts.fragment or not url.isascii() or not url.isprintable():
+        if not found or set(url) & set("@?# ") or not url.isascii() or not url.isprintable():
             raise ValueError("is not the address of a server; write it as http://127.0.0.1:8000")
         return url.rstrip("/").removesuffix("/v1")
 
