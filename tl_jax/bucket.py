@@ -197,10 +197,8 @@ class Folder:
         with reached(f"{self.address}/{name}"):
             from google.api_core.exceptions import NotFound
 
-            try:
+            with suppress(NotFound):
                 self._bucket.blob(self._prefix + name).delete(retry=_retry())
-            except NotFound:
-                return
 
     def fetch(self, objects: Mapping[str, Stored], home: Path) -> None:
         """Brings objects to a directory of this machine, whose other files go, but for those that `travels` denies.

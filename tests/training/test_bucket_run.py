@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.remote import BUCKET, cloud_storage, contents
-from tl_jax.bucket import BucketError, Folder, place_of
+from tl_jax.bucket import BucketError, Folder, files_here, place_of
 from tl_jax.model.adapted import adapters_down
 from tl_jax.model.run_directory import checkpoints_of, fetched
 from tl_jax.run_files import LOCK_FILE as LOCK
@@ -116,6 +116,15 @@ class TestLock:
         lock.renew()
         lock.release()
 
+    def test_nor_when_it_is_taken(self, folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        lock, real = self.lock(folder, tmp_path / "a"), folder.write
+        monkeypatch.setattr(folder, "write", lambda *given, **how: real(*given, **how) and None)
+        lock.take()
+        monkeypatch.undo()
+        lock.renew()
+        lock.release()
+        assert folder.read(LOCK) == b""
+
 
 class TestFiles:
     def test_go_there_and_come_back_elsewhere(
@@ -189,6 +198,64 @@ class TestFiles:
         assert "log.txt" not in folder.objects()
         first.release()
         assert folder.read(LOCK).startswith(b'{"host": "other"')
+
+    def test_a_holder_that_stood_still_while_it_copied_changes_nothing_of_the_next_one(
+        self, folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        first = on("first", folder, monkeypatch, tmp_path)
+        first.take()
+        for name in ("best.json", "log.txt"):
+            (home(first) / name).write_text("first")
+        first.publish()
+        (home(first) / "log.txt").write_text("late")
+        (home(first) / "best.json").unlink()
+        real = first._lock_there.renew
+
+        def then_another_takes_it() -> None:
+            monkeypatch.setattr(first._lock_there, "renew", real)
+            real()
+            for name in (LOCK, "best.json", "log.txt"):
+                folder.write(name, b"second")
+
+        monkeypatch.setattr(first._lock_there, "renew", then_another_takes_it)
+        with pytest.raises(ResumeError, match="has taken the run over"):
+            first.publish()
+        assert contents(folder.address) == dict.fromkeys((LOCK, "best.json", "log.txt"), b"second")
+        first.release()
+
+    def test_a_copy_that_was_not_noted_is_made_again(
+        self, folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        lock = on("first", folder, monkeypatch, tmp_path)
+        lock.take()
+        folder.write("log.txt", b"one")  # and the disk was full then
+        (home(lock) / "log.txt").write_text("two")
+        lock.publish()
+        assert folder.read("log.txt") == b"two"
+        lock.release()
+
+    def test_what_goes_while_it_is_copied_is_gone(
+        self, folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        lock = on("first", folder, monkeypatch, tmp_path)
+        lock.take()
+        (home(lock) / "best.json").write_text("1")
+        lock.publish()
+        monkeypatch.setattr(bucket_run, "files_here", lambda _: ["best.json"])
+        (home(lock) / "best.json").unlink()
+        lock.publish()
+        assert set(folder.objects()) == {LOCK}
+        lock.release()
+
+    def test_nothing_is_copied_once_the_lock_is_given_back(
+        self, folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        lock = on("first", folder, monkeypatch, tmp_path)
+        lock.take()
+        lock.release()
+        (home(lock) / "log.txt").write_text("late")
+        lock.publish()
+        assert set(folder.objects()) == {LOCK}
 
     def test_a_name_that_leads_elsewhere_is_refused(
         self, folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -272,9 +339,12 @@ class TestReading:
             fetched(place)
             fetched(place)
             assert (place / "model/config.json").read_bytes() == content
+        read = [name for name in read if name != LOCK]  # which threads of other tests may look at
         assert sorted(read) == ["model/config.json"] * 2 + ["model/tokenizer.json"]
 
-    def test_what_goes_meanwhile_is_not_there(self, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_goes_meanwhile_is_not_there(
+        self, folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         place = place_of(folder.address, "models")
         folder.write("best.json", b"{}")
         folder.write("model/config.json", b"{}")
@@ -286,6 +356,9 @@ class TestReading:
         folder.delete("best.json")
         fetched(place)
         assert [path.name for path in place.iterdir()] == ["model"]
+        run = on("first", folder, monkeypatch, tmp_path)
+        run.check()
+        assert files_here(home(run)) == ["model/config.json"]
 
 
 def test_a_bucket_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -54,11 +54,11 @@ class BucketLock:
             return
         generation = self._free_generation()
         who = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S %z")}
-        self._holder = json.dumps(who).encode()
-        written = self._folder.write(LOCK_FILE, self._holder, replacing=generation)
+        holder = json.dumps(who).encode()
+        written, there = self._write(holder, generation)
         if written is None:
-            self._holder = None
-            raise ResumeError(self._refusal(self._read()[1]))
+            raise ResumeError(self._refusal(there))
+        self._holder = holder
         self._note(written)
         ended = Event()
         beating = Thread(target=_keep, args=(weakref.ref(self), self._beat, ended), daemon=True, name="bucket lock")
@@ -74,15 +74,12 @@ class BucketLock:
         with self._busy:
             if self._holder is None:
                 return
-            written = self._folder.write(LOCK_FILE, self._holder, replacing=self._generation)
+            written, there = self._write(self._holder, self._generation)
             if written is None:
-                now, content = self._read()
-                if content != self._holder:  # else it was written, and only the answer got lost
-                    raise ResumeError(
-                        f"{self._folder.address}: another training has taken the run over ({_who(content)}), after "
-                        "nothing was heard from this one; what this one has saved is there"
-                    )
-                written = now
+                raise ResumeError(
+                    f"{self._folder.address}: another training has taken the run over ({_who(there)}), after "
+                    "nothing was heard from this one; what this one has saved is there"
+                )
             self._note(written)
 
     def release(self) -> None:
@@ -95,6 +92,14 @@ class BucketLock:
             with suppress(BucketError):  # whoever comes next waits for it
                 self._folder.write(LOCK_FILE, b"", replacing=self._generation)
             self._holder = None
+
+    def _write(self, holder: bytes, replacing: int) -> tuple[int | None, bytes]:
+        """The generation in which ``holder`` has the lock, None where it does not; and who has it."""
+        written = self._folder.write(LOCK_FILE, holder, replacing=replacing)
+        if written is not None:
+            return written, holder
+        now, there = self._read()
+        return now if there == holder else None, there  # the same: it was written, and only the answer got lost
 
     def _note(self, generation: int) -> None:
         self._generation = generation

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, RLock, Thread
 from typing import Any
@@ -71,9 +72,10 @@ class BucketRun(RunLock):
     def release(self) -> None:
         if self._ended is not None:
             self._ended()
+        with self._busy:  # what is being copied is, before another training may begin
             self._ended = None
-        self._lock_there.release()
-        super().release()
+            self._lock_there.release()
+            super().release()
 
     def fetch(self) -> None:
         """Brings the files of the bucket here, unless they are those that were last copied from here or to here."""
@@ -81,33 +83,48 @@ class BucketRun(RunLock):
         last = {name: row[0] for name, row in self._copied().items()}
         if last != {name: one.generation for name, one in there.items()}:
             self._folder.fetch(there, self._home)
-            self._note({name: self._row(name, one.generation) for name, one in there.items()})
+            here = files_here(self._home)
+            self._note({name: self._row(name, one.generation) for name, one in there.items() if name in here})
 
     def publish(self) -> None:
-        """Copies the files that have changed to the bucket.
+        """Copies the files that have changed to the bucket, as long as the lock is held.
 
         Raises:
             ResumeError: another training has taken the run over.
             BucketError: they cannot be written.
         """
         with self._busy:
+            if self._ended is None:
+                return
             self._lock_there.renew()
             before = self._copied()
-            copied, here = dict(before), files_here(self._home)
+            copied = dict(before)
             try:
-                for name in here:
-                    with told(self._home / name, "cannot be read"):
-                        row = self._row(name, 0)
-                        if name in before and before[name][1:] == row[1:]:
-                            continue
-                        content = (self._home / name).read_bytes()
-                    copied[name] = [self._folder.write(name, content) or 0, *row[1:]]
-                for name in before.keys() - set(here):
-                    self._folder.delete(name)
-                    del copied[name]
+                for name in sorted({*before, *files_here(self._home)}):
+                    self._publish(name, copied)
             finally:
                 if copied != before:
                     self._note(copied)
+
+    def _publish(self, name: str, copied: dict[str, list[int]]) -> None:
+        """Copies a file that has changed, or deletes the copy of one that is gone. What is there has to be what was
+        copied last: a holder that stood still since it renewed the lock would write over files of the next one."""
+        last, content = copied.get(name, [0]), None
+        with told(self._home / name, "cannot be read"), suppress(FileNotFoundError):
+            row = self._row(name, last[0])
+            if row == last:
+                return
+            content = (self._home / name).read_bytes()
+        if content is None:
+            self._lock_there.renew()
+            self._folder.delete(name)
+            copied.pop(name, None)
+            return
+        written = self._folder.write(name, content, replacing=last[0])
+        if written is None:
+            self._lock_there.renew()  # if it is ours, so is what is there: it was not noted
+            written = self._folder.write(name, content) or 0
+        copied[name] = [written, *row[1:]]
 
     def _row(self, name: str, generation: int) -> list[int]:
         """What is noted of a file that is the same here as there."""
