@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
@@ -67,6 +68,17 @@ def test_a_server_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(BucketError, match=r"^gs://b-1/x: Cloud Storage cannot be reached \(Timeout of 0.1s") as caught:
         Folder("gs://b-1/x").objects()
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_raised_is_not_logged_with_a_traceback_as_well(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("gcsfs")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    bucket._client.cache_clear()
+    Folder("gs://b-1/x")
+    logging.getLogger("gcsfs").error("out of retries")
+    assert not caplog.records
 
 
 def test_errors_of_the_libraries_are_told_apart() -> None:

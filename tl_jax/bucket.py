@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import logging
 import os
 import re
 import uuid
@@ -258,6 +259,7 @@ def _client(host: str | None) -> Any:
     import gcsfs  # noqa: F401  # through which Orbax reads and writes what is no array
     from google.cloud import storage
 
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs what it raises, with a traceback
     # It would not see what others have written since it looked last.
     fsspec.config.conf.setdefault("gcs", {}).setdefault("use_listings_cache", False)
     return storage.Client()
