@@ -64,7 +64,10 @@ class TestLock:
         second.renew()
         second.release()
 
-    def test_a_dead_holder_is_waited_for_unless_it_was_here(self, folder: Folder, tmp_path: Path) -> None:
+    def test_a_dead_holder_is_waited_for_unless_it_was_here(
+        self, folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr(time, "strftime", lambda _: "the same second")  # in which all three begin
         first = self.lock(folder, tmp_path / "a")
         first.take()
         assert first._end

@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import time
+import uuid
 import weakref
 from contextlib import suppress
 from pathlib import Path
@@ -54,7 +55,7 @@ class BucketLock:
             return
         generation = self._free_generation()
         who = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S %z")}
-        holder = json.dumps(who).encode()
+        holder = json.dumps({**who, "key": uuid.uuid4().hex}).encode()  # no other has the same content
         written, there = self._write(holder, generation)
         if written is None:
             raise ResumeError(self._refusal(there))
