@@ -17,21 +17,23 @@ from transformers import AutoTokenizer
 import tl_jax
 from tests.xla_flags import xla_flags
 from tl_jax.cli import main
-from tl_jax.config import RlConfig, SftConfig, load_config, to_yaml
+from tl_jax.config import RlConfig, SftConfig, WorldConfig, load_config, to_yaml
 from tl_jax.data.codec import Codec
 from tl_jax.data.tokenizer_file import load_tokenizer
-from tl_jax.demo.base import BASE, echoes, lessons, write_jsonl
+from tl_jax.demo.base import BASE, echoes, lessons
 from tl_jax.demo.data import write_cases, write_data
+from tl_jax.demo.domains import domains
 from tl_jax.demo.run import MARKED, run_demo
 from tl_jax.demo.session import Demo, Size
 from tl_jax.demo.tokenizer import VOCABULARY, train_tokenizer
-from tl_jax.demo.world import domains, generate
+from tl_jax.demo.world import generate
+from tl_jax.demo.world_files import write_jsonl
 from tl_jax.errors import UserError
 from tl_jax.tooluse.readers import read_trajectories
 from tl_jax.tooluse.schema import Message
 from tl_jax.tooluse.text.render import PaperRenderer
 
-SMALL = Size(train=20, new_values=6, new_domains=4, cases=300)
+SMALL = Size(WorldConfig(train=20, new_values=6, new_domains=4), cases=300)
 
 
 # --- base model -------------------------------------------------------------------------------------------------------
@@ -133,7 +135,7 @@ def test_own_data_too_long_for_the_small_model_is_told_at_once(tmp_path: Path) -
 
 
 def test_the_full_demo_asks_at_least_300_decision_points_of_both_kinds(tmp_path: Path) -> None:
-    demo = Demo(tmp_path, None, Size(train=1))
+    demo = Demo(tmp_path, None, Size(WorldConfig(train=1)))
     write_data(demo)
     write_cases(demo)
     cases = [json.loads(line) for line in (tmp_path / "data/cases.jsonl").read_text().splitlines()]

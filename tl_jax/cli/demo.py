@@ -1,4 +1,4 @@
-"""``tl-jax demo``."""
+"""``tl-jax demo``, and the made-up world that it uses."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from pathlib import Path
 
 import click
 
-from tl_jax.cli.options import FILE, OUT, compile_cache_option
+from tl_jax.cli.options import FILE, OUT, ListingCommand, compile_cache_option
 from tl_jax.compile_cache import keep_programs
+from tl_jax.config import WorldConfig, load_config
+from tl_jax.config.world import ERROR_KINDS
+from tl_jax.terminal import say
 
 
 @click.command()
@@ -22,4 +25,25 @@ def demo(out: Path, data: Path | None, compile_cache: bool) -> None:
     run_demo(out, data)
 
 
-COMMANDS = (demo,)
+@click.command(
+    cls=ListingCommand,
+    tables={"Kinds of errors, for error_kinds": lambda: [(kind.name, kind.about) for kind in ERROR_KINDS.values()]},
+)
+@click.option("--out", type=OUT, required=True, help="Folder for train.jsonl, held_out.jsonl and cases.jsonl.")
+@click.option("--config", "files", type=FILE, multiple=True, help="YAML; given several times, later ones win.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+def world(out: Path, files: tuple[Path, ...], seed: int, overrides: tuple[str, ...]) -> None:
+    """Trajectories of a made-up world of tools, and decision points it holds out.
+
+    Dials, such as error_rate=0.3 overlap=prefixes train=1000, say what there is to learn; "tl-jax config world" shows
+    them all. The same settings and seed make the same files.
+    """
+    settings = load_config(WorldConfig, files, overrides)
+    from tl_jax.demo.world_files import write_world
+
+    for name, rows in write_world(settings, seed, out).items():
+        say(f"{out / name}: {rows} rows")
+
+
+COMMANDS = (demo, world)

@@ -11,7 +11,7 @@ import click
 
 from tl_jax.cli.options import ListingCommand, OneOf, compile_cache_option, data_cache_option, training_options
 from tl_jax.compile_cache import keep_programs
-from tl_jax.config import RlConfig, RunConfig, SftConfig, annotated_yaml, load_config
+from tl_jax.config import Node, RlConfig, RunConfig, SftConfig, WorldConfig, annotated_yaml, load_config
 from tl_jax.config.estimators import ESTIMATORS
 from tl_jax.config.fields import named_code
 from tl_jax.config.losses import LOSSES
@@ -78,13 +78,18 @@ def _exit(summary: Mapping[str, Any]) -> None:
 ALIASES = {"ppo": rl, "grpo": rl}
 """Other names of commands, which the list of all does not show."""
 
-CONFIGS: Mapping[str, type[RunConfig]] = {"sft": SftConfig, "rl": RlConfig, **dict.fromkeys(ALIASES, RlConfig)}
+CONFIGS: Mapping[str, type[Node]] = {
+    "sft": SftConfig,
+    "rl": RlConfig,
+    **dict.fromkeys(ALIASES, RlConfig),
+    "world": WorldConfig,
+}
 
 
 @click.command(name="config")
 @click.argument("command", type=OneOf(CONFIGS))
 def show_config(command: str) -> None:
-    """Print every setting of a training command with its default and meaning, as YAML."""
+    """Print every setting of a command with its default and meaning, as YAML."""
     give(annotated_yaml(CONFIGS[command]).rstrip())
 
 

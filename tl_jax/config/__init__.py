@@ -11,6 +11,7 @@ from tl_jax.config.rl import AlgorithmConfig, Limit, RlConfig, RlDataConfig
 from tl_jax.config.run import CheckpointConfig, OptimizerConfig, RunConfig
 from tl_jax.config.sampling import SamplingConfig
 from tl_jax.config.sft import SftConfig
+from tl_jax.config.world import WorldConfig
 
 __all__ = [
     "AlgorithmConfig",
@@ -34,6 +35,7 @@ __all__ = [
     "RunConfig",
     "SamplingConfig",
     "SftConfig",
+    "WorldConfig",
     "annotated_yaml",
     "changed_keys",
     "load_config",

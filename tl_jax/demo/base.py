@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,9 +21,11 @@ import jax
 from transformers import PreTrainedTokenizerFast
 
 from tl_jax.config import SftConfig, load_config
+from tl_jax.demo.domains import made_up_words
 from tl_jax.demo.tokenizer import train_tokenizer
-from tl_jax.demo.world import draw, generate, made_up_words
-from tl_jax.files import write_lines
+from tl_jax.demo.values import draw
+from tl_jax.demo.world import generate
+from tl_jax.demo.world_files import write_jsonl
 from tl_jax.model.hf import export_hf
 from tl_jax.model.parameters import init_params
 from tl_jax.model.presets import PRESETS
@@ -110,13 +111,6 @@ def pretrain(out: Path, work: Path, scale: float = 1.0) -> None:
     trained = open_model(model)
     export_hf(trained.params, trained.config, trained.tokenizer_dir, out, dtype="bfloat16", overwrite=True)
     say(f"{out}: done")
-
-
-def write_jsonl(path: Path, trajectories: Iterable[Trajectory]) -> int:
-    """Writes canonical JSONL; the number of rows."""
-    lines = [json.dumps(trajectory.to_json(), ensure_ascii=False) for trajectory in trajectories]
-    write_lines(path, lines)
-    return len(lines)
 
 
 def _random_model(tokenizer: PreTrainedTokenizerFast, out: Path) -> None:

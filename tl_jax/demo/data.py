@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from dataclasses import replace
 
 from tl_jax.data.sources import trajectories
-from tl_jax.demo.base import BASE, write_jsonl
+from tl_jax.demo.base import BASE
 from tl_jax.demo.session import Demo
-from tl_jax.demo.world import generate
+from tl_jax.demo.world_files import held_out, learnt, write_jsonl
 from tl_jax.errors import UserError
-from tl_jax.files import write_lines
 from tl_jax.tooluse.schema import Trajectory
 
 SEED = 1
@@ -19,22 +17,18 @@ SEED = 1
 
 def write_data(demo: Demo) -> None:
     if demo.data is None:
-        train: list[Trajectory] = list(generate(SEED, demo.size.train, "train"))
-        new_values = generate(SEED, demo.size.new_values, "values")
-        new_domains = generate(SEED, demo.size.new_domains, "domains")
-        held_out = [replace(trajectory, suite="known tools, new values") for trajectory in new_values]
-        held_out += [replace(trajectory, suite="unseen domains") for trajectory in new_domains]
+        train, kept = learnt(demo.size.world, SEED), held_out(demo.size.world, SEED)
     else:
         found = [_only_calls(trajectory) for trajectory in trajectories(demo.data)]
-        held_out = [trajectory for trajectory in found if _is_held_out(trajectory)]
+        kept = [trajectory for trajectory in found if _is_held_out(trajectory)]
         train = [trajectory for trajectory in found if not _is_held_out(trajectory)]
-        if not train or not held_out:
+        if not train or not kept:
             raise UserError(f"{demo.data}: too few trajectories to hold some out")
         demo.console.print("Only calls are targets: so small a model cannot learn to converse as well.")
     folder = demo.out / "data"
     write_jsonl(folder / "train.jsonl", train)
-    write_jsonl(folder / "held_out.jsonl", held_out)
-    demo.console.print(f"{len(train)} trajectories to train on, {len(held_out)} held out, in {folder}")
+    write_jsonl(folder / "held_out.jsonl", kept)
+    demo.console.print(f"{len(train)} trajectories to train on, {len(kept)} held out, in {folder}")
 
 
 def _only_calls(trajectory: Trajectory) -> Trajectory:
@@ -65,8 +59,7 @@ def write_cases(demo: Demo) -> None:
             f"{config.data.max_length} tokens, which the demo's small model needs; train another one with tl-jax sft"
         )
     chosen = sorted(prompts, key=lambda prompt: zlib.crc32(prompt.case.id.encode()))[: demo.size.cases]
-    lines = (json.dumps(prompt.case.to_json(), ensure_ascii=False) for prompt in chosen)
-    write_lines(demo.out / "data/cases.jsonl", lines)
+    write_jsonl(demo.out / "data/cases.jsonl", [prompt.case for prompt in chosen])
     demo.console.print(
         f"{len(chosen)} decision points; left out: {too_long} with prompts of more than {config.data.max_length} "
         f"tokens, {len(prompts) - len(chosen)} to save time"

@@ -13,7 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from tl_jax.config import SftConfig, load_config
+from tl_jax.config import SftConfig, WorldConfig, load_config
+from tl_jax.demo.world import DEFAULT
 from tl_jax.terminal import SafeConsole
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -23,18 +24,14 @@ CONFIGS = Path(__file__).parent / "configs"
 class Size:
     """How much of everything. ``overrides`` are settings of each training."""
 
-    train: int = 3000
-    new_values: int = 130
-    new_domains: int = 70
+    world: WorldConfig = DEFAULT
     cases: int = 400
     """Held-out decision points that are answered, before and after each training; at most."""
     overrides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 QUICK = Size(
-    60,
-    12,
-    8,
+    WorldConfig(train=60, new_values=12, new_domains=8),
     16,
     {"sft": ("steps=2",), "ppo": ("steps=1", "batch_size=8", "eval_prompts=4", "algorithm.minibatches=1")},
 )
