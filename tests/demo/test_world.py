@@ -109,9 +109,10 @@ def test_one_trajectory_in_five_has_an_error_that_is_made_good() -> None:
 
 def test_each_domain_has_a_tool_that_its_caller_gets_wrong_more_often_than_right() -> None:
     """What MAE is for: the most frequent call at the first attempt is a tool that does not exist."""
+    found = trajectories("train", 3000)
     for domain in domains("known"):
         (slip,) = domain.slips
-        first = [_first_attempt(t, slip) for t in trajectories("train", 3000) if t.suite == domain.name]
+        first = [_first_attempt(t, slip) for t in found if t.suite == domain.name]
         attempts = [name for name in first if name]
         assert len(attempts) > 20
         assert sum(name != slip for name in attempts) / len(attempts) > 0.5
