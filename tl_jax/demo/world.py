@@ -54,8 +54,8 @@ def generate(
     world = world if split == "train" else world.model_copy(update=_HELD_OUT)
     for index in range(n):
         rng = random.Random(f"{seed}/{split}/{simple}/{index}")
-        place = _Place(next(_domains(split, world, rng)), split, world, rng)
-        yield _episode(place, simple, f"{place.domain.name}-{split}-{seed}-{index}")
+        scene = _Scene(next(_domains(split, world, rng)), split, world, rng)
+        yield _episode(scene, simple, f"{scene.domain.name}-{split}-{seed}-{index}")
 
 
 def _domains(split: Split, world: WorldConfig, rng: random.Random) -> Iterator[Domain]:
@@ -76,7 +76,7 @@ def _domains(split: Split, world: WorldConfig, rng: random.Random) -> Iterator[D
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Scene:
     """Where an episode happens."""
 
     domain: Domain
@@ -88,15 +88,15 @@ class _Place:
         return draw(self.domain.slots[slot][0], self.split, self.rng)
 
 
-def _episode(place: _Place, simple: bool, name: str) -> Trajectory:
-    domain, rng = place.domain, place.rng
+def _episode(scene: _Scene, simple: bool, name: str) -> Trajectory:
+    domain, rng = scene.domain, scene.rng
     task = rng.choice([task for task in domain.tasks if not simple or len(task.steps) == 1])
     asked = rng.choice(task.ask)
-    values = {slot: place.draw(slot) for slot in _slots(asked)}
+    values = {slot: scene.draw(slot) for slot in _slots(asked)}
     while len({spoken(value) for value in values.values()}) < len(values):
-        values = {slot: place.draw(slot) for slot in values}
+        values = {slot: scene.draw(slot) for slot in values}
     mentioned = frozenset(values)
-    offered = [domain.tool(step) for step in dict.fromkeys(task.steps)] if simple else _offer(place, task)
+    offered = [domain.tool(step) for step in dict.fromkeys(task.steps)] if simple else _offer(scene, task)
     tools = offered + [FINISH] * (rng.random() < 0.5)
     rng.shuffle(tools)
     messages = [Message("user", rng.choice(_GREETINGS) + _fill(asked, values))]
@@ -104,27 +104,27 @@ def _episode(place: _Place, simple: bool, name: str) -> Trajectory:
         action = domain.actions[step]
         arguments = {slot: values[slot] for slot, needed in action.takes.items() if needed or slot in mentioned}
         call = Call(step, arguments)
-        wrong = None if simple else _mistake(place, call, [tool.name for tool in offered])
+        wrong = None if simple else _mistake(scene, call, [tool.name for tool in offered])
         if wrong and not wrong.silent:
             messages += _complained(wrong, rng)
         for slot in action.gives:
-            values.setdefault(slot, place.draw(slot))
+            values.setdefault(slot, scene.draw(slot))
         result = json.dumps({slot: values[slot] for slot in action.gives})
         made = wrong.call if wrong and wrong.silent else call
         messages += [Message("assistant", tool_calls=(made,)), Message("tool", result, name=made.name)]
     messages.append(_answer(_fill(task.tell, values), FINISH in tools))
-    return Trajectory(name, tuple(tools), tuple(messages), suite=domain.name, meta={"split": place.split})
+    return Trajectory(name, tuple(tools), tuple(messages), suite=domain.name, meta={"split": scene.split})
 
 
-def _offer(place: _Place, task: Task) -> list[Tool]:
+def _offer(scene: _Scene, task: Task) -> list[Tool]:
     """The tools of the task with their near duplicates, and others: of its domain or, where these are not enough, of
     other domains."""
-    domain, rng, number = place.domain, place.rng, place.world.tools
+    domain, rng, number = scene.domain, scene.rng, scene.world.tools
     wanted = list(dict.fromkeys(name for step in task.steps for name in (step, domain.twins.get(step, step))))
     others = [name for name in domain.actions if name not in wanted]
     spare = rng.randint(1, 3) if number is None else max(number - len(wanted), 0)
     offered = [domain.tool(name) for name in wanted + rng.sample(others, min(len(others), spare))]
-    elsewhere = _domains(place.split, place.world, rng)
+    elsewhere = _domains(scene.split, scene.world, rng)
     while number is not None and len(offered) < number:
         other = next(elsewhere)
         tool = other.tool(rng.choice(list(other.actions)))
@@ -151,9 +151,9 @@ def _fill(text: str, values: Mapping[str, Value]) -> str:
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 
-def _mistake(place: _Place, call: Call, offered: Sequence[str]) -> Mistake | None:
+def _mistake(scene: _Scene, call: Call, offered: Sequence[str]) -> Mistake | None:
     """What goes wrong at the first attempt at ``call``, if something does."""
-    domain, world, rng = place.domain, place.world, place.rng
+    domain, world, rng = scene.domain, scene.world, scene.rng
     slips = world.error_rate == SLIPS
     if isinstance(world.error_rate, float):
         # Of n right calls to be made, n p go wrong; all but the silent ones are made again: p n / (n + (1 - s) p n).
@@ -165,7 +165,7 @@ def _mistake(place: _Place, call: Call, offered: Sequence[str]) -> Mistake | Non
     silent = world.silent > 0 and rng.random() < world.silent
     habit = call.name in domain.slips if slips else rng.random() < world.repeated
     kinds = [kind for kind in world.error_kinds if not (silent and kind == "timeout")]
-    wrong = mistake(Attempt(call, domain, offered, place.split, rng), kinds, habit)
+    wrong = mistake(Attempt(call, domain, offered, scene.split, rng), kinds, habit)
     return replace(wrong, silent=silent) if wrong else None
 
 
