@@ -18,7 +18,7 @@ LAYERS = (
     ("model", "data"),
     ("training", "inference"),
     ("rl", "evaluation", "report"),
-    ("demo", "plan"),
+    ("demo", "plan", "ablation"),
     ("cli",),
 )
 """From the ground up; packages of one layer may use each other. Modules beside them may be used by all."""

@@ -9,8 +9,10 @@ from pydantic import Field, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from tl_jax.config import ConfigError, RlConfig, SftConfig, annotated_yaml, load_config, to_yaml
+from tl_jax.config.ablation import AblationConfig
 from tl_jax.config.base import Node
 from tl_jax.config.fields import section
+from tl_jax.config.variants import VARIANTS
 from tl_jax.tooluse.mae.finding import Finder
 from tl_jax.tooluse.mae.rules import RULES, Rule
 from tl_jax.yaml_text import yaml_or_text
@@ -21,6 +23,9 @@ PATHS = ["run_dir=r", "model.path=m", "data.path=d"]
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_shipped_config_loads(path: Path) -> None:
+    if path.stem == "ablation":
+        assert load_config(AblationConfig, [path], []).variants == tuple(VARIANTS)
+        return
     kind = RlConfig if {"ppo", "grpo"} & {*path.stem.split("_")} else SftConfig
     config = load_config(kind, [path], PATHS)
     assert str(config.run_dir) == "r"

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from tl_jax import __version__
-from tl_jax.cli import data, demo, evaluate, models, plan, train
+from tl_jax.cli import ablation, data, demo, evaluate, models, plan, train
 from tl_jax.config import ConfigError
 from tl_jax.errors import UserError
 from tl_jax.files import reason
@@ -28,6 +28,7 @@ SECTIONS = {
     "Models": models.COMMANDS,
     "Training": (*train.COMMANDS, *plan.COMMANDS),
     "Answers and scores": evaluate.COMMANDS,
+    "Which part helps": ablation.COMMANDS,
     "All of it once": demo.COMMANDS,
 }
 TRAIN = frozenset(

@@ -12,6 +12,7 @@ import click
 from tl_jax.cli.options import ListingCommand, OneOf, compile_cache_option, data_cache_option, training_options
 from tl_jax.compile_cache import keep_programs
 from tl_jax.config import Node, RlConfig, RunConfig, SftConfig, WorldConfig, annotated_yaml, load_config
+from tl_jax.config.ablation import AblationConfig
 from tl_jax.config.estimators import ESTIMATORS
 from tl_jax.config.fields import named_code
 from tl_jax.config.losses import LOSSES
@@ -83,6 +84,7 @@ CONFIGS: Mapping[str, type[Node]] = {
     "rl": RlConfig,
     **dict.fromkeys(ALIASES, RlConfig),
     "world": WorldConfig,
+    "ablation": AblationConfig,
 }
 
 

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
@@ -87,7 +87,7 @@ def _explain(kind: type[Node], item: Any) -> str:
     if item["type"] == "extra_forbidden":
         node: Any = kind
         for part in path[:-1]:
-            node = node.model_fields[part].annotation
+            node = _inner(node, part)
         near = difflib.get_close_matches(path[-1], node.model_fields, 1)
         return f"unknown key {where!r}" + (
             f"; did you mean {'.'.join([*path[:-1], near[0]])!r}?"
@@ -101,3 +101,12 @@ def _explain(kind: type[Node], item: Any) -> str:
         return f"{where}: {problem}" if where else problem
     got = "" if repr(item["input"]) in problem else f", got {item['input']!r}"
     return f"key {where!r}: {problem}{got}"
+
+
+def _inner(kind: Any, part: str) -> Any:
+    """What a part of a path leads to: a section, also where there may be none, or one of many by their names."""
+    if get_origin(kind) is dict:
+        return get_args(kind)[-1]
+    kind = kind.model_fields[part].annotation
+    sections = (one for one in get_args(kind) if isinstance(one, type) and issubclass(one, Node))
+    return kind if get_origin(kind) is dict else next(sections, kind)

@@ -1,0 +1,181 @@
+"""Which stages there are, what variants and dials share, and which settings may change."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.ablation.small import plan_of, write_ablation
+from tl_jax.ablation.plan import AblationPlan, Stage
+from tl_jax.ablation.settings import keep_settings
+from tl_jax.ablation.sweep import all_stages, sweep_plans
+from tl_jax.config import ConfigError, load_config
+from tl_jax.config.ablation import AblationConfig
+from tl_jax.config.variants import FACTORS, VARIANTS
+from tl_jax.errors import UserError
+
+
+def trained(plan: AblationPlan, variant: str, kind: str, seed: int = 0) -> dict[str, Any]:
+    """The settings that a training of the variant reads."""
+    stage = next(stage for stage in plan.trainings[variant, seed] if stage.kind == kind)
+    tree = yaml.safe_load(stage.settings)
+    assert isinstance(tree, dict)
+    return tree
+
+
+def test_the_variants_are_all_subsets_of_the_three_parts() -> None:
+    subsets = {frozenset(factor for n, factor in enumerate(FACTORS) if mask >> n & 1) for mask in range(8)}
+    assert {variant.factors for variant in VARIANTS.values()} == subsets
+    assert len(VARIANTS) == 8
+
+
+def test_what_variants_share_is_one_stage(tmp_path: Path) -> None:
+    """Supervised training does not depend on IRM: four of them a seed, not eight; and one evaluation of the base."""
+    plan = plan_of(write_ablation(tmp_path), "seeds=[0,1,2]")
+    kinds = Counter(stage.kind for stage in plan.stages)
+    assert kinds == {"sft": 12, "rl": 12, "eval": 25}
+    assert len({stage.directory for stage in plan.stages}) == len(plan.stages)
+    for seed in (0, 1, 2):
+        assert plan.trainings["MAE+PKT+IRM", seed][0] is plan.trainings["MAE+PKT", seed][0]
+    assert plan.trainings["MAE", 0][0] is not plan.trainings["MAE", 1][0]
+
+
+def test_stages_come_after_what_they_need_and_seeds_one_after_another(tmp_path: Path) -> None:
+    plan = plan_of(write_ablation(tmp_path))
+    places = {stage.key: place for place, stage in enumerate(plan.stages)}
+    assert all(places[need.key] < places[stage.key] for stage in plan.stages for need in stage.needs)
+    ends = [max(places[plan.evaluations[name, seed].key] for name in VARIANTS) for seed in (0, 1, 2)]
+    assert ends == sorted(ends)
+    assert all(places[stage.key] > ends[0] for (_, seed), stage in plan.evaluations.items() if seed == 1)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_each_variant_is_trained_with_its_parts_and_no_others(name: str, tmp_path: Path) -> None:
+    plan, factors = plan_of(write_ablation(tmp_path), "seeds=[7]"), VARIANTS[name].factors
+    sft = trained(plan, name, "sft", 7)
+    assert (sft["data"]["mae"]["rule"] != "none") == ("MAE" in factors)
+    assert (sft["data"]["pkt"]["mode"] != "none") == ("PKT" in factors)
+    assert (sft["seed"], sft["steps"], sft["data"]["max_length"]) == (7, 3, 64)
+    assert len(plan.trainings[name, 7]) == (2 if "IRM" in factors else 1)
+    if "IRM" in factors:
+        rl = trained(plan, name, "rl", 7)
+        assert rl["model"]["path"] == sft["run_dir"]
+        assert (rl["data"]["mae"]["rule"] != "none") == ("MAE" in factors)
+        assert (rl["seed"], rl["steps"]) == (7, 2)
+    model = plan.evaluations[name, 7].words[plan.evaluations[name, 7].words.index("--model") + 1]
+    assert model == str(plan.trainings[name, 7][-1].directory)
+
+
+def test_a_stage_is_known_by_what_decides_it_not_by_where_it_lies(tmp_path: Path) -> None:
+    file = write_ablation(tmp_path)
+
+    def keys(*overrides: str) -> dict[str, str]:
+        return {stage.title: stage.key for stage in plan_of(file, "seeds=[0]", *overrides).stages}
+
+    before = keys()
+    assert keys(f"out={tmp_path / 'elsewhere'}") == before
+    other_pkt = keys("sft.settings.data.pkt.max_weight=3")
+    assert {title for title in before if other_pkt[title] == before[title]} == {
+        *("eval base", "sft SFT seed 0", "eval SFT seed 0", "sft MAE seed 0", "eval MAE seed 0"),
+        *("rl IRM seed 0", "eval IRM seed 0", "rl MAE+IRM seed 0", "eval MAE+IRM seed 0"),
+    }
+    other_rl = keys("rl.settings.steps=5")
+    assert {title for title in before if other_rl[title] != before[title]} == {
+        title for title in before if "IRM" in title
+    }
+    (tmp_path / "train.jsonl").write_text((tmp_path / "train.jsonl").read_text() + "\n")
+    changed = keys()
+    assert {title for title in before if changed[title] == before[title]} == {"eval base"}
+
+
+def test_the_world_is_made_once_for_all(tmp_path: Path) -> None:
+    file = write_ablation(tmp_path, data={"world": {"train": 5, "error_rate": 0.3}, "seed": 4}, seeds=[0])
+    plan = plan_of(file)
+    world = plan.stages[0]
+    assert [stage.kind for stage in plan.stages].count("data") == 1
+    assert (yaml.safe_load(world.settings)["error_rate"], world.words[-2:]) == (0.3, ("--seed", "4"))
+    assert all(world in stage.needs or world in stage.needs[0].needs for stage in plan.stages[1:])
+    assert trained(plan, "IRM", "rl")["data"]["path"] == str(world.directory / "train.jsonl")
+    assert plan.cases == world.directory / "cases.jsonl"
+    other = plan_of(file, "data.world.error_rate=0.1")
+    assert not {stage.key for stage in plan.stages} & {stage.key for stage in other.stages}
+
+
+def test_a_dial_shares_what_it_does_not_change(tmp_path: Path) -> None:
+    dial = {"setting": "sft.settings.data.pkt.max_weight", "values": [2, 5, 9.0], "variants": ["SFT", "PKT"]}
+    file = write_ablation(tmp_path, seeds=[0, 1], sweeps={"weight": dial})
+    config = load_config(AblationConfig, [file], [])
+    plans = sweep_plans(config, "weight", [file], [])
+    assert list(plans) == ["2", "5", "9.0"]
+    weights = [trained(plan, "PKT", "sft")["data"]["pkt"]["max_weight"] for plan in plans.values()]
+    assert weights == [2, 5, 9]
+    assert Counter(stage.kind for stage in all_stages([*plans.values()])) == {"sft": 2 + 6, "eval": 1 + 2 + 6}
+    whole = {stage.key for stage in plan_of(file).stages}
+    assert {stage.key for stage in plans["9.0"].stages} <= whole  # 9 is the default: the ablation's own stages
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("sft.settings.data.mae.rule=none", "variant MAE: sft says data.mae.rule=none; name what MAE means there"),
+        ("sft.settings.data.pkt.mode=none", "variant PKT: sft says data.pkt.mode=none; name what PKT means there"),
+        ("rl.files=[]", "rl.files: name the settings of the training, configs/rl.yaml for instance"),
+        ("sft.settings.stepps=3", "unknown key 'stepps'; did you mean 'steps'?"),
+        ("variants=[SFT,PKD]", "did you mean 'PKT'?"),
+        ("seeds=[1,1]", "seeds: name each once, and one at least"),
+        ("data.cases=null", "data: set path and cases, or world={} for the tool world"),
+        ("data={path: null, cases: null, world: {eror_rate: 1}}", "did you mean 'data.world.error_rate'?"),
+        ("data.world={}", "data: world makes the files that path and cases would name; leave out one or the other"),
+        ("sweeps.a.valuse=[1]", "did you mean 'sweeps.a.values'?"),
+        (
+            "sweeps.a={setting: seeds, values: [1]}",
+            "setting=seeds: a dial begins with model, data., sft., rl. or eval.",
+        ),
+        ("sweeps={'../a': {setting: model, values: [1]}}", "should match pattern"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_runs(override: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        plan_of(write_ablation(tmp_path), override)
+    assert told in str(error.value)
+
+
+def test_an_unknown_sweep_is_told_with_the_nearest(tmp_path: Path) -> None:
+    file = write_ablation(tmp_path, sweeps={"weight": {"setting": "model", "values": ["a"]}})
+    config = load_config(AblationConfig, [file], [])
+    with pytest.raises(UserError, match="unknown sweep 'wait'; did you mean 'weight'"):
+        sweep_plans(config, "wait", [file], [])
+
+
+def test_more_seeds_and_variants_go_on_and_other_settings_are_refused(tmp_path: Path) -> None:
+    file = write_ablation(tmp_path)
+    keep_settings(plan_of(file, "seeds=[0]", "variants=[SFT]", "rl.files=[]"))
+    keep_settings(plan_of(file, "seeds=[0,1]", "variants=[SFT,IRM]"))
+    with pytest.raises(ConfigError) as error:
+        keep_settings(plan_of(file, "sft.settings.steps=4", "eval.max_new_tokens=9"))
+    text = str(error.value)
+    assert "eval.max_new_tokens (256 before, 9 now)" in text
+    assert "sft.steps (3 before, 4 now)" in text
+    with pytest.raises(ConfigError, match=r"rl.steps \(2 before, 3 now\)"):
+        keep_settings(plan_of(file, "rl.settings.steps=3"))
+    (tmp_path / "rl.yaml").write_text("steps: 2\nseed: 4\n")  # a seed of a file is none of an ablation
+    keep_settings(plan_of(file))
+    (tmp_path / "cases.jsonl").write_text((tmp_path / "cases.jsonl").read_text() + "\n")
+    with pytest.raises(ConfigError, match="digests"):
+        keep_settings(plan_of(file))
+
+
+def test_the_record_of_settings_is_json(tmp_path: Path) -> None:
+    plan = plan_of(write_ablation(tmp_path), "seeds=[0]")
+    keep_settings(plan)
+    assert json.loads((plan.config.out / "ablation.json").read_text())["sft.data.max_length"] == 64
+
+
+def test_a_stage_has_its_files_beside_each_other(tmp_path: Path) -> None:
+    stage: Stage = plan_of(write_ablation(tmp_path)).base
+    assert {file.parent for file in (stage.log, stage.record, stage.settings_file)} == {tmp_path / "out/stages"}

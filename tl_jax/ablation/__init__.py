@@ -1,0 +1,1 @@
+"""Variants of the method against each other: which of MAE, PKT and IRM helps, by how much, and when."""

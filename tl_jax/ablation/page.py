@@ -1,0 +1,156 @@
+"""What came of an ablation as one HTML page that needs no other file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tl_jax.ablation.bootstrap import MeanEstimate
+from tl_jax.ablation.plots import interval_chart
+from tl_jax.ablation.report import ABOUT, HEADS, cost_lines, gain_name, reported, rows, with_interval
+from tl_jax.ablation.results import METRICS, Gain, Results, Scored
+from tl_jax.config.variants import BENCHMARKS
+from tl_jax.page import page, text
+from tl_jax.report.curves import COLOURS, Line, chart
+from tl_jax.report.parts import charts, table
+from tl_jax.report.style import STYLE
+
+TITLES = dict(
+    zip(METRICS, ("Tool selection (TS), %", "Parameters (PI), %", "Content (CF), %", "Mean reward"), strict=True)
+)
+
+
+def to_html(results: Results) -> str:
+    """The page; no name or setting can become markup."""
+    names = [name for name, _ in rows(results)]
+    parts = [
+        "<h1>Ablation</h1>",
+        f"<p>{results.cases} cases. {text(ABOUT)} Reward: profile {text(results.profile)}.</p>",
+        _told(results),
+        table(["variant", "seeds", *HEADS, *(f"paper, {one}" for one in BENCHMARKS)], _figures(results)),
+        "<p>The paper's figures are of CodeLLaMA-7B on its own benchmarks, TS / PI / CF: compare the differences "
+        "between rows, not the rows.</p>",
+        charts("Variants", [_variants_chart(results, names, metric) for metric in METRICS]),
+        "<h2>What each part adds</h2>",
+        table(["gain by", "seeds", *HEADS], [_gain_row(gain) for gain in results.gains]),
+        charts("Gains", [_gains_chart(results, metric) for metric in METRICS]),
+        charts("Learning curves", [_curve(title, lines) for title, lines in results.curves.items()]),
+        _suites(results),
+        _seeds(results),
+        "<h2>Cost</h2>",
+        *(f"<p>{text(line)}</p>" for line in cost_lines(results)),
+    ]
+    return page("Ablation", STYLE, f"<main>\n{chr(10).join(parts)}\n</main>")
+
+
+def sweep_to_html(name: str, setting: str, found: Mapping[str, Results]) -> str:
+    """The page of a dial: gains against its values, and every variant."""
+    values = list(found)
+    pairs = list(dict.fromkeys(gain_name(gain) for results in found.values() for gain in results.gains))
+    variants = list(dict.fromkeys(name for results in found.values() for name in results.variants))
+
+    def gain_lines(metric: str) -> dict[str, dict[str, MeanEstimate]]:
+        return {
+            pair: {
+                value: gain.figures[metric]
+                for value, results in found.items()
+                for gain in results.gains
+                if gain_name(gain) == pair
+            }
+            for pair in pairs
+        }
+
+    def variant_lines(metric: str) -> dict[str, dict[str, MeanEstimate]]:
+        return {
+            one: {value: done.variants[one].figures[metric] for value, done in found.items() if one in done.variants}
+            for one in variants
+        }
+
+    heads = [setting, "", "seeds", *HEADS]
+    body = [
+        [value, label, str(len(seeds)), *(with_interval(figures[metric], signed) for metric in METRICS)]
+        for value, results in found.items()
+        for label, seeds, figures, signed in (
+            *((one, scored.seeds, scored.figures, False) for one, scored in results.variants.items()),
+            *((f"gain: {gain_name(gain)}", gain.seeds, gain.figures, True) for gain in results.gains),
+        )
+    ]
+    cases = " / ".join(dict.fromkeys(str(results.cases) for results in found.values()))
+    parts = [
+        f"<h1>{text(name)}</h1>",
+        f"<p>Along the bottom: {text(setting)}. {cases} cases. {text(ABOUT)}</p>",
+        charts("Gains", [interval_chart(TITLES[one], values, gain_lines(one), joined=True) for one in METRICS]),
+        charts("Variants", [interval_chart(TITLES[one], values, variant_lines(one), joined=True) for one in METRICS]),
+        "<h2>Figures</h2>",
+        table(heads, body),
+    ]
+    return page(name, STYLE, f"<main>\n{chr(10).join(parts)}\n</main>")
+
+
+def _told(results: Results) -> str:
+    """What is not there."""
+    if not results.missing:
+        return ""
+    return (
+        f'<ul class="told"><li>{len(results.missing)} stages are not done: {text(", ".join(results.missing))}</li></ul>'
+    )
+
+
+def _figures(results: Results) -> list[list[str]]:
+    return [
+        [name, str(len(scored.seeds)), *(with_interval(scored.figures[one]) for one in METRICS), *reported(name)]
+        for name, scored in rows(results)
+    ]
+
+
+def _gain_row(gain: Gain) -> list[str]:
+    figures = [gain.figures[metric] for metric in METRICS]
+    return [
+        gain_name(gain),
+        str(len(gain.seeds)),
+        *(f"{with_interval(one, True)}{' *' if one.sure else ''}" for one in figures),
+    ]
+
+
+def _variants_chart(results: Results, names: Sequence[str], metric: str) -> str:
+    found = {name: scored.figures[metric] for name, scored in rows(results)}
+    return interval_chart(TITLES[metric], names, {metric: found}, joined=False)
+
+
+def _gains_chart(results: Results, metric: str) -> str:
+    found = {gain_name(gain): gain.figures[metric] for gain in results.gains if len(gain.without) > 1} or {
+        gain_name(gain): gain.figures[metric] for gain in results.gains
+    }
+    return interval_chart(TITLES[metric], list(found), {metric: found}, joined=False)
+
+
+def _curve(title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    drawn = [
+        Line(name, points, number % COLOURS, number // COLOURS) for number, (name, points) in enumerate(lines.items())
+    ]
+    return chart(f"{title}, mean over seeds", drawn)
+
+
+def _suites(results: Results) -> str:
+    """Each suite by itself, where there are several."""
+
+    def line(name: str, scored: Scored, suite: str) -> list[str]:
+        return [name, *(with_interval(scored.suites[suite][one]) for one in METRICS)]
+
+    if len(results.suites) < 2:
+        return ""
+    return "\n".join(
+        f"<h2>{text(suite)}: {cases} cases</h2>\n"
+        + table(["variant", *HEADS], [line(name, scored, suite) for name, scored in rows(results)])
+        for suite, cases in results.suites.items()
+    )
+
+
+def _seeds(results: Results) -> str:
+    """The figures of each seed, and the interval over cases alone."""
+    body = []
+    for name, scored in rows(results):
+        for metric in METRICS:
+            one = scored.figures[metric]
+            each = ", ".join(f"{value:.2f}" for value in one.seeds)
+            body.append([name, metric, each, f"{one.cases_low:.2f} to {one.cases_high:.2f}"])
+    return "<h2>Each seed</h2>\n" + table(["variant", "", "mean of each seed", "95 % over cases alone"], body)

@@ -1,0 +1,100 @@
+"""Settings of ``tl-jax ablation``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from tl_jax.config.base import AnyPath, Choice, ModelPath, Node, Seed, Whole, one_or_more
+from tl_jax.config.data import FormatName
+from tl_jax.config.model import Dtype
+from tl_jax.config.variants import VARIANTS
+from tl_jax.config.world import WorldConfig
+
+VariantNames = Annotated[tuple[str, ...], BeforeValidator(one_or_more), Choice(VARIANTS)]
+
+SweepName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+"""It becomes part of the name of a file."""
+
+
+class AblationData(Node):
+    """What is trained on and what is answered: files, or the tool world."""
+
+    path: AnyPath | None = Field(None, description="trajectories to train on")
+    cases: AnyPath | None = Field(None, description="that every model answers, in any format of cases or trajectories")
+    format: FormatName = "auto"
+    world: WorldConfig | None = Field(
+        None,
+        description="in place of both files: the made-up world with these dials (tl-jax config world); {} = as it is",
+    )
+    seed: Seed = Field(1, description="of the world; the variants' seeds are those of the trainings")
+
+    @model_validator(mode="after")
+    def _files_or_the_world(self) -> AblationData:
+        if self.world is None and not (self.path and self.cases):
+            raise ValueError("set path and cases, or world={} for the tool world")
+        if self.world is not None and (self.path or self.cases):
+            raise ValueError("world makes the files that path and cases would name; leave out one or the other")
+        return self
+
+
+class AblationTraining(Node):
+    """The settings of a training: those of files, and others over them."""
+
+    files: Annotated[tuple[AnyPath, ...], BeforeValidator(one_or_more)] = Field(
+        (), description="YAML as tl-jax sft or tl-jax rl reads it; later ones win"
+    )
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="as in such a file, over the files: {steps: 100, optimizer: {b1: 0.8}}"
+    )
+
+
+class AblationAnswers(Node):
+    """How the cases are answered; greedily."""
+
+    dtype: Dtype = "bfloat16"
+    max_new_tokens: Whole = Field(256, ge=1)
+    batch_size: Whole = Field(16, ge=1)
+    limit: Whole | None = Field(None, ge=1, description="only the first cases")
+    profile: str = Field("paper", description="of the mean reward, see docs/rewards.md")
+
+
+class Sweep(Node):
+    """A dial: one setting of the ablation, the values that it takes, and the variants that are run at each."""
+
+    setting: str = Field(description="dotted: data.world.error_rate, sft.settings.data.pkt.max_weight")
+    values: Annotated[tuple[Any, ...], Field(min_length=1)]
+    variants: VariantNames | None = Field(None, description="null = those of the ablation")
+
+    @model_validator(mode="after")
+    def _of_one_thing(self) -> Sweep:
+        if self.setting.split(".")[0] not in ("model", "data", "sft", "rl", "eval"):
+            raise ValueError(f"setting={self.setting}: a dial begins with model, data., sft., rl. or eval.")
+        return self
+
+
+class AblationConfig(Node):
+    """``tl-jax ablation``"""
+
+    out: AnyPath = Field(description="directory of all runs, answers and the report; started again, it goes on there")
+    model: ModelPath = Field(description="that every variant starts from")
+    data: AblationData
+    variants: VariantNames = Field(tuple(VARIANTS), description="SFT has none of the three parts")
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = Field((0, 1, 2), description="of the trainings")
+    sft: AblationTraining
+    rl: AblationTraining = AblationTraining()
+    eval: AblationAnswers = AblationAnswers()
+    sweeps: dict[SweepName, Sweep] = Field(
+        default_factory=dict, description="for --sweep NAME: {setting, values, variants}"
+    )
+
+    @model_validator(mode="after")
+    def _everything_once(self) -> AblationConfig:
+        for name in ("variants", "seeds"):
+            given = getattr(self, name)
+            if not given or len(set(given)) < len(given):
+                raise ValueError(f"{name}: name each once, and one at least")
+        if not self.sft.files:
+            raise ValueError("sft.files: name the settings of the supervised training, configs/sft.yaml for instance")
+        return self
