@@ -44,26 +44,35 @@ LORA = LoraConfig(rank=2, alpha=4, targets=("q_proj", "down_proj"))
 
 
 class OneAtATime:
-    """A tree of arrays as a tree of `StoredArray`, where none is read while another one is in memory."""
+    """A tree of arrays as a tree of `StoredArray`, where no layer is read while another one, or anything else, is in
+    memory."""
 
     def __init__(self, params: Params) -> None:
-        self.read: list[str] = []
+        self.read: list[tuple[str, int, int]] = []
         self._alive: Callable[[], Any] = lambda: None
         leaves = flatten_dict(params, sep=".")
         self.params = unflatten_dict(
-            {name: StoredArray(leaf.shape, leaf.dtype, self._loader(name, leaf)) for name, leaf in leaves.items()},
+            {
+                name: StoredArray(leaf.shape, leaf.dtype, self._loader(name, leaf), rows(name, leaf))
+                for name, leaf in leaves.items()
+            },
             sep=".",
         )
 
-    def _loader(self, name: str, leaf: jax.Array) -> Callable[[], np.ndarray]:
-        def load() -> np.ndarray:
+    def _loader(self, name: str, leaf: jax.Array) -> Callable[[int, int], np.ndarray]:
+        def load(first: int, last: int) -> np.ndarray:
             assert self._alive() is None, f"{self.read[-1]} is in memory while {name} is read"
-            array = np.array(leaf)
+            array = np.array(leaf[first:last])
             self._alive = weakref.ref(array)
-            self.read.append(name)
+            self.read.append((name, first, last))
             return array
 
         return load
+
+
+def rows(name: str, leaf: jax.Array) -> int:
+    """How much of a parameter is to be in memory at a time: a layer of those in layers."""
+    return 1 if name.startswith("layers.") else len(leaf)
 
 
 def sources(home: Path, tokenizer: Path) -> Iterator[Path]:
@@ -95,15 +104,46 @@ def test_what_is_left_on_disk_is_what_would_be_loaded(tmp_path: Path, tokenizer_
         assert_bit_equal({"": wide.params["layers"]["up"]}, {"": layers["up"].astype(jnp.float32)})
 
 
-def test_one_parameter_is_in_memory_at_a_time(tmp_path: Path, tokenizer_dir: Path) -> None:  # noqa: F811
+def test_a_layer_can_be_read_by_itself(
+    tmp_path: Path,
+    tokenizer_dir: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In whatever form a model is kept, on however many devices it was: nothing else is read for it."""
+    monkeypatch.setattr(orbax_params, "CHUNK_BYTES", 256)
+    for source in sources(tmp_path, tokenizer_dir):
+        up = stored_model(source).params["layers"]["up"]
+        assert up.rows == 1, source
+        assert [(first, len(part)) for first, part in up.parts()] == [(layer, 1) for layer in range(len(up))]
+        whole = up.load()
+        for first, part in up.parts():
+            np.testing.assert_array_equal(part[0], whole[first])
+
+
+def test_one_layer_is_in_memory_at_a_time(
+    tmp_path: Path,
+    tokenizer_dir: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(orbax_params, "CHUNK_BYTES", 256)  # norms are written whole, all else by layers
     params = random_params()
+    leaves = flatten_dict(params, sep=".")
+    by_layers = {
+        (name, first, first + rows(name, leaf))
+        for name, leaf in leaves.items()
+        for first in range(0, len(leaf), rows(name, leaf))
+    }
+    small = {name for name, leaf in leaves.items() if name.startswith("layers.") and leaf.ndim == 2}
     for write, read in (
         (lambda tree, out: save_model(out, CONFIG, tree, tokenizer_dir), lambda out: open_model(out).params),
         (lambda tree, out: export_hf(tree, CONFIG, tokenizer_dir, out), lambda out: load_hf(out)[1]),
     ):
         watched = OneAtATime(params)
         write(finite(watched.params, llama_parameters(CONFIG), tmp_path), tmp_path / "out")
-        assert sorted(watched.read) == sorted(flatten_dict(params, sep="."))
+        assert {part for part in watched.read if part[0] not in small} == {
+            part for part in by_layers if part[0] not in small
+        }
+        assert {part[0] for part in watched.read} == leaves.keys()
         assert_bit_equal(read(tmp_path / "out"), params)
         shutil.rmtree(tmp_path / "out")
 
@@ -147,10 +187,10 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path: Path, token
 
 def test_pieces_have_the_fingerprint_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     array = np.random.default_rng(0).normal(size=(7, 3, 5)).astype("f")
-    left = StoredArray(array.shape, array.dtype, array.copy)
     expected = fingerprint({"a": jnp.asarray(array)}, jnp.bfloat16)
-    for piece in (1, 40, 10**6):
+    for rows, piece in ((7, 1), (7, 40), (7, 10**6), (2, 15)):
         monkeypatch.setattr(stored_module, "_PIECE", piece)
+        left = StoredArray(array.shape, array.dtype, lambda first, last: array[first:last].copy(), rows)
         assert fingerprint({"a": left}, jnp.bfloat16) == expected
 
 

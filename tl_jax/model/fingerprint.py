@@ -40,8 +40,9 @@ def _sums(arrays: list[Any], dtypes: list[np.dtype]) -> list[int]:
     if isinstance(arrays[0], StoredArray):
         one = jax.jit(_checksum, static_argnames="dtype")
         parts = (
-            [int(one(part, dtype=dtype, first=first)) for first, part in pieces(array.load())]
+            (int(one(piece, dtype=dtype, first=start + first)) for first, piece in pieces(part))
             for array, dtype in zip(arrays, dtypes, strict=True)
+            for start, part in array.parts()
         )
         return [sum(part) % 2**32 for part in parts]
 

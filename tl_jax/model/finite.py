@@ -34,13 +34,13 @@ def check_finite(params: Params, records: Iterable[Parameter], path: Path) -> No
 
 
 def finite(params: Params, records: Iterable[Parameter], path: Path) -> Params:
-    """A tree of `StoredArray` whose arrays are looked at, as `check_finite` does, each time that they are read."""
+    """A tree of `StoredArray` whose arrays are looked at, as `check_finite` does, whenever they or parts are read."""
     leaves: dict[str, StoredArray] = flatten_dict(params, sep=".")
 
-    def check(parameter: Parameter, array: np.ndarray) -> np.ndarray:
+    def check(parameter: Parameter, array: np.ndarray, start: int) -> np.ndarray:
         for first, part in pieces(array):
             if (bad := int(_first_bad({"": part})[""])) >= 0:
-                raise _not_finite(parameter, first + bad, path)
+                raise _not_finite(parameter, start + first + bad, path)
         return array
 
     checked = {parameter.path: leaves[parameter.path].then(partial(check, parameter)) for parameter in records}

@@ -238,15 +238,17 @@ def merge_adapters(params: Params, adapters: Params, scale: float) -> Params:
     return unflatten_dict(leaves, sep=".")
 
 
-def _in_place(old: np.ndarray, new: jax.Array) -> np.ndarray:
-    old[...] = np.asarray(new).astype(old.dtype)
+def _in_place(old: np.ndarray, first: int, new: jax.Array) -> np.ndarray:
+    """``old`` is a part of what ``new`` takes the place of."""
+    old[...] = np.asarray(new[first : first + len(old)]).astype(old.dtype)
     return old
 
 
-def _merge_in_place(matrix: np.ndarray, a: jax.Array, b: jax.Array, scale: float) -> np.ndarray:
+def _merge_in_place(matrix: np.ndarray, first: int, a: jax.Array, b: jax.Array, scale: float) -> np.ndarray:
+    """``matrix`` is a part of what ``a`` and ``b`` adapt."""
     for layer in range(len(matrix)):
-        one = slice(layer, layer + 1)
-        matrix[one] = _sums(matrix[one], a[one], b[one], scale)
+        here, there = (slice(start, start + 1) for start in (layer, first + layer))
+        matrix[here] = _sums(matrix[here], a[there], b[there], scale)
     return matrix
 
 

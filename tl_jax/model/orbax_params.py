@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import islice, product
 from pathlib import Path
@@ -15,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore as ts
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh, SingleDeviceSharding
 
 from tl_jax.errors import UserError
@@ -27,7 +29,7 @@ from tl_jax.model.stored import StoredArray
 
 CHUNK_BYTES = 32 * 1024**2
 """Arrays are written in chunks of at most so many bytes, for a chunk is in memory several times while it is packed or
-unpacked."""
+unpacked. A chunk of a matrix in layers is of one of them."""
 _AT_ONCE = 4
 """So many chunks are packed at a time."""
 
@@ -53,33 +55,26 @@ def restore(directory: Path, shapes: Shapes, mesh: Mesh | None) -> Params:
 
 def stored_arrays(directory: Path, shapes: Shapes) -> Params:
     """The same, left on disk: a tree of `StoredArray`."""
-    with _opened(directory) as checkpointer:
+    with _opened(directory, _one_after_another()) as checkpointer:
         path, abstract = _found(checkpointer, directory, shapes)
+        how = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=StoredArray, dtype=leaf.dtype), abstract)
+        left = _read(checkpointer, directory, path, abstract, how)
 
-    def load(name: str, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-        wanted = unflatten_dict({name: leaf}, sep=".")
-        how = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray, dtype=leaf.dtype), wanted)
-        with _opened(directory, _one_after_another()) as checkpointer:
-            (array,) = jax.tree.leaves(_read(checkpointer, directory, path, wanted, how))
-        assert isinstance(array, np.ndarray)
-        return array
+    def told(read: Callable[[int, int], np.ndarray], first: int, last: int) -> np.ndarray:
+        with unreadable(directory):
+            return read(first, last)
 
-    return unflatten_dict(
-        {
-            name: StoredArray(leaf.shape, leaf.dtype, partial(load, name, leaf))
-            for name, leaf in flatten_dict(abstract, sep=".").items()
-        },
-        sep=".",
-    )
+    return jax.tree.map(lambda array: replace(array, read=partial(told, array.read)), left)
 
 
 def save_params(directory: Path, params: Params) -> None:
-    """Writes parameters, arrays or a tree of `StoredArray`, one after another; reading them is left to `restore`.
+    """Writes parameters, arrays or a tree of `StoredArray`, one after another, those by their layers; reading them is
+    left to `restore`.
 
     Raises:
         OSError: what the file system says.
     """
-    arrays = jax.tree.map(lambda leaf: StoredArray(leaf.shape, leaf.dtype, partial(np.asarray, leaf)), params)
+    arrays = jax.tree.map(_left, params)
     with ocp.Checkpointer(_one_after_another()) as checkpointer:
         try:
             checkpointer.save(directory, args=ocp.args.PyTreeSave(arrays, save_args=chunked(arrays)))
@@ -92,9 +87,21 @@ def save_params(directory: Path, params: Params) -> None:
             raise cause from None
 
 
+def _left(leaf: Any) -> StoredArray:
+    """An array as one that is read all at once."""
+    if isinstance(leaf, StoredArray):
+        return leaf
+    return StoredArray(leaf.shape, leaf.dtype, lambda first, last: np.asarray(leaf)[first:last], rows=leaf.shape[0])
+
+
 def chunked(tree: Any) -> Any:
-    """How Orbax is to save a tree of arrays: in chunks of `CHUNK_BYTES`."""
-    return jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES), tree)
+    """How Orbax is to save a tree of arrays: in chunks of `CHUNK_BYTES`, of which a layer can be read by itself."""
+
+    def how(leaf: Any) -> ocp.SaveArgs:
+        cut = np.ndim(leaf) > 2 and leaf.dtype.itemsize * math.prod(leaf.shape) > CHUNK_BYTES
+        return ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES, shard_axes=(0,) if cut else ())
+
+    return jax.tree.map(how, tree)
 
 
 def _one_after_another() -> ocp.PyTreeCheckpointHandler:
@@ -102,15 +109,14 @@ def _one_after_another() -> ocp.PyTreeCheckpointHandler:
     return ocp.PyTreeCheckpointHandler(
         type_handler_registry=ocp.type_handlers.create_type_handler_registry(
             (StoredArray, handler),
-            (np.ndarray, handler),
             (jax.Array, ocp.type_handlers.ArrayHandler(array_metadata_store=None)),  # for Orbax asks for such a store
         )
     )
 
 
 class _OneAfterAnother(ocp.type_handlers.NumpyHandler):
-    """Writes `StoredArray`, each read once the one before it is on disk, and reads arrays of NumPy; both a few chunks
-    at a time, for Orbax would have all that is packed in memory as well."""
+    """Writes `StoredArray`, each part read once the one before it is on disk, and leaves on disk what it is to read;
+    both a few chunks at a time, for Orbax would have all that is packed in memory as well."""
 
     def __init__(self) -> None:
         super().__init__(deepcopy_host_arrays=False)
@@ -127,50 +133,57 @@ class _OneAfterAnother(ocp.type_handlers.NumpyHandler):
     ) -> Sequence[Any]:
         """Writes all of them; nothing is left to be awaited."""
         for value, info, arg in zip(values, infos, args or [ocp.SaveArgs()] * len(values), strict=True):
-            for written in await super().serialize([np.asarray(value)], [info], [arg]):
+            for written in await super().serialize([value], [info], [arg]):
                 written.result()
         return []
 
-    async def _open_and_write(self, value: np.ndarray, tspec: dict[str, Any], ts_context: ts.Context) -> None:
-        """Of Orbax, which calls it for each array; did another version not, it would only take more memory."""
+    async def _open_and_write(self, value: StoredArray, tspec: dict[str, Any], ts_context: ts.Context) -> None:
+        """Of Orbax, which calls it for each array."""
         target = await ts.open(ts.Spec(tspec), create=True, open=True, context=ts_context)
-
-        async def write(box: Box) -> None:
-            await target[box].write(value[box], can_reference_source_data_indefinitely=True)
-
-        await _for_each_chunk(target, write)
+        steps = _chunk(target)
+        for first, part in value.parts(at_least=steps[0]):
+            place = target[first : first + len(part)].translate_to[0]
+            for boxes in _boxes(part.shape, steps):
+                moving = (place[box].write(part[box], can_reference_source_data_indefinitely=True) for box in boxes)
+                await asyncio.gather(*moving)
+            del part  # before the next is read
 
     async def deserialize(
         self, infos: Sequence[ocp.type_handlers.ParamInfo], args: Sequence[ocp.RestoreArgs] | None = None
-    ) -> Sequence[np.ndarray]:
-        """Reads all of them, in the dtypes that ``args`` ask for."""
+    ) -> Sequence[StoredArray]:
+        """Opens all of them, in the dtypes that ``args`` ask for."""
         arrays = []
         for info, arg in zip(infos, args or [ocp.RestoreArgs()] * len(infos), strict=True):
             spec = ocp.type_handlers.get_json_tspec_read(info, use_ocdbt=bool(info.is_ocdbt_checkpoint))
             source = await ts.open(ts.Spec(spec), open=True, context=info.ts_context)
-            arrays.append(await _read_array(source, arg.dtype or source.dtype.numpy_dtype))
+            dtype = np.dtype(arg.dtype or source.dtype.numpy_dtype)
+            arrays.append(StoredArray(source.shape, dtype, partial(_read_rows, source, dtype), _chunk(source)[0]))
         return arrays
 
 
-async def _read_array(source: ts.TensorStore, dtype: Any) -> np.ndarray:
-    array = np.empty(source.shape, dtype)
-
-    async def read(box: Box) -> None:
-        array[box] = await source[box].read()
-
-    await _for_each_chunk(source, read)
+def _read_rows(source: ts.TensorStore, dtype: np.dtype[Any], first: int, last: int) -> np.ndarray:
+    array = np.empty((last - first, *source.shape[1:]), dtype)
+    place = source[first:last].translate_to[0]
+    for boxes in _boxes(array.shape, _chunk(source)):
+        for box, read in [(box, place[box].read()) for box in boxes]:
+            array[box] = read.result()
     return array
 
 
-async def _for_each_chunk(array: ts.TensorStore, move: Callable[[Box], Coroutine[Any, Any, None]]) -> None:
-    steps = [step or 1 for step in array.chunk_layout.write_chunk.shape or array.shape]
+def _chunk(array: ts.TensorStore) -> Sequence[int]:
+    """The shape of the chunks in which an array is kept."""
+    return [step or size for step, size in zip(array.chunk_layout.write_chunk.shape or (), array.shape, strict=True)]
+
+
+def _boxes(shape: Sequence[int], steps: Sequence[int]) -> Iterator[list[Box]]:
+    """An array in boxes of a size, a few at a time."""
     cuts = (
         [slice(start, min(start + step, size)) for start in range(0, size, step)]
-        for size, step in zip(array.shape, steps, strict=True)
+        for size, step in zip(shape, steps, strict=True)
     )
     boxes = product(*cuts)
     while some := list(islice(boxes, _AT_ONCE)):
-        await asyncio.gather(*map(move, some))
+        yield some
 
 
 @contextmanager

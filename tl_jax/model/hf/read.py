@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,13 +75,7 @@ def stored_parameters(stored: Mapping[str, TensorHeader], tensors: Iterable[HfTe
     for tensor in tensors:
         parts.setdefault(tensor.path, []).append(tensor)
     leaves = flatten_dict(abstract, sep=".")
-    return unflatten_dict(
-        {
-            name: StoredArray(leaf.shape, leaf.dtype, partial(_read, stored, parts[name], leaf))
-            for name, leaf in leaves.items()
-        },
-        sep=".",
-    )
+    return unflatten_dict({name: _stored(stored, parts[name], leaf) for name, leaf in leaves.items()}, sep=".")
 
 
 def to_devices(params: Params, mesh: Mesh | None) -> Params:
@@ -97,11 +90,22 @@ def to_devices(params: Params, mesh: Mesh | None) -> Params:
     return jax.tree.map(cut, params, param_shardings(params, mesh))
 
 
-def _read(stored: Mapping[str, TensorHeader], parts: list[HfTensor], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-    host = np.empty(leaf.shape, leaf.dtype)
-    for part in parts:
-        host[... if part.layer is None else part.layer] = part.to_ours(stored[part.name].read())
-    return host
+def _stored(stored: Mapping[str, TensorHeader], parts: list[HfTensor], leaf: jax.ShapeDtypeStruct) -> StoredArray:
+    """A parameter that is one tensor, or a tensor in every layer."""
+
+    def whole(first: int, last: int) -> np.ndarray:
+        (part,) = parts
+        return np.array(part.to_ours(stored[part.name].read())[first:last], leaf.dtype, order="C")
+
+    def layers(first: int, last: int) -> np.ndarray:
+        host = np.empty((last - first, *leaf.shape[1:]), leaf.dtype)
+        for row, part in zip(host, parts[first:last], strict=True):
+            row[...] = part.to_ours(stored[part.name].read())
+        return host
+
+    if parts[0].layer is None:
+        return StoredArray(leaf.shape, leaf.dtype, whole, rows=leaf.shape[0])
+    return StoredArray(leaf.shape, leaf.dtype, layers, rows=1)
 
 
 class TensorHeader(NamedTuple):

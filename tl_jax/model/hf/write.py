@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
@@ -23,6 +24,7 @@ from tl_jax.model.directory import (
 from tl_jax.model.hf.new_file import NewTensorFile
 from tl_jax.model.hf.tensors import INDEX_FILE, SINGLE_FILE, HfTensor, hf_tensors
 from tl_jax.model.parameters import Params
+from tl_jax.model.stored import StoredArray
 
 MAX_SHARD_BYTES = 5 * 1000**3
 
@@ -45,8 +47,8 @@ def export_hf(
 ) -> None:
     """Writes a directory that ``transformers`` loads unchanged. ``dtype`` None keeps the parameters' own.
 
-    One process must have all of ``params``, on however many of its devices or on disk (`StoredArray`): one parameter
-    after another comes to the host.
+    One process must have all of ``params``, on however many of its devices, of which one parameter after another comes
+    to the host; or on disk (`StoredArray`), of which one layer after another does.
 
     Raises:
         CheckpointError: parameters that the format has no place for or that lack; ``out`` holds something else.
@@ -62,13 +64,21 @@ def export_hf(
 
     def values() -> Iterator[tuple[HfTensor, np.ndarray]]:
         for path, parts in tensors.items():
-            leaf = np.asarray(leaves[path])
-            for part in parts:
-                yield part, part.to_hf(leaf if part.layer is None else leaf[part.layer])
-            del leaf  # before the next is read
+            for first, layers in _blocks(leaves[path], in_layers=parts[0].layer is not None):
+                for part in parts[first : first + len(layers)]:
+                    yield part, part.to_hf(layers if part.layer is None else layers[part.layer - first])
+                del layers  # before the next are read
 
     kind = jnp.dtype(dtype or leaves["embed.embedding"].dtype)
     write_hf(config, values(), Path(tokenizer_dir), Path(out), kind, max_shard_bytes, overwrite)
+
+
+def _blocks(leaf: np.ndarray | jax.Array | StoredArray, in_layers: bool) -> Iterator[tuple[int, np.ndarray]]:
+    """A parameter on the host, where it is on disk some layers at a time, and the first layer of each block."""
+    if in_layers and isinstance(leaf, StoredArray):
+        yield from leaf.parts()
+    else:
+        yield 0, np.asarray(leaf)
 
 
 def write_hf(
