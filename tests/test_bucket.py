@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tl_jax import bucket
-from tl_jax.bucket import BucketError, Folder, address_of, failure, files_here, place_of, shown, travels
+from tl_jax.addresses import address_of, files_here, place_of, shown, travels
+from tl_jax.bucket import BucketError, Folder, failure
 
 
 @pytest.fixture(autouse=True)

@@ -1,13 +1,10 @@
-"""What lies in a bucket of Cloud Storage: its names, its copy on this machine, and what is done there besides Orbax.
-
-A path of this machine stands for an address, so that whoever reads and writes files needs to know nothing of buckets:
-`place_of` gives the path, `address_of` the address again.
-"""
+"""What lies in a bucket of Cloud Storage, and what is done there besides Orbax."""
 
 from __future__ import annotations
 
 import base64
 import functools
+import io
 import logging
 import os
 import re
@@ -15,103 +12,20 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-from urllib.parse import quote, unquote
+from typing import Any, BinaryIO, NamedTuple
 
+from tl_jax.addresses import SCHEME, files_here, is_plain
 from tl_jax.errors import UserError
-from tl_jax.files import PARTIAL, new_binary_file, told, user_cache
-from tl_jax.run_files import CHECKPOINTS, DAMAGED, ENGINE, LOCK_FILE
+from tl_jax.files import new_binary_file, told
 
-SCHEME = "gs://"
 RETRY_SECONDS = 60.0
 """For how long a request is tried again that failed for a reason that may pass."""
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{1,220}[a-z0-9]")
-"""Of a bucket, https://cloud.google.com/storage/docs/buckets#naming."""
-_LONGEST = 255
-"""Bytes of a file's name."""
+_PIECE = 1 << 22
+"""Bytes of a file that are looked at together."""
 
 
 class BucketError(UserError):
     """A bucket that cannot be read or written; the message names the address and says what to do."""
-
-
-def place_of(address: str, use: Literal["runs", "models"]) -> Path:
-    """Where this machine keeps its copy of what lies at an address: a run's own, or what is read of one.
-
-    Raises:
-        ValueError: it is no address of a folder in a bucket.
-
-    Example:
-        >>> place_of("gs://bucket/runs/1", "runs").name
-        'bucket%2Fruns%2F1'
-    """
-    bucket, *parts = address.removeprefix(SCHEME).rstrip("/").split("/")
-    if not address.startswith(SCHEME) or not _NAME.fullmatch(bucket):
-        raise ValueError("no address of a bucket: gs://BUCKET/FOLDER is needed")
-    if not parts or not all(map(_is_plain, parts)):
-        raise ValueError("names no folder of the bucket: gs://BUCKET/FOLDER is needed")
-    name = quote("/".join((bucket, *parts)), safe="")
-    if len(name) > _LONGEST:
-        raise ValueError("too long a name for a folder")
-    home = _home()
-    if home is None:
-        raise ValueError("what lies in a bucket needs a directory here: XDG_CACHE_HOME or HOME")
-    return home / use / name
-
-
-def address_of(path: Path) -> str | None:
-    """The address that a path of `place_of` stands for; None for any other path.
-
-    Example:
-        >>> address_of(place_of("gs://bucket/runs/1/", "models"))
-        'gs://bucket/runs/1'
-        >>> address_of(Path("runs/1"))
-    """
-    if not path.is_absolute() or path.parent.name not in ("runs", "models") or path.parent.parent != _home():
-        return None
-    return SCHEME + unquote(path.name)
-
-
-def shown(path: Path) -> str:
-    """How a path is called in messages and configurations: by the address that it stands for, if it does."""
-    return address_of(path) or str(path)
-
-
-def full_name(path: Path) -> str:
-    """The same, but a path is absolute and without links."""
-    return address_of(path) or str(path.resolve())
-
-
-def in_bucket(path: Path) -> bool:
-    """Whether a path is one of `etils.epath` to something in a bucket, as Orbax has them."""
-    return str(path).startswith(SCHEME)
-
-
-def _home() -> Path | None:
-    try:
-        return user_cache() / "gs"
-    except RuntimeError:
-        return None
-
-
-def _is_plain(part: str) -> bool:
-    """Whether a part of an object's name can be a file's name here, and is the same one."""
-    return part not in ("", ".", "..") and part.isprintable() and "\\" not in part
-
-
-def travels(name: str) -> bool:
-    """Whether a file of a run is copied between the bucket and this machine: neither checkpoints, which only the bucket
-    has, nor what is about a process or half written."""
-    first, last = name.split("/")[0], name.split("/")[-1]
-    return not (
-        first in (CHECKPOINTS, DAMAGED, ENGINE) or last == LOCK_FILE or last.startswith(".") or last.endswith(PARTIAL)
-    )
-
-
-def files_here(home: Path) -> list[str]:
-    """The names of the files in a copy of a run that travel."""
-    names = (file.relative_to(home).as_posix() for file in home.rglob("*") if file.is_file())
-    return sorted(filter(travels, names))
 
 
 class Stored(NamedTuple):
@@ -134,7 +48,7 @@ class Folder:
     def __init__(self, address: str) -> None:
         self.address = address
         bucket, _, prefix = address.removeprefix(SCHEME).partition("/")
-        self._prefix = prefix.rstrip("/") + "/"
+        self._prefix = prefix.rstrip("/") + "/" if prefix else ""
         with reached(address):
             self._bucket = _client(os.environ.get("STORAGE_EMULATOR_HOST")).bucket(bucket)
 
@@ -149,7 +63,7 @@ class Folder:
         named = {blob.name[len(self._prefix) :]: Stored(blob.size, blob.crc32c, blob.generation) for blob in found}
         named = {name: stored for name, stored in named.items() if name and not name.endswith("/")}  # no mere folders
         for name in named:
-            if not all(map(_is_plain, name.split("/"))):
+            if not all(map(is_plain, name.split("/"))):
                 raise BucketError(f"{self.address}: holds {name!r}, which cannot be the name of a file here")
         return named
 
@@ -159,20 +73,29 @@ class Folder:
         Raises:
             FileNotFoundError: it is not there, or has been written again.
         """
+        content = io.BytesIO()
+        self._read_into(content, name, generation)
+        return content.getvalue()
+
+    def _read_into(self, target: BinaryIO, name: str, generation: int | None = None) -> None:
         with reached(f"{self.address}/{name}"):
             from google.api_core.exceptions import NotFound
 
             with suppress(NotFound):
-                blob = self._bucket.blob(self._prefix + name, generation=generation)
-                content: bytes = blob.download_as_bytes(retry=_retry())
-                return content
+                self._bucket.blob(self._prefix + name, generation=generation).download_to_file(target, retry=_retry())
+                return
         raise FileNotFoundError(f"{self.address}/{name}")
+
+    def stored(self, name: str) -> Stored | None:
+        """An object as it is now; None where there is none."""
+        with reached(f"{self.address}/{name}"):
+            blob = self._bucket.get_blob(self._prefix + name, retry=_retry())
+            return None if blob is None else Stored(blob.size, blob.crc32c, int(blob.generation))
 
     def generation(self, name: str) -> int:
         """Of an object as it is now; 0 where there is none."""
-        with reached(f"{self.address}/{name}"):
-            blob = self._bucket.get_blob(self._prefix + name, retry=_retry())
-            return 0 if blob is None else int(blob.generation)
+        stored = self.stored(name)
+        return stored.generation if stored else 0
 
     def write(self, name: str, content: bytes, replacing: int | None = None) -> int | None:
         """Writes an object, whole or not at all.
@@ -193,6 +116,12 @@ class Folder:
                 return None
             return int(blob.generation)
 
+    def upload(self, file: Path, name: str, known: Stored | None = None) -> None:
+        """Writes a file of this machine, of whatever size, unless it is ``known`` to be there."""
+        if known is None or not _is_same(file, known):
+            with told(file, "cannot be read"), reached(f"{self.address}/{name}"):
+                self._bucket.blob(self._prefix + name).upload_from_filename(file, retry=_retry())
+
     def delete(self, name: str) -> None:
         """Deletes an object, if it is there."""
         with reached(f"{self.address}/{name}"):
@@ -210,20 +139,25 @@ class Folder:
         with told(home):
             for name, stored in objects.items():
                 with suppress(FileNotFoundError):
-                    if not _is_same(home / name, stored):
-                        self._fetch(name, home)
+                    self.download(name, stored, home / name)
                     fetched.add(name)
             for name in files_here(home):
                 if name not in fetched:
                     (home / name).unlink(missing_ok=True)
 
-    def _fetch(self, name: str, home: Path) -> None:
-        content, file = self.read(name), home / name
+    def download(self, name: str, stored: Stored, file: Path) -> None:
+        """Brings an object, of whatever size, to a file of this machine, unless it is there already.
+
+        Raises:
+            FileNotFoundError: it is not in the bucket any more.
+        """
+        if _is_same(file, stored):
+            return
         file.parent.mkdir(parents=True, exist_ok=True)
         new = file.with_name(f".{uuid.uuid4().hex[:8]}.new")  # another process may fetch the same
         try:
             with new_binary_file(new) as target:
-                target.write(content)
+                self._read_into(target, name)
             os.replace(new, file)
         finally:
             new.unlink(missing_ok=True)
@@ -240,10 +174,13 @@ def _is_same(file: Path, stored: Stored) -> bool:
     """Whether a file of this machine, if it is there, holds what an object does."""
     import google_crc32c
 
-    if not file.is_file():
+    if not file.is_file() or file.stat().st_size != stored.size:
         return False
-    checksum = google_crc32c.value(file.read_bytes())
-    return base64.b64encode(checksum.to_bytes(4, "big")).decode() == stored.crc32c
+    checksum = google_crc32c.Checksum()
+    with file.open("rb") as content:
+        for _ in checksum.consume(content, _PIECE):
+            pass
+    return base64.b64encode(checksum.digest()).decode() == stored.crc32c
 
 
 def _retry() -> Any:

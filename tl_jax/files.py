@@ -16,18 +16,6 @@ from tl_jax.errors import UserError
 PARTIAL = ".partial"
 """How the name of a file ends that is still being written. A killed run leaves it, and the next one writes over it."""
 
-ADDRESS = (
-    "is an address; all is on this machine's file system, but for runs at gs://BUCKET/FOLDER as run_dir, model.path, "
-    "model.base, --model, --base and --from of export. Mount a bucket (Cloud Storage FUSE, for instance) or copy what "
-    "is needed (gcloud storage cp -r), and name the directory"
-)
-
-
-def is_address(name: str) -> bool:
-    """Whether a name is that of something elsewhere, such as ``gs://bucket/runs``; as a path it would be the directory
-    ``gs:`` here."""
-    return "://" in name
-
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file as UTF-8, and the folders it lies in. An older file stays as it is until the new one is on disk.

@@ -13,7 +13,8 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tl_jax.bucket import Folder, in_bucket
+from tl_jax.addresses import in_bucket
+from tl_jax.bucket import Folder
 from tl_jax.errors import UserError
 from tl_jax.files import reason, write_json
 from tl_jax.tooluse import strict_json

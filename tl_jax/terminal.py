@@ -11,6 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from tl_jax.addresses import with_addresses
 from tl_jax.visible import in_one_line, visible
 
 
@@ -32,7 +33,7 @@ class SafeConsole(Console):
 
 def say(text: str, *, err: bool = False) -> None:
     """One line for people, on stdout or stderr."""
-    click.echo(in_one_line(text), err=err)
+    click.echo(in_one_line(with_addresses(text)), err=err)
 
 
 def give(text: str) -> None:

@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict
 
 from tests.model.tiny import forward, hf_logits, hf_model, unpacked
 from tests.training.helpers import TINY, assert_trees_close
-from tl_jax.bucket import place_of
+from tl_jax.addresses import place_of
 from tl_jax.config import ConfigError, LoraConfig, MeshConfig
 from tl_jax.model.directory import CheckpointError
 from tl_jax.model.hf.peft import CONFIG_FILE, WEIGHTS_FILE, LoadedAdapter, export_adapter

@@ -17,7 +17,8 @@ from click.testing import CliRunner
 from tests.processes import clusters, finish, finish_together, run_python
 from tests.remote import BUCKET, cloud_storage, contents
 from tests.xla_flags import xla_flags
-from tl_jax.bucket import Folder, place_of
+from tl_jax.addresses import place_of
+from tl_jax.bucket import Folder
 from tl_jax.cli import main
 from tl_jax.config import SftConfig, load_config, to_yaml
 from tl_jax.manifest import DamagedError, check_manifest

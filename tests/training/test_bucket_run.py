@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from tests.remote import BUCKET, cloud_storage, contents
-from tl_jax.bucket import BucketError, Folder, files_here, place_of
+from tl_jax.addresses import files_here, place_of
+from tl_jax.bucket import BucketError, Folder
 from tl_jax.model.adapted import adapters_down
 from tl_jax.model.run_directory import checkpoints_of, fetched
 from tl_jax.run_files import LOCK_FILE as LOCK
@@ -325,7 +326,7 @@ class TestReading:
     def test_an_adapter_finds_the_run_below_it(self, folder: Folder, tmp_path: Path) -> None:
         settings = {"base_model_name_or_path": folder.address, "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
         (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
-        with pytest.raises(BucketError, match=f"^{folder.address}: holds no run"):
+        with pytest.raises(BucketError, match=f"^{folder.address}: holds no model"):
             list(adapters_down(tmp_path))
         folder.write("model/config.json", b"{}")
         (adapter,) = adapters_down(tmp_path)
@@ -370,7 +371,7 @@ def test_a_bucket_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch,
     for use in (lock.check, lambda: read_model("no-such-bucket")):
         with pytest.raises(BucketError, match=r"^gs://no-such-bucket/x: Cloud Storage has no such bucket"):
             use()
-    with pytest.raises(BucketError, match=rf"^gs://{BUCKET}/x: holds no run of tl-jax; models of other kinds"):
+    with pytest.raises(BucketError, match=rf"^gs://{BUCKET}/x: holds no model: neither"):
         read_model(BUCKET)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from tl_jax.addresses import address_of
 from tl_jax.cli.numbers import COUNT
 from tl_jax.cli.options import (
     DATA,
@@ -296,8 +297,8 @@ def run_report(runs: tuple[Path, ...], out: Path | None) -> None:
     from tl_jax.report.page import to_html
     from tl_jax.report.record import find
 
-    if out is None and len(runs) > 1:
-        raise click.UsageError("several directories: say with --out which file to write.")
+    if out is None and (len(runs) > 1 or address_of(runs[0])):
+        raise click.UsageError("several directories, or one in a bucket: say with --out which file to write.")
     page = out or runs[0] / "report.html"
     write_text(page, to_html(find(runs)))
     say(f"{page}: open it in a browser")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tl_jax.bucket import shown
+from tl_jax.addresses import shown
 from tl_jax.cli.numbers import number_of
 from tl_jax.cli.options import DTYPE, OUT, ExistingPath, ModelDirectory, base_option, verify_option
 from tl_jax.config import Dtype, RunConfig
@@ -36,7 +36,7 @@ def init_model(preset: str, tokenizer: Path | None, out: Path | None, seed: int,
 
 
 @click.command()
-@click.option("--from", "source", type=ExistingPath(), required=True, help="Hugging Face directory.")
+@click.option("--from", "source", type=ModelDirectory(), required=True, help="Hugging Face directory.")
 @click.option("--to", "target", type=OUT, required=True, help="Checkpoint directory to write.")
 @click.option("--dtype", type=DTYPE, default="float32", show_default=True)
 @verify_option
@@ -55,7 +55,7 @@ def convert(source: Path, target: Path, dtype: Dtype, verify: bool) -> None:
     "source",
     type=ModelDirectory(),
     required=True,
-    help="Checkpoint, run, HF or PEFT directory; a run at gs:// too.",
+    help="Checkpoint, run, HF or PEFT directory; at gs:// too.",
 )
 @click.option("--to", "target", type=OUT, required=True, help="Directory to write.")
 @click.option("--dtype", type=DTYPE, help="Default: as stored.")

@@ -15,10 +15,10 @@ from typing import Any, TypeAlias, TypeVar, cast, get_args
 
 import click
 
-from tl_jax.bucket import SCHEME, place_of
+from tl_jax.addresses import ELSEWHERE, SCHEME, Use, is_address, place_of
+from tl_jax.bucket_files import Output, brought
 from tl_jax.cli.numbers import number_of
 from tl_jax.config import DataConfig, Dtype, MaeConfig, Node, PktConfig, RunConfig, SamplingConfig
-from tl_jax.files import ADDRESS, is_address
 from tl_jax.plugins import Plugin
 from tl_jax.registry import suggestion
 from tl_jax.terminal import say
@@ -42,8 +42,7 @@ class ExistingPath(click.Path):
         super().__init__(exists=True, path_type=Path, **kind)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if is_address(str(value)):
-            self.fail(f"{value!r} {ADDRESS}.", param, ctx)
+        value = self._here(value, param, ctx)
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter as error:
@@ -53,31 +52,48 @@ class ExistingPath(click.Path):
             hint = f" Did you mean {str(path.parent / near[0])!r}?" if near and not path.exists() else ""
             raise click.BadParameter(error.message + hint, ctx, param) from None
 
+    def _here(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = _place(self, value, "files", param, ctx)
+        return value if path is None else brought(path)
+
 
 class ModelDirectory(ExistingPath):
-    """A model: a directory, or a run in a bucket, whose small files are fetched."""
+    """A model: a directory, or one in a bucket, of which all is fetched but the weights of a run."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not str(value).startswith(SCHEME):
-            return super().convert(value, param, ctx)
+    def _here(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = _place(self, value, "models", param, ctx)
+        if path is None:
+            return value
         from tl_jax.model.run_directory import fetched
 
-        try:
-            path = place_of(value, "models")
-        except ValueError as error:
-            self.fail(f"{value!r}: {error}.", param, ctx)
         return fetched(path)
 
 
 class NewPath(click.Path):
-    """Where something is written; an empty name would be the working directory."""
+    """Where something is written; an empty name would be the working directory. In a bucket it is when the command
+    ends, however it does."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not str(value):
             self.fail("a name is needed.", param, ctx)
+        path = _place(self, value, "out", param, ctx)
+        if path is not None and ctx is not None:
+            ctx.call_on_close(Output(path).publish)
+        return super().convert(value if path is None else path, param, ctx)
+
+
+def _place(
+    kind: click.Path, value: Any, use: Use, param: click.Parameter | None, ctx: click.Context | None
+) -> Path | None:
+    """What stands here for an address in a bucket; None where ``value`` is a path."""
+    if not str(value).startswith(SCHEME):
         if is_address(str(value)):
-            self.fail(f"{value!r} {ADDRESS}.", param, ctx)
-        return super().convert(value, param, ctx)
+            kind.fail(f"{value!r} {ELSEWHERE}.", param, ctx)
+        return None
+    try:
+        return place_of(str(value), use)
+    except ValueError as error:
+        kind.fail(f"{value!r}: {error}.", param, ctx)
 
 
 class OneOf(click.Choice[str]):

@@ -19,9 +19,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from tl_jax.bucket import SCHEME, place_of, shown
+from tl_jax.addresses import ELSEWHERE, SCHEME, Use, is_address, place_of, shown
 from tl_jax.errors import UserError
-from tl_jax.files import ADDRESS, is_address
 from tl_jax.registry import suggestion
 from tl_jax.visible import is_unicode
 
@@ -96,7 +95,7 @@ def _path(value: Any) -> Any:
     if isinstance(value, str | Path) and not is_unicode(str(value)):
         raise ValueError("the name is not UTF-8")
     if isinstance(value, str) and is_address(value):
-        raise ValueError(ADDRESS)
+        raise ValueError(ELSEWHERE)
     return value
 
 
@@ -105,7 +104,7 @@ def one_or_more(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-def _path_or_address(value: Any, use: Literal["runs", "models"]) -> Any:
+def _path_or_address(value: Any, use: Use) -> Any:
     return place_of(value, use) if isinstance(value, str) and value.startswith(SCHEME) else _path(value)
 
 
@@ -117,6 +116,8 @@ RunPath = Annotated[Path, BeforeValidator(partial(_path_or_address, use="runs"))
 (`tl_jax.bucket`)."""
 ModelPath = Annotated[Path, BeforeValidator(partial(_path_or_address, use="models")), _AS_GIVEN]
 """Where a model is read, a run in a bucket among others, like `RunPath`."""
+DataPath = Annotated[Path, BeforeValidator(partial(_path_or_address, use="files")), _AS_GIVEN]
+"""Where data are read, like `RunPath`; from a bucket by `tl_jax.bucket_files`."""
 
 
 Switch: TypeAlias = Annotated[

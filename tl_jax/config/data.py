@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tl_jax.config.base import AnyPath, Choice, Node, Real, Whole
+from tl_jax.config.base import AnyPath, Choice, DataPath, Node, Real, Whole
 from tl_jax.config.pkt import PKT_MODES
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.fields import Unknown
@@ -67,10 +67,10 @@ SHARED = "trajectories of a row that begin with the same N tokens or more have t
 class DataConfig(Node):
     """Trajectories and how they become rows of tokens."""
 
-    path: AnyPath = Field(description="trajectories: a file, a saved dataset, or one on the hub")
+    path: DataPath = Field(description="trajectories: a file, a saved dataset, or one on the hub")
     format: FormatName = "auto"
     unknown: Unknown = Field("error", description=UNKNOWN)
-    eval_path: AnyPath | None = Field(None, description="held-out trajectories whose loss is reported")
+    eval_path: DataPath | None = Field(None, description="held-out trajectories whose loss is reported")
     renderer: RendererName = "paper"
     chat_template: TemplateName = None
     chat_template_kwargs: TemplateKwargs = Field(default_factory=dict)

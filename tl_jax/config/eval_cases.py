@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tl_jax.config.base import AnyPath, Node, Whole
+from tl_jax.config.base import DataPath, Node, Whole
 from tl_jax.config.data import UNKNOWN, FormatName
 from tl_jax.config.sampling import AtOnce
 from tl_jax.tooluse.fields import Unknown
@@ -13,7 +13,7 @@ from tl_jax.tooluse.fields import Unknown
 class EvalCasesConfig(Node):
     """TS, PI and CF of greedy answers to a fixed sample of cases, at every evaluation."""
 
-    path: AnyPath | None = Field(None, description="cases, or trajectories whose calls are the cases; null = none")
+    path: DataPath | None = Field(None, description="cases, or trajectories whose calls are the cases; null = none")
     format: FormatName = "auto"
     unknown: Unknown = Field("error", description=UNKNOWN)
     count: Whole = Field(64, ge=1, description="how many, from all over the file, always the same ones")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tl_jax.config.base import AnyPath, Choice, Node, Real, Whole
+from tl_jax.config.base import Choice, DataPath, Node, Real, Whole
 from tl_jax.config.curriculum import CurriculumConfig
 from tl_jax.config.data import INCLUDE, UNKNOWN, FormatName, MaeConfig, RendererName, TemplateKwargs, TemplateName
 from tl_jax.config.engine import EngineConfig
@@ -27,7 +27,7 @@ from tl_jax.tooluse.text.template_choice import TemplateChoice
 class RlDataConfig(Node):
     """Where prompts come from: trajectories, each call of which is a decision point, or cases with gold calls."""
 
-    path: AnyPath
+    path: DataPath
     format: FormatName = "auto"
     unknown: Unknown = Field("error", description=UNKNOWN)
     renderer: RendererName = "paper"
@@ -37,7 +37,7 @@ class RlDataConfig(Node):
     mae: MaeConfig = MaeConfig()
     unwritable: Unwritable = Field("error", description="what becomes of a gold answer that the format cannot say")
     max_prompt_length: Whole = Field(2048, ge=8, description="longer prompts are skipped and counted")
-    eval_path: AnyPath | None = Field(None, description="where eval_prompts come from; null = held out of path")
+    eval_path: DataPath | None = Field(None, description="where eval_prompts come from; null = held out of path")
     eval_share: Real = Field(
         0.1, ge=0, lt=1, description="how much of path eval_prompts may hold out, by trajectory; 0 = none"
     )

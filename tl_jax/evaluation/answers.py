@@ -13,7 +13,7 @@ import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tl_jax.bucket import full_name
+from tl_jax.addresses import full_name
 from tl_jax.data.prompts import Prompt, encode_prompts
 from tl_jax.errors import UserError
 from tl_jax.evaluation.answering import Answering

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.table import Column, Table
 
+from tl_jax.addresses import full_name
 from tl_jax.data.prompts import with_distinct_ids
 from tl_jax.evaluation.predictions import joined
 from tl_jax.files import write_json
@@ -85,7 +86,7 @@ def evaluate_bfcl(
     console = SafeConsole(stderr=True)
     cases = load_questions(categories, source, limit)
     episodes = [case for case in cases if is_episode(case)]
-    settings = settings_of(model, str(source.resolve()) if source else NAME, answering)
+    settings = settings_of(model, full_name(source) if source else NAME, answering)
     known = open_directory(out, settings, overwrite, read_turns)
     answers = answer_all(model, cases, known, answering, out / PREDICTIONS, console, episodes, _played)
     scores = score_cases((case, answers[case.id]) for case in cases)

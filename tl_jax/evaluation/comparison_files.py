@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeAlias
 
+from tl_jax.bucket_files import brought_from
 from tl_jax.data.prompts import load_cases
 from tl_jax.errors import UserError
 from tl_jax.evaluation.comparison import Assessed, CasePair, Compared
@@ -139,9 +140,10 @@ def _cases_of(a: AnswerFile, b: AnswerFile) -> Path:
         raise UserError(
             f"{a.path} answers a suite, which has rules of its own: compare --suite {named[0]} --category NAME"
         )
-    if not Path(named[0]).exists():
+    cases = brought_from(named[0])
+    if not cases.exists():
         raise UserError(f"{named[0]}: the cases of {a.path} are not there; name them with --cases")
-    return Path(named[0])
+    return cases
 
 
 def _left_out(a: Side, b: Side, common: bool) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tl_jax.addresses import full_name
 from tl_jax.data.prompts import load_cases
 from tl_jax.evaluation.answering import GREEDY, Answering
 from tl_jax.evaluation.answers import answer_all, open_directory, settings_of
@@ -50,7 +51,7 @@ def evaluate(
     if unwritable.reasons:
         console.print(unwritable.line(), soft_wrap=True)
     wanted = [case for case in found if unwritable.keeps(case)]
-    answers = open_directory(out, settings_of(model, str(cases.resolve()), answering), overwrite)
+    answers = open_directory(out, settings_of(model, full_name(cases), answering), overwrite)
     answers = answer_all(model, wanted, answers, answering, out / PREDICTIONS, console)
     suites = by_suite((case.suite, score_prediction(answers[case.id], case, scoring)) for case in wanted)
     write_summary(out / SUMMARY, suites, scoring, unwritable)

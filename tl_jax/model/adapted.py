@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tl_jax.bucket import SCHEME, place_of
+from tl_jax.addresses import SCHEME, place_of
 from tl_jax.config import LoraConfig
 from tl_jax.errors import UserError
 from tl_jax.model.directory import CheckpointError

@@ -9,7 +9,8 @@ from typing import cast
 import orbax.checkpoint as ocp
 from etils import epath
 
-from tl_jax.bucket import BucketError, Folder, address_of, in_bucket, place_of, travels
+from tl_jax.addresses import address_of, in_bucket, place_of, travels
+from tl_jax.bucket import BucketError, Folder
 from tl_jax.model.directory import BEST_FILE
 from tl_jax.run_files import CHECKPOINTS
 
@@ -53,24 +54,23 @@ def read_copy(run: Path) -> Path:
 
 
 def fetched(path: Path) -> Path:
-    """The path; what a reader needs of a run in a bucket, but for the checkpoints, is there afterwards.
+    """The path; what a reader needs of a model in a bucket is there afterwards: of a run all but the checkpoints, which
+    are read from there, of any other model everything.
 
     Raises:
-        BucketError: the bucket cannot be read, or holds no run there.
+        BucketError: the bucket cannot be read, or holds no model there.
     """
     address = address_of(path)
     if address is None:
         return path
     folder = Folder(address)
-    there = {
-        name: stored
-        for name, stored in folder.objects().items()
-        if travels(name) and (name == BEST_FILE or name.startswith(f"{MODEL}/"))
-    }
-    if f"{MODEL}/config.json" not in there:
+    there = {name: stored for name, stored in folder.objects().items() if travels(name)}
+    if f"{MODEL}/config.json" in there:
+        there = {name: there[name] for name in there if name == BEST_FILE or name.startswith(f"{MODEL}/")}
+    elif not there.keys() & {"config.json", "adapter_config.json"}:
         raise BucketError(
-            f"{address}: holds no run of tl-jax; models of other kinds are read from this machine's file system: copy "
-            "the directory, with gcloud storage cp -r for instance"
+            f"{address}: holds no model: neither model/config.json (a run of tl-jax) nor config.json or "
+            "adapter_config.json (Hugging Face, a checkpoint of tl-jax, PEFT) is in that folder"
         )
     folder.fetch(there, path)
     return path

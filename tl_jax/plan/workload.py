@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tl_jax.bucket_files import bring_inputs
 from tl_jax.config import RlConfig, RunConfig, SftConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.dataset import build_dataset
@@ -73,6 +74,7 @@ def open_subject(config: RunConfig, preset: str | None) -> Subject:
     Raises:
         PlanError: there is neither.
     """
+    bring_inputs(config)
     path = fetched(config.model.path)
     if path.is_dir():
         base = config.model.base and fetched(config.model.base)

@@ -15,7 +15,8 @@ from pathlib import Path
 from threading import Event, RLock, Thread
 from typing import Any
 
-from tl_jax.bucket import Folder, address_of, files_here, travels
+from tl_jax.addresses import address_of, files_here, travels
+from tl_jax.bucket import Folder
 from tl_jax.errors import UserError
 from tl_jax.files import told, write_json
 from tl_jax.training.bucket_lock import BucketLock

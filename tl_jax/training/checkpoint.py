@@ -16,7 +16,8 @@ from typing import Any, Literal, NamedTuple
 import jax
 import orbax.checkpoint as ocp
 
-from tl_jax.bucket import failure, in_bucket, reached
+from tl_jax.addresses import in_bucket
+from tl_jax.bucket import failure, reached
 from tl_jax.errors import UserError
 from tl_jax.files import reason
 from tl_jax.manifest import MANIFEST, write_manifest

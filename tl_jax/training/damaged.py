@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, count
 from pathlib import Path
 
-from tl_jax.bucket import Folder, in_bucket
+from tl_jax.addresses import in_bucket
+from tl_jax.bucket import Folder
 from tl_jax.files import told
 from tl_jax.manifest import DamagedError, check_manifest
 from tl_jax.model.run_directory import COMMITTED, whole_steps

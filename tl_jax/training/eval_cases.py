@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from tl_jax.bucket import full_name
+from tl_jax.addresses import full_name
 from tl_jax.config import SamplingConfig, SftConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import Prompt, encode_prompts, load_cases, spread

@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, NamedTuple
 
-from tl_jax.bucket import shown
+from tl_jax.addresses import shown
 from tl_jax.files import told
 from tl_jax.run_files import LOCK_FILE
 from tl_jax.training.checkpoint import ResumeError

@@ -14,7 +14,8 @@ from weakref import WeakMethod
 import jax
 from jax.sharding import Mesh
 
-from tl_jax.bucket import shown
+from tl_jax.addresses import shown
+from tl_jax.bucket_files import bring_inputs
 from tl_jax.config import RunConfig, changed_keys
 from tl_jax.errors import UserError
 from tl_jax.files import write_json
@@ -77,6 +78,7 @@ class Run:
         self.directory = config.run_dir
         self._lock = run_lock(self.directory)
         agreed(self._lock.check)
+        bring_inputs(config)
         self._newest = self._newest_step()
         self.restart_step, self._damaged = self._newest, dict[int, str]()
         """step of the checkpoint to continue from; None = a fresh run"""

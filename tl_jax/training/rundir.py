@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 from tl_jax import __version__
-from tl_jax.bucket import full_name
+from tl_jax.addresses import full_name
 from tl_jax.config import RunConfig, to_yaml
 from tl_jax.files import write_json, write_text
 from tl_jax.model.config import LlamaConfig

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from pydantic import ValidationError
 from safetensors.numpy import save_file
 
-from tl_jax.bucket import full_name
+from tl_jax.addresses import full_name
 from tl_jax.config import ConfigError, LoraConfig
 from tl_jax.files import write_json
 from tl_jax.model.config import LlamaConfig

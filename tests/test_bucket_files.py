@@ -1,0 +1,191 @@
+"""What commands and trainings read from a bucket and write to one, besides runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.remote import BUCKET, cloud_storage, contents
+from tests.report.test_report import write_evaluation, write_run
+from tests.tiny import write_trajectories
+from tl_jax.addresses import place_of
+from tl_jax.bucket import BucketError, Folder
+from tl_jax.bucket_files import Output, bring_inputs, brought
+from tl_jax.cli import main
+from tl_jax.config import SftConfig, load_config, to_yaml
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _server() -> Iterator[None]:
+    with cloud_storage():
+        yield
+
+
+@pytest.fixture
+def folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Folder:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "here"))
+    return Folder(f"gs://{BUCKET}/{request.node.name}")
+
+
+def run(*arguments: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, list(map(str, arguments)))
+    assert result.exit_code == code, result.output
+    return result
+
+
+def put(folder: Folder, home: Path) -> None:
+    for file in home.rglob("*"):
+        if file.is_file():
+            folder.upload(file, file.relative_to(home).as_posix())
+
+
+def copies(home: Path) -> list[str]:
+    """What lies here of what was written."""
+    return [file.name for file in (home / "here/tl_jax/gs/out").rglob("*")]
+
+
+class TestBrought:
+    def test_a_file_or_a_folder_as_it_is_now(self, folder: Folder) -> None:
+        file, whole = (place_of(address, "files") for address in (f"{folder.address}/a/x.jsonl", folder.address))
+        for content in (b"one", b"two", b"not two"):
+            folder.write("a/x.jsonl", content)
+            assert brought(file).read_bytes() == content
+            assert (brought(whole) / "a/x.jsonl").read_bytes() == content
+        folder.delete("a/x.jsonl")
+        folder.write("a/x.jsonl/inner", b"")  # a folder where a file was
+        assert (brought(file) / "inner").is_file()
+        folder.write("a/x.jsonl", b"three")
+        assert brought(file).read_bytes() == b"three"
+        assert brought(Path("runs/x")) == Path("runs/x")
+
+    def test_what_is_not_there_is_one_line(self, folder: Folder) -> None:
+        with pytest.raises(BucketError, match=f"^{folder.address}/x: neither a file nor a folder is there$"):
+            brought(place_of(f"{folder.address}/x", "files"))
+
+    def test_checkpoints_stay_there(self, folder: Folder) -> None:
+        folder.write("checkpoints/1/state/d/x", b"large")
+        folder.write("log.txt", b"")
+        assert [file.name for file in brought(place_of(folder.address, "files")).iterdir()] == ["log.txt"]
+
+    def test_data_that_settings_name(self, folder: Folder) -> None:
+        for name in ("train.jsonl", "held_out.jsonl", "cases.jsonl"):
+            folder.write(name, name.encode())
+        settings = [f"data.path={folder.address}/train.jsonl", f"data.eval_path={folder.address}/held_out.jsonl"]
+        settings += [f"eval_cases.path={folder.address}/cases.jsonl", "run_dir=r", "model.path=m"]
+        config = load_config(SftConfig, [], settings)
+        assert f"path: {folder.address}/train.jsonl\n" in to_yaml(config)
+        bring_inputs(config)
+        for path in (config.data.path, config.data.eval_path, config.eval_cases.path):
+            assert path
+            assert path.read_text() == path.name.rpartition("%2F")[2]
+
+
+class TestOutput:
+    def test_is_there_at_the_end_and_no_longer_here(self, folder: Folder, tmp_path: Path) -> None:
+        folder.write("kept", b"1")
+        folder.write("gone", b"2")
+        place = place_of(folder.address, "out")
+        output = Output(place)
+        (place / "gone").unlink()
+        (place / "in").mkdir()
+        (place / "in/new").write_text("3")
+        (place / "half.partial").write_text("half")
+        before = folder.generation("kept")
+        folder.write("another's", b"4")  # meanwhile
+        output.publish()
+        assert contents(folder.address) == {"kept": b"1", "in/new": b"3", "another's": b"4"}
+        assert folder.generation("kept") == before
+        assert copies(tmp_path) == []
+
+    def test_one_that_was_killed_is_gone_on_with(self, folder: Folder, tmp_path: Path) -> None:
+        folder.write("answers", b"1")
+        place = place_of(folder.address, "out")
+        Output(place)
+        (place / "answers").write_text("1\n2")  # and then it is killed
+        Output(place).publish()
+        assert contents(folder.address) == {"answers": b"1\n2"}
+
+    def test_nothing_is_nothing(self, folder: Folder, tmp_path: Path) -> None:
+        Output(place_of(folder.address, "out")).publish()
+        assert contents(folder.address) == {}
+
+
+class TestCommands:
+    def test_data(self, folder: Folder, tmp_path: Path) -> None:
+        data = write_trajectories(tmp_path / "train.jsonl")
+        folder.upload(data, "train.jsonl")
+        here = run("mae", "--in", data, "--out", tmp_path / "mae.jsonl", "--audit", tmp_path / "audit.jsonl")
+        address = folder.address
+        there = run(
+            "mae", "--in", f"{address}/train.jsonl", "--out", f"{address}/m/mae.jsonl", "--audit", f"{address}/a"
+        )
+        found = contents(address)
+        assert found.pop("train.jsonl")
+        assert found == {
+            "m/mae.jsonl": (tmp_path / "mae.jsonl").read_bytes(),
+            "a": (tmp_path / "audit.jsonl").read_bytes(),
+        }
+        assert there.output == here.output.replace(str(tmp_path / "mae.jsonl"), f"{address}/m/mae.jsonl")
+
+    def test_errors_name_the_address(self, folder: Folder) -> None:
+        folder.write("x.jsonl", b"{broken\n")
+        shown = run("mae", "--in", f"{folder.address}/x.jsonl", "--out", f"{folder.address}/out", code=2)
+        assert f"{folder.address}/x.jsonl:1: " in shown.stderr
+        assert "tl_jax/gs" not in shown.stderr
+        assert set(folder.objects()) == {"x.jsonl"}
+
+    def test_what_a_command_wrote_before_it_failed_is_there(self, folder: Folder, tmp_path: Path) -> None:
+        write_trajectories(tmp_path / "train.jsonl")
+        out = ("--out", f"{folder.address}/mae.jsonl", "--audit", tmp_path)
+        run("mae", "--in", tmp_path / "train.jsonl", *out, code=2)
+        assert set(folder.objects()) == {"mae.jsonl"}
+
+    def test_scores(self, folder: Folder, tmp_path: Path) -> None:
+        case = {"id": "a", "tools": [{"name": "go"}], "messages": [{"role": "user", "content": "?"}]}
+        folder.write("cases.jsonl", json.dumps(case | {"gold": [[{"name": "go", "arguments": {}}]]}).encode())
+        for side, said in (("a", "go()"), ("b", "stop()")):
+            folder.write(f"{side}/predictions.jsonl", json.dumps({"id": "a", "prediction": said}).encode())
+            folder.write(f"{side}/settings.json", json.dumps({"cases": f"{folder.address}/cases.jsonl"}).encode())
+        cases, a, b = (f"{folder.address}/{name}" for name in ("cases.jsonl", "a", "b"))
+        scored = run("score", "--cases", cases, "--predictions", f"{a}/predictions.jsonl", "--json")
+        assert json.loads(scored.stdout)["TS"] == 100
+        compared = run("compare", a, b, "--json")
+        assert json.loads(compared.stdout)["cases"] == 1
+        assert "tl_jax/gs" not in compared.output
+
+    def test_report(self, folder: Folder, tmp_path: Path) -> None:
+        put(folder, write_run(tmp_path / "run"))
+        put(Folder(f"{folder.address}/eval"), write_evaluation(tmp_path / "eval"))
+        shown = run("report", folder.address, "--out", f"{folder.address}/page.html")
+        assert shown.output == f"{folder.address}/page.html: open it in a browser\n"
+        page = folder.read("page.html").decode()
+        assert f"{folder.address}/eval" in page
+        assert "%2F" not in page
+        assert "say with --out which file" in run("report", folder.address, code=2).stderr
+
+    @pytest.mark.parametrize("address", ["s3://b/x", "gs://b", "gs://B/x"])
+    def test_another_address_is_refused(self, address: str, tmp_path: Path) -> None:
+        for option in ("--in", "--out"):
+            given = {"--in": __file__, "--out": tmp_path / "x"} | {option: address}
+            shown = run("mae", *(part for pair in given.items() for part in pair), code=2)
+            assert repr(address) in shown.stderr
+            assert "gs://BUCKET/" in shown.stderr
+
+
+@pytest.mark.slow
+def test_a_model_goes_from_bucket_to_bucket(folder: Folder, tmp_path: Path) -> None:
+    from tests.tiny import write_model
+
+    hf = write_model(tmp_path / "model", ["a few words"])
+    put(Folder(f"{folder.address}/hf"), hf)
+    run("convert", "--from", f"{folder.address}/hf", "--to", f"{folder.address}/orbax")
+    run("export", "--from", f"{folder.address}/orbax", "--to", f"{folder.address}/back")
+    assert folder.read("back/model.safetensors") == (hf / "model.safetensors").read_bytes()
+    assert copies(tmp_path) == []
+    shown = run("convert", "--from", f"{folder.address}/hf", "--to", f"{folder.address}/back", code=2)
+    assert f"{folder.address}/back: not overwritten" in shown.stderr
+    assert "no such" not in run("export", "--from", f"{folder.address}/x", "--to", tmp_path / "x", code=2).stderr

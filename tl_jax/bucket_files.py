@@ -1,0 +1,146 @@
+"""Files in a bucket that a command or a training reads or writes besides runs (`tl_jax.training.bucket_run`).
+
+What is read is copied to this machine first, and what is written is copied to the bucket when the command ends, so that
+all between works with paths alone.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from tl_jax.addresses import SCHEME, address_of, is_temporary, place_of, travels, use_of
+from tl_jax.bucket import BucketError, Folder, Stored
+from tl_jax.files import told
+
+
+def brought(path: Path) -> Path:
+    """The path; what lies at the address that it stands for, if it does, is there afterwards: a file, or a folder with
+    all that is in it but for checkpoints.
+
+    Raises:
+        BucketError: nothing is there, or it cannot be read.
+    """
+    address = address_of(path)
+    if address is not None and not _bring(path, {name: one for name, one in _there(address).items() if travels(name)}):
+        raise BucketError(f"{address}: neither a file nor a folder is there")
+    return path
+
+
+def brought_from(name: str) -> Path:
+    """The path that a name says, or the copy here of what lies at an address that was noted with `full_name`.
+
+    Raises:
+        BucketError: as `brought`.
+    """
+    return brought(place_of(name, "files")) if name.startswith(SCHEME) else Path(name)
+
+
+def bring_inputs(settings: BaseModel) -> None:
+    """Copies to this machine what files of a bucket a configuration names as data.
+
+    Raises:
+        BucketError: as `brought`.
+    """
+    for path in _paths(settings):
+        if use_of(path) == "files":
+            brought(path)
+
+
+class Output:
+    """What a command writes to an address: a file or a directory.
+
+    What is there already is brought here first, so that the command finds it as it would on this machine's disk. If an
+    earlier one was killed before its files were copied, they are here still, and are gone on with instead.
+
+    Args:
+        path: that stands for the address.
+
+    Raises:
+        BucketError: the bucket cannot be reached.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._brought = path, dict[str, Stored]()
+        if not path.exists():
+            there = _there(_address(path))
+            self._brought = {name: one for name, one in there.items() if not is_temporary(name)}
+            _bring(path, self._brought)
+
+    def publish(self) -> None:
+        """Copies what is new to the bucket, deletes there what is gone here, and leaves nothing here."""
+        written = {_name(self._path, file): file for file in _files(self._path)}
+        if not written and not self._brought:
+            return
+        for name, file in written.items():
+            folder, name_there = _folder_and_name(_address(self._path), name)
+            folder.upload(file, name_there, known=self._brought.get(name))
+        for name in self._brought.keys() - written.keys():
+            folder, name_there = _folder_and_name(_address(self._path), name)
+            folder.delete(name_there)
+        _remove(self._path)
+
+
+_ITSELF = ""
+"""The name of a file in a folder of which it is all."""
+
+
+def _there(address: str) -> dict[str, Stored]:
+    """The objects of a folder by their names, or the one that an address names itself."""
+    folder, name = _folder_and_name(address, _ITSELF)
+    stored = folder.stored(name)
+    return Folder(address).objects() if stored is None else {_ITSELF: stored}
+
+
+def _folder_and_name(address: str, name: str) -> tuple[Folder, str]:
+    """Where an object is and how it is called there."""
+    if name:
+        return Folder(address), name
+    home, _, last = address.rpartition("/")
+    return Folder(home), last
+
+
+def _bring(path: Path, there: dict[str, Stored]) -> bool:
+    """Whether there is anything."""
+    if _ITSELF in there:
+        if path.is_dir():
+            _remove(path)
+        folder, name = _folder_and_name(_address(path), _ITSELF)
+        folder.download(name, there[_ITSELF], path)
+    elif there:
+        if path.is_file():
+            _remove(path)
+        Folder(_address(path)).fetch(there, path)
+    return bool(there)
+
+
+def _address(path: Path) -> str:
+    address = address_of(path)
+    assert address is not None
+    return address
+
+
+def _files(path: Path) -> Iterator[Path]:
+    files = (file for file in path.rglob("*") if file.is_file()) if path.is_dir() else filter(Path.is_file, [path])
+    return (file for file in files if not is_temporary(_name(path, file)))
+
+
+def _name(path: Path, file: Path) -> str:
+    return _ITSELF if file == path else file.relative_to(path).as_posix()
+
+
+def _remove(path: Path) -> None:
+    with told(path), suppress(FileNotFoundError):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _paths(value: object) -> Iterator[Path]:
+    if isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _paths(getattr(value, name))
+    elif isinstance(value, Path):
+        yield value
