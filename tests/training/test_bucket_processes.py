@@ -22,7 +22,7 @@ from tl_jax.bucket import Folder
 from tl_jax.cli import main
 from tl_jax.config import SftConfig, load_config, to_yaml
 from tl_jax.manifest import DamagedError, check_manifest
-from tl_jax.model.run_directory import checkpoints_of, fetched, whole_steps
+from tl_jax.model.run_directory import checkpoints_in, checkpoints_of, fetched
 from tl_jax.model.store import open_model
 from tl_jax.run_files import LOCK_FILE as LOCK
 
@@ -61,12 +61,12 @@ def test_a_run_goes_on_elsewhere_and_is_read_from_there(
     assert f"run_dir: {ADDRESS}\n" in to_yaml(there)
 
     killed = start(there, tmp_path / "there.yaml")
-    while "checkpoints/4/commit_success.txt" not in Folder(ADDRESS).objects():
+    while 4 not in checkpoints_in(checkpoints_of(there.run_dir)):
         assert killed.poll() is None, killed.communicate()
         time.sleep(0.02)
     killed.kill()
     killed.communicate()
-    saved = whole_steps(checkpoints_of(there.run_dir))[0]
+    saved = max(checkpoints_in(checkpoints_of(there.run_dir)))
     assert 4 <= saved < STEPS
     at_most = rows(contents(ADDRESS)["metrics.jsonl"])[-1][0]
     assert at_most >= saved  # a checkpoint that counts has its log with it
@@ -86,26 +86,27 @@ def test_a_run_goes_on_elsewhere_and_is_read_from_there(
     assert objects[LOCK] == b""
     place = place_of(ADDRESS, "models")
     checkpoints = checkpoints_of(place)
-    assert whole_steps(checkpoints) == [16, 14, 12]
-    assert check_manifest(checkpoints / "16")
+    last = checkpoints_in(checkpoints)[16]
+    assert list(checkpoints_in(checkpoints)) == [16, 14, 12]
+    assert check_manifest(last)
     same(open_model(fetched(place)).params, open_model(here.run_dir).params)
 
     export(ADDRESS, tmp_path / "a")
     export(str(here.run_dir), tmp_path / "b")
     assert (tmp_path / "a/model.safetensors").read_bytes() == (tmp_path / "b/model.safetensors").read_bytes()
 
-    victim = next(name for name in objects if name.startswith("checkpoints/16/state/d/"))
+    victim = next(name for name in objects if name.startswith(f"checkpoints/{last.name}/state/d/"))
     folder.write(victim, objects[victim][:-1])
-    with pytest.raises(DamagedError, match=r"16/state/d/.* bytes, and had"):
-        check_manifest(checkpoints / "16")
+    with pytest.raises(DamagedError, match=r"/state/d/.* bytes, and had"):
+        check_manifest(last)
     refused = export(ADDRESS, tmp_path / "c", code=2)
-    assert refused.startswith(f"tl-jax: {ADDRESS}/checkpoints/16/state/d/")
+    assert refused.startswith(f"tl-jax: {last}/state/d/")
     assert refused.count("\n") == 1
     shown = finish(start(there, tmp_path / "there.yaml"))
     assert f"the checkpoint of step 16 is damaged and now in {ADDRESS}/damaged" in shown
     assert f"continuing {ADDRESS} from step 14 of 16" in shown
     assert rows(contents(ADDRESS)["metrics.jsonl"]) == rows((here.run_dir / "metrics.jsonl").read_bytes())
-    assert f"damaged/16/{victim.removeprefix('checkpoints/16/')}" in folder.objects()
+    assert f"damaged/16/{victim.removeprefix(f'checkpoints/{last.name}/')}" in folder.objects()
     same(open_model(fetched(place)).params, open_model(here.run_dir).params)
 
 
@@ -133,7 +134,7 @@ def test_two_machines_train_one_run(
     assert "step" not in shown[1]
     assert {row[0] for row in rows(contents(address)["metrics.jsonl"])} == {2, 4}
     assert not (tmp_path / "second/1/tl_jax/gs/runs").exists()  # the first process writes
-    assert whole_steps(checkpoints_of(place_of(address, "runs"))) == [4, 2]
+    assert list(checkpoints_in(checkpoints_of(place_of(address, "runs")))) == [4, 2]
 
 
 def export(source: str, target: Path, code: int = 0) -> str:

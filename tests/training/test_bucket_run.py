@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,13 +14,14 @@ import pytest
 from tests.remote import BUCKET, cloud_storage, contents
 from tl_jax.addresses import files_here, place_of
 from tl_jax.bucket import BucketError, Folder
+from tl_jax.manifest import write_manifest
 from tl_jax.model.adapted import adapters_down
-from tl_jax.model.run_directory import checkpoints_of, fetched
+from tl_jax.model.run_directory import checkpoints_in, checkpoints_of, fetched
 from tl_jax.run_files import LOCK_FILE as LOCK
-from tl_jax.training import bucket_run
+from tl_jax.training import bucket_run, checkpoint
 from tl_jax.training.bucket_lock import BucketLock
 from tl_jax.training.bucket_run import BucketRun, run_lock
-from tl_jax.training.checkpoint import Checkpoints, Record, ResumeError, restart_step
+from tl_jax.training.checkpoint import Checkpoints, Record, ResumeError, WriteError, restart_step
 from tl_jax.training.damaged import newest_whole
 
 
@@ -320,6 +321,63 @@ class TestConnectionLost:
         ):
             with pytest.raises(BucketError, match=rf"^{checkpoints.directory}: Cloud Storage cannot be reached .lost"):
                 use()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_arrays_of_a_holder_that_wakes_up_are_in_no_checkpoint(
+    when: str, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stood still while it saved the step that the next one saves now; before or after that one has a manifest."""
+    directory = checkpoints_of(place_of(folder.address, "runs"))
+    late: dict[str, bytes] = {}
+
+    def stands_still() -> None:
+        late.update(contents(str(directory)))
+        raise ResumeError("another training has taken the run over")
+
+    def wakes_up() -> None:
+        for name, content in late.items():
+            Folder(str(directory)).write(name, content)
+
+    def then_manifest(directory: Path, without: Collection[str]) -> None:
+        wakes_up()
+        write_manifest(directory, without)
+
+    def save(values: np.ndarray, before_named: Callable[[], None] | None, holder: str) -> Checkpoints:
+        checkpoints = Checkpoints(directory, keep=2, before_named=before_named, holder=holder)
+        checkpoints.save(2, {"a": values}, Record({}, {}))
+        checkpoints.wait()
+        return checkpoints
+
+    with pytest.raises(WriteError, match="taken the run over"):
+        save(np.ones(4), stands_still, "aa")
+    assert late
+    if when == "before":
+        monkeypatch.setattr(checkpoint, "write_manifest", then_manifest)
+    save(np.zeros(4), wakes_up if when == "after" else None, "bb")
+    assert newest_whole(directory) == (2, {})
+    last = Checkpoints(directory, keep=2, holder="cc")
+    np.testing.assert_array_equal(last.restore(2, {"a": np.empty(4)}).state["a"], np.zeros(4))
+    last.save(4, {"a": np.zeros(4)}, Record({}, {}))
+    last.wait()
+    assert [place.name for place in checkpoints_in(directory).values()] == ["4.cc", "2.bb"]
+    assert not [name for name in contents(str(directory)) if name.startswith("2.aa/")]
+
+
+def test_a_checkpoint_that_was_copied_out_of_a_bucket_is_found(folder: Folder, tmp_path: Path) -> None:
+    directory = checkpoints_of(place_of(folder.address, "runs"))
+    checkpoints = Checkpoints(directory, keep=2, holder="aa")
+    checkpoints.save(2, {"a": np.ones(4)}, Record({}, {}))
+    checkpoints.wait()
+    Folder(str(directory)).fetch(Folder(str(directory)).objects(), tmp_path / "c")
+    assert newest_whole(tmp_path / "c") == (2, {})
+    here = Checkpoints(tmp_path / "c", keep=1)
+    np.testing.assert_array_equal(here.restore(2, {"a": np.empty(4)}).state["a"], np.ones(4))
+    here.save(3, {"a": np.ones(4)}, Record({}, {}))
+    here.close()
+    assert {path.name for path in (tmp_path / "c").iterdir()} == {"3"}
+    (tmp_path / "c/5.bb").mkdir()  # not whole in the bucket either
+    assert list(checkpoints_in(tmp_path / "c")) == [3]
 
 
 class TestReading:

@@ -3,14 +3,15 @@ fetched where the run is in a bucket."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import cast
 
-import orbax.checkpoint as ocp
 from etils import epath
 
 from tl_jax.addresses import address_of, in_bucket, place_of, travels
 from tl_jax.bucket import BucketError, Folder
+from tl_jax.manifest import MANIFEST
 from tl_jax.model.directory import BEST_FILE
 from tl_jax.run_files import CHECKPOINTS
 
@@ -18,6 +19,11 @@ MODEL = "model"
 """Where a run keeps the configuration and tokenizer of its model."""
 COMMITTED = "commit_success.txt"
 """By which Orbax tells in a bucket, which has no renaming, that a checkpoint is whole."""
+_OF_A_WHOLE_ONE = (COMMITTED, MANIFEST)
+"""What a checkpoint in a bucket has at last. A run that was thought dead may write the one, but never both, after
+whoever has taken its run over has removed what it had written."""
+_CHECKPOINT = re.compile(r"(\d+)(?:\.[0-9a-f]+)?")
+"""A `checkpoint_name`."""
 
 
 def checkpoints_of(run: Path) -> Path:
@@ -37,14 +43,26 @@ def is_run(path: Path) -> bool:
     return address_of(path) is not None or (path / CHECKPOINTS).is_dir()
 
 
-def whole_steps(directory: Path) -> list[int]:
-    """The steps of the finished checkpoints in a run's directory of them, the newest first."""
+def checkpoint_name(step: int, holder: str) -> str:
+    """What a checkpoint is called: by who wrote it, too, in a bucket, where two might do so at once."""
+    return f"{step}.{holder}" if holder else str(step)
+
+
+def checkpoints_in(directory: Path) -> dict[int, Path]:
+    """The finished checkpoints in a run's directory of them by their steps, the newest first."""
     if in_bucket(directory):
-        names = (name.split("/") for name in Folder(str(directory)).objects())
-        steps = [int(parts[0]) for parts in names if len(parts) == 2 and parts[1] == COMMITTED and parts[0].isdecimal()]
-    else:
-        steps = ocp.path.step.checkpoint_steps(for_orbax(directory)) if directory.is_dir() else []
-    return sorted(steps, reverse=True)
+        files = Folder(str(directory)).objects().keys()
+        names = {name.split("/")[0] for name in files}
+        whole = [name for name in names if {f"{name}/{file}" for file in _OF_A_WHOLE_ONE} <= files]
+    else:  # where a checkpoint has its name once it is whole, unless it was copied out of a bucket
+        places = [place for place in directory.iterdir() if place.is_dir()] if directory.is_dir() else []
+        whole = [
+            place.name
+            for place in places
+            if "." not in place.name or all((place / file).is_file() for file in _OF_A_WHOLE_ONE)
+        ]
+    found = {int(match[1]): directory / name for name in sorted(whole) if (match := _CHECKPOINT.fullmatch(name))}
+    return dict(sorted(found.items(), reverse=True))
 
 
 def read_copy(run: Path) -> Path:

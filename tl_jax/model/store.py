@@ -38,7 +38,7 @@ from tl_jax.model.hf.peft import LoadedAdapter, base_fingerprint, load_adapter
 from tl_jax.model.lora import abstract_adapters, merge_adapters, trained_parameters
 from tl_jax.model.orbax_params import restore, save_params, stored_arrays
 from tl_jax.model.parameters import Params, abstract_params, llama_parameters
-from tl_jax.model.run_directory import MODEL, checkpoints_of, is_run, whole_steps
+from tl_jax.model.run_directory import MODEL, checkpoints_in, checkpoints_of, is_run
 
 
 @dataclass(frozen=True)
@@ -274,12 +274,12 @@ def _check_files(directory: Path, hint: str = "") -> None:
 def _state_of_run(run: Path, verify: bool) -> Path:
     """Of the run's best checkpoint, where it keeps one, or else of its newest."""
     home = checkpoints_of(run)
-    steps = whole_steps(home)
-    if not steps:
+    found = checkpoints_in(home)
+    if not found:
         raise CheckpointError(f"{home}: the run has no finished checkpoint yet")
     best = read_json(run / BEST_FILE).get("step") if (run / BEST_FILE).is_file() else None
-    chosen, *others = sorted(steps, key=lambda step: step != best)  # the rest stay in their order
-    place = home / str(chosen)
+    chosen, *others = sorted(found, key=lambda step: step != best)  # the rest stay in their order
+    place = found[chosen]
     if verify:
         _check_files(place, f"; move {place} away, and the one of step {others[0]} is used" if others else "")
     return place / "state"

@@ -43,6 +43,8 @@ class BucketLock:
         self._busy = RLock()
         self._generation = 0
         self._holder: bytes | None = None
+        self.key = ""
+        """hexadecimal, another one whenever it is taken; empty until then"""
         self._end: weakref.finalize[Any, BucketLock] | None = None
 
     def take(self) -> None:
@@ -55,11 +57,12 @@ class BucketLock:
             return
         generation = self._free_generation()
         who = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S %z")}
-        holder = json.dumps({**who, "key": uuid.uuid4().hex}).encode()  # no other has the same content
+        key = uuid.uuid4().hex
+        holder = json.dumps({**who, "key": key}).encode()  # no other has the same content
         written, there = self._write(holder, generation)
         if written is None:
             raise ResumeError(self._refusal(there))
-        self._holder = holder
+        self._holder, self.key = holder, key
         self._note(written)
         ended = Event()
         beating = Thread(target=_keep, args=(weakref.ref(self), self._beat, ended), daemon=True, name="bucket lock")

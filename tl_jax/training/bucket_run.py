@@ -50,6 +50,11 @@ class BucketRun(RunLock):
         self._busy = RLock()
         self._ended: weakref.finalize[Any, BucketRun] | None = None
 
+    @property
+    def holder(self) -> str:
+        """Some hexadecimal digits; empty until the lock is taken."""
+        return self._lock_there.key[:8]
+
     def check(self) -> None:
         """Also brings the copy up to date."""
         super().check()

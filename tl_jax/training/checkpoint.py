@@ -9,12 +9,14 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 
 from tl_jax.addresses import in_bucket
 from tl_jax.bucket import failure, reached
@@ -23,7 +25,7 @@ from tl_jax.files import reason
 from tl_jax.manifest import MANIFEST, write_manifest
 from tl_jax.model.directory import system_error, unreadable
 from tl_jax.model.orbax_params import chunked
-from tl_jax.model.run_directory import for_orbax, whole_steps
+from tl_jax.model.run_directory import checkpoint_name, checkpoints_in, for_orbax
 
 RECORD = "record"
 """Item of a checkpoint that is JSON. Versions of tl-jax whose states had another layout wrote none of that name."""
@@ -71,19 +73,50 @@ class _Kept:
         return [number >= old or checkpoint.step == self.best for number, checkpoint in enumerate(checkpoints)]
 
 
+@dataclass(frozen=True)
+class _Names(ocp.path.step.NameFormat[ocp.path.step.Metadata]):
+    """How Orbax is to call checkpoints and finds them: those of other holders as well."""
+
+    holder: str
+
+    def build_name(self, step: int) -> str:
+        """Of one that is written."""
+        return checkpoint_name(step, self.holder)
+
+    def find_all(self, base_path: epath.PathLike) -> Iterator[ocp.path.step.Metadata]:
+        """The finished ones."""
+        for step, place in checkpoints_in(cast(Path, epath.Path(base_path))).items():
+            yield ocp.path.step.Metadata(step, epath.Path(place))
+
+    def find_step(self, base_path: epath.PathLike, step: int) -> ocp.path.step.Metadata:
+        """One of them."""
+        for found in self.find_all(base_path):
+            if found.step == step:
+                return found
+        raise ValueError(f"{base_path}: holds no finished checkpoint of step {step}")
+
+
 class Checkpoints:
     """The checkpoints under ``directory``, the ``keep`` newest of them and the best. Made by all processes together.
 
-    ``before_named`` is called in the main process, in the background, when all of a checkpoint's files are written and
-    before it counts as one. If it fails, the checkpoint never does.
+    Args:
+        directory: of the checkpoints.
+        keep: how many.
+        before_named: is called in the main process, in the background, when all of a checkpoint's files are written and
+            before it counts as one. If it fails, the checkpoint never does.
+        holder: of the run, part of the names of its checkpoints (`checkpoint_name`).
     """
 
-    def __init__(self, directory: Path, *, keep: int, before_named: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, keep: int, before_named: Callable[[], None] | None = None, holder: str = ""
+    ) -> None:
         self.directory = for_orbax(directory)
+        self._names = _Names(holder)
         self._kept, self._before_named = _Kept(keep), before_named
         self._saving, self._took = (0, 0.0), dict[int, float]()
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self._kept,
+            step_name_format=self._names,
             create=True,
             cleanup_tmp_directories=True,
             async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
@@ -128,13 +161,14 @@ class Checkpoints:
         """Notes the checksums of a checkpoint: Orbax calls this in the background, once all of its files are there and
         right before it gets its name."""
         if jax.process_index() == 0:
-            if self._before_named:
-                self._before_named()
             step, began = self._saving
-            pattern = str(step) if in_bucket(self.directory) else "*.orbax-checkpoint-tmp*"  # there without renaming
+            name = self._names.build_name(step)
+            pattern = name if in_bucket(self.directory) else "*.orbax-checkpoint-tmp*"  # there without renaming
             unnamed = self.directory.glob(pattern)
             for directory in unnamed:
                 write_manifest(directory, without=_WRITTEN_LATER)
+            if self._before_named:  # the last: in a bucket, another run may have removed all of it until it is done
+                self._before_named()
             self._took[step] = time.monotonic() - began
 
     def restore(self, step: int, target: Any) -> Restored:
@@ -144,7 +178,7 @@ class Checkpoints:
             ResumeError: its state does not have the structure or shapes of ``target``, or it cannot be read.
         """
         items = {"state": ocp.args.StandardRestore(target), RECORD: ocp.args.JsonRestore()}
-        place = self.directory / str(step)
+        place = checkpoints_in(self.directory).get(step, self.directory / self._names.build_name(step))
         with unreadable(place, ResumeError):
             try:
                 with reached(str(place)):
@@ -211,7 +245,7 @@ def restart_step(directory: Path, resume: Literal["auto", "never", "must"]) -> i
         ResumeError: ``resume`` is ``must`` and there is no checkpoint, or ``never`` and there is one; or it was written
             by a version of tl-jax with another layout.
     """
-    steps = whole_steps(directory)
+    steps = checkpoints_in(directory)
     if resume == "must" and not steps:
         raise ResumeError(
             f"{directory}: holds no finished checkpoint to continue from (checkpoint.resume=must); "
@@ -224,10 +258,10 @@ def restart_step(directory: Path, resume: Literal["auto", "never", "must"]) -> i
         )
     newest: int | None = max(steps, default=None)
     with reached(str(directory)):
-        known = newest is None or any((directory / str(newest) / name).exists() for name in (RECORD, MANIFEST))
-    if not known:
+        known = newest is None or any((steps[newest] / name).exists() for name in (RECORD, MANIFEST))
+    if newest is not None and not known:
         raise ResumeError(
-            f"{directory / str(newest)}: written by an older version of tl-jax, which this one cannot continue; finish "
+            f"{steps[newest]}: written by an older version of tl-jax, which this one cannot continue; finish "
             f"the run with that version (named in {directory.parent / 'environment.json'}), or choose another run_dir"
         )
     return newest

@@ -57,6 +57,11 @@ class RunLock:
         self._beat, self._patience = beat, patience
         self._end: weakref.finalize[Any, RunLock] | None = None
 
+    @property
+    def holder(self) -> str:
+        """What tells this holder from earlier ones that may still write; empty where there can be none."""
+        return ""
+
     def take(self) -> None:
         """Takes the lock; nothing happens where it is taken already.
 

@@ -419,7 +419,12 @@ class Run:
             if (method := publish()) is not None:
                 method()
 
-        return Checkpoints(checkpoints_of(self.directory), keep=self.config.checkpoint.keep, before_named=before_named)
+        return Checkpoints(
+            checkpoints_of(self.directory),
+            keep=self.config.checkpoint.keep,
+            before_named=before_named,
+            holder=agreed(lambda: self._lock.holder),
+        )
 
     def _tell_what_continues(self) -> None:
         changed = changed_keys(self._config_then, self.config)
