@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,11 +17,12 @@ from click.testing import CliRunner
 
 from tests.processes import clusters, finish, finish_together, run_python
 from tests.remote import BUCKET, cloud_storage, contents
+from tests.runs import metrics
 from tests.xla_flags import xla_flags
 from tl_jax.addresses import place_of
 from tl_jax.bucket import Folder
 from tl_jax.cli import main
-from tl_jax.config import SftConfig, load_config, to_yaml
+from tl_jax.config import RlConfig, SftConfig, load_config, to_yaml
 from tl_jax.manifest import DamagedError, check_manifest
 from tl_jax.model.run_directory import checkpoints_in, checkpoints_of, fetched
 from tl_jax.model.store import open_model
@@ -37,10 +39,17 @@ def server() -> Iterator[Mapping[str, str]]:
         yield environment
 
 
-def start(config: SftConfig, file: Path, *overrides: str, **environment: str) -> Any:
+def start(config: SftConfig | RlConfig, file: Path, *overrides: str, **environment: str) -> Any:
     file.write_text(to_yaml(config))
-    flags = xla_flags(1)
-    return run_python("-m", "tl_jax.cli", "sft", "--config", str(file), *overrides, XLA_FLAGS=flags, **environment)
+    flags, command = xla_flags(1), "sft" if isinstance(config, SftConfig) else "rl"
+    return run_python("-m", "tl_jax.cli", command, "--config", str(file), *overrides, XLA_FLAGS=flags, **environment)
+
+
+def wait_for_checkpoint(process: Any, run: Path, step: int) -> None:
+    """Until the process has saved this step or a later one."""
+    while max(checkpoints_in(checkpoints_of(run)), default=0) < step:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
 
 
 def rows(metrics: bytes) -> list[tuple[int, float]]:
@@ -61,9 +70,7 @@ def test_a_run_goes_on_elsewhere_and_is_read_from_there(
     assert f"run_dir: {ADDRESS}\n" in to_yaml(there)
 
     killed = start(there, tmp_path / "there.yaml")
-    while 4 not in checkpoints_in(checkpoints_of(there.run_dir)):
-        assert killed.poll() is None, killed.communicate()
-        time.sleep(0.02)
+    wait_for_checkpoint(killed, there.run_dir, 4)
     killed.kill()
     killed.communicate()
     saved = max(checkpoints_in(checkpoints_of(there.run_dir)))
@@ -108,6 +115,68 @@ def test_a_run_goes_on_elsewhere_and_is_read_from_there(
     assert rows(contents(ADDRESS)["metrics.jsonl"]) == rows((here.run_dir / "metrics.jsonl").read_bytes())
     assert f"damaged/16/{victim.removeprefix(f'checkpoints/{last.name}/')}" in folder.objects()
     same(open_model(fetched(place)).params, open_model(here.run_dir).params)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", [SftConfig, RlConfig])
+def test_a_run_that_was_told_to_stop_and_then_killed_is_as_one_that_was_not(
+    kind: type[SftConfig | RlConfig],
+    server: Mapping[str, str],
+    model_dir: Path,
+    data_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On three machines one after another, which have nothing but the bucket in common: the model and the data, too."""
+    settings = ["model.dtype=float32", "mesh.fsdp=1", "log_every=1", "checkpoint.every=2", f"steps={STEPS}"]
+    settings += ["data.max_length=512", "data.batch_size=4"] if kind is SftConfig else RL_SETTINGS
+    paths = [f"model.path={model_dir}", f"data.path={data_file}", f"run_dir={tmp_path / 'run'}"]
+    here = load_config(kind, [], [*settings, *paths])
+    finish(start(here, tmp_path / "here.yaml"))
+
+    home = Folder(f"gs://{BUCKET}/{kind.__name__}")
+    home.upload(data_file, "train.jsonl")
+    for file in model_dir.iterdir():
+        home.upload(file, f"hf/{file.name}")
+    address = f"{home.address}/run"
+    paths = [f"model.path={home.address}/hf", f"data.path={home.address}/train.jsonl", f"run_dir={address}"]
+
+    def elsewhere(machine: str) -> tuple[Any, Any]:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / machine))
+        there = load_config(kind, [], [*settings, *paths])
+        return there, start(there, tmp_path / f"{machine}.yaml")
+
+    there, told = elsewhere("first")
+    wait_for_checkpoint(told, there.run_dir, 2)
+    told.send_signal(signal.SIGTERM)
+    assert "the checkpoint is saved" in finish(told, code=143)
+    stopped = max(checkpoints_in(checkpoints_of(there.run_dir)))
+    run = Folder(address)
+    assert stopped < STEPS
+    assert "the checkpoint is saved" in run.read("log.txt").decode().splitlines()[-1]
+    assert run.read(LOCK) == b""
+
+    there, killed = elsewhere("second")
+    wait_for_checkpoint(killed, there.run_dir, stopped + 1)
+    killed.kill()
+    killed.communicate()
+    saved = max(checkpoints_in(checkpoints_of(there.run_dir)))
+    assert saved < STEPS
+    run.write(LOCK, b"")  # instead of a minute's waiting
+
+    there, last = elsewhere("third")
+    assert f"continuing {address} from step {saved} of {STEPS}" in finish(last)
+    ours, theirs = (tmp_path / name for name in ("ours", "run"))
+    run.fetch({name: one for name, one in run.objects().items() if not name.startswith("checkpoints/")}, ours)
+    assert metrics(ours) == metrics(theirs)
+    assert metrics(ours)[-1]["step"] == STEPS
+    same(open_model(fetched(place_of(address, "models"))).params, open_model(theirs).params)
+
+
+RL_SETTINGS = [
+    *("batch_size=8", "sampling.max_new_tokens=8", "eval_prompts=0", "reward=tests.training.deadly:length"),
+    *("actor.learning_rate=1e-3", "critic.learning_rate=1e-3", "algorithm.minibatches=2", "data.max_prompt_length=512"),
+]
 
 
 @pytest.mark.thorough
