@@ -42,7 +42,7 @@ def measure(name: str, command: str, first: str = "", **options: str | Path) -> 
     """Runs a command of tl-jax, after some Python, and prints its row."""
     arguments = [text for key, value in options.items() for text in (f"--{key.rstrip('_')}", str(value))]
     started = time.perf_counter()
-    run = (sys.executable, "-c", f"from tl_jax.cli import main; {first}; main()", command, *arguments)
+    run = (sys.executable, "-c", f"{first or 'pass'}; from tl_jax.cli import main; main()", command, *arguments)
     process = subprocess.Popen(run, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:

@@ -46,6 +46,12 @@ def test_what_is_no_folder_is_refused(folder: str) -> None:
         place_of(f"gs://b-1/{folder}", "runs")
 
 
+@pytest.mark.parametrize("folder", ["a*", "a?", "a[1]", "a#1"])
+def test_patterns_are_refused(folder: str) -> None:
+    with pytest.raises(ValueError, match="no part of a plain name"):
+        place_of(f"gs://b-1/{folder}", "runs")
+
+
 def test_what_travels(tmp_path: Path) -> None:
     stay = ("lock.json", ".copied.json", "a/.b.new", "x.partial", "checkpoints/1/a", "engine/w")
     for name in ("log.txt", "model/config.json", *stay):

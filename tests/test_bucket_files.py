@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -16,7 +17,9 @@ from tl_jax.addresses import place_of
 from tl_jax.bucket import BucketError, Folder
 from tl_jax.bucket_files import Output, bring_inputs, brought
 from tl_jax.cli import main
+from tl_jax.cli.options import OUT
 from tl_jax.config import SftConfig, load_config, to_yaml
+from tl_jax.errors import UserError
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -123,11 +126,11 @@ class TestCommands:
         there = run(
             "mae", "--in", f"{address}/train.jsonl", "--out", f"{address}/m/mae.jsonl", "--audit", f"{address}/a"
         )
-        found = contents(address)
-        assert found.pop("train.jsonl")
-        assert found == {
+        audit = (tmp_path / "audit.jsonl").read_text().replace(str(data), f"{address}/train.jsonl")
+        assert contents(address) == {
+            "train.jsonl": data.read_bytes(),
             "m/mae.jsonl": (tmp_path / "mae.jsonl").read_bytes(),
-            "a": (tmp_path / "audit.jsonl").read_bytes(),
+            "a": audit.encode(),
         }
         assert there.output == here.output.replace(str(tmp_path / "mae.jsonl"), f"{address}/m/mae.jsonl")
 
@@ -138,11 +141,16 @@ class TestCommands:
         assert "tl_jax/gs" not in shown.stderr
         assert set(folder.objects()) == {"x.jsonl"}
 
-    def test_what_a_command_wrote_before_it_failed_is_there(self, folder: Folder, tmp_path: Path) -> None:
-        write_trajectories(tmp_path / "train.jsonl")
-        out = ("--out", f"{folder.address}/mae.jsonl", "--audit", tmp_path)
-        run("mae", "--in", tmp_path / "train.jsonl", *out, code=2)
-        assert set(folder.objects()) == {"mae.jsonl"}
+    def test_what_a_command_wrote_before_it_failed_is_there(self, folder: Folder) -> None:
+        @click.command()
+        @click.option("--out", type=OUT)
+        def fails(out: Path) -> None:
+            out.write_text("half")
+            raise UserError("no more")
+
+        result = CliRunner().invoke(fails, ["--out", f"{folder.address}/x"])
+        assert isinstance(result.exception, UserError)
+        assert contents(folder.address) == {"x": b"half"}
 
     def test_scores(self, folder: Folder, tmp_path: Path) -> None:
         case = {"id": "a", "tools": [{"name": "go"}], "messages": [{"role": "user", "content": "?"}]}
@@ -163,7 +171,7 @@ class TestCommands:
         shown = run("report", folder.address, "--out", f"{folder.address}/page.html")
         assert shown.output == f"{folder.address}/page.html: open it in a browser\n"
         page = folder.read("page.html").decode()
-        assert f"{folder.address}/eval" in page
+        assert ">test_report<" in page
         assert "%2F" not in page
         assert "say with --out which file" in run("report", folder.address, code=2).stderr
 

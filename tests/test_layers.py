@@ -22,7 +22,7 @@ LAYERS = (
     ("cli",),
 )
 """From the ground up; packages of one layer may use each other. Modules beside them may be used by all."""
-FOR_ALL = {"tl_jax.errors", "tl_jax.files", "tl_jax.plugins", "tl_jax.registry", "tl_jax.visible", "tl_jax.yaml_text"}
+FOR_ALL = {f"tl_jax.{name}" for name in ("addresses", "errors", "files", "plugins", "registry", "visible", "yaml_text")}
 OPTIONAL = {"matching_scipy.py"}
 """Loaded only where the library it wraps is installed."""
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -51,6 +51,8 @@ def place_of(address: str, use: Use) -> Path:
         raise ValueError("no address of a bucket: gs://BUCKET/FOLDER is needed")
     if not parts or not all(map(is_plain, parts)):
         raise ValueError("names no folder of the bucket: gs://BUCKET/FOLDER is needed")
+    if any(sign in part for sign in "*?[]#" for part in parts):  # libraries below would look for what matches
+        raise ValueError("has one of * ? [ ] # in it, which are no part of a plain name in a bucket")
     name = quote("/".join((bucket, *parts)), safe="")
     if len(name) > _LONGEST:
         raise ValueError("too long a name for a folder")
@@ -93,13 +95,15 @@ def with_addresses(text: str) -> str:
 
 
 def shown(path: Path) -> str:
-    """How a path is called in messages and configurations: by the address that it stands for, if it does."""
-    return address_of(path) or str(path)
+    """How a path is called in messages, results and configurations: by the address that it stands for, if it does, or
+    that a folder does in which it lies."""
+    return with_addresses(str(path))
 
 
 def full_name(path: Path) -> str:
     """The same, but a path is absolute and without links."""
-    return address_of(path) or str(path.resolve())
+    name = shown(path)
+    return name if name.startswith(SCHEME) else str(path.resolve())
 
 
 def in_bucket(path: Path) -> bool:

@@ -66,6 +66,8 @@ class Output:
 
     def __init__(self, path: Path) -> None:
         self._path, self._brought = path, dict[str, Stored]()
+        with told(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             there = _there(_address(path))
             self._brought = {name: one for name, one in there.items() if not is_temporary(name)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -34,7 +35,7 @@ def _server() -> Iterator[None]:
 @pytest.fixture
 def folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Folder:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "here"))
-    return Folder(f"gs://{BUCKET}/{request.node.name}")
+    return Folder(f"gs://{BUCKET}/{re.sub('[^a-z0-9_]', '-', request.node.name)}")
 
 
 def on(machine: str, folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> BucketRun:
@@ -355,6 +356,7 @@ def test_arrays_of_a_holder_that_wakes_up_are_in_no_checkpoint(
     if when == "before":
         monkeypatch.setattr(checkpoint, "write_manifest", then_manifest)
     save(np.zeros(4), wakes_up if when == "after" else None, "bb")
+    monkeypatch.setattr(checkpoint, "write_manifest", write_manifest)
     assert newest_whole(directory) == (2, {})
     last = Checkpoints(directory, keep=2, holder="cc")
     np.testing.assert_array_equal(last.restore(2, {"a": np.empty(4)}).state["a"], np.zeros(4))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tl_jax.addresses import shown
 from tl_jax.cli.options import (
     DATA,
     OUT,
@@ -141,7 +142,7 @@ def analyze(
         marked = counts.add(trajectory)
         if counts_of_tokens:
             counts_of_tokens.add(marked)
-    report = Report(str(data), counts.result, counts_of_tokens.result if counts_of_tokens else None)
+    report = Report(shown(data), counts.result, counts_of_tokens.result if counts_of_tokens else None)
     print_report(report)
     if json_path:
         write_json(json_path, report.to_json())

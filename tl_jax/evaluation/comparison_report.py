@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from tl_jax.addresses import shown
 from tl_jax.evaluation.comparison import REWARD, CasePair, Change, Compared, Difference
 from tl_jax.visible import in_one_line
 
@@ -30,8 +31,8 @@ def headlines(compared: Compared) -> list[str]:
 def to_json(compared: Compared) -> dict[str, Any]:
     """Everything, as docs/metrics.md describes it."""
     return {
-        "a": {"predictions": str(compared.a.path), "settings": dict(compared.a.settings)},
-        "b": {"predictions": str(compared.b.path), "settings": dict(compared.b.settings)},
+        "a": {"predictions": shown(compared.a.path), "settings": dict(compared.a.settings)},
+        "b": {"predictions": shown(compared.b.path), "settings": dict(compared.b.settings)},
         "cases": len(compared.pairs),
         "unscored": compared.unscored,
         "left_out": compared.left_out,

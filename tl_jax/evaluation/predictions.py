@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tl_jax.addresses import with_addresses
+from tl_jax.addresses import shown
 from tl_jax.data.prompts import with_distinct_ids
 from tl_jax.errors import UserError
 from tl_jax.files import told
@@ -40,7 +40,7 @@ def find_answers(path: Path) -> AnswerFile:
         UserError: the directory holds none, or several, or its settings are broken.
     """
     if not path.is_dir():
-        return AnswerFile(with_addresses(str(path)), path, {})
+        return AnswerFile(shown(path), path, {})
     found = [path / PREDICTIONS] if (path / PREDICTIONS).is_file() else sorted(path.glob(f"*/{PREDICTIONS}"))
     if not found:
         raise UserError(
@@ -55,7 +55,7 @@ def find_answers(path: Path) -> AnswerFile:
             f"{file}: is broken, so nobody knows what was answered with which settings; name {found[0]} itself, and "
             "--cases"
         )
-    return AnswerFile(with_addresses(str(path)), found[0], settings)
+    return AnswerFile(shown(path), found[0], settings)
 
 
 def read_settings(file: Path) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
-from tl_jax.addresses import with_addresses
+from tl_jax.addresses import shown
 from tl_jax.config import RlConfig, SftConfig, annotated_yaml
 from tl_jax.errors import UserError
 from tl_jax.files import told
@@ -138,7 +138,7 @@ def read_run(home: Path) -> RunRecord:
     starts = _json(home / STARTS_FILE, faults).get("starts")
     rows = [row for row in _json_lines(home / METRICS_FILE, faults) if _has_step(row)]
     return RunRecord(
-        name=with_addresses(str(home)),
+        name=shown(home),
         settings=flat(tree) if isinstance(tree, Mapping) else {},
         starts=[start for start in starts if isinstance(start, dict)] if isinstance(starts, list) else [],
         rows=sorted(rows, key=lambda row: row["step"]),
@@ -153,7 +153,7 @@ def _read_evaluation(home: Path) -> EvaluationRecord | None:
         return None
     faults: list[str] = []
     summary, settings = _json(home / SUMMARY, faults), _json(home / SETTINGS, faults)
-    return EvaluationRecord(with_addresses(str(home)), str(settings.get("model", "")), summary)
+    return EvaluationRecord(shown(home), str(settings.get("model", "")), summary)
 
 
 def flat(tree: Mapping[Any, Any], prefix: str = "") -> Settings:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tl_jax.addresses import shown
 from tl_jax.files import new_file
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.mae.apply import Block, Blocked, apply_mae, blocked_turns
@@ -105,7 +106,7 @@ def _records(source: Path, trajectory: Trajectory, found: list[Block], rule: str
     return [
         json.dumps(
             {
-                "file": str(source),
+                "file": shown(source),
                 "id": trajectory.id,
                 "turn": numbers[item.message],
                 "message": item.message,
