@@ -74,17 +74,19 @@ class Folder:
             FileNotFoundError: it is not there, or has been written again.
         """
         content = io.BytesIO()
-        self._read_into(content, name, generation)
+        if not self._read_into(content, name, generation):
+            raise FileNotFoundError(f"{self.address}/{name}")
         return content.getvalue()
 
-    def _read_into(self, target: BinaryIO, name: str, generation: int | None = None) -> None:
+    def _read_into(self, target: BinaryIO, name: str, generation: int | None = None) -> bool:
+        """Whether it is there."""
         with reached(f"{self.address}/{name}"):
             from google.api_core.exceptions import NotFound
 
             with suppress(NotFound):
                 self._bucket.blob(self._prefix + name, generation=generation).download_to_file(target, retry=_retry())
-                return
-        raise FileNotFoundError(f"{self.address}/{name}")
+                return True
+        return False
 
     def stored(self, name: str) -> Stored | None:
         """An object as it is now; None where there is none."""
@@ -157,7 +159,9 @@ class Folder:
         new = file.with_name(f".{uuid.uuid4().hex[:8]}.new")  # another process may fetch the same
         try:
             with new_binary_file(new) as target:
-                self._read_into(target, name)
+                found = self._read_into(target, name)
+            if not found:
+                raise FileNotFoundError(f"{self.address}/{name}")
             os.replace(new, file)
         finally:
             new.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -394,8 +395,13 @@ class TestReading:
         assert (adapter.base / "model/config.json").read_bytes() == b"{}"
 
     def test_only_what_has_changed_is_read_again(self, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-        read, real = [], Folder.read
-        monkeypatch.setattr(Folder, "read", lambda self, name, *more: (read.append(name), real(self, name, *more))[1])
+        read, real = [], Folder._read_into
+
+        def noted(folder: Folder, target: BinaryIO, name: str, *more: int | None) -> bool:
+            read.append(name)
+            return real(folder, target, name, *more)
+
+        monkeypatch.setattr(Folder, "_read_into", noted)
         place = place_of(folder.address, "models")
         for content in (b"{}", b"[]"):
             folder.write("model/config.json", content)
