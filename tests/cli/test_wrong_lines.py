@@ -68,8 +68,8 @@ VALUES = {
         "--rule": ["", ".x:y", "x:", ":y", "os:nothing", "{name: [", "{", "[" * 1100, "a:b:c", "\x1b:x"]
     },
     ("mae", "data convert", "eval", "init-model", "convert", "export", "demo"): {
-        "--out": ["", "gs://bucket/out"],
-        "--to": ["", "gs://bucket/out"],
+        "--out": ["", "gs://bucket"],
+        "--to": ["", "gs://bucket"],
         "--from": ["gs://model", "s3://bucket/model"],
     },
 }
