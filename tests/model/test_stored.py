@@ -133,6 +133,7 @@ def test_one_layer_is_in_memory_at_a_time(
         for name, leaf in leaves.items()
         for first in range(0, len(leaf), rows(name, leaf))
     }
+    assert fingerprint(OneAtATime(params).params) == fingerprint(params)
     small = {name for name, leaf in leaves.items() if name.startswith("layers.") and leaf.ndim == 2}
     for write, read in (
         (lambda tree, out: save_model(out, CONFIG, tree, tokenizer_dir), lambda out: open_model(out).params),

@@ -38,19 +38,22 @@ def fingerprint(tree: Any, dtype: jax.typing.DTypeLike | None = None) -> str | N
 def _sums(arrays: list[Any], dtypes: list[np.dtype]) -> list[int]:
     """`_checksum` of each; of those on disk a piece at a time."""
     if isinstance(arrays[0], StoredArray):
-        one = jax.jit(_checksum, static_argnames="dtype")
-        parts = (
-            (int(one(piece, dtype=dtype, first=start + first)) for first, piece in pieces(part))
-            for array, dtype in zip(arrays, dtypes, strict=True)
-            for start, part in array.parts()
-        )
-        return [sum(part) % 2**32 for part in parts]
+        return [_sum_of_parts(array, dtype) for array, dtype in zip(arrays, dtypes, strict=True)]
 
     @jax.jit
     def checksums(arrays: list[jax.Array]) -> list[jax.Array]:
         return [_checksum(on_device(array), dtype) for array, dtype in zip(arrays, dtypes, strict=True)]
 
     return list(map(int, jax.device_get(checksums(arrays))))
+
+
+def _sum_of_parts(array: StoredArray, dtype: np.dtype) -> int:
+    """`_checksum` of an array on disk."""
+    total = 0
+    for start, part in array.parts():
+        total += sum(int(_one(piece, dtype=dtype, first=start + first)) for first, piece in pieces(part))
+        del part  # before the next is read
+    return total % 2**32
 
 
 def _checksum(array: jax.Array, dtype: np.dtype, first: int = 0) -> jax.Array:
@@ -73,3 +76,6 @@ def _checksum(array: jax.Array, dtype: np.dtype, first: int = 0) -> jax.Array:
     mixed = (mixed ^ (mixed >> 16)) * jnp.uint32(0x85EBCA6B)
     mixed = (mixed ^ (mixed >> 13)) * jnp.uint32(0xC2B2AE35)
     return jnp.sum(mixed ^ (mixed >> 16), dtype=jnp.uint32)
+
+
+_one = jax.jit(_checksum, static_argnames="dtype")
