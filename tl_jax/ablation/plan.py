@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from tl_jax.bucket import full_name
+from tl_jax.addresses import full_name
 from tl_jax.config import ConfigError, MaeConfig, Node, PktConfig, RlConfig, RunConfig, SftConfig, load_config, to_yaml
 from tl_jax.config.ablation import AblationConfig, AblationData, AblationTraining
 from tl_jax.config.variants import VARIANTS, Variant
