@@ -179,3 +179,15 @@ def test_the_record_of_settings_is_json(tmp_path: Path) -> None:
 def test_a_stage_has_its_files_beside_each_other(tmp_path: Path) -> None:
     stage: Stage = plan_of(write_ablation(tmp_path)).base
     assert {file.parent for file in (stage.log, stage.record, stage.settings_file)} == {tmp_path / "out/stages"}
+
+
+SHIPPED = Path(__file__).parents[2] / "configs" / "when_it_helps.yaml"
+
+
+@pytest.mark.parametrize("name", load_config(AblationConfig, [SHIPPED], []).sweeps)
+def test_the_dials_that_are_shipped_can_be_turned(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(SHIPPED.parents[1])  # its files are named from the repository's root
+    overrides = ["data.world.error_rate=0.45"] if name in ("repeated", "silent") else []
+    plans = sweep_plans(load_config(AblationConfig, [SHIPPED], overrides), name, [SHIPPED], overrides)
+    values = [plan.stages for plan in plans.values()]
+    assert len({stages[-1].key for stages in values}) == len(values)  # each value makes a difference

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.ablation.small import RIGHT, TOOL, VALUE, answered, plan_of, trained, write_ablation
-from tl_jax.ablation.page import sweep_to_html, to_html
+from tl_jax.ablation.page import sweep_image, sweep_to_html, to_html
 from tl_jax.ablation.results import gains, mean_points, read_results
 from tl_jax.ablation.sweep import sweep_plans
 from tl_jax.ablation.written import write_report, write_sweep
@@ -131,6 +131,12 @@ def test_a_dial_has_a_page_of_gains_at_each_value(tmp_path: Path) -> None:
     assert [content["values"][value]["gains"][0]["figures"]["CF"]["mean"] for value in ("2", "9")] == [0, 100]
     _well_formed((config.out / "sweep-weight.html").read_text())
     _well_formed(sweep_to_html("empty", "x", {}))
+    image = ElementTree.parse(config.out / "sweep-weight-CF.svg")
+    said = " ".join(image.getroot().itertext())
+    assert "Content (CF), %, against sft.settings.data.pkt.max_weight" in said
+    assert "PKT added to SFT, 9: 100 (100 to 100)" in said
+    assert len(image.findall(".//{*}circle")) == 2
+    assert sweep_image("x", {}, "CF") == ""
 
 
 def _well_formed(page: str) -> None:

@@ -18,13 +18,14 @@ from tl_jax.tooluse.mae.rules import RULES, Rule
 from tl_jax.yaml_text import yaml_or_text
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+ABLATIONS = {"ablation": tuple(VARIANTS), "when_it_helps": ("SFT", "MAE")}
 PATHS = ["run_dir=r", "model.path=m", "data.path=d"]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_shipped_config_loads(path: Path) -> None:
-    if path.stem == "ablation":
-        assert load_config(AblationConfig, [path], []).variants == tuple(VARIANTS)
+    if path.stem in ABLATIONS:
+        assert load_config(AblationConfig, [path], []).variants == ABLATIONS[path.stem]
         return
     kind = RlConfig if {"ppo", "grpo"} & {*path.stem.split("_")} else SftConfig
     config = load_config(kind, [path], PATHS)

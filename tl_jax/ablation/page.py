@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tl_jax.ablation.bootstrap import MeanEstimate
-from tl_jax.ablation.plots import interval_chart
+from tl_jax.ablation.plots import interval_chart, interval_image
 from tl_jax.ablation.report import ABOUT, HEADS, cost_lines, gain_name, reported, rows, with_interval
 from tl_jax.ablation.results import METRICS, Gain, Results, Scored
 from tl_jax.config.variants import BENCHMARKS
@@ -45,19 +45,7 @@ def to_html(results: Results) -> str:
 def sweep_to_html(name: str, setting: str, found: Mapping[str, Results]) -> str:
     """The page of a dial: gains against its values, and every variant."""
     values = list(found)
-    pairs = list(dict.fromkeys(gain_name(gain) for results in found.values() for gain in results.gains))
     variants = list(dict.fromkeys(name for results in found.values() for name in results.variants))
-
-    def gain_lines(metric: str) -> dict[str, dict[str, MeanEstimate]]:
-        return {
-            pair: {
-                value: gain.figures[metric]
-                for value, results in found.items()
-                for gain in results.gains
-                if gain_name(gain) == pair
-            }
-            for pair in pairs
-        }
 
     def variant_lines(metric: str) -> dict[str, dict[str, MeanEstimate]]:
         return {
@@ -78,12 +66,26 @@ def sweep_to_html(name: str, setting: str, found: Mapping[str, Results]) -> str:
     parts = [
         f"<h1>{text(name)}</h1>",
         f"<p>Along the bottom: {text(setting)}. {cases} cases. {text(ABOUT)}</p>",
-        charts("Gains", [interval_chart(TITLES[one], values, gain_lines(one), joined=True) for one in METRICS]),
+        charts("Gains", [interval_chart(TITLES[one], values, _gain_lines(found, one), joined=True) for one in METRICS]),
         charts("Variants", [interval_chart(TITLES[one], values, variant_lines(one), joined=True) for one in METRICS]),
         "<h2>Figures</h2>",
         table(heads, body),
     ]
     return page(name, STYLE, f"<main>\n{chr(10).join(parts)}\n</main>")
+
+
+def sweep_image(setting: str, found: Mapping[str, Results], metric: str) -> str:
+    """The gains in a figure against the dial, as an SVG file; empty where there are none."""
+    return interval_image(f"{TITLES[metric]}, against {setting}", list(found), _gain_lines(found, metric))
+
+
+def _gain_lines(found: Mapping[str, Results], metric: str) -> dict[str, dict[str, MeanEstimate]]:
+    """Pair of variants -> value of the dial -> gain."""
+    lines: dict[str, dict[str, MeanEstimate]] = {}
+    for value, results in found.items():
+        for gain in results.gains:
+            lines.setdefault(gain_name(gain), {})[value] = gain.figures[metric]
+    return lines
 
 
 def _told(results: Results) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from tl_jax.ablation.bootstrap import MeanEstimate
 from tl_jax.page import text
 from tl_jax.report.curves import COLOURS
+from tl_jax.report.style import STYLE
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP = 520, 250, 48, 10, 12
 _BOTTOM, _LONG = 28, 96
@@ -26,6 +27,35 @@ def interval_chart(
         lines: name -> place -> estimate.
         joined: whether neighbours are joined: along a dial they are.
     """
+    drawing = _drawing(places, lines, joined)
+    if not drawing:
+        return ""
+    keys = (f'<path class="c{number % COLOURS}" d="M0 4H22"/></svg>{text(name)}' for number, name in enumerate(lines))
+    legend = "".join(f'<li><svg class="key" viewBox="0 0 22 8">{key}</li>' for key in keys)
+    return (
+        f'<section><h3>{text(title)}</h3><ul class="legend">{legend if len(lines) > 1 else ""}</ul>\n'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{text(title)}">\n{drawing}</svg></section>\n'
+    )
+
+
+def interval_image(title: str, places: Sequence[str], lines: Mapping[str, Mapping[str, MeanEstimate]]) -> str:
+    """The chart along a dial as an SVG file of its own, with title and legend; empty where there is nothing."""
+    drawing = _drawing(places, lines, joined=True)
+    keys = "".join(
+        f'<path class="c{number % COLOURS}" d="M{x:.0f} -14h22"/><text x="{x + 28:.0f}" y="-10">{text(name)}</text>'
+        for number, name in enumerate(lines)
+        for x in [_LEFT + number * (_WIDTH - _LEFT) / len(lines)]
+    )
+    return drawing and (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 -48 {_WIDTH} {_HEIGHT + 48}" role="img">\n'
+        f"<style>{STYLE} svg {{ font: 12px system-ui, sans-serif; background: var(--card); }}</style>\n"
+        f'<title>{text(title)}</title><text x="{_LEFT}" y="-32" font-weight="600">{text(title)}</text>{keys}\n'
+        f"{drawing}</svg>\n"
+    )
+
+
+def _drawing(places: Sequence[str], lines: Mapping[str, Mapping[str, MeanEstimate]], joined: bool) -> str:
+    """Axes, points and intervals."""
     ends = [end for line in lines.values() for one in line.values() for end in (one.low, one.high)]
     if not ends:
         return ""
@@ -37,13 +67,7 @@ def interval_chart(
     for number, (name, line) in enumerate(lines.items()):
         shift = (number - (len(lines) - 1) / 2) * _REACH * frame.room / len(lines)
         shapes += _points(frame, name, line, number % COLOURS, shift, joined)
-    keys = (f'<path class="c{number % COLOURS}" d="M0 4H22"/></svg>{text(name)}' for number, name in enumerate(lines))
-    legend = "".join(f'<li><svg class="key" viewBox="0 0 22 8">{key}</li>' for key in keys)
-    return (
-        f'<section><h3>{text(title)}</h3><ul class="legend">{legend if len(lines) > 1 else ""}</ul>\n'
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{text(title)}">\n{"".join(shapes)}'
-        "</svg></section>\n"
-    )
+    return "".join(shapes)
 
 
 class _Places:
