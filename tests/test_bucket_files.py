@@ -46,6 +46,10 @@ def put(folder: Folder, home: Path) -> None:
             folder.upload(file, file.relative_to(home).as_posix())
 
 
+def names(home: Path) -> list[str]:
+    return [file.relative_to(home).as_posix() for file in home.rglob("*") if file.is_file()]
+
+
 def copies(home: Path) -> list[str]:
     """What lies here of what was written."""
     return [file.name for file in (home / "here/tl_jax/gs/out").rglob("*")]
@@ -69,10 +73,14 @@ class TestBrought:
         with pytest.raises(BucketError, match=f"^{folder.address}/x: neither a file nor a folder is there$"):
             brought(place_of(f"{folder.address}/x", "files"))
 
-    def test_checkpoints_stay_there(self, folder: Folder) -> None:
-        folder.write("checkpoints/1/state/d/x", b"large")
-        folder.write("log.txt", b"")
-        assert [file.name for file in brought(place_of(folder.address, "files")).iterdir()] == ["log.txt"]
+    def test_checkpoints_of_runs_stay_there_and_all_else_comes(self, folder: Folder) -> None:
+        wanted = {"checkpoints/x", "engine/x", "one/config.yaml", "one/log.txt", "config.yml"}
+        for name in (*wanted, "one/checkpoints/1/state/d/x", "one/damaged/1/x", "x.partial"):
+            folder.write(name, b"")
+        home = brought(place_of(folder.address, "files"))
+        assert set(names(home)) == wanted
+        folder.delete("engine/x")
+        assert set(names(brought(home))) == wanted - {"engine/x"}
 
     def test_data_that_settings_name(self, folder: Folder) -> None:
         for name in ("train.jsonl", "held_out.jsonl", "cases.jsonl"):

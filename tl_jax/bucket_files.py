@@ -16,17 +16,18 @@ from pydantic import BaseModel
 from tl_jax.addresses import SCHEME, address_of, is_temporary, place_of, travels, use_of
 from tl_jax.bucket import BucketError, Folder, Stored
 from tl_jax.files import told
+from tl_jax.run_files import CONFIG_FILE
 
 
 def brought(path: Path) -> Path:
     """The path; what lies at the address that it stands for, if it does, is there afterwards: a file, or a folder with
-    all that is in it but for checkpoints.
+    all that is in it but for the checkpoints of runs.
 
     Raises:
         BucketError: nothing is there, or it cannot be read.
     """
     address = address_of(path)
-    if address is not None and not _bring(path, {name: one for name, one in _there(address).items() if travels(name)}):
+    if address is not None and not _bring(path, _without_weights(_there(address))):
         raise BucketError(f"{address}: neither a file nor a folder is there")
     return path
 
@@ -98,6 +99,16 @@ def _there(address: str) -> dict[str, Stored]:
     return Folder(address).objects() if stored is None else {_ITSELF: stored}
 
 
+def _without_weights(there: dict[str, Stored]) -> dict[str, Stored]:
+    """Also without what is half written."""
+    runs = [name.removesuffix(CONFIG_FILE) for name in there if name.split("/")[-1] == CONFIG_FILE]
+
+    def stays(name: str) -> bool:
+        return any(name.startswith(run) and not travels(name.removeprefix(run)) for run in runs)
+
+    return {name: one for name, one in there.items() if not is_temporary(name) and not stays(name)}
+
+
 def _folder_and_name(address: str, name: str) -> tuple[Folder, str]:
     """Where an object is and how it is called there."""
     if name:
@@ -117,6 +128,8 @@ def _bring(path: Path, there: dict[str, Stored]) -> bool:
         if path.is_file():
             _remove(path)
         Folder(_address(path)).fetch(there, path)
+        for file in [file for file in _files(path) if _name(path, file) not in there]:
+            _remove(file)
     return bool(there)
 
 
