@@ -20,6 +20,7 @@ from tl_jax.cli import main
 from tl_jax.cli.options import OUT
 from tl_jax.config import SftConfig, load_config, to_yaml
 from tl_jax.errors import UserError
+from tl_jax.tooluse.readers.toolbox import beside
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -68,6 +69,19 @@ class TestBrought:
         folder.write("a/x.jsonl", b"three")
         assert brought(file).read_bytes() == b"three"
         assert brought(Path("runs/x")) == Path("runs/x")
+
+    def test_what_tools_are_beside_a_file(self, folder: Folder) -> None:
+        file = place_of(f"{folder.address}/data.jsonl", "files")
+        folder.write("data.jsonl", b"")
+        assert beside(brought(file)) is None
+        for name in ("tools.json", "data.tools.json"):
+            folder.write(name, json.dumps([{"name": name.replace(".", "_")}]).encode())
+            tools = beside(brought(file))
+            assert tools
+            assert tools[0].name == name.replace(".", "_")
+        for name in ("tools.json", "data.tools.json"):
+            folder.delete(name)
+        assert beside(brought(file)) is None
 
     def test_what_is_not_there_is_one_line(self, folder: Folder) -> None:
         with pytest.raises(BucketError, match=f"^{folder.address}/x: neither a file nor a folder is there$"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pydantic import BaseModel
 
@@ -17,6 +17,7 @@ from tl_jax.addresses import SCHEME, address_of, is_temporary, place_of, travels
 from tl_jax.bucket import BucketError, Folder, Stored
 from tl_jax.files import told
 from tl_jax.run_files import CONFIG_FILE
+from tl_jax.tooluse.readers.toolbox import is_tools
 
 
 def brought(path: Path) -> Path:
@@ -29,7 +30,21 @@ def brought(path: Path) -> Path:
     address = address_of(path)
     if address is not None and not _bring(path, _without_weights(_there(address))):
         raise BucketError(f"{address}: neither a file nor a folder is there")
+    if address is not None and path.is_file() and not is_tools(path):
+        _bring_tools(path, address)
     return path
+
+
+def _bring_tools(path: Path, address: str) -> None:
+    """What readers look for beside a file of data (`tl_jax.tooluse.readers.toolbox.beside`)."""
+    home, _, name = address.rpartition("/")
+    folder, here = Folder(home), path.with_name(f"{path.stem}.tools.json")
+    for candidate in (f"{PurePath(name).stem}.tools.json", "tools.json"):
+        stored = folder.stored(candidate)
+        if stored:
+            folder.download(candidate, stored, here)
+            return
+    _remove(here)
 
 
 def brought_from(name: str) -> Path:
