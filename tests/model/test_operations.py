@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -48,3 +49,20 @@ def test_rms_norm(shape: tuple[int, ...]) -> None:
         return x / jnp.sqrt(jnp.mean(x**2, axis=axes, keepdims=True) + 1e-2) * scale
 
     agree(lambda x, scale: rms_norm(x, scale, 1e-2), definition, drawn((2, 7, *shape), shape))
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="what is asked of XLA on processors")
+def test_xla_is_asked_for_float32_of_bfloat16() -> None:
+    """Asked for bfloat16, it makes float32 of the whole matrix first."""
+    x, matrix = jnp.ones((8, 64), jnp.bfloat16), jnp.ones((64, 96), jnp.bfloat16)
+    text = jax.jit(partial(product, "bd,df->bf")).lower(x, matrix).as_text()
+    assert "(tensor<8x64xbf16>, tensor<64x96xbf16>) -> tensor<8x96xf32>" in text
+
+
+def test_products_of_bfloat16_are_rounded_once() -> None:
+    rng = np.random.default_rng(5)
+    x, matrix = (jnp.asarray(rng.normal(size=shape), jnp.bfloat16) for shape in ((8, 64), (64, 96)))
+    exact = np.asarray(x, np.float64) @ np.asarray(matrix, np.float64)
+    found = product("bd,df->bf", x, matrix)
+    assert found.dtype == jnp.bfloat16
+    assert (np.abs(np.asarray(found, np.float64) - exact) <= 2.0**-8 * np.abs(exact) + 1e-5).all()

@@ -11,6 +11,17 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from tl_jax.model.platform import platform
+
+
+def einsum(equation: str, left: jax.Array, right: jax.Array) -> jax.Array:
+    """`jnp.einsum` of two arrays of one dtype, in that dtype.
+
+    On a processor sums of bfloat16 are rounded at the end: asked for bfloat16, XLA first makes float32 of both arrays.
+    """
+    wide = jnp.float32 if left.dtype == jnp.bfloat16 and platform() == "cpu" else None
+    return jnp.einsum(equation, left, right, preferred_element_type=wide).astype(left.dtype)
+
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def product(equation: str, x: jax.Array, matrix: jax.Array) -> jax.Array:
@@ -21,7 +32,7 @@ def product(equation: str, x: jax.Array, matrix: jax.Array) -> jax.Array:
         x: activations.
         matrix: whose gradient is multiplied in the order in which it lies in memory.
     """
-    return jnp.einsum(equation, x, matrix)
+    return einsum(equation, x, matrix)
 
 
 def _product_forward(equation: str, x: jax.Array, matrix: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -33,8 +44,8 @@ def _product_backward(
 ) -> tuple[jax.Array, jax.Array]:
     (x, matrix), (inputs, out) = kept, equation.split("->")
     of_x, of_matrix = inputs.split(",")
-    d_x = jnp.einsum(f"{out},{of_matrix}->{of_x}", given, matrix)
-    return d_x, jnp.einsum(f"{of_x},{out}->{of_matrix}", x, given)
+    d_x = einsum(f"{out},{of_matrix}->{of_x}", given, matrix)
+    return d_x, einsum(f"{of_x},{out}->{of_matrix}", x, given)
 
 
 product.defvjp(_product_forward, _product_backward)

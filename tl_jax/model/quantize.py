@@ -112,6 +112,6 @@ def product(equation: str, x: jax.Array, weights: Params, name: str) -> jax.Arra
     # Where activations are kept for the backward pass, the matrix is not: it is made once more.
     @jax.checkpoint
     def of_codes(x: jax.Array, codes: jax.Array, scale: jax.Array) -> jax.Array:
-        return jnp.einsum(equation, x, dequantize(codes, scale, x.dtype))
+        return operations.einsum(equation, x, dequantize(codes, scale, x.dtype))
 
     return of_codes(x, weights[name], weights[name + SCALE])

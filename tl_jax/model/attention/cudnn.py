@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from tl_jax.model.attention.devices import compute_capability, fits_mesh, on_each_device, platform
+from tl_jax.model.attention.devices import compute_capability, fits_mesh, on_each_device
 from tl_jax.model.attention.mask import KEPT, AttentionMask
 from tl_jax.model.attention.packed import segment_starts
+from tl_jax.model.platform import platform
 
 WORKSPACE = 2**30
 """Bytes that the backward pass over some rows may take for gradients of queries in float32, where one row leaves it."""

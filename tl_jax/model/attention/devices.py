@@ -1,4 +1,4 @@
-"""Which devices a program is traced for, and a kernel on each of them."""
+"""Kernels on each device of the mesh that a program is traced for."""
 
 from __future__ import annotations
 
@@ -12,12 +12,6 @@ from tl_jax.model.attention.mask import AttentionMask
 from tl_jax.model.sharding import divides, partition_spec
 
 Attention: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array, AttentionMask], jax.Array]
-
-
-def platform() -> str:
-    """``cpu``, ``gpu`` or ``tpu``: of the mesh of ``jax.set_mesh``, maybe another machine's; else JAX's own."""
-    device = jax.sharding.get_abstract_mesh().abstract_device
-    return jax.default_backend() if device is None else device.platform
 
 
 def compute_capability() -> tuple[int, ...]:

@@ -8,8 +8,8 @@ import chex
 import jax
 
 from tl_jax.config.attention import BACKENDS, Backend
-from tl_jax.model.attention.devices import platform
 from tl_jax.model.attention.mask import AttentionError, AttentionMask
+from tl_jax.model.platform import platform
 from tl_jax.plugins import resolve
 
 _log = logging.getLogger(__name__)

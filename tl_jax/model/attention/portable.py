@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from tl_jax.model.attention.blocks import by_blocks, row_by_row
-from tl_jax.model.attention.devices import on_each_device, platform
+from tl_jax.model.attention.devices import on_each_device
 from tl_jax.model.attention.mask import KEPT, AttentionMask
+from tl_jax.model.platform import platform
 
 CHUNK = 128
 """Longer rows are computed by blocks of this many queries and keys: what a processor's cache holds."""

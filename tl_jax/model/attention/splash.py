@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tl_jax.model.attention.devices import fits_mesh, on_each_device, platform
+from tl_jax.model.attention.devices import fits_mesh, on_each_device
 from tl_jax.model.attention.mask import KEPT, AttentionMask
+from tl_jax.model.platform import platform
 
 LANES = 128
 """What blocks of slots, and so lengths, are multiples of."""
