@@ -20,6 +20,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from tl_jax.config import SamplingConfig
+from tl_jax.config.engine import KvCacheDtype
 from tl_jax.inference.engine import Ends, Generation
 from tl_jax.inference.generate import generate
 from tl_jax.inference.serving import for_generation
@@ -82,6 +84,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--unequal", action="store_true", help="answers of different lengths")
     parser.add_argument("--slots", type=int, help="answers that we write at once; all where nothing is said")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--kv-cache-dtype", choices=get_args(KvCacheDtype), default="auto", help="of ours")
     parser.add_argument("--times", type=int, default=5)
     return parser.parse_args()
 
@@ -100,7 +103,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         theirs.save_pretrained(directory)
         ours, params = load_hf(directory, jnp.dtype(options.dtype))
-    model = for_generation(make_graphdef(ours, dtype=options.dtype), params)
+    model = for_generation(make_graphdef(ours, dtype=options.dtype), params, kv_cache_dtype=options.kv_cache_dtype)
     different = np.random.default_rng(0).integers(0, 32000, (options.rows // options.group, options.prompt))
     prompts = np.repeat(different, options.group, axis=0)
     tokens = torch.from_numpy(prompts)

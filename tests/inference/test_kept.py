@@ -105,8 +105,8 @@ def test_with_fewer_slots_and_with_less_memory(
 ) -> None:
     """Three slots; rows for three of all conversations, then for two as they get longer, or for none."""
     check_equal(played(model, Kept(model), at_once=3), anew)
-    one_place = place_bytes(MODEL, None, 4)
-    monkeypatch.setattr(module, "free_memory", lambda _: 3 * 24 * one_place / KEPT)
+    one_place = place_bytes(model.layout, None)
+    monkeypatch.setattr(module, "free_memory", lambda _: 3 * 32 * one_place / KEPT)
     some = played(model, Kept(model), at_once=3)
     check_equal(some, anew)
     assert 0 < sum(made.read.sum() for _, _, made in some) < sum(made.read.sum() for _, _, made in anew)

@@ -14,7 +14,7 @@ from tl_jax.config import MeshConfig, SamplingConfig
 from tl_jax.config.model import Loops
 from tl_jax.inference import generate as module
 from tl_jax.inference import slots
-from tl_jax.inference.buckets import bucket
+from tl_jax.inference.buckets import bucket, places_for
 from tl_jax.inference.engine import Ends, Generation
 from tl_jax.inference.generate import generate
 from tl_jax.inference.serving import ServedModel, for_generation
@@ -81,8 +81,8 @@ def test_same_answers_whatever_the_slots(monkeypatch: pytest.MonkeyPatch) -> Non
     assert seen.read == [5]  # of 40 answers
     assert {48, 16} <= set(seen.rows)
     assert seen.rows == sorted(seen.rows, reverse=True)
-    assert seen.places[0] == 16 + 8
-    assert max(seen.places) == 16 + NEW
+    assert seen.places[0] == places_for(13, 8) == 32
+    assert max(seen.places) == places_for(13, NEW) == 48
     seen.rows.clear()
     seen.read.clear()
     in_turn = answers(model, 3)
@@ -107,7 +107,7 @@ def test_same_answers_with_layers_in_loops(monkeypatch: pytest.MonkeyPatch) -> N
         for_generation(make_graphdef(three, dtype=jnp.float32, loops=Loops(decode=loop)), params) for loop in (1, 2)
     )
     assert [len(stack["q"]) for stack in loops.stacks] == [2, 1]
-    assert (alone.loop, loops.loop) == (1, 2)
+    assert (alone.layout.loop, loops.layout.loop) == (1, 2)
     seen = Seen(monkeypatch)
     found = answers(loops, 20)
     assert len(set(seen.rows)) > 1

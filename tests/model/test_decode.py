@@ -28,7 +28,7 @@ def test_only_prompts_are_read_by_the_models_backend() -> None:
 
     def run(params: dict[str, object], tokens: jax.Array) -> jax.Array:
         model, stacks = merge(graphdef, params), _stacks(params, jnp.float32, 1)[1]
-        _, cache = model.read(tokens, jnp.full(len(tokens), 6), stacks)
+        _, cache = model.read(tokens, jnp.full(len(tokens), 6), stacks, jnp.float32)
         assert seen == [(6, 6)] * CONFIG.num_layers
         keys, values = (tuple(jnp.pad(x, places) for x in kept) for kept in (cache.keys, cache.values))
         hidden, _ = model.decode(tokens[:, 0], cache._replace(keys=keys, values=values), stacks)

@@ -83,15 +83,15 @@ def test_a_rollout_has_the_positions_that_the_workload_counts() -> None:
 
 @pytest.mark.slow
 def test_the_cache_is_counted_as_it_is_laid_out(rl: Plan) -> None:
-    """8 prompts of bucket(40) = 48 and 8 more slots, over the devices; 2 arrays of G x K bfloat16 a layer."""
+    """8 prompts of bucket(40) = 48 and 8 more places make 64, over the devices; 2 arrays of G x K bfloat16 a layer."""
     model, devices = TINY.config, jax.device_count()
-    expected = 8 / devices * (48 + 8) * 2 * model.num_kv_heads * model.head_dim * 2
+    expected = 8 / devices * 64 * 2 * model.num_kv_heads * model.head_dim * 2
     assert rl.programs[3].state["KV cache"] == expected
 
 
 def test_what_is_kept_of_episodes_is_counted_with_an_environment_alone() -> None:
-    """8 rows of bucket(40) = 48 and 8 more places beside the slots that answers are written in, or half of what is
-    left."""
+    """8 rows of 64 places (bucket(40) = 48 and 8 more) beside the slots that answers are written in, or half of what
+    is left."""
     mesh, graphdef = make_mesh(MeshConfig()), make_graphdef(TINY.config)
     shapes = abstract_params(TINY.config)
     actor = jax.tree.map(
@@ -109,7 +109,7 @@ def test_what_is_kept_of_episodes_is_counted_with_an_environment_alone() -> None
         assert reading == admitting == sampling
         return sampling
 
-    size = 8 / jax.device_count() * (48 + 8) * 2 * TINY.config.num_kv_heads * TINY.config.head_dim * 2
+    size = 8 / jax.device_count() * 64 * 2 * TINY.config.num_kv_heads * TINY.config.head_dim * 2
     assert beside(1e9) is None
     assert beside(1e9, "environment=replay") == size
     assert beside(1e5, "environment=replay") < 1e5 / 2

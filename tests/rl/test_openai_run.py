@@ -97,6 +97,7 @@ def test_what_a_server_draws_by_weighs_in(tmp_path: Path, model_dir: Path) -> No
         ),
         (["engine.url=http://host:1", "algorithm.importance_cap=2", "lora.rank=4"], "gets whole models, no adapters"),
         (["engine.url=http://host:1", "engine.name=in_process"], "url is that of a server, which nothing asks"),
+        (["engine.url=http://host:1", "engine.kv_cache_dtype=int8"], "kv_cache_dtype=int8 is for name=in_process"),
         (["engine.url=http://host:1", "engine.reload=sglan"], r"engine\.reload': .*did you mean 'sglang'"),
     ],
 )

@@ -19,6 +19,7 @@ from tl_jax.addresses import ELSEWHERE, SCHEME, Use, is_address, place_of
 from tl_jax.bucket_files import Output, brought
 from tl_jax.cli.numbers import number_of
 from tl_jax.config import DataConfig, Dtype, MaeConfig, Node, PktConfig, RunConfig, SamplingConfig
+from tl_jax.config.engine import KvCacheDtype
 from tl_jax.plugins import Plugin
 from tl_jax.registry import suggestion
 from tl_jax.terminal import say
@@ -366,6 +367,13 @@ sampling_options = group_of(
     _sampling_option("top_p"),
     click.option("--seed", default=0, show_default=True, type=number_of(RunConfig, "seed")),
     click.option("--dtype", type=DTYPE, default="bfloat16", show_default=True),
+    click.option(
+        "--kv-cache-dtype",
+        type=click.Choice(get_args(KvCacheDtype)),
+        default="auto",
+        show_default=True,
+        help="Of keys and values while answers are written; auto = --dtype, int8 = half the memory of bfloat16.",
+    ),
     verify_option,
     base_option,
 )

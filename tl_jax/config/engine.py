@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -25,6 +25,9 @@ class Reload:
     requests: tuple[tuple[str, dict[str, Any] | None], ...]
     """paths and bodies of the POST requests, one after another"""
 
+
+KvCacheDtype: TypeAlias = Literal["auto", "bfloat16", "int8"]
+"""Of the keys and values of what a model has read; auto = that of the computation."""
 
 RELOADS = Registry(
     "kind of reloading",
@@ -58,6 +61,11 @@ class EngineConfig(Node):
         "in_process",
         description="in_process = this run's devices; openai = a server with OpenAI's completions, such as vLLM",
     )
+    kv_cache_dtype: KvCacheDtype = Field(
+        "auto",
+        description="dtype of keys and values while answers are written, with name=in_process; auto = model.dtype; "
+        "int8 = half the memory of bfloat16",
+    )
     url: str | None = Field(None, description="of the server, such as http://127.0.0.1:8000")
     model: str | None = Field(None, description="what requests call the model; null = the only one that the server has")
     reload: Annotated[str, Choice(RELOADS)] = Field("vllm", description="how the server is told of new weights")
@@ -87,4 +95,9 @@ class EngineConfig(Node):
             raise ValueError("name=openai asks a server; set url, such as http://127.0.0.1:8000")
         if self.name == "in_process" and self.url is not None:
             raise ValueError("url is that of a server, which nothing asks; set name=openai, or leave url out")
+        if self.name == "openai" and self.kv_cache_dtype != "auto":
+            raise ValueError(
+                f"kv_cache_dtype={self.kv_cache_dtype} is for name=in_process; give it to the server, and leave it out "
+                "here"
+            )
         return self

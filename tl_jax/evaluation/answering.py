@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from tl_jax.config import Dtype, MeshConfig, SamplingConfig
+from tl_jax.config.engine import KvCacheDtype
+from tl_jax.config.model import Loops
 from tl_jax.data.codec import Codec
-from tl_jax.inference.sampler import Sampler, open_sampler
-from tl_jax.model.store import tokenizer_dir
+from tl_jax.inference.in_process import InProcessEngine
+from tl_jax.inference.sampler import Sampler, answer_stops
+from tl_jax.model.llama import make_graphdef
+from tl_jax.model.sharding import make_mesh
+from tl_jax.model.store import open_model, tokenizer_dir
 from tl_jax.tooluse.text.spoken import Include
 from tl_jax.tooluse.text.template_choice import NO_CHOICE, TemplateChoice
 
@@ -29,6 +34,7 @@ class Answering:
         mesh: how devices share the work; by default all of them along ``fsdp``.
         verify: look for damaged files, NaN and infinity when the model is opened.
         base: the model below, where the model is an adapter; None = the one that it names.
+        kv_cache_dtype: of keys and values; int8 = half the memory of bfloat16.
         template: of ``renderer="chat"``: which template, and what it is told; over what the model was trained with.
     """
 
@@ -42,6 +48,7 @@ class Answering:
     template: TemplateChoice = NO_CHOICE
     verify: bool = True
     base: Path | None = None
+    kv_cache_dtype: KvCacheDtype = "auto"
 
     @classmethod
     def of(
@@ -62,16 +69,13 @@ class Answering:
 
     def open(self, model: Path) -> Sampler:
         """A model, checkpoint or run directory, ready to answer."""
-        return open_sampler(
-            model,
-            self.sampling,
-            self.renderer,
-            self.dtype,
-            self.mesh,
-            self.template,
-            verify=self.verify,
-            base=self.base,
-        )
+        devices = make_mesh(self.mesh or MeshConfig())
+        loaded = open_model(model, param_dtype=self.dtype, mesh=devices, verify=self.verify, base=self.base)
+        codec = Codec.open(self.renderer, loaded.tokenizer_dir, self.template)
+        graphdef = make_graphdef(loaded.config, dtype=self.dtype, loops=Loops(training=False))
+        engine = InProcessEngine(graphdef, loaded.config, devices, self.kv_cache_dtype)
+        engine.update(loaded.params)
+        return Sampler(engine, codec, self.sampling, answer_stops(codec, loaded.config))
 
 
 GREEDY = Answering()

@@ -43,6 +43,8 @@ def settings_of(model: Path, cases: str, answering: Answering) -> dict[str, Any]
     }
     if answering.template:
         settings |= {"chat_template": answering.template.name, "template_args": dict(answering.template.kwargs)}
+    if answering.kv_cache_dtype != "auto":
+        settings["kv_cache_dtype"] = answering.kv_cache_dtype
     return settings | ({"include": [*answering.include]} if answering.include else {})
 
 

@@ -13,7 +13,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from tl_jax.inference.buckets import bucket_within
-from tl_jax.model.config import LlamaConfig
+from tl_jax.model.cache import CacheLayout
+from tl_jax.model.kv_dtype import bytes_of_head
 from tl_jax.model.sharding import batch_devices
 
 SHARE = 0.85
@@ -43,39 +44,39 @@ def prompts_at_once(slots: int, spread: int, length: int) -> int:
     return min(max(math.ceil(slots * WAVE), min(FEW, SHORT // length) * spread), slots)
 
 
-def rows_that_fit(model: LlamaConfig, mesh: Mesh | None, places: int, itemsize: int, free: float) -> int:
+def rows_that_fit(layout: CacheLayout, mesh: Mesh | None, places: int, itemsize: int, free: float) -> int:
     """How many rows, over all devices, fit into ``free`` bytes of each; at least one for each copy of the model.
 
     Counted are keys and values, what a layer computes of a prompt, and float32 scores of the vocabulary.
 
     Args:
-        model: whose answers they are.
+        layout: of the cache of the model whose answers they are.
         mesh: of `serving_mesh`; None = one device.
         places: tokens of prompt and answer.
         itemsize: bytes of a number of the computation.
         free: bytes of a device.
     """
     tensor, rows = (1, 1) if mesh is None else (mesh.shape["tensor"], batch_devices(mesh))
-    cache = (1 + WAVE) * place_bytes(model, mesh, itemsize)
+    model, cache = layout.config, (1 + WAVE) * place_bytes(layout, mesh)
     hidden = model.hidden_size * (3 * itemsize + 2 * 4)  # residual, normed, added; a norm computes in float32
     inner = (2 * model.intermediate_size + 3 * model.num_heads * model.head_dim) * itemsize / tensor
     scores = 4 * 4 * model.vocab_size  # logits, noise, their sum, log-probabilities
     return bucket_within(max(int(SHARE * free / (places * (cache + WAVE * (hidden + inner)) + scores)), 1)) * rows
 
 
-def rows_kept(model: LlamaConfig, mesh: Mesh | None, places: int, itemsize: int, free: float) -> int:
+def rows_kept(layout: CacheLayout, mesh: Mesh | None, places: int, free: float) -> int:
     """How many conversations, over all devices, may be kept between two answers, none of them longer than ``places``.
 
     The arguments are those of `rows_that_fit`.
     """
-    fitting = int(KEPT * free / (places * place_bytes(model, mesh, itemsize)))
+    fitting = int(KEPT * free / (places * place_bytes(layout, mesh)))
     return (bucket_within(fitting) if fitting else 0) * (1 if mesh is None else batch_devices(mesh))
 
 
-def place_bytes(model: LlamaConfig, mesh: Mesh | None, itemsize: int) -> float:
+def place_bytes(layout: CacheLayout, mesh: Mesh | None) -> float:
     """Keys and values of one token on each device that holds some of them."""
-    tensor = 1 if mesh is None else mesh.shape["tensor"]
-    return 2 * model.num_layers * model.num_kv_heads * model.head_dim * itemsize / tensor
+    model, tensor = layout.config, 1 if mesh is None else mesh.shape["tensor"]
+    return 2 * model.num_layers * model.num_kv_heads * bytes_of_head(model.head_dim, layout.dtype) / tensor
 
 
 def free_memory(devices: Sequence[jax.Device]) -> int:

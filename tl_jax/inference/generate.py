@@ -19,7 +19,7 @@ from jax.sharding import NamedSharding
 
 from tl_jax.config import SamplingConfig
 from tl_jax.inference import slots as programs
-from tl_jax.inference.buckets import bucket, row_count
+from tl_jax.inference.buckets import bucket, places_for, row_count
 from tl_jax.inference.capacity import free_memory, prompts_at_once, rows_that_fit
 from tl_jax.inference.choice import Draw, Static
 from tl_jax.inference.engine import SILENT, Ends, Generation, Listener
@@ -110,9 +110,7 @@ class _Writer:
 
     def write(self, listener: Listener, ends: Ends) -> None:
         """All answers, from the longest prompt's to the shortest's."""
-        slots = programs.empty(
-            self._model.config, self._model.dtype, self._count, self._places(), self._static, self._model.loop
-        )
+        slots = programs.empty(self._model.layout, self._model.dtype, self._count, self._places(), self._static)
         while True:
             ended = self._take_out(slots)
             free = self._held < 0
@@ -163,7 +161,7 @@ class _Writer:
     def _places(self) -> int:
         """Tokens for which a slot has room: those of the longest prompt there is or may come, and of its answer."""
         there = [*self._held[self._held >= 0], *self._queue, *(index for _, index in self._waiting)]
-        return bucket(max(len(self._prompts[index]) for index in there), smallest=16) + self._extra
+        return places_for(max(len(self._prompts[index]) for index in there), self._extra)
 
     def _enough(self, live: int) -> int:
         """Of how many answers on their way the host wants to hear, to do something about the free slots."""
@@ -197,11 +195,11 @@ class _Writer:
         model, arrays = self._model, _arrays(rests, self._model.spread)
         weights, placed = (model.graphdef, model.params, model.stacks), model.by_rows(arrays)
         if self._kept is None or not any(known.values()):
-            self._read = programs.read(*weights, placed)
+            self._read = programs.read(*weights, placed, model.layout.dtype)
             return
         rows, padded = arrays.tokens.shape
         lengths = [(self._numbers[index], there) for index, there in known.items()]
-        cache = self._kept.taken(lengths, rows, bucket(max(known.values()), smallest=16) + padded)
+        cache = self._kept.taken(lengths, rows, places_for(max(known.values()), padded))
         self._read = programs.extend(*weights, cache, placed)
 
     def _next_prompts(self, free: int) -> dict[int, int]:
@@ -278,21 +276,22 @@ class Lowered:
         assert model.mesh is not None
         self._model, self._mesh, self._static = model, model.mesh, Static.of(sampling)
         rows = model.spread
-        self._count, self._places = row_count(at_once, rows), bucket(length, 16) + sampling.max_new_tokens
+        self._count, self._places = row_count(at_once, rows), places_for(length, sampling.max_new_tokens)
         self._prompts = _arrays([np.zeros(length, np.int32)] * prompts_at_once(self._count, rows, length), rows)
 
     def read(self) -> jax.stages.Lowered:
         """Prompts are read, as many as are read at once."""
         prompts = _shapes(self._prompts, batch_sharding(self._mesh))
         with jax.set_mesh(self._mesh):
-            return programs.read.lower(self._model.graphdef, self._model.params, self._model.stacks, prompts)
+            model = self._model
+            return programs.read.lower(model.graphdef, model.params, model.stacks, prompts, model.layout.dtype)
 
     def admit(self) -> jax.stages.Lowered:
         """They are put into slots."""
         taken = _shapes((np.zeros(self._count, np.int32),) * 2, replicated(self._mesh))
         model, (rows, places) = self._model, self._prompts.tokens.shape
         with jax.set_mesh(self._mesh):
-            read = programs.abstract_read(model.config, model.dtype, rows, places, model.loop)
+            read = programs.abstract_read(model.layout, model.dtype, rows, places)
             return programs.admit.lower(self._slots(), read, *taken)
 
     def advance(self) -> jax.stages.Lowered:
@@ -306,7 +305,7 @@ class Lowered:
 
     def _slots(self) -> Slots:
         model = self._model
-        return programs.abstract(model.config, model.dtype, self._count, self._places, self._static, model.loop)
+        return programs.abstract(model.layout, model.dtype, self._count, self._places, self._static)
 
 
 def _shapes(tree: Any, place: NamedSharding) -> Any:
@@ -319,9 +318,9 @@ def _at_once(
     """How many prompts are answered together."""
     if sampling.batch_size != "auto":
         return min(sampling.batch_size or len(prompts), len(prompts))
-    places = bucket(max(map(len, prompts)), smallest=16) + sampling.max_new_tokens
+    places = places_for(max(map(len, prompts)), sampling.max_new_tokens)
     free = free_memory(model.devices) - (0 if kept is None else kept.to_come(places))
-    fitting = rows_that_fit(model.config, model.mesh, places, model.dtype.itemsize, free)
+    fitting = rows_that_fit(model.layout, model.mesh, places, model.dtype.itemsize, free)
     return min(fitting, len(prompts))
 
 

@@ -9,6 +9,7 @@ import jax
 from jax.sharding import Mesh
 
 from tl_jax.config import SamplingConfig
+from tl_jax.config.engine import KvCacheDtype
 from tl_jax.inference.engine import SILENT, Ends, Generation, Listener
 from tl_jax.inference.generate import generate
 from tl_jax.inference.kept import Kept
@@ -25,17 +26,20 @@ class InProcessEngine:
         graphdef: of a `Llama`, from `split` or `make_graphdef`.
         model: what it was made from.
         mesh: where the parameters are placed.
+        kv_cache_dtype: of keys and values.
     """
 
-    def __init__(self, graphdef: GraphDef, model: LlamaConfig, mesh: Mesh | None = None) -> None:
-        self._graphdef, self._mesh, self.model = graphdef, mesh, model
+    def __init__(
+        self, graphdef: GraphDef, model: LlamaConfig, mesh: Mesh | None = None, kv_cache_dtype: KvCacheDtype = "auto"
+    ) -> None:
+        self._graphdef, self._mesh, self.model, self._kv_cache_dtype = graphdef, mesh, model, kv_cache_dtype
         self._served: ServedModel | None = None
         self._kept: Kept | None = None
 
     def update(self, params: Params) -> None:
         """See `Engine.update`: makes the compute copies, once for all answers that these parameters give."""
         self.release()  # there is no room for the last ones too
-        self._served = for_generation(self._graphdef, params, self._mesh)
+        self._served = for_generation(self._graphdef, params, self._mesh, self._kv_cache_dtype)
 
     def generate(
         self,

@@ -13,13 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl_jax.inference.buckets import bucket, row_count
+from tl_jax.inference.buckets import places_for, row_count
 from tl_jax.inference.capacity import free_memory, place_bytes, rows_kept
 from tl_jax.inference.choice import Array
 from tl_jax.inference.serving import ServedModel
 from tl_jax.inference.slots import one_by_one, with_places
-from tl_jax.model.cache import Cache, held
-from tl_jax.model.config import LlamaConfig
+from tl_jax.model.cache import Cache, CacheLayout, held
 
 
 class Kept:
@@ -77,7 +76,7 @@ class Kept:
         """
         if not ended:
             return
-        self._make_room(bucket(max(len(tokens) for _, tokens in ended.values()), smallest=16))
+        self._make_room(places_for(max(len(tokens) for _, tokens in ended.values()), 0))
         if self._cache is None:
             return
         slots = np.full(self._cache.rows, -1, np.int32)
@@ -96,7 +95,7 @@ class Kept:
         """Bytes of each device that are not taken yet, if conversations of so many tokens are kept."""
         model = self._model
         there = 0 if self._cache is None else self._cache.rows * self._cache.places
-        taken = there / model.spread * place_bytes(model.config, model.mesh, model.dtype.itemsize)
+        taken = there / model.spread * place_bytes(model.layout, model.mesh)
         return max(kept_bytes(model, self._wanted, places, self._free) - taken, 0)
 
     def _row_count(self, places: int) -> int:
@@ -107,7 +106,7 @@ class Kept:
         old = self._cache
         if old is None:
             if rows := self._row_count(places):
-                self._cache = _empty(self._model.config, self._model.dtype, rows, places, self._model.loop)
+                self._cache = _empty(self._model.layout, rows, places)
             return
         count, longest = old.rows, max(places, old.places)
         fewer = min(self._row_count(longest), count)
@@ -126,17 +125,17 @@ class Kept:
 def kept_bytes(model: ServedModel, conversations: int, places: int, free: float) -> float:
     """Bytes of each device that conversations of so many tokens take where ``free`` are not taken."""
     rows = _rows(model, conversations, places, free) / model.spread
-    return rows * places * place_bytes(model.config, model.mesh, model.dtype.itemsize)
+    return rows * places * place_bytes(model.layout, model.mesh)
 
 
 def _rows(model: ServedModel, conversations: int, places: int, free: float) -> int:
-    fitting = rows_kept(model.config, model.mesh, places, model.dtype.itemsize, free)
+    fitting = rows_kept(model.layout, model.mesh, places, free)
     return min(row_count(conversations, model.spread), fitting)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
-def _empty(config: LlamaConfig, dtype: jax.typing.DTypeLike, rows: int, places: int, loop: int) -> Cache:
-    return Cache.empty(config, dtype, rows, places, loop)
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _empty(layout: CacheLayout, rows: int, places: int) -> Cache:
+    return Cache.empty(layout, rows, places)
 
 
 @partial(jax.jit, static_argnames="places")

@@ -5,21 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax
 
-from tl_jax.config import Dtype, MeshConfig, SamplingConfig
-from tl_jax.config.model import Loops
+from tl_jax.config import SamplingConfig
 from tl_jax.data.codec import Codec
 from tl_jax.inference.engine import SILENT, Ends, Engine, Generation, Listener
-from tl_jax.inference.in_process import InProcessEngine
 from tl_jax.model.config import LlamaConfig
-from tl_jax.model.llama import make_graphdef
 from tl_jax.model.parameters import Params
-from tl_jax.model.sharding import make_mesh
-from tl_jax.model.store import open_model
-from tl_jax.tooluse.text.template_choice import NO_CHOICE, TemplateChoice
 
 
 @dataclass(frozen=True)
@@ -69,27 +62,3 @@ class Sampler:
 def answer_stops(codec: Codec, model: LlamaConfig) -> tuple[int, ...]:
     """Every token that ends an answer: the format's terminator, EOS, and what the model's configuration names."""
     return tuple(dict.fromkeys((*codec.stop_ids, *model.eos_ids)))
-
-
-def open_sampler(
-    model: Path,
-    sampling: SamplingConfig,
-    renderer: str = "paper",
-    dtype: Dtype = "bfloat16",
-    mesh: MeshConfig | None = None,
-    template: TemplateChoice = NO_CHOICE,
-    verify: bool = True,
-    base: Path | None = None,
-) -> Sampler:
-    """A stored model that can answer.
-
-    ``mesh`` says how devices share the work; by default all of them along ``fsdp``.
-    ``template`` is as for `Codec.open`, ``verify`` and ``base`` as for `open_model`.
-    """
-    devices = make_mesh(mesh or MeshConfig())
-    loaded = open_model(model, param_dtype=dtype, mesh=devices, verify=verify, base=base)
-    codec = Codec.open(renderer, loaded.tokenizer_dir, template)
-    graphdef = make_graphdef(loaded.config, dtype=dtype, loops=Loops(training=False))
-    engine = InProcessEngine(graphdef, loaded.config, devices)
-    engine.update(loaded.params)
-    return Sampler(engine, codec, sampling, answer_stops(codec, loaded.config))

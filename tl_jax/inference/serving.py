@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -17,8 +17,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from tl_jax.model.cache import stacks_of
+from tl_jax.config.engine import KvCacheDtype
+from tl_jax.model.cache import CacheLayout, stacks_of
 from tl_jax.model.config import LlamaConfig
+from tl_jax.model.kv_dtype import dtype_of
 from tl_jax.model.llama import GraphDef, Llama, merge, split
 from tl_jax.model.parameters import Params
 from tl_jax.model.precision import compute_dtype, in_compute_dtype
@@ -44,11 +46,17 @@ class ServedModel:
     """its parameters: embedding, norm, projection"""
     stacks: tuple[Params, ...]
     """the parameters of the layers, a loop each, as `Llama.decode` wants them"""
-    config: LlamaConfig
+    layout: CacheLayout
+    """of its cache"""
     dtype: Any
     """of the computation"""
     mesh: Mesh | None = field(default=None)
     """devices that the rows of a batch (``data``) and the matrices (``tensor``) are spread over"""
+
+    @property
+    def config(self) -> LlamaConfig:
+        """Sizes and constants."""
+        return self.layout.config
 
     @property
     def devices(self) -> Sequence[jax.Device]:
@@ -68,23 +76,21 @@ class ServedModel:
         """Arrays of the host, the rows of which are spread."""
         return tree if self.mesh is None else make_global_array(tree, batch_sharding(self.mesh))
 
-    @property
-    def loop(self) -> int:
-        """Layers of a stack; the last may have fewer."""
-        return len(next(iter(self.stacks[0].values())))
 
-
-def for_generation(graphdef: GraphDef, params: Params, mesh: Mesh | None = None) -> ServedModel:
+def for_generation(
+    graphdef: GraphDef, params: Params, mesh: Mesh | None = None, kv_cache_dtype: KvCacheDtype = "auto"
+) -> ServedModel:
     """A model's weights for any number of answers; made once for a rollout, not for every batch or turn.
 
     Args:
         graphdef: of a `Llama`, from `split` or `make_graphdef`.
         params: its parameters, adapters included; with ``mesh``, placed on it. They stay as they are.
         mesh: that of training. The answers use the same devices as `serving_mesh` has them.
+        kv_cache_dtype: of keys and values.
     """
-    served = abstract_served(graphdef, params, mesh)
+    served = abstract_served(graphdef, params, mesh, kv_cache_dtype)
     top, stacks = _program(served, compute_dtype(graphdef, params))(params)
-    return ServedModel(served.graphdef, top, stacks, served.config, served.dtype, served.mesh)
+    return replace(served, params=top, stacks=stacks)
 
 
 def lower_for_generation(graphdef: GraphDef, params: Params, mesh: Mesh) -> jax.stages.Lowered:
@@ -94,7 +100,9 @@ def lower_for_generation(graphdef: GraphDef, params: Params, mesh: Mesh) -> jax.
     return lowered
 
 
-def abstract_served(graphdef: GraphDef, params: Params, mesh: Mesh | None) -> ServedModel:
+def abstract_served(
+    graphdef: GraphDef, params: Params, mesh: Mesh | None, kv_cache_dtype: KvCacheDtype = "auto"
+) -> ServedModel:
     """The shapes and places of `for_generation`, of arrays or shapes; nothing is computed."""
     model: Llama = merge(graphdef, params)
     dtype, there = compute_dtype(graphdef, params), None if mesh is None else serving_mesh(mesh, model.config)
@@ -110,7 +118,8 @@ def abstract_served(graphdef: GraphDef, params: Params, mesh: Mesh | None) -> Se
         attention=model.attention,
         lora=model.lora,
     )
-    return ServedModel(split(bare)[0], top, stacks, model.config, dtype, there)
+    layout = CacheLayout(model.config, dtype_of(kv_cache_dtype, dtype), model.loops.decode)
+    return ServedModel(split(bare)[0], top, stacks, layout, dtype, there)
 
 
 def serving_mesh(mesh: Mesh, model: LlamaConfig) -> Mesh:
@@ -148,7 +157,7 @@ def _program(served: ServedModel, dtype: Any) -> Any:
     """What makes it of its parameters."""
     places = None if served.mesh is None else jax.tree.map(lambda x: x.sharding, (served.params, served.stacks))
     leaves, structure = jax.tree.flatten(places)
-    return _laid_out(dtype, served.loop, tuple(leaves), structure)
+    return _laid_out(dtype, served.layout.loop, tuple(leaves), structure)
 
 
 @lru_cache(maxsize=32)

@@ -16,8 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from tl_jax.inference.choice import Array, Draw, Static, choose
-from tl_jax.model.cache import Cache, held
-from tl_jax.model.config import LlamaConfig
+from tl_jax.model.cache import Cache, CacheLayout, held
 from tl_jax.model.llama import GraphDef, Llama, merge
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import constrain
@@ -64,16 +63,14 @@ class Slots(NamedTuple):
     """float32 [B, N]: log-probabilities after the filters"""
 
 
-@partial(jax.jit, static_argnames=("config", "dtype", "rows", "places", "static", "loop"))
-def empty(
-    config: LlamaConfig, dtype: jax.typing.DTypeLike, rows: int, places: int, static: Static, loop: int = 1
-) -> Slots:
-    """``rows`` free slots, with room for ``places`` tokens; ``loop`` layers in each array of the cache."""
+@partial(jax.jit, static_argnames=("layout", "dtype", "rows", "places", "static"))
+def empty(layout: CacheLayout, dtype: jax.typing.DTypeLike, rows: int, places: int, static: Static) -> Slots:
+    """``rows`` free slots, with room for ``places`` tokens; ``dtype`` is that of the computation."""
     numbers, length = jnp.zeros(rows, jnp.int32), static.max_new_tokens
     return _on_all_devices(
         Slots(
-            cache=Cache.empty(config, dtype, rows, places, loop),
-            hidden=jnp.zeros((rows, config.hidden_size), dtype),
+            cache=Cache.empty(layout, rows, places),
+            hidden=jnp.zeros((rows, layout.config.hidden_size), dtype),
             steps=numbers,
             numbers=numbers,
             done=jnp.ones(rows, bool),
@@ -84,25 +81,21 @@ def empty(
     )
 
 
-@partial(jax.jit, static_argnames=("config", "dtype", "rows", "places", "loop"))
-def _nothing_read(config: LlamaConfig, dtype: jax.typing.DTypeLike, rows: int, places: int, loop: int) -> ReadPrompts:
-    hidden = constrain(jnp.zeros((rows, config.hidden_size), dtype), "batch", None)
-    return ReadPrompts(Cache.empty(config, dtype, rows, places, loop), hidden)
+@partial(jax.jit, static_argnames=("layout", "dtype", "rows", "places"))
+def _nothing_read(layout: CacheLayout, dtype: jax.typing.DTypeLike, rows: int, places: int) -> ReadPrompts:
+    hidden = constrain(jnp.zeros((rows, layout.config.hidden_size), dtype), "batch", None)
+    return ReadPrompts(Cache.empty(layout, rows, places), hidden)
 
 
-def abstract(
-    config: LlamaConfig, dtype: jax.typing.DTypeLike, rows: int, places: int, static: Static, loop: int = 1
-) -> Slots:
+def abstract(layout: CacheLayout, dtype: jax.typing.DTypeLike, rows: int, places: int, static: Static) -> Slots:
     """The shapes of `empty`, and where they lie on the mesh of ``jax.set_mesh``."""
-    slots: Slots = _shapes(empty.lower(config, dtype, rows, places, static, loop))
+    slots: Slots = _shapes(empty.lower(layout, dtype, rows, places, static))
     return slots
 
 
-def abstract_read(
-    config: LlamaConfig, dtype: jax.typing.DTypeLike, rows: int, places: int, loop: int = 1
-) -> ReadPrompts:
+def abstract_read(layout: CacheLayout, dtype: jax.typing.DTypeLike, rows: int, places: int) -> ReadPrompts:
     """The same of what `read` gives for ``rows`` prompts of ``places`` tokens."""
-    prompts: ReadPrompts = _shapes(_nothing_read.lower(config, dtype, rows, places, loop))
+    prompts: ReadPrompts = _shapes(_nothing_read.lower(layout, dtype, rows, places))
     return prompts
 
 
@@ -114,11 +107,13 @@ def _shapes(lowered: jax.stages.Lowered) -> Any:
     )
 
 
-@partial(jax.jit, static_argnames="graphdef")
-def read(graphdef: GraphDef, params: Params, stacks: Stacks, prompts: Prompts) -> ReadPrompts:
-    """Prompts, each once, however many answers there are to it."""
+@partial(jax.jit, static_argnames=("graphdef", "dtype"))
+def read(
+    graphdef: GraphDef, params: Params, stacks: Stacks, prompts: Prompts, dtype: jax.typing.DTypeLike
+) -> ReadPrompts:
+    """Prompts, each once, however many answers there are to it; ``dtype`` is that of the cache."""
     model: Llama = merge(graphdef, params)
-    hidden, cache = model.read(prompts.tokens, prompts.lengths, stacks)
+    hidden, cache = model.read(prompts.tokens, prompts.lengths, stacks, dtype)
     return ReadPrompts(cache, constrain(hidden, "batch", None))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -9,7 +10,19 @@ import jax.numpy as jnp
 
 from tl_jax.model.attention import AttentionMask
 from tl_jax.model.config import LlamaConfig
+from tl_jax.model.kv_dtype import Codes, Numbers, encoded, zeros
 from tl_jax.model.sharding import constrain
+
+
+@dataclass(frozen=True)
+class CacheLayout:
+    """How the cache of a model lies in memory, but for how much there is of it."""
+
+    config: LlamaConfig
+    dtype: jnp.dtype
+    """of keys and values; int8 = `Codes`"""
+    loop: int = 1
+    """layers in a stack"""
 
 
 class Cache(NamedTuple):
@@ -19,30 +32,37 @@ class Cache(NamedTuple):
     Row b holds its tokens in the places 0 to ``lengths[b] - 1``; nobody sees what lies behind them.
     """
 
-    keys: tuple[jax.Array, ...]
-    """arrays [n, B, C, G, K], n layers in each, after rotation"""
-    values: tuple[jax.Array, ...]
-    """arrays [n, B, C, G, K]"""
+    keys: tuple[Numbers, ...]
+    """[n, B, C, G, K], n layers in each, after rotation"""
+    values: tuple[Numbers, ...]
+    """[n, B, C, G, K]"""
     lengths: jax.Array
     """int32 [B]"""
 
     @classmethod
-    def empty(cls, config: LlamaConfig, dtype: jax.typing.DTypeLike, rows: int, places: int, loop: int = 1) -> Cache:
-        """For ``places`` tokens in each of ``rows`` rows, with nothing in it; ``loop`` layers in a stack."""
+    def empty(cls, layout: CacheLayout, rows: int, places: int) -> Cache:
+        """For ``places`` tokens in each of ``rows`` rows, with nothing in it."""
+        config = layout.config
         shape = (rows, places, config.num_kv_heads, config.head_dim)
-        counts = [len(layers) for layers in stacks_of(config.num_layers, loop)]
-        keys, values = (tuple(held(jnp.zeros((n, *shape), dtype)) for n in counts) for _ in ("keys", "values"))
+        counts = [len(layers) for layers in stacks_of(config.num_layers, layout.loop)]
+        stacks = [jax.tree.map(held, zeros((n, *shape), layout.dtype)) for n in counts * 2]
+        keys, values = tuple(stacks[: len(counts)]), tuple(stacks[len(counts) :])
         return cls(keys, values, jnp.zeros(rows, jnp.int32))
 
     @property
     def rows(self) -> int:
         """B."""
-        return self.keys[0].shape[1]
+        return self._shape[1]
 
     @property
     def places(self) -> int:
         """Tokens for which a row has room, C."""
-        return self.keys[0].shape[2]
+        return self._shape[2]
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        shape: tuple[int, ...] = jax.tree.leaves(self.keys)[0].shape
+        return shape
 
     def mask(self, new: int = 1) -> AttentionMask:
         """What ``new`` tokens of each row see once they are written behind the others: those and what is not after
@@ -62,18 +82,18 @@ def stacks_of(layers: int, loop: int) -> list[range]:
     return [range(first, min(first + loop, layers)) for first in range(0, layers, loop)]
 
 
-def write(held: jax.Array, new: jax.Array, layer: jax.Array, lengths: jax.Array) -> jax.Array:
-    """Puts ``new`` [B, S, G, K] into one layer of ``held`` [n, B, C, G, K], each row's behind its ``lengths`` [B]
+def write(kept: Numbers, new: jax.Array, layer: jax.Array, lengths: jax.Array) -> Numbers:
+    """Puts ``new`` [B, S, G, K] into one layer of ``kept`` [n, B, C, G, K], each row's behind its ``lengths`` [B]
     tokens; where there is no room, over the last ones."""
     places = jnp.stack([jnp.broadcast_to(layer, lengths.shape), lengths], axis=1)
-    return jax.lax.scatter(
-        held,
-        places,
-        new.astype(held.dtype),
-        _BEHIND,
-        unique_indices=True,
-        mode=jax.lax.GatherScatterMode.CLIP,
-    )
+
+    def put(kept: jax.Array, new: jax.Array) -> jax.Array:
+        mode = jax.lax.GatherScatterMode.CLIP
+        return jax.lax.scatter(kept, places, new, _BEHIND, unique_indices=True, mode=mode)
+
+    dtype = jnp.int8 if isinstance(kept, Codes) else kept.dtype
+    written: Numbers = jax.tree.map(put, kept, encoded(new, dtype))
+    return written
 
 
 _BEHIND = jax.lax.ScatterDimensionNumbers(

@@ -26,11 +26,13 @@ from tl_jax.errors import UserError
 from tl_jax.model import lora as adapters
 from tl_jax.model import quantize
 from tl_jax.model.attention import AttentionMask, attention
+from tl_jax.model.attention.cached import cached
 from tl_jax.model.attention.mask import KEPT
 from tl_jax.model.cache import Cache, held, write
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.embedding import lookup
 from tl_jax.model.host_memory import HOST, on_device
+from tl_jax.model.kv_dtype import Numbers, decoded, encoded
 from tl_jax.model.operations import gated, rms_norm
 from tl_jax.model.parameters import Params, abstract_params, init_params, llama_parameters
 from tl_jax.model.rotary import Rotation, rotate, rotation
@@ -142,13 +144,16 @@ class Llama(nnx.Module):
             table, equation = self.lm_head[...], "...d,dv->...v"
         return jnp.einsum(equation, hidden, table.astype(hidden.dtype), preferred_element_type=jnp.float32)
 
-    def read(self, tokens: jax.Array, lengths: jax.Array, stacks: Sequence[Params]) -> tuple[jax.Array, Cache]:
+    def read(
+        self, tokens: jax.Array, lengths: jax.Array, stacks: Sequence[Params], dtype: jax.typing.DTypeLike
+    ) -> tuple[jax.Array, Cache]:
         """Prompts, by the model's attention backend as in training.
 
         Args:
             tokens: int32 [B, S], padding behind them.
             lengths: int32 [B], without padding.
             stacks: the layers' parameters in groups, each a loop: [n, ...], as `stacks_of` makes them.
+            dtype: of the cache.
 
         Returns:
             The hidden state of each prompt's last token, [B, D], and the cache, whose places are the S.
@@ -157,7 +162,7 @@ class Llama(nnx.Module):
         order = jnp.arange(tokens.shape[1], dtype=jnp.int32)
         segment_ids = (order < lengths[:, None]).astype(jnp.int32)
         positions = jnp.where(segment_ids == 1, order, 0)
-        attend = partial(_attend_new, self.attention, AttentionMask.within(positions, segment_ids))
+        attend = partial(_attend_new, self.attention, AttentionMask.within(positions, segment_ids), dtype)
         block = partial(_block, config=self.config, by=rotation(self.config, positions), attend=attend, lora=self.lora)
         x, kept = self._embed(tokens), []
         for weights in stacks:
@@ -205,7 +210,7 @@ class Llama(nnx.Module):
         mask = cache.mask(tokens.shape[1])
         by = rotation(self.config, mask.positions)
 
-        def layer(state: tuple[jax.Array, ...], at: tuple[Params, jax.Array]) -> tuple[tuple[jax.Array, ...], None]:
+        def layer(state: tuple[Any, ...], at: tuple[Params, jax.Array]) -> tuple[tuple[Any, ...], None]:
             x, keys, values = state
             weights, index = at
             attend = partial(_attend_cache, keys, values, index, cache.lengths, mask)
@@ -214,7 +219,8 @@ class Llama(nnx.Module):
 
         x, kept = self._embed(tokens), []
         for weights, keys, values in zip(stacks, cache.keys, cache.values, strict=True):
-            (x, *new), _ = _loop(layer, (x, keys, values), (weights, jnp.arange(len(keys), dtype=jnp.int32)))
+            count = len(jax.tree.leaves(keys)[0])
+            (x, *new), _ = _loop(layer, (x, keys, values), (weights, jnp.arange(count, dtype=jnp.int32)))
             kept.append(new)
         new_keys, new_values = zip(*kept, strict=True)
         return x, cache._replace(keys=new_keys, values=new_values)
@@ -314,20 +320,28 @@ def _loop(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, stack: Any) -
 
 
 def _attend_new(
-    backend: str, mask: AttentionMask, query: jax.Array, key: jax.Array, value: jax.Array
-) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    return attention(query, key, value, mask, backend), (key, value)
+    backend: str,
+    mask: AttentionMask,
+    dtype: jax.typing.DTypeLike,
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+) -> tuple[jax.Array, tuple[Numbers, Numbers]]:
+    keys, values = encoded(key, dtype), encoded(value, dtype)
+    seen = decoded(keys, key.dtype), decoded(values, value.dtype)
+    return attention(query, *seen, mask, backend), (keys, values)
 
 
 def _attend_cache(
-    all_keys: jax.Array,
-    all_values: jax.Array,
+    all_keys: Numbers,
+    all_values: Numbers,
     layer: jax.Array,
     lengths: jax.Array,
     mask: AttentionMask,
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    keys, values = write(all_keys, key, layer, lengths), write(all_values, value, layer, lengths)
-    return attention(query, keys[layer], values[layer], mask), (keys, values)
+) -> tuple[jax.Array, tuple[Numbers, Numbers]]:
+    kept = write(all_keys, key, layer, lengths), write(all_values, value, layer, lengths)
+    keys, values = jax.tree.map(lambda stack: stack[layer], kept)
+    return cached(query, keys, values, mask), kept

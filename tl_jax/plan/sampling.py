@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import jax
 from jax.sharding import Mesh
 
 from tl_jax.config import RlConfig
-from tl_jax.inference.buckets import bucket, row_count
-from tl_jax.inference.capacity import prompts_at_once, rows_that_fit
+from tl_jax.inference.buckets import bucket, places_for, row_count
+from tl_jax.inference.capacity import place_bytes, prompts_at_once, rows_that_fit
 from tl_jax.inference.generate import Lowered
 from tl_jax.inference.kept import kept_bytes
 from tl_jax.inference.serving import abstract_served, lower_for_generation
-from tl_jax.model.cache import Cache
 from tl_jax.model.llama import GraphDef
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import batch_devices
@@ -48,24 +46,23 @@ def sampling_programs(
         parts: of the training state, in bytes of one device.
         memory: bytes that a device has for programs.
     """
-    served = abstract_served(graphdef, actor, mesh)
+    served = abstract_served(graphdef, actor, mesh, config.engine.kv_cache_dtype)
     assert served.mesh is not None
-    devices, rows = len(served.mesh.devices.flat), config.batch_size * config.group_size
+    rows = config.batch_size * config.group_size
     weights = bytes_on_device((served.params, served.stacks))
-    new, places = config.sampling.max_new_tokens, bucket(load.prompt, 16) + config.sampling.max_new_tokens
+    new, places = config.sampling.max_new_tokens, places_for(load.prompt, config.sampling.max_new_tokens)
     free, asked = memory - sum(parts.values()) - weights, config.sampling.batch_size or rows
     beside = dict(parts)
     if config.environment:
         beside["KV cache of conversations"] = held = kept_bytes(served, rows, places, free)
         free -= held
-    fitting = rows_that_fit(served.config, served.mesh, places, served.dtype.itemsize, free)
+    fitting = rows_that_fit(served.layout, served.mesh, places, served.dtype.itemsize, free)
     at_once = min(fitting if asked == "auto" else asked, rows)
     spread = batch_devices(served.mesh)
     count, calls = row_count(at_once, spread), math.ceil(rows / at_once)
     read_at_once = prompts_at_once(count, spread, load.prompt)
     waves = math.ceil(config.batch_size / read_at_once)
-    cache = jax.eval_shape(lambda: Cache.empty(served.config, served.dtype, count, places, served.loop))
-    kv = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in (*cache.keys, *cache.values)) / devices
+    kv = count / spread * places * place_bytes(served.layout, served.mesh)
     read_kv = kv * read_at_once / count * bucket(load.prompt, 16) / places
     lowered = Lowered(served, at_once, load.prompt, config.sampling)
     prompts = load.prompt / (load.prompt + load.answer)

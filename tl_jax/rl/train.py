@@ -121,7 +121,7 @@ def _first_policy(run: Run, spec: StepSpec, state: RlState) -> Params | None:
 def _make_engine(config: RlConfig, spec: StepSpec, run: Run, model: LlamaConfig, tokenizer_dir: Path) -> Engine:
     """What writes the answers: this run's devices, or a server."""
     if config.engine.name == "in_process":
-        return InProcessEngine(spec.actor.graphdef, model, run.mesh)
+        return InProcessEngine(spec.actor.graphdef, model, run.mesh, config.engine.kv_cache_dtype)
     directory = config.engine.directory or run.directory / ENGINE
     return OpenAIEngine(config.engine, model, Export(directory, tokenizer_dir, config.model.dtype))
 

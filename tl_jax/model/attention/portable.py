@@ -11,6 +11,7 @@ from jax.ad_checkpoint import checkpoint_name
 from tl_jax.model.attention.blocks import by_blocks, row_by_row
 from tl_jax.model.attention.devices import on_each_device
 from tl_jax.model.attention.mask import KEPT, AttentionMask
+from tl_jax.model.operations import einsum
 from tl_jax.model.platform import platform
 
 CHUNK = 128
@@ -24,33 +25,80 @@ _MASKED = -1e30  # finite, so that a query without any key gives numbers and not
 
 def portable(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask) -> jax.Array:
     """All scores at once in short rows, by blocks in long ones. See `attention` for the shapes."""
+    if query.shape[1] == 1:
+        return one_query(query, key, value, mask)
     blocks, size = (row_by_row, CHUNK) if platform() == "cpu" else (by_blocks, LARGE_CHUNK)
-    rows, length, heads, head_dim = query.shape
-    if length == 1 and platform() == "cpu":
-        return _one_query(query, key, value, mask)
-    if length > size or (length > 1 and length * key.shape[1] > MOST_SCORES):
+    length = query.shape[1]
+    if length > size or length * key.shape[1] > MOST_SCORES:
         return on_each_device(partial(blocks, size=min(size, length)), query, key, value, mask)
-    groups = key.shape[2]
+    return _all_at_once(query, key, value, mask)
+
+
+def one_query(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: AttentionMask,
+    scales: tuple[jax.Array, jax.Array] | None = None,
+) -> jax.Array:
+    """The same for one query of each row.
+
+    Args:
+        query: [B, 1, H, K].
+        key: [B, S, G, K], of any dtype.
+        value: [B, S, G, K].
+        mask: as for `attention`.
+        scales: float32 [B, S, H] each: what keys and values are to be multiplied with, for each head that reads them;
+            None = nothing.
+    """
+    return (_as_they_lie if platform() == "cpu" else _all_at_once)(query, key, value, mask, scales)
+
+
+def _all_at_once(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: AttentionMask,
+    scales: tuple[jax.Array, jax.Array] | None = None,
+) -> jax.Array:
+    rows, length, heads, head_dim = query.shape
+    groups, dtype = key.shape[2], query.dtype
     grouped = query.reshape(rows, length, groups, heads // groups, head_dim)  # no copy of keys per head
-    scores = jnp.einsum("btgrk,bsgk->bgrts", grouped, key, preferred_element_type=jnp.float32)
+    scores = jnp.einsum("btgrk,bsgk->bgrts", grouped, key.astype(dtype), preferred_element_type=jnp.float32)
+    if scales is not None:
+        of_keys, of_values = (jnp.swapaxes(x, 1, 2).reshape(rows, groups, -1, 1, key.shape[1]) for x in scales)
+        scores = scores * of_keys
     scores = jnp.where(mask.dense()[:, None, None], scores * head_dim**-0.5, _MASKED)
-    weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
-    return checkpoint_name(jnp.einsum("bgrts,bsgk->btgrk", weights, value).reshape(query.shape), KEPT)
+    weights = jax.nn.softmax(scores, axis=-1)
+    if scales is not None:
+        weights = weights * of_values
+    mixed = einsum("bgrts,bsgk->btgrk", weights.astype(dtype), value.astype(dtype))
+    return checkpoint_name(mixed.reshape(query.shape), KEPT)
 
 
-def _one_query(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask) -> jax.Array:
+def _as_they_lie(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: AttentionMask,
+    scales: tuple[jax.Array, jax.Array] | None = None,
+) -> jax.Array:
     """Each head with the keys and values of all groups, of which it takes its own.
 
     XLA turns a whole cache round on a processor to have each group's together, which takes four times as long as these
     products, which read it as it lies.
     """
     rows, slots, groups, head_dim = key.shape
-    heads = query.shape[2]
+    heads, dtype = query.shape[2], query.dtype
     own = (jnp.arange(heads)[:, None] // (heads // groups) == jnp.arange(groups))[..., None]  # [H, G, 1]
     of_all = jnp.where(own, query[:, 0, :, None], 0).reshape(rows, heads, groups * head_dim)
-    keys, values = (x.reshape(rows, slots, groups * head_dim) for x in (key, value))
+    keys, values = (x.reshape(rows, slots, groups * head_dim).astype(dtype) for x in (key, value))
     scores = jnp.einsum("bsd,bhd->bsh", keys, of_all, preferred_element_type=jnp.float32)
+    if scales is not None:
+        scores = scores * scales[0]
     scores = jnp.where(jnp.swapaxes(mask.dense(), 1, 2), scores * head_dim**-0.5, _MASKED)
-    weights = jax.nn.softmax(scores, axis=1).astype(value.dtype)
-    mixed = jnp.einsum("bsh,bsd->bhd", weights, values).reshape(rows, heads, groups, head_dim)
-    return jnp.where(own, mixed, 0).sum(axis=2)[:, None].astype(query.dtype)
+    weights = jax.nn.softmax(scores, axis=1)
+    if scales is not None:
+        weights = weights * scales[1]
+    mixed = einsum("bsh,bsd->bhd", weights.astype(dtype), values).reshape(rows, heads, groups, head_dim)
+    return jnp.where(own, mixed, 0).sum(axis=2)[:, None].astype(dtype)
