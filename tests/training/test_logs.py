@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import logging
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,21 @@ def test_metrics_lines_and_plain_text(tmp_path: Path) -> None:
     assert "[bold]a name in brackets[/bold] stays as it is\n" in shown
     assert "step 5/10  loss 1.2500  1,235 tokens/s  ETA 0:00:00" in shown
     assert [line.split(" ", 1)[1] for line in (tmp_path / "log.txt").read_text().splitlines()] == shown.splitlines()
+
+
+def test_torch_is_not_loaded_to_write_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorBoard's writer loads it where it is installed, which takes seconds and memory, for nothing."""
+    for name in [*sys.modules]:
+        if name == "torch" or name.partition(".")[0] == "tensorboardX":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "torch.py").write_text("loaded = True")
+    log, _ = open_log(tmp_path / "run")
+    log.metrics(5, {"loss": 1.25})
+    log.close()
+    assert "torch" not in sys.modules
+    assert next((tmp_path / "run/tensorboard").iterdir()).stat().st_size > 100
+    assert importlib.import_module("torch").loaded  # for whoever needs it
 
 
 def test_what_the_package_says_is_logged_once_while_the_run_lasts(

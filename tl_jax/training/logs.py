@@ -10,21 +10,24 @@ import io
 import json
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from tensorboardX import SummaryWriter
 
 from tl_jax.files import told, write_lines
 from tl_jax.run_files import LOG_FILE, METRICS_FILE
 from tl_jax.terminal import SafeConsole
 from tl_jax.visible import visible
+
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
 
 EVAL = "eval_"
 """How the names of metrics begin that are of an evaluation."""
@@ -59,12 +62,12 @@ class RunLog:
         if not active:
             return
         self._written = time.monotonic()
-        self._start, self._total, self._began = start, total, time.perf_counter()
         directory.mkdir(parents=True, exist_ok=True)
         drop_metrics_after(directory / METRICS_FILE, start)
         self._metrics: TextIO = (directory / METRICS_FILE).open("a", encoding="utf-8")
         self._text: TextIO = (directory / LOG_FILE).open("a", encoding="utf-8")
-        self._curves = SummaryWriter(str(directory / "tensorboard"), purge_step=start + 1)
+        self._curves = _curves(directory / "tensorboard", start + 1)
+        self._start, self._total, self._began = start, total, time.perf_counter()
         self._console = console or SafeConsole(stderr=True)
         self._progress: Progress | None = None
         if self._console.is_terminal:
@@ -167,6 +170,20 @@ def logged(file: Path, step: int) -> dict[str, Any]:
                 if isinstance(row, dict) and row.get("step") == step:
                     found |= row
     return found
+
+
+def _curves(directory: Path, purge_step: int) -> SummaryWriter:
+    """TensorBoard's writer, made without PyTorch: it would load that to know its arrays, for two seconds of every start
+    and 200 MB."""
+    absent = "torch" not in sys.modules
+    if absent:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # importing it fails now, as where it is not installed
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if absent:
+            del sys.modules["torch"]
+    return SummaryWriter(str(directory), purge_step=purge_step)
 
 
 def drop_metrics_after(file: Path, step: int) -> None:
