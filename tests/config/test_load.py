@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
@@ -11,7 +12,7 @@ from pydantic.fields import FieldInfo
 from tl_jax.config import ConfigError, RlConfig, SftConfig, annotated_yaml, load_config, to_yaml
 from tl_jax.config.ablation import AblationConfig
 from tl_jax.config.base import Node
-from tl_jax.config.fields import section
+from tl_jax.config.fields import number_range, section
 from tl_jax.config.variants import VARIANTS
 from tl_jax.tooluse.mae.finding import Finder
 from tl_jax.tooluse.mae.rules import RULES, Rule
@@ -135,6 +136,30 @@ def test_every_name_can_be_given_as_it_is_shown(kind: type[SftConfig] | type[RlC
         TypeAdapter(Annotated[field.annotation, Field(), *field.metadata]).validate_python(yaml_or_text(name))
     for name in ("on", "off"):
         assert load_config(kind, [], [*PATHS, f"distributed={name}"]).distributed == name
+
+
+@pytest.mark.parametrize("kind", [SftConfig, RlConfig])
+def test_a_switch_is_no_number_and_no_path(kind: type[SftConfig] | type[RlConfig]) -> None:
+    """Python counts true as 1; whoever writes yes or on for a number means something else."""
+    asked = [*numbers_and_paths(kind)]
+    assert {"seed", "run_dir", "optimizer.learning_rate" if kind is SftConfig else "actor.learning_rate"} < {*asked}
+    for key in asked:
+        with pytest.raises(ConfigError, match=rf"{re.escape(key)}.*true or false"):
+            load_config(kind, [], [*PATHS, f"{key}=true"])
+
+
+def numbers_and_paths(kind: type[Node]) -> Iterator[str]:
+    for key, field in kind.model_fields.items():
+        if node := section(field):
+            yield from (f"{key}.{rest}" for rest in numbers_and_paths(node))
+        elif number_range(field) or "Path" in str(field.annotation):
+            yield key
+
+
+@pytest.mark.parametrize("weight", ["true", "no", "[1]", "x"])
+def test_the_weight_of_a_reward_is_a_number(weight: str) -> None:
+    with pytest.raises(ConfigError, match="the weight of monotone must be a number"):
+        load_config(RlConfig, [], [*PATHS, f"reward={{monotone: {weight}}}"])
 
 
 def test_mae_takes_families_of_errors() -> None:

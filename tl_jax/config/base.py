@@ -33,6 +33,17 @@ class Node(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True, allow_inf_nan=False)
 
 
+def no_switch(value: Any) -> Any:
+    """The value, where a number or a path is meant.
+
+    Raises:
+        ValueError: it is true or false, which Python counts as 1 and 0; YAML reads yes, no, on and off so, too.
+    """
+    if isinstance(value, bool):
+        raise ValueError("must not be true or false, which YAML also makes of yes, no, on and off")
+    return value
+
+
 @dataclass(frozen=True)
 class Within:
     """Ends beyond which no number of a kind lies; a setting's own ``Field(ge=..., le=...)`` may be narrower.
@@ -58,7 +69,8 @@ class Within:
         return value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self.check, handler(source))
+        number = core_schema.no_info_before_validator_function(no_switch, handler(source))
+        return core_schema.no_info_after_validator_function(self.check, number)
 
 
 LARGEST = 2**31 - 1
@@ -88,7 +100,7 @@ class OrWord:
 
 
 def _path(value: Any) -> Any:
-    if isinstance(value, int | float):
+    if isinstance(no_switch(value), int | float):
         return str(value)
     if isinstance(value, str | Path) and (not str(value) or "\0" in str(value)):
         raise ValueError("a path is needed")

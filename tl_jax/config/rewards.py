@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import PlainSerializer, PlainValidator
 
-from tl_jax.config.base import LARGEST, Choice
+from tl_jax.config.base import LARGEST, Choice, no_switch
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.rewards.profiles import PROFILES
 
@@ -86,7 +86,7 @@ def _read_one(item: Any) -> WeightedReward:
         return WeightedReward(Plugin.read(item))
     plugin = Plugin.read({key: part for key, part in item.items() if key != "weight"})
     try:
-        weight = float(item.get("weight", 1.0))
+        weight = float(no_switch(item.get("weight", 1.0)))
     except (TypeError, ValueError):
         weight = math.nan
     if not abs(weight) <= LARGEST:  # so for NaN, too
