@@ -23,7 +23,7 @@ from tl_jax.config.estimators import ESTIMATORS
 from tl_jax.config.model import Loops
 from tl_jax.inference.engine import Ends
 from tl_jax.inference.generate import generate
-from tl_jax.inference.serving import for_generation
+from tl_jax.inference.serving import ServedModel, for_generation
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import init_params, make_graphdef, merge
 from tl_jax.model.value import make_value_graphdef
@@ -77,7 +77,8 @@ CRITIC = make_value_graphdef(MODEL, dtype=jnp.float32, remat="none", loops=Loops
 PROMPT, TOOL_SAYS = [7], 6
 """The question, and what a tool answers with between two calls: the tokens that are no calls."""
 BETAS = (0.5, 1.0, 2.0)
-ROWS = 384
+ROWS, AT_ONCE = 384, 512
+"""Episodes of a rollout, and tokens of them that are read at once: few lengths of rows are tried then."""
 STEPS, RATE = {1: 80, 2: 160, 3: 400}, {1: 0.02, 2: 0.006, 3: 0.012}
 """Rollouts and learning rates for problems of one call, of two and of three."""
 CLOSE = 0.02
@@ -155,23 +156,24 @@ def total_variation(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.abs(one - other).sum() / 2)
 
 
-def sample(params: Any, prompts: list[list[int]], key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+def sample(policy: ServedModel, prompts: list[list[int]], key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
     """One token for each prompt, and its log-probability."""
-    made = generate(for_generation(GRAPH, params), prompts, SamplingConfig(max_new_tokens=1), key, Ends())
+    made = generate(policy, prompts, SamplingConfig(max_new_tokens=1), key, Ends())
     return made.tokens[:, 0], made.logprobs[:, 0]
 
 
 def rollout(params: Any, problem: Problem, key: jax.Array) -> RolloutBatch:
     """Episodes of as many calls as the problem has, with a tool's answer between them."""
     steps, episodes = len(problem), [Episode(CASE, list(PROMPT), 1) for _ in range(ROWS)]
+    policy = for_generation(GRAPH, params)
     for step in range(steps):
-        tokens, logprobs = sample(params, [one.stream for one in episodes], jax.random.fold_in(key, step))
+        tokens, logprobs = sample(policy, [one.stream for one in episodes], jax.random.fold_in(key, step))
         for episode, token, logprob in zip(episodes, tokens.tolist(), logprobs.tolist(), strict=True):
             episode.turns.append(Turn(CASE, "", True, len(episode.stream) - 1, (token,), (logprob,)))
             episode.stream += [token] if step == steps - 1 else [token, TOOL_SAYS]
     spoken = [tuple(turn.tokens[0] for turn in one.turns) for one in episodes]
     earned = [np.float32([[x[tokens[: x.ndim]]] for x in problem]) for tokens in spoken]
-    return collate(episodes, earned, layout=Layout(minibatches=2))
+    return collate(episodes, earned, layout=Layout(minibatches=2, tokens=AT_ONCE))
 
 
 REGULARISED = [name for name, record in ESTIMATORS.items() if record.requires.get("kl_in", "reward") == "reward"]
