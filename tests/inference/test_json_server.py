@@ -44,11 +44,10 @@ def test_what_is_wrong_is_said_in_one_line(status: int, reply: bytes, message: s
         assert "\x1b" not in str(caught.value)
 
 
-def test_a_reply_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_server, "LARGEST_REPLY", 1000)
+def test_a_reply_without_end_is_refused() -> None:
     talkative = CompletionsServer(lambda path, _: (200, b"1" * 2000))
-    with talkative as there, JsonServer(there.url) as server, pytest.raises(EngineError, match="longer than"):
-        server.post("/any", None, 5.0)
+    with talkative as there, JsonServer(there.url) as server, pytest.raises(EngineError, match="longer than 1 KiB"):
+        server.post("/any", None, 5.0, largest=1024)
 
 
 def test_no_server_is_told_at_once() -> None:

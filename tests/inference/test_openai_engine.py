@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +24,19 @@ from tl_jax.inference.json_server import EngineError
 from tl_jax.inference.openai_engine import Export, OpenAIEngine, _likeliest, read_answer
 from tl_jax.inference.room import GenerationError
 from tl_jax.model.parameters import init_params
+from tl_jax.training.stop import Interrupted
 
 PROMPTS = [[3, 4, 5], [6, 7], [3, 4, 5], [8, 9, 10, 11]]
 KEY = jax.random.key(5)
 NEW = 6
 
 
-def engine_for(server: CompletionsServer, home: Path, **options: Any) -> OpenAIEngine:
+def engine_for(
+    server: CompletionsServer, home: Path, halts: Callable[[], bool] = lambda: False, **options: Any
+) -> OpenAIEngine:
     (home / "tokenizer").mkdir(exist_ok=True)
     config = EngineConfig(name="openai", url=server.url, **options)
-    return OpenAIEngine(config, MODEL, Export(home / "engine", home / "tokenizer", "float32"))
+    return OpenAIEngine(config, MODEL, Export(home / "engine", home / "tokenizer", "float32"), halts)
 
 
 @pytest.fixture(scope="module")
@@ -148,18 +153,50 @@ def test_prompts_that_have_no_answer(served: tuple[CompletionsServer, OpenAIEngi
             served[1].generate(prompts, sampling, KEY, ENDS)
 
 
-def test_answers_are_given_up_between_two_of_them(served: tuple[CompletionsServer, OpenAIEngine]) -> None:
-    class Given(Exception):
-        pass
+@pytest.mark.parametrize(("silent", "update"), [("/v1/completions", False), ("/collective_rpc", True)])
+def test_a_run_that_is_to_end_does_not_wait_for_a_server(tmp_path: Path, silent: str, update: bool) -> None:
+    """Which may take `engine.seconds`, ten minutes, for each."""
+    over, began = threading.Event(), list[float]()
 
-    looks = iter([None, None, Given()])
+    def alter(path: str, reply: Any) -> tuple[int, Any]:
+        if path == silent:
+            began.append(time.monotonic())
+            over.wait(120)
+        return 200, reply
+
+    with CompletionsServer(alter) as server:
+        engine = engine_for(server, tmp_path, halts=lambda: bool(began), requests=2)
+        if not update:
+            engine.update(PARAMS)
+        sampling = SamplingConfig(max_new_tokens=NEW)
+        with pytest.raises(Interrupted):
+            engine.update(PARAMS) if update else engine.generate(PROMPTS, sampling, KEY, ENDS)
+        assert time.monotonic() - began[0] < 10
+        over.set()
+    assert len(server.asked) <= 2  # what had not begun never does
+
+
+def test_whoever_listens_is_asked_before_the_server_is(served: tuple[CompletionsServer, OpenAIEngine]) -> None:
+    server, engine = served
+    asked = len(server.asked)
 
     def look() -> None:
-        if (error := next(looks)) is not None:
-            raise error
+        raise Interrupted
 
-    with pytest.raises(Given):
-        served[1].generate(PROMPTS * 4, SamplingConfig(max_new_tokens=NEW), KEY, ENDS, Listener(look))
+    with pytest.raises(Interrupted):
+        engine.generate(PROMPTS, SamplingConfig(max_new_tokens=NEW), KEY, ENDS, Listener(look))
+    assert len(server.asked) == asked
+
+
+def test_a_server_that_says_far_more_than_it_was_asked_is_refused(tmp_path: Path) -> None:
+    def alter(path: str, reply: Any) -> tuple[int, Any]:
+        return 200, {**reply, "more": "x" * 100_000} if path == "/v1/completions" else reply
+
+    with CompletionsServer(alter) as server:
+        engine = engine_for(server, tmp_path)
+        engine.update(PARAMS)
+        with pytest.raises(EngineError, match="the reply is longer than 73 KiB"):
+            engine.generate(PROMPTS[:1], SamplingConfig(max_new_tokens=NEW), KEY, ENDS)
 
 
 @pytest.mark.parametrize("processed", [True, False])

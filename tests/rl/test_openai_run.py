@@ -96,8 +96,12 @@ def test_what_a_server_draws_by_weighs_in(tmp_path: Path, model_dir: Path) -> No
             "another engine computes otherwise than the step; use auto",
         ),
         (["engine.url=http://host:1", "algorithm.importance_cap=2", "lora.rank=4"], "gets whole models, no adapters"),
-        (["engine.url=http://host:1", "engine.name=in_process"], "url is that of a server, which nothing asks"),
         (["engine.url=http://host:1", "engine.kv_cache_dtype=int8"], "kv_cache_dtype=int8 is for name=in_process"),
+        (["engine.url=http://host:1", "engine.name=in_process"], "engine: url: of a server, which nothing asks"),
+        *(
+            (["engine.name=in_process", f"engine.{setting}"], f"engine: {setting.split('=')[0]}: of a server, which")
+            for setting in ("model=x", "reload=sglang", "directory=d", "requests=8", "seconds=10")
+        ),
         (["engine.url=http://host:1", "engine.reload=sglan"], r"engine\.reload': .*did you mean 'sglang'"),
     ],
 )

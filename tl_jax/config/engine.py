@@ -53,6 +53,9 @@ RELOADS = Registry(
     },
 )
 
+IN_PROCESS = ("name", "kv_cache_dtype")
+"""Settings that are not of a server."""
+
 
 class EngineConfig(Node):
     """What writes the answers of rollouts, see docs/engines.md"""
@@ -93,8 +96,12 @@ class EngineConfig(Node):
     def _a_server_has_an_address(self) -> EngineConfig:
         if self.name == "openai" and self.url is None:
             raise ValueError("name=openai asks a server; set url, such as http://127.0.0.1:8000")
-        if self.name == "in_process" and self.url is not None:
-            raise ValueError("url is that of a server, which nothing asks; set name=openai, or leave url out")
+        if self.name == "in_process":
+            settings = {key: field.default for key, field in type(self).model_fields.items() if key not in IN_PROCESS}
+            of_server = [key for key, default in settings.items() if getattr(self, key) != default]
+            if of_server:  # what equals its default may come from the settings that a run has written down
+                keys = ", ".join(of_server)
+                raise ValueError(f"{keys}: of a server, which nothing asks; set name=openai, or leave it out")
         if self.name == "openai" and self.kv_cache_dtype != "auto":
             raise ValueError(
                 f"kv_cache_dtype={self.kv_cache_dtype} is for name=in_process; give it to the server, and leave it out "

@@ -16,8 +16,10 @@ from urllib.parse import urlsplit
 from tl_jax.errors import UserError
 from tl_jax.visible import in_one_line
 
-LARGEST_REPLY = 1 << 26
-"""Bytes."""
+LARGEST_REPLY = 1 << 22
+"""Bytes, where nobody says how long a reply can be."""
+CONNECT_SECONDS = 3.0
+"""For a connection, before it is tried again: nobody can break off that wait."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 8.0
 """Seconds before a request is tried again; twice as many each time."""
 TOLD = 300
@@ -68,38 +70,45 @@ class JsonServer:
         except _Again as error:
             raise self._error(path, str(error)) from None
 
-    def post(self, path: str, body: Any, seconds: float) -> Any:
+    def post(self, path: str, body: Any, seconds: float, largest: int = LARGEST_REPLY) -> Any:
         """The reply to ``body``, None where it is empty. Tried again while the server is busy or away.
 
+        Args:
+            path: where it goes.
+            body: as JSON.
+            seconds: all tries together.
+            largest: bytes of the reply.
+
         Raises:
-            EngineError: it refuses, or has not answered in as many seconds.
+            EngineError: it refuses, has not answered in as many seconds, or says more than that.
         """
         until, pause = time.monotonic() + seconds, FIRST_PAUSE
         while True:
             try:
-                return self._once("POST", path, body, until - time.monotonic())
+                return self._once("POST", path, body, until - time.monotonic(), largest)
             except _Again as error:
                 if time.monotonic() + pause >= until or self._over.wait(pause):
                     raise self._error(path, f"{error}; given up after {seconds:g} s (engine.seconds)") from None
                 pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _once(self, method: str, path: str, body: Any, seconds: float) -> Any:
+    def _once(self, method: str, path: str, body: Any, seconds: float, largest: int = LARGEST_REPLY) -> Any:
         until = time.monotonic() + max(seconds, FIRST_PAUSE)
         kind = HTTPSConnection if self._parts.scheme == "https" else HTTPConnection
-        connection = kind(self._parts.hostname or "", self._parts.port, timeout=until - time.monotonic())
+        patience = min(until - time.monotonic(), CONNECT_SECONDS)
+        connection = kind(self._parts.hostname or "", self._parts.port, timeout=patience)
         try:
             with self._breakable(connection, until):
                 content = None if body is None else json.dumps(body).encode()
                 headers = {"Content-Type": "application/json"} if content else {}
                 connection.request(method, self._parts.path + path, content, headers)
                 reply = connection.getresponse()
-                data = reply.read(LARGEST_REPLY + 1)
+                data = reply.read(largest + 1)
         except (OSError, HTTPException, UnicodeError) as error:  # of an address that is no name of a server
             raise _Again(f"no answer ({str(error) or type(error).__name__})") from None
         finally:
             connection.close()
-        if len(data) > LARGEST_REPLY:
-            raise self._error(path, f"the reply is longer than {LARGEST_REPLY >> 20} MiB")
+        if len(data) > largest:
+            raise self._error(path, f"the reply is longer than {largest >> 10} KiB")
         if reply.length:
             raise _Again(f"the reply broke off after {len(data)} bytes")
         if reply.status == 429 or reply.status >= 500:
@@ -123,6 +132,7 @@ class JsonServer:
         """
         connection.connect()
         sock: socket.socket = connection.sock  # a connection forgets it when the reply's end is that of the connection
+        sock.settimeout(max(until - time.monotonic(), FIRST_PAUSE))
         clock = threading.Timer(until - time.monotonic(), _break_off, [sock])
         clock.daemon = True
         with self._lock:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +28,16 @@ from tl_jax.model.config import LlamaConfig
 from tl_jax.model.hf import export_hf
 from tl_jax.model.parameters import Params
 from tl_jax.training.distributed import agreed
+from tl_jax.training.stop import Interrupted
 
 COMPLETIONS, MODELS = "/v1/completions", "/v1/models"
 GREETING_SECONDS = 10.0
 """For a server to say which models it has."""
+GLANCE_SECONDS = 0.5
+"""How often whoever waits for a server looks whether the run is to end."""
+REPLY_BYTES, TOKEN_BYTES = 1 << 16, 1 << 10
+"""A reply is at most so long, and so much longer for each token of prompt and answer; servers say about 200 bytes of
+each."""
 
 UNSURE = 0.05
 """Nats: a first token that is likelier than this says little of how its probability was made."""
@@ -58,11 +64,15 @@ class OpenAIEngine:
         config: where the server is, and what is asked of it.
         model: of the weights.
         export: how they are written.
+        halts: whether the run is to end. Nothing waits for the server then; what it was asked is dropped.
     """
 
-    def __init__(self, config: EngineConfig, model: LlamaConfig, export: Export) -> None:
+    def __init__(
+        self, config: EngineConfig, model: LlamaConfig, export: Export, halts: Callable[[], bool] = lambda: False
+    ) -> None:
         assert config.url is not None
         self._config, self._url, self._export, self.model = config, config.url, export, model
+        self._halts = halts
         self._name: str = agreed(self._ask_name)
         self._updates, self._trusted = 0, False
 
@@ -71,9 +81,10 @@ class OpenAIEngine:
 
         Raises:
             UserError: they cannot be written, or the server does not read them.
+            Interrupted: the run is to end.
         """
         whole = params if jax.process_count() == 1 else multihost_utils.process_allgather(params, tiled=True)
-        agreed(lambda: self._publish(whole))
+        self._unless_halted(lambda: self._publish(whole))
 
     def generate(
         self,
@@ -90,6 +101,7 @@ class OpenAIEngine:
         Raises:
             GenerationError: see `check_prompts`.
             EngineError: the server is not there, or its replies are no answers.
+            Interrupted: the run is to end.
         """
         check_prompts(self.model, prompts, sampling.max_new_tokens)
         words = np.asarray(jax.random.key_data(key)).tobytes()
@@ -97,10 +109,8 @@ class OpenAIEngine:
             self._request(prompt, sampling, _seed(words, number), ends)
             for prompt, number in zip(prompts, numbers or range(len(prompts)), strict=True)
         ]
-        look = listener.before_batch
-        look()
-        alone = jax.process_count() == 1  # others cannot look around with the main process while that asks
-        said = agreed(lambda: self._ask(bodies, ends, look if alone else lambda: None))
+        listener.before_batch()
+        said = self._unless_halted(lambda: self._ask(bodies, ends))
         return _generation(said, sampling.max_new_tokens, ends)
 
     def conversations(self) -> AbstractContextManager[None]:
@@ -123,16 +133,32 @@ class OpenAIEngine:
         wrong = "says of no model" if not names else f"has {', '.join(map(repr, names[:5]))}"
         raise EngineError(f"{self._url}{MODELS}: the server {wrong}; name the one to be asked: engine.model")
 
+    def _unless_halted(self, ask: Callable[[], Any]) -> Any:
+        """What ``ask`` gives in the main process, in every process.
+
+        Raises:
+            Interrupted: in every process, because the main one did not wait for it.
+        """
+
+        def asked() -> list[Any] | None:
+            try:
+                return [ask()]
+            except Interrupted:
+                return None
+
+        if (found := agreed(asked)) is None:
+            raise Interrupted
+        return found[0]
+
     def _publish(self, params: Params) -> None:
         """Writes the weights in place of those before the last, and has the server read them."""
         directory = (self._export.directory / f"weights-{self._updates % 2}").resolve()
         export_hf(params, self.model, self._export.tokenizer_dir, directory, self._export.dtype)
         self._updates += 1
-        with JsonServer(self._url) as server:
-            for path, body in RELOADS[self._config.reload].requests:
-                reply = server.post(path, _with_directory(body, str(directory)), self._config.seconds)
-                if isinstance(reply, dict) and reply.get("success") is False:
-                    raise EngineError(f"{self._url}{path}: the server did not read {directory}")
+        for path, body in RELOADS[self._config.reload].requests:
+            (reply,) = self._post(path, [_with_directory(body, str(directory))])
+            if isinstance(reply, dict) and reply.get("success") is False:
+                raise EngineError(f"{self._url}{path}: the server did not read {directory}")
 
     def _request(self, prompt: Sequence[int], sampling: SamplingConfig, seed: int, ends: Ends) -> dict[str, Any]:
         """Every setting that a model's own defaults could change is said."""
@@ -151,23 +177,44 @@ class OpenAIEngine:
             "return_token_ids": True,
         }
 
-    def _ask(self, bodies: Sequence[dict[str, Any]], ends: Ends, look: Callable[[], None]) -> list[list[Any]]:
+    def _ask(self, bodies: Sequence[dict[str, Any]], ends: Ends) -> list[Any]:
         """Tokens and log-probabilities of every answer."""
-        said: list[list[Any]] = [[] for _ in bodies]
-        with ThreadPoolExecutor(min(self._config.requests, len(bodies))) as pool, JsonServer(self._url) as server:
-            if not self._trusted:
-                self._trusted = self._reports_what_it_draws_by(server, bodies[0])
-            asked = {pool.submit(self._answer, server, body, ends): row for row, body in enumerate(bodies)}
+        if not self._trusted:
+            self._trusted = self._reports_what_it_draws_by(bodies[0])
+        return self._post(COMPLETIONS, bodies, lambda body, reply: self._answer(body, reply, ends))
+
+    def _post(
+        self, path: str, bodies: Sequence[Any], read: Callable[[Any, Any], Any] = lambda body, reply: reply
+    ) -> list[Any]:
+        """What ``read`` makes of each body and the server's reply to it. They are asked side by side.
+
+        Raises:
+            EngineError: of the first request that fails; the others are broken off.
+            Interrupted: the run is to end; all are broken off.
+        """
+        with (
+            ThreadPoolExecutor(min(self._config.requests, len(bodies))) as pool,
+            JsonServer(self._url) as server,
+        ):
+
+            def ask(body: Any) -> Any:
+                return read(body, server.post(path, body, self._config.seconds, _longest_reply(body)))
+
+            asked = [pool.submit(ask, body) for body in bodies]
             try:
-                for done in as_completed(asked):
-                    said[asked[done]] = done.result()
-                    look()
+                while True:
+                    done, waiting = wait(asked, GLANCE_SECONDS, FIRST_EXCEPTION)
+                    for future in done:
+                        future.result()  # raises what it did
+                    if not waiting:
+                        return [future.result() for future in asked]
+                    if self._halts():
+                        raise Interrupted
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        return said
 
-    def _reports_what_it_draws_by(self, server: JsonServer, body: dict[str, Any]) -> bool:
+    def _reports_what_it_draws_by(self, body: dict[str, Any]) -> bool:
         """Whether log-probabilities change with the temperature and filters, or the server does not let us see it.
 
         Raises:
@@ -176,7 +223,7 @@ class OpenAIEngine:
         plain = {**body, "temperature": 1.0, "top_p": 1.0, "top_k": -1}
         if body == plain or not body["temperature"]:
             return False  # to be seen when it matters
-        said = [server.post(COMPLETIONS, {**one, "max_tokens": 1}, self._config.seconds) for one in (body, plain)]
+        said = [self._post(COMPLETIONS, [{**one, "max_tokens": 1}])[0] for one in (body, plain)]
         drawn, without = map(_likeliest, said)
         if drawn is None or without is None:
             return True
@@ -190,8 +237,7 @@ class OpenAIEngine:
             )
         return True
 
-    def _answer(self, server: JsonServer, body: dict[str, Any], ends: Ends) -> list[Any]:
-        reply = server.post(COMPLETIONS, body, self._config.seconds)
+    def _answer(self, body: dict[str, Any], reply: Any, ends: Ends) -> list[Any]:
         try:
             return list(read_answer(reply, body["prompt"], body["max_tokens"], self.model.vocab_size, ends))
         except ValueError as error:
@@ -253,6 +299,13 @@ def _likeliest(reply: Any) -> float | None:
 
 def _is_logprob(value: Any) -> bool:
     return type(value) in (int, float) and LEAST < value < 1e-3  # 0, to rounding
+
+
+def _longest_reply(body: Any) -> int:
+    """Bytes that the reply to a request may have: what its answer needs, many times over, and no more of a hostile
+    server's."""
+    tokens = len(body["prompt"]) + body["max_tokens"] if isinstance(body, dict) and "max_tokens" in body else 0
+    return REPLY_BYTES + TOKEN_BYTES * tokens
 
 
 def _with_directory(body: Any, directory: str) -> Any:

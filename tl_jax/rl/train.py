@@ -123,7 +123,8 @@ def _make_engine(config: RlConfig, spec: StepSpec, run: Run, model: LlamaConfig,
     if config.engine.name == "in_process":
         return InProcessEngine(spec.actor.graphdef, model, run.mesh, config.engine.kv_cache_dtype)
     directory = config.engine.directory or run.directory / ENGINE
-    return OpenAIEngine(config.engine, model, Export(directory, tokenizer_dir, config.model.dtype))
+    export = Export(directory, tokenizer_dir, config.model.dtype)
+    return OpenAIEngine(config.engine, model, export, halts=lambda: run.stopped_by is not None)
 
 
 def _make_worker(config: RlConfig, codec: Codec, spec: StepSpec, run: Run, engine: Engine) -> RolloutWorker:
