@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tl_jax.ablation.bootstrap import MeanEstimate
-from tl_jax.ablation.plots import interval_chart, interval_image
+from tl_jax.ablation.plan import BASE
+from tl_jax.ablation.plots import interval_chart
 from tl_jax.ablation.report import ABOUT, HEADS, cost_lines, gain_name, reported, rows, with_interval
 from tl_jax.ablation.results import METRICS, Gain, Results, Scored
 from tl_jax.config.variants import BENCHMARKS
@@ -42,64 +42,20 @@ def to_html(results: Results) -> str:
     return page("Ablation", STYLE, f"<main>\n{chr(10).join(parts)}\n</main>")
 
 
-def sweep_to_html(name: str, setting: str, found: Mapping[str, Results]) -> str:
-    """The page of a dial: gains against its values, and every variant."""
-    values = list(found)
-    variants = list(dict.fromkeys(name for results in found.values() for name in results.variants))
-
-    def variant_lines(metric: str) -> dict[str, dict[str, MeanEstimate]]:
-        return {
-            one: {value: done.variants[one].figures[metric] for value, done in found.items() if one in done.variants}
-            for one in variants
-        }
-
-    heads = [setting, "", "seeds", *HEADS]
-    body = [
-        [value, label, str(len(seeds)), *(with_interval(figures[metric], signed) for metric in METRICS)]
-        for value, results in found.items()
-        for label, seeds, figures, signed in (
-            *((one, scored.seeds, scored.figures, False) for one, scored in results.variants.items()),
-            *((f"gain: {gain_name(gain)}", gain.seeds, gain.figures, True) for gain in results.gains),
-        )
-    ]
-    cases = " / ".join(dict.fromkeys(str(results.cases) for results in found.values()))
-    parts = [
-        f"<h1>{text(name)}</h1>",
-        f"<p>Along the bottom: {text(setting)}. {cases} cases. {text(ABOUT)}</p>",
-        charts("Gains", [interval_chart(TITLES[one], values, _gain_lines(found, one), joined=True) for one in METRICS]),
-        charts("Variants", [interval_chart(TITLES[one], values, variant_lines(one), joined=True) for one in METRICS]),
-        "<h2>Figures</h2>",
-        table(heads, body),
-    ]
-    return page(name, STYLE, f"<main>\n{chr(10).join(parts)}\n</main>")
-
-
-def sweep_image(setting: str, found: Mapping[str, Results], metric: str) -> str:
-    """The gains in a figure against the dial, as an SVG file; empty where there are none."""
-    return interval_image(f"{TITLES[metric]}, against {setting}", list(found), _gain_lines(found, metric))
-
-
-def _gain_lines(found: Mapping[str, Results], metric: str) -> dict[str, dict[str, MeanEstimate]]:
-    """Pair of variants -> value of the dial -> gain."""
-    lines: dict[str, dict[str, MeanEstimate]] = {}
-    for value, results in found.items():
-        for gain in results.gains:
-            lines.setdefault(gain_name(gain), {})[value] = gain.figures[metric]
-    return lines
-
-
 def _told(results: Results) -> str:
     """What is not there."""
-    if not results.missing:
-        return ""
-    return (
-        f'<ul class="told"><li>{len(results.missing)} stages are not done: {text(", ".join(results.missing))}</li></ul>'
-    )
+    missing = text(", ".join(results.missing))
+    return f'<ul class="told"><li>not done: {missing}</li></ul>' if missing else ""
 
 
 def _figures(results: Results) -> list[list[str]]:
     return [
-        [name, str(len(scored.seeds)), *(with_interval(scored.figures[one]) for one in METRICS), *reported(name)]
+        [
+            name,
+            "" if name == BASE else str(len(scored.seeds)),
+            *(with_interval(scored.figures[one]) for one in METRICS),
+            *reported(name),
+        ]
         for name, scored in rows(results)
     ]
 
@@ -119,9 +75,9 @@ def _variants_chart(results: Results, names: Sequence[str], metric: str) -> str:
 
 
 def _gains_chart(results: Results, metric: str) -> str:
-    found = {gain_name(gain): gain.figures[metric] for gain in results.gains if len(gain.without) > 1} or {
-        gain_name(gain): gain.figures[metric] for gain in results.gains
-    }
+    """Of each part the mean over all pairs; where there is none, every pair."""
+    whole = {gain.factor: gain.figures[metric] for gain in results.gains if len(gain.without) > 1}
+    found = whole or {gain_name(gain): gain.figures[metric] for gain in results.gains}
     return interval_chart(TITLES[metric], list(found), {metric: found}, joined=False)
 
 

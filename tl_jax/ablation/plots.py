@@ -11,9 +11,9 @@ from tl_jax.report.curves import COLOURS
 from tl_jax.report.style import STYLE
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP = 520, 250, 48, 10, 12
-_BOTTOM, _LONG = 28, 96
+_BOTTOM, _LONG = 28, 78
 """Pixels: of a chart, around its points, and below it where names stand upright."""
-_REACH = 0.62
+_REACH = 0.5
 """Share of the room of a place that its points take, side by side."""
 
 
@@ -25,7 +25,7 @@ def interval_chart(
     Args:
         places: along the bottom, evenly spaced in this order.
         lines: name -> place -> estimate.
-        joined: whether neighbours are joined: along a dial they are.
+        joined: whether neighbours are joined, and the lines named: along a dial they are.
     """
     drawing = _drawing(places, lines, joined)
     if not drawing:
@@ -33,7 +33,7 @@ def interval_chart(
     keys = (f'<path class="c{number % COLOURS}" d="M0 4H22"/></svg>{text(name)}' for number, name in enumerate(lines))
     legend = "".join(f'<li><svg class="key" viewBox="0 0 22 8">{key}</li>' for key in keys)
     return (
-        f'<section><h3>{text(title)}</h3><ul class="legend">{legend if len(lines) > 1 else ""}</ul>\n'
+        f'<section><h3>{text(title)}</h3><ul class="legend">{legend if joined else ""}</ul>\n'
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{text(title)}">\n{drawing}</svg></section>\n'
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.table import Column, Table
@@ -10,7 +11,7 @@ from rich.text import Text
 
 from tl_jax.ablation.bootstrap import MeanEstimate
 from tl_jax.ablation.plan import BASE, Stage
-from tl_jax.ablation.results import METRICS, Gain, Results, Scored
+from tl_jax.ablation.results import METRICS, Estimates, Gain, Results, Scored
 from tl_jax.ablation.run import duration, seconds_left, spent
 from tl_jax.config.variants import BENCHMARKS, VARIANTS
 from tl_jax.yaml_text import read_yaml
@@ -18,7 +19,7 @@ from tl_jax.yaml_text import read_yaml
 HEADS = ("TS %", "PI %", "CF %", "reward")
 ABOUT = (
     "In brackets: 95 % intervals over seeds and cases (crossed bootstrap). Gains are differences within a seed and a "
-    "case; of several pairs of variants, their mean."
+    "case; of several pairs of variants, their mean; with an asterisk where the interval leaves 0 out."
 )
 
 
@@ -48,7 +49,9 @@ def figures_table(results: Results) -> Table:
     """Every variant beside what the paper reports."""
     paper = [f"paper, {name}\nTS/PI/CF" for name in BENCHMARKS]
     table = Table(
-        "variant", Column("seeds", justify="right"), *(Column(name, justify="right") for name in (*HEADS, *paper))
+        "variant",
+        Column("seeds", justify="right"),
+        *(Column(name, justify="right", overflow="fold") for name in (*HEADS, *paper)),
     )
     for name, scored in rows(results):
         cells = [with_interval(scored.figures[metric]) for metric in METRICS]
@@ -87,15 +90,30 @@ def report(results: Results) -> RenderableType:
     return Group(figures_table(results), gains_table(results.gains), *map(Text, told))
 
 
+class SweepRow(NamedTuple):
+    """What is shown of a value of a dial: a variant, or a gain."""
+
+    name: str
+    seeds: tuple[int, ...]
+    figures: Estimates
+    is_gain: bool
+
+
+def sweep_rows(results: Results) -> list[SweepRow]:
+    """The variants, then the gains."""
+    return [
+        *(SweepRow(name, scored.seeds, scored.figures, False) for name, scored in results.variants.items()),
+        *(SweepRow(f"gain: {gain_name(gain)}", gain.seeds, gain.figures, True) for gain in results.gains),
+    ]
+
+
 def sweep_report(setting: str, found: Mapping[str, Results]) -> RenderableType:
     """Variants and gains at each value of a dial."""
     table = Table(setting, "", *(Column(name, justify="right") for name in HEADS))
     for value, results in found.items():
-        for name, scored in rows(results):
-            table.add_row(value, name, *(with_interval(scored.figures[metric]) for metric in METRICS))
-        for gain in results.gains:
-            cells = [with_interval(gain.figures[metric], True) for metric in METRICS]
-            table.add_row(value, f"gain: {gain_name(gain)}", *cells)
+        for row in sweep_rows(results):
+            cells = [with_interval(row.figures[metric], row.is_gain) for metric in METRICS]
+            table.add_row(value, row.name, *cells)
     return Group(table, Text(ABOUT))
 
 
