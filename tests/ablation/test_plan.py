@@ -127,6 +127,8 @@ def test_a_dial_shares_what_it_does_not_change(tmp_path: Path) -> None:
         ("rl.files=[]", "rl.files: name the settings of the training, configs/rl.yaml for instance"),
         ("sft.settings.stepps=3", "unknown key 'stepps'; did you mean 'steps'?"),
         ("variants=[SFT,PKD]", "did you mean 'PKT'?"),
+        ("eval.profile=papre", "did you mean 'paper'?"),
+        ("eval.profile=nowhere.yaml", "nowhere.yaml"),
         ("seeds=[1,1]", "seeds: name each once, and one at least"),
         ("data.cases=null", "data: set path and cases, or world={} for the tool world"),
         ("data={path: null, cases: null, world: {eror_rate: 1}}", "did you mean 'data.world.error_rate'?"),

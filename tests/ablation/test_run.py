@@ -33,6 +33,8 @@ for it in how:
         while not (home / it[6:]).exists():
             assert time.monotonic() < until
             time.sleep(0.01)
+    if it == "dies":
+        print("so far", flush=True); os.kill(os.getpid(), 9)
     if it == "sleeps":
         (home / "sleeper").write_text(str(os.getpid()))
         time.sleep(60)
@@ -93,6 +95,18 @@ def test_a_failure_keeps_only_what_needs_it_and_is_tried_again(tmp_path: Path) -
     assert run_stages(stages, tmp_path, tell=told.append) == []
     assert said(tmp_path) == ["bad", "good", "bad", "after", "last"]
     assert (spent(bad).starts, spent(bad).done) == (2, True)
+
+
+def test_a_process_that_was_killed_is_told_as_such(tmp_path: Path) -> None:
+    (failure,) = run_stages([stage(tmp_path, "one", "dies")], tmp_path)
+    assert failure.why == "killed by SIGKILL after: so far"
+
+
+def test_each_process_imports_the_modules_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "PROGRAM", (sys.executable, "-S", "-c", "import sys; print(sys.argv[1:5:2], sys.argv[2])"))
+    one = stage(tmp_path, "one")
+    run_stages([one], tmp_path, modules=["mine", "other"])
+    assert one.log.read_text() == "['--import', '--import'] mine\n"
 
 
 def test_what_was_erased_is_run_again(tmp_path: Path) -> None:

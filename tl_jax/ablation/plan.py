@@ -15,6 +15,7 @@ from tl_jax.config.ablation import AblationConfig, AblationData, AblationTrainin
 from tl_jax.config.variants import VARIANTS, Variant
 from tl_jax.files import told
 from tl_jax.report.record import flat
+from tl_jax.tooluse.rewards.score import resolve_profile
 from tl_jax.tooluse.text.spoken import Include
 
 Kind: TypeAlias = Literal["data", "sft", "rl", "eval"]
@@ -103,9 +104,10 @@ def make_plan(config: AblationConfig) -> AblationPlan:
     """The stages of all variants and seeds.
 
     Raises:
-        UserError: the settings of a training are wrong, a variant has a part that they leave out, or the data cannot
-            be read.
+        UserError: the settings of a training are wrong, a variant has a part that they leave out, or the data or a
+            file of rewards cannot be read.
     """
+    resolve_profile(config.eval.profile)
     return _Planner(config).plan()
 
 

@@ -155,7 +155,7 @@ class _Queue:
                 done = sum(one.done for one in self.spent.values())
                 self.tell(f"[{done}/{len(self.stages)}] {job.stage.title}: {duration(now.seconds)}{self._left()}")
             else:
-                self.failed[job.stage.key] = failure = Failure(job.stage, _last_line(job.stage.log))
+                self.failed[job.stage.key] = failure = Failure(job.stage, _why(job))
                 self.tell(f"{job.stage.title} failed: {failure.why}; all of it: {job.stage.log}")
 
     def _left(self) -> str:
@@ -170,7 +170,7 @@ class _Queue:
         for job in self.running:
             try:
                 job.process.wait(max(0.0, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):  # a second Ctrl-C: at once
                 job.process.kill()
                 job.process.wait()
             job.ended(done=job.process.returncode == 0)
@@ -239,6 +239,9 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+def _why(job: _Job) -> str:
+    """The signal that killed the process, where one did, and the last line that it printed."""
+    lines = job.stage.log.read_text(encoding="utf-8", errors="replace").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+    code = job.process.returncode
+    return f"killed by {signal.Signals(-code).name} after: {last}" if code < 0 else last

@@ -11,6 +11,7 @@ from tl_jax.config.data import FormatName
 from tl_jax.config.model import Dtype
 from tl_jax.config.variants import VARIANTS
 from tl_jax.config.world import WorldConfig
+from tl_jax.tooluse.rewards.profiles import PROFILES
 
 VariantNames = Annotated[tuple[str, ...], BeforeValidator(one_or_more), Choice(VARIANTS)]
 
@@ -23,7 +24,7 @@ class AblationData(Node):
 
     path: AnyPath | None = Field(None, description="trajectories to train on")
     cases: AnyPath | None = Field(None, description="that every model answers, in any format of cases or trajectories")
-    format: FormatName = "auto"
+    format: FormatName = Field("auto", description="of cases; that of path is sft.settings.data.format")
     world: WorldConfig | None = Field(
         None,
         description="in place of both files: the made-up world with these dials (tl-jax config world); {} = as it is",
@@ -57,7 +58,9 @@ class AblationAnswers(Node):
     max_new_tokens: Whole = Field(256, ge=1)
     batch_size: Whole = Field(16, ge=1)
     limit: Whole | None = Field(None, ge=1, description="only the first cases")
-    profile: str = Field("paper", description="of the mean reward, see docs/rewards.md")
+    profile: Annotated[str, Choice(PROFILES, other="FILE.yaml")] = Field(
+        "paper", description="of the mean reward, see docs/rewards.md"
+    )
 
 
 class Sweep(Node):
