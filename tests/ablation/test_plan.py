@@ -14,7 +14,7 @@ from tests.ablation.small import plan_of, write_ablation
 from tl_jax.ablation.plan import AblationPlan, Stage
 from tl_jax.ablation.settings import keep_settings
 from tl_jax.ablation.sweep import all_stages, sweep_plans
-from tl_jax.config import ConfigError, load_config
+from tl_jax.config import ConfigError, SftConfig, load_config
 from tl_jax.config.ablation import AblationConfig
 from tl_jax.config.variants import FACTORS, VARIANTS
 from tl_jax.errors import UserError
@@ -161,15 +161,30 @@ def test_more_seeds_and_variants_go_on_and_other_settings_are_refused(tmp_path: 
     with pytest.raises(ConfigError) as error:
         keep_settings(plan_of(file, "sft.settings.steps=4", "eval.max_new_tokens=9"))
     text = str(error.value)
-    assert "eval.max_new_tokens (256 before, 9 now)" in text
+    assert "eval.max_new_tokens (the default before, 9 now)" in text
     assert "sft.steps (3 before, 4 now)" in text
     with pytest.raises(ConfigError, match=r"rl.steps \(2 before, 3 now\)"):
         keep_settings(plan_of(file, "rl.settings.steps=3"))
     (tmp_path / "rl.yaml").write_text("steps: 2\nseed: 4\n")  # a seed of a file is none of an ablation
     keep_settings(plan_of(file))
     (tmp_path / "cases.jsonl").write_text((tmp_path / "cases.jsonl").read_text() + "\n")
-    with pytest.raises(ConfigError, match="digests"):
+    with pytest.raises(ConfigError, match=r"contents\.cases"):
         keep_settings(plan_of(file))
+
+
+def test_a_setting_that_a_version_adds_makes_no_other_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write_ablation(tmp_path, seeds=[0], variants=["SFT", "IRM"])
+    before = plan_of(file)
+    keep_settings(before)
+
+    class LaterSft(SftConfig):
+        more: int = 3
+
+    monkeypatch.setattr("tl_jax.ablation.plan.SftConfig", LaterSft)
+    later = plan_of(file)
+    keep_settings(later)
+    assert yaml.safe_load(later.trainings["SFT", 0][0].settings)["more"] == 3
+    assert [stage.key for stage in later.stages] == [stage.key for stage in before.stages]
 
 
 def test_the_record_of_settings_is_json(tmp_path: Path) -> None:

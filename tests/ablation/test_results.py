@@ -11,9 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from tests.ablation.small import RIGHT, TOOL, VALUE, answered, plan_of, trained, write_ablation
-from tl_jax.ablation.page import sweep_image, sweep_to_html, to_html
+from tl_jax.ablation.page import to_html
 from tl_jax.ablation.results import gains, mean_points, read_results
 from tl_jax.ablation.sweep import sweep_plans
+from tl_jax.ablation.sweep_page import sweep_image, sweep_to_html
 from tl_jax.ablation.written import write_report, write_sweep
 from tl_jax.cli import main
 from tl_jax.config import load_config
@@ -164,4 +165,4 @@ def test_the_command_writes_the_report_once_all_is_done(file: Path) -> None:
     assert "report.html" in found.output
     found = CliRunner().invoke(main, ["ablation", "--config", str(file), "eval.max_new_tokens=7"])
     assert found.exit_code == 2
-    assert "eval.max_new_tokens (256 before, 7 now); choose another out=" in found.output
+    assert "eval.max_new_tokens (the default before, 7 now); choose another out=" in found.output

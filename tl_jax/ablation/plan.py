@@ -86,7 +86,7 @@ class AblationPlan:
         base: the evaluation of the model before training.
         evaluations: of each variant and seed.
         trainings: of each variant and seed, the supervised one first.
-        settings: all that decides what comes out, by dotted keys; of trainings their own.
+        settings: all that decides what comes out and is not the default, by dotted keys; of trainings their own.
     """
 
     config: AblationConfig
@@ -118,10 +118,12 @@ class _Planner:
         self.sft = self._settings(SftConfig, config.model, anywhere, 0, ())
         self.rl = self._settings(RlConfig, config.model, anywhere, 0, ()) if config.rl.files else None
         self.made: tuple[Stage, ...] = ()
+        self.digests = dict[str, str]()
         if data.path is not None and data.cases is not None:
-            self.path, self.cases, self.digests = data.path, data.cases, [_digest(data.path), _digest(data.cases)]
+            self.path, self.cases = data.path, data.cases
+            self.digests = {"path": _digest(data.path), "cases": _digest(data.cases)}
         else:
-            self.made, self.digests = (self._world(data),), []
+            self.made = (self._world(data),)
             self.path, self.cases = (self.made[0].directory / name for name in ("train.jsonl", "cases.jsonl"))
 
     def plan(self) -> AblationPlan:
@@ -146,14 +148,13 @@ class _Planner:
         )
 
     def _decisive(self) -> dict[str, Any]:
-        own = self.config.model_dump(mode="json", exclude={*HOW_MUCH, "sft", "rl"})
-        trained = {"sft": self.sft, "rl": self.rl}
-        trees = {name: config.model_dump(mode="json") for name, config in trained.items() if config}
-        return flat({**own, "digests": self.digests, **trees})
+        own = _set(self.config, *HOW_MUCH, "sft", "rl")
+        trees = {name: _set(config) for name, config in (("sft", self.sft), ("rl", self.rl)) if config}
+        return flat({**own, "contents": self.digests, **trees})
 
     def _world(self, data: AblationData) -> Stage:
         assert data.world is not None  # a validator has seen to it
-        stage = self._stage("data", "world", [data.world.model_dump(mode="json"), data.seed])
+        stage = self._stage("data", "world", [_set(data.world), data.seed])
         files = ("--config", str(stage.settings_file), "--out", str(stage.directory))
         words = ("world", *files, "--seed", str(data.seed))
         return self._add(replace(stage, words=words, settings=to_yaml(data.world)))
@@ -182,11 +183,11 @@ class _Planner:
         return load_config(kind, training.files, [*given, *switches])
 
     def _training(self, kind: Kind, title: str, config: RunConfig, needs: tuple[Stage, ...]) -> Stage:
-        tree = config.model_dump(mode="json")
+        tree = _set(config)
         del tree["run_dir"], tree["data"]["path"]  # files go by what is in them, what stages make by their keys
         if kind == "rl":
             del tree["model"]["path"]
-        stage = self._stage(kind, title, [tree, *self.digests[:1]], needs)
+        stage = self._stage(kind, title, [tree, self.digests.get("path")], needs)
         settings = to_yaml(config.model_copy(update={"run_dir": stage.directory}))
         return self._add(replace(stage, words=(kind, "--config", str(stage.settings_file)), settings=settings))
 
@@ -195,7 +196,7 @@ class _Planner:
         options = {"renderer": self.sft.data.renderer, **how, "format": self.config.data.format}
         flags = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         flags += [word for part in self.sft.data.include for word in ("--include", part)]
-        stage = self._stage("eval", title, [flags, *given, *self.digests[1:]], needs)
+        stage = self._stage("eval", title, [flags, *given, self.digests.get("cases")], needs)
         words = ("eval", "--model", model, "--cases", str(self.cases), "--out", str(stage.directory), *flags)
         return self._add(replace(stage, words=words))
 
@@ -209,6 +210,11 @@ class _Planner:
     def _add(self, stage: Stage) -> Stage:
         """The stage; where one of the same key is planned, that one."""
         return self.stages.setdefault(stage.key, stage)
+
+
+def _set(config: Node, *without: str) -> dict[str, Any]:
+    """What is set otherwise than by default, so that a setting which a later version adds makes no other stage."""
+    return config.model_dump(mode="json", exclude={*without}, exclude_defaults=True)
 
 
 def _check_switches(variant: Variant, config: SftConfig) -> None:

@@ -98,12 +98,16 @@ class SweepRow(NamedTuple):
     figures: Estimates
     is_gain: bool
 
+    @property
+    def label(self) -> str:
+        return f"gain: {self.name}" if self.is_gain else self.name
+
 
 def sweep_rows(results: Results) -> list[SweepRow]:
     """The variants, then the gains."""
     return [
         *(SweepRow(name, scored.seeds, scored.figures, False) for name, scored in results.variants.items()),
-        *(SweepRow(f"gain: {gain_name(gain)}", gain.seeds, gain.figures, True) for gain in results.gains),
+        *(SweepRow(gain_name(gain), gain.seeds, gain.figures, True) for gain in results.gains),
     ]
 
 
@@ -113,7 +117,7 @@ def sweep_report(setting: str, found: Mapping[str, Results]) -> RenderableType:
     for value, results in found.items():
         for row in sweep_rows(results):
             cells = [with_interval(row.figures[metric], row.is_gain) for metric in METRICS]
-            table.add_row(value, row.name, *cells)
+            table.add_row(value, row.label, *cells)
     return Group(table, Text(ABOUT))
 
 

@@ -36,12 +36,14 @@ def keep_settings(plan: AblationPlan) -> None:
 
 
 def _differ(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Settings of a training that only one of the two has are no change."""
+    """A training that only one of the two has is no change."""
     part = key.split(".")[0]
-    there = all(any(other.split(".")[0] == part for other in side) for side in (before, now))
-    return there and (before.get(key) != now.get(key) or (key in before) != (key in now))
+    both = all(any(other.split(".")[0] == part for other in side) for side in (before, now))
+    return (both or part not in ("sft", "rl")) and ((key in before) != (key in now) or before.get(key) != now.get(key))
 
 
 def _at(settings: Mapping[str, Any], key: str) -> str:
-    text = json.dumps(settings.get(key))
+    if key not in settings:
+        return "the default"
+    text = json.dumps(settings[key])
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from tl_jax.ablation.bootstrap import MeanEstimate
 from tl_jax.ablation.page import TITLES
-from tl_jax.ablation.plots import interval_chart
+from tl_jax.ablation.plots import interval_chart, interval_image
 from tl_jax.ablation.report import ABOUT, HEADS, sweep_rows, with_interval
 from tl_jax.ablation.results import METRICS, Results
 from tl_jax.page import page, text
@@ -32,18 +32,33 @@ def sweep_to_html(name: str, setting: str, found: Mapping[str, Results]) -> str:
     return page(name, STYLE, f"<main>\n{chr(10).join(parts)}\n</main>")
 
 
+def sweep_image(setting: str, found: Mapping[str, Results], metric: str) -> str:
+    """The gains in a figure against the dial, as an SVG file; empty where there are none."""
+    return interval_image(f"{TITLES[metric]}, against {setting}", list(found), _lines(found, metric, gains=True))
+
+
 def _chart(found: Mapping[str, Results], metric: str, gains: bool) -> str:
+    return interval_chart(TITLES[metric], list(found), _lines(found, metric, gains), joined=True)
+
+
+def _lines(found: Mapping[str, Results], metric: str, gains: bool) -> dict[str, dict[str, MeanEstimate]]:
+    """Variant, or pair of variants -> value of the dial -> figure or gain."""
     lines: dict[str, dict[str, MeanEstimate]] = {}
     for value, results in found.items():
         for row in sweep_rows(results):
             if row.is_gain == gains:
                 lines.setdefault(row.name, {})[value] = row.figures[metric]
-    return interval_chart(TITLES[metric], list(found), lines, joined=True)
+    return lines
 
 
 def _figures(found: Mapping[str, Results]) -> list[list[str]]:
     return [
-        [value, row.name, str(len(row.seeds)), *(with_interval(row.figures[metric], row.is_gain) for metric in METRICS)]
+        [
+            value,
+            row.label,
+            str(len(row.seeds)),
+            *(with_interval(row.figures[metric], row.is_gain) for metric in METRICS),
+        ]
         for value, results in found.items()
         for row in sweep_rows(results)
     ]

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from rich.console import Group, RenderableType
 
-from tl_jax.ablation.page import sweep_image, sweep_to_html, to_html
+from tl_jax.ablation.page import to_html
 from tl_jax.ablation.plan import AblationPlan
 from tl_jax.ablation.report import report, sweep_report
 from tl_jax.ablation.results import METRICS, read_results
+from tl_jax.ablation.sweep_page import sweep_image, sweep_to_html
 from tl_jax.config.ablation import AblationConfig
 from tl_jax.files import write_json, write_text
 
