@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 TORCH  ?= torch==2.13.0
 BFCL   ?= bfcl-eval==2026.3.23
 DATA   ?=
+CASES  ?=
+MODEL  ?= models/smollm2
 OUT    ?= runs/demo
 LIBTPU := import importlib.metadata as m; print(*[need.split(';')[0] for need in m.requires('jax') if need.startswith('libtpu')])
 JOBS   ?= 2
@@ -22,13 +24,22 @@ endif
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup quick check test thorough fuzz mutations plan-tpu lint docs dist clean
+.PHONY: help demo demo-real given setup quick check test thorough fuzz mutations plan-tpu lint docs dist clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/'
 
 demo: $(VENV)/.torch  ## the whole pipeline on a small model; DATA=FILE.jsonl for your own trajectories, OUT=DIR
 	$(BIN)/tl-jax demo --out $(OUT) $(if $(DATA),--data $(DATA))
+
+demo-real: OUT = runs/demo_real
+demo-real: given $(VENV)/.torch  ## the same with MODEL=DIR (default: SmolLM2-135M), DATA=FILE and CASES="FILE ...": half an hour
+	test -e $(MODEL) || { $(INSTALL) gguf && $(BIN)/python examples/smollm2/get_model.py --out $(MODEL); }
+	$(BIN)/tl-jax demo --out $(OUT) --model $(MODEL) --data $(DATA) $(CASES:%=--cases %)
+
+given:
+	@test -n "$(DATA)" || { echo "make demo-real: give DATA=FILE, trajectories to train on (docs/formats.md)"; exit 2; }
+	@test -n "$(CASES)" || { echo "make demo-real: give CASES=FILE, what is asked before and after (docs/formats.md)"; exit 2; }
 
 setup: $(VENV)/.setup  ## only the environment: .venv with the tl-jax command in it
 

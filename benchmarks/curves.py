@@ -17,8 +17,7 @@ from pathlib import Path
 
 import click
 
-from tl_jax.demo.base import BASE
-from tl_jax.demo.session import CONFIGS
+from tl_jax.demo.course import BASE, CONFIGS
 
 EVERY = 34
 """Steps between two held-out losses."""

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tl_jax.config import RlConfig, load_config
-from tl_jax.demo.base import BASE
+from tl_jax.demo.course import BASE
 from tl_jax.rl.train import run_rl
 from tl_jax.tooluse.rewards.score import score
 from tl_jax.tooluse.schema import Case

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 SETTINGS = [
     *sorted((ROOT / "configs").glob("*.yaml")),
-    *sorted((ROOT / "tl_jax/demo/configs").glob("*.yaml")),
+    *sorted((ROOT / "tl_jax/demo/configs").rglob("*.yaml")),
     *sorted((ROOT / "launch").iterdir()),
 ]
 

@@ -44,7 +44,7 @@ from tl_jax.data.codec import Codec
 from tl_jax.data.dataset import build_dataset
 from tl_jax.data.prompts import Prompt, encode_prompts, load_cases
 from tl_jax.data.tokenizer_file import load_tokenizer
-from tl_jax.demo.base import BASE
+from tl_jax.demo.course import BASE
 from tl_jax.demo.world import generate
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.presets import PRESETS, Preset

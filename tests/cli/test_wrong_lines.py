@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from tl_jax.cli import main
-from tl_jax.demo.session import CONFIGS
+from tl_jax.demo.course import CONFIGS
 
 BASE = CONFIGS.parent / "base"
 CASE = {"id": "1", "messages": [{"role": "user", "content": "?"}], "gold": [[{"name": "go", "arguments": {}}]]}

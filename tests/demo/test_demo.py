@@ -20,11 +20,12 @@ from tl_jax.cli import main
 from tl_jax.config import RlConfig, SftConfig, WorldConfig, load_config, to_yaml
 from tl_jax.data.codec import Codec
 from tl_jax.data.tokenizer_file import load_tokenizer
-from tl_jax.demo.base import BASE, echoes, lessons
+from tl_jax.demo.base import echoes, lessons
+from tl_jax.demo.course import BASE, OWN_DATA, Size
 from tl_jax.demo.data import write_cases, write_data
 from tl_jax.demo.domains import domains
 from tl_jax.demo.run import MARKED, run_demo
-from tl_jax.demo.session import Demo, Size
+from tl_jax.demo.session import Demo
 from tl_jax.demo.tokenizer import VOCABULARY, train_tokenizer
 from tl_jax.demo.world import generate
 from tl_jax.demo.world_files import write_jsonl
@@ -98,7 +99,7 @@ def test_an_echo_repeats_what_was_said() -> None:
 def test_own_data_is_split_by_id_and_nothing_is_lost(tmp_path: Path) -> None:
     own = tmp_path / "own.jsonl"
     write_jsonl(own, generate(9, 80, "train"))
-    demo = Demo(tmp_path / "out", own, SMALL)
+    demo = Demo(tmp_path / "out", own, SMALL, OWN_DATA)
     write_data(demo)
     train, held_out = (list(read_trajectories(tmp_path / "out/data" / f)) for f in ("train.jsonl", "held_out.jsonl"))
     assert train
@@ -113,7 +114,7 @@ def test_own_data_is_split_by_id_and_nothing_is_lost(tmp_path: Path) -> None:
 def test_only_the_calls_of_own_data_are_targets(tmp_path: Path) -> None:
     own = tmp_path / "own.jsonl"
     write_jsonl(own, generate(9, 80, "train"))
-    write_data(Demo(tmp_path / "out", own, SMALL))
+    write_data(Demo(tmp_path / "out", own, SMALL, OWN_DATA))
     before = {t.id: t for t in read_trajectories(own)}
     for file in ("train.jsonl", "held_out.jsonl"):
         for trajectory in read_trajectories(tmp_path / "out/data" / file):
@@ -128,7 +129,7 @@ def test_own_data_too_long_for_the_small_model_is_told_at_once(tmp_path: Path) -
     own = tmp_path / "own.jsonl"
     long = Message("user", "and " * 3000)
     write_jsonl(own, (replace(t, messages=(long, *t.messages[1:])) for t in generate(9, 80, "train")))
-    demo = Demo(tmp_path / "out", own, SMALL)
+    demo = Demo(tmp_path / "out", own, SMALL, OWN_DATA)
     write_data(demo)
     with pytest.raises(UserError, match=r"own\.jsonl: .* tokens"):
         write_cases(demo)
@@ -185,7 +186,7 @@ def test_everything_once(tmp_path: Path) -> None:
     shutil.copytree(Path(tl_jax.__file__).parent, tmp_path / "tl_jax")
     script = (
         "import sys; from pathlib import Path; from tl_jax.demo.run import MARKED, run_demo\n"
-        "from tl_jax.demo.session import QUICK\n"
+        "from tl_jax.demo.course import QUICK\n"
         "run_demo(Path(sys.argv[1]), size=QUICK)"
     )
     out = tmp_path / "demo"

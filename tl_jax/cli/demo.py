@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tl_jax.cli.options import FILE, OUT, ListingCommand, compile_cache_option
+from tl_jax.cli.options import FILE, OUT, ExistingPath, ListingCommand, compile_cache_option
 from tl_jax.compile_cache import keep_programs
 from tl_jax.config import WorldConfig, load_config
 from tl_jax.config.world import ERROR_KINDS
@@ -16,13 +16,23 @@ from tl_jax.terminal import say
 @click.command()
 @click.option("--out", type=OUT, default=Path("runs/demo"), show_default=True)
 @click.option("--data", type=FILE, help="Your own trajectories instead of the demo's world.")
+@click.option(
+    "--model",
+    type=ExistingPath(file_okay=False),
+    help="Your own pretrained model, in Hugging Face format; needs --data.",
+)
+@click.option("--cases", type=FILE, multiple=True, help="What --model is asked; default: points held out of --data.")
 @compile_cache_option
-def demo(out: Path, data: Path | None, compile_cache: bool) -> None:
-    """The whole pipeline on a small model: data, MAE, SFT, PPO, evaluation, export. Minutes on a laptop."""
+def demo(out: Path, data: Path | None, model: Path | None, cases: tuple[Path, ...], compile_cache: bool) -> None:
+    """The whole pipeline on a small model: data, MAE, SFT, PPO, evaluation, export. Minutes on a laptop.
+
+    With --model it is yours: SFT of all parameters and of adapters, GRPO, answers side by side; it says beforehand how
+    long it will take.
+    """
     keep_programs(compile_cache)
     from tl_jax.demo.run import run_demo
 
-    run_demo(out, data)
+    run_demo(out, data, model=model, cases=cases)
 
 
 @click.command(

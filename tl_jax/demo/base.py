@@ -21,6 +21,7 @@ import jax
 from transformers import PreTrainedTokenizerFast
 
 from tl_jax.config import SftConfig, load_config
+from tl_jax.demo.course import BASE, CONFIGS
 from tl_jax.demo.domains import made_up_words
 from tl_jax.demo.tokenizer import train_tokenizer
 from tl_jax.demo.values import draw
@@ -36,10 +37,7 @@ from tl_jax.tooluse.text.render import PaperRenderer
 from tl_jax.training.sft import run_sft
 from tl_jax.training.stop import exit_code
 
-BASE = Path(__file__).parent / "base"
-"""The checkpoint that is shipped, a Hugging Face directory."""
-
-CONFIG = Path(__file__).parent / "configs" / "base.yaml"
+CONFIG = CONFIGS / "base.yaml"
 SEED = 20_000
 EMBEDDING_STD = 1.0
 """Large, so that tokens are told apart from the first step on; with 0.02 copying takes many times as long."""

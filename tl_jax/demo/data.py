@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from tl_jax.data.codec import Codec
 from tl_jax.data.sources import trajectories
-from tl_jax.demo.base import BASE
+from tl_jax.demo.fitting import fitting_trajectories
 from tl_jax.demo.session import Demo
 from tl_jax.demo.world_files import held_out, learnt, write_jsonl
 from tl_jax.errors import UserError
-from tl_jax.tooluse.schema import Trajectory
+from tl_jax.tooluse.rewards.writable import unwritable_gold
+from tl_jax.tooluse.schema import Case, Trajectory
 
 SEED = 1
 
@@ -19,16 +23,27 @@ def write_data(demo: Demo) -> None:
     if demo.data is None:
         train, kept = learnt(demo.size.world, SEED), held_out(demo.size.world, SEED)
     else:
-        found = [_only_calls(trajectory) for trajectory in trajectories(demo.data)]
-        kept = [trajectory for trajectory in found if _is_held_out(trajectory)]
-        train = [trajectory for trajectory in found if not _is_held_out(trajectory)]
-        if not train or not kept:
-            raise UserError(f"{demo.data}: too few trajectories to hold some out")
-        demo.console.print("Only calls are targets: so small a model cannot learn to converse as well.")
+        train, kept = _own(demo, demo.data)
     folder = demo.out / "data"
     write_jsonl(folder / "train.jsonl", train)
     write_jsonl(folder / "held_out.jsonl", kept)
     demo.console.print(f"{len(train)} trajectories to train on, {len(kept)} held out, in {folder}")
+
+
+def _own(demo: Demo, data: Path) -> tuple[list[Trajectory], list[Trajectory]]:
+    """The user's trajectories: to train on, and held out."""
+    if demo.course.only_calls:
+        found = [_only_calls(trajectory) for trajectory in trajectories(data)]
+        demo.console.print("Only calls are targets: so small a model cannot learn to converse as well.")
+    else:
+        config = demo.sft_config(demo.model).data
+        found, there = fitting_trajectories(data, Codec.open(config.renderer, demo.model), config.max_length)
+        demo.console.print(f"{len(found)} of {there} trajectories have at most {config.max_length} tokens")
+    kept = [trajectory for trajectory in found if _is_held_out(trajectory)]
+    train = [trajectory for trajectory in found if not _is_held_out(trajectory)]
+    if not train or not kept:
+        raise UserError(f"{data}: too few trajectories to hold some out")
+    return train, kept[: demo.size.held_out]
 
 
 def _only_calls(trajectory: Trajectory) -> Trajectory:
@@ -46,21 +61,39 @@ def _is_held_out(trajectory: Trajectory) -> bool:
 
 
 def write_cases(demo: Demo) -> None:
-    """The decision points that are answered: those whose prompt fits into a row, at most as many as `Size` says."""
-    from tl_jax.data.codec import Codec
-    from tl_jax.data.prompts import encode_prompts, load_cases
+    """What is answered: cases of the user, or decision points of the held-out trajectories.
 
-    config = demo.sft_config(BASE)
-    cases = load_cases(demo.out / "data/held_out.jsonl")
-    prompts, too_long = encode_prompts(cases, Codec.open(config.data.renderer, BASE), config.data.max_length)
+    Those whose prompt is not too long; at most as many as `Size` says.
+    """
+    from tl_jax.data.prompts import encode_prompts
+
+    config = demo.sft_config(demo.model).data
+    codec = Codec.open(config.renderer, demo.model)
+    limit = demo.course.prompt_tokens or config.max_length
+    found = _cases(demo)
+    unwritable = unwritable_gold(found, codec.writer)
+    if unwritable.reasons:
+        demo.say(unwritable.line())
+    prompts, too_long = encode_prompts([case for case in found if case.id not in unwritable.reasons], codec, limit)
     if not prompts:
         raise UserError(
-            f"{demo.data}: none of the {too_long} held-out decision points has a prompt of at most "
-            f"{config.data.max_length} tokens, which the demo's small model needs; train another one with tl-jax sft"
+            f"{', '.join(map(str, demo.cases)) or demo.data}: none of the {too_long} decision points has a prompt of "
+            f"at most {limit} tokens, which the demo's settings allow; train on longer ones with tl-jax sft"
         )
     chosen = sorted(prompts, key=lambda prompt: zlib.crc32(prompt.case.id.encode()))[: demo.size.cases]
     write_jsonl(demo.out / "data/cases.jsonl", [prompt.case for prompt in chosen])
     demo.console.print(
-        f"{len(chosen)} decision points; left out: {too_long} with prompts of more than {config.data.max_length} "
-        f"tokens, {len(prompts) - len(chosen)} to save time"
+        f"{len(chosen)} decision points; left out: {too_long} with prompts of more than {limit} tokens, "
+        f"{len(prompts) - len(chosen)} to save time"
     )
+
+
+def _cases(demo: Demo) -> Sequence[Case]:
+    """Of the user's files, each a suite of its own; without any, those of the held-out trajectories."""
+    from tl_jax.data.prompts import load_cases
+
+    if not demo.cases:
+        return load_cases(demo.out / "data/held_out.jsonl")
+    return [
+        replace(case, id=f"{path.stem}/{case.id}", suite=path.stem) for path in demo.cases for case in load_cases(path)
+    ]

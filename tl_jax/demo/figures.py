@@ -5,14 +5,21 @@ from __future__ import annotations
 import importlib.util
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.table import Column, Table
 from rich.text import Text
 
 from tl_jax.demo.session import Demo
+from tl_jax.evaluation.comparison_files import compare_files
+from tl_jax.evaluation.comparison_report import HEADS, cells, shortened
 from tl_jax.tooluse.readers import read_predictions, read_trajectories
+from tl_jax.tooluse.readers.predictions import PREDICTIONS
+from tl_jax.visible import in_one_line
+
+SHOWN = 4
+"""Cases whose answers are printed side by side."""
 
 
 def held_out_loss(demo: Demo, model: Path) -> float:
@@ -72,16 +79,46 @@ def conclude(demo: Demo) -> None:
     """The table, the times, and where everything lies."""
     demo.console.rule(Text("What came of it", "bold"), align="left")
     demo.console.print(_results(demo))
+    demo.console.print(_differences(demo))
+    for table in _side_by_side(demo):
+        demo.console.print(table)
     times = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in demo.seconds.items())
     demo.console.print(f"{time.perf_counter() - demo.started:.0f} seconds in all: {times}")
+    runs = {"sft": "run directory: log, metrics, TensorBoard, checkpoint", "rl": "the same, and samples with rewards"}
     for path, what in (
-        ("data", "trajectories, MAE's audit, held-out cases"),
-        ("sft", "run directory: log, metrics, TensorBoard, checkpoint"),
-        ("ppo", "the same, and samples.jsonl with explained rewards"),
-        ("eval", "answers and scores of all three models"),
+        ("data", "trajectories, MAE's audit, the cases that were answered"),
+        *((training.name, runs[training.command]) for training in demo.course.trainings),
+        ("eval", "answers and scores of all models"),
         ("model", "the trained model for transformers"),
     ):
         demo.console.print(f"  {demo.out / path}  {what}")
+
+
+def _differences(demo: Demo) -> Table:
+    """Each training against the base model, case by case."""
+    table = Table("against the base model", "", *(Column(name, justify="right") for name in HEADS))
+    for name in demo.models[1:]:
+        table.add_section()
+        compared = compare_files(demo.answers("before"), demo.answers(name), demo.out / "data/cases.jsonl")
+        for row, (figure, one) in enumerate(compared.figures.items()):
+            table.add_row(name if not row else "", figure, *cells(figure, one))
+    return table
+
+
+def _side_by_side(demo: Demo) -> Iterator[Table]:
+    """What every model answered to some of the cases."""
+    from tl_jax.data.codec import Codec
+    from tl_jax.data.prompts import load_cases
+
+    answers = {name: read_predictions(demo.answers(name) / PREDICTIONS) for name in demo.models}
+    writer = Codec.open(demo.sft_config(demo.model).data.renderer, demo.model).writer
+    for case in load_cases(demo.out / "data/cases.jsonl", limit=SHOWN):
+        table = Table("", Column(shortened(in_one_line(case.messages[-1].content), 300)))
+        table.add_row("right", writer.answer(case.gold[0]) if case.gold else "no call")
+        table.add_section()
+        for name, given in answers.items():
+            table.add_row(name, shortened(in_one_line(given[case.id]), 200))
+        yield table
 
 
 def _results(demo: Demo) -> Table:
@@ -93,8 +130,8 @@ def _results(demo: Demo) -> Table:
         *(Column(name, justify="right") for name in columns),
     )
     summaries, figures = {}, {}
-    for name in ("before", "after SFT", "after PPO"):
-        folder = demo.out / "eval" / name.replace(" ", "_")
+    for name in demo.models:
+        folder = demo.answers(name)
         summaries[name] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         figures[name] = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
     parts: Sequence[str] = sorted(summaries["before"]["suites"])

@@ -13,29 +13,10 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from tl_jax.config import SftConfig, WorldConfig, load_config
-from tl_jax.demo.world import DEFAULT
+from tl_jax.config import SftConfig, load_config
+from tl_jax.demo.course import BASE, CONFIGS, WORLD, Course, Size, Training
 from tl_jax.terminal import SafeConsole
-
-CONFIGS = Path(__file__).parent / "configs"
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much of everything. ``overrides`` are settings of each training."""
-
-    world: WorldConfig = DEFAULT
-    cases: int = 400
-    """Held-out decision points that are answered, before and after each training; at most."""
-    overrides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-QUICK = Size(
-    WorldConfig(train=60, new_values=12, new_domains=8),
-    16,
-    {"sft": ("steps=2",), "ppo": ("steps=1", "batch_size=8", "eval_prompts=4", "algorithm.minibatches=1")},
-)
-"""Everything once, nothing learnt: what the tests run."""
+from tl_jax.training.stop import exit_code
 
 
 @dataclass
@@ -45,6 +26,11 @@ class Demo:
     out: Path
     data: Path | None
     size: Size
+    course: Course = WORLD
+    model: Path = BASE
+    """What the trainings start from."""
+    cases: tuple[Path, ...] = ()
+    """Files of the user with what is to be answered; none = decision points of the trajectories held out."""
     console: Console = field(default_factory=lambda: SafeConsole(highlight=True))
     seconds: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
@@ -70,10 +56,30 @@ class Demo:
         """Prints what a command prints, as it is."""
         self.console.out(line, highlight=False)
 
-    def configs(self, kind: str) -> list[Path]:
-        """The settings of a training: the demo's, and what own data needs otherwise."""
-        own = [CONFIGS / f"{kind}_own_data.yaml"] if self.data else []
-        return [CONFIGS / f"{kind}.yaml", *own]
+    @property
+    def models(self) -> list[str]:
+        """What is evaluated, in this order: the base model, and what each training makes of it."""
+        return ["before", *(f"after {training.label}" for training in self.course.trainings)]
+
+    def answers(self, model: str) -> Path:
+        """Directory of the answers of one of `models`."""
+        return self.out / "eval" / model.replace(" ", "_")
+
+    def training(self, name: str) -> Training:
+        """One of the course's."""
+        return next(one for one in self.course.trainings if one.name == name)
+
+    def settings(self, training: Training) -> tuple[list[Path], list[str]]:
+        """Configuration files and overrides of a training on the marked trajectories."""
+        data = self.out / "data"
+        overrides = [
+            f"run_dir={self.out / training.name}",
+            f"model.path={self.out / training.start if training.start else self.model}",
+            f"data.path={data / 'train.mae.jsonl'}",
+            f"data.eval_path={data / ('held_out.jsonl' if training.command == 'sft' else 'cases.jsonl')}",
+            *self.size.overrides.get(training.name, ()),
+        ]
+        return [CONFIGS / file for file in training.files], overrides
 
     def sft_config(self, model: Path) -> SftConfig:
         """The settings of the supervised training, with the held-out trajectories as data."""
@@ -82,4 +88,10 @@ class Demo:
             f"model.path={model}",
             f"data.path={self.out / 'data/held_out.jsonl'}",
         ]
-        return load_config(SftConfig, self.configs("sft"), overrides)
+        return load_config(SftConfig, self.settings(self.training("sft"))[0], overrides)
+
+
+def finished(result: Mapping[str, Any]) -> None:
+    """Ctrl-C during a training ends the demo, too."""
+    if result["stopped_by"]:
+        raise SystemExit(exit_code(result["stopped_by"]))

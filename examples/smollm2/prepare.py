@@ -1,0 +1,63 @@
+"""What `results.sh` trains on and asks: trajectories and cases that fit stated lengths, and a seeded sample of BFCL.
+
+    python examples/smollm2/prepare.py --model models/smollm2 --train TRAIN.jsonl --out runs/real/data \\
+        --cases toolalpaca.jsonl 1024 --cases rotbench_clean.jsonl 768
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from pathlib import Path
+
+from tl_jax.data.codec import Codec
+from tl_jax.demo.fitting import fitting_cases, fitting_trajectories
+from tl_jax.files import write_lines
+from tl_jax.tooluse.bfcl.categories import chosen
+from tl_jax.tooluse.bfcl.package import data_folder
+
+BFCL = ("simple_python", "multiple", "irrelevance")
+
+
+def sample_bfcl(out: Path, count: int, seed: int) -> None:
+    """The same questions of each category whenever it runs, as BFCL has them, with their answers."""
+    for category in chosen(BFCL):
+        source = data_folder() / category.file
+        lines = source.read_text(encoding="utf-8").splitlines()
+        kept = [lines[index] for index in sorted(random.Random(seed).sample(range(len(lines)), count))]
+        write_lines(out / category.file, kept)
+        answers = source.parent / "possible_answer" / category.file
+        if answers.is_file():
+            ids = {json.loads(line)["id"] for line in kept}
+            rows = answers.read_text(encoding="utf-8").splitlines()
+            write_lines(out / "possible_answer" / category.file, [row for row in rows if json.loads(row)["id"] in ids])
+        print(f"{out / category.file}: {count} of {len(lines)} questions")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="its tokenizer counts")
+    parser.add_argument("--train", type=Path, required=True, help="trajectories")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--max-length", type=int, default=640, help="tokens of a trajectory")
+    parser.add_argument(
+        "--cases", nargs=2, action="append", default=[], metavar=("FILE", "TOKENS"), help="those whose prompt fits"
+    )
+    parser.add_argument("--bfcl", type=int, default=100, help="questions of each category of BFCL")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    codec = Codec.open("paper", options.model)
+    train, there = fitting_trajectories(options.train, codec, options.max_length)
+    write_lines(options.out / "train.jsonl", (json.dumps(one.to_json(), ensure_ascii=False) for one in train))
+    print(f"{options.out / 'train.jsonl'}: {len(train)} of {there} trajectories")
+    for path, tokens in options.cases:
+        cases, there = fitting_cases(Path(path), codec, int(tokens))
+        target = options.out / Path(path).name
+        write_lines(target, (json.dumps(case.to_json(), ensure_ascii=False) for case in cases))
+        print(f"{target}: {len(cases)} of {there} cases")
+    sample_bfcl(options.out / "bfcl", options.bfcl, options.seed)
+
+
+if __name__ == "__main__":
+    main()
