@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tl_jax.demo.session import Demo
 from tl_jax.demo.world import generate
 from tl_jax.errors import UserError
 from tl_jax.tooluse.readers import read_trajectories
+from tl_jax.tooluse.schema import Message
 
 SCRIPT = """
 import sys
@@ -37,8 +39,10 @@ run_demo(out, data, size, model, cases)
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
+    """Trajectories, the last of them too long."""
     path = tmp_path / "own.jsonl"
-    write_jsonl(path, generate(9, 40, "train"))
+    *short, last = generate(9, 40, "train")
+    write_jsonl(path, [*short, replace(last, messages=(Message("user", "and " * 3000), *last.messages[1:]))])
     return path
 
 
