@@ -154,3 +154,32 @@ def test_a_download_that_was_cut_off_is_no_model(tmp_path: Path) -> None:
     assert not out.exists()
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     assert (out / "config.json").is_file()
+
+
+@pytest.mark.jax
+def test_what_is_prepared_fits_and_is_always_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("bfcl_eval", reason="BFCL's data: pip install --no-deps bfcl-eval mpmath")
+    from tl_jax.demo.base import write_jsonl
+    from tl_jax.demo.course import BASE
+    from tl_jax.demo.world import generate
+    from tl_jax.tooluse.bfcl.package import data_folder
+
+    own, questions = tmp_path / "own.jsonl", (data_folder() / "BFCL_v4_multiple.json").read_text().splitlines()
+    write_jsonl(own, generate(9, 8, "train"))
+    monkeypatch.syspath_prepend(str(EXAMPLES / "smollm2"))
+    prepare = importlib.import_module("prepare")
+    for out in (tmp_path / "once", tmp_path / "again"):
+        arguments = f"--model {BASE} --train {own} --cases {own} 330 --bfcl 5 --max-length 400 --out {out}"
+        monkeypatch.setattr(sys, "argv", ["prepare.py", *arguments.split()])
+        prepare.main()
+    once, again = (
+        {str(file.relative_to(out)): file.read_text() for file in out.rglob("*.json*")}
+        for out in (tmp_path / "once", tmp_path / "again")
+    )
+    assert once == again
+    assert (once["train.jsonl"].count("\n"), once["own.jsonl"].count("\n")) == (6, 6)
+    chosen = once["bfcl/BFCL_v4_multiple.json"].splitlines()
+    assert len(chosen) == 5
+    assert set(chosen) < set(questions)
+    answers = once["bfcl/possible_answer/BFCL_v4_multiple.json"].splitlines()
+    assert [json.loads(line)["id"] for line in answers] == [json.loads(line)["id"] for line in chosen]

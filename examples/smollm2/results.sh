@@ -18,10 +18,11 @@ sft() {  # NAME OVERRIDE...
   tl-jax sft --config "$configs/sft.yaml" model.path="$model" data.path="$out/data/train.jsonl" run_dir="$out/$1" "${@:2}"
 }
 
-sft mae_pkt
 answers base "$model"
+sft sft data.mae.rule=none data.pkt.mode=none
+answers sft "$out/sft"
+sft mae_pkt
 answers mae_pkt "$out/mae_pkt"
 tl-jax rl --config "$configs/rl.yaml" model.path="$out/mae_pkt" data.path="$out/data/train.jsonl" run_dir="$out/irm"
 answers irm "$out/irm"
-sft sft data.mae.rule=none data.pkt.mode=none
-answers sft "$out/sft"
+python "$(dirname "$0")/tables.py" "$out"
