@@ -102,5 +102,5 @@ def test_everything_once(own: Path, tmp_path: Path) -> None:
         assert name in rest
         summary = json.loads((out / "eval" / name.replace(" ", "_") / "summary.json").read_text())
         assert (summary["cases"], list(summary["suites"])) == (4, ["own"])
-    assert "against the base model" in rest
+    assert "Against the base model, case by case" in rest
     assert "transformers loads" in rest

@@ -79,6 +79,7 @@ def conclude(demo: Demo) -> None:
     """The table, the times, and where everything lies."""
     demo.console.rule(Text("What came of it", "bold"), align="left")
     demo.console.print(_results(demo))
+    demo.console.print("Against the base model, case by case:")
     demo.console.print(_differences(demo))
     for table in _side_by_side(demo):
         demo.console.print(table)
@@ -96,7 +97,7 @@ def conclude(demo: Demo) -> None:
 
 def _differences(demo: Demo) -> Table:
     """Each training against the base model, case by case."""
-    table = Table("against the base model", "", *(Column(name, justify="right") for name in HEADS))
+    table = Table("model", "figure", *(Column(name, justify="right", no_wrap=True) for name in HEADS))
     for name in demo.models[1:]:
         table.add_section()
         compared = compare_files(demo.answers("before"), demo.answers(name), demo.out / "data/cases.jsonl")
