@@ -159,9 +159,9 @@ def test_a_download_that_was_cut_off_is_no_model(tmp_path: Path) -> None:
 @pytest.mark.jax
 def test_what_is_prepared_fits_and_is_always_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("bfcl_eval", reason="BFCL's data: pip install --no-deps bfcl-eval mpmath")
-    from tl_jax.demo.base import write_jsonl
     from tl_jax.demo.course import BASE
     from tl_jax.demo.world import generate
+    from tl_jax.demo.world_files import write_jsonl
     from tl_jax.tooluse.bfcl.package import data_folder
 
     own, questions = tmp_path / "own.jsonl", (data_folder() / "BFCL_v4_multiple.json").read_text().splitlines()

@@ -14,12 +14,12 @@ import pytest
 from tests.xla_flags import xla_flags
 from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import load_cases
-from tl_jax.demo.base import write_jsonl
 from tl_jax.demo.course import BASE, PRETRAINED, Size
 from tl_jax.demo.data import write_cases, write_data
 from tl_jax.demo.run import run_demo
 from tl_jax.demo.session import Demo
 from tl_jax.demo.world import generate
+from tl_jax.demo.world_files import write_jsonl
 from tl_jax.errors import UserError
 from tl_jax.tooluse.readers import read_trajectories
 from tl_jax.tooluse.schema import Message
