@@ -2,9 +2,10 @@
 
     make demo && python -m benchmarks.curves --data runs/demo/data --out runs/curves
 
-Each row is ``tl-jax sft`` with the demo's own settings and those of its name in VARIANTS. Printed are held-out losses
-on the way and at the end, the training loss of the last 20 steps, and how far both are from float32's. Runs that are
-done are not repeated when this is started again.
+Each row is ``tl-jax sft`` with the demo's own settings and those of its name in VARIANTS, once for each of ``--seeds``.
+Printed are the means of held-out losses on the way and at the end and of the training loss of the last 20 steps, and
+how far both are from float32's: the mean over seeds of the difference from the run with the same seed, so with the
+same batches, and its 95 % interval by Student's t. Runs that are done are not repeated when this is started again.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
+import numpy as np
+from scipy.stats import t
 
 from tl_jax.demo.course import BASE, CONFIGS
 
@@ -44,18 +47,28 @@ VARIANTS: Mapping[str, Sequence[str]] = {
 @click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="The data of make demo.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the runs go.")
 @click.option("--only", multiple=True, type=click.Choice(tuple(VARIANTS)), help="Some rows, float32 among them.")
-def main(data: Path, out: Path, only: tuple[str, ...]) -> None:
+@click.option("--seeds", type=click.IntRange(min=1), default=1, help="Runs of each row, with seeds 0, 1, ...")
+def main(data: Path, out: Path, only: tuple[str, ...], seeds: int) -> None:
     print("| | settings | held-out loss | training | against float32: held-out | training |\n" + "|---" * 6 + "|")
-    first: tuple[float, float] | None = None
+    first: np.ndarray | None = None
     for name in only or VARIANTS:
         settings = [f"data.path={data / 'train.mae.jsonl'}", f"data.eval_path={data / 'held_out.jsonl'}"]
         settings += [f"eval_every={EVERY}", f"model.path={BASE}", *VARIANTS[name]]
-        rows = train(out / name, settings)
-        last = rows[-1]["eval_loss"], rows[-1]["loss"]
-        first = first or last
-        curve = " ".join(f"{row['eval_loss']:.4f}" for row in rows if "eval_loss" in row)
-        apart = " | ".join(f"{100 * (new / old - 1):+.2f} %" for new, old in zip(last, first, strict=True))
-        print(f"| {name} | {' '.join(VARIANTS[name])} | {curve} | {last[1]:.4f} | {apart} |", flush=True)
+        runs = [train(out / name / str(seed), [*settings, f"seed={seed}"]) for seed in range(seeds)]
+        curves = [[row["eval_loss"] for row in rows if "eval_loss" in row] for rows in runs]
+        last = np.array([[rows[-1]["eval_loss"], rows[-1]["loss"]] for rows in runs])
+        first = last if first is None else first
+        curve = " ".join(f"{loss:.4f}" for loss in np.mean(curves, axis=0))
+        apart = " | ".join(difference(column) for column in (100 * (last / first - 1)).T)
+        print(f"| {name} | {' '.join(VARIANTS[name])} | {curve} | {last[:, 1].mean():.4f} | {apart} |", flush=True)
+
+
+def difference(percent: np.ndarray) -> str:
+    """The mean of differences, [seeds], and its interval where there are several."""
+    if len(percent) == 1:
+        return f"{percent[0]:+.2f} %"
+    half = t.ppf(0.975, len(percent) - 1) * percent.std(ddof=1) / np.sqrt(len(percent))
+    return f"{percent.mean():+.2f} % ± {half:.2f}"
 
 
 def train(run: Path, settings: Sequence[str]) -> list[Mapping[str, float]]:
