@@ -2,10 +2,11 @@
 
     make demo && python -m benchmarks.curves --data runs/demo/data --out runs/curves
 
-Each row is ``tl-jax sft`` with the demo's own settings and those of its name in VARIANTS, once for each of ``--seeds``.
-Printed are the means of held-out losses on the way and at the end and of the training loss of the last 20 steps, and
-how far both are from float32's: the mean over seeds of the difference from the run with the same seed, so with the
-same batches, and its 95 % interval by Student's t. Runs that are done are not repeated when this is started again.
+Each row is ``tl-jax sft`` with the demo's own settings and those of its name in VARIANTS, once for each of
+``--seeds``. Printed are held-out losses of the first on the way, means over seeds of the held-out loss at the end and of
+the training loss of the last 20 steps, and how far both are from float32's: the mean difference from the run with the
+same seed, so with the same batches, and its 95 % interval by Student's t. Runs that are done are not repeated when this
+is started again.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from scipy.stats import t
 
 from tl_jax.demo.course import BASE, CONFIGS
 
-EVERY = 34
-"""Steps between two held-out losses."""
+EVERY, STEPS = 34, 170
+"""Steps between two held-out losses of the first seed, and of a run; the other seeds have one loss, at the end."""
 ADAPTERS = ("lora.rank=128", "lora.alpha=128")
 """As wide as the model: what keeps them from learning what full training learns is not their rank."""
 WHOLE = "lora.modules_to_save=[embed_tokens,lm_head,norm,input_layernorm,post_attention_layernorm]"
@@ -49,18 +50,22 @@ VARIANTS: Mapping[str, Sequence[str]] = {
 @click.option("--only", multiple=True, type=click.Choice(tuple(VARIANTS)), help="Some rows, float32 among them.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, help="Runs of each row, with seeds 0, 1, ...")
 def main(data: Path, out: Path, only: tuple[str, ...], seeds: int) -> None:
-    print("| | settings | held-out loss | training | against float32: held-out | training |\n" + "|---" * 6 + "|")
+    header = "| | settings | on the way | held-out loss | training | against float32: held-out | training |"
+    print(header + "\n" + "|---" * 7 + "|")
     first: np.ndarray | None = None
     for name in only or VARIANTS:
         settings = [f"data.path={data / 'train.mae.jsonl'}", f"data.eval_path={data / 'held_out.jsonl'}"]
-        settings += [f"eval_every={EVERY}", f"model.path={BASE}", *VARIANTS[name]]
-        runs = [train(out / name / str(seed), [*settings, f"seed={seed}"]) for seed in range(seeds)]
-        curves = [[row["eval_loss"] for row in rows if "eval_loss" in row] for rows in runs]
+        settings += [f"steps={STEPS}", f"model.path={BASE}", *VARIANTS[name]]
+        runs = [
+            train(out / name / str(seed), [*settings, f"eval_every={STEPS if seed else EVERY}", f"seed={seed}"])
+            for seed in range(seeds)
+        ]
         last = np.array([[rows[-1]["eval_loss"], rows[-1]["loss"]] for rows in runs])
         first = last if first is None else first
-        curve = " ".join(f"{loss:.4f}" for loss in np.mean(curves, axis=0))
+        curve = " ".join(f"{row['eval_loss']:.3f}" for row in runs[0][:-1] if "eval_loss" in row)
         apart = " | ".join(difference(column) for column in (100 * (last / first - 1)).T)
-        print(f"| {name} | {' '.join(VARIANTS[name])} | {curve} | {last[:, 1].mean():.4f} | {apart} |", flush=True)
+        ends = " | ".join(f"{mean:.4f}" for mean in last.mean(axis=0))
+        print(f"| {name} | {' '.join(VARIANTS[name])} | {curve} | {ends} | {apart} |", flush=True)
 
 
 def difference(percent: np.ndarray) -> str:

@@ -126,7 +126,7 @@ MUTATIONS = (
     ),
     Mutation(
         "blocked turns still count in the losses",
-        "step.py",
+        "minibatch_losses.py",
         "loss=average(experience.mask & here, spec.config.loss_average) * rollout.weights,",
         "loss=average(experience.mask & here, spec.config.loss_average),",
         "test_step.py::test_weights_of_turns_reach_the_gradient_of_the_policy_alone",

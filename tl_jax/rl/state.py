@@ -46,7 +46,9 @@ def with_base(trainable: Params, frozen: Params) -> Params:
     """Actor and critic out of what a state trains and what it does not: adapters get the model below them."""
     if "base" not in frozen:
         return trainable
-    models = trainable | {"actor": assemble(trainable["actor"], frozen["base"])}
+    models = dict(trainable)
+    if "actor" in trainable:
+        models["actor"] = assemble(trainable["actor"], frozen["base"])
     if "backbone" in trainable.get("critic", {}):
         adapted = assemble(trainable["critic"]["backbone"], backbone(frozen["base"]))
         models["critic"] = trainable["critic"] | {"backbone": adapted}

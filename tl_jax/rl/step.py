@@ -11,29 +11,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from tl_jax.config import AlgorithmConfig
 from tl_jax.data.batch import Array
 from tl_jax.model.host_memory import is_in_host_memory
 from tl_jax.model.parameters import Params
 from tl_jax.model.precision import compute_dtype, in_compute_dtype
-from tl_jax.rl import losses as rl_losses
 from tl_jax.rl.advantages import masked_mean
 from tl_jax.rl.batch import RolloutBatch
-from tl_jax.rl.kl import adapted_kl_coef, kl_estimate
-from tl_jax.rl.parts import MicroBatch, at, by_updates, of_episodes, parts_of, standing_in
+from tl_jax.rl.kl import adapted_kl_coef
+from tl_jax.rl.minibatch_losses import Targets, loss_sum, minibatch_targets
+from tl_jax.rl.parts import MicroBatch, at, by_updates, of_episodes, parts_of
 from tl_jax.rl.rows import Rows
-from tl_jax.rl.scores import (
-    Experience,
-    Metrics,
-    PolicyTokens,
-    hidden_states,
-    per_token_logps,
-    policy_metrics,
-    score_rollout,
-    scores_policy_first,
-    token_values,
-)
+from tl_jax.rl.scores import Experience, Metrics, policy_metrics, score_rollout, scores_policy_first
 from tl_jax.rl.state import RlState, StepSpec, with_base
-from tl_jax.training.losses import Statistic, entropy
 from tl_jax.training.micro_batches import add_up
 from tl_jax.training.optimizer import updates_made
 from tl_jax.training.state import fold_key
@@ -121,27 +111,34 @@ def update_minibatch(
     rows, key = rows_and_key
     copies = partial(in_compute_dtype, dtype=compute_dtype(spec.actor.graphdef, state.params["actor"]))
     frozen = copies(state.frozen)
-    warm = state.step >= spec.config.critic_warmup
+    warm, config = state.step >= spec.config.critic_warmup, spec.config
 
     def update(carry: UpdateCarry) -> tuple[UpdateCarry, Metrics]:
-        trainable = copies(carry.trainable)
         targets = minibatch_targets(experience, rows, spec)
         parts = Parts(parts_of(rows, experience.rollout), at(rows.sources, targets), rows.sources)
-        of_parts = partial(gradient_of, trainable, frozen, parts, state.kl_coef, spec, experience.mask.shape)
-        if spec.config.has_critic and spec.config.critic_warmup:
-            gradient, metrics = jax.lax.cond(warm, partial(of_parts, True), partial(of_parts, False))
-        else:
-            gradient, metrics = of_parts(True)
-        metrics["grad_norm"] = optax.tree.norm(gradient["actor"])
-        if "critic" in gradient:
-            metrics["critic_grad_norm"] = optax.tree.norm(gradient["critic"])
-        limit = spec.config.target_kl
-        stopped = jnp.array(False) if limit is None else metrics["approx_kl"] > limit
-        shared = spec.config.has_critic and spec.config.critic_backbone == "shared"  # values teach the actor, too
-        teaches = jnp.any(targets.weights.loss > 0) | shared
-        metrics["learnt"] = ~stopped & teaches
-        learns = {"actor": metrics["learnt"] & warm, "critic": ~stopped}
-        return _apply(carry, gradient, spec, learns, key)._replace(stopped=stopped), metrics
+        metrics: Metrics = {}
+        for names in learning_together(config):
+            if metrics:  # what it reads is there only after the models before it have learnt
+                trainable, parts = jax.lax.optimization_barrier((carry.trainable, parts))
+                carry = carry._replace(trainable=trainable)
+            learning = copies({name: carry.trainable[name] for name in names})
+            of_parts = partial(gradient_of, learning, frozen, parts, state.kl_coef, spec, experience.mask.shape)
+            if "actor" in names and config.has_critic and config.critic_warmup:
+                gradient, found = jax.lax.cond(warm, partial(of_parts, True), partial(of_parts, False))
+            else:
+                gradient, found = of_parts(True)
+            metrics |= found
+            if "actor" in names:
+                limit = config.target_kl
+                stopped = jnp.array(False) if limit is None else metrics["approx_kl"] > limit
+                metrics["grad_norm"] = optax.tree.norm(gradient["actor"])
+                teaches = jnp.any(targets.weights.loss > 0) | ("critic" in names)  # values teach the actor, too
+                metrics["learnt"] = ~stopped & teaches
+            if "critic" in names:
+                metrics["critic_grad_norm"] = optax.tree.norm(gradient["critic"])
+            learns = {"actor": metrics["learnt"] & warm, "critic": ~stopped}
+            carry = _apply(carry, gradient, spec, learns, key)
+        return carry._replace(stopped=stopped), metrics
 
     if spec.config.target_kl is None:
         carry, metrics = update(carry)
@@ -150,6 +147,16 @@ def update_minibatch(
     seen = ~carry.stopped
     carry, metrics = jax.lax.cond(carry.stopped, lambda same: (same, nothing), update, carry)
     return carry, (seen, metrics)
+
+
+def learning_together(config: AlgorithmConfig) -> tuple[tuple[str, ...], ...]:
+    """The models whose losses have parameters in common, one such group after another, the actor's first.
+
+    A critic of its own learns when the actor has learnt: activations and gradients of one of them are in memory then.
+    """
+    if not config.has_critic:
+        return (("actor",),)
+    return (("actor", "critic"),) if config.critic_backbone == "shared" else (("actor",), ("critic",))
 
 
 class Parts(NamedTuple):
@@ -161,7 +168,7 @@ class Parts(NamedTuple):
 
 
 def gradient_of(
-    trainable: Params,
+    learning: Params,
     frozen: Params,
     parts: Parts,
     kl_coef: jax.Array,
@@ -169,122 +176,23 @@ def gradient_of(
     shape: tuple[int, ...],
     actor_learns: bool,
 ) -> tuple[Params, Metrics]:
-    """Gradient and metrics of a minibatch of episodes with arrays of ``shape``, [B, N]. That of an actor that does not
-    learn is 0, without being computed."""
+    """Gradient and metrics of those models that learn together, over a minibatch of episodes with arrays of ``shape``,
+    [B, N]. That of an actor that does not learn is 0, without being computed."""
 
-    def loss(learning: Params, part: Parts) -> tuple[jax.Array, Metrics]:
-        models = with_base(trainable | learning, frozen)
+    def loss(differentiated: Params, part: Parts) -> tuple[jax.Array, Metrics]:
+        models = with_base(learning | differentiated, frozen)
         total, metrics = loss_sum(models, part.read, part.targets, spec, kl_coef, actor_learns)
         if "found" in metrics:
             metrics["found"] = of_episodes(part.sources, metrics["found"], shape)
         return total, metrics
 
-    learning = {name: params for name, params in trainable.items() if actor_learns or name != "actor"}
+    differentiated = {name: params for name, params in learning.items() if actor_learns or name != "actor"}
     gradient, metrics = add_up(
-        lambda part: jax.grad(loss, has_aux=True)(learning, part), parts, lambda part: part.read.holds_anything
+        lambda part: jax.grad(loss, has_aux=True)(differentiated, part), parts, lambda part: part.read.holds_anything
     )
     if not actor_learns:
-        gradient["actor"] = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), trainable["actor"])
+        gradient["actor"] = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), learning["actor"])
     return gradient, metrics
-
-
-class Weights(NamedTuple):
-    """What a token counts in the sums over a minibatch, float32 each; 0 where it counts nothing."""
-
-    loss: Array
-    """in the losses of the policy"""
-    learnt: Array
-    """in a mean over the tokens that the policy learns from"""
-    written: Array
-    """in a mean over all tokens that it wrote"""
-
-
-class Targets(NamedTuple):
-    """What the losses need besides what the models say now: arrays [B, N] of episodes, or [R, T] at their places."""
-
-    old_logprobs: Array | None
-    ref_logprobs: Array | None
-    sampler_logprobs: Array | None
-    """in the distribution that tokens were drawn from; None = nothing is made of them"""
-    old_values: Array
-    advantages: Array
-    returns: Array
-    weights: Weights
-
-
-def minibatch_targets(experience: Experience, rows: Rows, spec: StepSpec) -> Targets:
-    """Of the episodes that stand in ``rows``, arrays [B, N]. Weights are made for a whole minibatch, so that it can be
-    added up in parts; those of other episodes are 0."""
-    rollout, average = experience.rollout, partial(rl_losses.token_weights, length=spec.answer_length)
-    here = standing_in(rows.sources, rollout.mask.shape)[:, None]
-    return Targets(
-        old_logprobs=experience.old_logprobs,
-        ref_logprobs=experience.ref_logprobs,
-        sampler_logprobs=None if spec.config.importance_cap is None else rollout.drawn_logprobs,
-        old_values=experience.old_values,
-        advantages=experience.advantages,
-        returns=experience.returns,
-        weights=Weights(
-            loss=average(experience.mask & here, spec.config.loss_average) * rollout.weights,
-            learnt=average(experience.mask & here, "tokens"),
-            written=average(rollout.mask & here, "tokens"),
-        ),
-    )
-
-
-def loss_sum(
-    params: Params, part: MicroBatch, targets: Targets, spec: StepSpec, kl_coef: jax.Array, actor_learns: bool = True
-) -> tuple[jax.Array, Metrics]:
-    """The sum of the losses of policy and critic over some rows of a minibatch, and its parts.
-
-    Where the actor does not learn, it is still the policy that was scored, and reads nothing but for a critic on it.
-
-    Metrics: the losses; ``clip_fraction`` and ``value_clip_fraction``, the share of tokens whose gradient the clipping
-    stops; ``approx_kl``, the k3 estimate of KL(old || new) per token. All add up over the parts of a minibatch, as does
-    ``found``, `PolicyTokens` for those who have not scored the policy first.
-    """
-    config, weights, weighted_sum = spec.config, targets.weights, rl_losses.weighted_sum
-    scored = scores_policy_first(config)
-    if actor_learns:
-        statistics: dict[str, Statistic] = {}
-        if config.entropy_coef is not None:
-            statistics["entropy"] = entropy
-        elif not scored:  # it is only told
-            statistics["entropy"] = lambda chunk: jax.lax.stop_gradient(entropy(chunk))
-        scores, values = per_token_logps(params, part, spec, statistics)
-        logprobs, entropies = scores.log_probs, scores.statistics.get("entropy")
-    else:
-        values = token_values(params, lambda: hidden_states(params, part, spec), part, spec)
-        assert targets.old_logprobs is not None  # `scores_policy_first`
-        logprobs, entropies = targets.old_logprobs, None
-    old_logprobs = jax.lax.stop_gradient(logprobs) if targets.old_logprobs is None else targets.old_logprobs
-    policy = rl_losses.policy_losses(
-        logprobs, old_logprobs, targets.advantages, config.clip_low, config.clip_high, config.dual_clip
-    )
-    policy_loss = policy.losses
-    if targets.sampler_logprobs is not None:
-        policy_loss *= rl_losses.importance_weights(old_logprobs, targets.sampler_logprobs, config.importance_cap)
-    loss = weighted_sum(policy_loss, weights.loss)
-    metrics: Metrics = {
-        "policy_loss": loss,
-        "clip_fraction": weighted_sum(policy.clipped, weights.learnt),
-        "approx_kl": weighted_sum(kl_estimate("k3", old_logprobs, logprobs), weights.learnt),
-    }
-    if config.kl_in == "loss" and targets.ref_logprobs is not None:
-        kl = kl_estimate(config.kl_estimator, logprobs, targets.ref_logprobs)
-        metrics["kl_loss"] = kl_coef * weighted_sum(kl, weights.loss)
-        loss += metrics["kl_loss"]
-    if config.entropy_coef is not None and entropies is not None:
-        loss -= config.entropy_coef * weighted_sum(entropies, weights.loss)
-    if not scored:
-        assert entropies is not None
-        metrics["found"] = jax.lax.stop_gradient(PolicyTokens(logprobs, entropies))
-    if config.has_critic:
-        of_values = rl_losses.value_losses(values, targets.old_values, targets.returns, config.value_clip)
-        metrics["value_loss"] = weighted_sum(of_values.losses, weights.written)
-        metrics["value_clip_fraction"] = weighted_sum(of_values.clipped, weights.written)
-        loss += config.value_coef * metrics["value_loss"]
-    return loss, metrics
 
 
 def _apply(
