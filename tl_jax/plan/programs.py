@@ -25,7 +25,7 @@ from tl_jax.rl.batch import collate as collate_episodes
 from tl_jax.rl.rows import Layout
 from tl_jax.rl.rubric import make_rubric
 from tl_jax.rl.state import init_rl_state
-from tl_jax.rl.step import make_rl_step
+from tl_jax.rl.step import learning_together, make_rl_step
 from tl_jax.rl.train import check_batch_size as check_rollout
 from tl_jax.rl.train import make_step_spec
 from tl_jax.training.compile import abstract_state, compile_eval, compile_step
@@ -101,6 +101,8 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
     again, each = 1 if config.model.remat == "block" else 0, _passes(config)
     copies = 0.0 if config.adapter else copies
     learners, forward = 1 + own_critic, load.computed / 3
+    together = [{name: state.trainable[name] for name in names} for names in learning_together(algorithm)]
+    gradients = max(map(_float32, together))  # of those that learn at a time
     passes = learners + 1 + algorithm.epochs * learners * (each + again)  # scored, by the reference too, then learnt
     return [
         *sampling_programs(config, spec.actor.graphdef, state.params["actor"], mesh, load, parts, memory),
@@ -109,7 +111,7 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
             lambda: _lowered(mesh, lambda: compile_step(make_rl_step(spec), state, mesh).lower(state, rollout)),
             {**parts, "rollout": bytes_on_device(rollout)},
             {},
-            {"gradients": _float32(state.trainable), "compute copies": learners * copies, "logits": 2 * logits},
+            {"gradients": gradients, "compute copies": learners * copies, "logits": 2 * logits},
             load.flops / 3 * (learners + 1 + algorithm.epochs * learners * each),
             forward * passes,
             compute * passes * in_turn,
