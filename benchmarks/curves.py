@@ -3,10 +3,10 @@
     make demo && python -m benchmarks.curves --data runs/demo/data --out runs/curves
 
 Each row is ``tl-jax sft`` with the demo's own settings and those of its name in VARIANTS, once for each of
-``--seeds``. Printed are held-out losses of the first on the way, means over seeds of the held-out loss at the end and of
-the training loss of the last 20 steps, and how far both are from float32's: the mean difference from the run with the
-same seed, so with the same batches, and its 95 % interval by Student's t. Runs that are done are not repeated when this
-is started again.
+``--seeds``. Printed are held-out losses of the first on the way, means over seeds of the held-out loss at the end and
+of the training loss of the last 20 steps, and how far both are from float32's: the mean difference from the run with
+the same seed, so with the same batches, and its 95 % interval by Student's t. Runs that are done are not repeated when
+this is started again.
 """
 
 from __future__ import annotations
