@@ -1,6 +1,6 @@
 """Where reinforcement learning ends, against the closed-form optimum of the KL-regularised objective.
 
-    python -m benchmarks.convergence [--ahead 1]
+    python -m benchmarks.convergence [--ahead 1] [--seed 1000]
 
 The problems are those of tests/rl/test_convergence.py: six calls with the paper's rewards, two calls with a tool's
 answer between them that earn at the end, and three calls that are each rewarded at once, with credit by turn. Printed
@@ -36,7 +36,8 @@ from tests.rl.test_convergence import (
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--ahead", type=int, default=0, help="steps that episodes are sampled ahead")
-    ahead = options.parse_args().ahead
+    options.add_argument("--seed", type=int, default=0, help="of the rollouts; a thousand further, all are others")
+    given = options.parse_args()
     table = Table(
         "problem", "beta", Column("before", justify="right"), *(Column(n, justify="right") for n in REGULARISED)
     )
@@ -45,7 +46,9 @@ def main() -> None:
             reference = optimum_of_reference(len(problem))
             optimum = regularised(reference, returns(problem), beta)
             ends = {
-                n: total_variation(learnt(n + suffix, problem, beta, ahead), optimum) for n in REGULARISED if n in names
+                n: total_variation(learnt(n + suffix, problem, beta, given.ahead, given.seed), optimum)
+                for n in REGULARISED
+                if n in names
             }
             cells = (f"{ends[name]:.4f}" if name in ends else "" for name in REGULARISED)
             table.add_row(title, f"{beta:g}", f"{total_variation(reference, optimum):.3f}", *cells)

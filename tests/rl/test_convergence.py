@@ -208,13 +208,16 @@ def program(name: str, calls: int, ahead: int = 0) -> tuple[Callable[..., RlStat
     return lambda params: init_rl_state(params, MODEL, spec, 0), jax.jit(make_rl_step(spec), compiler_options=fast)
 
 
-def learnt(name: str, problem: Problem, beta: float, ahead: int = 0) -> np.ndarray:
-    """The distribution that an algorithm ends with, whose rollouts are sampled so many steps ahead."""
+def learnt(name: str, problem: Problem, beta: float, ahead: int = 0, seed: int = 0) -> np.ndarray:
+    """The distribution that an algorithm ends with, whose rollouts are sampled so many steps ahead.
+
+    Rollouts have the keys from ``seed`` on.
+    """
     calls = len(problem)
     init, step = program(name, calls, ahead)
     state = replace(init(initial_params()), kl_coef=jnp.float32(beta))
-    waiting = [rollout(state.params["actor"], problem, jax.random.key(number)) for number in range(ahead)]
-    for number in range(ahead, ahead + STEPS[calls]):
+    waiting = [rollout(state.params["actor"], problem, jax.random.key(seed + number)) for number in range(ahead)]
+    for number in range(seed + ahead, seed + ahead + STEPS[calls]):
         waiting.append(rollout(state.params["actor"], problem, jax.random.key(number)))
         state, _ = step(state, waiting.pop(0))
     return distribution(state.params["actor"], calls)

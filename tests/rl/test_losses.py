@@ -101,6 +101,53 @@ def test_importance_weights_are_capped_ratios_without_gradient() -> None:
 MASK = jnp.array([[True, True, False, True], [False, True, False, False], [False] * 4])
 
 
+CALLS = 3
+"""That can be made in each of two turns: all episodes can be added up."""
+
+
+def log_probs(logits: jax.Array) -> jax.Array:
+    """[9, 2]: of both calls of every episode, by a policy with logits [4, 3]: of the first call, and after each."""
+    of_calls = jax.nn.log_softmax(logits)
+    first, second = np.divmod(np.arange(CALLS**2), CALLS)
+    return jnp.stack([of_calls[0, first], of_calls[1 + first, second]], axis=1)
+
+
+def expected_gradients(lag: float, calls: int, correct: str) -> tuple[jax.Array, jax.Array]:
+    """Of the loss, by episodes of a policy that is so far away, and of the policy's own return; [4, 3] each."""
+    logits, way = np.random.default_rng(7).normal(size=(2, 1 + CALLS, CALLS)).astype(np.float32)
+    earned = np.random.default_rng(8).normal(size=(CALLS, CALLS if calls == 2 else 1)).astype(np.float32)
+    earned = jnp.asarray(np.broadcast_to(earned, (CALLS, CALLS)).reshape(-1, 1) - 0.3)  # less a baseline
+    drawn, old = log_probs(logits - lag * way), log_probs(jnp.asarray(logits))
+    wrote = jnp.exp(drawn.sum(axis=1, keepdims=True))
+    weights = importance_weights(old, drawn, 1e6)
+    if correct == "episodes":
+        weights = jnp.broadcast_to(weights.prod(axis=1, keepdims=True), weights.shape)
+
+    def loss(logits: jax.Array) -> jax.Array:
+        losses = policy_losses(log_probs(logits), old, jnp.broadcast_to(earned, old.shape), None, None).losses
+        return (wrote * weights * losses)[:, :calls].sum()
+
+    def minus_return(logits: jax.Array) -> jax.Array:
+        return -(jnp.exp(log_probs(logits).sum(axis=1)) * earned[:, 0]).sum()
+
+    return jax.grad(loss)(jnp.asarray(logits)), jax.grad(minus_return)(jnp.asarray(logits))
+
+
+def test_weights_of_tokens_make_the_gradient_of_one_call_exact_and_that_of_two_to_first_order() -> None:
+    """In expectation, added up over all episodes. A token's own weight leaves out what the episode said before and says
+    after it; that error goes away with the lag, as learning ends. The weight of the whole episode is exact."""
+
+    def error(lag: float, calls: int, correct: str = "tokens") -> float:
+        got, exact = expected_gradients(lag, calls, correct)
+        return float(jnp.abs(got - exact).max() / jnp.abs(exact).max())
+
+    assert error(0.5, calls=1) < 1e-5
+    assert error(0.0, calls=2) < 1e-5
+    assert error(0.5, calls=2, correct="episodes") < 1e-5
+    assert error(0.2, calls=2) > 0.02
+    assert error(0.1, calls=2) / error(0.2, calls=2) == pytest.approx(0.5, abs=0.1)
+
+
 @pytest.mark.parametrize(
     ("average", "expected"), [("tokens", [1 / 4, 1 / 4]), ("answers", [1 / 6, 1 / 2]), ("length", [1 / 20, 1 / 20])]
 )
