@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -68,6 +69,13 @@ def uninterrupted(configured: Callable[..., SftConfig]) -> SftConfig:
     return config
 
 
+@pytest.fixture(scope="module")
+def two(configured: Callable[..., SftConfig]) -> tuple[SftConfig, list[str]]:
+    """The same run of two processes, and what each of them said."""
+    config = configured("two", mesh={"fsdp": 2})
+    return config, finish_together(launch_together(config))
+
+
 def test_a_run_learns_and_reports(uninterrupted: SftConfig) -> None:
     rows = metrics(uninterrupted.run_dir)
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
@@ -105,17 +113,22 @@ def test_a_killed_run_resumes_bit_for_bit(configured: Callable[..., SftConfig], 
     )
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_run_exits_as_its_signal_says(configured: Callable[..., SftConfig], number: int, code: int) -> None:
-    config = configured(f"stopped_{code}", steps=1000)
-    process = launch(config)
+def stop(process: subprocess.Popen[str], config: SftConfig, number: signal.Signals) -> None:
+    """A run of a thousand steps exits as its signal says, with what it has learnt saved."""
     wait_for_steps(process, config, 3)
     process.send_signal(number)
-    assert "the checkpoint is saved" in finish(process, code=code)
+    assert "the checkpoint is saved" in finish(process, code=128 + number)
     assert Run(config, make_mesh(config.mesh)).start >= 3
 
 
-def test_a_second_start_is_one_line_and_does_not_disturb_the_first(configured: Callable[..., SftConfig]) -> None:
+def test_a_run_is_stopped_by_ctrl_c(configured: Callable[..., SftConfig]) -> None:
+    config = configured("interrupted", steps=1000)
+    stop(launch(config), config, signal.SIGINT)
+
+
+def test_a_second_start_is_one_line_and_does_not_disturb_the_first_until_it_is_stopped(
+    configured: Callable[..., SftConfig],
+) -> None:
     config = configured("twice", steps=1000)
     process = launch(config)
     wait_for_steps(process, config, 1)
@@ -123,8 +136,7 @@ def test_a_second_start_is_one_line_and_does_not_disturb_the_first(configured: C
     assert refused.startswith(f"tl-jax: {config.run_dir}: another training is running there (process {process.pid} on ")
     assert refused.count("\n") == 1
     assert "log_every: 1\n" in (config.run_dir / "config.yaml").read_text()
-    process.send_signal(signal.SIGTERM)
-    finish(process, code=143)
+    stop(process, config, signal.SIGTERM)
 
 
 def test_processes_stop_together_when_one_of_them_is_told(configured: Callable[..., SftConfig]) -> None:
@@ -141,11 +153,11 @@ def test_processes_stop_together_when_one_of_them_is_told(configured: Callable[.
 
 
 def test_processes_agree_on_the_older_checkpoint(
-    configured: Callable[..., SftConfig], uninterrupted: SftConfig
+    configured: Callable[..., SftConfig], uninterrupted: SftConfig, two: tuple[SftConfig, list[str]]
 ) -> None:
     """The first one reads and moves them; both go on from the same, and end where an undisturbed run does."""
     config = configured("damaged_two", mesh={"fsdp": 2})
-    finish_together(launch_together(config))
+    shutil.copytree(two[0].run_dir, config.run_dir, symlinks=True)
     newest = config.run_dir / "checkpoints" / str(STEPS)
     flip(files(newest / "state" / "d")[0])
     shown = finish_together(launch_together(config))
@@ -163,9 +175,8 @@ def wait_for_steps(process: subprocess.Popen[str], config: SftConfig, steps: int
         time.sleep(0.002)
 
 
-def test_two_processes_equal_one(configured: Callable[..., SftConfig], uninterrupted: SftConfig) -> None:
-    config = configured("two", mesh={"fsdp": 2})
-    shown = finish_together(launch_together(config))
+def test_two_processes_equal_one(two: tuple[SftConfig, list[str]], uninterrupted: SftConfig) -> None:
+    config, shown = two
     assert "done: 14 steps" in shown[0]
     assert "step" not in shown[1]  # only the first one talks
     ours, theirs = ([row["loss"] for row in metrics(c.run_dir)] for c in (config, uninterrupted))
