@@ -25,7 +25,6 @@ from tests.rl.helpers import (
     random_rollout,
     spec_of,
 )
-from tests.thoroughness import first_then_slow
 from tests.training.helpers import TINY, assert_same_avals, assert_trees_close
 from tl_jax.config import AlgorithmConfig, MeshConfig, OptimizerConfig, RlConfig, load_config
 from tl_jax.config.model import Offload
@@ -215,8 +214,20 @@ def test_importance_weights_reach_the_gradient() -> None:
     assert metrics["importance"] == pytest.approx(1.5)
 
 
-@pytest.mark.parametrize("average", first_then_slow(["tokens", "answers", "length"]))
-@pytest.mark.parametrize("critic_backbone", ["sft", "shared"])
+THOROUGH = [pytest.mark.slow, pytest.mark.thorough]
+REST = [("tokens", "shared"), ("answers", "sft"), ("length", "shared")]
+"""Either half is in one that is always tried."""
+
+
+@pytest.mark.parametrize(
+    ("average", "critic_backbone"),
+    [
+        ("tokens", "sft"),
+        ("answers", "shared"),
+        pytest.param("length", "sft", marks=pytest.mark.slow),
+        *(pytest.param(*both, marks=THOROUGH) for both in REST),
+    ],
+)
 def test_parts_of_a_minibatch_make_the_same_update(average: str, critic_backbone: str) -> None:
     """Answers differ in length, so that parts with weights of their own would pull elsewhere."""
     options = {"average": average, "critic_backbone": critic_backbone, "entropy_coef": 0.1, "kl_coef": 0.2}

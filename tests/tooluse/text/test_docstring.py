@@ -185,7 +185,15 @@ class Drawn:
         return Tool(self.one([key for key in KEYS if "\n" not in key]), self.text(), checked(parameters, "parameters"))
 
 
-@pytest.mark.parametrize("seeds", [range(300), pytest.param(range(300, 20_000), marks=pytest.mark.slow)], ids=str)
+@pytest.mark.parametrize(
+    "seeds",
+    [
+        range(300),
+        pytest.param(range(300, 4000), marks=pytest.mark.slow),
+        pytest.param(range(4000, 20_000), marks=[pytest.mark.slow, pytest.mark.thorough]),
+    ],
+    ids=str,
+)
 def test_what_is_written_is_read_back(seeds: range) -> None:
     for seed in seeds:
         tool = Drawn(seed).tool()
