@@ -17,6 +17,7 @@ import yaml
 from tests.ablation.small import RIGHT, plan_of, write_ablation
 from tests.thoroughness import first_then_thorough
 from tests.tiny import write_model
+from tests.xla_flags import xla_flags
 from tl_jax.ablation.run import spent
 
 COMMAND = (sys.executable, "-m", "tl_jax.cli", "ablation", "--config")
@@ -53,15 +54,16 @@ def test_an_ablation_from_end_to_end(jobs: int, tmp_path: Path) -> None:
     file = write(tmp_path)
     plan = plan_of(file)
     command = [*COMMAND, str(file), "--jobs", str(jobs)]
-    process = subprocess.Popen(command, start_new_session=True)
+    environment = {**os.environ, "XLA_FLAGS": xla_flags(), "COLUMNS": "160"}
+    process = subprocess.Popen(command, start_new_session=True, env=environment)
     until = time.monotonic() + 300
     while not spent(plan.base).done:
         assert time.monotonic() < until
         assert process.poll() is None
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGTERM)
-    assert process.wait(120) == 128 + signal.SIGTERM
-    again = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "160"})
+    assert process.wait(240) == 128 + signal.SIGTERM
+    again = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert again.returncode == 0, again.stderr
     assert f"[{len(plan.stages)}/{len(plan.stages)}]" in again.stderr
     assert spent(plan.base).starts == 1
