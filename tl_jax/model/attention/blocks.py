@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from tl_jax.model.attention.bounds import may_see
 from tl_jax.model.attention.mask import KEPT, AttentionMask, Places
 
 _MASKED = -1e30  # finite: the difference of two of them is 0 and not NaN
@@ -159,15 +160,10 @@ def _block(blocks: Blocks, index: jax.Array) -> Blocks:
 def _cut(
     query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask, size: int
 ) -> tuple[_Queries, _Keys, jax.Array]:
-    """Padded to whole blocks, of which what is added sees nothing and is not seen; and bool [n of queries, n of keys],
-    whether any query of the one sees any key of the other."""
+    """Padded to whole blocks, of which what is added sees nothing and is not seen; and `may_see`."""
     queries_at, keys_at = _places(mask.of_queries, size, -1), _places(mask.of_keys, size, -2)
     keys, values = (jnp.swapaxes(_blocks(x, size), 2, 3) for x in (key, value))
-
-    def sees(block: Places) -> jax.Array:  # [n]: which blocks of keys
-        return jax.vmap(lambda others: AttentionMask.between(block, others).dense().any())(keys_at)
-
-    seen = jax.vmap(sees)(queries_at)
+    seen = may_see(queries_at, keys_at)
     return _Queries(_query_blocks(query, key.shape[2], size), queries_at), _Keys(keys, values, keys_at), seen
 
 
