@@ -115,7 +115,11 @@ def test_slurm_stops_two_tasks_and_the_next_start_goes_on_from_their_checkpoint(
     assert [start["devices"]["processes"] for start in environment["starts"]] == [2, 2]
 
 
-SHELL = [LAUNCH / "slurm.sh", LAUNCH / "tpu_pod.sh", LAUNCH / "xpk.sh", ROOT / ".ci/run"]
+SHELL = [
+    *(LAUNCH / name for name in ("slurm.sh", "tpu_pod.sh", "xpk.sh")),
+    ROOT / ".ci/run",
+    ROOT / "examples/smollm2/results.sh",
+]
 
 
 def test_all_scripts_are_known() -> None:

@@ -177,11 +177,17 @@ def test_evaluation_over_uneven_batches_is_exact(graphdef: Any, params: Any) -> 
 
 
 def narrowed(jaxpr: Any, in_loop: bool = False) -> list[tuple[bool, tuple[int, ...]]]:
-    """Every cast from float32 to bfloat16 in a program: whether it is in a loop, and the shape."""
-    found = []
+    """Every cast from float32 to bfloat16 in a program: whether it is in a loop, and the shape.
+
+    But for products, which a processor adds up in float32 and rounds at their end.
+    """
+    found, products = [], set()
     for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general" or equation.params.get("name") == "_einsum":
+            products.update(equation.outvars)
         if equation.primitive.name == "convert_element_type" and equation.params["new_dtype"] == jnp.bfloat16:
-            found += [(in_loop, var.aval.shape) for var in equation.invars if var.aval.dtype == jnp.float32]
+            wide = [var for var in equation.invars if var.aval.dtype == jnp.float32]
+            found += [(in_loop, var.aval.shape) for var in wide if var not in products]
         looping = in_loop or equation.primitive.name in ("scan", "while")
         for inner in jax.extend.core.jaxprs_in_params(equation.params):
             found += narrowed(inner, looping)

@@ -37,7 +37,7 @@ def dtype_of(kind: KvCacheDtype, computation: jax.typing.DTypeLike) -> jnp.dtype
 
 def encoded(x: jax.Array, dtype: jax.typing.DTypeLike) -> Numbers:
     """Keys or values [..., K] as a cache of this dtype holds them."""
-    if dtype != jnp.int8:
+    if jnp.dtype(dtype) != jnp.int8:
         return x.astype(dtype)
     wide = x.astype(jnp.float32)
     scale = jnp.max(jnp.abs(wide), axis=-1, keepdims=True) / LARGEST
@@ -53,7 +53,7 @@ def decoded(x: Numbers, dtype: jax.typing.DTypeLike) -> jax.Array:
 
 def zeros(shape: tuple[int, ...], dtype: jax.typing.DTypeLike) -> Numbers:
     """Nothing but zeros."""
-    if dtype != jnp.int8:
+    if jnp.dtype(dtype) != jnp.int8:
         return jnp.zeros(shape, dtype)
     return Codes(jnp.zeros(shape, jnp.int8), jnp.zeros((*shape[:-1], 1), jnp.float32))
 
@@ -65,4 +65,4 @@ def bytes_of_head(head_dim: int, dtype: jax.typing.DTypeLike) -> int:
         >>> [bytes_of_head(64, dtype) for dtype in ("float32", "bfloat16", "int8")]
         [256, 128, 68]
     """
-    return head_dim * jnp.dtype(dtype).itemsize + (4 if dtype == jnp.int8 else 0)
+    return head_dim * jnp.dtype(dtype).itemsize + (4 if jnp.dtype(dtype) == jnp.int8 else 0)
