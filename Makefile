@@ -6,7 +6,8 @@ TORCH  ?= torch==2.13.0
 BFCL   ?= bfcl-eval==2026.3.23
 DATA   ?=
 CASES  ?=
-MODEL  ?= models/smollm2
+SMALL  := models/smollm2
+MODEL  ?= $(SMALL)
 OUT    ?= runs/demo
 LIBTPU := import importlib.metadata as m; print(*[need.split(';')[0] for need in m.requires('jax') if need.startswith('libtpu')])
 JOBS   ?= 2
@@ -34,7 +35,7 @@ demo: $(VENV)/.torch  ## the whole pipeline on a small model; DATA=FILE.jsonl fo
 
 demo-real: OUT = runs/demo_real
 demo-real: given $(VENV)/.torch  ## the same with MODEL=DIR (default: SmolLM2-135M), DATA=FILE and CASES="FILE ...": half an hour
-	test -e $(MODEL) || { $(INSTALL) gguf && $(BIN)/python examples/smollm2/get_model.py --out $(MODEL); }
+	$(if $(filter $(SMALL),$(MODEL)),test -e $(MODEL) || { $(INSTALL) gguf && $(BIN)/python examples/smollm2/get_model.py --out $(MODEL); })
 	$(BIN)/tl-jax demo --out $(OUT) --model $(MODEL) --data $(DATA) $(CASES:%=--cases %)
 
 given:
