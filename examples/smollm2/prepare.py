@@ -25,14 +25,15 @@ def sample_bfcl(out: Path, count: int, seed: int) -> None:
     for category in chosen(BFCL):
         source = data_folder() / category.file
         lines = source.read_text(encoding="utf-8").splitlines()
-        kept = [lines[index] for index in sorted(random.Random(seed).sample(range(len(lines)), count))]
+        places = random.Random(seed).sample(range(len(lines)), min(count, len(lines)))
+        kept = [lines[index] for index in sorted(places)]
         write_lines(out / category.file, kept)
         answers = source.parent / "possible_answer" / category.file
         if answers.is_file():
             ids = {json.loads(line)["id"] for line in kept}
             rows = answers.read_text(encoding="utf-8").splitlines()
             write_lines(out / "possible_answer" / category.file, [row for row in rows if json.loads(row)["id"] in ids])
-        print(f"{out / category.file}: {count} of {len(lines)} questions")
+        print(f"{out / category.file}: {len(kept)} of {len(lines)} questions")
 
 
 def main() -> None:
