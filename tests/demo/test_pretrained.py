@@ -16,13 +16,13 @@ from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import load_cases
 from tl_jax.demo.course import BASE, PRETRAINED, Size
 from tl_jax.demo.data import write_cases, write_data
-from tl_jax.demo.run import run_demo
+from tl_jax.demo.run import MARKED, MARKER, run_demo
 from tl_jax.demo.session import Demo
 from tl_jax.demo.world import generate
 from tl_jax.demo.world_files import write_jsonl
 from tl_jax.errors import UserError
 from tl_jax.tooluse.readers import read_trajectories
-from tl_jax.tooluse.schema import Message
+from tl_jax.tooluse.schema import Call, Message
 
 SCRIPT = """
 import sys
@@ -53,6 +53,27 @@ def test_what_is_missing_or_in_vain_is_told_at_once(own: Path, tmp_path: Path) -
         run_demo(tmp_path / "out", own, cases=[own])
     with pytest.raises(UserError, match=r"no model in Hugging Face format; .*get_model"):
         run_demo(tmp_path / "out", own, model=tmp_path)
+    (tmp_path / "more").mkdir()
+    with pytest.raises(UserError, match="own: two files of --cases have this name"):
+        run_demo(tmp_path / "out", own, model=BASE, cases=[own, tmp_path / "more/own.jsonl"])
+
+
+def test_a_model_that_is_not_there_costs_no_earlier_demo(own: Path, tmp_path: Path) -> None:
+    earlier = tmp_path / "out" / "model"
+    earlier.mkdir(parents=True)
+    (tmp_path / "out" / MARKER).write_text(MARKED)
+    with pytest.raises(UserError, match="no model in Hugging Face format"):
+        run_demo(tmp_path / "out", own, model=tmp_path)
+    assert earlier.is_dir()
+
+
+def test_cases_that_cannot_be_answered_are_told_as_such(own: Path, tmp_path: Path) -> None:
+    case = load_cases(own)[0]
+    unsaid = replace(case, gold=((Call("", {}),),))
+    write_jsonl(tmp_path / "unsaid.jsonl", [unsaid])
+    demo = Demo(tmp_path / "out", own, Size(), PRETRAINED, BASE, (tmp_path / "unsaid.jsonl",))
+    with pytest.raises(UserError, match=r"none of the 1 decision points can be asked: .* of 1 the text format cannot"):
+        write_cases(demo)
 
 
 def test_what_fits_is_trained_on_and_every_answer_is_a_target(own: Path, tmp_path: Path) -> None:

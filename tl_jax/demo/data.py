@@ -71,14 +71,15 @@ def write_cases(demo: Demo) -> None:
     codec = Codec.open(config.renderer, demo.model)
     limit = demo.course.prompt_tokens or config.max_length
     found = _cases(demo)
-    unwritable = unwritable_gold(found, codec.writer)
+    unwritable = unwritable_gold(found, codec.writer, "skip")
     if unwritable.reasons:
         demo.say(unwritable.line())
-    prompts, too_long = encode_prompts([case for case in found if case.id not in unwritable.reasons], codec, limit)
+    prompts, too_long = encode_prompts([case for case in found if unwritable.keeps(case)], codec, limit)
     if not prompts:
         raise UserError(
-            f"{', '.join(map(str, demo.cases)) or demo.data}: none of the {too_long} decision points has a prompt of "
-            f"at most {limit} tokens, which the demo's settings allow; train on longer ones with tl-jax sft"
+            f"{', '.join(map(str, demo.cases)) or demo.data}: none of the {len(found)} decision points can be asked: "
+            f"{too_long} have prompts of more than the {limit} tokens that the demo's settings allow, of "
+            f"{len(unwritable.reasons)} the text format cannot say the answer; ask longer ones with tl-jax eval"
         )
     chosen = sorted(prompts, key=lambda prompt: zlib.crc32(prompt.case.id.encode()))[: demo.size.cases]
     write_jsonl(demo.out / "data/cases.jsonl", [prompt.case for prompt in chosen])

@@ -43,7 +43,8 @@ def run_demo(
             are held out of ``data``.
 
     Raises:
-        UserError: bad data, a model without data, cases without a model, or ``out`` holds something else.
+        UserError: bad data, a model without data, cases without a model or of the same name, or ``out`` holds something
+            else.
     """
     course = _course(data, model, cases)
     demo = Demo(out, data, size or course.size, course, model or BASE, tuple(cases))
@@ -75,21 +76,23 @@ def _course(data: Path | None, model: Path | None, cases: Sequence[Path]) -> Cou
         raise UserError(
             f"{cases[0]}: --cases goes with --model; the demo's own model is asked what is held out of --data"
         )
+    names = [file.stem for file in cases]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        raise UserError(f"{twice}: two files of --cases have this name, which tells their cases apart; rename one")
     if model:
         return PRETRAINED
     return OWN_DATA if data else WORLD
 
 
 def _prepare(demo: Demo) -> None:
-    out = demo.out
-    if out.is_dir() and any(out.iterdir()):
-        _empty(demo)
     if not (demo.model / "config.json").is_file():
         how = (
             "python -m tl_jax.demo.base" if demo.model == BASE else "python examples/smollm2/get_model.py, for instance"
         )
         raise UserError(f"{demo.model}: no model in Hugging Face format; make one with {how}")
-    write_text(out / MARKER, MARKED)
+    if demo.out.is_dir() and any(demo.out.iterdir()):
+        _empty(demo)
+    write_text(demo.out / MARKER, MARKED)
 
 
 def _empty(demo: Demo) -> None:
