@@ -386,6 +386,7 @@ def test_whatever_the_dials_the_right_calls_obey_their_schema(split: Split, **di
         ({"error_kinds": []}, "'error_kinds'.*at least 1"),
         ({"repeated": 0.5}, "repeated needs an error_rate that is a number"),
         ({"silent": 0.5, "error_kinds": "timeout"}, "silent needs another of error_kinds than timeout"),
+        ({"error_rate": 0.1, "silent": 1, "error_kinds": ["timeout", "timeout"]}, "error_kinds: name each once"),
         ({"tools": 9}, "'tools'.*less than or equal to 8"),
         ({"new_values": 0, "new_domains": 0}, "nothing is held out"),
         ({"overlap": "some"}, "'overlap'"),

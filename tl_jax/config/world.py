@@ -87,6 +87,8 @@ class WorldConfig(Node):
     def _agrees(self) -> WorldConfig:
         if self.repeated and self.error_rate == SLIPS:
             raise ValueError("repeated needs an error_rate that is a number: slips repeat at their tools as it is")
+        if len(set(self.error_kinds)) < len(self.error_kinds):
+            raise ValueError("error_kinds: name each once; all are equally likely")
         if self.silent and self.error_kinds == ("timeout",):
             raise ValueError("silent needs another of error_kinds than timeout, which is the complaint itself")
         if not self.new_values + self.new_tools + self.new_domains:
