@@ -15,6 +15,7 @@ import pytest
 from tl_jax.ablation import run
 from tl_jax.ablation.plan import Stage
 from tl_jax.ablation.run import Failure, run_stages, seconds_left, spent
+from tl_jax.cli.ablation import _tell
 from tl_jax.errors import UserError
 
 PROGRAM = """
@@ -95,6 +96,46 @@ def test_a_failure_keeps_only_what_needs_it_and_is_tried_again(tmp_path: Path) -
     assert run_stages(stages, tmp_path, tell=told.append) == []
     assert said(tmp_path) == ["bad", "good", "bad", "after", "last"]
     assert (spent(bad).starts, spent(bad).done) == (2, True)
+
+
+def test_whose_fault_it_is_is_known_whatever_was_printed(tmp_path: Path) -> None:
+    bad = stage(tmp_path, "bad")
+    failures = [Failure(bad, "needs 9 GiB"), Failure(stage(tmp_path, "after", needs=(bad,)), "needs bad, which failed")]
+    with pytest.raises(
+        UserError, match=r"^2 of 3 stages failed or need one that did: bad: needs 9 GiB \([^;]*; started"
+    ):
+        _tell(failures, 3)
+
+
+class Interrupted:
+    """A process that does not end; while it is waited for, Ctrl-C is pressed once more."""
+
+    returncode = -9
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def terminate(self) -> None:
+        self.asked.append("terminate")
+
+    def kill(self) -> None:
+        self.asked.append("kill")
+
+    def wait(self, timeout: float | None = None) -> None:
+        if timeout:
+            raise KeyboardInterrupt
+        if timeout == 0:
+            raise subprocess.TimeoutExpired("it", 0)
+
+
+def test_a_second_ctrl_c_ends_all_at_once(tmp_path: Path) -> None:
+    """Where only the first was, the next would be waited for, which here presses Ctrl-C for ever."""
+    process = Interrupted()
+    queue = run._Queue([], 2, (), 0, print)
+    queue.running = [run._Job(stage(tmp_path, name), process, run.Spent()) for name in "ab"]  # type: ignore[arg-type]
+    queue._end()
+    assert process.asked == ["terminate"] * 2 + ["kill"] * 2
+    assert [spent(job.stage).starts for job in queue.running] == [1, 1]
 
 
 def test_a_process_that_was_killed_is_told_as_such(tmp_path: Path) -> None:

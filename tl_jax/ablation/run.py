@@ -170,7 +170,8 @@ class _Queue:
         for job in self.running:
             try:
                 job.process.wait(max(0.0, until - time.monotonic()))
-            except (subprocess.TimeoutExpired, KeyboardInterrupt):  # a second Ctrl-C: at once
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):
+                until = 0.0  # a second Ctrl-C: all of them at once
                 job.process.kill()
                 job.process.wait()
             job.ended(done=job.process.returncode == 0)

@@ -31,9 +31,9 @@ def ablation(
 ) -> None:
     """Which part helps: every subset of MAE, PKT and IRM, over several seeds, in one report.
 
-    Each stage is a command of its own (sft, rl, eval), and what variants share is run once. Started again it goes on:
-    what is done is not repeated, a training that was cut off continues. Writes report.html and report.json to out; with
-    --sweep sweep-NAME.html and sweep-NAME.json.
+    Each stage is a command of its own (world, sft, rl, eval), and what variants share is run once. Started again it
+    goes on: what is done is not repeated, a training that was cut off continues. Writes report.html and report.json to
+    out; with --sweep sweep-NAME.html, sweep-NAME.json and an image of each figure.
     """
     config = load_config(AblationConfig, files, overrides)
     from tl_jax.ablation.plan import make_plan
@@ -61,7 +61,8 @@ def _tell(failures: list[Failure], stages: int) -> None:
     Raises:
         UserError: there are some.
     """
-    own = [failure for failure in failures if not failure.why.startswith("needs ")]
+    failed = {failure.stage.key for failure in failures}
+    own = [failure for failure in failures if not any(need.key in failed for need in failure.stage.needs)]
     if failures:
         names = "; ".join(f"{one.stage.title}: {one.why} ({one.stage.log})" for one in own[:3])
         more = f"; {len(own) - 3} more" if len(own) > 3 else ""
