@@ -71,6 +71,25 @@ def test_each_variant_is_trained_with_its_parts_and_no_others(name: str, tmp_pat
     assert model == str(plan.trainings[name, 7][-1].directory)
 
 
+def test_a_chat_template_that_training_names_writes_the_questions_too(tmp_path: Path) -> None:
+    """What it is told may be a date, which YAML makes of ``2026-01-31``."""
+    chat = "data: {renderer: chat, chat_template: tools, chat_template_kwargs: {date_string: 2026-01-31, loud: true}}"
+    file = write_ablation(tmp_path)
+    plan = plan_of(file, f"sft.settings={{{chat}}}", "rl.settings.data.renderer=chat")
+    assert trained(plan, "SFT", "sft")["data"]["chat_template_kwargs"] == {"date_string": "2026-01-31", "loud": True}
+    given = " ".join(plan.base.words)
+    assert "--renderer chat" in given
+    assert "--chat-template tools --template-arg date_string='2026-01-31' --template-arg loud=true" in given
+
+
+def test_data_in_a_bucket_go_by_their_address(tmp_path: Path) -> None:
+    plan = plan_of(write_ablation(tmp_path), "data={path: 'gs://bucket/a.jsonl', cases: 'gs://bucket/b.jsonl'}")
+    assert trained(plan, "IRM", "sft")["data"]["path"] == trained(plan, "IRM", "rl")["data"]["path"]
+    assert trained(plan, "IRM", "sft")["data"]["path"] == "gs://bucket/a.jsonl"
+    assert plan.base.words[plan.base.words.index("--cases") + 1] == "gs://bucket/b.jsonl"
+    assert plan.settings["contents.path"] == "gs://bucket/a.jsonl"
+
+
 def test_a_stage_is_known_by_what_decides_it_not_by_where_it_lies(tmp_path: Path) -> None:
     file = write_ablation(tmp_path)
 
@@ -126,6 +145,10 @@ def test_a_dial_shares_what_it_does_not_change(tmp_path: Path) -> None:
         ("sft.settings.data.pkt.mode=none", "variant PKT: sft says data.pkt.mode=none; name what PKT means there"),
         ("rl.files=[]", "rl.files: name the settings of the training, configs/rl.yaml for instance"),
         ("sft.settings.stepps=3", "unknown key 'stepps'; did you mean 'steps'?"),
+        ("sft.settings.steps=2026-01-31", "key 'steps'"),
+        ("sft.settings.seed=3", "sft.settings.seed: an ablation sets it by its seeds; leave it out"),
+        ("rl.settings={data: {path: x}}", "rl.settings.data.path: an ablation sets it by its data; leave it out"),
+        ("rl.settings.data.renderer=released", "sft says data.renderer=paper, and rl data.renderer=released"),
         ("variants=[SFT,PKD]", "did you mean 'PKT'?"),
         ("eval.profile=papre", "did you mean 'paper'?"),
         ("eval.profile=nowhere.yaml", "nowhere.yaml"),

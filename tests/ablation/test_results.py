@@ -58,6 +58,17 @@ def test_figures_are_shares_of_the_answers(file: Path) -> None:
     assert (results.costs["eval"].stages, results.costs["eval"].seconds) == (6, 12)
 
 
+def test_what_counts_is_what_was_answered_in_whatever_format(tmp_path: Path) -> None:
+    """An evaluation leaves out what its format cannot say, which for ``chat`` only the model's tokenizer tells."""
+    file = write_ablation(tmp_path, variants=["SFT"], seeds=[0])
+    plan = plan_of(file, "sft.settings.data.renderer=chat", "rl.settings.data.renderer=chat")
+    answered(plan.base, BASE[:3])
+    answered(plan.evaluations["SFT", 0], ANSWERS["SFT", 0][:3])
+    results = read_results(plan)
+    assert (results.cases, results.suites) == (3, {"s0": 2, "s1": 1})
+    assert results.variants["SFT"].figures["CF"].mean == pytest.approx(100 / 3)
+
+
 def test_a_gain_is_of_the_seeds_that_both_have(file: Path) -> None:
     (gain,) = read_results(plan_of(file)).gains
     assert (gain.factor, gain.without, gain.seeds) == ("PKT", ("SFT",), (0, 1))

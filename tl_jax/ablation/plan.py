@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from tl_jax.addresses import full_name
+from tl_jax.addresses import address_of, full_name, shown
 from tl_jax.config import ConfigError, MaeConfig, Node, PktConfig, RlConfig, RunConfig, SftConfig, load_config, to_yaml
 from tl_jax.config.ablation import AblationConfig, AblationData, AblationTraining
+from tl_jax.config.load import as_override
 from tl_jax.config.variants import VARIANTS, Variant
 from tl_jax.files import told
 from tl_jax.report.record import flat
@@ -27,6 +28,8 @@ OFF: Mapping[str, tuple[str, Node]] = {
     "PKT": ("data.pkt", PktConfig(mode="none")),
 }
 """What switches a factor off; its other settings do not matter then, and are the defaults."""
+ITS_OWN = {"run_dir": "out", "model.path": "model", "data.path": "data", "seed": "seeds"}
+"""Settings of a training that its stage decides, and by which setting of the ablation."""
 HOW_MUCH = ("out", "variants", "seeds", "sweeps")
 """Settings that do not change what a stage does, only which there are."""
 
@@ -81,7 +84,6 @@ class AblationPlan:
     Attributes:
         stages: each once, those that others need before these; a whole set of variants before the next seed.
         cases: the file that is answered.
-        renderer: the text format of training and answers.
         include: parts of the data's messages that are written, too.
         base: the evaluation of the model before training.
         evaluations: of each variant and seed.
@@ -92,7 +94,6 @@ class AblationPlan:
     config: AblationConfig
     stages: tuple[Stage, ...]
     cases: Path
-    renderer: str
     include: tuple[Include, ...]
     base: Stage
     evaluations: Mapping[tuple[str, int], Stage]
@@ -117,6 +118,8 @@ class _Planner:
         data, anywhere = config.data, Path("train.jsonl")
         self.sft = self._settings(SftConfig, config.model, anywhere, 0, ())
         self.rl = self._settings(RlConfig, config.model, anywhere, 0, ()) if config.rl.files else None
+        if self.rl:
+            _check_formats(self.sft, self.rl)
         self.made: tuple[Stage, ...] = ()
         self.digests = dict[str, str]()
         if data.path is not None and data.cases is not None:
@@ -139,7 +142,6 @@ class _Planner:
             config=self.config,
             stages=tuple(self.stages.values()),
             cases=self.cases,
-            renderer=self.sft.data.renderer,
             include=self.sft.data.include,
             base=base,
             evaluations=evaluations,
@@ -177,10 +179,13 @@ class _Planner:
         training: AblationTraining = getattr(self.config, name)
         if not training.files:
             raise ConfigError(f"{name}.files: name the settings of the training, configs/{name}.yaml for instance")
-        paths = {"run_dir": "run", "model.path": full_name(model), "data.path": str(data), "seed": seed}
-        given = [f"{key}={json.dumps(value)}" for key, value in [*training.settings.items(), *paths.items()]]
-        switches = [f"{OFF[factor][0]}={json.dumps(OFF[factor][1].model_dump(mode='json'))}" for factor in off]
-        return load_config(kind, training.files, [*given, *switches])
+        paths = {"run_dir": "run", "model.path": full_name(model), "data.path": shown(data), "seed": seed}
+        for key in flat(training.settings):
+            if key in ITS_OWN:
+                raise ConfigError(f"{name}.settings.{key}: an ablation sets it by its {ITS_OWN[key]}; leave it out")
+        switches = {OFF[factor][0]: OFF[factor][1].model_dump(mode="json") for factor in off}
+        given = [*training.settings.items(), *paths.items(), *switches.items()]
+        return load_config(kind, training.files, [as_override(key, value) for key, value in given])
 
     def _training(self, kind: Kind, title: str, config: RunConfig, needs: tuple[Stage, ...]) -> Stage:
         tree = _set(config)
@@ -196,8 +201,12 @@ class _Planner:
         options = {"renderer": self.sft.data.renderer, **how, "format": self.config.data.format}
         flags = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         flags += [word for part in self.sft.data.include for word in ("--include", part)]
+        if name := self.sft.data.chat_template:
+            flags += ["--chat-template", name]
+        for key, value in self.sft.data.chat_template_kwargs.items():
+            flags += ["--template-arg", as_override(key, value)]
         stage = self._stage("eval", title, [flags, *given, self.digests.get("cases")], needs)
-        words = ("eval", "--model", model, "--cases", str(self.cases), "--out", str(stage.directory), *flags)
+        words = ("eval", "--model", model, "--cases", shown(self.cases), "--out", str(stage.directory), *flags)
         return self._add(replace(stage, words=words))
 
     def _stage(self, kind: Kind, title: str, decided: Sequence[Any], needs: tuple[Stage, ...] = ()) -> Stage:
@@ -217,6 +226,20 @@ def _set(config: Node, *without: str) -> dict[str, Any]:
     return config.model_dump(mode="json", exclude={*without}, exclude_defaults=True)
 
 
+def _check_formats(sft: SftConfig, rl: RlConfig) -> None:
+    """
+    Raises:
+        ConfigError: what the first training teaches is not what the second asks for.
+    """
+    first, second = (data.model_dump(mode="json") for data in (sft.data, rl.data))
+    for key in ("renderer", "include"):
+        if first[key] != second[key]:
+            raise ConfigError(
+                f"sft says data.{key}={first[key]}, and rl data.{key}={second[key]}; a variant is trained and asked in "
+                "one format: say the same in both"
+            )
+
+
 def _check_switches(variant: Variant, config: SftConfig) -> None:
     """
     Raises:
@@ -233,7 +256,7 @@ def _check_switches(variant: Variant, config: SftConfig) -> None:
 def _digest(path: Path) -> str:
     """Of a file's content; a folder or a data set elsewhere goes by its name."""
     with told(path, "cannot be read"):
-        if not path.is_file():
-            return str(path)
+        if address_of(path) or not path.is_file():
+            return shown(path)
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -22,9 +22,7 @@ from tl_jax.tooluse.metrics import PAPER_SCORING, score_prediction
 from tl_jax.tooluse.readers import read_predictions
 from tl_jax.tooluse.readers.predictions import PREDICTIONS
 from tl_jax.tooluse.rewards.score import resolve_profile, score
-from tl_jax.tooluse.rewards.writable import unwritable_gold
 from tl_jax.tooluse.schema import Case
-from tl_jax.tooluse.text.render import make_renderer
 
 METRICS = ("TS", "PI", "CF", "reward")
 """Shares in %, and the mean reward."""
@@ -100,17 +98,15 @@ def read_results(plan: AblationPlan) -> Results:
         UserError: cases or answers that cannot be read.
     """
     tables = _Tables(plan)
-    evaluations = {key: stage for key, stage in plan.evaluations.items() if spent(stage).done}
-    outcomes = {key: tables.read(stage) for key, stage in evaluations.items()}
-    of_base = {("base", 0): tables.read(plan.base)} if spent(plan.base).done else {}
     found: dict[str, dict[int, Outcomes]] = {}
-    for (name, seed), table in outcomes.items():
-        found.setdefault(name, {})[seed] = table
+    for (name, seed), stage in plan.evaluations.items():
+        if stage.key in tables.answers:
+            found.setdefault(name, {})[seed] = tables.read(stage)
     return Results(
         cases=len(tables.cases),
         suites={name: len(places) for name, places in tables.suites.items()},
         profile=plan.config.eval.profile,
-        base=tables.scored({0: of_base["base", 0]}) if of_base else None,
+        base=tables.scored({0: tables.read(plan.base)}) if plan.base.key in tables.answers else None,
         variants={name: tables.scored(found[name]) for name in plan.config.variants if name in found},
         gains=gains(found),
         costs=_costs(plan),
@@ -120,22 +116,25 @@ def read_results(plan: AblationPlan) -> Results:
 
 
 class _Tables:
-    """Outcomes ``[metrics, cases]`` of evaluations, in the order of the cases that count."""
+    """Outcomes ``[metrics, cases]`` of evaluations, in the order of the cases that count: those with a gold answer that
+    were answered, for an evaluation leaves out what its text format cannot say."""
 
     def __init__(self, plan: AblationPlan) -> None:
         config = plan.config
         self.profile = resolve_profile(config.eval.profile)
+        done = [stage for stage in (plan.base, *plan.evaluations.values()) if spent(stage).done]
+        self.answers = {stage.key: read_predictions(stage.directory / PREDICTIONS) for stage in done}
         self.cases: list[Case] = []
-        if any(spent(stage).done for stage in (plan.base, *plan.evaluations.values())):
+        if done:
             found = load_cases(plan.cases, config.data.format, limit=config.eval.limit, include=plan.include)
-            unwritable = unwritable_gold(found, make_renderer(plan.renderer), PAPER_SCORING.unwritable)
-            self.cases = [case for case in found if unwritable.keeps(case) and case.has_gold]
+            answered = set.intersection(*map(set, self.answers.values()))
+            self.cases = [case for case in found if case.id in answered and case.has_gold]
         self.suites: dict[str, list[int]] = {}
         for place, case in enumerate(self.cases):
             self.suites.setdefault(case.suite or "unnamed", []).append(place)
 
     def read(self, stage: Stage) -> Outcomes:
-        answers = read_predictions(stage.directory / PREDICTIONS)
+        answers = self.answers[stage.key]
         return np.array([self._worth(answers[case.id], case) for case in self.cases]).T
 
     def _worth(self, answer: str, case: Case) -> list[float]:

@@ -10,6 +10,7 @@ from typing import Any
 from tl_jax.ablation.plan import AblationPlan, Stage, make_plan
 from tl_jax.config import load_config
 from tl_jax.config.ablation import AblationConfig
+from tl_jax.config.load import as_override
 from tl_jax.errors import UserError
 from tl_jax.registry import suggestion
 
@@ -31,10 +32,10 @@ def sweep_plans(
             f"unknown sweep {name!r}; {suggestion(name, config.sweeps) if config.sweeps else 'sweeps has none'}"
         )
     sweep = config.sweeps[name]
-    variants = [f"variants={json.dumps(sweep.variants)}"] if sweep.variants else []
+    variants = [as_override("variants", list(sweep.variants))] if sweep.variants else []
     plans = {}
     for value in sweep.values:
-        dial = f"{sweep.setting}={json.dumps(value)}"
+        dial = as_override(sweep.setting, value)
         plans[shown(value)] = make_plan(load_config(AblationConfig, files, [*overrides, *variants, dial]))
     return plans
 
@@ -46,7 +47,7 @@ def shown(value: Any) -> str:
         >>> shown("paper"), shown(0.3), shown(None)
         ('paper', '0.3', 'null')
     """
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def all_stages(plans: Sequence[AblationPlan]) -> tuple[Stage, ...]:

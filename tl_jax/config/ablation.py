@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tl_jax.config.base import AnyPath, Choice, ModelPath, Node, Seed, Whole, one_or_more
+from tl_jax.config.base import AnyPath, Choice, DataPath, ModelPath, Node, Seed, Whole, one_or_more
 from tl_jax.config.data import FormatName
 from tl_jax.config.model import Dtype
 from tl_jax.config.variants import VARIANTS
@@ -22,8 +22,8 @@ SweepName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 class AblationData(Node):
     """What is trained on and what is answered: files, or the tool world."""
 
-    path: AnyPath | None = Field(None, description="trajectories to train on")
-    cases: AnyPath | None = Field(None, description="that every model answers, in any format of cases or trajectories")
+    path: DataPath | None = Field(None, description="trajectories to train on")
+    cases: DataPath | None = Field(None, description="that every model answers, in any format of cases or trajectories")
     format: FormatName = Field("auto", description="of cases; that of path is sft.settings.data.format")
     world: WorldConfig | None = Field(
         None,

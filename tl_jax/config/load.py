@@ -68,6 +68,20 @@ def to_yaml(config: Node) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
+def as_override(key: str, value: Any) -> str:
+    """``key=value`` as `load_config` reads it back.
+
+    Args:
+        value: whatever YAML can say.
+
+    Example:
+        >>> as_override("data.mae", {"rule": "none"}), as_override("model.path", "7")
+        ('data.mae={rule: none}', "model.path='7'")
+    """
+    text = yaml.safe_dump(value, default_flow_style=True, width=2**31 - 1).removesuffix("...\n")
+    return f"{key}={text.strip()}"
+
+
 def _merge(kind: type[Node], tree: dict[str, Any], new: dict[str, Any], source: str) -> None:
     try:
         merge(kind, tree, renamed(new, source))
