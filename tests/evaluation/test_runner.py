@@ -18,7 +18,7 @@ from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import load_cases
 from tl_jax.errors import UserError
 from tl_jax.evaluation.answering import Answering
-from tl_jax.evaluation.answers import open_directory
+from tl_jax.evaluation.answers import open_directory, settings_of
 from tl_jax.evaluation.runner import evaluate
 from tl_jax.files import write_json
 from tl_jax.tooluse.metrics import Scoring, score_prediction, summarise
@@ -134,6 +134,14 @@ def test_the_same_answers_are_scored_anew(evaluated: Path, model_dir: Path, case
 def test_answers_made_otherwise_are_not_mixed_in(evaluated: Path, model_dir: Path, cases_file: Path) -> None:
     with pytest.raises(UserError, match=r"other settings \(temperature\).*--overwrite"):
         run(model_dir, cases_file, evaluated, temperature=0.5)
+
+
+@pytest.mark.parametrize("made", [{"kv_cache_dtype": "int8"}, {"include": ("reasoning",)}])
+def test_nor_are_answers_with_a_setting_that_is_left_out_now(tmp_path: Path, made: dict[str, Any]) -> None:
+    open_directory(tmp_path, settings_of(tmp_path, "cases", Answering.of(**made)), overwrite=False)
+    (tmp_path / "predictions.jsonl").touch()
+    with pytest.raises(UserError, match=rf"other settings \({next(iter(made))}\).*--overwrite"):
+        open_directory(tmp_path, settings_of(tmp_path, "cases", Answering()), overwrite=False)
 
 
 @pytest.mark.parametrize("broken", ["", '{"model": "a', "[" * 100_000])

@@ -150,7 +150,7 @@ def open_directory(
                 f"{settings_file}: is broken, so nobody knows with which settings {PREDICTIONS} was made; choose "
                 "another directory, or --overwrite to answer anew"
             )
-        changed = [name for name, value in settings.items() if before.get(name) != value]
+        changed = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
         if changed:
             raise UserError(
                 f"{predictions}: was made with other settings ({', '.join(changed)}); "
