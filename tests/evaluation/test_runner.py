@@ -21,6 +21,7 @@ from tl_jax.evaluation.answering import Answering
 from tl_jax.evaluation.answers import open_directory, settings_of
 from tl_jax.evaluation.runner import evaluate
 from tl_jax.files import write_json
+from tl_jax.inference.in_process import InProcessEngine
 from tl_jax.tooluse.metrics import Scoring, score_prediction, summarise
 
 TOOLS = [{"name": name, "description": "Goes there."} for name in ("go", "go_slowly")]
@@ -142,6 +143,13 @@ def test_nor_are_answers_with_a_setting_that_is_left_out_now(tmp_path: Path, mad
     (tmp_path / "predictions.jsonl").touch()
     with pytest.raises(UserError, match=rf"other settings \({next(iter(made))}\).*--overwrite"):
         open_directory(tmp_path, settings_of(tmp_path, "cases", Answering()), overwrite=False)
+
+
+def test_keys_and_values_are_kept_as_it_is_said(model_dir: Path) -> None:
+    sampler = Answering.of(dtype="float32", kv_cache_dtype="int8").open(model_dir)
+    assert isinstance(sampler.engine, InProcessEngine)
+    assert sampler.engine._served is not None
+    assert sampler.engine._served.layout.dtype == "int8"
 
 
 @pytest.mark.parametrize("broken", ["", '{"model": "a', "[" * 100_000])

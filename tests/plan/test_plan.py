@@ -112,6 +112,8 @@ def test_what_is_kept_of_episodes_is_counted_with_an_environment_alone() -> None
     size = 8 / jax.device_count() * 64 * 2 * TINY.config.num_kv_heads * TINY.config.head_dim * 2
     assert beside(1e9) is None
     assert beside(1e9, "environment=replay") == size
+    codes = (TINY.config.head_dim + 4) / (2 * TINY.config.head_dim)  # a byte each and a float32 scale
+    assert beside(1e9, "environment=replay", "engine.kv_cache_dtype=int8") == size * codes
     assert beside(1e5, "environment=replay") < 1e5 / 2
 
 

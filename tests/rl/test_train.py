@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -14,13 +15,16 @@ import pytest
 
 from tests.rl.small_run import STEPS, metrics_of, ppo_config, question, same, write
 from tests.thoroughness import first_then_thorough
+from tests.training.helpers import TINY
 from tl_jax.config import ConfigError, RlConfig
 from tl_jax.config.estimators import ESTIMATORS, Estimator
 from tl_jax.errors import UserError
+from tl_jax.model.parameters import init_params
 from tl_jax.model.store import open_model
 from tl_jax.rl.episodes import Episode
 from tl_jax.rl.estimators import EstimatorInputs
-from tl_jax.rl.train import run_rl
+from tl_jax.rl.rubric import make_rubric
+from tl_jax.rl.train import _make_engine, make_step_spec, run_rl
 from tl_jax.tooluse.environments.python import PythonTools
 from tl_jax.tooluse.rewards.score import score
 from tl_jax.tooluse.schema import Case
@@ -68,6 +72,14 @@ def test_the_run_directory_tells_what_happened(trained: tuple[RlConfig, dict[str
     assert {row["step"] for row in samples} == {3, 6, 9, 12}
     assert all(row["explanation"] for row in samples)
     assert list((config.run_dir / "tensorboard").iterdir())
+
+
+def test_answers_keep_keys_and_values_as_the_setting_says(tmp_path: Path) -> None:
+    config = ppo_config(tmp_path / "run", tmp_path, tmp_path, engine__kv_cache_dtype="int8")
+    spec, run = make_step_spec(config, TINY, make_rubric(config)), SimpleNamespace(mesh=None)
+    engine: Any = _make_engine(config, spec, run, TINY, tmp_path)
+    engine.update(init_params(TINY, jax.random.key(0)))
+    assert engine._served.layout.dtype == "int8"
 
 
 def test_a_run_directory_opens_as_the_actor(trained: tuple[RlConfig, dict[str, Any]], undecided: Path) -> None:
