@@ -97,11 +97,10 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
     micro, length = rollout.rows.tokens.shape[0] // batch_devices(mesh), rollout.rows.tokens.shape[3]
     in_turn = collated.rows.segment_ids.any(axis=(0, 3)).sum() / algorithm.epochs
     logits, copies = _logits(model, mesh, micro, length), compute / mesh.shape["fsdp"]
-    own_critic = algorithm.has_critic and algorithm.critic_backbone != "shared"
     again, each = 1 if config.model.remat == "block" else 0, _passes(config)
     copies = 0.0 if config.adapter else copies
-    learners, forward = 1 + own_critic, load.computed / 3
     together = [{name: state.trainable[name] for name in names} for names in learning_together(algorithm)]
+    learners, forward = len(together), load.computed / 3
     gradients = max(map(_float32, together))  # of those that learn at a time
     passes = learners + 1 + algorithm.epochs * learners * (each + again)  # scored, by the reference too, then learnt
     return [
