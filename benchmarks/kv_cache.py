@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -25,8 +24,8 @@ from tl_jax.config import SamplingConfig
 from tl_jax.config.engine import KvCacheDtype
 from tl_jax.data.codec import Codec
 from tl_jax.data.prompts import encode_prompts, load_cases
-from tl_jax.demo.base import write_jsonl
 from tl_jax.demo.world import generate as made_up
+from tl_jax.demo.world_files import write_jsonl
 from tl_jax.inference.capacity import place_bytes
 from tl_jax.inference.engine import Ends, Generation
 from tl_jax.inference.generate import generate
@@ -99,7 +98,7 @@ def main() -> None:
     for kind in get_args(KvCacheDtype):
         model = for_generation(graphdef, loaded.params, kv_cache_dtype=kind)
         greedy = generate(model, prompts, drawn.model_copy(update={"temperature": 0.0}), key, ends)
-        exact = exact or replace(greedy)
+        exact = exact or greedy
         same = greedy.tokens == exact.tokens
         before = np.where(same.all(axis=1), exact.lengths, (~same).argmax(axis=1))
         made = generate(model, prompts, drawn, key, ends)
