@@ -93,7 +93,7 @@ class EngineConfig(Node):
         return url.rstrip("/").removesuffix("/v1")
 
     @model_validator(mode="after")
-    def _a_server_has_an_address(self) -> EngineConfig:
+    def _settings_are_of_this_engine(self) -> EngineConfig:
         if self.name == "openai" and self.url is None:
             raise ValueError("name=openai asks a server; set url, such as http://127.0.0.1:8000")
         if self.name == "in_process":
