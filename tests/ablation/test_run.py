@@ -108,7 +108,7 @@ def test_whose_fault_it_is_is_known_whatever_was_printed(tmp_path: Path) -> None
 
 
 class Interrupted:
-    """A process that does not end; while it is waited for, Ctrl-C is pressed once more."""
+    """A process that does not end; the first time that it is waited for, Ctrl-C is pressed once more."""
 
     returncode = -9
 
@@ -122,14 +122,14 @@ class Interrupted:
         self.asked.append("kill")
 
     def wait(self, timeout: float | None = None) -> None:
-        if timeout:
-            raise KeyboardInterrupt
-        if timeout == 0:
-            raise subprocess.TimeoutExpired("it", 0)
+        if timeout is not None:
+            if "kill" not in self.asked:
+                raise KeyboardInterrupt
+            assert timeout == 0, "nobody is to wait any more"
+            raise subprocess.TimeoutExpired("it", timeout)
 
 
 def test_a_second_ctrl_c_ends_all_at_once(tmp_path: Path) -> None:
-    """Where only the first was, the next would be waited for, which here presses Ctrl-C for ever."""
     process = Interrupted()
     queue = run._Queue([], 2, (), 0, print)
     queue.running = [run._Job(stage(tmp_path, name), process, run.Spent()) for name in "ab"]  # type: ignore[arg-type]
