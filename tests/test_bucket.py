@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tl_jax import bucket
-from tl_jax.addresses import address_of, files_here, place_of, shown, travels
+from tl_jax.addresses import address_of, files_here, place_of, shown, travels, with_addresses
 from tl_jax.bucket import BucketError, Folder, failure
 
 
@@ -44,6 +44,11 @@ def test_an_address_without_bucket_and_folder_is_refused(bucket: str) -> None:
 def test_what_is_no_folder_is_refused(folder: str) -> None:
     with pytest.raises(ValueError, match="names no folder of the bucket"):
         place_of(f"gs://b-1/{folder}", "runs")
+
+
+def test_what_is_half_written_is_called_by_its_path() -> None:
+    told = f"{place_of('gs://b-1/x', 'files').with_name('.1f.new')}: cannot be written: No space left on device"
+    assert with_addresses(told) == told
 
 
 @pytest.mark.parametrize("folder", ["a*", "a?", "a[1]", "a#1"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 import pytest
@@ -134,9 +135,36 @@ class TestOutput:
         Output(place).publish()
         assert contents(folder.address) == {"answers": b"1\n2"}
 
+    def test_half_of_what_is_there_is_not_gone_on_with(
+        self, folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("a", "b"):
+            folder.write(name, b"1")
+        place, real = place_of(folder.address, "out"), Folder._read_into
+
+        def lost(folder: Folder, target: BinaryIO, name: str, *more: int | None) -> bool:
+            if name == "b":
+                assert not place.exists()  # nor would it be there if the command was killed now
+                raise BucketError("the network is gone")
+            return real(folder, target, name, *more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Folder, "_read_into", lost)
+            with pytest.raises(BucketError, match="gone"):
+                Output(place)
+        assert copies(tmp_path) == []
+        Output(place)
+        assert set(names(place)) == {"a", "b"}
+
     def test_nothing_is_nothing(self, folder: Folder, tmp_path: Path) -> None:
-        Output(place_of(folder.address, "out")).publish()
-        assert contents(folder.address) == {}
+        place = place_of(folder.address, "out")
+        for empty_folder in (False, True):
+            output = Output(place)
+            if empty_folder:
+                place.mkdir()
+            output.publish()
+            assert contents(folder.address) == {}
+            assert copies(tmp_path) == []
 
 
 class TestCommands:
@@ -162,6 +190,13 @@ class TestCommands:
         assert f"{folder.address}/x.jsonl:1: " in shown.stderr
         assert "tl_jax/gs" not in shown.stderr
         assert set(folder.objects()) == {"x.jsonl"}
+
+    def test_a_line_with_a_mistake_leaves_nothing_here(self, folder: Folder, tmp_path: Path) -> None:
+        """A later command would go on with it, whatever another machine has written meanwhile."""
+        folder.write("x", b"1")
+        run("mae", "--out", f"{folder.address}/x", "--in", tmp_path / "none", code=2)
+        assert copies(tmp_path) == []
+        assert contents(folder.address) == {"x": b"1"}
 
     def test_what_a_command_wrote_before_it_failed_is_there(self, folder: Folder) -> None:
         @click.command()

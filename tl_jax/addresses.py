@@ -90,7 +90,7 @@ def with_addresses(text: str) -> str:
     home = _home()
     if home is None or str(home) not in text:
         return text
-    copy = re.escape(str(home)) + rf"/(?:{'|'.join(get_args(Use))})/([\w.~%-]+)"
+    copy = re.escape(str(home)) + rf"/(?:{'|'.join(get_args(Use))})/([a-z0-9][\w.~%-]*)"
     return re.sub(copy, lambda found: SCHEME + unquote(found[1]), text, flags=re.ASCII)
 
 

@@ -7,6 +7,7 @@ all between works with paths alone.
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePath
@@ -28,7 +29,7 @@ def brought(path: Path) -> Path:
         BucketError: nothing is there, or it cannot be read.
     """
     address = address_of(path)
-    if address is not None and not _bring(path, _without_weights(_there(address))):
+    if address is not None and not _bring(path, address, _without_weights(_there(address))):
         raise BucketError(f"{address}: neither a file nor a folder is there")
     if address is not None and path.is_file() and not is_tools(path):
         _bring_tools(path, address)
@@ -84,16 +85,31 @@ class Output:
         self._path, self._brought = path, dict[str, Stored]()
         with told(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
+        self._untouched = not path.exists()
+        if self._untouched:
             there = _there(_address(path))
             self._brought = {name: one for name, one in there.items() if not is_temporary(name)}
-            _bring(path, self._brought)
+            self._bring_whole()
+
+    def _bring_whole(self) -> None:
+        """All or nothing of what is there: a part would pass for what a killed command has written."""
+        new = self._path.with_name(f".{uuid.uuid4().hex[:8]}.new")
+        try:
+            if _bring(new, _address(self._path), self._brought) and new.exists():
+                new.rename(self._path)
+        finally:
+            _remove(new)
+
+    def drop(self) -> None:
+        """Removes what was brought here if the command never began: a later one would take it for newer than the
+        bucket's."""
+        if self._untouched:
+            _remove(self._path)
 
     def publish(self) -> None:
         """Copies what is new to the bucket, deletes there what is gone here, and leaves nothing here."""
+        self._untouched = False
         written = {_name(self._path, file): file for file in _files(self._path)}
-        if not written and not self._brought:
-            return
         for name, file in written.items():
             folder, name_there = _folder_and_name(_address(self._path), name)
             folder.upload(file, name_there, known=self._brought.get(name))
@@ -132,17 +148,17 @@ def _folder_and_name(address: str, name: str) -> tuple[Folder, str]:
     return Folder(home), last
 
 
-def _bring(path: Path, there: dict[str, Stored]) -> bool:
-    """Whether there is anything."""
+def _bring(path: Path, address: str, there: dict[str, Stored]) -> bool:
+    """Whether there is anything at the address; it is at the path, then, and nothing else."""
     if _ITSELF in there:
         if path.is_dir():
             _remove(path)
-        folder, name = _folder_and_name(_address(path), _ITSELF)
+        folder, name = _folder_and_name(address, _ITSELF)
         folder.download(name, there[_ITSELF], path)
     elif there:
         if path.is_file():
             _remove(path)
-        Folder(_address(path)).fetch(there, path)
+        Folder(address).fetch(there, path)
         for file in [file for file in _files(path) if _name(path, file) not in there]:
             _remove(file)
     return bool(there)

@@ -79,7 +79,9 @@ class NewPath(click.Path):
             self.fail("a name is needed.", param, ctx)
         path = _place(self, value, "out", param, ctx)
         if path is not None and ctx is not None:
-            ctx.call_on_close(Output(path).publish)
+            output = Output(path)
+            ctx.find_root().call_on_close(output.drop)  # the context of a line with a mistake is itself never closed
+            ctx.call_on_close(output.publish)
         return super().convert(value if path is None else path, param, ctx)
 
 
