@@ -40,7 +40,7 @@ from tl_jax.tooluse.rewards.score import PROFILES
 
 SHOWN_IDS = 3
 model_option = click.option(
-    "--model", type=ModelDirectory(), required=True, help="HF, PEFT, checkpoint or run directory; a run at gs:// too."
+    "--model", type=ModelDirectory(), required=True, help="HF, PEFT, checkpoint or run directory; at gs:// too."
 )
 predictions_option = click.option("--predictions", type=FILE, required=True, help='JSONL {"id", "prediction"}.')
 profile_option = click.option(

@@ -125,7 +125,7 @@ AnyPath = Annotated[Path, BeforeValidator(_path)]
 _AS_GIVEN = PlainSerializer(shown, return_type=str, when_used="json")
 RunPath = Annotated[Path, BeforeValidator(partial(_path_or_address, use="runs")), _AS_GIVEN]
 """Where a run writes: a path, or an address in a bucket, which is its path on this machine from then on
-(`tl_jax.bucket`)."""
+(`tl_jax.addresses`)."""
 ModelPath = Annotated[Path, BeforeValidator(partial(_path_or_address, use="models")), _AS_GIVEN]
 """Where a model is read, a run in a bucket among others, like `RunPath`."""
 DataPath = Annotated[Path, BeforeValidator(partial(_path_or_address, use="files")), _AS_GIVEN]
