@@ -14,8 +14,9 @@ from tests.xla_flags import xla_flags
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = xla_flags(devices=8)
-# Threads of XLA's pool, by default one a device. Two collectives at once would take them all and wait for ever.
-os.environ.setdefault("NPROC", "32")
+# Threads of XLA's pool, by default one a device. Collectives at once, of programs at once, take one of each device each
+# and wait for ever when all are taken: so a run stood still with 32, once.
+os.environ.setdefault("NPROC", "64")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
