@@ -108,12 +108,12 @@ def test_whose_fault_it_is_is_known_whatever_was_printed(tmp_path: Path) -> None
 
 
 class Interrupted:
-    """A process that does not end; the first time that it is waited for, Ctrl-C is pressed once more."""
+    """A process that does not end; the first time that it is waited for, one more signal comes."""
 
     returncode = -9
 
-    def __init__(self) -> None:
-        self.asked: list[str] = []
+    def __init__(self, signalled: BaseException) -> None:
+        self.signalled, self.asked = signalled, list[str]()
 
     def terminate(self) -> None:
         self.asked.append("terminate")
@@ -124,13 +124,14 @@ class Interrupted:
     def wait(self, timeout: float | None = None) -> None:
         if timeout is not None:
             if "kill" not in self.asked:
-                raise KeyboardInterrupt
+                raise self.signalled
             assert timeout == 0, "nobody is to wait any more"
             raise subprocess.TimeoutExpired("it", timeout)
 
 
-def test_a_second_ctrl_c_ends_all_at_once(tmp_path: Path) -> None:
-    process = Interrupted()
+@pytest.mark.parametrize("signalled", [KeyboardInterrupt(), SystemExit(128 + signal.SIGTERM)])
+def test_a_second_ctrl_c_or_sigterm_ends_all_at_once(signalled: BaseException, tmp_path: Path) -> None:
+    process = Interrupted(signalled)
     queue = run._Queue([], 2, (), 0, print)
     queue.running = [run._Job(stage(tmp_path, name), process, run.Spent()) for name in "ab"]  # type: ignore[arg-type]
     queue._end()

@@ -167,13 +167,14 @@ class _Queue:
         for job in self.running:
             job.process.terminate()
         until = time.monotonic() + PATIENCE
-        for job in self.running:
-            try:
+        try:
+            for job in self.running:
                 job.process.wait(max(0.0, until - time.monotonic()))
-            except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                until = 0.0  # a second Ctrl-C: all of them at once
+        except (subprocess.TimeoutExpired, KeyboardInterrupt, SystemExit):  # a second Ctrl-C or SIGTERM: all at once
+            for job in self.running:
                 job.process.kill()
-                job.process.wait()
+        for job in self.running:
+            job.process.wait()
             job.ended(done=job.process.returncode == 0)
 
 
