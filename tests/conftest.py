@@ -23,6 +23,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.remote import folder, server  # noqa: F401  # fixtures
 from tl_jax.compile_cache import processor
 
 settings.register_profile("shared_cores", deadline=None, suppress_health_check=[HealthCheck.too_slow])

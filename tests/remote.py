@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -45,6 +46,22 @@ def cloud_storage() -> Iterator[Mapping[str, str]]:
     finally:
         server.kill()
         server.wait()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Mapping[str, str]]:
+    """`cloud_storage` for all tests of a file that ask for it."""
+    with cloud_storage() as environment:
+        yield environment
+
+
+@pytest.fixture
+def folder(
+    server: Mapping[str, str], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Folder:
+    """An empty folder of the test's own, and a cache of its own for what is copied here."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "here"))
+    return Folder(f"gs://{BUCKET}/{re.sub('[^a-z0-9_]', '-', request.node.name)}")
 
 
 def contents(address: str) -> dict[str, bytes]:

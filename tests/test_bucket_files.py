@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.remote import BUCKET, cloud_storage, contents
+from tests.remote import contents
 from tests.report.test_report import write_evaluation, write_run
 from tests.tiny import write_trajectories
 from tl_jax.addresses import place_of
@@ -22,18 +21,6 @@ from tl_jax.cli.options import OUT
 from tl_jax.config import SftConfig, load_config, to_yaml
 from tl_jax.errors import UserError
 from tl_jax.tooluse.readers.toolbox import beside
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _server() -> Iterator[None]:
-    with cloud_storage():
-        yield
-
-
-@pytest.fixture
-def folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Folder:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "here"))
-    return Folder(f"gs://{BUCKET}/{request.node.name}")
 
 
 def run(*arguments: object, code: int = 0) -> Result:

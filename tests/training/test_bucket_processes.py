@@ -6,7 +6,7 @@ import json
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.processes import clusters, finish, finish_together, run_python
-from tests.remote import BUCKET, cloud_storage, contents
+from tests.remote import BUCKET, contents
 from tests.runs import metrics
 from tests.xla_flags import xla_flags
 from tl_jax.addresses import place_of
@@ -31,12 +31,6 @@ from tl_jax.run_files import LOCK_FILE as LOCK
 pytestmark = pytest.mark.slow
 STEPS = 16
 ADDRESS = f"gs://{BUCKET}/runs/one"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Mapping[str, str]]:
-    with cloud_storage() as environment:
-        yield environment
 
 
 def start(config: SftConfig | RlConfig, file: Path, *overrides: str, **environment: str) -> Any:

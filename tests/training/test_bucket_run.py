@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import BinaryIO
@@ -13,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 import pytest
 
-from tests.remote import BUCKET, cloud_storage, contents
+from tests.remote import BUCKET, contents
 from tl_jax.addresses import files_here, place_of
 from tl_jax.bucket import BucketError, Folder
 from tl_jax.manifest import write_manifest
@@ -25,18 +24,6 @@ from tl_jax.training.bucket_lock import BucketLock
 from tl_jax.training.bucket_run import BucketRun, run_lock
 from tl_jax.training.checkpoint import Checkpoints, Record, ResumeError, WriteError, restart_step
 from tl_jax.training.damaged import newest_whole
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _server() -> Iterator[None]:
-    with cloud_storage():
-        yield
-
-
-@pytest.fixture
-def folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Folder:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "here"))
-    return Folder(f"gs://{BUCKET}/{re.sub('[^a-z0-9_]', '-', request.node.name)}")
 
 
 def on(machine: str, folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> BucketRun:
@@ -431,6 +418,7 @@ class TestReading:
         assert files_here(home(run)) == ["model/config.json"]
 
 
+@pytest.mark.usefixtures("server")
 def test_a_bucket_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     lock = run_lock(place_of("gs://no-such-bucket/x", "runs"))
