@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from tests.remote import contents
 from tests.report.test_report import write_evaluation, write_run
 from tests.tiny import write_trajectories
-from tl_jax.addresses import place_of
-from tl_jax.bucket import BucketError, Folder
+from tl_jax.addresses import place_of, with_addresses
+from tl_jax.bucket import BucketError, Folder, Stored
 from tl_jax.bucket_files import Output, bring_inputs, brought
 from tl_jax.cli import main
 from tl_jax.cli.options import OUT
@@ -121,6 +121,57 @@ class TestOutput:
         (place / "answers").write_text("1\n2")  # and then it is killed
         Output(place).publish()
         assert contents(folder.address) == {"answers": b"1\n2"}
+
+    @pytest.mark.parametrize("change", ["written", "new", "deleted"])
+    def test_one_that_was_killed_does_not_write_over_what_another_machine_wrote_since(
+        self, folder: Folder, tmp_path: Path, change: str
+    ) -> None:
+        folder.write("answers", b"1")
+        place = place_of(folder.address, "out")
+        Output(place)
+        (place / "answers").write_text("1\n2")  # and then it is killed
+        if change == "deleted":
+            folder.delete("answers")
+        folder.write("answers" if change == "written" else "more", b"1\n3")
+        there = contents(folder.address)
+        with pytest.raises(BucketError, match=f"^{folder.address}: .* here was cut off") as refused:
+            Output(place)
+        (aside,) = place.parent.glob(".*.old")
+        assert str(aside) in with_addresses(str(refused.value))
+        assert (aside / "answers").read_text() == "1\n2"
+        assert contents(folder.address) == there
+        output = Output(place)  # and so it is with what is there
+        assert {name: (place / name).read_bytes() for name in names(place)} == there
+        output.publish()
+        assert contents(folder.address) == there
+        assert copies(tmp_path) == [aside.name, "answers"]
+
+    def test_one_that_copied_a_part_is_gone_on_with(
+        self, folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("a", "b", "gone"):
+            folder.write(name, b"1")
+        place, real = place_of(folder.address, "out"), Folder.upload
+        output, sent = Output(place), list[str]()
+        for name in ("a", "b"):
+            (place / name).write_text("2")
+        (place / "gone").unlink()
+
+        def lost(folder: Folder, file: Path, name: str, known: Stored | None = None) -> None:
+            if sent:
+                raise BucketError("the network is gone")
+            sent.append(name)
+            real(folder, file, name, known)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Folder, "upload", lost)
+            with pytest.raises(BucketError, match="gone"):
+                output.publish()
+        Output(place)
+        (place / sent[0]).write_text("3")  # and then it is killed once more
+        Output(place).publish()
+        assert contents(folder.address) == {"a": b"2", "b": b"2", sent[0]: b"3"}
+        assert copies(tmp_path) == []
 
     def test_half_of_what_is_there_is_not_gone_on_with(
         self, folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -120,7 +120,7 @@ class Folder:
 
     def upload(self, file: Path, name: str, known: Stored | None = None) -> None:
         """Writes a file of this machine, of whatever size, unless it is ``known`` to be there."""
-        if known is None or not _is_same(file, known):
+        if known is None or not is_same(file, known):
             with told(file, "cannot be read"), reached(f"{self.address}/{name}"):
                 self._bucket.blob(self._prefix + name).upload_from_filename(file, retry=_retry())
 
@@ -153,7 +153,7 @@ class Folder:
         Raises:
             FileNotFoundError: it is not in the bucket any more.
         """
-        if _is_same(file, stored):
+        if is_same(file, stored):
             return
         file.parent.mkdir(parents=True, exist_ok=True)
         new = file.with_name(f".{uuid.uuid4().hex[:8]}.new")  # another process may fetch the same
@@ -174,7 +174,7 @@ class Folder:
             blob.delete(retry=_retry())
 
 
-def _is_same(file: Path, stored: Stored) -> bool:
+def is_same(file: Path, stored: Stored) -> bool:
     """Whether a file of this machine, if it is there, holds what an object does."""
     import google_crc32c
 

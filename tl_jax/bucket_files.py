@@ -6,17 +6,20 @@ all between works with paths alone.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePath
+from typing import NoReturn
 
 from pydantic import BaseModel
 
 from tl_jax.addresses import SCHEME, address_of, is_temporary, place_of, travels, use_of
-from tl_jax.bucket import BucketError, Folder, Stored
-from tl_jax.files import told
+from tl_jax.bucket import BucketError, Folder, Stored, is_same
+from tl_jax.files import told, write_json
 from tl_jax.run_files import CONFIG_FILE
 from tl_jax.tooluse.readers.toolbox import is_tools
 
@@ -72,30 +75,67 @@ class Output:
     """What a command writes to an address: a file or a directory.
 
     What is there already is brought here first, so that the command finds it as it would on this machine's disk. If an
-    earlier one was killed before its files were copied, they are here still, and are gone on with instead.
+    earlier one was killed before its files were copied, they are here still, and are gone on with instead, unless
+    somebody else has written there since.
 
     Args:
         path: that stands for the address.
 
     Raises:
-        BucketError: the bucket cannot be reached.
+        BucketError: the bucket cannot be reached, or somebody else has written there.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._brought = path, dict[str, Stored]()
+        self._path = path
+        digest = hashlib.sha256(path.name.encode()).hexdigest()[:32]  # the name may be as long as one can be
+        self._note = path.with_name(f".{digest}.brought.json")
         with told(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
         self._untouched = not path.exists()
+        there = _there(_address(path))
+        self._brought = {name: one for name, one in there.items() if not is_temporary(name)}
         if self._untouched:
-            there = _there(_address(path))
-            self._brought = {name: one for name, one in there.items() if not is_temporary(name)}
             self._bring_whole()
+        elif self._is_changed():
+            self._set_aside()
+        else:
+            self._note_down()
+
+    def _is_changed(self) -> bool:
+        """Whether somebody else has written there since it was noted. What this machine has copied there since, before
+        it was cut off, is there as it is here."""
+        noted = self._noted()
+        deleted = (name for name in noted.keys() - self._brought.keys() if (self._path / name).is_file())
+        written = (name for name, one in self._brought.items() if noted.get(name) != one.generation)
+        return any(deleted) or not all(is_same(self._path / name, self._brought[name]) for name in written)
+
+    def _note_down(self) -> None:
+        write_json(self._note, {name: one.generation for name, one in self._brought.items()})
+
+    def _noted(self) -> dict[str, int]:
+        """The generations of what was there; nothing where that is not known."""
+        try:
+            found: dict[str, int] = json.loads(self._note.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found
+
+    def _set_aside(self) -> NoReturn:
+        aside = self._path.with_name(f".{uuid.uuid4().hex[:8]}.old")
+        with told(aside):
+            self._path.rename(aside)
+        raise BucketError(
+            f"{_address(self._path)}: somebody else has written there since a command here was cut off, whose files "
+            f"are now in {aside}: keep what you need of them, and start again with what is there"
+        )
 
     def _bring_whole(self) -> None:
         """All or nothing of what is there: a part would pass for what a killed command has written."""
         new = self._path.with_name(f".{uuid.uuid4().hex[:8]}.new")
         try:
-            if _bring(new, _address(self._path), self._brought) and new.exists():
+            _bring(new, _address(self._path), self._brought)
+            self._note_down()
+            if new.exists():
                 new.rename(self._path)
         finally:
             _remove(new)
@@ -104,7 +144,7 @@ class Output:
         """Removes what was brought here if the command never began: a later one would take it for newer than the
         bucket's."""
         if self._untouched:
-            _remove(self._path)
+            self._remove()
 
     def publish(self) -> None:
         """Copies what is new to the bucket, deletes there what is gone here, and leaves nothing here."""
@@ -116,7 +156,11 @@ class Output:
         for name in self._brought.keys() - written.keys():
             folder, name_there = _folder_and_name(_address(self._path), name)
             folder.delete(name_there)
-        _remove(self._path)
+        self._remove()
+
+    def _remove(self) -> None:
+        for path in (self._path, self._note):
+            _remove(path)
 
 
 _ITSELF = ""
