@@ -75,6 +75,35 @@ class TestBrought:
         with pytest.raises(BucketError, match=f"^{folder.address}/x: neither a file nor a folder is there$"):
             brought(place_of(f"{folder.address}/x", "files"))
 
+    def test_what_goes_meanwhile_is_not_there(self, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+        file, real = place_of(f"{folder.address}/x.jsonl", "files"), Folder.stored
+        for name in ("x.jsonl", "x.tools.json", "tools.json"):
+            folder.write(name, b"[]")
+
+        def then_it_goes(folder: Folder, name: str) -> Stored | None:
+            stored = real(folder, name)
+            if name == gone:
+                folder.delete(name)
+            return stored
+
+        monkeypatch.setattr(Folder, "stored", then_it_goes)
+        gone = "x.tools.json"
+        assert beside(brought(file)) == ()  # of tools.json
+        gone = "x.jsonl"
+        file.unlink()
+        with pytest.raises(BucketError, match=f"^{folder.address}/x.jsonl: neither a file nor a folder is there$"):
+            brought(file)
+
+    def test_a_cache_that_cannot_be_written_is_one_line(
+        self, folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        folder.write("x.jsonl", b"")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        (tmp_path / "file").write_text("")
+        for address in (folder.address, f"{folder.address}/x.jsonl"):
+            with pytest.raises(UserError, match=f"^{tmp_path}/file.*: cannot be written: "):
+                brought(place_of(address, "files"))
+
     def test_checkpoints_of_runs_stay_there_and_all_else_comes(self, folder: Folder) -> None:
         wanted = {"checkpoints/x", "engine/x", "one/config.yaml", "one/log.txt", "config.yml"}
         for name in (*wanted, "one/checkpoints/1/state/d/x", "one/damaged/1/x", "x.partial"):

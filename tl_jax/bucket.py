@@ -155,7 +155,8 @@ class Folder:
         """
         if is_same(file, stored):
             return
-        file.parent.mkdir(parents=True, exist_ok=True)
+        with told(file.parent):
+            file.parent.mkdir(parents=True, exist_ok=True)
         new = file.with_name(f".{uuid.uuid4().hex[:8]}.new")  # another process may fetch the same
         try:
             with new_binary_file(new) as target:

@@ -45,9 +45,10 @@ def _bring_tools(path: Path, address: str) -> None:
     folder, here = Folder(home), path.with_name(f"{path.stem}.tools.json")
     for candidate in (f"{PurePath(name).stem}.tools.json", "tools.json"):
         stored = folder.stored(candidate)
-        if stored:
-            folder.download(candidate, stored, here)
-            return
+        with suppress(FileNotFoundError):  # it has gone meanwhile
+            if stored:
+                folder.download(candidate, stored, here)
+                return
     _remove(here)
 
 
@@ -198,7 +199,10 @@ def _bring(path: Path, address: str, there: dict[str, Stored]) -> bool:
         if path.is_dir():
             _remove(path)
         folder, name = _folder_and_name(address, _ITSELF)
-        folder.download(name, there[_ITSELF], path)
+        try:
+            folder.download(name, there[_ITSELF], path)
+        except FileNotFoundError:  # it has gone meanwhile
+            return False
     elif there:
         if path.is_file():
             _remove(path)
