@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tl_jax.data.codec import Codec
 from tl_jax.demo.fitting import fitting_cases, fitting_trajectories
+from tl_jax.demo.world_files import write_jsonl
 from tl_jax.files import write_lines
 from tl_jax.tooluse.bfcl.categories import chosen
 from tl_jax.tooluse.bfcl.package import data_folder
@@ -50,12 +51,12 @@ def main() -> None:
     options = parser.parse_args()
     codec = Codec.open("paper", options.model)
     train, there = fitting_trajectories(options.train, codec, options.max_length)
-    write_lines(options.out / "train.jsonl", (json.dumps(one.to_json(), ensure_ascii=False) for one in train))
+    write_jsonl(options.out / "train.jsonl", train)
     print(f"{options.out / 'train.jsonl'}: {len(train)} of {there} trajectories")
     for path, tokens in options.cases:
         cases, there = fitting_cases(Path(path), codec, int(tokens))
         target = options.out / Path(path).name
-        write_lines(target, (json.dumps(case.to_json(), ensure_ascii=False) for case in cases))
+        write_jsonl(target, cases)
         print(f"{target}: {len(cases)} of {there} cases")
     sample_bfcl(options.out / "bfcl", options.bfcl, options.seed)
 

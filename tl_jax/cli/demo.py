@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tl_jax.cli.options import FILE, OUT, ExistingPath, ListingCommand, compile_cache_option
+from tl_jax.cli.options import FILE, OUT, ExistingPath, ListingCommand, compile_cache_option, settings_options
 from tl_jax.compile_cache import keep_programs
 from tl_jax.config import WorldConfig, load_config
 from tl_jax.config.world import ERROR_KINDS
@@ -40,9 +40,8 @@ def demo(out: Path, data: Path | None, model: Path | None, cases: tuple[Path, ..
     tables={"Kinds of errors, for error_kinds": lambda: [(kind.name, kind.about) for kind in ERROR_KINDS.values()]},
 )
 @click.option("--out", type=OUT, required=True, help="Folder for train.jsonl, held_out.jsonl and cases.jsonl.")
-@click.option("--config", "files", type=FILE, multiple=True, help="YAML; given several times, later ones win.")
+@settings_options(required=False)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 def world(out: Path, files: tuple[Path, ...], seed: int, overrides: tuple[str, ...]) -> None:
     """Trajectories of a made-up world of tools, and decision points it holds out.
 

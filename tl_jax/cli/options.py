@@ -321,13 +321,17 @@ mae_options = group_of(
 )
 """What a MAE rule blocks, and how much that weighs."""
 
-training_options = group_of(
-    click.option(
-        "--config", "files", type=FILE, multiple=True, required=True, help="YAML; given several times, later ones win."
-    ),
-    click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]..."),
-)
-"""``--config FILE... [key=value ...]``."""
+
+def settings_options(required: bool) -> Option[Any]:
+    """``--config FILE... [key=value ...]``; where the defaults are a whole configuration, no file is required."""
+    text = "YAML; given several times, later ones win."
+    return group_of(
+        click.option("--config", "files", type=FILE, multiple=True, required=required, help=text),
+        click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]..."),
+    )
+
+
+training_options = settings_options(required=True)
 
 
 compile_cache_option = click.option(
