@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from tl_jax.ablation import bootstrap
 from tl_jax.ablation.bootstrap import Outcomes, estimate
 from tl_jax.tooluse.intervals import bootstrap_interval
 
@@ -61,3 +64,20 @@ def test_it_covers_what_it_should() -> None:
         found = estimate(outcomes, resamples=400)
         covered += found.low <= 0 <= found.high
     assert covered >= 0.87 * 200
+
+
+def test_how_much_is_held_at_once_changes_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it take more memory than a block and a byte for each case and resample."""
+    outcomes = np.random.default_rng(2).normal(size=(3, 500))
+    drawn = np.random.default_rng(0)
+    of_seeds, of_cases = (drawn.multinomial(size, np.full(size, 1 / size), 400) for size in outcomes.shape)
+    means = (of_seeds * (of_cases @ outcomes.T / 500)).sum(1) / 3
+    monkeypatch.setattr(bootstrap, "BLOCK", 7 * 500)
+    tracemalloc.start()
+    try:
+        found = estimate(outcomes, resamples=400)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])), rel=1e-12)
+    assert most < 2.5 * 400 * 500

@@ -9,6 +9,7 @@ first, so what makes a seed or a case hard for both sides drops out.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,6 +21,10 @@ from tl_jax.tooluse.intervals import CONFIDENCE
 Outcomes = npt.NDArray[np.float64]
 """``[seeds, cases]``: what each answer is worth, or by how much it is worth more than another."""
 RESAMPLES = 4000
+BLOCK = 1 << 22
+"""Numbers that are drawn and multiplied at once: of many cases only part of the resamples."""
+_Counts = npt.NDArray[np.uint8]
+"""``[resamples, seeds or cases]``: how often each is drawn. 256 times is never: once is the mean."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ def estimate(outcomes: Outcomes, resamples: int = RESAMPLES, seed: int = 0) -> M
     """
     seeds, cases = outcomes.shape
     of_seeds, of_cases = _draws(seeds, cases, resamples, seed)
-    by_seed = of_cases @ outcomes.T / cases  # [R, S]
+    by_seed = np.concatenate([of_cases[rows].astype(np.float64) @ outcomes.T for rows in _blocks(resamples, cases)])
+    by_seed /= cases  # [R, S]
     both = (of_seeds * by_seed).sum(1) / seeds
     low, high = _ends(both)
     cases_low, cases_high = _ends(by_seed.mean(1))
@@ -69,12 +75,23 @@ def estimate(outcomes: Outcomes, resamples: int = RESAMPLES, seed: int = 0) -> M
 
 
 @lru_cache(maxsize=4)
-def _draws(seeds: int, cases: int, resamples: int, seed: int) -> tuple[Outcomes, Outcomes]:
-    """How often each seed is drawn, ``[resamples, seeds]``, and each case."""
+def _draws(seeds: int, cases: int, resamples: int, seed: int) -> tuple[_Counts, _Counts]:
+    """Of seeds, and of cases."""
     generator = np.random.default_rng(seed)
-    sizes = (seeds, cases)
-    of_seeds, of_cases = (generator.multinomial(size, np.full(size, 1 / size), resamples) for size in sizes)
-    return of_seeds.astype(np.float64), of_cases.astype(np.float64)
+    return _drawn(generator, seeds, resamples), _drawn(generator, cases, resamples)
+
+
+def _drawn(generator: np.random.Generator, size: int, resamples: int) -> _Counts:
+    counts = np.empty((resamples, size), np.uint8)
+    for rows in _blocks(resamples, size):
+        counts[rows] = generator.multinomial(size, np.full(size, 1 / size), len(counts[rows]))
+    return counts
+
+
+def _blocks(resamples: int, size: int) -> Iterator[slice]:
+    """Rows of ``size`` numbers, by blocks."""
+    rows = max(1, BLOCK // size)
+    return (slice(first, first + rows) for first in range(0, resamples, rows))
 
 
 def _ends(means: npt.NDArray[np.float64]) -> tuple[float, float]:
