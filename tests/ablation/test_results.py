@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.ablation.small import RIGHT, TOOL, VALUE, answered, plan_of, trained, write_ablation
+from tl_jax.ablation import results as results_module
 from tl_jax.ablation.page import to_html
 from tl_jax.ablation.results import gains, mean_points, read_results
 from tl_jax.ablation.sweep import sweep_plans
@@ -20,6 +21,7 @@ from tl_jax.cli import main
 from tl_jax.config import load_config
 from tl_jax.config.ablation import AblationConfig
 from tl_jax.config.variants import FACTORS, VARIANTS
+from tl_jax.report.record import RunRecord, read_run
 
 BASE = [TOOL, TOOL, TOOL, VALUE]
 ANSWERS = {
@@ -88,13 +90,21 @@ def test_the_gain_by_a_part_is_the_main_effect_of_the_factorial_experiment() -> 
     assert len(gains(tables)) == 3 * (1 + 4)
 
 
-def test_cost_and_curves_are_those_of_the_runs(tmp_path: Path) -> None:
+def test_cost_and_curves_are_those_of_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = list[Path]()
+
+    def counted(home: Path) -> RunRecord:
+        read.append(home)
+        return read_run(home)
+
+    monkeypatch.setattr(results_module, "read_run", counted)
     plan = plan_of(write_ablation(tmp_path, variants=["SFT", "IRM"], seeds=[0, 1]))
     for seed, loss in ((0, 2.0), (1, 4.0)):
         sft, rl = plan.trainings["IRM", seed]
         trained(sft, [{"step": step, "loss": loss / step, "tokens": 100.0} for step in (1, 2, 3)])
         trained(rl, [{"step": 1, "reward": loss, "answer_length": 7.5}, {"step": 4, "reward": 0, "answer_length": 4.0}])
     results = read_results(plan)
+    assert sorted(read) == sorted(stage.directory for stage in plan.stages if stage.kind != "eval")  # each once
     assert results.curves == {
         "sft: loss": {"SFT": [(1, 3.0), (2, 1.5), (3, 1.0)]},
         "rl: reward": {"IRM": [(1, 3.0), (4, 0.0)]},

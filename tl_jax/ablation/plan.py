@@ -45,6 +45,7 @@ class Stage:
         words: of the command after ``tl-jax``.
         settings: YAML that the command reads, for trainings.
         needs: stages that have to be done before.
+        variant: that is trained; of a supervised training without IRM, which comes after it.
     """
 
     kind: Kind
@@ -54,6 +55,7 @@ class Stage:
     words: tuple[str, ...]
     settings: str = ""
     needs: tuple[Stage, ...] = ()
+    variant: str = ""
 
     @property
     def name(self) -> str:
@@ -166,12 +168,12 @@ class _Planner:
         config = self._settings(SftConfig, self.config.model, self.path, seed, off)
         _check_switches(variant, config)
         name = "+".join(factor for factor in OFF if factor in variant.factors) or "SFT"
-        sft = self._training("sft", f"{name} seed {seed}", config, self.made)
+        sft = self._training("sft", name, config, self.made)
         if "IRM" not in variant.factors:
             return (sft,)
         off = [factor for factor in off if factor == "MAE"]  # which also says what is a gold answer; PKT is of losses
         rl_config = self._settings(RlConfig, sft.directory, self.path, seed, off)
-        return sft, self._training("rl", f"{variant.name} seed {seed}", rl_config, (sft, *self.made))
+        return sft, self._training("rl", variant.name, rl_config, (sft, *self.made))
 
     def _settings(self, kind: type[Config], model: Path, data: Path, seed: int, off: Sequence[str]) -> Config:
         """The settings of a training, which are checked."""
@@ -187,14 +189,15 @@ class _Planner:
         given = [*training.settings.items(), *paths.items(), *switches.items()]
         return load_config(kind, training.files, [as_override(key, value) for key, value in given])
 
-    def _training(self, kind: Kind, title: str, config: RunConfig, needs: tuple[Stage, ...]) -> Stage:
+    def _training(self, kind: Kind, variant: str, config: RunConfig, needs: tuple[Stage, ...]) -> Stage:
         tree = _set(config)
         del tree["run_dir"], tree["data"]["path"]  # files go by what is in them, what stages make by their keys
         if kind == "rl":
             del tree["model"]["path"]
-        stage = self._stage(kind, title, [tree, self.digests.get("path")], needs)
+        stage = self._stage(kind, f"{variant} seed {config.seed}", [tree, self.digests.get("path")], needs)
         settings = to_yaml(config.model_copy(update={"run_dir": stage.directory}))
-        return self._add(replace(stage, words=(kind, "--config", str(stage.settings_file)), settings=settings))
+        words = (kind, "--config", str(stage.settings_file))
+        return self._add(replace(stage, words=words, settings=settings, variant=variant))
 
     def _evaluation(self, title: str, model: str, given: Sequence[str], needs: tuple[Stage, ...]) -> Stage:
         how = self.config.eval.model_dump(mode="json", exclude={"profile"}, exclude_none=True)

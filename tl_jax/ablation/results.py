@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import reduce
 from operator import add
@@ -14,7 +14,7 @@ import numpy as np
 
 from tl_jax.ablation.bootstrap import MeanEstimate, Outcomes, estimate
 from tl_jax.ablation.plan import AblationPlan, Stage
-from tl_jax.ablation.run import spent
+from tl_jax.ablation.run import Spent, spent
 from tl_jax.config.variants import FACTORS, VARIANTS, variant_of
 from tl_jax.data.prompts import load_cases
 from tl_jax.report.record import RunRecord, read_run
@@ -97,7 +97,14 @@ def read_results(plan: AblationPlan) -> Results:
     Raises:
         UserError: cases or answers that cannot be read.
     """
-    tables = _Tables(plan)
+    costs = {stage.key: spent(stage) for stage in plan.stages}
+    done = {key for key, cost in costs.items() if cost.done}
+    runs = {
+        stage.key: read_run(stage.directory)
+        for stage in plan.stages
+        if stage.kind in CURVES and (stage.key in done or _has_rows(stage.directory))
+    }
+    tables = _Tables(plan, done)
     found: dict[str, dict[int, Outcomes]] = {}
     for (name, seed), stage in plan.evaluations.items():
         if stage.key in tables.answers:
@@ -109,9 +116,9 @@ def read_results(plan: AblationPlan) -> Results:
         base=tables.scored({0: tables.read(plan.base)}) if plan.base.key in tables.answers else None,
         variants={name: tables.scored(found[name]) for name in plan.config.variants if name in found},
         gains=gains(found),
-        costs=_costs(plan),
-        curves=_curves(plan),
-        missing=tuple(stage.title for stage in plan.stages if not spent(stage).done),
+        costs=_costs(plan, costs, runs),
+        curves=_curves(plan, runs),
+        missing=tuple(stage.title for stage in plan.stages if stage.key not in done),
     )
 
 
@@ -119,13 +126,13 @@ class _Tables:
     """Outcomes ``[metrics, cases]`` of evaluations, in the order of the cases that count: those with a gold answer that
     were answered, for an evaluation leaves out what its text format cannot say."""
 
-    def __init__(self, plan: AblationPlan) -> None:
+    def __init__(self, plan: AblationPlan, done: Collection[str]) -> None:
         config = plan.config
         self.profile = resolve_profile(config.eval.profile)
-        done = [stage for stage in (plan.base, *plan.evaluations.values()) if spent(stage).done]
-        self.answers = {stage.key: read_predictions(stage.directory / PREDICTIONS) for stage in done}
+        evaluations = [stage for stage in (plan.base, *plan.evaluations.values()) if stage.key in done]
+        self.answers = {stage.key: read_predictions(stage.directory / PREDICTIONS) for stage in evaluations}
         self.cases: list[Case] = []
-        if done:
+        if evaluations:
             found = load_cases(plan.cases, config.data.format, limit=config.eval.limit, include=plan.include)
             answered = set.intersection(*map(set, self.answers.values()))
             self.cases = [case for case in found if case.id in answered and case.has_gold]
@@ -180,12 +187,12 @@ def _estimates(table: Outcomes) -> Estimates:
     return {name: estimate(table[number]) for number, name in enumerate(METRICS)}
 
 
-def _costs(plan: AblationPlan) -> dict[str, Cost]:
+def _costs(plan: AblationPlan, spent: Mapping[str, Spent], runs: Mapping[str, RunRecord]) -> dict[str, Cost]:
     costs: dict[str, Cost] = {}
     for kind in dict.fromkeys(stage.kind for stage in plan.stages):
-        done = [stage for stage in plan.stages if stage.kind == kind and spent(stage).done]
-        tokens = sum(_tokens(read_run(stage.directory)) for stage in done) if kind in CURVES else None
-        costs[kind] = Cost(len(done), sum(spent(stage).seconds for stage in done), tokens)
+        done = [stage for stage in plan.stages if stage.kind == kind and spent[stage.key].done]
+        tokens = sum(_tokens(runs[stage.key]) for stage in done) if kind in CURVES else None
+        costs[kind] = Cost(len(done), sum(spent[stage.key].seconds for stage in done), tokens)
     return costs
 
 
@@ -199,15 +206,15 @@ def _tokens(run: RunRecord) -> float:
     return math.fsum(length * answers * (step - last) for (step, length), last in zip(lengths, before, strict=False))
 
 
-def _curves(plan: AblationPlan) -> dict[str, dict[str, Points]]:
+def _curves(plan: AblationPlan, runs: Mapping[str, RunRecord]) -> dict[str, dict[str, Points]]:
     curves: dict[str, dict[str, Points]] = {}
     for kind, metrics in CURVES.items():
-        by_title: dict[str, list[RunRecord]] = {}
+        by_variant: dict[str, list[RunRecord]] = {}
         for stage in plan.stages:
-            if stage.kind == kind and _has_rows(stage.directory):
-                by_title.setdefault(stage.title.split()[1], []).append(read_run(stage.directory))
+            if stage.kind == kind and stage.key in runs:
+                by_variant.setdefault(stage.variant, []).append(runs[stage.key])
         for metric in metrics:
-            lines = {name: mean_points(run.points(metric) for run in runs) for name, runs in by_title.items()}
+            lines = {name: mean_points(run.points(metric) for run in seeds) for name, seeds in by_variant.items()}
             if drawn := {name: points for name, points in lines.items() if points}:
                 curves[f"{kind}: {metric}"] = drawn
     return curves
