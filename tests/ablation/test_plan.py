@@ -14,7 +14,7 @@ from tests.ablation.small import plan_of, write_ablation
 from tl_jax.ablation.plan import AblationPlan, Stage
 from tl_jax.ablation.settings import keep_settings
 from tl_jax.ablation.sweep import all_stages, sweep_plans
-from tl_jax.config import ConfigError, SftConfig, load_config
+from tl_jax.config import ConfigError, SftConfig, WorldConfig, load_config
 from tl_jax.config.ablation import AblationConfig
 from tl_jax.config.variants import FACTORS, VARIANTS
 from tl_jax.errors import UserError
@@ -161,6 +161,11 @@ def test_a_dial_shares_what_it_does_not_change(tmp_path: Path) -> None:
             "sweeps.a={setting: seeds, values: [1]}",
             "setting=seeds: a dial begins with model, data., sft., rl. or eval.",
         ),
+        (
+            "sweeps.a={setting: model, values: [1], fixed: {out: x}}",
+            "fixed=out: a dial begins with model, data., sft., rl. or eval.",
+        ),
+        ("sweeps.a={setting: model, values: [1], fixed: {model: x}}", "fixed has model, which is the dial itself"),
         ("sweeps={'../a': {setting: model, values: [1]}}", "should match pattern"),
     ],
 )
@@ -175,6 +180,54 @@ def test_an_unknown_sweep_is_told_with_the_nearest(tmp_path: Path) -> None:
     config = load_config(AblationConfig, [file], [])
     with pytest.raises(UserError, match="unknown sweep 'wait'; did you mean 'weight'"):
         sweep_plans(config, "wait", [file], [])
+
+
+def test_a_dial_has_settings_of_its_own_which_the_command_line_overrides(tmp_path: Path) -> None:
+    dial = {
+        "setting": "data.world.silent",
+        "values": [0, 1],
+        "fixed": {"data.world.error_rate": 0.4, "sft.settings.steps": 7},
+    }
+    file = write_ablation(tmp_path, data={"world": {"train": 5, "error_rate": 0}}, seeds=[0], sweeps={"silent": dial})
+
+    def turned(*overrides: str) -> list[tuple[float, float, int]]:
+        plans = sweep_plans(load_config(AblationConfig, [file], overrides), "silent", [file], overrides)
+        worlds = [yaml.safe_load(plan.stages[0].settings) for plan in plans.values()]
+        steps = [trained(plan, "PKT", "sft")["steps"] for plan in plans.values()]
+        return [(world["silent"], world["error_rate"], n) for world, n in zip(worlds, steps, strict=True)]
+
+    assert turned() == [(0, 0.4, 7), (1, 0.4, 7)]
+    assert turned("data.world.error_rate=0.2") == [(0, 0.2, 7), (1, 0.2, 7)]
+    assert plan_of(file).config.data.world == WorldConfig(train=5, error_rate=0)  # of the ablation without a dial
+
+
+@pytest.mark.parametrize(
+    ("setting", "values", "overrides"),
+    [
+        ("data.world.silent", [0, 0.5], []),
+        ("data.world.error_kinds", ["timeout", "wrong_tool"], []),
+        ("rl.settings.steps", [1, 2], ["variants=[SFT]"]),
+        ("sft.settings.data.pkt.max_weight", [2, 2.0], []),
+    ],
+)
+def test_a_dial_that_turns_nothing_is_told(
+    setting: str, values: list[object], overrides: list[str], tmp_path: Path
+) -> None:
+    sweep = {"dial": {"setting": setting, "values": values}}
+    file = write_ablation(tmp_path, data={"world": {"train": 5, "error_rate": 0}}, seeds=[0], sweeps=sweep)
+    config = load_config(AblationConfig, [file], overrides)
+    with pytest.raises(
+        ConfigError, match=rf"sweep dial: nothing depends on whether {setting} is {values[0]} or"
+    ) as error:
+        sweep_plans(config, "dial", [file], overrides)
+    assert "sweeps.dial.fixed" in str(error.value)
+
+
+def test_a_dial_of_what_answers_are_worth_asks_once(tmp_path: Path) -> None:
+    sweep = {"worth": {"setting": "eval.profile", "values": ["paper", "binary"]}}
+    file = write_ablation(tmp_path, seeds=[0], sweeps=sweep)
+    paper, binary = sweep_plans(load_config(AblationConfig, [file], []), "worth", [file], []).values()
+    assert len(all_stages([paper, binary])) == len(paper.stages)
 
 
 def test_more_seeds_and_variants_go_on_and_other_settings_are_refused(tmp_path: Path) -> None:
@@ -227,7 +280,6 @@ SHIPPED = Path(__file__).parents[2] / "configs" / "when_it_helps.yaml"
 @pytest.mark.parametrize("name", load_config(AblationConfig, [SHIPPED], []).sweeps)
 def test_the_dials_that_are_shipped_can_be_turned(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(SHIPPED.parents[1])  # its files are named from the repository's root
-    overrides = ["data.world.error_rate=0.45"] if name in ("repeated", "silent") else []
-    plans = sweep_plans(load_config(AblationConfig, [SHIPPED], overrides), name, [SHIPPED], overrides)
+    plans = sweep_plans(load_config(AblationConfig, [SHIPPED], []), name, [SHIPPED], [])
     values = [plan.stages for plan in plans.values()]
     assert len({stages[-1].key for stages in values}) == len(values)  # each value makes a difference

@@ -49,6 +49,15 @@ def test_same_arguments_same_world_and_another_seed_another() -> None:
     assert trajectories("train", 50)[:20] == trajectories("train", 20)  # n only cuts
 
 
+def test_where_no_call_is_wrong_it_does_not_matter_how_it_would_be() -> None:
+    world = WorldConfig(error_rate=0, repeated=0.5, silent=0.5, error_kinds=("wrong_tool",), tools=4)
+    assert world.effective() == WorldConfig(error_rate=0, tools=4)
+    assert list(generate(0, 60, "train", world=world)) == list(generate(0, 60, "train", world=world.effective()))
+    wrong = world.model_copy(update={"error_rate": 0.3})
+    assert wrong.effective() == wrong
+    assert list(generate(0, 60, "train", world=wrong)) != list(generate(0, 60, "train", world=world))
+
+
 def test_trajectories_survive_json_and_have_unique_ids() -> None:
     everything = [t for split in SPLITS for t in trajectories(split, 200)]
     assert len({t.id for t in everything}) == len(everything)

@@ -158,10 +158,11 @@ class _Planner:
 
     def _world(self, data: AblationData) -> Stage:
         assert data.world is not None  # a validator has seen to it
-        stage = self._stage("data", "world", [_set(data.world), data.seed])
+        world = data.world.effective()
+        stage = self._stage("data", "world", [_set(world), data.seed])
         files = ("--config", str(stage.settings_file), "--out", str(stage.directory))
         words = ("world", *files, "--seed", str(data.seed))
-        return self._add(replace(stage, words=words, settings=to_yaml(data.world)))
+        return self._add(replace(stage, words=words, settings=to_yaml(world)))
 
     def _trainings(self, variant: Variant, seed: int) -> tuple[Stage, ...]:
         off = [factor for factor in OFF if factor not in variant.factors]

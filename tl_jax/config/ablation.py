@@ -64,16 +64,23 @@ class AblationAnswers(Node):
 
 
 class Sweep(Node):
-    """A dial: one setting of the ablation, the values that it takes, and the variants that are run at each."""
+    """A dial: a setting of the ablation, its values, the variants that are run at each, and what else is set for it."""
 
     setting: str = Field(description="dotted: data.world.error_rate, sft.settings.data.pkt.max_weight")
     values: Annotated[tuple[Any, ...], Field(min_length=1)]
     variants: VariantNames | None = Field(None, description="null = those of the ablation")
+    fixed: dict[str, Any] = Field(
+        default_factory=dict,
+        description="other settings, the same at every value, over those of the file: {data.world.error_rate: 0.45}",
+    )
 
     @model_validator(mode="after")
-    def _of_one_thing(self) -> Sweep:
-        if self.setting.split(".")[0] not in ("model", "data", "sft", "rl", "eval"):
-            raise ValueError(f"setting={self.setting}: a dial begins with model, data., sft., rl. or eval.")
+    def _of_what_is_run(self) -> Sweep:
+        for field, key in (("setting", self.setting), *(("fixed", key) for key in self.fixed)):
+            if key.split(".")[0] not in ("model", "data", "sft", "rl", "eval"):
+                raise ValueError(f"{field}={key}: a dial begins with model, data., sft., rl. or eval.")
+        if self.setting in self.fixed:
+            raise ValueError(f"fixed has {self.setting}, which is the dial itself; leave it out")
         return self
 
 
@@ -89,7 +96,7 @@ class AblationConfig(Node):
     rl: AblationTraining = AblationTraining()
     eval: AblationAnswers = AblationAnswers()
     sweeps: dict[SweepName, Sweep] = Field(
-        default_factory=dict, description="for --sweep NAME: {setting, values, variants}"
+        default_factory=dict, description="for --sweep NAME: {setting, values, variants, fixed}"
     )
 
     @model_validator(mode="after")

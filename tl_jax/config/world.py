@@ -42,6 +42,8 @@ ERROR_KINDS: Registry[ErrorKind] = Registry(
     columns={"kind": lambda kind: f"`{kind.name}`", "what is wrong": lambda kind: kind.about},
 )
 """What ``error_kinds`` names; a name there is a record here."""
+ERRORS_ONLY = ("error_kinds", "repeated", "silent")
+"""Dials that say what wrong calls are like."""
 _DEFAULT_KINDS = ("hallucinated_tool", "hallucinated_parameter", "missing_parameter", "unknown_value", "timeout")
 
 
@@ -94,3 +96,9 @@ class WorldConfig(Node):
         if not self.new_values + self.new_tools + self.new_domains:
             raise ValueError("nothing is held out: set new_values, new_tools or new_domains")
         return self
+
+    def effective(self) -> WorldConfig:
+        """Where no call is wrong without what wrong ones would be like: worlds of equal settings are the same."""
+        if self.error_rate:
+            return self
+        return self.model_copy(update={name: getattr(WorldConfig(), name) for name in ERRORS_ONLY})

@@ -22,7 +22,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tl_jax.config.world import SLIPS, WorldConfig
+from tl_jax.config.world import ERRORS_ONLY, SLIPS, WorldConfig
 from tl_jax.demo.domains import Domain, Task, domains, invent
 from tl_jax.demo.mistakes import Attempt, Mistake, mistake
 from tl_jax.demo.names import renamed
@@ -43,7 +43,7 @@ ERROR_RATE = 0.04
 
 _GREETINGS = ("", "", "", "Hello! ", "Please help: ", "Hi, ")
 DEFAULT = WorldConfig()
-_HELD_OUT = {name: getattr(DEFAULT, name) for name in ("error_rate", "error_kinds", "repeated", "silent")}
+_HELD_OUT = {name: getattr(DEFAULT, name) for name in ("error_rate", *ERRORS_ONLY)}
 """What is held out is the same whatever errors are trained on."""
 
 
