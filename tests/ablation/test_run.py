@@ -14,7 +14,7 @@ import pytest
 
 from tl_jax.ablation import run
 from tl_jax.ablation.plan import Stage
-from tl_jax.ablation.run import Failure, run_stages, seconds_left, spent
+from tl_jax.ablation.run import OTHERWISE, SHARE, Failure, run_stages, seconds_left, spent
 from tl_jax.cli.ablation import _tell
 from tl_jax.errors import UserError
 
@@ -149,6 +149,31 @@ def test_each_process_imports_the_modules_first(tmp_path: Path, monkeypatch: pyt
     one = stage(tmp_path, "one")
     run_stages([one], tmp_path, modules=["mine", "other"])
     assert one.log.read_text() == "['--import', '--import'] mine\n"
+
+
+@pytest.mark.parametrize(
+    ("jobs", "given", "share"),
+    [
+        (1, {}, None),
+        (1, {SHARE: "0.95"}, "0.95"),
+        (4, {}, "0.225"),
+        (4, {SHARE: "0.92"}, "0.225"),  # of launch/gpu.env, which is meant for one process
+        (4, {SHARE: "0.1"}, "0.1"),
+        (4, {"XLA_CLIENT_MEM_FRACTION": "0.2"}, None),  # JAX refuses to hear both
+        (4, {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}, None),
+    ],
+)
+def test_processes_share_the_memory_of_a_gpu(
+    jobs: int, given: dict[str, str], share: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (SHARE, *OTHERWISE):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(run, "PROGRAM", (sys.executable, "-S", "-c", f"import os; print(os.environ.get('{SHARE}'))"))
+    one = stage(tmp_path, "one")
+    run_stages([one], tmp_path, jobs)
+    assert one.log.read_text() == f"{share}\n"
 
 
 def test_what_was_erased_is_run_again(tmp_path: Path) -> None:

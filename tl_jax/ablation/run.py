@@ -26,6 +26,12 @@ LOOK = 0.1
 """Seconds between two looks at the processes."""
 PROGRAM = (sys.executable, "-m", "tl_jax.cli")
 """What a stage's words are given to."""
+SHARE = "XLA_PYTHON_CLIENT_MEM_FRACTION"
+"""How much of a GPU's memory JAX takes, all at its start."""
+OTHERWISE = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_PYTHON_CLIENT_ALLOCATOR")
+"""Where one of these is set, the user has said how memory is divided."""
+ALL = 0.9
+"""What all processes may take together of a GPU's memory."""
 PATIENCE = 120.0
 """Seconds in which a training that is told to end may write its checkpoint."""
 Tell: TypeAlias = Callable[[str], None]
@@ -144,6 +150,7 @@ class _Queue:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                     pass_fds=[self.lock],
+                    env=environment(self.jobs),
                 )
         return _Job(stage, process, self.spent[stage.key])
 
@@ -176,6 +183,17 @@ class _Queue:
         for job in self.running:
             job.process.wait()
             job.ended(done=job.process.returncode == 0)
+
+
+def environment(jobs: int) -> dict[str, str]:
+    """Of each of so many processes: what is set, and no more of a GPU's memory than leaves the others as much."""
+    inherited = dict(os.environ)
+    if jobs == 1 or any(name in inherited for name in OTHERWISE):
+        return inherited
+    share = ALL / jobs
+    with suppress(KeyError, ValueError):
+        share = min(share, float(inherited[SHARE]))
+    return {**inherited, SHARE: f"{share:.3g}"}
 
 
 def seconds_left(stages: Sequence[Stage], costs: dict[str, Spent]) -> float | None:
