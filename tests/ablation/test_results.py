@@ -175,6 +175,26 @@ def test_the_command_lists_what_it_would_do(file: Path) -> None:
     assert not (file.parent / "out/ablation.json").exists()
 
 
+def test_the_command_turns_several_dials_at_once(tmp_path: Path) -> None:
+    dials = {
+        name: {"setting": f"sft.settings.{name}", "values": [5, 9], "variants": ["SFT"]}
+        for name in ("steps", "log_every")
+    }
+    file = write_ablation(tmp_path, seeds=[0], sweeps=dials)
+    arguments = ["ablation", "--config", str(file), "--sweep", "steps", "--sweep", "log_every"]
+    listed = CliRunner().invoke(main, [*arguments, "--dry-run"])
+    assert "8 stages, 8 to do" in listed.output
+    config = load_config(AblationConfig, [file], [])
+    for name in dials:
+        for plan in sweep_plans(config, name, [file], []).values():
+            answered(plan.evaluations["SFT", 0], BASE)
+            trained(plan.trainings["SFT", 0][0], [{"step": 1, "loss": 2.0}])
+    found = CliRunner().invoke(main, arguments, env={"COLUMNS": "400"})
+    assert found.exit_code == 0, found.output
+    assert all((config.out / f"sweep-{name}.html").is_file() and f"sweep-{name}.html" in found.output for name in dials)
+    assert not (config.out / "report.html").exists()
+
+
 def test_the_command_writes_the_report_once_all_is_done(file: Path) -> None:
     for stage in plan_of(file, "seeds=[0,1]").stages:
         if stage.kind == "sft":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from tl_jax.registry import suggestion
 def sweep_plans(
     config: AblationConfig, name: str, files: Sequence[Path], overrides: Sequence[str]
 ) -> dict[str, AblationPlan]:
-    """Value, as it is shown -> the plan of the ablation with it.
+    """Value, as it is shown -> the plan of the ablation with it; the model before training is not asked.
 
     Args:
         config: what ``files`` and ``overrides`` give without the dial.
@@ -37,7 +39,8 @@ def sweep_plans(
     plans = {}
     for value in sweep.values:
         dial = as_override(sweep.setting, value)
-        plans[shown(value)] = make_plan(load_config(AblationConfig, files, [*fixed, *overrides, *variants, dial]))
+        plan = make_plan(load_config(AblationConfig, files, [*fixed, *overrides, *variants, dial]))
+        plans[shown(value)] = replace(plan, stages=tuple(stage for stage in plan.stages if stage is not plan.base))
     _check_differ(name, sweep.setting, plans)
     return plans
 
@@ -68,5 +71,7 @@ def shown(value: Any) -> str:
 
 
 def all_stages(plans: Sequence[AblationPlan]) -> tuple[Stage, ...]:
-    """The stages of several plans; what two of them share is there once."""
-    return tuple({stage.key: stage for plan in plans for stage in plan.stages}.values())
+    """The stages of several plans, in turn one of each, so that all have their first seed before one has its last; what
+    two of them share is there once."""
+    turns = zip_longest(*(plan.stages for plan in plans))
+    return tuple({stage.key: stage for turn in turns for stage in turn if stage}.values())

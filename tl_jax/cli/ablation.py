@@ -21,13 +21,22 @@ if TYPE_CHECKING:
 @click.command()
 @training_options
 @click.option(
-    "--sweep", metavar="NAME", help="One of the file's sweeps in place of the ablation: a setting at several values."
+    "--sweep",
+    "sweeps",
+    metavar="NAME",
+    multiple=True,
+    help="One of the file's sweeps in place of the ablation: a setting at several values. May be repeated.",
 )
 @click.option("--jobs", type=COUNT, default=1, show_default=True, help="Stages that run at the same time.")
 @click.option("--dry-run", is_flag=True, help="List the stages, and how long they take as far as that is known.")
 @click.pass_context
 def ablation(
-    ctx: click.Context, files: tuple[Path, ...], overrides: tuple[str, ...], sweep: str | None, jobs: int, dry_run: bool
+    ctx: click.Context,
+    files: tuple[Path, ...],
+    overrides: tuple[str, ...],
+    sweeps: tuple[str, ...],
+    jobs: int,
+    dry_run: bool,
 ) -> None:
     """Which part helps: every subset of MAE, PKT and IRM, over several seeds, in one report.
 
@@ -44,15 +53,19 @@ def ablation(
     from tl_jax.ablation.written import write_report, write_sweep
 
     plan = make_plan(config)
-    plans = sweep_plans(config, sweep, files, overrides) if sweep else {}
-    stages = all_stages([*plans.values()]) if sweep else plan.stages
+    plans = {name: sweep_plans(config, name, files, overrides) for name in sweeps}
+    turned = [one for by_value in plans.values() for one in by_value.values()]
+    stages = all_stages(turned) if sweeps else plan.stages
     console = SafeConsole()
     if dry_run:
         console.print(stages_table(stages))
         return
     keep_settings(plan)
     failures = run_stages(stages, config.out, jobs, ctx.find_root().params.get("modules", ()))
-    console.print(write_sweep(config, sweep, plans) if sweep else write_report(plan))
+    for name, by_value in plans.items():
+        console.print(write_sweep(config, name, by_value))
+    if not sweeps:
+        console.print(write_report(plan))
     _tell(failures, len(stages))
 
 
