@@ -25,10 +25,12 @@ def test_a_place_stands_for_one_address(address: str, tmp_path: Path) -> None:
     assert {address_of(place) for place in places} == {address} == {shown(place) for place in places}
     assert all(place.is_relative_to(tmp_path) for place in places)
     assert place_of(address + "/", "runs") in places
-    assert place_of(address + "/below", "runs").parent == place_of(address, "runs").parent  # not in the other's copy
+    assert all(place.name == address.rpartition("/")[2] for place in places)
+    for other in (address + "/below", address.rpartition("/")[0] + "/another"):
+        assert not place_of(other, "runs").is_relative_to(place_of(address, "runs").parent)  # not in the other's copy
 
 
-@pytest.mark.parametrize("path", ["runs/x", "/data/runs/x", "/tl_jax/gs/runs/b%2Fx", "gs:/b/x", "."])
+@pytest.mark.parametrize("path", ["runs/x", "/data/runs/x", "/tl_jax/gs/runs/b%2Fx/x", "gs:/b/x", "."])
 def test_another_path_stands_for_none(path: str) -> None:
     assert address_of(Path(path)) is None
     assert shown(Path(path)) == path
@@ -44,6 +46,12 @@ def test_an_address_without_bucket_and_folder_is_refused(bucket: str) -> None:
 def test_what_is_no_folder_is_refused(folder: str) -> None:
     with pytest.raises(ValueError, match="names no folder of the bucket"):
         place_of(f"gs://b-1/{folder}", "runs")
+
+
+def test_what_lies_beside_a_copy_is_called_by_its_address() -> None:
+    place = place_of("gs://b-1/a b/x.jsonl", "files")
+    assert shown(place.with_name("x.tools.json")) == "gs://b-1/a b/x.tools.json"
+    assert address_of(place.with_name("x.tools.json")) is None
 
 
 def test_what_is_half_written_is_called_by_its_path() -> None:

@@ -19,7 +19,8 @@ from tl_jax.bucket_files import Output, bring_inputs, brought
 from tl_jax.cli import main
 from tl_jax.cli.options import OUT
 from tl_jax.config import SftConfig, load_config, to_yaml
-from tl_jax.errors import UserError
+from tl_jax.errors import DataError, UserError
+from tl_jax.tooluse.readers.registry import read_trajectories
 from tl_jax.tooluse.readers.toolbox import beside
 
 
@@ -70,6 +71,21 @@ class TestBrought:
         for name in ("tools.json", "data.tools.json"):
             folder.delete(name)
         assert beside(brought(file)) is None
+
+    def test_a_file_is_read_as_it_would_be_here(self, folder: Folder, tmp_path: Path) -> None:
+        """Names of files and folders tell readers what ids are, and, of a folder called five, something else."""
+        data = write_trajectories(tmp_path / "train.jsonl")
+        ids = [one.id for one in read_trajectories(data)]
+        for name in ("five/train.jsonl", "other/train.jsonl"):
+            folder.upload(data, name)
+        folder.write("five/tools.json", b'[{"name": "go"}]')
+        one, other = (brought(place_of(f"{folder.address}/{name}/train.jsonl", "files")) for name in ("five", "other"))
+        assert [one.id for one in read_trajectories(one)] == ids
+        assert (one != other, beside(other)) == (True, None)
+        (one.parent / "tools.json").write_text("{broken")
+        with pytest.raises(DataError) as refused:
+            beside(one)
+        assert with_addresses(str(refused.value)).startswith(f"{folder.address}/five/tools.json:")
 
     def test_what_is_not_there_is_one_line(self, folder: Folder) -> None:
         with pytest.raises(BucketError, match=f"^{folder.address}/x: neither a file nor a folder is there$"):
@@ -123,7 +139,7 @@ class TestBrought:
         bring_inputs(config)
         for path in (config.data.path, config.data.eval_path, config.eval_cases.path):
             assert path
-            assert path.read_text() == path.name.rpartition("%2F")[2]
+            assert path.read_text() == path.name
 
 
 class TestOutput:
@@ -173,7 +189,7 @@ class TestOutput:
         assert {name: (place / name).read_bytes() for name in names(place)} == there
         output.publish()
         assert contents(folder.address) == there
-        assert copies(tmp_path) == [aside.name, "answers"]
+        assert copies(tmp_path) == [place.parent.name, aside.name, "answers"]
 
     def test_one_that_copied_a_part_is_gone_on_with(
         self, folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -39,12 +39,15 @@ def is_address(name: str) -> bool:
 def place_of(address: str, use: Use) -> Path:
     """Where this machine keeps its copy of what lies at an address.
 
+    It has the name that it has there, which readers may go by, in a folder that no other address shares: what they look
+    for beside it can be beside it.
+
     Raises:
         ValueError: it is no address in a bucket.
 
     Example:
-        >>> place_of("gs://bucket/runs/1", "runs").name
-        'bucket%2Fruns%2F1'
+        >>> place_of("gs://bucket/runs/1", "runs").parts[-2:]
+        ('bucket%2Fruns%2F1', '1')
     """
     bucket, *parts = address.removeprefix(SCHEME).rstrip("/").split("/")
     if not address.startswith(SCHEME) or not _NAME.fullmatch(bucket):
@@ -53,13 +56,13 @@ def place_of(address: str, use: Use) -> Path:
         raise ValueError("names no folder of the bucket: gs://BUCKET/FOLDER is needed")
     if any(sign in part for sign in "*?[]#" for part in parts):  # libraries below would look for what matches
         raise ValueError("has one of * ? [ ] # in it, which are no part of a plain name in a bucket")
-    name = quote("/".join((bucket, *parts)), safe="")
-    if len(name) > _LONGEST:
+    folder = quote("/".join((bucket, *parts)), safe="")
+    if len(folder) > _LONGEST:
         raise ValueError("too long a name for a folder")
     home = _home()
     if home is None:
         raise ValueError("what lies in a bucket needs a directory here: XDG_CACHE_HOME or HOME")
-    return home / use / name
+    return home / use / folder / parts[-1]
 
 
 def address_of(path: Path) -> str | None:
@@ -70,14 +73,15 @@ def address_of(path: Path) -> str | None:
         'gs://bucket/runs/1'
         >>> address_of(Path("runs/1"))
     """
-    return SCHEME + unquote(path.name) if use_of(path) else None
+    return _address(path.parent.name) if use_of(path) else None
 
 
 def use_of(path: Path) -> Use | None:
     """What the copy at a path of `place_of` is for; None for any other path."""
-    if not path.is_absolute() or path.parent.parent != _home():
+    folder = path.parent
+    if not path.is_absolute() or folder.parent.parent != _home() or path.name != _last(_address(folder.name)):
         return None
-    return next((use for use in get_args(Use) if use == path.parent.name), None)
+    return next((use for use in get_args(Use) if use == folder.parent.name), None)
 
 
 def with_addresses(text: str) -> str:
@@ -90,8 +94,23 @@ def with_addresses(text: str) -> str:
     home = _home()
     if home is None or str(home) not in text:
         return text
-    copy = re.escape(str(home)) + rf"/(?:{'|'.join(get_args(Use))})/([a-z0-9][\w.~%-]*)"
-    return re.sub(copy, lambda found: SCHEME + unquote(found[1]), text, flags=re.ASCII)
+    folder = re.escape(str(home)) + rf"/(?:{'|'.join(get_args(Use))})/([a-z0-9][\w.~%-]*)/"
+    return re.sub(folder, _address_before, text, flags=re.ASCII)
+
+
+def _address_before(found: re.Match[str]) -> str:
+    """The address of what is beside a copy, or the path where that is half written and nowhere else."""
+    address = _address(found[1])
+    name, rest = _last(address), found.string[found.end() :]
+    return found[0] if rest.startswith(".") and not rest.startswith(name) else address.removesuffix(name)
+
+
+def _address(folder: str) -> str:
+    return SCHEME + unquote(folder)
+
+
+def _last(address: str) -> str:
+    return address.rpartition("/")[2]
 
 
 def shown(path: Path) -> str:

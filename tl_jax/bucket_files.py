@@ -6,13 +6,12 @@ all between works with paths alone.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import NoReturn
 
 from pydantic import BaseModel
@@ -21,7 +20,7 @@ from tl_jax.addresses import SCHEME, address_of, is_temporary, place_of, travels
 from tl_jax.bucket import BucketError, Folder, Stored, is_same
 from tl_jax.files import told, write_json
 from tl_jax.run_files import CONFIG_FILE
-from tl_jax.tooluse.readers.toolbox import is_tools
+from tl_jax.tooluse.readers.toolbox import is_tools, tools_beside
 
 
 def brought(path: Path) -> Path:
@@ -41,15 +40,15 @@ def brought(path: Path) -> Path:
 
 def _bring_tools(path: Path, address: str) -> None:
     """What readers look for beside a file of data (`tl_jax.tooluse.readers.toolbox.beside`)."""
-    home, _, name = address.rpartition("/")
-    folder, here = Folder(home), path.with_name(f"{path.stem}.tools.json")
-    for candidate in (f"{PurePath(name).stem}.tools.json", "tools.json"):
-        stored = folder.stored(candidate)
-        with suppress(FileNotFoundError):  # it has gone meanwhile
-            if stored:
-                folder.download(candidate, stored, here)
-                return
-    _remove(here)
+    folder = Folder(address.rpartition("/")[0])
+    for here in tools_beside(path):
+        stored = folder.stored(here.name)
+        try:
+            if stored is None:
+                raise FileNotFoundError
+            folder.download(here.name, stored, here)
+        except FileNotFoundError:  # or it has gone meanwhile
+            _remove(here)
 
 
 def brought_from(name: str) -> Path:
@@ -87,9 +86,7 @@ class Output:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        digest = hashlib.sha256(path.name.encode()).hexdigest()[:32]  # the name may be as long as one can be
-        self._note = path.with_name(f".{digest}.brought.json")
+        self._path, self._note = path, path.with_name(".brought.json")
         with told(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
         self._untouched = not path.exists()
@@ -138,8 +135,10 @@ class Output:
             self._note_down()
             if new.exists():
                 new.rename(self._path)
-        finally:
+        except BaseException:
             _remove(new)
+            self._remove()
+            raise
 
     def drop(self) -> None:
         """Removes what was brought here if the command never began: a later one would take it for newer than the
@@ -162,6 +161,8 @@ class Output:
     def _remove(self) -> None:
         for path in (self._path, self._note):
             _remove(path)
+        with suppress(OSError):  # where something was set aside
+            self._path.parent.rmdir()
 
 
 _ITSELF = ""

@@ -19,10 +19,15 @@ def beside(path: str | Path) -> tuple[Tool, ...] | None:
         DataError: there is such a file, and something in it is no tool.
     """
     path = Path(path)
-    for candidate in (path.with_name(f"{path.stem}.tools.json"), path.with_name("tools.json")):
+    for candidate in tools_beside(path):
         if candidate.is_file() and candidate != path:
             return tuple(read_rows(candidate, lambda row, place: [Tool.from_json(row)]))
     return None
+
+
+def tools_beside(path: Path) -> tuple[Path, ...]:
+    """Where `beside` looks for the tools of a file; the first that is there counts."""
+    return path.with_name(f"{path.stem}.tools.json"), path.with_name("tools.json")
 
 
 def is_tools(path: PurePath) -> bool:
