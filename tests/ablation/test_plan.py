@@ -112,6 +112,23 @@ def test_a_stage_is_known_by_what_decides_it_not_by_where_it_lies(tmp_path: Path
     assert {title for title in before if changed[title] == before[title]} == {"eval base"}
 
 
+def test_stages_are_known_wherever_they_are_copied_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To another machine, for instance, where the model lies elsewhere under the same relative name."""
+    plans = []
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        plans.append(plan_of(write_ablation(Path(), model="model"), "seeds=[0]"))
+    here, there = plans
+    assert [stage.key for stage in here.stages] == [stage.key for stage in there.stages]
+    assert here.settings == there.settings
+    assert trained(here, "SFT", "sft")["model"]["path"] == str(tmp_path / "here/model")
+    assert plan_of(Path("ablation.yaml"), "seeds=[0]", "model=other").base.key != there.base.key
+    keep_settings(there)
+    with pytest.raises(ConfigError, match=r'model \("model" before, "other" now\)'):
+        keep_settings(plan_of(Path("ablation.yaml"), "seeds=[0]", "model=other"))
+
+
 def test_the_world_is_made_once_for_all(tmp_path: Path) -> None:
     file = write_ablation(tmp_path, data={"world": {"train": 5, "error_rate": 0.3}, "seed": 4}, seeds=[0])
     plan = plan_of(file)

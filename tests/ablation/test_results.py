@@ -175,6 +175,18 @@ def test_the_command_lists_what_it_would_do(file: Path) -> None:
     assert not (file.parent / "out/ablation.json").exists()
 
 
+def test_the_command_reports_on_what_is_done_and_runs_nothing(file: Path) -> None:
+    """Of an ablation that has not begun, too."""
+    arguments = ["ablation", "--config", str(file), "--report"]
+    for out, told in ((file.parent / "out", "PKT added to SFT"), (file.parent / "nothing", "0 cases")):
+        found = CliRunner().invoke(main, [*arguments, f"out={out}"], env={"COLUMNS": "160"})
+        assert found.exit_code == 0, found.output
+        assert told in found.output
+        assert "not done: " in found.output
+        assert (out / "report.html").is_file()
+        assert not list(out.glob("stages/*.log"))
+
+
 def test_the_command_turns_several_dials_at_once(tmp_path: Path) -> None:
     dials = {
         name: {"setting": f"sft.settings.{name}", "values": [5, 9], "variants": ["SFT"]}

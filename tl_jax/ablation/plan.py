@@ -133,7 +133,7 @@ class _Planner:
 
     def plan(self) -> AblationPlan:
         model = full_name(self.config.model)
-        base = self._evaluation(BASE, model, [model], self.made)
+        base = self._evaluation(BASE, model, [shown(self.config.model)], self.made)
         trainings, evaluations = {}, {}
         for seed in self.config.seeds:
             for variant in map(VARIANTS.find, self.config.variants):
@@ -153,7 +153,7 @@ class _Planner:
 
     def _decisive(self) -> dict[str, Any]:
         own = _set(self.config, *HOW_MUCH, "sft", "rl")
-        trees = {name: _set(config) for name, config in (("sft", self.sft), ("rl", self.rl)) if config}
+        trees = {name: _without_paths(config) for name, config in (("sft", self.sft), ("rl", self.rl)) if config}
         return flat({**own, "contents": self.digests, **trees})
 
     def _world(self, data: AblationData) -> Stage:
@@ -191,11 +191,9 @@ class _Planner:
         return load_config(kind, training.files, [as_override(key, value) for key, value in given])
 
     def _training(self, kind: Kind, variant: str, config: RunConfig, needs: tuple[Stage, ...]) -> Stage:
-        tree = _set(config)
-        del tree["run_dir"], tree["data"]["path"]  # files go by what is in them, what stages make by their keys
-        if kind == "rl":
-            del tree["model"]["path"]
-        stage = self._stage(kind, f"{variant} seed {config.seed}", [tree, self.digests.get("path")], needs)
+        given = [shown(self.config.model)] if kind == "sft" else []
+        decided = [_without_paths(config), *given, self.digests.get("path")]
+        stage = self._stage(kind, f"{variant} seed {config.seed}", decided, needs)
         settings = to_yaml(config.model_copy(update={"run_dir": stage.directory}))
         words = (kind, "--config", str(stage.settings_file))
         return self._add(replace(stage, words=words, settings=settings, variant=variant))
@@ -228,6 +226,14 @@ class _Planner:
 def _set(config: Node, *without: str) -> dict[str, Any]:
     """What is set otherwise than by default, so that a setting which a later version adds makes no other stage."""
     return config.model_dump(mode="json", exclude={*without}, exclude_defaults=True)
+
+
+def _without_paths(config: RunConfig) -> dict[str, Any]:
+    """Files go by what is in them, what stages make by their keys, and the model as the file calls it, so that what is
+    done counts on a machine where they lie elsewhere."""
+    tree = _set(config)
+    del tree["run_dir"], tree["data"]["path"], tree["model"]["path"]
+    return tree
 
 
 def _check_formats(sft: SftConfig, rl: RlConfig) -> None:

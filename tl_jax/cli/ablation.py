@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 )
 @click.option("--jobs", type=COUNT, default=1, show_default=True, help="Stages that run at the same time.")
 @click.option("--dry-run", is_flag=True, help="List the stages, and how long they take as far as that is known.")
+@click.option("--report", is_flag=True, help="Run nothing: report on what is done until now.")
 @click.pass_context
 def ablation(
     ctx: click.Context,
@@ -37,6 +38,7 @@ def ablation(
     sweeps: tuple[str, ...],
     jobs: int,
     dry_run: bool,
+    report: bool,
 ) -> None:
     """Which part helps: every subset of MAE, PKT and IRM, over several seeds, in one report.
 
@@ -61,7 +63,8 @@ def ablation(
         console.print(stages_table(stages))
         return
     keep_settings(plan)
-    failures = run_stages(stages, config.out, jobs, ctx.find_root().params.get("modules", ()))
+    modules = ctx.find_root().params.get("modules", ())
+    failures = [] if report else run_stages(stages, config.out, jobs, modules)
     for name, by_value in plans.items():
         console.print(write_sweep(config, name, by_value))
     if not sweeps:
