@@ -1,4 +1,4 @@
-"""What `results.sh` trains on and asks: trajectories and cases that fit stated lengths, and a seeded sample of BFCL.
+"""What `results.sh` and `ablation.sh` train on and ask: trajectories and cases of stated lengths, and a sample of BFCL.
 
     python examples/smollm2/prepare.py --model models/smollm2 --train TRAIN.jsonl --out runs/real/data \\
         --cases toolalpaca.jsonl 1024 --cases rotbench_clean.jsonl 768
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 from tl_jax.data.codec import Codec
@@ -17,6 +18,7 @@ from tl_jax.demo.world_files import write_jsonl
 from tl_jax.files import write_lines
 from tl_jax.tooluse.bfcl.categories import chosen
 from tl_jax.tooluse.bfcl.package import data_folder
+from tl_jax.tooluse.schema import Case
 
 BFCL = ("simple_python", "multiple", "irrelevance")
 
@@ -53,11 +55,14 @@ def main() -> None:
     train, there = fitting_trajectories(options.train, codec, options.max_length)
     write_jsonl(options.out / "train.jsonl", train)
     print(f"{options.out / 'train.jsonl'}: {len(train)} of {there} trajectories")
+    together: list[Case] = []
     for path, tokens in options.cases:
         cases, there = fitting_cases(Path(path), codec, int(tokens))
         target = options.out / Path(path).name
         write_jsonl(target, cases)
+        together += [replace(case, suite=target.stem) for case in cases]
         print(f"{target}: {len(cases)} of {there} cases")
+    write_jsonl(options.out / "cases.jsonl", together)
     sample_bfcl(options.out / "bfcl", options.bfcl, options.seed)
 
 
