@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from tests.ablation.small import RIGHT, TOOL, VALUE, answered, plan_of, trained, write_ablation
 from tl_jax.ablation import results as results_module
@@ -147,16 +148,21 @@ def test_a_dial_has_a_page_of_gains_at_each_value(tmp_path: Path) -> None:
     answered(plans["2"].evaluations["SFT", 0], BASE)  # which the other value has, too
     answered(plans["2"].evaluations["PKT", 0], BASE)
     answered(plans["9"].evaluations["PKT", 0], [RIGHT] * 4)
-    write_sweep(config, "weight", plans)
+    said = Console(width=200, record=True)
+    said.print(write_sweep(config, "weight", plans))
+    text, page = said.export_text(), (config.out / "sweep-weight.html").read_text()
+    for told in ("+0.00 (+0.00, +0.00)", "+100.0 (+100.0, +100.0) *"):
+        assert told in text
+        assert f"<td>{told}</td>" in page
     content = json.loads((config.out / "sweep-weight.json").read_text())
     assert content["setting"] == "sft.settings.data.pkt.max_weight"
     assert [content["values"][value]["gains"][0]["figures"]["CF"]["mean"] for value in ("2", "9")] == [0, 100]
-    _well_formed((config.out / "sweep-weight.html").read_text())
+    _well_formed(page)
     _well_formed(sweep_to_html("empty", "x", {}))
     image = ElementTree.parse(config.out / "sweep-weight-CF.svg")
-    said = " ".join(image.getroot().itertext())
-    assert "Content (CF), %, against sft.settings.data.pkt.max_weight" in said
-    assert "PKT added to SFT, 9: 100 (100 to 100)" in said
+    shown = " ".join(image.getroot().itertext())
+    assert "Gain: Content (CF), %, against max_weight" in shown
+    assert "PKT added to SFT, 9: 100 (100 to 100)" in shown
     assert len(image.findall(".//{*}circle")) == 2
     assert sweep_image("x", {}, "CF") == ""
 

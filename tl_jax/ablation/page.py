@@ -61,12 +61,8 @@ def _figures(results: Results) -> list[list[str]]:
 
 
 def _gain_row(gain: Gain) -> list[str]:
-    figures = [gain.figures[metric] for metric in METRICS]
-    return [
-        gain_name(gain),
-        str(len(gain.seeds)),
-        *(f"{with_interval(one, True)}{' *' if one.sure else ''}" for one in figures),
-    ]
+    figures = (with_interval(gain.figures[metric], is_gain=True) for metric in METRICS)
+    return [gain_name(gain), str(len(gain.seeds)), *figures]
 
 
 def _variants_chart(results: Results, names: Sequence[str], metric: str) -> str:

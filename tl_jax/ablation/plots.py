@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from tl_jax.ablation.bootstrap import MeanEstimate
 from tl_jax.page import text
 from tl_jax.report.curves import COLOURS
-from tl_jax.report.style import STYLE
+from tl_jax.report.style import DRAWING
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP = 520, 250, 48, 10, 12
 _BOTTOM, _LONG = 28, 78
@@ -48,7 +48,7 @@ def interval_image(title: str, places: Sequence[str], lines: Mapping[str, Mappin
     )
     return drawing and (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 -48 {_WIDTH} {_HEIGHT + 48}" role="img">\n'
-        f"<style>{STYLE} svg {{ font: 12px system-ui, sans-serif; background: var(--card); }}</style>\n"
+        f"<style>{DRAWING} svg {{ font: 12px system-ui, sans-serif; background: var(--card); }}</style>\n"
         f'<title>{text(title)}</title><text x="{_LEFT}" y="-32" font-weight="600">{text(title)}</text>{keys}\n'
         f"{drawing}</svg>\n"
     )

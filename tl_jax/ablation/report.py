@@ -23,11 +23,12 @@ ABOUT = (
 )
 
 
-def with_interval(one: MeanEstimate, signed: bool = False) -> str:
-    """A figure as the tables have it: a share by its tenths, a mean reward by its hundredths."""
-    digits, sign = 1 if max(abs(one.low), abs(one.high)) > 3 else 2, "+" if signed else ""
+def with_interval(one: MeanEstimate, is_gain: bool = False) -> str:
+    """A figure as the tables have it: a share by its tenths, a mean reward by its hundredths. A gain has its sign, and
+    an asterisk where the interval leaves 0 out."""
+    digits, sign = 1 if max(abs(one.low), abs(one.high)) > 3 else 2, "+" if is_gain else ""
     mean, low, high = (f"{value:{sign}.{digits}f}" for value in (one.mean, one.low, one.high))
-    return f"{mean} ({low}, {high})"
+    return f"{mean} ({low}, {high}){' *' if is_gain and one.sure else ''}"
 
 
 def rows(results: Results) -> Iterator[tuple[str, Scored]]:
@@ -66,13 +67,10 @@ def gain_name(gain: Gain) -> str:
 
 
 def gains_table(gains: Sequence[Gain]) -> Table:
-    """What each part adds; an asterisk where the interval leaves 0 out."""
-    table = Table("gain by", *(Column(name, justify="right") for name in HEADS))
+    """What each part adds."""
+    table = Table("gain by", *HEADS)
     for gain in gains:
-        figures = [gain.figures[metric] for metric in METRICS]
-        table.add_row(
-            Text(gain_name(gain)), *(f"{with_interval(one, True)}{'*' if one.sure else ' '}" for one in figures)
-        )
+        table.add_row(Text(gain_name(gain)), *(with_interval(gain.figures[metric], is_gain=True) for metric in METRICS))
     return table
 
 
@@ -113,7 +111,7 @@ def sweep_rows(results: Results) -> list[SweepRow]:
 
 def sweep_report(setting: str, found: Mapping[str, Results]) -> RenderableType:
     """Variants and gains at each value of a dial."""
-    table = Table(setting, "", *(Column(name, justify="right") for name in HEADS))
+    table = Table("value", "", *HEADS, title=setting)
     for value, results in found.items():
         for row in sweep_rows(results):
             cells = [with_interval(row.figures[metric], row.is_gain) for metric in METRICS]

@@ -34,7 +34,8 @@ def sweep_to_html(name: str, setting: str, found: Mapping[str, Results]) -> str:
 
 def sweep_image(setting: str, found: Mapping[str, Results], metric: str) -> str:
     """The gains in a figure against the dial, as an SVG file; empty where there are none."""
-    return interval_image(f"{TITLES[metric]}, against {setting}", list(found), _lines(found, metric, gains=True))
+    title = f"Gain: {TITLES[metric]}, against {setting.split('.')[-1]}"
+    return interval_image(title, list(found), _lines(found, metric, gains=True))
 
 
 def _chart(found: Mapping[str, Results], metric: str, gains: bool) -> str:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-STYLE = """
+DRAWING = """
 :root { color-scheme: light dark; --ink: #24292f; --faint: #57606a; --line: #d8dee4; --page: #f6f7f9; --card: #ffffff;
-  --c0: #2563a8; --c1: #b8452c; --c2: #2e7d4f; --c3: #96690a; --c4: #6d4aa0; --c5: #0b7285;
-  --a0: #5aa77a; --a1: #e0a545; --a2: #d9745c; --a3: #6f9fd0; --a4: #a98bd0; --a5: #58b0bd; --a6: #c98bb0;
-  --a7: #9aa86a; --a8: #c2a080; --a9: #8f9bab; --a10: #b3595f; --a11: #4f7f8f; }
+  --c0: #2563a8; --c1: #b8452c; --c2: #2e7d4f; --c3: #96690a; --c4: #6d4aa0; --c5: #0b7285; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --faint: #a2adb8; --line: #353c45; --page: #0d1117;
-  --card: #161b22; --c0: #6cb0f5; --c1: #f2917a; --c2: #72cf97; --c3: #e3b94f; --c4: #c0a1f2; --c5: #58cfdf;
-  --a0: #3f8f62; --a1: #b5822c; --a2: #b4573f; --a3: #4f80b5; --a4: #8568b0; --a5: #3a909d; --a6: #a0668a;
-  --a7: #74824a; --a8: #93765c; --a9: #6b7786; --a10: #93444a; --a11: #386472; } }
+  --card: #161b22; --c0: #6cb0f5; --c1: #f2917a; --c2: #72cf97; --c3: #e3b94f; --c4: #c0a1f2; --c5: #58cfdf; } }
+svg text { fill: var(--faint); } svg .grid { stroke: var(--line); }
+svg polyline, svg path { fill: none; stroke-width: 2; stroke-linejoin: round; }
+""" + "\n".join(
+    f".c{n} {{ stroke: var(--c{n}); }} circle.c{n} {{ fill: var(--c{n}); stroke: none; }}" for n in range(6)
+)
+"""What charts need; a file with one alone has no more."""
+_PAGE = """
+:root { --a0: #5aa77a; --a1: #e0a545; --a2: #d9745c; --a3: #6f9fd0; --a4: #a98bd0; --a5: #58b0bd; --a6: #c98bb0;
+  --a7: #9aa86a; --a8: #c2a080; --a9: #8f9bab; --a10: #b3595f; --a11: #4f7f8f; }
+@media (prefers-color-scheme: dark) { :root { --a0: #3f8f62; --a1: #b5822c; --a2: #b4573f; --a3: #4f80b5; --a4: #8568b0;
+  --a5: #3a909d; --a6: #a0668a; --a7: #74824a; --a8: #93765c; --a9: #6b7786; --a10: #93444a; --a11: #386472; } }
 body { font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; color: var(--ink); background: var(--page);
   margin: 0; padding: 2em 1em 3em; }
 main { max-width: 76em; margin: auto; }
@@ -22,8 +29,6 @@ p { color: var(--faint); font-size: .88em; margin: .1em 0 .5em; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 9px; padding: .8em 1em; min-width: 0; }
 section h3 { margin-top: 0; }
 section svg { display: block; width: 100%; height: auto; font-size: 12px; }
-svg text { fill: var(--faint); } svg .grid { stroke: var(--line); }
-svg polyline, svg path { fill: none; stroke-width: 2; stroke-linejoin: round; }
 ul { list-style: none; padding: 0; margin: 0 0 .4em; }
 .legend { display: flex; flex-wrap: wrap; gap: .1em 1.1em; font-size: .84em; color: var(--faint); }
 .legend li { overflow-wrap: anywhere; min-width: 0; }
@@ -52,7 +57,5 @@ pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: i
 .why { color: var(--faint); overflow-wrap: anywhere; }
 @media (max-width: 34em) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .4em; } }
 @media print { * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
-""" + "\n".join(
-    [f".c{n} {{ stroke: var(--c{n}); }} circle.c{n} {{ fill: var(--c{n}); stroke: none; }}" for n in range(6)]
-    + [f".a{n} {{ fill: var(--a{n}); background: var(--a{n}); }}" for n in range(12)]
-)
+""" + "\n".join(f".a{n} {{ fill: var(--a{n}); background: var(--a{n}); }}" for n in range(12))
+STYLE = f"{DRAWING}{_PAGE}"
