@@ -21,6 +21,8 @@ from tl_jax.bucket import BucketError, Folder, Stored, is_same
 from tl_jax.files import told, write_json
 from tl_jax.run_files import CONFIG_FILE
 from tl_jax.tooluse.readers.toolbox import is_tools, tools_beside
+from tl_jax.tooluse.rewards.grade import Profile
+from tl_jax.tooluse.rewards.profiles import resolve_profile
 
 
 def brought(path: Path) -> Path:
@@ -58,6 +60,15 @@ def brought_from(name: str) -> Path:
         BucketError: as `brought`.
     """
     return brought(place_of(name, "files")) if name.startswith(SCHEME) else Path(name)
+
+
+def profile_from(name: str) -> Profile:
+    """A profile of rewards, as `tl_jax.tooluse.rewards.profiles.resolve_profile`; its file may be in a bucket.
+
+    Raises:
+        UserError: as there, or as `brought`.
+    """
+    return resolve_profile(str(brought_from(name)) if name.startswith(SCHEME) else name)
 
 
 def bring_inputs(settings: BaseModel) -> None:

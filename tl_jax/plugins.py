@@ -111,6 +111,12 @@ class Plugin:
             raise ValueError("options must be a mapping of names to values")
         return cls(name, dict(options or {}))
 
+    @property
+    def is_function(self) -> bool:
+        """Whether it is named as ``module:function``: neither a record of a table nor a file, which may be at an
+        address."""
+        return ":" in self.name and "://" not in self.name
+
     def short(self) -> str | dict[str, Any]:
         """The shortest form that `read` reads back: the bare name where there are no options."""
         return {"name": self.name, "options": dict(self.options)} if self.options else self.name

@@ -14,6 +14,7 @@ from tests.ablation.small import plan_of, write_ablation
 from tl_jax.ablation.plan import AblationPlan, Stage
 from tl_jax.ablation.settings import keep_settings
 from tl_jax.ablation.sweep import all_stages, sweep_plans
+from tl_jax.bucket import Folder
 from tl_jax.config import ConfigError, SftConfig, WorldConfig, load_config
 from tl_jax.config.ablation import AblationConfig
 from tl_jax.config.variants import FACTORS, VARIANTS
@@ -82,33 +83,82 @@ def test_a_chat_template_that_training_names_writes_the_questions_too(tmp_path: 
     assert "--chat-template tools --template-arg date_string='2026-01-31' --template-arg loud=true" in given
 
 
-def test_data_in_a_bucket_go_by_their_address(tmp_path: Path) -> None:
-    plan = plan_of(write_ablation(tmp_path), "data={path: 'gs://bucket/a.jsonl', cases: 'gs://bucket/b.jsonl'}")
+def everything_at(home: str) -> list[str]:
+    """Settings that name files in all ways."""
+    files = {"data.path": "train.jsonl", "data.cases": "cases.jsonl", "sft.settings.data.eval_path": "train.jsonl"}
+    files |= {"rl.settings.data.eval_path": "cases.jsonl", "rl.settings.reward": "mine.yaml"}
+    return ["seeds=[0]", *(f"{key}={home}/{name}" for key, name in files.items())]
+
+
+def keys(plan: AblationPlan) -> dict[str, str]:
+    return {stage.title: stage.key for stage in plan.stages}
+
+
+def test_files_in_a_bucket_go_by_what_is_in_them(folder: Folder, tmp_path: Path) -> None:
+    """So the same files here are the same stages, and others under the same names are not."""
+    file, there = write_ablation(tmp_path), everything_at(folder.address)
+    (tmp_path / "mine.yaml").write_text("parse_failure: -3\n")
+    for name in ("train.jsonl", "cases.jsonl", "mine.yaml"):
+        folder.upload(tmp_path / name, name)
+    plan = plan_of(file, *there)
     assert trained(plan, "IRM", "sft")["data"]["path"] == trained(plan, "IRM", "rl")["data"]["path"]
-    assert trained(plan, "IRM", "sft")["data"]["path"] == "gs://bucket/a.jsonl"
-    assert plan.base.words[plan.base.words.index("--cases") + 1] == "gs://bucket/b.jsonl"
-    assert plan.settings["contents.path"] == "gs://bucket/a.jsonl"
+    assert trained(plan, "IRM", "sft")["data"]["eval_path"] == f"{folder.address}/train.jsonl"
+    assert trained(plan, "IRM", "rl")["reward"] == f"{folder.address}/mine.yaml"
+    assert plan.base.words[plan.base.words.index("--cases") + 1] == f"{folder.address}/cases.jsonl"
+    assert plan.cases.read_bytes() == (tmp_path / "cases.jsonl").read_bytes()  # what the report scores
+    here = plan_of(file, *everything_at(str(tmp_path)))
+    assert keys(plan) == keys(here)
+    keep_settings(here)
+    keep_settings(plan)
+    changed = {name: {*keys(plan)} for name in ("train.jsonl", "mine.yaml")}
+    changed["train.jsonl"] -= {"eval base"}
+    changed["mine.yaml"] = {title for title in changed["mine.yaml"] if "IRM" in title}
+    for name, titles in changed.items():
+        before = keys(plan_of(file, *there))
+        folder.write(name, folder.read(name) + b"\n")
+        after = keys(plan_of(file, *there))
+        assert {title for title in before if before[title] != after[title]} == titles
+    with pytest.raises(ConfigError, match=r"contents\.path"):
+        keep_settings(plan_of(file, *there))
+    (tmp_path / "mine.yaml").write_text("parse_failure: -4\n")
+    others = keys(plan_of(file, *everything_at(str(tmp_path))))
+    assert {title for title, key in others.items() if key != keys(here)[title]} == changed["mine.yaml"]
+
+
+def test_a_folder_of_data_goes_by_its_files_and_a_file_with_its_tools(tmp_path: Path) -> None:
+    file, data = write_ablation(tmp_path), tmp_path / "data"
+    data.mkdir()
+    (data / "a.jsonl").write_bytes((tmp_path / "train.jsonl").read_bytes())
+    for path, added in ((data, data / "b.jsonl"), (tmp_path / "train.jsonl", tmp_path / "train.tools.json")):
+        settings = ["seeds=[0]", f"data.path={path}"]
+        before = keys(plan_of(file, *settings))
+        assert keys(plan_of(file, *settings)) == before
+        added.write_text("[]")
+        after = keys(plan_of(file, *settings))
+        assert {title for title in before if before[title] == after[title]} == {"eval base"}
+    elsewhere = plan_of(file, "seeds=[0]", "data.path=someone/on_the_hub")
+    assert elsewhere.settings["contents.path"] == "someone/on_the_hub"
 
 
 def test_a_stage_is_known_by_what_decides_it_not_by_where_it_lies(tmp_path: Path) -> None:
     file = write_ablation(tmp_path)
 
-    def keys(*overrides: str) -> dict[str, str]:
-        return {stage.title: stage.key for stage in plan_of(file, "seeds=[0]", *overrides).stages}
+    def with_(*overrides: str) -> dict[str, str]:
+        return keys(plan_of(file, "seeds=[0]", *overrides))
 
-    before = keys()
-    assert keys(f"out={tmp_path / 'elsewhere'}") == before
-    other_pkt = keys("sft.settings.data.pkt.max_weight=3")
+    before = with_()
+    assert with_(f"out={tmp_path / 'elsewhere'}") == before
+    other_pkt = with_("sft.settings.data.pkt.max_weight=3")
     assert {title for title in before if other_pkt[title] == before[title]} == {
         *("eval base", "sft SFT seed 0", "eval SFT seed 0", "sft MAE seed 0", "eval MAE seed 0"),
         *("rl IRM seed 0", "eval IRM seed 0", "rl MAE+IRM seed 0", "eval MAE+IRM seed 0"),
     }
-    other_rl = keys("rl.settings.steps=5")
+    other_rl = with_("rl.settings.steps=5")
     assert {title for title in before if other_rl[title] != before[title]} == {
         title for title in before if "IRM" in title
     }
     (tmp_path / "train.jsonl").write_text((tmp_path / "train.jsonl").read_text() + "\n")
-    changed = keys()
+    changed = with_()
     assert {title for title in before if changed[title] == before[title]} == {"eval base"}
 
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from tl_jax.addresses import address_of, full_name, shown
+from tl_jax.ablation.contents import ITS_OWN, Contents, explicit
+from tl_jax.addresses import full_name, shown
+from tl_jax.bucket_files import profile_from
 from tl_jax.config import ConfigError, MaeConfig, Node, PktConfig, RlConfig, RunConfig, SftConfig, load_config, to_yaml
 from tl_jax.config.ablation import AblationConfig, AblationData, AblationTraining
 from tl_jax.config.load import as_override
 from tl_jax.config.variants import VARIANTS, Variant
-from tl_jax.files import told
 from tl_jax.report.record import flat
-from tl_jax.tooluse.rewards.score import resolve_profile
 from tl_jax.tooluse.text.spoken import Include
 
 Kind: TypeAlias = Literal["data", "sft", "rl", "eval"]
@@ -28,8 +28,6 @@ OFF: Mapping[str, tuple[str, Node]] = {
     "PKT": ("data.pkt", PktConfig(mode="none")),
 }
 """What switches a factor off; its other settings do not matter then, and are the defaults."""
-ITS_OWN = {"run_dir": "out", "model.path": "model", "data.path": "data", "seed": "seeds"}
-"""Settings of a training that its stage decides, and by which setting of the ablation."""
 HOW_MUCH = ("out", "variants", "seeds", "sweeps")
 """Settings that do not change what a stage does, only which there are."""
 
@@ -110,13 +108,13 @@ def make_plan(config: AblationConfig) -> AblationPlan:
         UserError: the settings of a training are wrong, a variant has a part that they leave out, or the data or a
             file of rewards cannot be read.
     """
-    resolve_profile(config.eval.profile)
+    profile_from(config.eval.profile)
     return _Planner(config).plan()
 
 
 class _Planner:
     def __init__(self, config: AblationConfig) -> None:
-        self.config, self.stages = config, dict[str, Stage]()
+        self.config, self.stages, self.contents = config, dict[str, Stage](), Contents()
         data, anywhere = config.data, Path("train.jsonl")
         self.sft = self._settings(SftConfig, config.model, anywhere, 0, ())
         self.rl = self._settings(RlConfig, config.model, anywhere, 0, ()) if config.rl.files else None
@@ -126,7 +124,7 @@ class _Planner:
         self.digests = dict[str, str]()
         if data.path is not None and data.cases is not None:
             self.path, self.cases = data.path, data.cases
-            self.digests = {"path": _digest(data.path), "cases": _digest(data.cases)}
+            self.digests = {name: self.contents.digest(getattr(data, name)) for name in ("path", "cases")}
         else:
             self.made = (self._world(data),)
             self.path, self.cases = (self.made[0].directory / name for name in ("train.jsonl", "cases.jsonl"))
@@ -152,14 +150,15 @@ class _Planner:
         )
 
     def _decisive(self) -> dict[str, Any]:
-        own = _set(self.config, *HOW_MUCH, "sft", "rl")
-        trees = {name: _without_paths(config) for name, config in (("sft", self.sft), ("rl", self.rl)) if config}
+        own = explicit(self.config, *HOW_MUCH, "sft", "rl")
+        trainings = {"sft": self.sft, "rl": self.rl}
+        trees = {name: self.contents.settings(config) for name, config in trainings.items() if config}
         return flat({**own, "contents": self.digests, **trees})
 
     def _world(self, data: AblationData) -> Stage:
         assert data.world is not None  # a validator has seen to it
         world = data.world.effective()
-        stage = self._stage("data", "world", [_set(world), data.seed])
+        stage = self._stage("data", "world", [explicit(world), data.seed])
         files = ("--config", str(stage.settings_file), "--out", str(stage.directory))
         words = ("world", *files, "--seed", str(data.seed))
         return self._add(replace(stage, words=words, settings=to_yaml(world)))
@@ -192,7 +191,7 @@ class _Planner:
 
     def _training(self, kind: Kind, variant: str, config: RunConfig, needs: tuple[Stage, ...]) -> Stage:
         given = [shown(self.config.model)] if kind == "sft" else []
-        decided = [_without_paths(config), *given, self.digests.get("path")]
+        decided = [self.contents.settings(config), *given, self.digests.get("path")]
         stage = self._stage(kind, f"{variant} seed {config.seed}", decided, needs)
         settings = to_yaml(config.model_copy(update={"run_dir": stage.directory}))
         words = (kind, "--config", str(stage.settings_file))
@@ -223,19 +222,6 @@ class _Planner:
         return self.stages.setdefault(stage.key, stage)
 
 
-def _set(config: Node, *without: str) -> dict[str, Any]:
-    """What is set otherwise than by default, so that a setting which a later version adds makes no other stage."""
-    return config.model_dump(mode="json", exclude={*without}, exclude_defaults=True)
-
-
-def _without_paths(config: RunConfig) -> dict[str, Any]:
-    """Files go by what is in them, what stages make by their keys, and the model as the file calls it, so that what is
-    done counts on a machine where they lie elsewhere."""
-    tree = _set(config)
-    del tree["run_dir"], tree["data"]["path"], tree["model"]["path"]
-    return tree
-
-
 def _check_formats(sft: SftConfig, rl: RlConfig) -> None:
     """
     Raises:
@@ -261,12 +247,3 @@ def _check_switches(variant: Variant, config: SftConfig) -> None:
     ):
         if factor in variant.factors and value == "none":
             raise ConfigError(f"variant {variant.name}: sft says data.{key}=none; name what {factor} means there")
-
-
-def _digest(path: Path) -> str:
-    """Of a file's content; a folder or a data set elsewhere goes by its name."""
-    with told(path, "cannot be read"):
-        if address_of(path) or not path.is_file():
-            return shown(path)
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,13 +15,14 @@ import numpy as np
 from tl_jax.ablation.bootstrap import MeanEstimate, Outcomes, estimate
 from tl_jax.ablation.plan import AblationPlan, Stage
 from tl_jax.ablation.run import Spent, spent
+from tl_jax.bucket_files import profile_from
 from tl_jax.config.variants import FACTORS, VARIANTS, variant_of
 from tl_jax.data.prompts import load_cases
 from tl_jax.report.record import RunRecord, read_run
 from tl_jax.tooluse.metrics import PAPER_SCORING, score_prediction
 from tl_jax.tooluse.readers import read_predictions
 from tl_jax.tooluse.readers.predictions import PREDICTIONS
-from tl_jax.tooluse.rewards.score import resolve_profile, score
+from tl_jax.tooluse.rewards.score import score
 from tl_jax.tooluse.schema import Case
 
 METRICS = ("TS", "PI", "CF", "reward")
@@ -128,7 +129,7 @@ class _Tables:
 
     def __init__(self, plan: AblationPlan, done: Collection[str]) -> None:
         config = plan.config
-        self.profile = resolve_profile(config.eval.profile)
+        self.profile = profile_from(config.eval.profile)
         evaluations = [stage for stage in (plan.base, *plan.evaluations.values()) if stage.key in done]
         self.answers = {stage.key: read_predictions(stage.directory / PREDICTIONS) for stage in evaluations}
         self.cases: list[Case] = []

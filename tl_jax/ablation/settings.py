@@ -12,6 +12,8 @@ from tl_jax.config import ConfigError
 from tl_jax.files import write_json
 
 SETTINGS = "ablation.json"
+BY_CONTENT = {"data.path": "contents.path", "data.cases": "contents.cases"}
+"""Settings whose files may lie elsewhere, and where their digests are."""
 TOLD = 4
 """Changes that the error names."""
 
@@ -36,7 +38,9 @@ def keep_settings(plan: AblationPlan) -> None:
 
 
 def _differ(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """A training that only one of the two has is no change."""
+    """A training that only one of the two has is no change, nor is a file that has another name."""
+    if all(BY_CONTENT.get(key) in side for side in (before, now)):
+        return False
     part = key.split(".")[0]
     both = all(any(other.split(".")[0] == part for other in side) for side in (before, now))
     return (both or part not in ("sft", "rl")) and ((key in before) != (key in now) or before.get(key) != now.get(key))

@@ -40,7 +40,7 @@ def named_code(config: Node, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield from named_code(value, f"{prefix}{key}.")
         elif value is not None and is_plugin(field):
             for one in value if isinstance(value, tuple) and not isinstance(value, WeightedReward) else (value,):
-                if ":" in one.name:
+                if (one.plugin if isinstance(one, WeightedReward) else one).is_function:
                     yield f"{prefix}{key}", one.name
 
 

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeAlias
 
-from tl_jax.bucket_files import brought_from
+from tl_jax.bucket_files import brought_from, profile_from
 from tl_jax.data.prompts import load_cases
 from tl_jax.errors import UserError
 from tl_jax.evaluation.comparison import Assessed, CasePair, Compared
@@ -17,7 +17,7 @@ from tl_jax.tooluse.bfcl.check import CORRECT
 from tl_jax.tooluse.metrics import NO_GOLD, PAPER_SCORING, Scoring, score_prediction
 from tl_jax.tooluse.readers import read_predictions
 from tl_jax.tooluse.readers.predictions import Turns
-from tl_jax.tooluse.rewards.score import resolve_profile, score
+from tl_jax.tooluse.rewards.score import score
 from tl_jax.tooluse.rewards.writable import unwritable_gold
 from tl_jax.tooluse.schema import Case
 from tl_jax.tooluse.text.render import make_renderer
@@ -53,7 +53,7 @@ def compare_files(
     found = load_cases(source, format)
     unwritable = unwritable_gold(found, make_renderer(renderer), scoring.unwritable)
     kept = [case for case in found if unwritable.keeps(case)]
-    graded = resolve_profile(profile)
+    graded = profile_from(profile)
 
     def assess(prediction: str, case: Case) -> Assessed:
         scored, reward = score_prediction(prediction, case, scoring), score(prediction, case, graded)

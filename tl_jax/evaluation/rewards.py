@@ -11,11 +11,12 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from tl_jax.bucket_files import profile_from
 from tl_jax.data.sources import opened
 from tl_jax.evaluation.predictions import join_predictions
 from tl_jax.tooluse.readers import read_cases
 from tl_jax.tooluse.rewards.gold import gold_faults
-from tl_jax.tooluse.rewards.score import Reward, resolve_profile, score
+from tl_jax.tooluse.rewards.score import Reward, score
 from tl_jax.tooluse.rewards.writable import Unwritable, UnwritableGold, unwritable_gold
 from tl_jax.tooluse.schema import Case
 from tl_jax.tooluse.text.render import make_renderer
@@ -64,7 +65,7 @@ def reward_file(
         UserError: an unknown profile or text format, a file that cannot be read, two cases of one id, predictions of no
             case, or gold answers that the format cannot say and that ``policy`` refuses.
     """
-    chosen = resolve_profile(profile)
+    chosen = profile_from(profile)
     rows, missing, without_gold, faults = [], [], [], []
     with opened(cases) as file:
         pairs = join_predictions(read_cases(file, format), cases, predictions)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tl_jax.bucket_files import profile_from
 from tl_jax.config import RlConfig
 from tl_jax.config.estimators import ESTIMATORS
 from tl_jax.config.faults import FaultsConfig
@@ -23,7 +24,7 @@ from tl_jax.rl.length_penalty import LengthPenalty
 from tl_jax.rl.waiting import GLANCE_SECONDS, NO_WATCH, OneByOne, Watch
 from tl_jax.tooluse.rewards.episode import EPISODE_REWARDS
 from tl_jax.tooluse.rewards.live import live_reward
-from tl_jax.tooluse.rewards.score import Reward, resolve_profile, score
+from tl_jax.tooluse.rewards.score import Reward, score
 from tl_jax.training.distributed import agreed
 from tl_jax.training.stop import Interrupted
 
@@ -245,7 +246,7 @@ def resolve_reward(reward: str | Plugin) -> TurnReward:
             compares with gold calls and there are none, and `FaultyResult` if a function gives no finite number.
     """
     plugin = Plugin.read(reward)
-    if ":" in plugin.name:
+    if plugin.is_function:
         return TurnReward(_of_users(plugin))
     if plugin.name == LIVE:
         return TurnReward(bind(plugin, ("turn",), key="reward", function=live_reward))
@@ -255,7 +256,7 @@ def resolve_reward(reward: str | Plugin) -> TurnReward:
 
 
 def _of_profile(name: str) -> Callable[[Turn], Reward]:
-    profile = resolve_profile(name)
+    profile = profile_from(name)
 
     def reward(turn: Turn) -> Reward:
         try:
