@@ -156,8 +156,8 @@ def test_each_process_imports_the_modules_first(tmp_path: Path, monkeypatch: pyt
     [
         (1, {}, None),
         (1, {SHARE: "0.95"}, "0.95"),
-        (4, {}, "0.225"),
-        (4, {SHARE: "0.92"}, "0.225"),  # of launch/gpu.env, which is meant for one process
+        (4, {}, "0.2"),
+        (4, {SHARE: "0.92"}, "0.2"),  # of launch/gpu.env, which is meant for one process
         (4, {SHARE: "0.1"}, "0.1"),
         (4, {"XLA_CLIENT_MEM_FRACTION": "0.2"}, None),  # JAX refuses to hear both
         (4, {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}, None),

@@ -30,8 +30,8 @@ SHARE = "XLA_PYTHON_CLIENT_MEM_FRACTION"
 """How much of a GPU's memory JAX takes, all at its start."""
 OTHERWISE = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_PYTHON_CLIENT_ALLOCATOR")
 """Where one of these is set, the user has said how memory is divided."""
-ALL = 0.9
-"""What all processes may take together of a GPU's memory."""
+ALL = 0.8
+"""What all processes may take together of a GPU's memory; beside it CUDA takes some half a GiB for each."""
 PATIENCE = 120.0
 """Seconds in which a training that is told to end may write its checkpoint."""
 Tell: TypeAlias = Callable[[str], None]

@@ -27,7 +27,13 @@ if TYPE_CHECKING:
     multiple=True,
     help="One of the file's sweeps in place of the ablation: a setting at several values. May be repeated.",
 )
-@click.option("--jobs", type=COUNT, default=1, show_default=True, help="Stages that run at the same time.")
+@click.option(
+    "--jobs",
+    type=COUNT,
+    default=1,
+    show_default=True,
+    help="Stages that run at the same time; they share a GPU's memory.",
+)
 @click.option("--dry-run", is_flag=True, help="List the stages, and how long they take as far as that is known.")
 @click.option("--report", is_flag=True, help="Run nothing: report on what is done until now.")
 @click.pass_context
