@@ -22,7 +22,7 @@ def one_pass(config: LlamaConfig, tokens: float, seen: float, targets: float) ->
     """Floating-point operations of a forward pass.
 
     Args:
-        config: sizes; the head is not tied.
+        config: sizes.
         tokens: that are read, without padding.
         seen: pairs of a token and one that it sees.
         targets: tokens that logits are needed for.

@@ -6,11 +6,13 @@ import json
 import resource
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.against_trl.bound import matmul_rate, of_prompts, of_rows
@@ -22,6 +24,7 @@ from tl_jax.model.hf import load_hf, read_config
 from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh
 from tl_jax.rl.source import Rollouts
 from tl_jax.rl.train import run_rl
+from tl_jax.training.chips import chip_of
 from tl_jax.training.compile import compile_step, start_state
 from tl_jax.training.losses import make_loss
 from tl_jax.training.sft import make_programs
@@ -30,23 +33,55 @@ LENGTH = 2048
 
 
 class Stopwatch:
-    """Wall and processor seconds between the first step's end and the last one's."""
+    """Wall and processor seconds, and programs compiled, between the first step's end and the last one's."""
 
     def __init__(self) -> None:
         self._times: list[tuple[float, float]] = []
+        self._compiled = 0
+        jax.monitoring.register_event_duration_secs_listener(self._count)
+
+    def _count(self, event: str, duration_secs: float, **_: Any) -> None:
+        self._compiled += len(self._times) > 0 and event == "/jax/core/compile/backend_compile_duration"
 
     def step(self) -> None:
         self._times.append((time.perf_counter(), time.process_time()))
 
-    def tell(self, loss: float, flops: float) -> None:
+    def tell(self, done: Done, dtype: str) -> None:
         wall, cpu = (last - first for first, last in zip(self._times[0], self._times[-1], strict=True))
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        bound = flops / matmul_rate()
-        print(json.dumps({"wall": wall, "cpu": cpu, "loss": loss, "memory": memory, "bound": bound}))
+        took = {"wall": wall, "cpu": cpu, "loss": done.loss, "tokens": done.tokens, "compiled": self._compiled}
+        print(json.dumps(took | {"memory": peak_memory(), "bound": done.flops / multiply_rate(dtype)}))
 
 
-def sft(work: Path, settings: dict[str, Any], watch: Stopwatch) -> tuple[float, float]:
-    """The first step's loss, and the operations that the timed steps cannot do without."""
+@dataclass(frozen=True)
+class Done:
+    """What was done."""
+
+    loss: float
+    """of the first step"""
+    flops: float
+    """that the timed steps cannot do without"""
+    tokens: float
+    """that the timed steps have, without padding"""
+
+
+def peak_memory() -> float:
+    """GiB, of the accelerator or of this process."""
+    stats = jax.local_devices()[0].memory_stats()
+    return stats["peak_bytes_in_use"] / 2**30 if stats else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def multiply_rate(dtype: str) -> float:
+    """Floating-point operations in a second: the accelerator's peak, or as measured of this processor."""
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return matmul_rate()
+    chip = chip_of(device.device_kind)
+    if chip is None:
+        raise SystemExit(f"{device.device_kind}: not in tl_jax/training/chips.py, which says what a chip can do")
+    return chip.flops if dtype == "bfloat16" else chip.wide_flops
+
+
+def sft(work: Path, settings: dict[str, Any], watch: Stopwatch) -> Done:
     arrays = np.load(work / "examples.npz")
     examples = [
         Example(
@@ -58,12 +93,12 @@ def sft(work: Path, settings: dict[str, Any], watch: Stopwatch) -> tuple[float, 
         )
         for number in range(len(arrays) // 4)
     ]
-    rows = settings["rows"]
+    rows, dtype = settings["rows"], settings["dtype"]
     config = SftConfig.model_validate(
         {
             "run_dir": work / "run",
             "accumulate": rows,
-            "model": {"path": work / "model", "dtype": "float32", "remat": "none"},
+            "model": {"path": work / "model", "dtype": dtype, "param_dtype": dtype, "remat": "none"},
             "data": {"path": work / "none", "max_length": LENGTH, "batch_size": rows},
             "optimizer": {"learning_rate": 1e-4, "warmup_steps": 0},
         }
@@ -71,23 +106,25 @@ def sft(work: Path, settings: dict[str, Any], watch: Stopwatch) -> tuple[float, 
     mesh = make_mesh(config.mesh)
     loader = Loader(pack(examples, LENGTH), rows, 0)
     with jax.set_mesh(mesh):
-        model, params = load_hf(work / "model", np.float32)
+        model, params = load_hf(work / "model", jnp.dtype(dtype))
         programs = make_programs(config, model, make_loss(config.loss), settings["steps"] + 1)
         state = start_state(programs.init, params, mesh)
         step = compile_step(programs.step, state, mesh)
-        losses, flops = list[float](), list[float]()
+        losses, flops, tokens = list[float](), list[float](), list[int]()
         for _ in range(settings["steps"] + 1):
             batch = next(loader)
             state, metrics = step(state, make_global_array(batch, batch_sharding(mesh)))
             losses.append(float(metrics["loss"]))
-            flops.append(of_rows(model, batch))
+            jax.block_until_ready(state)
             watch.step()
-    return losses[0], sum(flops[1:])
+            flops.append(of_rows(model, batch))
+            tokens.append(int((np.asarray(batch.segment_ids) > 0).sum()))
+    return Done(losses[0], sum(flops[1:]), sum(tokens[1:]))
 
 
-def rl(work: Path, settings: dict[str, Any], watch: Stopwatch) -> tuple[float, float]:
+def rl(work: Path, settings: dict[str, Any], watch: Stopwatch) -> Done:
     """As `sft`. Which prompts come first is drawn: of those of all steps, the timed ones have their share."""
-    grpo = settings["kind"] == "grpo"
+    grpo, dtype = settings["kind"] == "grpo", settings["dtype"]
     algorithm: dict[str, Any] = {"critic_backbone": settings["critic_backbone"], "kl_coef": 0.05}
     if grpo:
         algorithm = {"estimator": "grpo", "kl_coef": 0.0}
@@ -97,7 +134,7 @@ def rl(work: Path, settings: dict[str, Any], watch: Stopwatch) -> tuple[float, f
             "steps": settings["steps"] + 1,
             "log_every": 100,
             "checkpoint": {"every": 100},
-            "model": {"path": work / "model", "dtype": "float32", "remat": "none"},
+            "model": {"path": work / "model", "dtype": dtype, "param_dtype": dtype, "remat": "none"},
             "data": {"path": work / "cases.jsonl", "renderer": "paper"},
             "batch_size": settings["prompts"],
             "group_size": settings["group_size"] if grpo else 1,
@@ -116,8 +153,10 @@ def rl(work: Path, settings: dict[str, Any], watch: Stopwatch) -> tuple[float, f
     with patch.object(Rollouts, "observe", stamped):
         loss = float(run_rl(config)["policy_loss"])
     lines = (work / "prompts.jsonl").read_text(encoding="utf-8").splitlines()
-    whole = of_prompts(read_config(work / "model"), [len(json.loads(line)) for line in lines], settings)
-    return loss, whole * settings["steps"] / (settings["steps"] + 1)
+    prompts, timed = [len(json.loads(line)) for line in lines], settings["steps"] / (settings["steps"] + 1)
+    answers = settings["group_size"] if grpo else 1
+    tokens = answers * (sum(prompts) + len(prompts) * settings["new_tokens"])
+    return Done(loss, timed * of_prompts(read_config(work / "model"), prompts, settings), timed * tokens)
 
 
 def main() -> None:
@@ -125,9 +164,9 @@ def main() -> None:
     settings = json.loads((work / "settings.json").read_text(encoding="utf-8"))
     watch = Stopwatch()
     sys.stdout = sys.stderr  # the run's own lines
-    loss, flops = (sft if settings["kind"] == "sft" else rl)(work, settings, watch)
+    done = (sft if settings["kind"] == "sft" else rl)(work, settings, watch)
     sys.stdout = stdout
-    watch.tell(loss, flops)
+    watch.tell(done, settings["dtype"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Supervised training, GRPO and PPO against TRL on a processor: same model, same tokens, in turns.
+"""Supervised training, GRPO and PPO against TRL on one device: same model, same tokens, in turns.
 
     python benchmarks/against_trl/run.py {sft,grpo,ppo} --peer-python PYTHON [--data FILE --tokenizer DIR]
                                          [--steps 3] [--rounds 1] [--prompt-tokens 384 512] [--group-size 8] ...
@@ -12,9 +12,16 @@ these took in wall and processor time; loading and compilation are not counted. 
 and the least counts. Ratios are theirs over ours: above 1, we are faster. Where other work keeps the machine busy, only
 the processor's time means something, and with torch, whose threads wait for each other, only with ``--cores 1``.
 
+On a GPU, where wall time and the device's own peak memory count, with a published size and random weights:
+
+    tl-jax init-model --preset llama-3.2-1b --tokenizer TOKENIZER --dtype bfloat16 --out MODEL
+    python benchmarks/against_trl/run.py sft --device gpu --dtype bfloat16 --model MODEL --peer-python PYTHON
+
+``--dtype`` is that of weights, moments and computation on both sides; TF32 and kernels are as either side chooses.
+
 By default the data is the demo's world and its tokenizer; ``--data`` takes any file of trajectories, ``--tokenizer`` a
-directory or a ``tokenizer.model``. The model is a Llama of 58M parameters in float32 with random weights, which never
-ends an answer by itself: all of both sides have ``--new-tokens`` tokens.
+directory or a ``tokenizer.model``. The model, unless ``--model`` names one, is a Llama of 58M parameters with random
+weights, which hardly ever ends an answer by itself: all of both sides have ``--new-tokens`` tokens.
 
 sft: trajectories of at most 2,048 tokens, packed into rows of that length by either side's best-fit decreasing, a row
 at a time, ``--rows`` to an update, AdamW, nothing computed again in the backward pass.
@@ -22,7 +29,8 @@ grpo, ppo: ``--prompts`` prompts to a step, one update of all answers, no KL in 
 a critic of its own from the policy's weights and a KL in the reward. Our reward is the paper's, by rules; theirs is a
 count of characters (grpo) or a model of one layer and width 64 (ppo), which costs about nothing.
 
-Last comes the share of what cannot be avoided (`bound.py`) at the rate at which our side multiplies matrices here.
+Last comes the share of what cannot be avoided (`bound.py`) at the rate at which our side multiplies matrices here, or
+at an accelerator's peak, where it is the MFU of work that is needed.
 """
 
 from __future__ import annotations
@@ -67,16 +75,19 @@ RENDERER = "paper"
 
 def main() -> None:
     options = arguments()
+    os.environ["JAX_PLATFORMS"] = "cpu" if options.device == "cpu" else "cuda"
     if options.cores:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])  # for both sides
         os.environ["OMP_NUM_THREADS"] = str(options.cores)
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         data = options.data or made_up(work / "world.jsonl")
-        model, tokenizer = work / "model", load_tokenizer(options.tokenizer)
-        PRESETS.add(Preset("58m", SIZE))
-        init_model("58m", tokenizer, model)
-        codec = Codec.open(RENDERER, model)
+        if options.model is None:
+            PRESETS.add(Preset("58m", SIZE))
+            init_model("58m", load_tokenizer(options.tokenizer), work / "model")
+        else:
+            (work / "model").symlink_to(options.model.resolve())
+        codec = Codec.open(RENDERER, work / "model")
         about = (
             prepare_rows(work, data, codec, options)
             if options.kind == "sft"
@@ -97,8 +108,10 @@ def main() -> None:
                 least[name] = {key: min(value, least.get(name, took)[key]) for key, value in took.items()}
         theirs, ours = least["TRL"], least["tl_jax"]
         print(f"ratio: wall {theirs['wall'] / ours['wall']:.2f}, processor {theirs['cpu'] / ours['cpu']:.2f}")
+        clock, called = ("wall", "time") if options.device == "gpu" else ("cpu", "processor time")
         for name, took in least.items():
-            print(f"{name:7}: work that cannot be avoided is {ours['bound'] / took['cpu']:.0%} of its processor time")
+            share = f"work that cannot be avoided is {ours['bound'] / took[clock]:.1%} of its {called}"
+            print(f"{name:7}: {ours['tokens'] / took[clock]:,.0f} tokens/s; {share}")
 
 
 def arguments() -> argparse.Namespace:
@@ -106,7 +119,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("kind", choices=("sft", "grpo", "ppo"))
     parser.add_argument("--peer-python", required=True, help="interpreter of an environment that has TRL")
     parser.add_argument("--data", type=Path, help="trajectories; default: the demo's world")
-    parser.add_argument("--tokenizer", type=Path, default=BASE, help="default: the demo's")
+    parser.add_argument("--tokenizer", type=Path, default=BASE, help="default: the demo's; --model brings its own")
+    parser.add_argument("--model", type=Path, help="Hugging Face directory; default: 58M parameters, random weights")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--steps", type=int, default=3, help="that are timed")
     parser.add_argument("--cores", type=int, help="that either side may use; default: all")
     parser.add_argument("--rounds", type=int, default=1)
@@ -170,7 +186,8 @@ def run_side(command: Sequence[str], work: Path) -> dict[str, float]:
 
 def told(took: dict[str, float]) -> str:
     seconds = f"{took['wall']:.1f} s wall, {took['cpu']:.1f} s processor"
-    return f"{seconds}, first loss {took['loss']:.4f}, {took['memory']:.1f} GB"
+    compiled = f", {took['compiled']:.0f} programs compiled meanwhile" if took.get("compiled") else ""
+    return f"{seconds}, first loss {took['loss']:.4f}, {took['memory']:.1f} GB{compiled}"
 
 
 if __name__ == "__main__":

@@ -23,8 +23,7 @@ from transformers import (
 
 LENGTH = 2048
 QUIET: dict[str, Any] = {
-    "use_cpu": True,
-    "bf16": False,
+    "bf16": False,  # would multiply in it with weights in float32; --dtype says what the weights are
     "gradient_checkpointing": False,
     "report_to": "none",
     "save_strategy": "no",
@@ -43,6 +42,8 @@ class Stopwatch(TrainerCallback):
         self.losses: list[float] = []
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
         self.times.append((time.perf_counter(), time.process_time()))
 
     def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
@@ -66,10 +67,10 @@ def sft(work: Path, settings: dict[str, Any], tokenizer: PreTrainedTokenizerBase
         packing=True,
         packing_strategy="bfd",
         max_length=LENGTH,
-        **QUIET | {"learning_rate": 1e-4},
+        **QUIET | {"learning_rate": 1e-4, "use_cpu": settings["device"] == "cpu"},
     )
     SFTTrainer(
-        model=load(work),
+        model=load(work, settings),
         args=config,
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
@@ -90,7 +91,7 @@ def grpo(work: Path, settings: dict[str, Any], tokenizer: PreTrainedTokenizerBas
         max_completion_length=settings["new_tokens"],
         beta=0.0,
         temperature=1.0,
-        **QUIET,
+        **QUIET | {"use_cpu": settings["device"] == "cpu"},
     )
     texts = [{"prompt": tokenizer.decode(ids)} for ids in prompts(work)]
 
@@ -98,7 +99,7 @@ def grpo(work: Path, settings: dict[str, Any], tokenizer: PreTrainedTokenizerBas
         return [text.count("e") / 10 for text in completions]
 
     GRPOTrainer(
-        model=load(work),
+        model=load(work, settings),
         reward_funcs=reward,
         args=config,
         train_dataset=Dataset.from_list(texts),
@@ -122,9 +123,11 @@ def ppo(work: Path, settings: dict[str, Any], tokenizer: PreTrainedTokenizerBase
         response_length=settings["new_tokens"],
         temperature=1.0,
         num_sample_generations=0,
-        **QUIET,
+        **QUIET | {"use_cpu": settings["device"] == "cpu"},
     )
-    value = AutoModelForSequenceClassification.from_pretrained(work / "model", num_labels=1, dtype=torch.float32)
+    value = AutoModelForSequenceClassification.from_pretrained(
+        work / "model", num_labels=1, dtype=getattr(torch, settings["dtype"])
+    )
     small = LlamaConfig(
         vocab_size=value.config.vocab_size,  # any of which may be sampled, whatever the tokenizer has
         hidden_size=64,
@@ -137,9 +140,9 @@ def ppo(work: Path, settings: dict[str, Any], tokenizer: PreTrainedTokenizerBase
     PPOTrainer(
         args=config,
         processing_class=tokenizer,
-        model=load(work),
-        ref_model=load(work),
-        reward_model=AutoModelForSequenceClassification.from_config(small),
+        model=load(work, settings),
+        ref_model=load(work, settings),
+        reward_model=AutoModelForSequenceClassification.from_config(small, dtype=getattr(torch, settings["dtype"])),
         value_model=value,
         train_dataset=Dataset.from_list([{"input_ids": ids} for ids in prompts(work)]),
         eval_dataset=Dataset.from_list([{"input_ids": ids} for ids in prompts(work)[:1]]),
@@ -147,8 +150,8 @@ def ppo(work: Path, settings: dict[str, Any], tokenizer: PreTrainedTokenizerBase
     ).train()
 
 
-def load(work: Path) -> Any:
-    return AutoModelForCausalLM.from_pretrained(work / "model", dtype=torch.float32)
+def load(work: Path, settings: dict[str, Any]) -> Any:
+    return AutoModelForCausalLM.from_pretrained(work / "model", dtype=getattr(torch, settings["dtype"]))
 
 
 def prompts(work: Path) -> list[list[int]]:
@@ -166,7 +169,8 @@ def main() -> None:
     watch = Stopwatch()
     {"sft": sft, "grpo": grpo, "ppo": ppo}[settings["kind"]](work, settings, tokenizer, watch)
     wall, cpu = (last - first for first, last in zip(watch.times[0], watch.times[-1], strict=True))
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    on_gpu, host = settings["device"] == "gpu", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else host
     sys.stdout = stdout
     print(json.dumps({"wall": wall, "cpu": cpu, "loss": watch.losses[0] if watch.losses else 0.0, "memory": memory}))
 
