@@ -154,6 +154,9 @@ def test_a_dial_has_a_page_of_gains_at_each_value(tmp_path: Path) -> None:
     for told in ("+0.00 (+0.00, +0.00)", "+100.0 (+100.0, +100.0) *"):
         assert told in text
         assert f"<td>{told}</td>" in page
+    for told in ("not done at 2: sft SFT seed 0, sft PKT seed 0", "not done at 9: sft SFT seed 0, sft PKT seed 0"):
+        assert told in text
+        assert f"<li>{told}</li>" in page
     content = json.loads((config.out / "sweep-weight.json").read_text())
     assert content["setting"] == "sft.settings.data.pkt.max_weight"
     assert [content["values"][value]["gains"][0]["figures"]["CF"]["mean"] for value in ("2", "9")] == [0, 100]

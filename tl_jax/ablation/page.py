@@ -25,7 +25,7 @@ def to_html(results: Results) -> str:
     parts = [
         "<h1>Ablation</h1>",
         f"<p>{results.cases} cases. {text(ABOUT)} Reward: profile {text(results.profile)}.</p>",
-        _told(results),
+        told_missing({"": results}),
         table(["variant", "seeds", *HEADS, *(f"paper, {one}" for one in BENCHMARKS)], _figures(results)),
         "<p>The paper's figures are of CodeLLaMA-7B on its own benchmarks, TS / PI / CF: compare the differences "
         "between rows, not the rows.</p>",
@@ -42,10 +42,16 @@ def to_html(results: Results) -> str:
     return page("Ablation", STYLE, f"<main>\n{chr(10).join(parts)}\n</main>")
 
 
-def _told(results: Results) -> str:
-    """What is not there."""
-    missing = text(", ".join(results.missing))
-    return f'<ul class="told"><li>not done: {missing}</li></ul>' if missing else ""
+def told_missing(found: Mapping[str, Results]) -> str:
+    """What is not there.
+
+    Args:
+        found: where -> what came of it.
+    """
+    items = [
+        f"<li>not done{text(where)}: {text(', '.join(one.missing))}</li>" for where, one in found.items() if one.missing
+    ]
+    return f'<ul class="told">{"".join(items)}</ul>' if items else ""
 
 
 def _figures(results: Results) -> list[list[str]]:

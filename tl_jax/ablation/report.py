@@ -84,8 +84,12 @@ def report(results: Results) -> RenderableType:
     """Everything that fits a terminal."""
     told = [f"{results.cases} cases. {ABOUT}", *cost_lines(results)]
     if results.missing:
-        told.append(f"not done: {', '.join(results.missing[:5])}{', ...' if results.missing[5:] else ''}")
+        told.append(f"not done: {_some(results.missing)}")
     return Group(figures_table(results), gains_table(results.gains), *map(Text, told))
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:5])}{', ...' if names[5:] else ''}"
 
 
 class SweepRow(NamedTuple):
@@ -116,7 +120,8 @@ def sweep_report(setting: str, found: Mapping[str, Results]) -> RenderableType:
         for row in sweep_rows(results):
             cells = [with_interval(row.figures[metric], row.is_gain) for metric in METRICS]
             table.add_row(value, row.label, *cells)
-    return Group(table, Text(ABOUT))
+    missing = [f"not done at {value}: {_some(results.missing)}" for value, results in found.items() if results.missing]
+    return Group(table, *map(Text, (ABOUT, *missing)))
 
 
 def stages_table(stages: Sequence[Stage]) -> RenderableType:

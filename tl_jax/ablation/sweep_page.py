@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tl_jax.ablation.bootstrap import MeanEstimate
-from tl_jax.ablation.page import TITLES
+from tl_jax.ablation.page import TITLES, told_missing
 from tl_jax.ablation.plots import interval_chart, interval_image
 from tl_jax.ablation.report import ABOUT, HEADS, sweep_rows, with_interval
 from tl_jax.ablation.results import METRICS, Results
@@ -24,6 +24,7 @@ def sweep_to_html(name: str, setting: str, found: Mapping[str, Results]) -> str:
     parts = [
         f"<h1>{text(name)}</h1>",
         f"<p>Along the bottom: {text(setting)}. {cases} cases. {text(ABOUT)}</p>",
+        told_missing({f" at {value}": results for value, results in found.items()}),
         charts("Gains", [_chart(found, metric, gains=True) for metric in METRICS]),
         charts("Variants", [_chart(found, metric, gains=False) for metric in METRICS]),
         "<h2>Figures</h2>",
