@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +18,7 @@ from tl_jax.addresses import place_of, with_addresses
 from tl_jax.bucket import BucketError, Folder, Stored
 from tl_jax.bucket_files import Output, bring_inputs, brought
 from tl_jax.cli import main
-from tl_jax.cli.options import OUT
+from tl_jax.cli.options import OUT, ExistingPath, ModelDirectory, NewPath
 from tl_jax.config import SftConfig, load_config, to_yaml
 from tl_jax.errors import DataError, UserError
 from tl_jax.tooluse.readers.registry import read_trajectories
@@ -43,6 +44,13 @@ def names(home: Path) -> list[str]:
 def copies(home: Path) -> list[str]:
     """What lies here of what was written."""
     return [file.name for file in (home / "here/tl_jax/gs/out").rglob("*")]
+
+
+def paths_of(command: click.Command, name: str) -> Iterator[tuple[str, click.Parameter]]:
+    """The options and arguments of a command and of those below it that name files or directories."""
+    yield from ((name, option) for option in command.params if isinstance(option.type, click.Path | click.File))
+    for below, other in command.commands.items() if isinstance(command, click.Group) else ():
+        yield from paths_of(other, f"{name} {below}")
 
 
 class TestBrought:
@@ -210,8 +218,9 @@ class TestOutput:
 
         with monkeypatch.context() as patch:
             patch.setattr(Folder, "upload", lost)
-            with pytest.raises(BucketError, match="gone"):
+            with pytest.raises(BucketError, match="gone; what was written is still in ") as refused:
                 output.publish()
+        assert (Path(with_addresses(str(refused.value)).rpartition(" ")[2]) / place.name / "b").read_text() == "2"
         Output(place)
         (place / sent[0]).write_text("3")  # and then it is killed once more
         Output(place).publish()
@@ -304,6 +313,38 @@ class TestCommands:
         compared = run("compare", a, b, "--json")
         assert json.loads(compared.stdout)["cases"] == 1
         assert "tl_jax/gs" not in compared.output
+
+    def test_a_table_of_rewards(self, folder: Folder) -> None:
+        case = {"id": "a", "tools": [{"name": "go"}], "messages": [{"role": "user", "content": "?"}]}
+        folder.write("cases.jsonl", json.dumps(case | {"gold": [[{"name": "go", "arguments": {}}]]}).encode())
+        folder.write("said.jsonl", json.dumps({"id": "a", "prediction": "("}).encode())
+        folder.write("mine.yaml", b"parse_failure: -7\n")
+        files = ("--cases", f"{folder.address}/cases.jsonl", "--predictions", f"{folder.address}/said.jsonl")
+        assert "-7" in run("reward", *files, "--profile", f"{folder.address}/mine.yaml").stdout
+        shown = run("reward", *files, "--profile", f"{folder.address}/none.yaml", code=2)
+        assert f"{folder.address}/none.yaml: neither a file nor a folder is there" in shown.stderr
+
+    def test_every_path_of_every_command_may_be_at_an_address(self, folder: Folder, tmp_path: Path) -> None:
+        """What is read is here, then; what is written is there once the command ends."""
+        for name in ("file", "folder/config.json"):
+            folder.write(name, b"{}")
+        tried = 0
+        for command, option in paths_of(main, "tl-jax"):
+            kind = option.type
+            assert isinstance(kind, ExistingPath | NewPath), (command, option.name)
+            with click.Context(click.Command(command)) as context:
+                if isinstance(kind, NewPath):
+                    name = f"{command}/{option.name}"
+                    kind.convert(f"{folder.address}/{name}", option, context).write_text(name)
+                else:
+                    is_file = kind.file_okay and not isinstance(kind, ModelDirectory)
+                    name = "file" if is_file else "folder"
+                    place = kind.convert(f"{folder.address}/{name}", option, context)
+                    assert (place if is_file else place / "config.json").read_text() == "{}"
+            assert not isinstance(kind, NewPath) or folder.read(name).decode() == name
+            tried += 1
+        assert tried > 40
+        assert copies(tmp_path) == []
 
     def test_report(self, folder: Folder, tmp_path: Path) -> None:
         put(folder, write_run(tmp_path / "run"))

@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -139,13 +139,12 @@ class Folder:
         """
         fetched = set()
         with told(home):
+            _keep_only(home, objects)  # first: where a file was, there may be a folder now
             for name, stored in objects.items():
                 with suppress(FileNotFoundError):
                     self.download(name, stored, home / name)
                     fetched.add(name)
-            for name in files_here(home):
-                if name not in fetched:
-                    (home / name).unlink(missing_ok=True)
+            _keep_only(home, fetched)
 
     def download(self, name: str, stored: Stored, file: Path) -> None:
         """Brings an object, of whatever size, to a file of this machine, unless it is there already.
@@ -172,7 +171,17 @@ class Folder:
         with reached(f"{self.address}/{name}"):
             blob = self._bucket.blob(self._prefix + name)
             self._bucket.copy_blob(blob, self._bucket, self._prefix + to, retry=_retry())
-            blob.delete(retry=_retry())
+        self.delete(name)
+
+
+def _keep_only(home: Path, names: Collection[str]) -> None:
+    """Removes all other files of a directory that travel, and folders in which nothing is left."""
+    for name in files_here(home):
+        if name not in names:
+            (home / name).unlink(missing_ok=True)
+            with suppress(OSError):  # something is left
+                for folder in (home / name).relative_to(home).parents[:-1]:
+                    (home / folder).rmdir()
 
 
 def is_same(file: Path, stored: Stored) -> bool:

@@ -158,8 +158,19 @@ class Output:
             self._remove()
 
     def publish(self) -> None:
-        """Copies what is new to the bucket, deletes there what is gone here, and leaves nothing here."""
+        """Copies what is new to the bucket, deletes there what is gone here, and leaves nothing here.
+
+        Raises:
+            BucketError: the bucket cannot be written; everything stays here, and the next command goes on with it.
+        """
         self._untouched = False
+        try:
+            self._copy()
+        except BucketError as error:
+            raise BucketError(f"{error}; what was written is still in {self._path.parent}") from error
+        self._remove()
+
+    def _copy(self) -> None:
         written = {_name(self._path, file): file for file in _files(self._path)}
         for name, file in written.items():
             folder, name_there = _folder_and_name(_address(self._path), name)
@@ -167,7 +178,6 @@ class Output:
         for name in self._brought.keys() - written.keys():
             folder, name_there = _folder_and_name(_address(self._path), name)
             folder.delete(name_there)
-        self._remove()
 
     def _remove(self) -> None:
         for path in (self._path, self._note):
