@@ -270,7 +270,8 @@ def test_a_step_gives_back_what_it_takes(
     critic = TrainableModel(make_value_graphdef(TINY, dtype=dtype), optimizer, rate)
     spec = StepSpec(actor, critic, AlgorithmConfig(**options), group_size=2, answer_length=8)
     state = init_rl_state(init_params(TINY, jax.random.key(0), param_dtype), TINY, spec, seed=1)
-    assert_same_avals(make_rl_step(spec), state, random_rollout(layout=Layout(epochs=2, minibatches=2)))
+    for layout in (Layout(epochs=2, minibatches=2), Layout()):
+        assert_same_avals(make_rl_step(spec), state, random_rollout(layout=layout))
 
 
 def test_sharded_step_equals_the_one_on_a_single_device() -> None:

@@ -24,10 +24,12 @@ from tl_jax.rl.batch import RolloutBatch
 from tl_jax.rl.batch import collate as collate_episodes
 from tl_jax.rl.rows import Layout
 from tl_jax.rl.rubric import make_rubric
+from tl_jax.rl.scores import learns_while_scoring
 from tl_jax.rl.state import init_rl_state
-from tl_jax.rl.step import learning_together, make_rl_step
+from tl_jax.rl.step import make_rl_step
 from tl_jax.rl.train import check_batch_size as check_rollout
 from tl_jax.rl.train import make_step_spec
+from tl_jax.rl.update import learning_together
 from tl_jax.training.compile import abstract_state, compile_eval, compile_step
 from tl_jax.training.losses import CHUNKS, MAX_CHUNK, make_loss
 from tl_jax.training.sft import check_batch_size, make_programs
@@ -102,7 +104,8 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
     together = [{name: state.trainable[name] for name in names} for names in learning_together(algorithm)]
     learners, forward = len(together), load.computed / 3
     gradients = max(map(_float32, together))  # of those that learn at a time
-    passes = learners + 1 + algorithm.epochs * learners * (each + again)  # scored, by the reference too, then learnt
+    scored = 1 + (0 if learns_while_scoring(algorithm, *rollout.rows.tokens.shape[1:3]) else learners)  # reference, too
+    passes = scored + algorithm.epochs * learners * (each + again)
     return [
         *sampling_programs(config, spec.actor.graphdef, state.params["actor"], mesh, load, parts, memory),
         Program(
@@ -111,7 +114,7 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
             {**parts, "rollout": bytes_on_device(rollout)},
             {},
             {"gradients": gradients, "compute copies": learners * copies, "logits": 2 * logits},
-            load.flops / 3 * (learners + 1 + algorithm.epochs * learners * each),
+            load.flops / 3 * (scored + algorithm.epochs * learners * each),
             forward * passes,
             compute * passes * in_turn,
         ),

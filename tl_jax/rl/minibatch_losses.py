@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -72,41 +72,63 @@ def minibatch_targets(experience: Experience, rows: Rows, spec: StepSpec) -> Tar
     )
 
 
+class Said(NamedTuple):
+    """What the models that learn say of some rows; None = they have not been asked."""
+
+    policy: TokenScores | None
+    values: Array | None
+    """float32 [R, T]"""
+
+
+def said_by(
+    params: Params, part: MicroBatch, spec: StepSpec, statistics: Mapping[str, Statistic], actor_learns: bool = True
+) -> Said:
+    """What those models say that are in ``params``; an actor that does not learn reads nothing but for a critic on it.
+
+    ``statistics`` are those of the policy's logits, see `policy_scores`.
+    """
+    hidden: Callable[[], jax.Array] = partial(hidden_states, params, part, spec)
+    policy: TokenScores | None = None
+    if "actor" in params and actor_learns:
+        read = hidden()
+        hidden, policy = (lambda: read), policy_scores(params, read, part, spec, statistics)
+    return Said(policy, token_values(params, hidden, part, spec) if "critic" in params else None)
+
+
+def entropy_of_updates(spec: StepSpec, told: bool) -> dict[str, Statistic]:
+    """Of the policy, where something is made of it; differentiated only for the loss, else it is only ``told``."""
+    if spec.config.entropy_coef is not None:
+        return {"entropy": entropy}
+    return {"entropy": lambda chunk: jax.lax.stop_gradient(entropy(chunk))} if told else {}
+
+
 def loss_sum(
     params: Params, part: MicroBatch, targets: Targets, spec: StepSpec, kl_coef: jax.Array, actor_learns: bool = True
 ) -> tuple[jax.Array, Metrics]:
-    """The sum of the losses of those models that are in ``params`` over some rows of a minibatch, and its parts.
+    """`losses_of` what those models that are in ``params`` say of some rows of a minibatch."""
+    statistics = entropy_of_updates(spec, told=not scores_policy_first(spec.config))
+    said = said_by(params, part, spec, statistics, actor_learns)
+    return losses_of(said, targets, spec, kl_coef, "actor" in params)
 
-    Where the actor does not learn, it is still the policy that was scored, and reads nothing but for a critic on it.
 
-    Metrics, which add up over the parts of a minibatch: those of `policy_loss_sum` with an actor, and with a critic
+def losses_of(
+    said: Said, targets: Targets, spec: StepSpec, kl_coef: jax.Array, of_actor: bool
+) -> tuple[jax.Array, Metrics]:
+    """The sum of the losses of the models over some rows of a minibatch, and its parts.
+
+    Where the actor does not learn, it is still the policy that was scored.
+
+    Metrics, which add up over the parts of a minibatch: those of `policy_loss_sum`, ``of_actor``; and with a critic
     ``value_loss`` and ``value_clip_fraction``, the share of tokens whose gradient the clipping stops.
     """
-    loss, metrics = jnp.zeros(()), Metrics()
-    hidden: Callable[[], jax.Array] = partial(hidden_states, params, part, spec)
-    if "actor" in params:
-        scores: TokenScores | None = None
-        if actor_learns:
-            read = hidden()
-            hidden, scores = (lambda: read), policy_scores(params, read, part, spec, _entropy(spec))
-        loss, metrics = policy_loss_sum(scores, targets, spec, kl_coef)
-    if "critic" in params:
+    loss, metrics = policy_loss_sum(said.policy, targets, spec, kl_coef) if of_actor else (jnp.zeros(()), Metrics())
+    if said.values is not None:
         config = spec.config
-        values = token_values(params, hidden, part, spec)
-        of_values = rl_losses.value_losses(values, targets.old_values, targets.returns, config.value_clip)
+        of_values = rl_losses.value_losses(said.values, targets.old_values, targets.returns, config.value_clip)
         metrics["value_loss"] = rl_losses.weighted_sum(of_values.losses, targets.weights.written)
         metrics["value_clip_fraction"] = rl_losses.weighted_sum(of_values.clipped, targets.weights.written)
         loss += config.value_coef * metrics["value_loss"]
     return loss, metrics
-
-
-def _entropy(spec: StepSpec) -> dict[str, Statistic]:
-    """Of the policy, where something is made of it; differentiated only for the loss, else it is only told."""
-    if spec.config.entropy_coef is not None:
-        return {"entropy": entropy}
-    if scores_policy_first(spec.config):
-        return {}
-    return {"entropy": lambda chunk: jax.lax.stop_gradient(entropy(chunk))}
 
 
 def policy_loss_sum(
@@ -144,6 +166,11 @@ def policy_loss_sum(
     if config.entropy_coef is not None and entropies is not None:
         loss -= config.entropy_coef * weighted_sum(entropies, weights.loss)
     if not scores_policy_first(config):
-        assert entropies is not None
-        metrics["found"] = jax.lax.stop_gradient(PolicyTokens(logprobs, entropies))
+        assert scores is not None
+        metrics["found"] = policy_tokens(scores)
     return loss, metrics
+
+
+def policy_tokens(scores: TokenScores) -> PolicyTokens:
+    """What is told of the policy; not differentiated."""
+    return jax.lax.stop_gradient(PolicyTokens(scores.log_probs, scores.statistics["entropy"]))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -56,6 +55,16 @@ class PolicyTokens(NamedTuple):
     entropies: jax.Array
 
 
+class Readings(NamedTuple):
+    """What the models say of a rollout, float32 [B, N] or in rows [R, T]."""
+
+    values: jax.Array
+    policy: PolicyTokens | None
+    """None = it is not read before the first update"""
+    ref_logprobs: jax.Array | None
+    """None = there is no KL"""
+
+
 def scores_policy_first(config: AlgorithmConfig) -> bool:
     """Whether the policy reads a rollout before the first update, and not only in it.
 
@@ -68,6 +77,18 @@ def scores_policy_first(config: AlgorithmConfig) -> bool:
     if config.old_log_probs == "sampler":
         return False
     return updates > 1 or bool(config.kl_coef and config.kl_in == "reward")
+
+
+def learns_while_scoring(config: AlgorithmConfig, updates: int, parts: int) -> bool:
+    """Whether the only update's own reading scores the rollout, so that policy and critic read it once.
+
+    One part has to be all of it, for advantages go by the whole rollout. A critic of its own then learns before the
+    actor, which must not be asked whether it has moved too far, as it could only have by the sampler's account.
+    """
+    if config.old_log_probs == "recompute" or config.critic_warmup:
+        return False
+    stops = config.old_log_probs == "sampler" and config.target_kl is not None
+    return (updates, parts) == (1, 1) and not stops
 
 
 def hidden_states(params: Params, part: MicroBatch, spec: StepSpec) -> jax.Array:
@@ -121,39 +142,60 @@ def per_token_logps(
 def score_rollout(state: RlState, rollout: RolloutBatch, spec: StepSpec) -> tuple[Experience, Metrics]:
     """Log-probabilities, values and advantages before the first update, in the rows of the first epoch's updates.
 
+    The policy is read where `scores_policy_first`; metrics are those of `experience_of`.
+    """
+    params, ref = _copies(state.params, state, spec), ref_model(state, spec)
+    scored = scores_policy_first(spec.config)
+
+    def score(part: MicroBatch) -> Readings:
+        ref_logprobs = None if ref is None else logprobs_of(ref, part, spec)
+        if not scored:
+            values = token_values(params, lambda: hidden_states(params, part, spec), part, spec)
+            return Readings(values, None, ref_logprobs)
+        policy, values = per_token_logps(params, part, spec, {"entropy": entropy})
+        return Readings(values, PolicyTokens(policy.log_probs, policy.statistics["entropy"]), ref_logprobs)
+
+    return experience_of(read_once(score, rollout, spec.config.minibatches), state, rollout, spec)
+
+
+def ref_model(state: RlState, spec: StepSpec) -> Params | None:
+    """The reference policy, ``{"actor": ...}``, as it computes; None where there is no KL to it."""
+    return {"actor": _copies(spec.ref_params(state), state, spec)} if spec.config.kl_coef else None
+
+
+def logprobs_of(params: Params, part: MicroBatch, spec: StepSpec) -> jax.Array:
+    """What a policy, ``{"actor": ...}``, says of the labels: float32 [R, T]."""
+    return policy_scores(params, hidden_states(params, part, spec), part, spec).log_probs
+
+
+def _copies(params: Params, state: RlState, spec: StepSpec) -> Params:
+    return in_compute_dtype(params, compute_dtype(spec.actor.graphdef, state.params["actor"]))
+
+
+def experience_of(found: Readings, state: RlState, rollout: RolloutBatch, spec: StepSpec) -> tuple[Experience, Metrics]:
+    """What updates learn from: advantages, returns, and what they start from.
+
+    Args:
+        found: what the models say of ``rollout``, arrays [B, N].
+        state: of it the weight of the KL.
+        rollout: that is learnt from.
+        spec: what the step is made of.
+
     Metrics; a mean over tokens is over the tokens the policy wrote, EOS included, of the whole rollout:
         score: mean of the episodes' rewards, as they enter the advantages.
         value, explained_variance: with a critic, mean of its values; 1 - Var(returns - values) / Var(returns).
         equal_groups: with groups, the share of those whose answers all earned the same.
-        those of `policy_metrics`, where `scores_policy_first`.
+        those of `policy_metrics`, where ``found`` has the policy's.
     """
-    config, mask = spec.config, rollout.mask
-    copies = partial(in_compute_dtype, dtype=compute_dtype(spec.actor.graphdef, state.params["actor"]))
-    params = copies(state.params)
-    ref_params = {"actor": copies(spec.ref_params(state))} if config.kl_coef else None
-    scored = scores_policy_first(config)
-
-    def score(part: MicroBatch) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        if scored:
-            policy, found["values"] = per_token_logps(params, part, spec, {"entropy": entropy})
-            found["policy"] = PolicyTokens(policy.log_probs, policy.statistics["entropy"])
-        else:
-            found["values"] = token_values(params, lambda: hidden_states(params, part, spec), part, spec)
-        if ref_params is not None:
-            found["ref"] = policy_scores(ref_params, hidden_states(ref_params, part, spec), part, spec).log_probs
-        return found
-
-    found = read_once(score, rollout, config.minibatches)
-    values, ref_logprobs, policy = found["values"], found.get("ref"), found.get("policy")
+    config, mask, policy = spec.config, rollout.mask, found.policy
     old_logprobs = policy.logprobs if policy else None
     if config.old_log_probs == "sampler":
         old_logprobs = rollout.logprobs
     kl = jnp.zeros(mask.shape, jnp.float32)
-    if ref_logprobs is not None and old_logprobs is not None:
-        kl = kl_estimate("k1", old_logprobs, ref_logprobs)
-    last_values = jnp.where(rollout.cut_off & config.bootstrap_truncated, after_last(values, mask), 0.0)
-    values = jnp.where(mask, values, 0.0)
+    if found.ref_logprobs is not None and old_logprobs is not None:
+        kl = kl_estimate("k1", old_logprobs, found.ref_logprobs)
+    last_values = jnp.where(rollout.cut_off & config.bootstrap_truncated, after_last(found.values, mask), 0.0)
+    values = jnp.where(mask, found.values, 0.0)
     estimated = estimate(
         EstimatorInputs(
             rewards=rollout.rewards,
@@ -171,7 +213,7 @@ def score_rollout(state: RlState, rollout: RolloutBatch, spec: StepSpec) -> tupl
     )
     metrics = {"score": jnp.mean(estimated.scores), "kl_coef": state.kl_coef}
     if policy:
-        metrics |= policy_metrics(rollout, policy, ref_logprobs, metrics["score"], state.kl_coef, config)
+        metrics |= policy_metrics(rollout, policy, found.ref_logprobs, metrics["score"], state.kl_coef, config)
     if config.has_critic:
         metrics["explained_variance"] = explained_variance(values, estimated.returns, mask)
         metrics["value"] = masked_mean(values, mask)
@@ -184,7 +226,7 @@ def score_rollout(state: RlState, rollout: RolloutBatch, spec: StepSpec) -> tupl
         rollout=rollout,
         mask=learnt_from,
         old_logprobs=old_logprobs,
-        ref_logprobs=ref_logprobs,
+        ref_logprobs=found.ref_logprobs,
         old_values=values,
         advantages=estimated.advantages,
         returns=estimated.returns,
