@@ -125,7 +125,11 @@ def sft(work: Path, settings: dict[str, Any], watch: Stopwatch) -> Done:
 def rl(work: Path, settings: dict[str, Any], watch: Stopwatch) -> Done:
     """As `sft`. Which prompts come first is drawn: of those of all steps, the timed ones have their share."""
     grpo, dtype = settings["kind"] == "grpo", settings["dtype"]
-    algorithm: dict[str, Any] = {"critic_backbone": settings["critic_backbone"], "kl_coef": 0.05}
+    algorithm: dict[str, Any] = {
+        "critic_backbone": settings["critic_backbone"],
+        "kl_coef": 0.05,
+        "old_log_probs": "sampler",
+    }
     if grpo:
         algorithm = {"estimator": "grpo", "kl_coef": 0.0}
     config = RlConfig.model_validate(

@@ -1,9 +1,9 @@
 """Supervised training, GRPO and PPO against TRL on one device: same model, same tokens, in turns.
 
-    python benchmarks/against_trl/run.py {sft,grpo,ppo} --peer-python PYTHON [--data FILE --tokenizer DIR]
+    python benchmarks/against_trl/run.py {sft,grpo,ppo} [--peer-python PYTHON] [--data FILE --tokenizer DIR]
                                          [--steps 3] [--rounds 1] [--prompt-tokens 384 512] [--group-size 8] ...
 
-PYTHON is that of an environment of its own, beside which nothing of ours is needed:
+PYTHON is that of an environment of its own, beside which nothing of ours is needed; without it, our side runs alone:
 
     python3 -m venv trl && trl/bin/pip install torch trl==1.16.0      (ppo: trl==1.12.0, the last that has it)
 
@@ -26,8 +26,9 @@ weights, which hardly ever ends an answer by itself: all of both sides have ``--
 sft: trajectories of at most 2,048 tokens, packed into rows of that length by either side's best-fit decreasing, a row
 at a time, ``--rows`` to an update, AdamW, nothing computed again in the backward pass.
 grpo, ppo: ``--prompts`` prompts to a step, one update of all answers, no KL in GRPO, as is TRL's default; in PPO
-a critic of its own from the policy's weights and a KL in the reward. Our reward is the paper's, by rules; theirs is a
-count of characters (grpo) or a model of one layer and width 64 (ppo), which costs about nothing.
+a critic of its own from the policy's weights, a KL in the reward, and the sampler's log-probabilities as the old ones,
+which is how TRL does it. Our reward is the paper's, by rules; theirs is a count of characters (grpo) or a model of one
+layer and width 64 (ppo), which costs about nothing.
 
 Last comes the share of what cannot be avoided (`bound.py`) at the rate at which our side multiplies matrices here, or
 at an accelerator's peak, where it is the MFU of work that is needed.
@@ -96,18 +97,18 @@ def main() -> None:
         settings = {key: value for key, value in vars(options).items() if isinstance(value, int | str)}
         (work / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
         print(f"{options.kind}: {about}; load average {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores")
-        sides = {
-            "TRL": [options.peer_python, str(HERE / "theirs.py")],
-            "tl_jax": [sys.executable, "-m", "benchmarks.against_trl.ours"],
-        }
+        sides = {"tl_jax": [sys.executable, "-m", "benchmarks.against_trl.ours"]}
+        if options.peer_python:
+            sides = {"TRL": [options.peer_python, str(HERE / "theirs.py")], **sides}
         least: dict[str, dict[str, float]] = {}
         for _ in range(options.rounds):
             for name, command in sides.items():
                 took = run_side(command, work)
                 print(f"{name:7}: {told(took)}", flush=True)
                 least[name] = {key: min(value, least.get(name, took)[key]) for key, value in took.items()}
-        theirs, ours = least["TRL"], least["tl_jax"]
-        print(f"ratio: wall {theirs['wall'] / ours['wall']:.2f}, processor {theirs['cpu'] / ours['cpu']:.2f}")
+        ours = least["tl_jax"]
+        if theirs := least.get("TRL"):
+            print(f"ratio: wall {theirs['wall'] / ours['wall']:.2f}, processor {theirs['cpu'] / ours['cpu']:.2f}")
         clock, called = ("wall", "time") if options.device == "gpu" else ("cpu", "processor time")
         for name, took in least.items():
             share = f"work that cannot be avoided is {ours['bound'] / took[clock]:.1%} of its {called}"
@@ -117,7 +118,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=("sft", "grpo", "ppo"))
-    parser.add_argument("--peer-python", required=True, help="interpreter of an environment that has TRL")
+    parser.add_argument("--peer-python", help="interpreter of an environment that has TRL; default: ours alone")
     parser.add_argument("--data", type=Path, help="trajectories; default: the demo's world")
     parser.add_argument("--tokenizer", type=Path, default=BASE, help="default: the demo's; --model brings its own")
     parser.add_argument("--model", type=Path, help="Hugging Face directory; default: 58M parameters, random weights")
