@@ -6,7 +6,7 @@ Each row is ``tl-jax sft`` with the demo's own settings and those of its name in
 ``--seeds``. Printed are held-out losses of the first on the way, means over seeds of the held-out loss at the end and
 of the training loss of the last 20 steps, and how far both are from float32's: the mean difference from the run with
 the same seed, so with the same batches, and its 95 % interval by Student's t. Runs that are done are not repeated when
-this is started again.
+this is started again. With ``--jobs`` several run at once.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
@@ -49,23 +50,37 @@ VARIANTS: Mapping[str, Sequence[str]] = {
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the runs go.")
 @click.option("--only", multiple=True, type=click.Choice(tuple(VARIANTS)), help="These rows, beside float32.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, help="Runs of each row, with seeds 0, 1, ...")
-def main(data: Path, out: Path, only: tuple[str, ...], seeds: int) -> None:
+@click.option("--jobs", type=click.IntRange(min=1), default=1, help="Runs at the same time.")
+def main(data: Path, out: Path, only: tuple[str, ...], seeds: int, jobs: int) -> None:
+    names = [name for name in VARIANTS if not only or name in {"float32", *only}]
+    with ThreadPoolExecutor(jobs) as pool:
+        runs = {
+            (name, seed): pool.submit(train, out / name / str(seed), settings_of(name, data, seed))
+            for seed in range(seeds)
+            for name in reversed(names)  # the slowest rows are the last
+        }
+        tell({name: [runs[name, seed].result() for seed in range(seeds)] for name in names})
+
+
+def settings_of(name: str, data: Path, seed: int) -> list[str]:
+    """Of a run of `VARIANTS`."""
+    settings = [f"data.path={data / 'train.mae.jsonl'}", f"data.eval_path={data / 'held_out.jsonl'}"]
+    settings += [f"steps={STEPS}", f"model.path={BASE}", *VARIANTS[name]]
+    return [*settings, f"eval_every={STEPS if seed else EVERY}", f"seed={seed}"]
+
+
+def tell(results: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> None:
+    """The table of the metrics of each row's runs, float32's first."""
     header = "| | settings | on the way | held-out loss | training | against float32: held-out | training |"
     print(header + "\n" + "|---" * 7 + "|")
     first: np.ndarray | None = None
-    for name in (name for name in VARIANTS if not only or name in {"float32", *only}):
-        settings = [f"data.path={data / 'train.mae.jsonl'}", f"data.eval_path={data / 'held_out.jsonl'}"]
-        settings += [f"steps={STEPS}", f"model.path={BASE}", *VARIANTS[name]]
-        runs = [
-            train(out / name / str(seed), [*settings, f"eval_every={STEPS if seed else EVERY}", f"seed={seed}"])
-            for seed in range(seeds)
-        ]
+    for name, runs in results.items():
         last = np.array([[rows[-1]["eval_loss"], rows[-1]["loss"]] for rows in runs])
         first = last if first is None else first
         curve = " ".join(f"{row['eval_loss']:.3f}" for row in runs[0][:-1] if "eval_loss" in row)
         apart = " | ".join(difference(column) for column in (100 * (last / first - 1)).T)
         ends = " | ".join(f"{mean:.4f}" for mean in last.mean(axis=0))
-        print(f"| {name} | {' '.join(VARIANTS[name])} | {curve} | {ends} | {apart} |", flush=True)
+        print(f"| {name} | {' '.join(VARIANTS[name])} | {curve} | {ends} | {apart} |")
 
 
 def difference(percent: np.ndarray) -> str:

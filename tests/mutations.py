@@ -46,6 +46,13 @@ MUTATIONS = (
         "test_scores.py::test_reference_logprobs_have_the_policys_temperature",
     ),
     Mutation(
+        "old log-probabilities under other noise than the update's",
+        "dropout.py",
+        "one_by_one(read, noisy)",
+        "one_by_one(read, parts)",
+        "test_dropout.py::test_the_ratio_of_an_unchanged_policy_is_1",
+    ),
+    Mutation(
         "EOS cut off, so that stopping is never trained",
         "batch.py",
         "            earned[row, written.stop - 1] = value\n",

@@ -127,6 +127,7 @@ def config_of(run_dir: Path, model: Path, **overrides: Any) -> RlConfig:
         "reward": f"{__name__}:likes_a",
         "lora.rank": 4,
         "lora.quantize": "int8",
+        "lora.dropout": 0.1,
         "batch_size": 4,
         "group_size": 8,
         "steps": 14,

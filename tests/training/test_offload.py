@@ -135,7 +135,7 @@ def test_arrays_outside_of_programs_are_fetched_too() -> None:
         (SftConfig, ["model.offload=activations", "model.remat=none"], "use remat=block or dots"),
         (SftConfig, ["model.offload=gradients"], "reference"),
         (RlConfig, ["lora.rank=4", "lora.modules_to_save=lm_head"], "the reference policy is the model below"),
-        (RlConfig, ["lora.rank=4", "lora.dropout=0.1"], "the ratio of an unchanged policy has to be 1"),
+        (RlConfig, ["lora.rank=4", "lora.dropout=0.1", "algorithm.old_log_probs=sampler"], "the sampler drops nothing"),
     ],
 )
 def test_what_is_not_there_cannot_be_moved(kind: Any, settings: list[str], message: str) -> None:

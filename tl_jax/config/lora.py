@@ -28,7 +28,7 @@ class LoraConfig(Node):
         description="trained whole beside the adapters, by Hugging Face's names: [embed_tokens, lm_head, norm]; "
         "tl-jax sft only",
     )
-    dropout: Real = Field(0.0, ge=0, lt=1, description="share of what A reads that counts as 0 in tl-jax sft's steps")
+    dropout: Real = Field(0.0, ge=0, lt=1, description="share of what A reads that counts as 0 in updates")
     rslora: bool = Field(False, description="it counts alpha / sqrt(rank) instead")
     quantize: Quantized | None = Field(
         None, description="int8 or nf4: the frozen matrices in 8 or 4 bits (QLoRA); null = in model.frozen_dtype"

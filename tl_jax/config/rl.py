@@ -252,10 +252,10 @@ class RlConfig(RunConfig):
 
     @model_validator(mode="after")
     def _policies_are_comparable(self) -> RlConfig:
-        if self.adapter and self.lora.dropout:
+        if self.adapter and self.lora.dropout and self.algorithm.old_log_probs == "sampler":
             raise ValueError(
-                "lora.dropout is for tl-jax sft: the ratio of an unchanged policy has to be 1 and its KL 0; noise "
-                "would change that"
+                "algorithm.old_log_probs=sampler: the sampler drops nothing, and under lora.dropout="
+                f"{self.lora.dropout} the ratio of an unchanged policy to it would not be 1; use auto"
             )
         return self
 

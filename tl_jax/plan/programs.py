@@ -22,6 +22,7 @@ from tl_jax.plan.sampling import sampling_programs
 from tl_jax.plan.workload import Workload, longest_episodes
 from tl_jax.rl.batch import RolloutBatch
 from tl_jax.rl.batch import collate as collate_episodes
+from tl_jax.rl.dropout import starts_from_itself
 from tl_jax.rl.rows import Layout
 from tl_jax.rl.rubric import make_rubric
 from tl_jax.rl.scores import learns_while_scoring
@@ -104,7 +105,9 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
     together = [{name: state.trainable[name] for name in names} for names in learning_together(algorithm)]
     learners, forward = len(together), load.computed / 3
     gradients = max(map(_float32, together))  # of those that learn at a time
-    scored = 1 + (0 if learns_while_scoring(algorithm, *rollout.rows.tokens.shape[1:3]) else learners)  # reference, too
+    scored = 1 + (0 if learns_while_scoring(spec, *rollout.rows.tokens.shape[1:3]) else learners)  # reference, too
+    if spec.drops and not starts_from_itself(algorithm):
+        scored += algorithm.epochs * learners
     passes = scored + algorithm.epochs * learners * (each + again)
     return [
         *sampling_programs(config, spec.actor.graphdef, state.params["actor"], mesh, load, parts, memory),

@@ -43,10 +43,11 @@ class Targets(NamedTuple):
     """What the losses need besides what the models say now: arrays [B, N] of episodes, or [R, T] at their places."""
 
     old_logprobs: Array | None
+    """None, as with ``old_values`` = what the models say now, which have not moved"""
     ref_logprobs: Array | None
     sampler_logprobs: Array | None
     """in the distribution that tokens were drawn from; None = nothing is made of them"""
-    old_values: Array
+    old_values: Array | None
     advantages: Array
     returns: Array
     weights: Weights
@@ -106,7 +107,7 @@ def loss_sum(
     params: Params, part: MicroBatch, targets: Targets, spec: StepSpec, kl_coef: jax.Array, actor_learns: bool = True
 ) -> tuple[jax.Array, Metrics]:
     """`losses_of` what those models that are in ``params`` say of some rows of a minibatch."""
-    statistics = entropy_of_updates(spec, told=not scores_policy_first(spec.config))
+    statistics = entropy_of_updates(spec, told=not scores_policy_first(spec))
     said = said_by(params, part, spec, statistics, actor_learns)
     return losses_of(said, targets, spec, kl_coef, "actor" in params)
 
@@ -124,7 +125,8 @@ def losses_of(
     loss, metrics = policy_loss_sum(said.policy, targets, spec, kl_coef) if of_actor else (jnp.zeros(()), Metrics())
     if said.values is not None:
         config = spec.config
-        of_values = rl_losses.value_losses(said.values, targets.old_values, targets.returns, config.value_clip)
+        old_values = jax.lax.stop_gradient(said.values) if targets.old_values is None else targets.old_values
+        of_values = rl_losses.value_losses(said.values, old_values, targets.returns, config.value_clip)
         metrics["value_loss"] = rl_losses.weighted_sum(of_values.losses, targets.weights.written)
         metrics["value_clip_fraction"] = rl_losses.weighted_sum(of_values.clipped, targets.weights.written)
         loss += config.value_coef * metrics["value_loss"]
@@ -165,7 +167,7 @@ def policy_loss_sum(
         loss += metrics["kl_loss"]
     if config.entropy_coef is not None and entropies is not None:
         loss -= config.entropy_coef * weighted_sum(entropies, weights.loss)
-    if not scores_policy_first(config):
+    if not scores_policy_first(spec):
         assert scores is not None
         metrics["found"] = policy_tokens(scores)
     return loss, metrics

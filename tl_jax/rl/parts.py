@@ -30,6 +30,8 @@ class MicroBatch(NamedTuple):
     labels: Array
     mask: Array
     """bool: where there is a label"""
+    dropout_keys: Array | None = None
+    """[R], typed; None = models drop nothing"""
 
     @property
     def inputs(self) -> tuple[Array, Array, Array, Array | None]:
@@ -87,12 +89,15 @@ def standing_in(sources: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 def read_once(read: Callable[[MicroBatch], Tree], rollout: RolloutBatch, minibatches: int) -> Tree:
     """What ``read`` makes of the parts of one epoch, [R, T] each, in the order of the episodes: [B, N], 0 elsewhere."""
     rows = jax.tree.map(lambda x: x[:minibatches].reshape(-1, *x.shape[2:]), by_updates(rollout.rows))
-    parts = parts_of(rows, rollout)
+    return of_episodes(rows.sources, one_by_one(read, parts_of(rows, rollout)), rollout.mask.shape)
+
+
+def one_by_one(read: Callable[[MicroBatch], Tree], parts: MicroBatch) -> Tree:
+    """What ``read`` makes of each part, [R, T], of ``parts``, arrays [M, R, T]; 0 for those without a token."""
     nothing = jax.tree.map(
         lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(read, jax.tree.map(lambda x: x[0], parts))
     )
-    in_rows = jax.lax.map(lambda part: jax.lax.cond(part.holds_anything, read, lambda _: nothing, part), parts)
-    return of_episodes(rows.sources, in_rows, rollout.mask.shape)
+    return jax.lax.map(lambda part: jax.lax.cond(part.holds_anything, read, lambda _: nothing, part), parts)
 
 
 def replicate(x: jax.Array) -> jax.Array:

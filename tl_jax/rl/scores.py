@@ -65,13 +65,17 @@ class Readings(NamedTuple):
     """None = there is no KL"""
 
 
-def scores_policy_first(config: AlgorithmConfig) -> bool:
+def scores_policy_first(spec: StepSpec) -> bool:
     """Whether the policy reads a rollout before the first update, and not only in it.
 
     It need not where the log-probabilities that updates start from are the sampler's, or, with one update, those that
-    it finds itself; if nothing else is made of them before, as a KL in the reward is.
+    it finds itself; if nothing else is made of them before, as a KL in the reward is. An update that drops something
+    finds those of another policy than the one that wrote.
     """
+    config = spec.config
     updates = config.epochs * config.minibatches
+    if spec.drops:
+        return True
     if config.old_log_probs == "recompute" or config.critic_warmup or (updates > 1 and config.target_kl is not None):
         return True
     if config.old_log_probs == "sampler":
@@ -79,13 +83,15 @@ def scores_policy_first(config: AlgorithmConfig) -> bool:
     return updates > 1 or bool(config.kl_coef and config.kl_in == "reward")
 
 
-def learns_while_scoring(config: AlgorithmConfig, updates: int, parts: int) -> bool:
+def learns_while_scoring(spec: StepSpec, updates: int, parts: int) -> bool:
     """Whether the only update's own reading scores the rollout, so that policy and critic read it once.
 
     One part has to be all of it, for advantages go by the whole rollout. A critic of its own then learns before the
-    actor, which must not be asked whether it has moved too far, as it could only have by the sampler's account.
+    actor, which must not be asked whether it has moved too far, as it could only have by the sampler's account. What
+    an update drops must not be missing from the scores.
     """
-    if config.old_log_probs == "recompute" or config.critic_warmup:
+    config = spec.config
+    if spec.drops or config.old_log_probs == "recompute" or config.critic_warmup:
         return False
     stops = config.old_log_probs == "sampler" and config.target_kl is not None
     return (updates, parts) == (1, 1) and not stops
@@ -94,6 +100,7 @@ def learns_while_scoring(config: AlgorithmConfig, updates: int, parts: int) -> b
 def hidden_states(params: Params, part: MicroBatch, spec: StepSpec) -> jax.Array:
     """Of the policy, [R, T, D]; ``params`` are ``{"actor": ...}`` and maybe more."""
     actor: Llama = merge(spec.actor.graphdef, params["actor"])
+    actor.dropout_keys = part.dropout_keys
     return actor.hidden(*part.inputs)
 
 
@@ -127,6 +134,7 @@ def token_values(params: Params, hidden: Callable[[], jax.Array], part: MicroBat
     if spec.config.critic_backbone == "shared":
         return head_values(hidden(), params["critic"]["value_head"])
     critic: ValueModel = merge(spec.critic.graphdef, params["critic"])
+    critic.backbone.dropout_keys = part.dropout_keys
     return critic.values(critic.backbone.hidden(*part.inputs))
 
 
@@ -145,7 +153,7 @@ def score_rollout(state: RlState, rollout: RolloutBatch, spec: StepSpec) -> tupl
     The policy is read where `scores_policy_first`; metrics are those of `experience_of`.
     """
     params, ref = _copies(state.params, state, spec), ref_model(state, spec)
-    scored = scores_policy_first(spec.config)
+    scored = scores_policy_first(spec)
 
     def score(part: MicroBatch) -> Readings:
         ref_logprobs = None if ref is None else logprobs_of(ref, part, spec)

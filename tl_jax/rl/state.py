@@ -98,6 +98,11 @@ class StepSpec(NamedTuple):
     lora: LoraConfig | None = None
     """what is trained beside the parameters of actor and critic; None = they are"""
 
+    @property
+    def drops(self) -> bool:
+        """Whether updates drop some of what adapters read."""
+        return self.lora is not None and self.lora.dropout > 0
+
 
 def init_rl_state(params: Params, model: LlamaConfig, spec: StepSpec, seed: int) -> RlState:
     """The state before the first rollout, where ``params`` are the actor's and the reference policy's.

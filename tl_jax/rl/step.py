@@ -32,7 +32,7 @@ def make_rl_step(spec: StepSpec) -> Callable[[RlState, RolloutBatch], tuple[RlSt
         rows = by_updates(rollout.rows)
         updates, parts = rows.tokens.shape[:2]
         keys = jax.random.split(fold_key(state), updates)
-        if learns_while_scoring(config, updates, parts):
+        if learns_while_scoring(spec, updates, parts):
             carry, metrics = only_update(carry, jax.tree.map(lambda x: x[0, 0], rows), keys[0], state, rollout, spec)
             metrics["updates"] = metrics.pop("learnt")
         else:
@@ -63,7 +63,7 @@ def _scored_first(
     experience, metrics = score_rollout(state, rollout, spec)
     update = partial(update_minibatch, state=state, experience=experience, spec=spec)
     carry, (seen, of_updates) = jax.lax.scan(update, carry, (rows, keys))
-    if not scores_policy_first(config):
+    if not scores_policy_first(spec):
         found = jax.tree.map(lambda x: jnp.sum(x[: config.minibatches], axis=0), of_updates.pop("found"))
         metrics |= policy_metrics(rollout, found, experience.ref_logprobs, metrics["score"], state.kl_coef, config)
     metrics["updates"] = jnp.sum(of_updates.pop("learnt"))

@@ -16,6 +16,7 @@ from tl_jax.model.host_memory import is_in_host_memory
 from tl_jax.model.parameters import Params
 from tl_jax.model.precision import compute_dtype, in_compute_dtype
 from tl_jax.rl.batch import RolloutBatch
+from tl_jax.rl.dropout import with_dropout
 from tl_jax.rl.minibatch_losses import (
     Said,
     Targets,
@@ -80,7 +81,11 @@ def update_minibatch(
 
     def update(carry: UpdateCarry) -> tuple[UpdateCarry, Metrics]:
         targets = minibatch_targets(experience, rows, spec)
-        parts = Parts(parts_of(rows, experience.rollout), at(rows.sources, targets), rows.sources)
+        read, in_rows = parts_of(rows, experience.rollout), at(rows.sources, targets)
+        if spec.drops:
+            before = with_base(copies(state.trainable), frozen)
+            read, in_rows = with_dropout(read, in_rows, before, spec, key)
+        parts = Parts(read, in_rows, rows.sources)
         metrics: Metrics = {}
         for names in learning_together(config):
             if metrics:  # what it reads is there only after the models before it have learnt
@@ -172,7 +177,7 @@ def only_update(
     config, part = spec.config, parts_of(rows, rollout)
     copies = partial(in_compute_dtype, dtype=compute_dtype(spec.actor.graphdef, state.params["actor"]))
     frozen, statistics = copies(state.frozen), entropy_of_updates(spec, told=True)
-    in_order, scored = learning_together(config)[::-1], scores_policy_first(config)
+    in_order, scored = learning_together(config)[::-1], scores_policy_first(spec)
 
     def read(names: tuple[str, ...], trainable: Params) -> tuple[Said, Callable[[Said], tuple[Params]]]:
         """What these models say, and their gradient as a function of that of what they said."""

@@ -13,6 +13,8 @@ import optax
 from tl_jax.model.parameters import Params, assemble
 
 State = TypeVar("State", bound="TrainState")
+_DROPPING = 0x64726F70
+"""Folded into a key, so that nothing else that is drawn from it has the same noise."""
 
 
 @jax.tree_util.register_dataclass
@@ -71,3 +73,8 @@ def without_frozen(state: State) -> State:
 def fold_key(state: TrainState, ahead: int = 0) -> jax.Array:
     """A typed PRNG key of this step alone, or of one so many steps ahead: the same after a restart."""
     return jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step + ahead)
+
+
+def dropout_keys(key: jax.Array, rows: tuple[int, ...]) -> jax.Array:
+    """A key for each of ``rows``, for a model that drops something, out of the ``key`` of what is computed of them."""
+    return jax.random.split(jax.random.fold_in(key, _DROPPING), rows)

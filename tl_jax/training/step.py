@@ -16,12 +16,10 @@ from tl_jax.model.parameters import Params, assemble
 from tl_jax.model.precision import compute_dtype, in_compute_dtype, merge_copies
 from tl_jax.training.losses import Loss, LossFn
 from tl_jax.training.micro_batches import accumulate
-from tl_jax.training.state import TrainState, fold_key
+from tl_jax.training.state import TrainState, dropout_keys, fold_key
 from tl_jax.training.stochastic_rounding import apply_updates
 
 Metrics = dict[str, jax.Array]
-_DROPPING = 0x64726F70
-"""Folded into a step's key, so that nothing else that is drawn in the step has the same noise."""
 
 
 def make_train_step(
@@ -66,7 +64,7 @@ def accumulated_gradient(
     """
     dtype = compute_dtype(graphdef, state.params)
     copies, frozen = (in_compute_dtype(params, dtype) for params in (state.trainable, state.frozen))
-    keys = jax.random.split(jax.random.fold_in(fold_key(state), _DROPPING), batch.tokens.shape[0])
+    keys = dropout_keys(fold_key(state), batch.tokens.shape[:1])
 
     def total(copies: Params, micro: Batch, keys: jax.Array) -> tuple[jax.Array, Loss]:
         model = merge(graphdef, assemble(copies, frozen))
