@@ -50,7 +50,7 @@ MUTATIONS = (
         "dropout.py",
         "one_by_one(read, noisy)",
         "one_by_one(read, parts)",
-        "test_dropout.py::test_the_ratio_of_an_unchanged_policy_is_1",
+        "test_dropout.py::test_the_policy_that_was_read_first_has_the_updates_noise",
     ),
     Mutation(
         "EOS cut off, so that stopping is never trained",
