@@ -80,6 +80,15 @@ def test_dual_clip_bounds_the_loss_of_bad_tokens_only() -> None:
     np.testing.assert_allclose(slope, [[0, 2, 0]], rtol=1e-5)
 
 
+def test_a_value_within_the_limit_is_not_clipped() -> None:
+    """Nor told to be, by rounding: ``old + (new - old)`` is not always ``new``."""
+    random = np.random.default_rng(0)
+    old, returns = random.normal(size=(2, 1000)).astype(np.float32)
+    new = (old + random.uniform(-0.19, 0.19, 1000)).astype(np.float32)
+    assert (old + (new - old) != new).any()
+    np.testing.assert_array_equal(value_losses(new, old, returns, 0.2).clipped, False)
+
+
 @pytest.mark.parametrize("clip", [None, 0.0, 0.2])
 def test_value_losses_equal_numpy(clip: float | None) -> None:
     new, old, returns = np.random.default_rng(6).normal(size=(3, 5, 7)).astype(np.float32)

@@ -56,7 +56,7 @@ def value_losses(values: jax.Array, old_values: jax.Array, returns: jax.Array, c
     free = (values - returns) ** 2
     if clip is None:
         return TokenLosses(0.5 * free, jnp.zeros(free.shape, bool))
-    limited = (old_values + jnp.clip(values - old_values, -clip, clip) - returns) ** 2
+    limited = (jnp.clip(values, old_values - clip, old_values + clip) - returns) ** 2  # a value within is itself
     return TokenLosses(0.5 * jnp.maximum(free, limited), limited > free)
 
 
