@@ -20,6 +20,7 @@ from tl_jax.model.config import LlamaConfig
 from tl_jax.model.families import FAMILIES
 from tl_jax.model.llama import Llama, abstract_params, make_graphdef, merge, split
 from tl_jax.model.parameters import init_params
+from tl_jax.model.row_order import Wanted
 from tl_jax.model.sharding import batch_sharding, make_mesh, shard_tree
 
 CONFIG = LlamaConfig.from_hf({**SIZES, "model_type": "llama", "num_key_value_heads": 2, "initializer_range": 0.2})
@@ -155,6 +156,28 @@ def test_remat_and_scan_change_nothing(architecture: str, remat: str, scan: bool
     graphdef = make_graphdef(config, dtype=jnp.float32, remat=remat, loops=Loops(training=scan))
     ours = value_and_grad(graphdef, random_params(config), *packed_and_apart()[1])
     assert_trees_close(ours, plain_gradient(config), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("architecture", "remat", "scan"), [("llama", "none", True), ("qwen3", "block", False)])
+def test_the_last_layer_computes_what_is_wanted_of_it(architecture: str, remat: str, scan: bool) -> None:
+    """Same hidden states there and the same gradient, for less work; in the other rows nothing is wanted."""
+    config = of_family(architecture)
+    graphdef = make_graphdef(config, dtype=jnp.float32, remat=remat, loops=Loops(training=scan))
+    *inputs, weights = packed_and_apart()[0]
+    mask = (weights > 1) & (inputs[1] > 5)
+    most = 2 + int(mask.sum(axis=1).max())  # some that are not wanted, too
+
+    def wanted(params: Any, few: bool) -> tuple[jax.Array, jax.Array]:
+        of_all = merge(graphdef, params).hidden(*inputs, None, Wanted.where(mask, most) if few else None)
+        hidden = jnp.where(mask[..., None], of_all, 0)
+        return jnp.sin(hidden).sum(), hidden
+
+    gradient = jax.jit(jax.value_and_grad(wanted, has_aux=True), static_argnums=1)
+    params = random_params(config)
+    few, whole = (gradient.lower(params, few) for few in (True, False))
+    assert_trees_close(few.compile()(params), whole.compile()(params))
+    if not scan:  # else the layers of the loop count as one
+        assert few.cost_analysis()["flops"] < 0.85 * whole.cost_analysis()["flops"]
 
 
 def products(jaxpr: Any) -> np.ndarray:

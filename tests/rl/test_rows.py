@@ -118,6 +118,17 @@ def test_a_prompt_stands_once_and_its_last_token_with_every_answer() -> None:
     assert rows.positions[0, 0, 0, :read].tolist() == [0, 1, 2, 3, 4, 2, 3, 4, 5]
     assert rows.sources[0, 0, 0, :read].tolist() == [18, 18, 0, 1, 2, 9, 10, 11, 12]
     assert rows.padding == 1 - 9 / 128
+    assert rows.most == 16
+
+
+def test_it_is_counted_how_much_of_a_row_is_kept() -> None:
+    """In eighths, of the fullest row of all updates."""
+    for seed in range(5):
+        rows = arrange(random_groups(seed, 8, 4), 40, Layout(group_size=4, minibatches=2, tokens=512))
+        kept, eighth = (rows.sources < 32 * 40).sum(axis=3).max(), rows.tokens.shape[3] // 8
+        assert rows.most is not None
+        assert kept <= rows.most < kept + eighth
+        assert rows.most % eighth == 0
 
 
 def test_rows_have_no_branches_where_nothing_is_shared() -> None:

@@ -31,11 +31,13 @@ from tl_jax.model.attention.mask import KEPT
 from tl_jax.model.cache import Cache, held, write
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.embedding import lookup
-from tl_jax.model.host_memory import HOST, on_device
+from tl_jax.model.host_memory import HOST, is_in_host_memory, on_device
 from tl_jax.model.kv_dtype import Numbers, decoded, encoded
 from tl_jax.model.operations import gated, rms_norm
 from tl_jax.model.parameters import Params, abstract_params, init_params, llama_parameters
+from tl_jax.model.platform import platform
 from tl_jax.model.rotary import Rotation, rotate, rotation
+from tl_jax.model.row_order import Wanted
 from tl_jax.model.sharding import constrain
 
 __all__ = ["Cache", "GraphDef", "Llama", "abstract_params", "init_params", "make_graphdef", "merge", "split"]
@@ -44,6 +46,8 @@ GraphDef: TypeAlias = "nnx.GraphDef[Any]"
 ONE_LOOP = Loops()
 LAYER_INPUT = "layer_input"
 """Name of what a layer reads, for policies of what is kept."""
+Only = Callable[[Any], Any]
+"""What takes, of arrays [B, T, ...], some tokens: [B, W, ...]."""
 Attend = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Any]]
 """(query, key, value) -> (output [B, T, H, K], whatever the layer hands on)."""
 
@@ -98,7 +102,12 @@ class Llama(nnx.Module):
         return self.logits(self.hidden(tokens, positions, segment_ids))
 
     def hidden(
-        self, tokens: jax.Array, positions: jax.Array, segment_ids: jax.Array, branches: jax.Array | None = None
+        self,
+        tokens: jax.Array,
+        positions: jax.Array,
+        segment_ids: jax.Array,
+        branches: jax.Array | None = None,
+        wanted: Wanted | None = None,
     ) -> jax.Array:
         """What the vocabulary projection reads, [B, T, D].
 
@@ -108,6 +117,7 @@ class Llama(nnx.Module):
             segment_ids: int32 [B, T]; tokens see only their own segment, 0 is padding.
             branches: int32 [B, T]; ways in which the beginning of a segment goes on, from 1, that see nothing of each
                 other; 0 is the beginning. None = segments have no branches.
+            wanted: where it is read; elsewhere any numbers may stand. None = everywhere.
 
         Raises:
             UserError: the rows of this step have branches, and they were not given.
@@ -119,22 +129,40 @@ class Llama(nnx.Module):
                 "the loss reads rows that share prefixes as if they did not: use model.hidden(*batch.inputs)"
             )
         mask = AttentionMask.within(positions, segment_ids, branches)
-
-        def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> tuple[jax.Array, None]:
-            return attention(query, key, value, mask, self.attention), None
-
-        by = rotation(self.config, positions)
-        step = self._with_remat(partial(_block, config=self.config, by=by, attend=attend, lora=self.lora))
-        x = self._embed(tokens)
+        by, x = rotation(self.config, positions), self._embed(tokens)
         layers = {name: param[...] for name, param in self.layers.items()}
         if self.lora.dropout and self.dropout_keys is not None:
             layers[adapters.DROPOUT] = adapters.keys_of_layers(self.dropout_keys, self.config.num_layers)
-        if self.loops.training:
-            x, _ = jax.lax.scan(step, x, layers)
-        else:
-            for layer in range(self.config.num_layers):
-                x, _ = step(x, {name: stacked[layer] for name, stacked in layers.items()})
-        return rms_norm(x, self.norm[...], self.config.rms_norm_eps)
+        if wanted is None or not self._divides(layers):
+            return self._normed(self._through(x, layers, mask, by))
+        x = self._through(x, jax.tree.map(lambda leaf: leaf[:-1], layers), mask, by)
+        last, few = jax.tree.map(lambda leaf: leaf[-1:], layers), wanted.only(mask.of_queries)
+        x = self._through(x, last, AttentionMask.between(few, mask.of_keys), by, wanted.only)
+        return wanted.back(self._normed(x))
+
+    def _through(
+        self, x: jax.Array, layers: Params, mask: AttentionMask, by: Rotation, only: Only | None = None
+    ) -> jax.Array:
+        """Through some layers as training has them, ``only`` those tokens in the last of them: see `_block`."""
+
+        looped, backend = self.loops.training and not only, "xla" if only else self.attention
+
+        def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> tuple[jax.Array, None]:
+            return attention(query, key, value, mask, backend), None
+
+        block = partial(_block, config=self.config, by=by, attend=attend, lora=self.lora, only=only)
+        step = self._with_remat(block, looped)
+        if looped:
+            through: jax.Array = jax.lax.scan(step, x, layers)[0]
+            return through
+        for layer in range(len(next(iter(layers.values())))):
+            x, _ = step(x, {name: stacked[layer] for name, stacked in layers.items()})
+        return x
+
+    def _divides(self, layers: Params) -> bool:
+        """Whether the last layer is computed by itself, for some tokens only. Accelerators have kernels for whole rows,
+        and would copy the weights of all other layers."""
+        return platform() == "cpu" and not self.offload and not any(map(is_in_host_memory, jax.tree.leaves(layers)))
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Float32 [..., V] from ``hidden`` [..., D]."""
@@ -232,7 +260,7 @@ class Llama(nnx.Module):
     def _normed(self, x: jax.Array) -> jax.Array:
         return rms_norm(x, self.norm[...], self.config.rms_norm_eps)
 
-    def _with_remat(self, step: Callable[..., Any]) -> Callable[..., Any]:
+    def _with_remat(self, step: Callable[..., Any], looped: bool) -> Callable[..., Any]:
         if self.remat == "none":
             return step
         kept = saved_by_dots(self.config) if self.remat == "dots" else ()
@@ -244,7 +272,7 @@ class Llama(nnx.Module):
                 offload_src="device",
                 offload_dst=HOST,
             )
-        return jax.checkpoint(step, policy=policy, prevent_cse=not self.loops.training)
+        return jax.checkpoint(step, policy=policy, prevent_cse=not looped)
 
     def _embed(self, tokens: jax.Array) -> jax.Array:
         rows = lookup(self.embed["embedding"][...], tokens)
@@ -281,15 +309,23 @@ def saved_by_dots(config: LlamaConfig) -> tuple[str, ...]:
 
 
 def _block(
-    x: jax.Array, weights: Params, *, config: LlamaConfig, by: Rotation, attend: Attend, lora: adapters.Use
+    x: jax.Array,
+    weights: Params,
+    *,
+    config: LlamaConfig,
+    by: Rotation,
+    attend: Attend,
+    lora: adapters.Use,
+    only: Only | None = None,
 ) -> tuple[jax.Array, Any]:
-    """One layer: [B, T, D] -> [B, T, D], and whatever ``attend`` hands on."""
+    """One layer: [B, T, D] -> [B, T, D], or [B, W, D] of ``only`` W tokens; and whatever ``attend`` hands on."""
     x, weights = checkpoint_name(x, LAYER_INPUT), on_device(weights)
     product = partial(_product, weights, config.rms_norm_eps, lora)
     h = rms_norm(x, weights["attn_norm"], config.rms_norm_eps)
-    query = rotate(product("q", "btd,dhk->bthk", h), by)
-    key = rotate(product("k", "btd,dgk->btgk", h), by)
-    mixed, kept = attend(query, key, product("v", "btd,dgk->btgk", h))
+    key, value = rotate(product("k", "btd,dgk->btgk", h), by), product("v", "btd,dgk->btgk", h)
+    if only is not None:
+        x, h, by = only((x, h, by))
+    mixed, kept = attend(rotate(product("q", "btd,dhk->bthk", h), by), key, value)
     x = x + product("o", "bthk,hkd->btd", mixed)
     x = constrain(x, "batch", None, None)
     h = rms_norm(x, weights["mlp_norm"], config.rms_norm_eps)

@@ -7,6 +7,8 @@ holds a value near the old one.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 
 from tl_jax.config import AlgorithmConfig
@@ -30,7 +32,7 @@ def with_dropout(
         spec: what the step is made of.
         key: of this update alone.
     """
-    noisy = parts._replace(dropout_keys=dropout_keys(key, parts.tokens.shape[:2]))
+    noisy = replace(parts, dropout_keys=dropout_keys(key, parts.tokens.shape[:2]))
     if starts_from_itself(spec.config):
         return noisy, targets._replace(old_logprobs=None, old_values=None)
 

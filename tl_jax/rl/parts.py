@@ -7,12 +7,14 @@ model computes of them, so wherever they change places every device has all of t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from tl_jax.data.batch import Array
+from tl_jax.model.row_order import Wanted
 from tl_jax.model.sharding import constrain
 from tl_jax.rl.batch import RolloutBatch
 from tl_jax.rl.rows import Rows
@@ -20,7 +22,9 @@ from tl_jax.rl.rows import Rows
 Tree = TypeVar("Tree")
 
 
-class MicroBatch(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class MicroBatch:
     """What models read at once, R rows of T tokens, and what the policy wrote after some of them. Arrays [R, T]."""
 
     tokens: Array
@@ -30,6 +34,10 @@ class MicroBatch(NamedTuple):
     labels: Array
     mask: Array
     """bool: where there is a label"""
+    kept: Array
+    """bool: whose prediction or value is kept, a label or not"""
+    most: int | None = field(default=None, metadata={"static": True})
+    """as `Rows` has it"""
     dropout_keys: Array | None = None
     """[R], typed; None = models drop nothing"""
 
@@ -37,6 +45,11 @@ class MicroBatch(NamedTuple):
     def inputs(self) -> tuple[Array, Array, Array, Array | None]:
         """What `Llama.hidden` takes."""
         return self.tokens, self.positions, self.segment_ids, self.branches
+
+    @property
+    def wanted(self) -> Wanted | None:
+        """Where it is read what the models say; None = wherever there is a token, or nobody counted."""
+        return None if self.most in (None, self.kept.shape[-1]) else Wanted.where(self.kept, self.most)
 
     @property
     def holds_anything(self) -> jax.Array:
@@ -56,7 +69,8 @@ def by_updates(rows: Rows) -> Rows:
 def parts_of(rows: Rows, rollout: RolloutBatch) -> MicroBatch:
     """[..., R, T], for ``rows`` of any such shape."""
     labels, mask = at(rows.sources, (rollout.labels, rollout.mask))
-    return MicroBatch(rows.tokens, rows.positions, rows.segment_ids, rows.branches, labels, mask)
+    kept = rows.sources < rollout.mask.size
+    return MicroBatch(rows.tokens, rows.positions, rows.segment_ids, rows.branches, labels, mask, kept, rows.most)
 
 
 def at(sources: jax.Array, of_episodes: Tree) -> Tree:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -29,6 +29,8 @@ BUSY = 8192
 OVERHEAD = 128
 """What another part of an update costs besides its rows, in tokens: weights are gathered, gradients added up."""
 
+EIGHTHS = 8
+"""Parts of a row by which it is counted how much of it is kept: for every other count a step is compiled anew."""
 GROWTH = 16
 """The next longer rows that are tried are longer by one part in so many."""
 NEARLY = 1.03
@@ -52,6 +54,8 @@ class Rows:
     """as `AttentionMask` has them; None where nothing is shared"""
     sources: Array
     """where what a position predicts is kept: an index into the ``B * N`` columns of the episodes, or that number"""
+    most: int | None = field(default=None, metadata={"static": True})
+    """what at most so many positions of a row predict is kept, in eighths of T; None = nobody counted"""
 
     @property
     def padding(self) -> float:
@@ -135,7 +139,9 @@ def arrange(episodes: Sequence[Episode], width: int, layout: Layout, seed: int |
             slot, device = divmod(place, layout.devices)  # the last part's rows are on as many devices as can be
             _write(arrays[:, device * plan.rows + slot, update, part], row, episodes, width)
     tokens, positions, segment_ids, branches, sources = arrays
-    return Rows(tokens, positions, segment_ids, branches if plan.shares else None, sources)
+    kept = int((sources < len(episodes) * width).sum(axis=3).max())
+    most = -(-EIGHTHS * kept // plan.length) * plan.length // EIGHTHS
+    return Rows(tokens, positions, segment_ids, branches if plan.shares else None, sources, most)
 
 
 def dealt(episodes: int, layout: Layout, seed: int | Sequence[int] = 0) -> np.ndarray:

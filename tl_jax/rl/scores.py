@@ -98,10 +98,10 @@ def learns_while_scoring(spec: StepSpec, updates: int, parts: int) -> bool:
 
 
 def hidden_states(params: Params, part: MicroBatch, spec: StepSpec) -> jax.Array:
-    """Of the policy, [R, T, D]; ``params`` are ``{"actor": ...}`` and maybe more."""
+    """Of the policy where it is read, [R, T, D]; ``params`` are ``{"actor": ...}`` and maybe more."""
     actor: Llama = merge(spec.actor.graphdef, params["actor"])
     actor.dropout_keys = part.dropout_keys
-    return actor.hidden(*part.inputs)
+    return actor.hidden(*part.inputs, part.wanted)
 
 
 def policy_scores(
@@ -135,7 +135,7 @@ def token_values(params: Params, hidden: Callable[[], jax.Array], part: MicroBat
         return head_values(hidden(), params["critic"]["value_head"])
     critic: ValueModel = merge(spec.critic.graphdef, params["critic"])
     critic.backbone.dropout_keys = part.dropout_keys
-    return critic.values(critic.backbone.hidden(*part.inputs))
+    return critic.values(critic.backbone.hidden(*part.inputs, part.wanted))
 
 
 def per_token_logps(

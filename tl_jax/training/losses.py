@@ -18,8 +18,8 @@ from tl_jax.config.losses import LOSSES
 from tl_jax.data.batch import Batch
 from tl_jax.errors import UserError
 from tl_jax.model.llama import Llama
+from tl_jax.model.row_order import masked_first, reordered
 from tl_jax.plugins import Plugin, bind
-from tl_jax.training.row_order import masked_first, reordered
 
 CHUNKS = 8
 """Into how many pieces a row is cut: a row with targets on 1/8 of its positions pays for one of them."""

@@ -1,8 +1,9 @@
-"""Rows in another order and back, without a sort or a sum: XLA's compiler for TPUs takes many seconds over each."""
+"""Rows in another order and back, and some of their positions, without a sort or a sum: XLA's compiler for TPUs takes
+many seconds over each."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,3 +47,26 @@ def _backward(order: RowOrder, gradient: jax.Array) -> tuple[jax.Array, None]:
 
 
 reordered.defvjp(_forward, _backward)
+
+
+class Wanted(NamedTuple):
+    """Some positions of every row, and whichever others fill them up to W."""
+
+    order: RowOrder
+    """those positions first"""
+    most: int
+    """W: no row has more of them"""
+
+    @classmethod
+    def where(cls, mask: jax.Array, most: int) -> Wanted:
+        """Of bool [B, T]."""
+        return cls(masked_first(mask), min(most, mask.shape[1]))
+
+    def only(self, tree: Any) -> Any:
+        """[B, T, ...] -> [B, W, ...]"""
+        return jax.tree.map(lambda x: reordered(x, self.order)[:, : self.most], tree)
+
+    def back(self, x: jax.Array) -> jax.Array:
+        """[B, W, ...] -> [B, T, ...], 0 elsewhere."""
+        rest = self.order.source.shape[1] - self.most
+        return reordered(jnp.pad(x, [(0, 0), (0, rest)] + [(0, 0)] * (x.ndim - 2)), self.order.inverse)

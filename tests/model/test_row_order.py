@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tl_jax.training.row_order import masked_first, reordered
+from tl_jax.model.row_order import masked_first, reordered
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
