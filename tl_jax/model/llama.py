@@ -161,8 +161,9 @@ class Llama(nnx.Module):
 
     def _divides(self, layers: Params) -> bool:
         """Whether the last layer is computed by itself, for some tokens only. Accelerators have kernels for whole rows,
-        and would copy the weights of all other layers."""
-        return platform() == "cpu" and not self.offload and not any(map(is_in_host_memory, jax.tree.leaves(layers)))
+        and would copy the weights of all other layers; what dropout drops goes by the places of whole rows."""
+        whole = self.offload or adapters.DROPOUT in layers or any(map(is_in_host_memory, jax.tree.leaves(layers)))
+        return platform() == "cpu" and not whole
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Float32 [..., V] from ``hidden`` [..., D]."""
