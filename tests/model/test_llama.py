@@ -158,7 +158,10 @@ def test_remat_and_scan_change_nothing(architecture: str, remat: str, scan: bool
     assert_trees_close(ours, plain_gradient(config), rtol=1e-6)
 
 
-@pytest.mark.parametrize(("architecture", "remat", "scan"), [("llama", "none", True), ("qwen3", "block", False)])
+@pytest.mark.parametrize(
+    ("architecture", "remat", "scan"),
+    [("llama", "block", False), pytest.param("qwen3", "none", True, marks=pytest.mark.slow)],
+)
 def test_the_last_layer_computes_what_is_wanted_of_it(architecture: str, remat: str, scan: bool) -> None:
     """Same hidden states there and the same gradient, for less work; in the other rows nothing is wanted."""
     config = of_family(architecture)
