@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tl_jax import demo
+from tl_jax.addresses import place_of
 from tl_jax.cli import main
 from tl_jax.errors import UserError
 from tl_jax.evaluation.robustness import Robustness, levels_of, read_levels
@@ -105,6 +106,16 @@ def figures(**shares: float) -> dict[str, Any]:
 def results(**others: object) -> str:
     """A file of one level, with something odd in it."""
     return json.dumps({"levels": {"clean": figures(TS=50, PI=20, CF=10) | others}})
+
+
+def test_one_that_was_brought_from_a_bucket_is_called_by_its_address(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    place = place_of("gs://a-bucket/earlier", "files")
+    place.mkdir(parents=True)
+    (place / "robustness.json").write_text(results())
+    assert read_levels(place).name == "gs://a-bucket/earlier"
 
 
 ODD = [

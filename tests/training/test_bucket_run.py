@@ -370,6 +370,24 @@ def test_a_checkpoint_that_was_copied_out_of_a_bucket_is_found(folder: Folder, t
     assert list(checkpoints_in(tmp_path / "c")) == [3]
 
 
+def test_a_checkpoint_that_was_copied_into_a_bucket_is_found(folder: Folder, tmp_path: Path) -> None:
+    here = Checkpoints(tmp_path / "c", keep=1)
+    here.save(2, {"a": np.ones(4)}, Record({}, {}))
+    here.close()
+    directory = checkpoints_of(place_of(folder.address, "runs"))
+    there = Folder(str(directory))
+    copied = [file for file in (tmp_path / "c").rglob("*") if file.is_file()]
+    for file in copied:
+        assert newest_whole(directory)[0] is None  # as long as one is missing
+        there.upload(file, file.relative_to(tmp_path / "c").as_posix())
+    assert newest_whole(directory) == (2, {})
+    checkpoints = Checkpoints(directory, keep=1, holder="aa")
+    np.testing.assert_array_equal(checkpoints.restore(2, {"a": np.empty(4)}).state["a"], np.ones(4))
+    checkpoints.save(3, {"a": np.ones(4)}, Record({}, {}))
+    checkpoints.close()
+    assert list(checkpoints_in(directory)) == [3]
+
+
 class TestReading:
     def test_an_adapter_finds_the_run_below_it(self, folder: Folder, tmp_path: Path) -> None:
         settings = {"base_model_name_or_path": folder.address, "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}

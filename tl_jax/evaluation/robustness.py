@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from tl_jax.addresses import full_name
+from tl_jax.addresses import full_name, shown
 from tl_jax.data.prompts import load_cases
 from tl_jax.errors import UserError
 from tl_jax.evaluation.report import share_cells, summary_json
@@ -96,7 +96,7 @@ def evaluate_levels(
         )
         found[level] = summary_json(summary)
     write_json(out / RESULTS, {"model": full_name(model), "levels": found})
-    return Robustness(str(out), found)
+    return Robustness(shown(out), found)
 
 
 def read_levels(directory: Path) -> Robustness:
@@ -115,7 +115,7 @@ def read_levels(directory: Path) -> Robustness:
         raise UserError(f"{file}: cannot be read: {reason(error)}; tl-jax robustness --out writes it") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{file}: is broken; make it anew with tl-jax robustness --out {directory}") from None
-    return Robustness(str(directory), {level: levels[level] for level in LEVELS if level in levels})
+    return Robustness(shown(directory), {level: levels[level] for level in LEVELS if level in levels})
 
 
 def _are_figures(figures: Any) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tl_jax.addresses import shown
 from tl_jax.bucket_files import bring_inputs
 from tl_jax.config import RlConfig, RunConfig, SftConfig
 from tl_jax.data.codec import Codec
@@ -78,7 +79,7 @@ def open_subject(config: RunConfig, preset: str | None) -> Subject:
     path = fetched(config.model.path)
     if path.is_dir():
         base = config.model.base and fetched(config.model.base)
-        return Subject(str(path), model_config(path, base), tokenizer_dir(path, base))
+        return Subject(shown(path), model_config(path, base), tokenizer_dir(path, base))
     if preset is None:
         raise PlanError(f"model.path={path}: no such directory; --preset names a model's sizes, such as codellama-7b")
     return Subject(preset, PRESETS.find(preset).config, None)
