@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tl_jax.rl.waiting import DeadlineError, Watch, side_by_side, within
+from tl_jax.rl.waiting import DeadlineError, OneByOne, Watch, side_by_side, within
 
 
 def test_a_call_that_hangs_is_left_behind() -> None:
@@ -33,6 +33,15 @@ def test_a_call_cannot_end_the_program() -> None:
 
     with pytest.raises(RuntimeError, match="SystemExit: 3"):
         within(5.0, leaves)
+
+
+def test_the_thread_ends_with_whoever_calls_in_it() -> None:
+    calls = OneByOne()
+    thread = calls(5.0, threading.current_thread)
+    assert calls(5.0, threading.current_thread) is thread
+    del calls
+    thread.join(5)
+    assert not thread.is_alive()
 
 
 def test_side_by_side_keeps_the_order() -> None:

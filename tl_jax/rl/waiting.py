@@ -94,6 +94,10 @@ class OneByOne:
             self._calls.put(None)
         self._calls = None
 
+    def __del__(self) -> None:
+        """Nobody can call any more: without this, the thread would wait for a call until the program ends."""
+        self.close()
+
 
 _Answers: TypeAlias = "queue.SimpleQueue[tuple[Any, BaseException | None]]"
 _Calls: TypeAlias = "queue.SimpleQueue[tuple[Callable[[], Any], _Answers] | None]"
