@@ -14,9 +14,6 @@ from tests.xla_flags import xla_flags
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = xla_flags(devices=8)
-# Threads of XLA's pool, by default one a device. Collectives at once, of programs at once, take one of each device each
-# and wait for ever when all are taken: so a run stood still with 32, once.
-os.environ.setdefault("NPROC", "64")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -25,6 +22,9 @@ from hypothesis import HealthCheck, settings
 
 from tests.remote import folder, server  # noqa: F401  # fixtures
 from tl_jax.compile_cache import processor
+from tl_jax.cpu_devices import give_threads
+
+give_threads()
 
 settings.register_profile("shared_cores", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", settings.get_profile("shared_cores"), max_examples=15)
@@ -51,10 +51,20 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+UNMEASURED = ("inference", "model", "rl", "text", "training")
+"""Folders whose slow tests count for no coverage. Measuring makes tracing half as slow again with Python 3.11, and what
+they do for minutes is run by quick tests, by fixtures, which are measured, and by the demo."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files with slow tests come first: at the end, no worker waits for another's long file."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    paths = {item.path for item in slow}
+    items.sort(key=lambda item: item.path not in paths)
+    if config.pluginmanager.hasplugin("_cov"):  # pytest-cov at work
+        for item in slow:
+            if item.path.parent.name in UNMEASURED:
+                item.add_marker("no_cover")
 
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import re
 from pathlib import Path
 
+from tl_jax.cpu_devices import cpu_devices
 from tl_jax.files import reason, user_cache
 from tl_jax.terminal import say
 
@@ -33,7 +33,7 @@ def keep_programs(wanted: bool = True) -> None:
         return
     # Collectives between fake devices wait for ever where XLA has too few threads, and the sooner two of them start at
     # once the likelier that is.
-    if _fakes_devices():
+    if cpu_devices() > 1:
         return
     directory = Path()
     try:
@@ -67,11 +67,6 @@ def processor() -> str:
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     facts = {line for line in lines if line.startswith(("model name", "flags", "Features"))}
     return hashlib.sha256("".join([platform.machine(), *sorted(facts)]).encode()).hexdigest()[:8]
-
-
-def _fakes_devices() -> bool:
-    found = re.findall(r"--xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
-    return any(int(count) > 1 for count in [*found[-1:], os.environ.get("JAX_NUM_CPU_DEVICES") or "1"])
 
 
 def _prepare(directory: Path) -> None:

@@ -18,6 +18,7 @@ import click
 from tl_jax import __version__
 from tl_jax.cli import ablation, data, demo, evaluate, models, plan, train
 from tl_jax.config import ConfigError
+from tl_jax.cpu_devices import give_threads
 from tl_jax.errors import UserError
 from tl_jax.files import reason
 from tl_jax.plugins import load
@@ -106,6 +107,7 @@ class Main(click.Group):
 )
 def main(modules: tuple[str, ...]) -> None:
     """Train Llama-family models to use tools: MAE, PKT and IRM in JAX."""
+    give_threads()
     for module in modules:
         load(module)
     _silence_libraries()

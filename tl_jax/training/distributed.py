@@ -11,13 +11,14 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from tl_jax.cpu_devices import give_threads
 from tl_jax.errors import UserError
 
 _EXPLICIT = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
 def initialise(mode: Literal["auto", "on", "off"]) -> None:
-    """Joins the other processes; call before anything touches a device. Does nothing when that is already done.
+    """Joins the other processes, if that is not done already; call before anything touches a device.
 
     ``auto`` joins when `detect` finds a cluster, ``on`` always. A TPU pod on plain Compute Engine machines announces
     itself by its metadata server only, so it needs ``on``; there, as on SLURM and GKE, JAX finds the rest itself.
@@ -25,6 +26,7 @@ def initialise(mode: Literal["auto", "on", "off"]) -> None:
     Raises:
         UserError: the environment is incomplete, or the other processes were not found.
     """
+    give_threads()
     kind = detect(os.environ)
     if mode == "off" or (mode == "auto" and kind is None) or jax.distributed.is_initialized():
         return
