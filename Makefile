@@ -107,7 +107,7 @@ $(VENV)/.torch: $(VENV)/.setup
 $(VENV)/.dev: $(VENV)/.torch
 	$(INSTALL) -e '.[dev]'
 	$(INSTALL) --no-deps $(BFCL)
-	@touch $@
+	@touch $(VENV)/.test $@
 
 # The compiler lies beside the environment, not in it: JAX looks for a TPU wherever it finds one installed.
 $(VENV)/.plan-tpu: $(VENV)/.dev

@@ -287,7 +287,7 @@ def test_three_calls_with_credit_by_turn_end_at_the_optimum(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", first_then_thorough(reversed(THOROUGHLY)))  # the cheapest
-@pytest.mark.parametrize("defect", ["wrong sign of the KL", "k3 in the reward"])
+@pytest.mark.parametrize("defect", first_then_thorough(["k3 in the reward", "wrong sign of the KL"]))
 def test_a_defect_of_the_kl_ends_elsewhere(name: str, defect: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the tests above would miss if they were not sharp enough."""
     if defect == "k3 in the reward":

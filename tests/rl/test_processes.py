@@ -14,6 +14,7 @@ import pytest
 
 from tests.processes import finish, finish_together, launch, launch_together
 from tests.runs import metrics, rows, state
+from tests.thoroughness import first_then_thorough
 from tests.tiny import write_recordings
 from tl_jax.config import RlConfig, SftConfig
 from tl_jax.training.sft import run_sft
@@ -103,7 +104,7 @@ def test_episodes_have_several_turns_and_all_is_reported(uninterrupted: RlConfig
     assert len({row["kl_coef"] for row in logged}) == STEPS  # it adapts
 
 
-@pytest.mark.parametrize("seconds", ["0", "0.15"], ids=["between updates", "inside an update"])
+@pytest.mark.parametrize("seconds", first_then_thorough(["0.15", "0"]), ids=["inside an update", "between updates"])
 def test_a_killed_run_resumes_bit_for_bit(
     configured: Callable[..., RlConfig], uninterrupted: RlConfig, seconds: str
 ) -> None:
