@@ -120,6 +120,7 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
             load.flops / 3 * (scored + algorithm.epochs * learners * each),
             forward * passes,
             compute * passes * in_turn,
+            loop=rollout.rows.tokens.shape[2],
         ),
     ]
 

@@ -36,11 +36,18 @@ def add_up(function: Callable[[Tree], Sums], parts: Tree, needed: Callable[[Tree
         return whole
     zero = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), jax.eval_shape(function, first))
 
-    def add(sums: Any, part: Tree) -> tuple[Any, None]:
-        def more(sums: Any) -> Any:
-            return jax.tree.map(jnp.add, sums, function(part))
+    def add(sums: Any, part: Tree) -> Any:
+        return jax.tree.map(jnp.add, sums, function(part))
 
-        return more(sums) if needed is None else jax.lax.cond(needed(part), more, lambda same: same, sums), None
+    if needed is None:
+        total: Sums = jax.lax.scan(lambda sums, part: (add(sums, part), None), zero, parts)[0]
+        return total
+    # a loop over those there are, and no condition in it: what goes through one may be in memory twice
+    holding = jax.vmap(needed)(parts)
+    order = jnp.argsort(~holding, stable=True)
 
-    total: Sums = jax.lax.scan(add, zero, parts)[0]
+    def add_next(index: jax.Array, sums: Any) -> Any:
+        return add(sums, jax.tree.map(lambda x: x[order[index]], parts))
+
+    total = jax.lax.fori_loop(0, jnp.sum(holding), add_next, zero)
     return total
