@@ -64,7 +64,7 @@ def main(config: Path, preset: str, child: bool, settings: tuple[str, ...]) -> N
             for name, (lowered, compiled) in json.loads(done.stdout.splitlines()[-1]).items():
                 print(f"{start:6}  {name}: lowered in {lowered:.1f} s, then {compiled:.1f} s", flush=True)
             size = sum(file.stat().st_size for file in Path(cache).rglob("*-cache")) / 1e6
-            print(f"{start:6}  the whole process {whole:.1f} s; the cache has {size:.0f} MB", flush=True)
+            print(f"{start:6}  the whole process {whole:.1f} s; the cache has {size:.1f} MB", flush=True)
 
 
 if __name__ == "__main__":
