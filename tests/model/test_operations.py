@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tl_jax.model.operations import gated, product, rms_norm
+from tl_jax.model import operations
+from tl_jax.model.operations import few_rows, gated, product, rms_norm
 
 SHAPES = {"b": 2, "t": 7, "d": 12, "h": 3, "k": 4, "g": 3, "f": 5}
 
@@ -66,3 +67,22 @@ def test_products_of_bfloat16_are_rounded_once() -> None:
     found = product("bd,df->bf", x, matrix)
     assert found.dtype == jnp.bfloat16
     assert (np.abs(np.asarray(found, np.float64) - exact) <= 2.0**-8 * np.abs(exact) + 1e-5).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "inner", "loop"), [(1, 32, False), (3, 32, True), (8, 32, True), (9, 32, False), (8, 24, False)]
+)
+def test_few_rows(rows: int, inner: int, loop: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "WIDE", 40)
+    x, matrix = drawn((rows, inner), (inner, 40))
+    exact = np.asarray(x, np.float64) @ np.asarray(matrix, np.float64)
+    np.testing.assert_allclose(few_rows(x, matrix), exact, atol=1e-5)
+    assert ("while" in jax.jit(few_rows).lower(x, matrix).as_text()) == (loop and jax.default_backend() == "cpu")
+
+
+def test_few_rows_by_a_narrow_matrix_or_one_of_bfloat16_are_xlas() -> None:
+    for dtype, width in ((jnp.float32, operations.WIDE - 1), (jnp.bfloat16, operations.WIDE)):
+        shapes = jax.ShapeDtypeStruct((8, 16), dtype), jax.ShapeDtypeStruct((16, width), dtype)
+        lowered = jax.jit(few_rows).lower(*shapes)
+        assert "while" not in lowered.as_text()
+        assert lowered.out_info.dtype == jnp.float32

@@ -183,7 +183,7 @@ def advance(
 
 def _chosen(model: Llama, slots: Slots, draw: Draw, static: Static) -> tuple[jax.Array, Slots]:
     """The next token of every slot, [B], and the slots with it where they are not done."""
-    logits = constrain(model.logits(slots.hidden), "batch", None)
+    logits = constrain(model.next_logits(slots.hidden), "batch", None)
     chosen, live = choose(logits, slots.numbers, slots.steps, draw, static), ~slots.done
     here = live[:, None] & (jnp.arange(static.max_new_tokens) == slots.steps[:, None])
     steps = slots.steps + live

@@ -33,7 +33,7 @@ from tl_jax.model.config import LlamaConfig
 from tl_jax.model.embedding import lookup
 from tl_jax.model.host_memory import HOST, is_in_host_memory, on_device
 from tl_jax.model.kv_dtype import Numbers, decoded, encoded
-from tl_jax.model.operations import gated, rms_norm
+from tl_jax.model.operations import few_rows, gated, rms_norm
 from tl_jax.model.parameters import Params, abstract_params, init_params, llama_parameters
 from tl_jax.model.platform import platform
 from tl_jax.model.rotary import Rotation, rotate, rotation
@@ -172,6 +172,12 @@ class Llama(nnx.Module):
         else:
             table, equation = self.lm_head[...], "...d,dv->...v"
         return jnp.einsum(equation, hidden, table.astype(hidden.dtype), preferred_element_type=jnp.float32)
+
+    def next_logits(self, hidden: jax.Array) -> jax.Array:
+        """Float32 [B, V] of one state of each row, [B, D]: as `logits`, faster for few rows, without a gradient."""
+        if self.config.tie_word_embeddings:
+            return self.logits(hidden)
+        return few_rows(hidden, self.lm_head[...].astype(hidden.dtype))
 
     def read(
         self, tokens: jax.Array, lengths: jax.Array, stacks: Sequence[Params], dtype: jax.typing.DTypeLike

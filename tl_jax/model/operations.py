@@ -1,4 +1,4 @@
-"""What a block computes besides attention, with backward passes of its own.
+"""What a block computes besides attention, with backward passes of its own, and sums for single tokens.
 
 Derived by JAX, they cost more than the products that they consist of: XLA turns the gradient of every output round in
 memory before it multiplies inputs with it, and each step of an activation is kept for later.
@@ -6,6 +6,7 @@ memory before it multiplies inputs with it, and each step of an activation is ke
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -21,6 +22,65 @@ def einsum(equation: str, left: jax.Array, right: jax.Array) -> jax.Array:
     """
     wide = jnp.float32 if left.dtype == jnp.bfloat16 and platform() == "cpu" else None
     return jnp.einsum(equation, left, right, preferred_element_type=wide).astype(left.dtype)
+
+
+FEW = 8
+"""Rows that a processor multiplies at once: numbers of one register."""
+STRIPE = 16
+"""Terms of a sum that it adds up in registers."""
+WIDE = 8192
+"""Columns of a matrix from which on the work of a stripe is far above what it takes to start it."""
+
+
+def few_rows(x: jax.Array, matrix: jax.Array) -> jax.Array:
+    """Float32 ``x @ matrix``, [M, W] and [W, F] to [M, F]; for decoding, no gradient.
+
+    XLA's product on a processor first copies the matrix in another order, which for a few rows takes as long as
+    multiplying. `by_stripes` reads it once, as it lies. Where the matrix is narrow or spread over devices, or rows are
+    many or one, the product is XLA's.
+    """
+    (rows, inner), width = x.shape, matrix.shape[1]
+    here = platform() == "cpu" and jax.sharding.get_abstract_mesh().size <= 1
+    if not here or not x.dtype == matrix.dtype == jnp.float32 or not 1 < rows <= FEW or width < WIDE or inner % STRIPE:
+        return jnp.einsum("md,df->mf", x, matrix, preferred_element_type=jnp.float32)
+    columns = jnp.pad(x, ((0, FEW - rows), (0, 0))).T
+    total = by_stripes(lambda column, row: row[:, None] * column[None], (columns, matrix), (0, 0), (width, FEW))
+    return total[:, :rows].T
+
+
+def by_stripes(
+    term: Callable[[jax.Array, jax.Array], jax.Array],
+    arrays: tuple[jax.Array, jax.Array],
+    axes: tuple[int, int],
+    shape: tuple[int, ...],
+) -> jax.Array:
+    """The sum of ``term(a, b)`` over all places of an axis, in a loop that XLA makes of it on a processor.
+
+    Args:
+        term: float32 of the shape ``shape``, of what the arrays hold in one place.
+        arrays: of which ``axes`` are the axes, as long as each other, a multiple of `STRIPE`.
+        axes: that are summed over; the others are left to ``term``.
+        shape: of the sum.
+    """
+    striped = [
+        jnp.reshape(x, (*x.shape[:axis], -1, STRIPE, *x.shape[axis + 1 :]))
+        for x, axis in zip(arrays, axes, strict=True)
+    ]
+
+    def place(number: int, stripe: jax.Array, row: int) -> jax.Array:
+        x, axis = striped[number], axes[number]
+        start: list[jax.Array | int] = [0] * x.ndim
+        start[axis : axis + 2] = stripe, row
+        sizes = (*x.shape[:axis], 1, 1, *x.shape[axis + 2 :])
+        return jnp.squeeze(jax.lax.dynamic_slice(x, start, sizes), (axis, axis + 1))
+
+    def add(stripe: jax.Array, total: jax.Array) -> jax.Array:
+        for row in range(STRIPE):  # each slice by itself, or XLA copies the stripe before it reads it
+            total = total + term(place(0, stripe, row), place(1, stripe, row))
+        return total
+
+    stripes = striped[0].shape[axes[0]]
+    return jax.lax.fori_loop(0, stripes, add, jnp.zeros(shape, jnp.float32))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -44,11 +44,13 @@ def test_it_is_the_definition(groups: int, chunk: int, monkeypatch: pytest.Monke
     np.testing.assert_allclose(attention(*arrays, mask), by_definition(*arrays, mask), atol=1e-5)
 
 
+@pytest.mark.parametrize("many", [1, 10**6], ids=["by stripes", "by products"])
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_one_query_of_many_keys_is_the_definition(groups: int) -> None:
-    (query, key, value), mask = inputs(2, 24, 4, groups, 8), packed_mask(2, 24)
+def test_one_query_of_many_keys_is_the_definition(groups: int, many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(portable, "MANY", many)
+    (query, key, value), mask = inputs(2, 32, 4, groups, 8), packed_mask(2, 32)
     expected = by_definition(query, key, value, mask)
-    for slot in (0, 10, 17):
+    for slot in (0, 13, 23):
         own = slice(slot, slot + 1)
         alone = AttentionMask(mask.positions[:, own], mask.segment_ids[:, own], mask.positions, mask.segment_ids)
         np.testing.assert_allclose(attention(query[:, own], key, value, alone), expected[:, own], atol=1e-5)

@@ -11,7 +11,7 @@ from jax.ad_checkpoint import checkpoint_name
 from tl_jax.model.attention.blocks import by_blocks, row_by_row
 from tl_jax.model.attention.devices import on_each_device
 from tl_jax.model.attention.mask import KEPT, AttentionMask
-from tl_jax.model.operations import einsum
+from tl_jax.model.operations import STRIPE, by_stripes, einsum
 from tl_jax.model.platform import platform
 
 CHUNK = 128
@@ -20,6 +20,8 @@ LARGE_CHUNK = 512
 """The same on accelerators, where a small block leaves most of the device idle."""
 MOST_SCORES = 2 * LARGE_CHUNK**2
 """Of a row and head at once: also few queries are computed by blocks where they go on behind very many keys."""
+MANY = 4096
+"""Numbers in one place of the values, of all rows, from which on a loop over places is faster than a product."""
 _MASKED = -1e30  # finite, so that a query without any key gives numbers and not NaN
 
 
@@ -100,5 +102,10 @@ def _as_they_lie(
     weights = jax.nn.softmax(scores, axis=1)
     if scales is not None:
         weights = weights * scales[1]
+    if dtype == jnp.float32 and slots % STRIPE == 0 and rows * groups * head_dim >= MANY:
+        shared = weights.reshape(rows, slots, groups, heads // groups)
+        shape = (rows, groups, heads // groups, head_dim)
+        sums = by_stripes(lambda w, v: w[..., None] * v[:, :, None].astype(dtype), (shared, value), (1, 1), shape)
+        return sums.reshape(query.shape)
     mixed = einsum("bsh,bsd->bhd", weights.astype(dtype), values).reshape(rows, heads, groups, head_dim)
     return jnp.where(own, mixed, 0).sum(axis=2)[:, None].astype(dtype)
