@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tests.test_layers import FILES
+from tl_jax.addresses import place_of
 from tl_jax.cli import main
 from tl_jax.errors import DataError
 from tl_jax.terminal import SafeConsole
@@ -45,6 +46,14 @@ def test_a_console_shows_text_as_it_is() -> None:
     console.rule(EVIL)
     assert not set(out.getvalue()) & set("\x1b\x07\x9b\u202e\r")
     assert out.getvalue().count("[red]:smile:[/red]") == 7
+
+
+def test_copies_of_what_is_in_a_bucket_are_called_by_their_addresses() -> None:
+    out, place = io.StringIO(), place_of("gs://a-bucket/made", "out")
+    console, table = SafeConsole(file=out, width=200), Table(f"{place}/a")
+    table.add_row(f"{place}/b")
+    console.print(f"{place}/c", table)
+    assert re.findall(r"\S+/[abc]\b", out.getvalue()) == [f"gs://a-bucket/made/{name}" for name in "cab"]
 
 
 def test_an_error_is_one_line_whatever_the_field_is_called(tmp_path: Path) -> None:

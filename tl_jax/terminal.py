@@ -22,8 +22,9 @@ class SafeConsole(Console):
         super().__init__(**{"highlight": False, **settings, "markup": False, "emoji": False})
 
     def render_str(self, text: str, **settings: Any) -> Text:
-        """A string as it is laid out; with its final length, so that tables fit."""
-        return super().render_str(visible(text), **settings)
+        """A string as it is laid out, copies of what is in a bucket by their addresses; with its final length, so that
+        tables fit."""
+        return super().render_str(visible(with_addresses(text)), **settings)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """What has come past `render_str`, a `Text` for instance, is caught here."""
