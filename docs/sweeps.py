@@ -1,8 +1,8 @@
-"""Writes what the dials of an ablation have shown into docs/when_it_helps.md: an image of gains, and a table.
+"""Writes what the dials of an ablation have shown into docs/when_it_helps.md: images of gains, and tables.
 
     python docs/sweeps.py runs/when_it_helps      # where tl-jax ablation --sweep NAME has written
 
-A dial stands between ``<!-- sweep NAME -->`` and ``<!-- end -->``; its images go to docs/plots.
+They stand between ``<!-- sweeps -->`` and ``<!-- end -->``; the images go to docs/plots.
 """
 
 from __future__ import annotations
@@ -15,30 +15,33 @@ from typing import Any
 
 from tl_jax.ablation.bootstrap import MeanEstimate
 from tl_jax.ablation.report import with_interval
+from tl_jax.config.variants import FACTORS
 
 PAGE = Path(__file__).parent / "when_it_helps.md"
-SWEEP = re.compile(r"(<!-- sweep ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+SWEEPS = re.compile(r"(<!-- sweeps -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 DRAWN = ("TS", "CF")
 """Figures whose images are shown."""
 SHARES = ("TS", "PI", "CF")
 
 
 def with_sweeps(text: str, folder: Path, plots: Path) -> str:
-    """The page with every dial as ``folder`` has it; those it has nothing of stay. Copies the images to ``plots``."""
+    """The page with all dials of which ``folder`` has a gain, by the part that is gained by; images go to ``plots``."""
+    parts: list[tuple[int, str, str]] = []
+    for file in folder.glob("sweep-*.json"):
+        sweep, name = json.loads(file.read_text(encoding="utf-8")), file.stem.removeprefix("sweep-")
+        if factors := [gain["factor"] for results in sweep["values"].values() for gain in results["gains"]]:
+            heading = f"### {factors[0]} against `{name}`"
+            part = f"{heading}\n\n{_images(name, folder, plots)}\n\n{table(sweep)}\n"
+            parts.append((FACTORS.index(factors[0]), name, part))
+    shown = "\n".join(part for *_, part in sorted(parts))
+    return SWEEPS.sub(lambda found: f"{found[1]}{shown}{found[3]}", text)
 
-    def fresh(found: re.Match[str]) -> str:
-        name, file = found[2], folder / f"sweep-{found[2]}.json"
-        if not file.is_file():
-            return found[0]
-        plots.mkdir(exist_ok=True)
-        images = []
-        for figure in DRAWN:
-            image = plots / f"{name}-{figure}.svg"
-            image.write_bytes((folder / f"sweep-{name}-{figure}.svg").read_bytes())
-            images.append(f"![gain in {figure} against {name}]({plots.name}/{image.name})")
-        return f"{found[1]}{' '.join(images)}\n\n{table(json.loads(file.read_text(encoding='utf-8')))}\n{found[4]}"
 
-    return SWEEP.sub(fresh, text)
+def _images(name: str, folder: Path, plots: Path) -> str:
+    plots.mkdir(exist_ok=True)
+    for figure in DRAWN:
+        (plots / f"{name}-{figure}.svg").write_bytes((folder / f"sweep-{name}-{figure}.svg").read_bytes())
+    return " ".join(f"![gain in {it} against {name}]({plots.name}/{name}-{it}.svg)" for it in DRAWN)
 
 
 def table(sweep: dict[str, Any]) -> str:
@@ -68,6 +71,8 @@ def _gain(figure: dict[str, Any]) -> str:
 
 
 def main(folder: Path) -> None:
+    if not list(folder.glob("sweep-*.json")):
+        sys.exit(f"{folder}: no sweep-NAME.json, which tl-jax ablation --sweep NAME writes")
     text = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(with_sweeps(text, folder, PAGE.parent / "plots"), encoding="utf-8")
 

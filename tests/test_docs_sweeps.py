@@ -14,7 +14,7 @@ from tl_jax.ablation.written import write_sweep
 from tl_jax.config import load_config
 from tl_jax.config.ablation import AblationConfig
 
-PAGE = "a\n<!-- sweep weight -->\nold\n<!-- end -->\nb\n<!-- sweep other -->\nkept\n<!-- end -->\n"
+PAGE = "a\n<!-- sweeps -->\nold\n<!-- end -->\nb\n"
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,8 @@ def test_a_dial_becomes_images_and_a_table(sweeps: ModuleType, tmp_path: Path) -
     answered(plans["9"].evaluations["PKT", 0], [RIGHT] * 4)
     write_sweep(config, "weight", plans)
     page = sweeps.with_sweeps(PAGE, config.out, tmp_path / "plots")
-    before, image, _, head, _, two, nine, after = page.split("\n", 9)[1:9]
-    assert before == "<!-- sweep weight -->"
+    before, heading, _, image, _, head, _, two, nine, after = page.split("\n", 11)[1:11]
+    assert (before, heading) == ("<!-- sweeps -->", "### PKT against `weight`")
     assert (
         image == "![gain in TS against weight](plots/weight-TS.svg) ![gain in CF against weight](plots/weight-CF.svg)"
     )
@@ -47,7 +47,7 @@ def test_a_dial_becomes_images_and_a_table(sweeps: ModuleType, tmp_path: Path) -
     assert cells[:4] == ["2", "1", "SFT 25.0 / 25.0 / 0.0, PKT 50.0 / 50.0 / 25.0", "+25.0 (+0.0, +75.0)"]
     assert "**+75.0 (+25.0, +100.0)**" in nine  # TS: the interval leaves 0 out
     assert after == "<!-- end -->"
-    assert page.endswith("b\n<!-- sweep other -->\nkept\n<!-- end -->\n")
+    assert page.endswith("<!-- end -->\nb\n")
     for figure in ("TS", "CF"):
         written = (config.out / f"sweep-weight-{figure}.svg").read_bytes()
         assert (tmp_path / f"plots/weight-{figure}.svg").read_bytes() == written
