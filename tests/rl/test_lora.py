@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from tests.rl.helpers import random_rollout
+from tests.thoroughness import first_then_thorough
 from tests.training.helpers import TINY, assert_same_avals, assert_trees_close
 from tl_jax.config import AlgorithmConfig, ConfigError, LoraConfig, OptimizerConfig, RlConfig, load_config
 from tl_jax.model.llama import init_params, make_graphdef
@@ -31,6 +32,7 @@ from tl_jax.tooluse.schema import Case
 from tl_jax.training.optimizer import make_optimizer
 
 LORA = LoraConfig(rank=4, alpha=8)
+WHOLE = LORA.model_copy(update={"modules_to_save": ("embed_tokens", "lm_head", "norm", "input_layernorm")})
 PPO = AlgorithmConfig(kl_coef=0.3, minibatches=2)
 SHARED = AlgorithmConfig(kl_coef=0.3, minibatches=2, critic_backbone="shared")
 GRPO = AlgorithmConfig(estimator="grpo", kl_in="loss", kl_estimator="k3")
@@ -75,9 +77,10 @@ def test_a_step_gives_back_what_it_takes(config: AlgorithmConfig, dtype: Any) ->
     assert_same_avals(make_rl_step(spec), state, random_rollout())
 
 
-def test_the_reference_is_the_model_below() -> None:
-    """At first to the last bit, so that the KL is 0; later it stays what it was."""
-    spec, plain, rollout = spec_of(PPO), spec_of(PPO, lora=None), random_rollout()
+@pytest.mark.parametrize("lora", first_then_thorough([WHOLE, LORA]))
+def test_the_reference_is_the_model_below(lora: LoraConfig) -> None:
+    """At first to the last bit, so that the KL is 0; later it stays what it was, whatever is trained whole."""
+    spec, plain, rollout = spec_of(PPO, lora), spec_of(PPO, lora=None), random_rollout()
     state = initial(spec)
     score = jax.jit(lambda state: score_rollout(state, rollout, spec))
     experience, metrics = score(state)
@@ -90,8 +93,9 @@ def test_the_reference_is_the_model_below() -> None:
     np.testing.assert_allclose(later.ref_logprobs, below, atol=1e-5)
 
 
-def test_the_critics_adapters_stand_on_the_same_model() -> None:
-    spec, rollout = spec_of(PPO), random_rollout()
+@pytest.mark.parametrize("lora", first_then_thorough([WHOLE, LORA]))
+def test_the_critics_adapters_stand_on_the_same_model(lora: LoraConfig) -> None:
+    spec, rollout = spec_of(PPO, lora), random_rollout()
     state = moved(initial(spec))
     assert {*state.trainable["critic"]} == {"backbone", "value_head"}
     _, values = scored(state.params, rollout, spec)
@@ -128,6 +132,7 @@ def config_of(run_dir: Path, model: Path, **overrides: Any) -> RlConfig:
         "lora.rank": 4,
         "lora.quantize": "int8",
         "lora.dropout": 0.1,
+        "lora.modules_to_save": "[lm_head, norm]",
         "batch_size": 4,
         "group_size": 8,
         "steps": 14,
@@ -159,7 +164,7 @@ def test_a_run_learns_keeps_adapters_only_and_goes_on_to_the_bit(model_dir: Path
     assert max(row["sampler_drift_max"] for row in rows) < 1e-3
     assert rows[-1]["reward"] > rows[0]["reward"] + 0.4
     state = saved(tmp_path / "run", 14)
-    assert {*state["trainable"]["actor"]} == {"layers"}
+    assert {*state["trainable"]["actor"]} == {"layers", "lm_head", "norm"}
     assert {*state["trainable"]["critic"]} == {"backbone", "value_head"}
     assert not state["frozen"]
     shutil.copytree(tmp_path / "run", tmp_path / "again")

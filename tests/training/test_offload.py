@@ -134,7 +134,6 @@ def test_arrays_outside_of_programs_are_fetched_too() -> None:
         (RlConfig, ["model.offload=reference", "algorithm.kl_coef=0"], "without a KL .* no reference is kept"),
         (SftConfig, ["model.offload=activations", "model.remat=none"], "use remat=block or dots"),
         (SftConfig, ["model.offload=gradients"], "reference"),
-        (RlConfig, ["lora.rank=4", "lora.modules_to_save=lm_head"], "the reference policy is the model below"),
         (RlConfig, ["lora.rank=4", "lora.dropout=0.1", "algorithm.old_log_probs=sampler"], "the sampler drops nothing"),
     ],
 )

@@ -25,8 +25,7 @@ class LoraConfig(Node):
     )
     modules_to_save: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = Field(
         (),
-        description="trained whole beside the adapters, by Hugging Face's names: [embed_tokens, lm_head, norm]; "
-        "tl-jax sft only",
+        description="trained whole beside the adapters, by Hugging Face's names: [embed_tokens, lm_head, norm]",
     )
     dropout: Real = Field(0.0, ge=0, lt=1, description="share of what A reads that counts as 0 in updates")
     rslora: bool = Field(False, description="it counts alpha / sqrt(rank) instead")

@@ -242,15 +242,6 @@ class RlConfig(RunConfig):
         return self
 
     @model_validator(mode="after")
-    def _the_reference_is_below_the_adapters(self) -> RlConfig:
-        if self.adapter and self.lora.modules_to_save:
-            raise ValueError(
-                "lora.modules_to_save is for tl-jax sft: the reference policy is the model below the adapters, which "
-                "would change with what is trained whole"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _policies_are_comparable(self) -> RlConfig:
         if self.adapter and self.lora.dropout and self.algorithm.old_log_probs == "sampler":
             raise ValueError(

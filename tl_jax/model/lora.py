@@ -149,10 +149,17 @@ def adapt(params: Params, key: jax.Array, config: LlamaConfig, lora: LoraConfig)
     Raises:
         ConfigError: the model has no such target or module, or a width that ``lora.quantize`` cannot take.
     """
+    saved = saved_whole(params, config, lora)
+    trained = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), saved)
+    leaves, whole = (flatten_dict(part, sep=".") for part in (params, saved))
+    rest = {path: leaf for path, leaf in leaves.items() if path not in whole}
+    return assemble(init_adapters(config, lora, key), trained), _kept(unflatten_dict(rest, sep="."), config, lora)
+
+
+def saved_whole(params: Params, config: LlamaConfig, lora: LoraConfig) -> Params:
+    """Those of a model's parameters that ``lora.modules_to_save`` names; raises as `saved_parameters`."""
     leaves = flatten_dict(params, sep=".")
-    saved = {record.path: leaves.pop(record.path).astype(jnp.float32) for record in saved_parameters(config, lora)}
-    trained = assemble(init_adapters(config, lora, key), unflatten_dict(saved, sep="."))
-    return trained, _kept(unflatten_dict(leaves, sep="."), config, lora)
+    return unflatten_dict({record.path: leaves[record.path] for record in saved_parameters(config, lora)}, sep=".")
 
 
 def adapted_shapes(config: LlamaConfig, lora: LoraConfig) -> Params:

@@ -9,12 +9,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tl_jax.config import AlgorithmConfig, LoraConfig
 from tl_jax.config.rewards import RewardKind
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import GraphDef
-from tl_jax.model.lora import adapt, init_adapters, switched_off
+from tl_jax.model.lora import adapt, init_adapters, saved_whole, switched_off
 from tl_jax.model.parameters import Params, assemble, init_params
 from tl_jax.model.precision import compute_dtype, in_compute_dtype
 from tl_jax.model.value import backbone, value_head, value_params
@@ -30,7 +31,8 @@ class RlState(TrainState):
     ``{"ref": ...}``, the actor's parameters at first, where there is a KL to them. ``step`` counts rollouts.
 
     Where adapters are trained, those of actor and critic take the place of the parameters they stand beside, and
-    ``frozen`` is ``{"base": ...}``, the model below both.
+    ``frozen`` is ``{"base": ..., "replaced": ...}``, the model below both: in two parts, of which the actor has its own
+    in place of the second, whatever ``lora.modules_to_save`` names.
     """
 
     kl_coef: jax.Array
@@ -50,7 +52,7 @@ def with_base(trainable: Params, frozen: Params) -> Params:
     if "actor" in trainable:
         models["actor"] = assemble(trainable["actor"], frozen["base"])
     if "backbone" in trainable.get("critic", {}):
-        adapted = assemble(trainable["critic"]["backbone"], backbone(frozen["base"]))
+        adapted = assemble(trainable["critic"]["backbone"], backbone(assemble(frozen["replaced"], frozen["base"])))
         models["critic"] = trainable["critic"] | {"backbone": adapted}
     return models
 
@@ -71,7 +73,8 @@ def first_actor(state: RlState) -> Params:
 
 def adapter_off(state: RlState) -> Params:
     """The reference policy of adapters: the model below the actor's."""
-    return switched_off(state.params["actor"])
+    actor, replaced = (flatten_dict(params, sep=".") for params in (state.params["actor"], state.frozen["replaced"]))
+    return switched_off(unflatten_dict(actor | replaced, sep="."))
 
 
 class StepSpec(NamedTuple):
@@ -113,7 +116,7 @@ def init_rl_state(params: Params, model: LlamaConfig, spec: StepSpec, seed: int)
     actor, frozen = params, Params()
     if spec.lora is not None:
         actor, base = adapt(params, jax.random.fold_in(key, 1), model, spec.lora)
-        frozen = {"base": base}
+        frozen = {"base": base, "replaced": saved_whole(params, model, spec.lora)}
     elif spec.config.kl_coef:
         frozen_dtype = spec.frozen_dtype or compute_dtype(spec.actor.graphdef, params)
         frozen = {"ref": in_compute_dtype(params, frozen_dtype)}
