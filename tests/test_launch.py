@@ -118,7 +118,7 @@ def test_slurm_stops_two_tasks_and_the_next_start_goes_on_from_their_checkpoint(
 SHELL = [
     *(LAUNCH / name for name in ("slurm.sh", "tpu_pod.sh", "xpk.sh")),
     ROOT / ".ci/run",
-    ROOT / "examples/smollm2/results.sh",
+    *(ROOT / "examples/smollm2" / name for name in ("ablation.sh", "results.sh")),
 ]
 
 
