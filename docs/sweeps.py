@@ -16,6 +16,7 @@ from typing import Any
 from tl_jax.ablation.bootstrap import MeanEstimate
 from tl_jax.ablation.report import with_interval
 from tl_jax.config.variants import FACTORS
+from tl_jax.errors import UserError
 
 PAGE = Path(__file__).parent / "when_it_helps.md"
 SWEEPS = re.compile(r"(<!-- sweeps -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -25,7 +26,11 @@ SHARES = ("TS", "PI", "CF")
 
 
 def with_sweeps(text: str, folder: Path, plots: Path) -> str:
-    """The page with all dials of which ``folder`` has a gain, by the part that is gained by; images go to ``plots``."""
+    """The page with all dials of which ``folder`` has a gain, by the part that is gained by; images go to ``plots``.
+
+    Raises:
+        UserError: it has none.
+    """
     parts: list[tuple[int, str, str]] = []
     for file in folder.glob("sweep-*.json"):
         sweep, name = json.loads(file.read_text(encoding="utf-8")), file.stem.removeprefix("sweep-")
@@ -33,6 +38,8 @@ def with_sweeps(text: str, folder: Path, plots: Path) -> str:
             heading = f"### {factors[0]} against `{name}`"
             part = f"{heading}\n\n{_images(name, folder, plots)}\n\n{table(sweep)}\n"
             parts.append((FACTORS.index(factors[0]), name, part))
+    if not parts:
+        raise UserError(f"{folder}: no sweep-NAME.json with a gain; tl-jax ablation --sweep NAME writes them")
     shown = "\n".join(part for *_, part in sorted(parts))
     return SWEEPS.sub(lambda found: f"{found[1]}{shown}{found[3]}", text)
 
@@ -71,10 +78,11 @@ def _gain(figure: dict[str, Any]) -> str:
 
 
 def main(folder: Path) -> None:
-    if not list(folder.glob("sweep-*.json")):
-        sys.exit(f"{folder}: no sweep-NAME.json, which tl-jax ablation --sweep NAME writes")
-    text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(with_sweeps(text, folder, PAGE.parent / "plots"), encoding="utf-8")
+    try:
+        text = with_sweeps(PAGE.read_text(encoding="utf-8"), folder, PAGE.parent / "plots")
+    except UserError as error:
+        sys.exit(str(error))
+    PAGE.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

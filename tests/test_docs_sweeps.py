@@ -13,6 +13,7 @@ from tl_jax.ablation.sweep import sweep_plans
 from tl_jax.ablation.written import write_sweep
 from tl_jax.config import load_config
 from tl_jax.config.ablation import AblationConfig
+from tl_jax.errors import UserError
 
 PAGE = "a\n<!-- sweeps -->\nold\n<!-- end -->\nb\n"
 
@@ -32,6 +33,9 @@ def test_a_dial_becomes_images_and_a_table(sweeps: ModuleType, tmp_path: Path) -
     file = write_ablation(tmp_path, seeds=[0], sweeps={"weight": dial})
     config = load_config(AblationConfig, [file], [])
     plans = sweep_plans(config, "weight", [file], [])
+    write_sweep(config, "weight", plans)
+    with pytest.raises(UserError, match=r"no sweep-NAME\.json with a gain"):
+        sweeps.with_sweeps(PAGE, config.out, tmp_path / "plots")
     answered(plans["2"].evaluations["SFT", 0], [TOOL, TOOL, TOOL, VALUE])
     answered(plans["2"].evaluations["PKT", 0], [RIGHT, TOOL, TOOL, VALUE])
     answered(plans["9"].evaluations["PKT", 0], [RIGHT] * 4)
