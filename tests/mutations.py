@@ -41,8 +41,8 @@ MUTATIONS = (
     Mutation(
         "the reference's log-probabilities at another temperature",
         "scores.py",
-        "policy_scores(ref_params, hidden_states(ref_params, part, spec), part, spec)",
-        "policy_scores(ref_params, hidden_states(ref_params, part, spec), part, spec._replace(temperature=1.0))",
+        "policy_scores(params, hidden_states(params, part, spec), part, spec).log_probs",
+        "policy_scores(params, hidden_states(params, part, spec), part, spec._replace(temperature=1.0)).log_probs",
         "test_scores.py::test_reference_logprobs_have_the_policys_temperature",
     ),
     Mutation(
@@ -91,8 +91,8 @@ MUTATIONS = (
     Mutation(
         "k3 in the reward",
         "scores.py",
-        'kl = kl_estimate("k1", old_logprobs, ref_logprobs)',
-        'kl = kl_estimate("k3", old_logprobs, ref_logprobs)',
+        'kl = kl_estimate("k1", old_logprobs, found.ref_logprobs)',
+        'kl = kl_estimate("k3", old_logprobs, found.ref_logprobs)',
         "test_convergence.py::test_a_bandit_over_calls_ends_at_the_optimum",
     ),
     Mutation(
