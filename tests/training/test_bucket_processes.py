@@ -43,7 +43,7 @@ def wait_for_checkpoint(process: Any, run: Path, step: int) -> None:
     """Until the process has saved this step or a later one."""
     while max(checkpoints_in(checkpoints_of(run)), default=0) < step:
         assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def rows(metrics: bytes) -> list[tuple[int, float]]:
@@ -122,8 +122,8 @@ def test_a_run_that_was_told_to_stop_and_then_killed_is_as_one_that_was_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """On three machines one after another, which have nothing but the bucket in common: the model and the data, too."""
-    settings = ["model.dtype=float32", "mesh.fsdp=1", "log_every=1", "checkpoint.every=2", f"steps={STEPS}"]
-    settings += ["data.max_length=512", "data.batch_size=4"] if kind is SftConfig else RL_SETTINGS
+    steps, own = (16, SFT_SETTINGS) if kind is SftConfig else (9, RL_SETTINGS)
+    settings = ["model.dtype=float32", "mesh.fsdp=1", "log_every=1", f"steps={steps}", *own]
     paths = [f"model.path={model_dir}", f"data.path={data_file}", f"run_dir={tmp_path / 'run'}"]
     here = load_config(kind, [], [*settings, *paths])
     finish(start(here, tmp_path / "here.yaml"))
@@ -146,7 +146,7 @@ def test_a_run_that_was_told_to_stop_and_then_killed_is_as_one_that_was_not(
     assert "the checkpoint is saved" in finish(told, code=143)
     stopped = max(checkpoints_in(checkpoints_of(there.run_dir)))
     run = Folder(address)
-    assert stopped < STEPS
+    assert stopped < steps
     assert "the checkpoint is saved" in run.read("log.txt").decode().splitlines()[-1]
     assert run.read(LOCK) == b""
 
@@ -155,19 +155,21 @@ def test_a_run_that_was_told_to_stop_and_then_killed_is_as_one_that_was_not(
     killed.kill()
     killed.communicate()
     saved = max(checkpoints_in(checkpoints_of(there.run_dir)))
-    assert saved < STEPS
+    assert saved < steps
     run.write(LOCK, b"")  # instead of a minute's waiting
 
     there, last = elsewhere("third")
-    assert f"continuing {address} from step {saved} of {STEPS}" in finish(last)
+    assert f"continuing {address} from step {saved} of {steps}" in finish(last)
     ours, theirs = (tmp_path / name for name in ("ours", "run"))
     run.fetch({name: one for name, one in run.objects().items() if not name.startswith("checkpoints/")}, ours)
     assert metrics(ours) == metrics(theirs)
-    assert metrics(ours)[-1]["step"] == STEPS
+    assert metrics(ours)[-1]["step"] == steps
     same(open_model(fetched(place_of(address, "models"))).params, open_model(theirs).params)
 
 
+SFT_SETTINGS = ["checkpoint.every=2", "data.max_length=512", "data.batch_size=4"]
 RL_SETTINGS = [
+    "checkpoint.every=3",
     *("batch_size=8", "sampling.max_new_tokens=8", "eval_prompts=0", "reward=tests.training.deadly:length"),
     *("actor.learning_rate=1e-3", "critic.learning_rate=1e-3", "algorithm.minibatches=2", "data.max_prompt_length=512"),
 ]
