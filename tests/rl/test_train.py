@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -101,7 +102,12 @@ def test_resume_is_bit_exact(trained: tuple[RlConfig, dict[str, Any]], tmp_path:
         ResumeError, match=r"weights it started from are needed again \(reference policy\).*gone: no model"
     ):
         run_rl(config.model_copy(update={"model": gone}))
+    before = set(threading.enumerate())
     again = run_rl(config)
+    for thread in set(threading.enumerate()) - before:
+        if thread.name == "tl_jax calls with a deadline":
+            thread.join(5)
+            assert not thread.is_alive(), "it outlives the run"
     assert same(open_model(run_dir).params, open_model(trained[0].run_dir).params)
     timing = {"seconds_sampling", "seconds_learning", "seconds_rewards", "tokens_per_second"}
     assert {k: v for k, v in again.items() if k not in timing} == {k: v for k, v in result.items() if k not in timing}
