@@ -84,7 +84,7 @@ class Side:
         each = 2 * config.num_layers * config.num_kv_heads * config.head_dim * jnp.dtype(self.cache).itemsize
         seen = (self.lengths * prompt + self.lengths * (self.lengths - 1) / 2).sum()
         matrices = count_in_products(config) * jnp.dtype(dtype).itemsize
-        return float(matrices * self.lengths.max() + each * seen)
+        return float(matrices) * int(self.lengths.max()) + each * float(seen)
 
     def told(self, config: LlamaConfig, prompt: int, dtype: str) -> str:
         total, chip = self.lengths.sum(), chip_of(jax.local_devices()[0].device_kind)
