@@ -209,10 +209,11 @@ def test_how_long_it_takes_is_known_once_one_of_each_kind_has_run(tmp_path: Path
 
 
 STARTER = """
-import sys
+import signal, sys
 from pathlib import Path
 from tests.ablation import test_run
 from tl_jax.ablation import run
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 run.PROGRAM = (sys.executable, "-S", "-c", test_run.PROGRAM)
 home = Path(sys.argv[1])
 run.run_stages([test_run.stage(home, "quick"), test_run.stage(home, "slow", *sys.argv[2:])], home)
