@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -225,6 +226,29 @@ class TestOutput:
         (place / sent[0]).write_text("3")  # and then it is killed once more
         Output(place).publish()
         assert contents(folder.address) == {"a": b"2", "b": b"2", sent[0]: b"3"}
+        assert copies(tmp_path) == []
+
+    def test_one_that_was_killed_while_it_cleared_up_deletes_nothing_there(
+        self, folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """All has been copied by then: what is gone here was not taken away by the command."""
+        for name in ("answers", "settings"):
+            folder.write(name, b"1")
+        place = place_of(folder.address, "out")
+        output = Output(place)
+        (place / "answers").write_text("1\n2")
+
+        def killed(directory: Path) -> None:
+            (directory / "settings").unlink()
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "rmtree", killed)
+            with pytest.raises(KeyboardInterrupt):
+                output.publish()
+        Output(place).publish()
+        assert contents(folder.address) == {"answers": b"1\n2", "settings": b"1"}
+        Output(place).publish()
         assert copies(tmp_path) == []
 
     def test_half_of_what_is_there_is_not_gone_on_with(

@@ -180,7 +180,13 @@ class Output:
             folder.delete(name_there)
 
     def _remove(self) -> None:
-        for path in (self._path, self._note):
+        """All at once, however long it takes: a part that was left would pass for what a command has written, and the
+        rest for what it took away."""
+        gone = self._path.with_name(f".{self._path.name}.gone")
+        _remove(gone)  # of one that was killed here
+        with told(self._path), suppress(FileNotFoundError):
+            self._path.rename(gone)
+        for path in (gone, self._note):
             _remove(path)
         with suppress(OSError):  # where something was set aside
             self._path.parent.rmdir()
