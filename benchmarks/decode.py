@@ -164,7 +164,7 @@ def main() -> None:
     theirs, ours, params = load(options)
     graphdef = make_graphdef(ours, dtype=options.dtype)
     models = {kind: for_generation(graphdef, params, kv_cache_dtype=kind) for kind in options.kv_cache_dtype}
-    different = np.random.default_rng(0).integers(0, 32000, (options.rows // options.group, options.prompt))
+    different = np.random.default_rng(0).integers(0, ours.vocab_size, (options.rows // options.group, options.prompt))
     prompts = np.repeat(different, options.group, axis=0)
     tokens = torch.from_numpy(prompts)
     if torch.cuda.is_available():
