@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
+from click.testing import CliRunner
 
 from tests.processes import finish, run_python
 from tests.xla_flags import xla_flags
+from tl_jax.cli import main
 from tl_jax.cpu_devices import cpu_devices, give_threads
 
 FORCE = "--xla_force_host_platform_device_count"
@@ -35,9 +37,18 @@ def test_devices_of_either_setting(flags: str, count: str, devices: int, monkeyp
     assert os.environ["NPROC"] == "5"
 
 
+def test_a_number_that_is_none_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every command, for all ask; an empty one is none at all, as for JAX."""
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "two")
+    shown = CliRunner().invoke(main, ["config", "world"])
+    assert (shown.exit_code, shown.stderr) == (2, "tl-jax: JAX_NUM_CPU_DEVICES='two': has to be a whole number\n")
+
+
 PROGRAMS = """
 import os
 del os.environ["NPROC"]  # of the tests
+from tl_jax.cli import main
 from tl_jax.cpu_devices import give_threads
 give_threads()
 import jax, jax.numpy as jnp

@@ -5,14 +5,24 @@ from __future__ import annotations
 import os
 import re
 
+from tl_jax.errors import UserError
+
 THREADS_A_DEVICE = 8
 """One runs a program, and one waits for each thread of ours that starts a 33rd (see `give_threads`)."""
 
 
 def cpu_devices() -> int:
-    """How many devices ``XLA_FLAGS`` or ``JAX_NUM_CPU_DEVICES`` make of the processor."""
+    """How many devices ``XLA_FLAGS`` or ``JAX_NUM_CPU_DEVICES`` make of the processor.
+
+    Raises:
+        UserError: the second is no number.
+    """
     found = re.findall(r"--xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
-    return max(map(int, [*found[-1:], os.environ.get("JAX_NUM_CPU_DEVICES") or "1"]))
+    count = os.environ.get("JAX_NUM_CPU_DEVICES") or "1"
+    try:
+        return max(map(int, [*found[-1:], count]))
+    except ValueError:
+        raise UserError(f"JAX_NUM_CPU_DEVICES={count!r}: has to be a whole number") from None
 
 
 def give_threads() -> None:
