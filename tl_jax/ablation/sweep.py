@@ -71,7 +71,7 @@ def shown(value: Any) -> str:
 
 
 def all_stages(plans: Sequence[AblationPlan]) -> tuple[Stage, ...]:
-    """The stages of several plans, in turn one of each, so that all have their first seed before one has its last; what
-    two of them share is there once."""
+    """The stages of several plans, in turn one of each, so that those of one size have all their first seed before one
+    has its last; what two of them share is there once."""
     turns = zip_longest(*(plan.stages for plan in plans))
     return tuple({stage.key: stage for turn in turns for stage in turn if stage}.values())
