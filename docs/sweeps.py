@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_jax.ablation.bootstrap import MeanEstimate
-from tl_jax.ablation.report import with_interval
+from tl_jax.ablation.report import cells
 from tl_jax.config.variants import FACTORS
 from tl_jax.errors import UserError
 
@@ -62,8 +62,7 @@ def table(sweep: dict[str, Any]) -> str:
     for value, results in sweep["values"].items():
         for gain in results["gains"]:
             reached = ", ".join(f"{name} {_shares(scored)}" for name, scored in results["variants"].items())
-            gains = [_gain(gain["figures"][figure]) for figure in (*SHARES, "reward")]
-            lines.append(f"| {' | '.join((str(value), str(len(gain['seeds'])), reached, *gains))} |")
+            lines.append(f"| {' | '.join((str(value), str(len(gain['seeds'])), reached, *_gains(gain['figures'])))} |")
     return "\n".join(lines)
 
 
@@ -71,10 +70,9 @@ def _shares(scored: dict[str, Any]) -> str:
     return " / ".join(f"{scored['figures'][figure]['mean']:.1f}" for figure in SHARES)
 
 
-def _gain(figure: dict[str, Any]) -> str:
-    one = MeanEstimate(**figure)
-    told = with_interval(one, is_gain=True).removesuffix(" *")
-    return f"**{told}**" if one.sure else told
+def _gains(figures: dict[str, Any]) -> list[str]:
+    told = cells({name: MeanEstimate(**figure) for name, figure in figures.items()}, is_gain=True)
+    return [f"**{one.removesuffix(' *')}**" if one.endswith(" *") else one for one in told]
 
 
 def main(folder: Path) -> None:

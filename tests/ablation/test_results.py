@@ -151,7 +151,7 @@ def test_a_dial_has_a_page_of_gains_at_each_value(tmp_path: Path) -> None:
     said = Console(width=200, record=True)
     said.print(write_sweep(config, "weight", plans))
     text, page = said.export_text(), (config.out / "sweep-weight.html").read_text()
-    for told in ("+0.00 (+0.00, +0.00)", "+100.0 (+100.0, +100.0) *"):
+    for told in ("+0.0 (+0.0, +0.0)", "+0.00 (+0.00, +0.00)", "+100.0 (+100.0, +100.0) *"):  # a share, a reward
         assert told in text
         assert f"<td>{told}</td>" in page
     for told in ("not done at 2: sft SFT seed 0, sft PKT seed 0", "not done at 9: sft SFT seed 0, sft PKT seed 0"):

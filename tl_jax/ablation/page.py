@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tl_jax.ablation.plan import BASE
 from tl_jax.ablation.plots import interval_chart
-from tl_jax.ablation.report import ABOUT, HEADS, cost_lines, gain_name, reported, rows, with_interval
+from tl_jax.ablation.report import ABOUT, HEADS, cells, cost_lines, gain_name, reported, rows
 from tl_jax.ablation.results import METRICS, Gain, Results, Scored
 from tl_jax.config.variants import BENCHMARKS
 from tl_jax.page import page, text
@@ -59,7 +59,7 @@ def _figures(results: Results) -> list[list[str]]:
         [
             name,
             "" if name == BASE else str(len(scored.seeds)),
-            *(with_interval(scored.figures[one]) for one in METRICS),
+            *cells(scored.figures),
             *reported(name),
         ]
         for name, scored in rows(results)
@@ -67,8 +67,7 @@ def _figures(results: Results) -> list[list[str]]:
 
 
 def _gain_row(gain: Gain) -> list[str]:
-    figures = (with_interval(gain.figures[metric], is_gain=True) for metric in METRICS)
-    return [gain_name(gain), str(len(gain.seeds)), *figures]
+    return [gain_name(gain), str(len(gain.seeds)), *cells(gain.figures, is_gain=True)]
 
 
 def _variants_chart(results: Results, names: Sequence[str], metric: str) -> str:
@@ -94,7 +93,7 @@ def _suites(results: Results) -> str:
     """Each suite by itself, where there are several."""
 
     def line(name: str, scored: Scored, suite: str) -> list[str]:
-        return [name, *(with_interval(scored.suites[suite][one]) for one in METRICS)]
+        return [name, *cells(scored.suites[suite])]
 
     if len(results.suites) < 2:
         return ""

@@ -23,10 +23,14 @@ ABOUT = (
 )
 
 
-def with_interval(one: MeanEstimate, is_gain: bool = False) -> str:
-    """A figure as the tables have it: a share by its tenths, a mean reward by its hundredths. A gain has its sign, and
-    an asterisk where the interval leaves 0 out."""
-    digits, sign = 1 if max(abs(one.low), abs(one.high)) > 3 else 2, "+" if is_gain else ""
+def cells(figures: Estimates, is_gain: bool = False) -> list[str]:
+    """The figures of `METRICS` as the tables have them: shares by their tenths, the mean reward by its hundredths.
+    Gains have their sign, and an asterisk where the interval leaves 0 out."""
+    return [_with_interval(figures[metric], 2 if metric == "reward" else 1, is_gain) for metric in METRICS]
+
+
+def _with_interval(one: MeanEstimate, digits: int, is_gain: bool) -> str:
+    sign = "+" if is_gain else ""
     mean, low, high = (f"{value:{sign}.{digits}f}" for value in (one.mean, one.low, one.high))
     return f"{mean} ({low}, {high}){' *' if is_gain and one.sure else ''}"
 
@@ -55,8 +59,8 @@ def figures_table(results: Results) -> Table:
         *(Column(name, justify="right", overflow="fold") for name in (*HEADS, *paper)),
     )
     for name, scored in rows(results):
-        cells = [with_interval(scored.figures[metric]) for metric in METRICS]
-        table.add_row(Text(name), str(len(scored.seeds)) if name != BASE else "", *cells, *reported(name))
+        seeds = str(len(scored.seeds)) if name != BASE else ""
+        table.add_row(Text(name), seeds, *cells(scored.figures), *reported(name))
     return table
 
 
@@ -70,7 +74,7 @@ def gains_table(gains: Sequence[Gain]) -> Table:
     """What each part adds."""
     table = Table("gain by", *HEADS)
     for gain in gains:
-        table.add_row(Text(gain_name(gain)), *(with_interval(gain.figures[metric], is_gain=True) for metric in METRICS))
+        table.add_row(Text(gain_name(gain)), *cells(gain.figures, is_gain=True))
     return table
 
 
@@ -118,8 +122,7 @@ def sweep_report(setting: str, found: Mapping[str, Results]) -> RenderableType:
     table = Table("value", "", *HEADS, title=setting)
     for value, results in found.items():
         for row in sweep_rows(results):
-            cells = [with_interval(row.figures[metric], row.is_gain) for metric in METRICS]
-            table.add_row(value, row.label, *cells)
+            table.add_row(value, row.label, *cells(row.figures, row.is_gain))
     missing = [f"not done at {value}: {_some(results.missing)}" for value, results in found.items() if results.missing]
     return Group(table, *map(Text, (ABOUT, *missing)))
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tl_jax.ablation.bootstrap import MeanEstimate
 from tl_jax.ablation.page import TITLES, told_missing
 from tl_jax.ablation.plots import interval_chart, interval_image
-from tl_jax.ablation.report import ABOUT, HEADS, sweep_rows, with_interval
+from tl_jax.ablation.report import ABOUT, HEADS, cells, sweep_rows
 from tl_jax.ablation.results import METRICS, Results
 from tl_jax.page import page, text
 from tl_jax.report.parts import charts, table
@@ -55,12 +55,7 @@ def _lines(found: Mapping[str, Results], metric: str, gains: bool) -> dict[str, 
 
 def _figures(found: Mapping[str, Results]) -> list[list[str]]:
     return [
-        [
-            value,
-            row.label,
-            str(len(row.seeds)),
-            *(with_interval(row.figures[metric], row.is_gain) for metric in METRICS),
-        ]
+        [value, row.label, str(len(row.seeds)), *cells(row.figures, row.is_gain)]
         for value, results in found.items()
         for row in sweep_rows(results)
     ]
