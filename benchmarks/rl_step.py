@@ -129,7 +129,8 @@ def apart(rollout: RolloutBatch, episodes: list[Episode]) -> RolloutBatch:
         columns = np.arange(len(one.stream) - one.prompt_length + 1)
         arrays[3, number, 0, 0, one.prompt_length - 1 : len(one.stream)] = number * width + columns
     tokens, positions, segment_ids, sources = arrays
-    return replace(rollout, rows=Rows(tokens, positions, segment_ids, None, sources))
+    most = int((sources < count * width).sum(axis=3).max())
+    return replace(rollout, rows=Rows(tokens, positions, segment_ids, None, sources, most))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.training.helpers import TINY, assert_trees_close
 from tl_jax.config import AlgorithmConfig, LoraConfig, MeshConfig, RlConfig, load_config
+from tl_jax.model import row_order
 from tl_jax.model.llama import init_params, make_graphdef
 from tl_jax.model.sharding import make_mesh
 from tl_jax.model.value import make_value_graphdef
@@ -129,6 +130,18 @@ def test_it_is_counted_how_much_of_a_row_is_kept() -> None:
         assert rows.most is not None
         assert kept <= rows.most < kept + eighth
         assert rows.most % eighth == 0
+
+
+def test_an_accelerator_is_not_asked_to_compile_for_every_such_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It computes whole rows whatever is kept of them."""
+    ends = ([7] * 20, [7] * 90)
+
+    def programs() -> int:
+        return len({jax.tree.structure(arrange([answered([4] * (110 - len(end)), end)], 91, Layout())) for end in ends})
+
+    assert programs() == 2
+    monkeypatch.setattr(row_order, "platform", lambda: "gpu")
+    assert programs() == 1
 
 
 def test_rows_have_no_branches_where_nothing_is_shared() -> None:

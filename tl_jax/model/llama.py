@@ -35,7 +35,6 @@ from tl_jax.model.host_memory import HOST, is_in_host_memory, on_device
 from tl_jax.model.kv_dtype import Numbers, decoded, encoded
 from tl_jax.model.operations import few_rows, gated, rms_norm
 from tl_jax.model.parameters import Params, abstract_params, init_params, llama_parameters
-from tl_jax.model.platform import platform
 from tl_jax.model.rotary import Rotation, rotate, rotation
 from tl_jax.model.row_order import Wanted
 from tl_jax.model.sharding import constrain
@@ -160,10 +159,10 @@ class Llama(nnx.Module):
         return x
 
     def _divides(self, layers: Params) -> bool:
-        """Whether the last layer is computed by itself, for some tokens only. Accelerators have kernels for whole rows,
-        and would copy the weights of all other layers; what dropout drops goes by the places of whole rows."""
+        """Whether the last layer is computed by itself, for some tokens only. What dropout drops goes by the places of
+        whole rows."""
         whole = self.offload or adapters.DROPOUT in layers or any(map(is_in_host_memory, jax.tree.leaves(layers)))
-        return platform() == "cpu" and not whole
+        return Wanted.saves_work() and not whole
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Float32 [..., V] from ``hidden`` [..., D]."""

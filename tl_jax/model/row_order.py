@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from tl_jax.model.platform import platform
+
 
 class RowOrder(NamedTuple):
     """A permutation of every row's positions. int32 [B, T], each the other's inverse."""
@@ -61,6 +63,12 @@ class Wanted(NamedTuple):
     def where(cls, mask: jax.Array, most: int) -> Wanted:
         """Of bool [B, T]."""
         return cls(masked_first(mask), min(most, mask.shape[1]))
+
+    @staticmethod
+    def saves_work() -> bool:
+        """Whether models make something of it. Accelerators have kernels for whole rows, and would copy the weights of
+        all other layers."""
+        return platform() == "cpu"
 
     def only(self, tree: Any) -> Any:
         """[B, T, ...] -> [B, W, ...]"""

@@ -21,6 +21,7 @@ from tl_jax.config import RlConfig
 from tl_jax.data.batch import Array
 from tl_jax.data.packing import plan_rows
 from tl_jax.inference.buckets import bucket
+from tl_jax.model.row_order import Wanted
 from tl_jax.model.sharding import batch_devices
 from tl_jax.rl.episodes import Episode
 
@@ -140,7 +141,7 @@ def arrange(episodes: Sequence[Episode], width: int, layout: Layout, seed: int |
             _write(arrays[:, device * plan.rows + slot, update, part], row, episodes, width)
     tokens, positions, segment_ids, branches, sources = arrays
     kept = int((sources < len(episodes) * width).sum(axis=3).max())
-    most = -(-EIGHTHS * kept // plan.length) * plan.length // EIGHTHS
+    most = -(-EIGHTHS * kept // plan.length) * plan.length // EIGHTHS if Wanted.saves_work() else None
     return Rows(tokens, positions, segment_ids, branches if plan.shares else None, sources, most)
 
 
