@@ -81,6 +81,32 @@ def test_a_rollout_has_the_positions_that_the_workload_counts() -> None:
     assert np.count_nonzero(rollout.rows.segment_ids) == load.tokens == 8 * (39 + 2 * 9)
 
 
+TWO_UPDATES = ("batch_size=16", "algorithm.minibatches=2")
+TWO_PARTS = ("batch_size=16", "data.max_prompt_length=100", "algorithm.tokens_per_microbatch=128")
+IN_LOSS = ("algorithm.kl_in=loss", "algorithm.kl_estimator=k3")
+GRPO = ("algorithm.estimator=grpo", "group_size=2")
+
+
+@pytest.mark.parametrize(
+    ("settings", "before", "learners"),
+    [
+        ((), 1, 2),
+        (TWO_PARTS, 3, 2),  # policy, critic, reference
+        ((*TWO_PARTS, *IN_LOSS), 2, 2),
+        ((*TWO_PARTS, *IN_LOSS, "algorithm.critic_backbone=shared"), 2, 1),
+        ((*TWO_PARTS, *IN_LOSS, *GRPO), 1, 1),
+        ((*TWO_PARTS, "algorithm.kl_coef=0", *GRPO), 0, 1),
+        ((*TWO_UPDATES, "algorithm.kl_coef=0", *GRPO), 1, 1),
+    ],
+)
+def test_a_bound_counts_readings_that_there_are(settings: tuple[str, ...], before: int, learners: int) -> None:
+    """One pass each; a reading that is learnt from is three. See docs/rl.md, "What is read"."""
+    config, mesh = load_config(RlConfig, [], (*SMALL_RL, *settings)), make_mesh(MeshConfig())
+    load = workload(config, TINY, batch_devices(mesh))
+    step = programs.rl_programs(config, TINY.config, mesh, load, 1e9)[-1]
+    assert step.model_flops == pytest.approx(load.flops / 3 * (before + 3 * learners))
+
+
 @pytest.mark.slow
 def test_the_cache_is_counted_as_it_is_laid_out(rl: Plan) -> None:
     """8 prompts of bucket(40) = 48 and 8 more places make 64, over the devices; 2 arrays of G x K bfloat16 a layer."""

@@ -25,7 +25,7 @@ from tl_jax.rl.batch import collate as collate_episodes
 from tl_jax.rl.dropout import starts_from_itself
 from tl_jax.rl.rows import Layout
 from tl_jax.rl.rubric import make_rubric
-from tl_jax.rl.scores import learns_while_scoring
+from tl_jax.rl.scores import read_before
 from tl_jax.rl.state import init_rl_state
 from tl_jax.rl.step import make_rl_step
 from tl_jax.rl.train import check_batch_size as check_rollout
@@ -105,7 +105,7 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
     together = [{name: state.trainable[name] for name in names} for names in learning_together(algorithm)]
     learners, forward = len(together), load.computed / 3
     gradients = max(map(_float32, together))  # of those that learn at a time
-    scored = 1 + (0 if learns_while_scoring(spec, *rollout.rows.tokens.shape[1:3]) else learners)  # reference, too
+    scored = read_before(spec, *rollout.rows.tokens.shape[1:3])
     if spec.drops and not starts_from_itself(algorithm):
         scored += algorithm.epochs * learners
     passes = scored + algorithm.epochs * learners * (each + again)

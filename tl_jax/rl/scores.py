@@ -97,6 +97,15 @@ def learns_while_scoring(spec: StepSpec, updates: int, parts: int) -> bool:
     return (updates, parts) == (1, 1) and not stops
 
 
+def read_before(spec: StepSpec, updates: int, parts: int) -> int:
+    """How many models read a rollout before the first update of so many, each of so many parts."""
+    config, reference = spec.config, bool(spec.config.kl_coef)
+    if learns_while_scoring(spec, updates, parts):
+        return int(reference)
+    shared = config.has_critic and config.critic_backbone == "shared"
+    return reference + (scores_policy_first(spec) or shared) + (config.has_critic and not shared)
+
+
 def hidden_states(params: Params, part: MicroBatch, spec: StepSpec) -> jax.Array:
     """Of the policy where it is read, [R, T, D]; ``params`` are ``{"actor": ...}`` and maybe more."""
     actor: Llama = merge(spec.actor.graphdef, params["actor"])
