@@ -20,6 +20,8 @@ from tl_jax.tooluse.bfcl.categories import chosen
 from tl_jax.tooluse.bfcl.package import data_folder
 from tl_jax.tooluse.schema import Case
 
+TOGETHER = "cases.jsonl"
+"""All cases in one file, each set a suite of its own."""
 BFCL = ("simple_python", "multiple", "irrelevance")
 
 
@@ -51,6 +53,9 @@ def main() -> None:
     parser.add_argument("--bfcl", type=int, default=100, help="questions of each category of BFCL")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    names = [Path(path).name for path, _ in options.cases]
+    if TOGETHER in names or len({*names}) < len(names):
+        parser.error(f"--cases: files keep their names in --out, so give each another name, and none {TOGETHER}")
     codec = Codec.open("paper", options.model)
     train, there = fitting_trajectories(options.train, codec, options.max_length)
     write_jsonl(options.out / "train.jsonl", train)
@@ -62,7 +67,7 @@ def main() -> None:
         write_jsonl(target, cases)
         together += [replace(case, suite=target.stem) for case in cases]
         print(f"{target}: {len(cases)} of {there} cases")
-    write_jsonl(options.out / "cases.jsonl", together)
+    write_jsonl(options.out / TOGETHER, together)
     sample_bfcl(options.out / "bfcl", options.bfcl, options.seed)
 
 
