@@ -2,7 +2,8 @@
 
     python docs/sweeps.py runs/when_it_helps      # where tl-jax ablation --sweep NAME has written
 
-They stand between ``<!-- sweeps -->`` and ``<!-- end -->``; the images go to docs/plots.
+They stand between ``<!-- sweeps -->`` and ``<!-- end -->``, each under its heading; a dial that the folder does not
+have stays as it is. The images go to docs/plots.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tl_jax.errors import UserError
 
 PAGE = Path(__file__).parent / "when_it_helps.md"
 SWEEPS = re.compile(r"(<!-- sweeps -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+HEADING = re.compile(rf"^### ({'|'.join(FACTORS)}) against `(\w+)`$", re.MULTILINE)
 DRAWN = ("TS", "CF")
 """Figures whose images are shown."""
 SHARES = ("TS", "PI", "CF")
@@ -31,17 +33,28 @@ def with_sweeps(text: str, folder: Path, plots: Path) -> str:
     Raises:
         UserError: it has none.
     """
-    parts: list[tuple[int, str, str]] = []
+    shown = {}
     for file in folder.glob("sweep-*.json"):
         sweep, name = json.loads(file.read_text(encoding="utf-8")), file.stem.removeprefix("sweep-")
         if factors := [gain["factor"] for results in sweep["values"].values() for gain in results["gains"]]:
             heading = f"### {factors[0]} against `{name}`"
-            part = f"{heading}\n\n{_images(name, folder, plots)}\n\n{table(sweep)}\n"
-            parts.append((FACTORS.index(factors[0]), name, part))
-    if not parts:
+            shown[factors[0], name] = f"{heading}\n\n{_images(name, folder, plots)}\n\n{table(sweep)}\n"
+    if not shown:
         raise UserError(f"{folder}: no sweep-NAME.json with a gain; tl-jax ablation --sweep NAME writes them")
-    shown = "\n".join(part for *_, part in sorted(parts))
-    return SWEEPS.sub(lambda found: f"{found[1]}{shown}{found[3]}", text)
+    return SWEEPS.sub(lambda found: f"{found[1]}{_in_order(_written(found[2]) | shown)}{found[3]}", text)
+
+
+def _written(text: str) -> dict[tuple[str, str], str]:
+    """The parts that stand on the page, by factor and dial."""
+    _, *parts = HEADING.split(text)
+    return {
+        (factor, name): f"### {factor} against `{name}`\n\n{rest.strip()}\n"
+        for factor, name, rest in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+    }
+
+
+def _in_order(shown: dict[tuple[str, str], str]) -> str:
+    return "\n".join(shown[key] for key in sorted(shown, key=lambda key: (FACTORS.index(key[0]), key[1])))
 
 
 def _images(name: str, folder: Path, plots: Path) -> str:

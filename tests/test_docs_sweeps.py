@@ -56,3 +56,23 @@ def test_a_dial_becomes_images_and_a_table(sweeps: ModuleType, tmp_path: Path) -
         written = (config.out / f"sweep-weight-{figure}.svg").read_bytes()
         assert (tmp_path / f"plots/weight-{figure}.svg").read_bytes() == written
     assert sweeps.with_sweeps(page, config.out, tmp_path / "plots") == page
+
+
+def test_dials_of_other_folders_stay_on_the_page(sweeps: ModuleType, tmp_path: Path) -> None:
+    dial = {"setting": "sft.settings.data.pkt.max_weight", "values": [2], "variants": ["SFT", "PKT"]}
+    file = write_ablation(tmp_path, seeds=[0], sweeps={"weight": dial})
+    config = load_config(AblationConfig, [file], [])
+    plans = sweep_plans(config, "weight", [file], [])
+    answered(plans["2"].evaluations["SFT", 0], [TOOL, TOOL, TOOL, VALUE])
+    answered(plans["2"].evaluations["PKT", 0], [RIGHT, TOOL, TOOL, VALUE])
+    write_sweep(config, "weight", plans)
+    mae, irm, stale = (
+        "### MAE against `rate`\n\nfirst\n",
+        "### IRM against `data`\n\nlast\n",
+        "### PKT against `weight`",
+    )
+    page = f"<!-- sweeps -->\n{mae}\n{stale}\n\nstale\n\n{irm}<!-- end -->\n"
+    after = sweeps.with_sweeps(page, config.out, tmp_path / "plots")
+    assert after.startswith(f"<!-- sweeps -->\n{mae}\n{stale}\n\n![gain")
+    assert after.endswith(f"\n{irm}<!-- end -->\n")
+    assert "stale" not in after
