@@ -20,9 +20,9 @@ ifdef UV
   INSTALL   = uv pip install --quiet --python $(BIN)/python
 else
   MAKE_VENV = $(PYTHON) -m venv $(VENV)
-  INSTALL   = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+  INSTALL   = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 endif
-PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+PYTEST = $(BIN)/python $(MEASURED) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-real given setup quick check test thorough fuzz mutations plan-tpu lint docs dist clean
@@ -52,8 +52,10 @@ quick: $(VENV)/.test  ## ruff and the tests that need no JAX, nor an environment
 check: lint      ## lint, types and every test but the slow ones; JOBS=4 on more cores
 	$(PYTEST) -m "not slow"
 
+test: MEASURED = $(if $(COV),-m slipcover --json --out .coverage.json)
 test: lint       ## lint, types and the test suite; COV=1 measures what it covers
-	$(PYTEST) -m "not thorough" $(if $(COV),--cov --cov-report=term:skip-covered)
+	$(PYTEST) -m "not thorough"
+	$(if $(COV),$(BIN)/python -m slipcover --merge .coverage.json --out .coverage.json --fail-under 90)
 
 thorough: $(VENV)/.dev  ## slow tests once more, with the other estimators and settings: minutes
 	$(PYTEST) -m thorough
@@ -100,7 +102,7 @@ $(VENV)/.docs: pyproject.toml $(VENV)/.python
 # torch only checks exported models against transformers; the CPU build is enough. pip is used even beside uv, and the
 # second index (skipped at once where it cannot be reached) is where PyTorch publishes its CPU builds for Linux.
 $(VENV)/.torch: $(VENV)/.setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 0 \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --retries 0 \
 	  --extra-index-url https://download.pytorch.org/whl/cpu $(TORCH)
 	@touch $@
 
@@ -115,4 +117,4 @@ $(VENV)/.plan-tpu: $(VENV)/.dev
 	@touch $@
 
 clean:           ## remove the environment, builds and caches (runs/ stays)
-	rm -rf $(VENV) build dist .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) build dist .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage.json

@@ -5,6 +5,7 @@ All of it is set before JAX is imported, for the launched processes as well.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from importlib.util import find_spec
@@ -51,20 +52,16 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
-UNMEASURED = ("inference", "model", "rl", "text", "training")
-"""Folders whose slow tests count for no coverage. Measuring makes tracing half as slow again with Python 3.11, and what
-they do for minutes is run by quick tests, by fixtures, which are measured, and by the demo."""
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first: at the end, no worker waits for another's long file."""
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    paths = {item.path for item in slow}
+    paths = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in paths)
-    if config.pluginmanager.hasplugin("_cov"):  # pytest-cov at work
-        for item in slow:
-            if item.path.parent.name in UNMEASURED:
-                item.add_marker("no_cover")
+
+
+def pytest_collection_finish() -> None:
+    """Garbage is looked for seldom, and not among what is imported by now: tracing makes much that stays."""
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -44,11 +44,10 @@ def clusters(count: int) -> list[dict[str, str]]:
 
 
 def run_python(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """Python with ``arguments``, in the root of the repository, what it prints kept; it counts for no coverage."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")}
+    """Python with ``arguments``, in the root of the repository, what it prints kept."""
     return subprocess.Popen(
         [sys.executable, *arguments],
-        env={**inherited, **environment},
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

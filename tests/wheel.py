@@ -46,8 +46,8 @@ def binaries(extra: str, wheel: Path, tmp_path_factory: pytest.TempPathFactory) 
     """The folder of commands of a fresh environment with the wheel in it."""
     home = tmp_path_factory.mktemp("wheel") / "venv"
     venv.create(home, with_pip=True, symlinks=True)
-    pip = [home / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries=1"]
-    installed = run([*pip, f"{wheel}{extra}"], home)
+    options = ["--quiet", "--disable-pip-version-check", "--no-compile", "--retries=1"]
+    installed = run([home / "bin/python", "-m", "pip", "install", *options, f"{wheel}{extra}"], home)
     if installed.returncode and any(sign in installed.stderr for sign in OFFLINE):
         pytest.skip("no package index can be reached")
     assert installed.returncode == 0, installed.stderr

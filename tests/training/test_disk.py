@@ -11,8 +11,6 @@ from tests.processes import finish, launch, run_python
 from tests.xla_flags import xla_flags
 from tl_jax.config import SftConfig, to_yaml
 
-NOT_MEASURED = {"COVERAGE_PROCESS_CONFIG": "", "COVERAGE_PROCESS_START": ""}
-"""Coverage writes a file of its own at the end, and would complain about the disk as well."""
 FULL_LOG = """
 import resource, sys
 from pathlib import Path
@@ -35,7 +33,7 @@ main(["mae", "--in", "README.md", "--out", "nowhere"])
 @pytest.mark.slow
 def test_a_log_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     """The threads and exit functions of the libraries have nothing to add."""
-    shown = finish(run_python("-c", FULL_LOG, str(tmp_path), **NOT_MEASURED), code=2)
+    shown = finish(run_python("-c", FULL_LOG, str(tmp_path)), code=2)
     assert shown == f"tl-jax: {tmp_path / 'metrics.jsonl'}: cannot be written: File too large\n"
 
 
@@ -54,7 +52,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_later(
     config = sft_config(steps=4, log_every=1, checkpoint__every=2)
     file = tmp_path / "c.yaml"
     file.write_text(to_yaml(config))
-    shown = finish(run_python("-c", SMALL_DISK, str(file), XLA_FLAGS=xla_flags(), **NOT_MEASURED), code=2)
+    shown = finish(run_python("-c", SMALL_DISK, str(file), XLA_FLAGS=xla_flags()), code=2)
     told = "a checkpoint cannot be written: File too large; earlier ones are whole"
     assert shown.splitlines()[-1] == f"tl-jax: {config.run_dir / 'checkpoints'}: {told}"
     assert "Traceback" not in shown

@@ -340,7 +340,6 @@ def test_a_system_without_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_worker_imports_nothing_heavy() -> None:
-    # coverage, where it is measured, has loaded modules of its own by then
     program = (
         "import sys; before = set(sys.modules); import tl_jax.tooluse.environments.python_worker; "
         "print(*(set(sys.modules) - before))"
