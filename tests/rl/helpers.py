@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -28,6 +28,8 @@ TEMPERATURE = 0.7
 ACTOR_GRAPH = make_graphdef(TINY, dtype=jnp.float32)
 
 CRITIC_GRAPH = make_value_graphdef(TINY, dtype=jnp.float32)
+
+SGD = optax.sgd(1.0)
 
 SCORE = jax.jit(
     lambda state, rollout, config: score_rollout(state, rollout, spec_of(optax.sgd(0.0), config)), static_argnums=2
@@ -149,10 +151,15 @@ def dense_advantages(state: RlState, rollout: RolloutBatch, config: AlgorithmCon
 
 def one_step(config: AlgorithmConfig, rollout: RolloutBatch, state: RlState | None = None, **more: Any) -> Any:
     """A step of gradient descent at rate 1: state before, state after, metrics."""
-    sgd = optax.sgd(1.0)
-    state = state or drifted_state(config, sgd)
-    new, metrics = jax.jit(make_rl_step(spec_of(sgd, config, **more)))(state, rollout)
+    state = state or drifted_state(config, SGD)
+    new, metrics = _step(config, **more)(state, rollout)
     return state, new, metrics
+
+
+@cache
+def _step(config: AlgorithmConfig, **more: Any) -> Any:
+    """Traced once for all tests of a process that take it."""
+    return jax.jit(make_rl_step(spec_of(SGD, config, **more)))
 
 
 def moved(before: Any, after: Any) -> bool:

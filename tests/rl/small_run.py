@@ -12,7 +12,7 @@ import numpy as np
 from tl_jax.config import RlConfig, load_config
 
 TOOLS = [{"name": name, "description": ""} for name in ("find_city", "find_country")]
-STEPS, MIDDLE = 12, 6
+STEPS, MIDDLE = 12, 9
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:

@@ -140,7 +140,7 @@ def config_of(run_dir: Path, model: Path, **overrides: Any) -> RlConfig:
         "algorithm.kl_coef": 0.01,
         "eval_prompts": 0,
         "log_every": 1,
-        "checkpoint.every": 7,
+        "checkpoint.every": 12,
         "sampling.max_new_tokens": 8,
         "actor.learning_rate": 2e-2,
         "actor.schedule": "constant",

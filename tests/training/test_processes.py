@@ -113,22 +113,10 @@ def test_a_killed_run_resumes_bit_for_bit(configured: Callable[..., SftConfig], 
     )
 
 
-def stop(process: subprocess.Popen[str], config: SftConfig, number: signal.Signals) -> None:
-    """A run of a thousand steps exits as its signal says, with what it has learnt saved."""
-    wait_for_steps(process, config, 3)
-    process.send_signal(number)
-    assert "the checkpoint is saved" in finish(process, code=128 + number)
-    assert Run(config, make_mesh(config.mesh)).start >= 3
-
-
-def test_a_run_is_stopped_by_ctrl_c(configured: Callable[..., SftConfig]) -> None:
-    config = configured("interrupted", steps=1000)
-    stop(launch(config), config, signal.SIGINT)
-
-
-def test_a_second_start_is_one_line_and_does_not_disturb_the_first_until_it_is_stopped(
+def test_a_second_start_is_one_line_and_does_not_disturb_the_first_which_ctrl_c_stops(
     configured: Callable[..., SftConfig],
 ) -> None:
+    """With what it has learnt saved, and the signal in its exit code."""
     config = configured("twice", steps=1000)
     process = launch(config)
     wait_for_steps(process, config, 1)
@@ -136,7 +124,10 @@ def test_a_second_start_is_one_line_and_does_not_disturb_the_first_until_it_is_s
     assert refused.startswith(f"tl-jax: {config.run_dir}: another training is running there (process {process.pid} on ")
     assert refused.count("\n") == 1
     assert "log_every: 1\n" in (config.run_dir / "config.yaml").read_text()
-    stop(process, config, signal.SIGTERM)
+    wait_for_steps(process, config, 3)
+    process.send_signal(signal.SIGINT)
+    assert "the checkpoint is saved" in finish(process, code=128 + signal.SIGINT)
+    assert Run(config, make_mesh(config.mesh)).start >= 3
 
 
 def test_processes_stop_together_when_one_of_them_is_told(configured: Callable[..., SftConfig]) -> None:
