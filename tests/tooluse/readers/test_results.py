@@ -63,6 +63,13 @@ def test_results_of_mistral(text: str, expected: list[tuple[str, str | None]] | 
     assert found == ([Message("tool", one, call_id=id) for one, id in expected] if expected else whole)
 
 
+def test_results_of_deepseek() -> None:
+    around = "<function_results>\n<result>10</result>\n<result>11</result>\n</function_results>"
+    assert said(around) == ["10", "11"]
+    assert said("<function_results>10</function_results>") == ["10"]
+    assert said("<function_results><result>10</result> or so</function_results>") == ["<result>10</result> or so"]
+
+
 @pytest.mark.parametrize("form", ["a{}b", "[TOOL_RESULTS]{}b", "[TOOL_RESULTS]a{}b[/TOOL_RESULTS]", HEADER + "a{}b"])
 def test_long_white_space(form: str) -> None:
     assert grows_linearly(lambda text: results(text, ["f"]), lambda count: form.format(" " * count), 1000)

@@ -188,11 +188,61 @@ def test_arguments_in_tags_are_what_the_schema_wants(schema: dict[str, Any], tex
         '{"tool_name": "g", "parameters": {"b": "x"}}]\n```',
         '<think>First f\nthen g.</think>\n\n<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>\ng(b="x")',
         '[f(a=1), g(b="x")]',
+        '<｜DSML｜tool_calls>\n<｜DSML｜invoke name="f">\n<｜DSML｜parameter name="a" string="false">1'
+        '</｜DSML｜parameter>\n</｜DSML｜invoke>\n<｜DSML｜invoke name="g">\n<｜DSML｜parameter name="b">x'
+        "</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>",
+        '<|tool_call>call:f{a:1}<tool_call|><|tool_call>call:g{b:<|"|>x<|"|>}<tool_call|>',
+        "<start_function_call>call:f{a:1}<end_function_call><start_function_call>call:g{b:<escape>x<escape>}"
+        "<end_function_call>",
+        '<function_calls>\nf(a=1)\ng(b="x")\n</function_calls>',
+        '<|tools_prefix|>[{"f": {"a": 1}}, {"g": {"b": "x"}}]<|tools_suffix|>',
+        "<|channel|>analysis<|message|>First f.<|end|><|start|>assistant<|channel|>commentary to=functions.f "
+        '<|constrain|>json<|message|>{"a": 1}<|call|><|start|>assistant<|channel|>commentary to=functions.g '
+        '<|constrain|>json<|message|>{"b": "x"}<|call|>',
+        '<|channel>thought\nFirst f.<channel|><|tool_call>call:f{a:1}<tool_call|><|tool_call>call:g{b:"x"}<tool_call|>',
     ],
 )
 def test_several_calls(text: str) -> None:
     answer = parse_answer(text, OFFERED)
     assert (answer.problem, answer.calls, answer.text) == (None, (F, Call("g", {"b": "x"})), "")
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ('true">5', "5"),
+        ('true"> x ', " x "),
+        ('false">5', 5),
+        ('false">["a", null]', ["a", None]),
+        ('false">{"b": true}', {"b": True}),
+    ],
+)
+def test_arguments_that_say_whether_they_are_text(written: str, value: Any) -> None:
+    said = (
+        f'<｜DSML｜invoke name="f"><｜DSML｜parameter name="a" string="{written}</｜DSML｜parameter></｜DSML｜invoke>'
+    )
+    for tools in ((), OFFERED):  # whatever the schema says
+        (call,) = parse_answer(said, tools).calls
+        assert repr(call.arguments) == repr({"a": value})
+    for broken in ('false">five', 'false">1 2', 'maybe">5'):
+        assert parse_answer(said.replace(written, broken)).problem, broken
+
+
+def test_gemmas_arguments() -> None:
+    said = """{a: {b:[1, -2.5, <|"|>x, "y" {z}<|"|>], <|"|>c d<|"|>: null}, e:false, "g":"h"}"""
+    (call,) = parse_answer(f"<|tool_call>call:f{said}<tool_call|>").calls
+    assert call.arguments == {"a": {"b": [1, -2.5, 'x, "y" {z}'], "c d": None}, "e": False, "g": "h"}
+    for broken in (
+        "{a:1,a:2}",
+        "{a:1",
+        "{a 1}",
+        "{a:x}",
+        '{a:<|"|>x}',
+        "{a:1}}",
+        "{:1}",
+        "{a:" + "[" * 40 + "]" * 40 + "}",
+    ):
+        assert parse_answer(f"<|tool_call>call:f{broken}<tool_call|>").problem, broken
 
 
 def test_ids_are_kept() -> None:

@@ -27,6 +27,8 @@ WEIGHTS = ("weight", "loss_weight", "loss", "train", "training", "mask", "masked
 REASONING = ("reasoning", "reasoning_content", "thinking")
 """What the thoughts before an answer are called."""
 
+OF_NO_CALL = "result of no call: what stands before it may be a call in a syntax that is not known, and then is text"
+
 _ROLES = {
     "developer": "system",
     **dict.fromkeys(("human",), "user"),
@@ -106,12 +108,15 @@ def conversation(identity: Any, messages: Any, tools: Any = None, where: str = "
 def finished(messages: Iterable[Message]) -> tuple[Message, ...]:
     """The messages with results that follow one another in the order of their calls, as their ids and names tell it.
 
-    Results with ids are named after their calls.
+    Results with ids are named after their calls; those that answer none are counted.
     """
     read = tuple(messages)
     paired = pairs(read)
     for _ in range(paired.guessed):
         remark(BY_POSITION)
+    for index, message in enumerate(read):
+        if message.role == "tool" and index not in paired.call_of:
+            remark(OF_NO_CALL, read[index - 1].content if index else "")
     return in_order(named(read, paired, by_id=True), paired)
 
 

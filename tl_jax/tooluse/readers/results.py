@@ -97,8 +97,14 @@ def _tagged(text: str) -> list[str]:
     for tag in _TAGS:
         if f"<{tag}>" in text:
             texts, rest = between(text, tag)
-            return [] if rest.strip() else texts
+            return [] if rest.strip() else [one for inside in texts for one in _each(inside)]
     return []
+
+
+def _each(text: str) -> list[str]:
+    """The results in ``<result>`` tags inside of those around all, as DeepSeek V3.2 writes them; or the text."""
+    texts, rest = between(text, "result") if text.lstrip().startswith("<result>") else ([], text)
+    return [text] if rest.strip() else texts
 
 
 def _of_mistral(text: str) -> list[Message]:

@@ -31,6 +31,8 @@ _BLANKS = re.compile(r"[ \t\r]*")
 _THOUGHTS = re.compile(
     r"\s*(?:<think>(?P<think>.*?)</think>|<thinking>(?P<thinking>.*?)</thinking>|\[THINK\](?P<bracket>.*?)\[/THINK\]"
     r"|<\|START_THINKING\|>(?P<start>.*?)<\|END_THINKING\|>"
+    r"|(?:<\|start\|>assistant)?<\|channel\|>analysis<\|message\|>(?P<analysis>.*?)<\|end\|>"
+    r"|<\|channel>thought(?P<thought>.*?)<channel\|>"
     r"|(?P<react>Thought:(?:(?!\n[ \t]*Observation:).)*?)\n[ \t]*(?=Action:))\s*",
     re.DOTALL,
 )

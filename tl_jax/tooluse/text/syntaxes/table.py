@@ -8,7 +8,16 @@ from contextlib import contextmanager
 from functools import lru_cache
 
 from tl_jax.registry import Registry
-from tl_jax.tooluse.text.syntaxes import glaive, json_calls, line_calls, python, token_calls, xml_calls
+from tl_jax.tooluse.text.syntaxes import (
+    dsml_calls,
+    gemma_calls,
+    glaive,
+    json_calls,
+    line_calls,
+    python,
+    token_calls,
+    xml_calls,
+)
 from tl_jax.tooluse.text.syntaxes.base import Offer, Parsed, Problem, Syntax
 
 
@@ -113,6 +122,8 @@ SYNTAXES = SyntaxTable(
     "syntax",
     (
         *token_calls.SYNTAXES,
+        *gemma_calls.SYNTAXES,
+        dsml_calls.SYNTAX,
         *xml_calls.SYNTAXES,  # some of them in <tool_call> tags, which hold objects otherwise
         *line_calls.SYNTAXES,
         *json_calls.TAGGED,

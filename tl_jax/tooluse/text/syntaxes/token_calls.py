@@ -1,4 +1,4 @@
-"""Calls marked by tokens of a model's own: Llama 3.1 and 4, DeepSeek, Kimi, gpt-oss, Command R, LFM2."""
+"""Calls marked by tokens of a model's own: Llama 3.1 and 4, DeepSeek, Kimi, gpt-oss, Command R, LFM2, OLMo, Apertus."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from tl_jax.tooluse.schema import Call
 from tl_jax.tooluse.text.syntaxes import json_calls, python
 from tl_jax.tooluse.text.syntaxes.attempts import either, special, written
-from tl_jax.tooluse.text.syntaxes.base import Offer, Parsed, Problem, Reader, Syntax, expect, skip_space
+from tl_jax.tooluse.text.syntaxes.base import NAME, Offer, Parsed, Problem, Reader, Syntax, expect, skip_space
 from tl_jax.tooluse.text.syntaxes.json_calls import written_as
 from tl_jax.tooluse.text.syntaxes.line_calls import each, headed
 from tl_jax.tooluse.text.syntaxes.values import json_object, json_value
@@ -150,6 +150,33 @@ def _read_lfm(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int
     return calls, expect(text, end, _LFM_END)
 
 
+# --- OLMo, Apertus ---------------------------------------------------------------------------------------------------
+
+_OLMO = ("<function_calls>", "</function_calls>")
+_APERTUS, _APERTUS_END = "<|tools_prefix|>", "<|tools_suffix|>"
+
+
+def _write_olmo(calls: Sequence[Call]) -> str:
+    return f"{_OLMO[0]}{python.write(calls)}{_OLMO[1]}"
+
+
+def _read_apertus(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
+    """A list of objects, each of which has the name of a tool as its only key."""
+    rows, end = json_value(text, position + len(_APERTUS))
+    if not isinstance(rows, list) or not rows:
+        raise Problem("not a list of calls")
+    calls = list[Parsed]()
+    for row in rows:
+        if not isinstance(row, dict) or len(row) != 1 or not isinstance(given := next(iter(row.values())), dict):
+            raise Problem("not a list of objects of one name, each with its arguments")
+        calls.append((Call(next(iter(row)), given), ()))
+    return calls, expect(text, end, _APERTUS_END)
+
+
+def _write_apertus(calls: Sequence[Call]) -> str:
+    return f"{_APERTUS}{written_as([{call.name: dict(call.arguments)} for call in calls])}{_APERTUS_END}"
+
+
 _F = [Call("f", {"a": 1})]
 
 SYNTAXES = (
@@ -243,5 +270,30 @@ SYNTAXES = (
         attempts=either(special(_ACTION), written(r"^[ \t]*Action:\s*```", hint="Action:")),
         write=_write_cohere,
         source="https://docs.cohere.com/docs/tool-use",
+    ),
+    Syntax(
+        name="olmo",
+        description="Python calls, one a line, between `<function_calls>` and `</function_calls>`: OLMo 3",
+        example=_write_olmo(_F),
+        opening=rf"<function_calls>\s*{NAME}[ \t]*\(",
+        first="<",
+        marked=True,
+        read=section(*_OLMO, python.read),
+        attempts=written(rf"(?<!`)<function_calls>\s*{NAME}[ \t]*\(", hint="<function_calls>"),
+        write=_write_olmo,
+        source="https://huggingface.co/allenai/Olmo-3-7B-Instruct",
+    ),
+    Syntax(
+        name="apertus",
+        description="a list of objects with the tool's name as key, between `<|tools_prefix|>` and `<|tools_suffix|>`: "
+        "Apertus",
+        example=_write_apertus(_F),
+        opening=r"<\|tools_prefix\|>",
+        first="<",
+        marked=True,
+        read=_read_apertus,
+        attempts=special(_APERTUS),
+        write=_write_apertus,
+        source="https://huggingface.co/swiss-ai/Apertus-8B-Instruct-2509",
     ),
 )
