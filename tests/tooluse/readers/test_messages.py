@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from tests.tooluse.readers.helpers import LOOKUP, lines, read_one
+from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.readers import read_cases, read_trajectories
+from tl_jax.tooluse.readers.messages import OF_NO_CALL
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool
 
 USER, DONE = {"role": "user", "content": "Go."}, {"role": "assistant", "content": "Done."}
@@ -189,3 +191,119 @@ def test_cases_know_the_same_names(tmp_path: Path) -> None:
     assert case.tools[0].required == ("word",)
     with pytest.raises(DataError, match=r"cases\.jsonl:1: gold: unknown field"):
         list(read_trajectories(lines(tmp_path / "cases.jsonl", row)))
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "lookup", "arguments": '{"word": "dog"}'}}
+RESULT = {"role": "tool", "tool_call_id": "c1", "content": "a pet"}
+
+
+@pytest.mark.parametrize(
+    ("beside", "reasoning"),
+    [
+        ({"annotations": [], "audio": None, "refusal": None, "finish_reason": "tool_calls", "prefix": False}, None),
+        ({"reasoning": "Hm.", "reasoning_details": [{"type": "reasoning.text", "text": "Hm.", "format": "x"}]}, "Hm."),
+        ({"reasoning_details": [{"type": "reasoning.summary", "summary": "Hm.", "index": 0}]}, "Hm."),
+        ({"reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}]}, None),
+        ({"thinking_blocks": [{"type": "thinking", "thinking": "Hm.", "signature": "s"}]}, "Hm."),
+        ({"content": None, "tool_plan": "Hm."}, "Hm."),
+        ({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}], "closed": True}]}, "Hm."),
+        (
+            {"content": [{"type": "reasoning", "reasoning": "Hm."}, {"type": "text", "text": "", "annotations": []}]},
+            "Hm.",
+        ),
+    ],
+    ids=str,
+)
+def test_what_apis_say_beside_an_answer(tmp_path: Path, beside: dict[str, Any], reasoning: str | None) -> None:
+    message, result, _ = said(tmp_path, {**turn(CALL), **beside}, RESULT, DONE)
+    assert message == Message("assistant", "", (Call("lookup", {"word": "dog"}),), reasoning=reasoning)
+    assert result.call_id == "c1"
+
+
+def test_an_answer_that_was_spoken_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"messages\[1\]\.audio: only text can be read"):
+        said(tmp_path, {**DONE, "audio": {"data": "x"}})
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "assistant", "tool_calls": json.dumps([CALL])},
+        {"role": "assistant", "tool_calls": [], "function_calls": 'lookup(word="dog")'},
+        {"role": "Assistant", "function_call": CALL["function"], "extra": {"function_id": "c1"}},
+        {"role": "tool-call", "content": "lookup(word='dog')"},
+        {
+            "role": "assistant",
+            "tool_calls": [{**CALL, "function": {"name": "lookup", "arguments": '"{\\"word\\": \\"dog\\"}"'}}],
+        },
+    ],
+    ids=str,
+)
+def test_calls_in_shapes_of_their_own(tmp_path: Path, message: dict[str, Any]) -> None:
+    found, result = said(tmp_path, message, {"role": "environment", "content": "a pet"}, tools=[LOOKUP])
+    assert found == Message("assistant", "", (Call("lookup", {"word": "dog"}),))
+    assert result == Message("tool", "a pet", name=result.name)
+
+
+def test_calls_as_text_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"messages\[1\]\.function_calls: cannot be read as calls: "):
+        said(tmp_path, {"role": "assistant", "function_calls": "lookup(word="})
+    with pytest.raises(DataError, match=r"messages\[1\]\.tool_calls: must be a list, not dict"):
+        said(tmp_path, {"role": "assistant", "tool_calls": CALL})
+    with pytest.raises(DataError, match=r"messages\[1\]\.function_calls: stands beside tool_calls"):
+        said(tmp_path, {"role": "assistant", "tool_calls": [CALL], "function_calls": "lookup(word='dog')"})
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ({"is": "a pet"}, '{"is": "a pet"}'),
+        ([{"is": "a pet"}, 1], '[{"is": "a pet"}, 1]'),
+        ([{"type": "document", "document": {"data": "a pet"}}], "a pet"),
+        ([{"type": "text", "text": "a pet"}], "a pet"),
+    ],
+)
+def test_results_that_are_no_text(tmp_path: Path, content: Any, text: str) -> None:
+    assert said(tmp_path, turn(CALL), {**RESULT, "content": content})[1].content == text
+    if isinstance(content, dict):
+        with pytest.raises(DataError, match=r"messages\[1\]\.content: must be text, not dict"):
+            said(tmp_path, {"role": "assistant", "content": content})
+
+
+def test_logs_of_requests(tmp_path: Path) -> None:
+    answer = {"index": 0, "message": turn(CALL), "finish_reason": "tool_calls"}
+    row = {"messages": [USER], "tools": [LOOKUP], "stream": True, "reasoning_effort": "low", "choices": [answer]}
+    found = read_one(tmp_path, row)
+    assert found.messages[1:] == (Message("assistant", "", (Call("lookup", {"word": "dog"}),)),)
+    assert found.meta == {"stream": True, "reasoning_effort": "low"}
+    with pytest.raises(DataError, match=r"choices: holds 2 answers"):
+        read_one(tmp_path, {**row, "choices": [answer, answer]})
+
+
+def test_pictures_beside_messages(tmp_path: Path) -> None:
+    row = {"messages": [USER, DONE], "images": [], "videos": None, "audios": []}
+    assert read_one(tmp_path, row).meta == {}
+    with pytest.raises(DataError, match=r"images: holds pictures or sounds"):
+        read_one(tmp_path, {**row, "images": ["a.png"]})
+
+
+def test_tools_that_a_row_hands_to_its_template_or_only_notes(tmp_path: Path) -> None:
+    given = {"xml_tools": [json.dumps(LOOKUP)], "python_tools": [], "custom_instructions": "Be brief."}
+    found = read_one(tmp_path, {"messages": [USER, DONE], "chat_template_kwargs": {**given, "enable_thinking": False}})
+    assert (found.tools, found.messages[0]) == ((Tool.from_json(LOOKUP),), Message("system", "Be brief."))
+    with pytest.raises(DataError, match=r"chat_template_kwargs\.python_tools: are code"):
+        read_one(tmp_path, {"messages": [USER, DONE], "chat_template_kwargs": {"python_tools": ["def f(): ..."]}})
+    with pytest.raises(DataError, match=r"chat_template_kwargs\.custom_instructions: is a system text, and the row"):
+        read_one(tmp_path, {"messages": [USER, DONE], "system": "Be kind.", "chat_template_kwargs": given})
+    for noted in ({"tools": [LOOKUP]}, json.dumps({"tools": [LOOKUP]})):
+        assert read_one(tmp_path, {"messages": [USER, DONE], "metadata": noted}).tools == (Tool.from_json(LOOKUP),)
+
+
+def test_a_result_of_no_call_is_counted_with_what_stands_before_it(tmp_path: Path) -> None:
+    path = lines(
+        tmp_path / "data.jsonl",
+        {"messages": [USER, {"role": "assistant", "content": "@lookup dog"}, {"role": "tool", "content": "x"}]},
+    )
+    notes = Notes()
+    list(read_trajectories(path, notes=notes))
+    assert (notes.remarks, notes.examples) == ({OF_NO_CALL: 1}, {OF_NO_CALL: {"@lookup dog": None}})

@@ -68,5 +68,5 @@ def test_older_rows(tmp_path: Path) -> None:
 
 def test_bad_rows(tmp_path: Path) -> None:
     refused(tmp_path, changed(ROW, "messages.2.content", "lookup"), r"messages\[2\]\.content: is neither JSON nor")
-    refused(tmp_path, {**ROW, "images": ["a.png"]}, r"images: unknown field")
+    refused(tmp_path, {**ROW, "images": ["a.png"]}, r"images: holds pictures")
     refused(tmp_path, changed(ROW, "messages.3.loss_scale", 1), r"messages\[3\]\.loss_scale: unknown field")

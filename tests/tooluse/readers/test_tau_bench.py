@@ -68,7 +68,7 @@ def test_a_history_of_tau_bench(tmp_path: Path) -> None:
             [changed(TAU_BENCH, "traj.3.tool_call_id", "b")],
             r"1: traj\[3\]\.tool_call_id: 'b' is the id of no",
         ),
-        ([changed(TAU_BENCH, "traj.1.role", "bot")], r"1: traj\[1\]\.role: unknown role 'bot'"),
+        ([changed(TAU_BENCH, "traj.1.role", "alien")], r"1: traj\[1\]\.role: unknown role 'alien'"),
     ],
 )
 def test_bad_rows_are_named(tmp_path: Path, rows: list[Any], problem: str) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 from tl_jax.tooluse.fields import Fields, remark
 from tl_jax.tooluse.pairing import pairs
-from tl_jax.tooluse.readers.dialogue import ENCRYPTED, AssistantTurn, Dialogue, around
-from tl_jax.tooluse.readers.fields import arguments
+from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
+from tl_jax.tooluse.readers.fields import arguments, identity
 from tl_jax.tooluse.readers.format import Format, Writer
-from tl_jax.tooluse.readers.messages import identity, message_weight, tools
+from tl_jax.tooluse.readers.message_fields import ENCRYPTED, message_weight
+from tl_jax.tooluse.readers.messages import tools
 from tl_jax.tooluse.readers.nulls import is_padded, without_padding
 from tl_jax.tooluse.readers.openai import call_ids
 from tl_jax.tooluse.readers.rows import Place, each_row
@@ -117,8 +118,10 @@ def _text(value: Any, where: str) -> str:
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:
-    """A message with a block that only this API has."""
+    """A message with a block that only this API has, and none with a field of OpenAI's."""
     messages = row.get("messages")
+    if isinstance(messages, list) and any(isinstance(item, dict) and item.get("tool_calls") for item in messages):
+        return False
     contents = (
         [item.get("content") for item in messages if isinstance(item, dict)] if isinstance(messages, list) else []
     )

@@ -9,12 +9,11 @@ from typing import Any
 from tl_jax.tooluse.fields import Fields, remark
 from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.fields import described
+from tl_jax.tooluse.readers.message_fields import ENCRYPTED as ENCRYPTED
 from tl_jax.tooluse.readers.messages import finished, is_own, with_system
 from tl_jax.tooluse.readers.results import Called
 from tl_jax.tooluse.readers.texts import REORDERED, heard, is_result, may_be_result, structured
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
-
-ENCRYPTED = "encrypted thoughts left out: nobody but their vendor can read them"
 
 
 @dataclass
@@ -123,7 +122,7 @@ class Dialogue:
         """As `trajectory`, of texts that hold words only, or were read before."""
         if not self.messages:
             raise DataError("holds no turns", field=where)
-        messages = tuple(named(finished(with_system(self.messages, system, where))))
+        messages = tuple(named(finished(with_system(self.messages, system, where), tools)))
         return Trajectory(around.id, tuple(tools), messages, around.suite, around.meta)
 
 

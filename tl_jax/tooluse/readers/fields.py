@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, TypeVar
 
-from tl_jax.tooluse.fields import Fields, remark
+from tl_jax.tooluse.fields import Fields, left_out, remark
 from tl_jax.tooluse.readers.rows import parse
 from tl_jax.tooluse.schema import DataError
 from tl_jax.tooluse.text.literals import GivenTwice, python_literal
@@ -18,8 +18,10 @@ BY_POSITION = "result matched with its call by position: ids are empty or repeat
 
 DESCRIPTIONS = (
     *("source", "dataset", "data_source", "origin", "subset", "split", "task", "domain", "category", "subcategory"),
-    *("scenario", "topic", "tags", "type", "difficulty", "level", "license", "language", "lang", "locale"),
-    *("uuid", "source_id", "original_id", "index", "idx", "row_id", "hash", "url", "version", "seed"),
+    *("scenario", "scenario_category", "topic", "tags", "type", "difficulty", "level", "license"),
+    *("language", "lang", "locale"),
+    *("uuid", "source_id", "original_id", "index", "idx", "row_id", "hash", "hash_id", "url", "version", "seed"),
+    *("conversation_id", "session_id", "trace_id", "prompt_id", "__index_level_0__"),
     *("created", "created_at", "date", "timestamp", "author", "generator", "model", "model_name"),
     *("score", "scores", "quality", "rating", "num_turns", "turns", "num_tokens", "token_count"),
     *("parallel_tool_calls", "tool_choice", "temperature", "top_p", "max_tokens"),
@@ -50,8 +52,19 @@ def identity(fields: Fields, *names: str) -> str | None:
     return str(value)
 
 
+MEDIA = ("images", "image", "videos", "video", "audios", "audio")
+"""Fields of rows for pictures and sounds."""
+
+
 def described(row: Fields) -> dict[str, Any]:
-    """Takes what describes a row, for its ``meta``."""
+    """Takes what describes a row, for its ``meta``, and empty lists of pictures and sounds.
+
+    Raises:
+        DataError: there are some.
+    """
+    for name, value in row.keep(*MEDIA).items():
+        if value:
+            left_out(row.at(name), "holds pictures or sounds, which are not read; leave the row out, or drop the field")
     return row.keep(*DESCRIPTIONS)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
-from tl_jax.tooluse.readers.fields import arguments, plain
+from tl_jax.tooluse.readers.fields import arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.messages import identity, message_weight
+from tl_jax.tooluse.readers.message_fields import message_weight
 from tl_jax.tooluse.readers.nulls import is_padded, without_padding
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory

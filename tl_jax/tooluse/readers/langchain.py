@@ -7,8 +7,10 @@ from typing import Any
 
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
+from tl_jax.tooluse.readers.fields import identity
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.messages import MessageReader, identity, message_weight
+from tl_jax.tooluse.readers.message_fields import message_weight
+from tl_jax.tooluse.readers.messages import MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.schema import DataError, Message, Trajectory

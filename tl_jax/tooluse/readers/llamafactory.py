@@ -9,7 +9,8 @@ from typing import Any
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.format import Format, Writer
-from tl_jax.tooluse.readers.messages import message_weight, tools
+from tl_jax.tooluse.readers.message_fields import message_weight
+from tl_jax.tooluse.readers.messages import tools
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import calls
 from tl_jax.tooluse.schema import DataError, Message, Tool, Trajectory

@@ -12,31 +12,30 @@ from typing import Any, cast
 
 from tl_jax.tooluse.fields import Fields, remark
 from tl_jax.tooluse.pairing import in_order, named, pairs
+from tl_jax.tooluse.readers.beside_messages import SETTINGS, answered, offer_noted, shown
 from tl_jax.tooluse.readers.fields import ARGUMENTS, BY_POSITION, described, identity, literal
+from tl_jax.tooluse.readers.message_fields import Content, failed, message_text, message_weight, of_an_answer, reasoning
 from tl_jax.tooluse.readers.nulls import is_padded, without_nulls, without_padding
 from tl_jax.tooluse.readers.rows import parse
 from tl_jax.tooluse.readers.texts import structured
-from tl_jax.tooluse.schema import Call, DataError, Message, Role, Tool, Trajectory, latitude, loss_weight
+from tl_jax.tooluse.schema import Call, DataError, Message, Role, Tool, Trajectory, latitude
+from tl_jax.tooluse.text.parse import bind, parse_answer
+from tl_jax.tooluse.text.syntaxes import attempted
 
 MESSAGES = ("messages", "conversations", "conversation")
 """What the messages of a row are called."""
 TOOLS = ("tools", "functions", "tool_defs", "available_tools")
 """What the tools of a row are called."""
-WEIGHTS = ("weight", "loss_weight", "loss", "train", "training", "mask", "masked")
-"""What the weight of a message is called, see `message_weight`."""
-REASONING = ("reasoning", "reasoning_content", "thinking")
-"""What the thoughts before an answer are called."""
-
 OF_NO_CALL = "result of no call: what stands before it may be a call in a syntax that is not known, and then is text"
 
 _ROLES = {
-    "developer": "system",
-    **dict.fromkeys(("human",), "user"),
-    **dict.fromkeys(("model", "gpt", "ai"), "assistant"),
-    **dict.fromkeys(("function", "ipython", "environment", "observation", "tool_response"), "tool"),
+    **dict.fromkeys(("developer", "system"), "system"),
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("model", "gpt", "ai", "bot", "chatbot", "tool-call", "assistant"), "assistant"),
+    **dict.fromkeys(("function", "ipython", "environment", "observation"), "tool"),
+    **dict.fromkeys(("tool_response", "tool-response", "tool"), "tool"),
 }
-"""What other APIs and data sets call our roles."""
-_TEXT_PARTS = ("text", "input_text", "output_text")
+"""What other APIs and data sets call our roles, in any case of letters."""
 
 
 def read_row(row: Fields, identity: str | None) -> Trajectory:
@@ -64,23 +63,27 @@ def read_conversation(row: Fields, identity: str | None, hermes: bool = False) -
     values = row.take(*MESSAGES, default=None)
     if isinstance(values, str):
         values = literal(values, at)
+    values = answered(values, row)
     if not isinstance(values, list) or not values:
         raise DataError("must be a non-empty list of messages", field=at)
     reader = MessageReader(padded=is_padded(values), own=is_own(row))
     reader.offer(row, *TOOLS)
     name = str(row.take("id") if identity is None else row.take("id", default=identity))
-    system = row.take("system", "system_prompt", kind=str, default="")
+    system = row.take("system", "system_prompt", "system_message", kind=str, default="")
+    system = shown(row, reader, system)
     read = [reader.message(value, f"{at}[{i}]") for i, value in enumerate(values)]
     messages: Sequence[Message] = with_system(read, system, at)
     suite = row.take("suite", kind=str, default="")
     notes = row.take("metadata", default={})
     meta = (notes if isinstance(notes, dict) else {"metadata": notes}) | row.take("meta", kind=dict, default={})
-    meta = described(row) | (without_nulls(meta) if reader.padded else meta)
+    if not reader.own:
+        offer_noted(meta, reader)
+    meta = row.keep(*SETTINGS) | described(row) | (without_nulls(meta) if reader.padded else meta)
     if hermes or not reader.own:
         places = [f"{at}[{i}].content" for i in range(len(read))]
         places[:0] = ["system"] * (len(messages) - len(read))
         reader.tools, messages = structured(messages, reader.tools, places, apart=hermes)
-    return reader, Trajectory(name, reader.tools, finished(messages), suite, meta)
+    return reader, Trajectory(name, reader.tools, finished(messages, reader.tools), suite, meta)
 
 
 def is_own(row: Fields) -> bool:
@@ -105,10 +108,13 @@ def conversation(identity: Any, messages: Any, tools: Any = None, where: str = "
         raise DataError(error.problem, field=place) from None
 
 
-def finished(messages: Iterable[Message]) -> tuple[Message, ...]:
+def finished(messages: Iterable[Message], tools: Iterable[Tool] = ()) -> tuple[Message, ...]:
     """The messages with results that follow one another in the order of their calls, as their ids and names tell it.
 
     Results with ids are named after their calls; those that answer none are counted.
+
+    Args:
+        tools: on offer.
     """
     read = tuple(messages)
     paired = pairs(read)
@@ -116,7 +122,9 @@ def finished(messages: Iterable[Message]) -> tuple[Message, ...]:
         remark(BY_POSITION)
     for index, message in enumerate(read):
         if message.role == "tool" and index not in paired.call_of:
-            remark(OF_NO_CALL, read[index - 1].content if index else "")
+            before = read[index - 1].content if index else ""
+            if attempted(before, [tool.name for tool in tools]) is None:  # of which it was said that it stays text
+                remark(OF_NO_CALL, before)
     return in_order(named(read, paired, by_id=True), paired)
 
 
@@ -193,19 +201,22 @@ class MessageReader:
         """
         with Fields(value, where) as fields:
             role = fields.take("role", kind=str)
-            role = _ROLES.get(role, role)
-            content, refusal = message_text(fields)
-            message = Message(cast(Role, role), content, refusal=refusal)
-            if fields:  # most messages have no more than that
-                message = self._with_rest(message, fields)
+            role = _ROLES.get(role.lower(), role)
+            content = message_text(fields, any_value=_ROLES.get(role) == "tool")
+            message = Message(cast(Role, role), content.text, refusal=content.refusal)
+            if fields or content.reasoning:  # most messages have no more than that
+                message = self._with_rest(message, fields, content)
         message.check(where)
         return message
 
-    def _with_rest(self, message: Message, fields: Fields) -> Message:
+    def _with_rest(self, message: Message, fields: Fields, content: Content) -> Message:
         """The message with everything beside its role and text."""
-        calls = tuple(self._calls(fields))
+        function_id = _function_id(fields)
+        calls = tuple(self._calls(fields, function_id))
         name = fields.take("name", kind=str, default=None)
         call_id = identity(fields, "tool_call_id", "call_id")
+        if call_id is None and message.role == "tool" and function_id in self._ids:
+            call_id = function_id
         if call_id is not None and call_id not in self._ids:
             raise DataError(f"{call_id!r} is the id of no earlier call", field=fields.taken)
         error = failed(fields)
@@ -219,18 +230,43 @@ class MessageReader:
             weight=message_weight(fields, message.role),
             call_id=call_id,
             error=bool(error),
-            reasoning=fields.take(*REASONING, kind=str, default="") or None,
+            reasoning=reasoning(fields, content),
             refusal=fields.take("refusal", kind=str, default="") or message.refusal,
         )
 
-    def _calls(self, fields: Fields) -> Iterable[Call]:
-        calls = fields.each("tool_calls")
-        older = fields.take("function_call", default=None)
-        if older is not None:
-            if calls:
+    def _calls(self, fields: Fields, known_as: str | None) -> Iterable[Call]:
+        """The calls of a message.
+
+        Args:
+            known_as: the id of the one in ``function_call``.
+        """
+        value, where = fields.take("tool_calls", default=[]), fields.at("tool_calls")
+        of_an_answer(fields)
+        value = literal(value, where) if isinstance(value, str) and value.strip() else value or []
+        if not isinstance(value, list):
+            raise DataError(f"must be a list, not {type(value).__name__}", field=where)
+        found = [self.call(call, f"{where}[{i}]") for i, call in enumerate(value)]
+        for other in (fields.take("function_call", default=None), fields.take("function_calls", default=None)):
+            if other and found:
                 raise DataError("stands beside tool_calls", field=fields.taken)
-            calls = [(older, fields.taken)]
-        return [self.call(call, where) for call, where in calls]
+            if other:
+                found = self._older(other, fields.taken, known_as)
+        return found
+
+    def _older(self, value: Any, where: str, known_as: str | None) -> list[Call]:
+        """The call of OpenAI's older messages, or OLMo's calls, which are text as Python writes them."""
+        if isinstance(value, str) and not value.lstrip().startswith("{"):
+            answer = parse_answer(value, self.tools)
+            if answer.problem is not None:
+                raise DataError(f"cannot be read as calls: {answer.problem}", field=where)
+            offered = {tool.name: tool for tool in self.tools}
+            pairs = zip(answer.calls, answer.positional, strict=True)
+            return [bind(call, given, offered.get(call.name, Tool(call.name))) for call, given in pairs]
+        found = self.call(value, where)
+        if found.id is None and known_as is not None:
+            self._ids.add(known_as)
+            found = replace(found, id=known_as)
+        return [found]
 
     def call(self, value: Any, where: str) -> Call:
         """A call, flat or with its name and arguments in ``function``; or the JSON text of one.
@@ -264,86 +300,27 @@ class MessageReader:
         return name, without_padding(given, tool, self.padded)
 
 
+def _function_id(fields: Fields) -> str | None:
+    """Qwen-Agent's id of a call and of its result, which stands in ``extra`` beside what else it notes of a message."""
+    if "extra" not in fields:
+        return None
+    with Fields(fields.take("extra"), fields.taken) as extra:
+        extra.keep("model_service_info")
+        return identity(extra, "function_id")
+
+
 def arguments(value: Any, where: str) -> dict[str, Any]:
-    """The arguments of a call: an object, or the JSON text of one; an empty text is no arguments.
+    """The arguments of a call: an object, or the JSON text of one, once or twice; an empty text or null is none.
 
     Raises:
         DataError: anything else.
     """
-    if isinstance(value, str):
-        try:
-            value = parse(value) if value.strip() else {}
-        except DataError as error:
-            raise DataError(error.problem, field=where) from None
+    for _ in range(2):  # some writers make text of what is text already
+        if isinstance(value, str):
+            try:
+                value = (parse(value) if value.strip() else None) or {}
+            except DataError as error:
+                raise DataError(error.problem, field=where) from None
     if not isinstance(value, dict):
         raise DataError(f"must be a JSON object, not {type(value).__name__}", field=where)
     return value
-
-
-def message_weight(fields: Fields, role: str = "assistant") -> float | None:
-    """The weight of a message's loss, under whichever of its names; None where it says nothing.
-
-    ``mask`` and ``masked`` mean, as in torchtune, that a message is left *out* of the loss. As a number they could mean
-    either, as loss masks are 1 where a token counts, and are refused. Of other messages than the assistant's only the
-    weight 0 is read: they are no targets anyway.
-
-    Raises:
-        DataError: no weight, or two that differ.
-    """
-    found: dict[str, float | None] = {}
-    for name, value in fields.keep(*WEIGHTS).items():
-        if name in ("mask", "masked"):
-            if not isinstance(value, bool):
-                raise DataError("must be true (no target) or false; write numbers as weight", field=fields.at(name))
-            value = not value
-        found[name] = loss_weight(float(value) if isinstance(value, bool) else value, fields.at(name))
-    if len(set(found.values())) > 1:
-        first, *others = found
-        raise DataError(f"says something else than {first!r}, which means the same", field=fields.at(others[-1]))
-    weight = next(iter(found.values()), None)
-    return None if role != "assistant" and weight == 0 else weight
-
-
-def failed(fields: Fields) -> bool | str:
-    """Whether the environment says that a call failed, by any of the names for it; or the error, where that is text.
-
-    Raises:
-        DataError: something else than true and false; a ``status`` that is neither ``error`` nor ``success``.
-    """
-    flag = fields.take("is_error", "isError", kind=bool, default=False)
-    error = fields.take("error", default=False)
-    if not isinstance(error, (bool, str)):
-        raise DataError(f"must be true, false or text, not {type(error).__name__}", field=fields.taken)
-    status = fields.take("status", default="success")
-    if status not in ("success", "error"):
-        raise DataError(f"must be 'success' or 'error', not {status!r}", field=fields.taken)
-    return error or flag or status == "error"
-
-
-def message_text(fields: Fields) -> tuple[str, str | None]:
-    """Takes the text of a message, joined of its parts, and the refusal among these.
-
-    Raises:
-        DataError: its content is something else, such as a picture.
-    """
-    content = fields.take("content", default="")
-    if isinstance(content, str):
-        return content, None
-    where = fields.taken
-    if not isinstance(content, list):
-        raise DataError(f"must be text, not {type(content).__name__}", field=where)
-    texts, refusal = [], None
-    for index, value in enumerate(content):
-        if isinstance(value, str):
-            texts.append(value)
-            continue
-        with Fields(value, f"{where}[{index}]") as part:
-            kind = part.take("type", default="text")
-            if kind == "refusal":
-                refusal = part.take("refusal", kind=str)
-                continue
-            if kind not in _TEXT_PARTS or not isinstance(text := part.take("text", default=None), str):
-                raise DataError("only parts of text can be read", field=part.where)
-            texts.append(text)
-            part.take("cache_control", default=None)  # how long a server keeps the prompt
-    return "".join(texts), refusal

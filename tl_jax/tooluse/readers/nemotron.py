@@ -1,4 +1,4 @@
-"""Nemotron-Agentic v1 and v2 (https://huggingface.co/datasets/nvidia/Nemotron-Agentic-v1).
+"""Nemotron-Agentic v1 and v2 (https://huggingface.co/datasets/nvidia/Nemotron-Agentic-v1), and NVIDIA's other rows.
 
 OpenAI's messages with ``reasoning_content``, and tools, beside ``uuid``, ``license``, ``used_in`` and ``reasoning``
 (``on`` or ``off``).
@@ -12,7 +12,7 @@ from typing import Any
 
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.messages import read_row
+from tl_jax.tooluse.readers.messages import read_conversation
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.schema import Trajectory
 
@@ -21,7 +21,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The conversation in a row."""
     with Fields(row) as fields:
         about = fields.keep("used_in", "reasoning", "capability_target", "generator", "system_prompt_id")
-        found = read_row(fields, place.name)
+        _, found = read_conversation(fields, place.name, hermes=True)
     name = found.meta.get("uuid") if found.id == place.name else None
     return [replace(found, id=str(name or found.id), suite=found.suite or "nemotron", meta={**about, **found.meta})]
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields, remark
-from tl_jax.tooluse.readers.dialogue import ENCRYPTED, AssistantTurn, Dialogue, around
-from tl_jax.tooluse.readers.fields import arguments
+from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
+from tl_jax.tooluse.readers.fields import arguments, identity
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.messages import identity, message_weight, tools
+from tl_jax.tooluse.readers.message_fields import ENCRYPTED, message_weight
+from tl_jax.tooluse.readers.messages import tools
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.schema import Call, DataError, Message, Trajectory
 

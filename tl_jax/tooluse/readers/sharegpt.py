@@ -16,7 +16,8 @@ from typing import Any
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import Dialogue, around, may_answer
 from tl_jax.tooluse.readers.format import Format, Writer
-from tl_jax.tooluse.readers.messages import TOOLS, message_weight
+from tl_jax.tooluse.readers.message_fields import message_weight
+from tl_jax.tooluse.readers.messages import TOOLS
 from tl_jax.tooluse.readers.results import results
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import between, calls, listed

@@ -12,9 +12,10 @@ from typing import Any
 
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import Dialogue, around
-from tl_jax.tooluse.readers.fields import plain
+from tl_jax.tooluse.readers.fields import identity, plain
 from tl_jax.tooluse.readers.format import Format, Writer
-from tl_jax.tooluse.readers.messages import TOOLS, MessageReader, failed, identity, message_weight
+from tl_jax.tooluse.readers.message_fields import failed, message_weight
+from tl_jax.tooluse.readers.messages import TOOLS, MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import calls

@@ -14,9 +14,10 @@ from typing import Any, cast
 
 from tl_jax.tooluse.fields import Fields, remark
 from tl_jax.tooluse.readers.dialogue import Dialogue, around
-from tl_jax.tooluse.readers.fields import arguments
+from tl_jax.tooluse.readers.fields import arguments, identity
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.messages import identity, message_weight, tools
+from tl_jax.tooluse.readers.message_fields import message_weight
+from tl_jax.tooluse.readers.messages import tools
 from tl_jax.tooluse.readers.nulls import is_padded, without_padding
 from tl_jax.tooluse.readers.rows import Place, Report, read_rows
 from tl_jax.tooluse.readers.toolbox import beside, calls_of, inferred

@@ -14,7 +14,7 @@ from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.fields import described
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.messages import message_weight
+from tl_jax.tooluse.readers.message_fields import message_weight
 from tl_jax.tooluse.readers.rows import Place, each_row, parse
 from tl_jax.tooluse.schema import Call, DataError, Message, Role, Tool, Trajectory
 

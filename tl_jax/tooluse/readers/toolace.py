@@ -15,7 +15,7 @@ from typing import Any
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import Dialogue, around, may_answer
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.messages import message_weight
+from tl_jax.tooluse.readers.message_fields import message_weight
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import listed
 from tl_jax.tooluse.readers.texts import prompt, said

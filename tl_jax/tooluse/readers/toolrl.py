@@ -15,7 +15,7 @@ from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import Around, Dialogue, around
 from tl_jax.tooluse.readers.fields import arguments
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.messages import message_weight
+from tl_jax.tooluse.readers.message_fields import message_weight
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.schemas import json_schema
 from tl_jax.tooluse.readers.tagged import calls

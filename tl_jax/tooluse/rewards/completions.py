@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 from tl_jax.errors import DataError
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers import canonical
-from tl_jax.tooluse.readers.messages import ARGUMENTS, REASONING, message_text
+from tl_jax.tooluse.readers.fields import ARGUMENTS
+from tl_jax.tooluse.readers.message_fields import REASONING, message_text, of_an_answer
 from tl_jax.tooluse.readers.nulls import in_table
 from tl_jax.tooluse.readers.rows import Place, parse
 from tl_jax.tooluse.rewards.grade import Profile
@@ -25,7 +26,7 @@ Row: TypeAlias = "Case | str | dict[str, Any]"
 
 _ANSWERING = ("assistant", "model")
 """Roles of messages that are the model's own."""
-_BESIDE = (*REASONING, "name", "id", "annotations", "audio")
+_BESIDE = (*REASONING, "name", "id", "reasoning_details", "thinking_blocks")
 """What a message may have besides its text and calls: no part of the answer."""
 
 
@@ -110,11 +111,12 @@ def _said(message: Any, where: str) -> list[str] | None:
         return None
     with Fields(message, where) as fields:
         fields.take("role", default=None)
-        text, refusal = message_text(fields)
+        text, refusal, _ = message_text(fields)
         calls = [call for call, _ in fields.each("tool_calls")]
         older = fields.take("function_call", default=None)
         refusal = fields.take("refusal", kind=str, default=refusal or "")
         fields.keep(*_BESIDE)
+        of_an_answer(fields)
     calls += [] if older is None else [older]
     spoken = text if text.strip() else refusal
     return [*([spoken] if spoken else []), *map(_written, calls)]

@@ -1,0 +1,67 @@
+"""What rows have beside messages and tools: what a request asked for, its answer, what a chat template is handed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.readers.fields import literal
+from tl_jax.tooluse.schema import DataError
+
+if TYPE_CHECKING:
+    from tl_jax.tooluse.readers.messages import MessageReader
+
+SETTINGS = (
+    *("stream", "stream_options", "max_completion_tokens", "reasoning_effort", "response_format", "n", "stop", "user"),
+    *("frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs", "top_k"),
+    *("min_p", "store", "service_tier", "verbosity", "extra_body", "enable_thinking", "safe_prompt", "random_seed"),
+    *("usage", "object", "system_fingerprint"),
+)
+"""Fields of a request to OpenAI's API, of others like it, and of their answers, that rows made of logs still have."""
+
+
+def answered(messages: Any, row: Fields) -> Any:
+    """The messages, and after them what an API answered, as logs have it beside the request."""
+    answers = row.each("choices")
+    if len(answers) > 1:
+        raise DataError(f"holds {len(answers)} answers, of which one is to be learnt", field=row.taken)
+    for value, where in answers:
+        with Fields(value, where) as choice:
+            choice.keep("index", "finish_reason", "logprobs", "stop_reason")
+            messages = [*messages, choice.take("message", kind=dict)] if isinstance(messages, list) else messages
+    return messages
+
+
+def shown(row: Fields, reader: MessageReader, system: str) -> str:
+    """Takes what a row hands to its chat template: tools, and SmolLM3's system text.
+
+    Args:
+        system: that of the row.
+
+    Returns:
+        Either system text.
+
+    Raises:
+        DataError: tools as Python code, or two system texts.
+    """
+    if "chat_template_kwargs" not in row:
+        return system
+    with Fields(row.take("chat_template_kwargs"), row.taken) as given:
+        reader.offer(given, "xml_tools", "tools")
+        if given.take("python_tools", default=None):
+            raise DataError("are code, which is not read; write them as JSON in tools", field=given.taken)
+        given.keep("enable_thinking", "thinking", "reasoning_effort", "add_generation_prompt")
+        said = given.take("custom_instructions", kind=str, default="")
+        if said and system and said != system:
+            raise DataError("is a system text, and the row has another one", field=given.taken)
+        return said or system
+
+
+def offer_noted(notes: Mapping[str, Any], reader: MessageReader) -> None:
+    """Offers the tools that a row only notes in its ``metadata``, an object or the JSON text of one."""
+    noted = notes.get("metadata", notes)
+    if isinstance(noted, str) and '"tools"' in noted and noted.lstrip().startswith("{"):
+        noted = literal(noted, "metadata")
+    if not reader.tools and isinstance(noted, dict) and isinstance(noted.get("tools"), list):
+        reader.offer(Fields({"tools": noted["tools"]}, "metadata"), "tools")

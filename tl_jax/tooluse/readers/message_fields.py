@@ -1,0 +1,160 @@
+"""What a message in the shape of chat APIs says, under all its names: text, thoughts, weight, failure."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from tl_jax.tooluse.fields import Fields, remark
+from tl_jax.tooluse.readers.fields import plain
+from tl_jax.tooluse.schema import DataError, loss_weight
+
+WEIGHTS = ("weight", "loss_weight", "loss", "train", "training", "mask", "masked")
+"""What the weight of a message is called, see `message_weight`."""
+REASONING = ("reasoning", "reasoning_content", "thinking", "tool_plan")
+"""What the thoughts before an answer are called; the last one by Cohere."""
+ENCRYPTED = "encrypted thoughts left out: nobody but their vendor can read them"
+
+_KIND = {"type", "text"}
+_TEXT_PARTS = ("text", "input_text", "output_text")
+_OF_A_PART = ("cache_control", "annotations", "citations", "index", "logprobs", "signature", "closed")
+"""How long a server keeps the prompt, where a text comes from, where it stands: nothing that the message says."""
+OF_AN_ANSWER = (
+    *("annotations", "citations", "finish_reason", "stop_reason", "logprobs", "prefix", "provider_specific_fields"),
+)
+"""What APIs say about an answer beside it."""
+_THOUGHTS = ("reasoning_details", "thinking_blocks")
+"""Thoughts as parts: OpenRouter's, LiteLLM's."""
+
+
+class Content(NamedTuple):
+    """What the content of a message says."""
+
+    text: str
+    refusal: str | None = None
+    reasoning: str = ""
+
+
+def message_weight(fields: Fields, role: str = "assistant") -> float | None:
+    """The weight of a message's loss, under whichever of its names; None where it says nothing.
+
+    ``mask`` and ``masked`` mean, as in torchtune, that a message is left *out* of the loss. As a number they could mean
+    either, as loss masks are 1 where a token counts, and are refused. Of other messages than the assistant's only the
+    weight 0 is read: they are no targets anyway.
+
+    Raises:
+        DataError: no weight, or two that differ.
+    """
+    found: dict[str, float | None] = {}
+    for name, value in fields.keep(*WEIGHTS).items():
+        if name in ("mask", "masked"):
+            if not isinstance(value, bool):
+                raise DataError("must be true (no target) or false; write numbers as weight", field=fields.at(name))
+            value = not value
+        found[name] = loss_weight(float(value) if isinstance(value, bool) else value, fields.at(name))
+    if len(set(found.values())) > 1:
+        first, *others = found
+        raise DataError(f"says something else than {first!r}, which means the same", field=fields.at(others[-1]))
+    weight = next(iter(found.values()), None)
+    return None if role != "assistant" and weight == 0 else weight
+
+
+def failed(fields: Fields) -> bool | str:
+    """Whether the environment says that a call failed, by any of the names for it; or the error, where that is text.
+
+    Raises:
+        DataError: something else than true and false; a ``status`` that is neither ``error`` nor ``success``.
+    """
+    flag = fields.take("is_error", "isError", kind=bool, default=False)
+    error = fields.take("error", default=False)
+    if not isinstance(error, (bool, str)):
+        raise DataError(f"must be true, false or text, not {type(error).__name__}", field=fields.taken)
+    status = fields.take("status", default="success")
+    if status not in ("success", "error"):
+        raise DataError(f"must be 'success' or 'error', not {status!r}", field=fields.taken)
+    return error or flag or status == "error"
+
+
+def message_text(fields: Fields, any_value: bool = False) -> Content:
+    """Takes the content of a message: its text, joined of its parts, and what else is among these.
+
+    Args:
+        any_value: it may be an object, or a list of other things than parts; then it says what it is as JSON.
+
+    Raises:
+        DataError: its content is something else, such as a picture.
+    """
+    content = fields.take("content", default="")
+    if isinstance(content, str):
+        return Content(content)
+    where = fields.taken
+    if any_value and not _has_parts(content):
+        return Content(plain(content))
+    if not isinstance(content, list):
+        raise DataError(f"must be text, not {type(content).__name__}", field=where)
+    texts, thoughts, refusal = list[str](), list[str](), None
+    for index, value in enumerate(content):
+        with Fields({"text": value} if isinstance(value, str) else value, f"{where}[{index}]") as part:
+            kind = part.take("type", default="text")
+            if kind == "refusal":
+                refusal = part.take("refusal", kind=str)
+            elif kind in ("thinking", "reasoning"):
+                thoughts.append(_joined(part.take("thinking", "reasoning", "text"), part.taken))
+            elif kind == "document":  # Cohere's results
+                with Fields(part.take("document"), part.at("document")) as document:
+                    document.take("id", default=None)
+                    texts.append(plain(document.take("data")))
+            elif kind in _TEXT_PARTS and isinstance(text := part.take("text", default=None), str):
+                texts.append(text)
+            else:
+                raise DataError("only parts of text can be read", field=part.where)
+            part.keep(*_OF_A_PART)
+    return Content("".join(texts), refusal, "\n".join(thoughts))
+
+
+def _has_parts(content: Any) -> bool:
+    """Whether it is texts, or objects that say which part they are."""
+    parts = content if isinstance(content, list) else [content]
+    return any(
+        isinstance(part, str) or (isinstance(part, dict) and not part.keys().isdisjoint(_KIND)) for part in parts
+    )
+
+
+def _joined(value: Any, where: str) -> str:
+    """A text, or the parts of one: what Mistral's models think."""
+    if isinstance(value, str):
+        return value
+    return message_text(Fields({"content": value}, where)).text
+
+
+def reasoning(fields: Fields, content: Content) -> str | None:
+    """Takes what the model thought before an answer: as text, or else as parts of its content or beside it.
+
+    Raises:
+        DataError: thoughts of a kind that is not known.
+    """
+    said = fields.take(*REASONING, kind=str, default="") or content.reasoning
+    parts = [part for name in _THOUGHTS for part in fields.each(name)]
+    if said:
+        return said
+    texts = []
+    for value, where in parts:
+        with Fields(value, where) as part:
+            kind = part.take("type", kind=str)
+            if kind.endswith(("encrypted", "redacted_thinking")):
+                remark(ENCRYPTED)
+                part.take("data", default=None)
+            else:
+                texts.append(part.take("thinking", "text", "summary", kind=str))
+            part.keep("signature", "format", "id", "index", "cache_control")
+    return "\n".join(texts) or None
+
+
+def of_an_answer(fields: Fields) -> None:
+    """Takes what an API says about an answer and is no part of it.
+
+    Raises:
+        DataError: the answer was spoken.
+    """
+    fields.keep(*OF_AN_ANSWER)
+    if fields.take("audio", default=None):
+        raise DataError("only text can be read, no sound", field=fields.taken)
