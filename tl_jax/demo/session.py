@@ -15,6 +15,7 @@ from rich.text import Text
 
 from tl_jax.config import SftConfig, load_config
 from tl_jax.demo.course import BASE, CONFIGS, WORLD, Course, Size, Training
+from tl_jax.host_memory import give_back
 from tl_jax.terminal import SafeConsole
 from tl_jax.training.stop import exit_code
 
@@ -41,6 +42,7 @@ class Demo:
         self.console.print(what)
         began = time.perf_counter()
         yield
+        give_back()
         self.seconds[name] = time.perf_counter() - began
 
     def show(self, command: str, *arguments: str | Path, **options: Any) -> None:

@@ -9,6 +9,7 @@ from tl_jax.data.prompts import load_cases
 from tl_jax.evaluation.answering import GREEDY, Answering
 from tl_jax.evaluation.answers import answer_all, open_directory, settings_of
 from tl_jax.evaluation.report import ALL, by_suite, print_summary, write_summary
+from tl_jax.host_memory import give_back
 from tl_jax.terminal import SafeConsole
 from tl_jax.tooluse.metrics import PAPER_SCORING, Scoring, Summary, score_prediction
 from tl_jax.tooluse.readers.predictions import PREDICTIONS
@@ -53,6 +54,7 @@ def evaluate(
     wanted = [case for case in found if unwritable.keeps(case)]
     answers = open_directory(out, settings_of(model, full_name(cases), answering), overwrite)
     answers = answer_all(model, wanted, answers, answering, out / PREDICTIONS, console)
+    give_back()
     suites = by_suite((case.suite, score_prediction(answers[case.id], case, scoring)) for case in wanted)
     write_summary(out / SUMMARY, suites, scoring, unwritable)
     print_summary(suites[ALL], suites, console)
