@@ -135,8 +135,8 @@ class Llama(nnx.Module):
         if wanted is None or not self._divides(layers):
             return self._normed(self._through(x, layers, mask, by))
         x = self._through(x, jax.tree.map(lambda leaf: leaf[:-1], layers), mask, by)
-        last, few = jax.tree.map(lambda leaf: leaf[-1:], layers), wanted.only(mask.of_queries)
-        x = self._through(x, last, AttentionMask.between(few, mask.of_keys), by, wanted.only)
+        last = jax.tree.map(lambda leaf: leaf[-1:], layers)
+        x = self._through(x, last, mask.only(wanted.only), by, wanted.only)
         return wanted.back(self._normed(x))
 
     def _through(
@@ -196,10 +196,12 @@ class Llama(nnx.Module):
         order = jnp.arange(tokens.shape[1], dtype=jnp.int32)
         segment_ids = (order < lengths[:, None]).astype(jnp.int32)
         positions = jnp.where(segment_ids == 1, order, 0)
-        attend = partial(_attend_new, self.attention, AttentionMask.within(positions, segment_ids), dtype)
-        block = partial(_block, config=self.config, by=rotation(self.config, positions), attend=attend, lora=self.lora)
+        mask, by = AttentionMask.within(positions, segment_ids), rotation(self.config, positions)
         x, kept = self._embed(tokens), []
-        for weights in stacks:
+        for weights, only in zip(stacks, _only_last(stacks, lengths), strict=True):
+            backend, seen = (self.attention, mask) if only is None else ("xla", mask.only(only))
+            attend = partial(_attend_new, backend, seen, dtype)
+            block = partial(_block, config=self.config, by=by, attend=attend, lora=self.lora, only=only)
             x, new = _loop(block, x, weights)
             kept.append(jax.tree.map(held, new))
         keys, values = zip(*kept, strict=True)
@@ -220,7 +222,7 @@ class Llama(nnx.Module):
             The hidden state of each prompt's last token, [B, D], and the cache of the whole prompts.
         """
         chex.assert_equal_shape([lengths, cache.lengths])
-        hidden, longer = self._behind(tokens, cache, stacks)
+        hidden, longer = self._behind(tokens, cache, stacks, _only_last(stacks, lengths))
         return self._last(hidden, lengths), longer._replace(lengths=cache.lengths + lengths)
 
     def decode(self, tokens: jax.Array, cache: Cache, stacks: Sequence[Params]) -> tuple[jax.Array, Cache]:
@@ -235,33 +237,40 @@ class Llama(nnx.Module):
             Hidden states [B, D] and the cache with the new keys and values. Its lengths are those of before.
         """
         chex.assert_equal_shape([tokens, cache.lengths])
-        hidden, longer = self._behind(tokens[:, None], cache, stacks)
+        hidden, longer = self._behind(tokens[:, None], cache, stacks, [None] * len(stacks))
         return self._normed(hidden[:, 0]), longer
 
-    def _behind(self, tokens: jax.Array, cache: Cache, stacks: Sequence[Params]) -> tuple[jax.Array, Cache]:
+    def _behind(
+        self, tokens: jax.Array, cache: Cache, stacks: Sequence[Params], which: Sequence[Only | None]
+    ) -> tuple[jax.Array, Cache]:
         """What the last layer gives of new tokens, [B, S, D], and the cache with their keys and values, its lengths as
-        before."""
+        before. ``which`` is `_only_last`, or nothing but None."""
         mask = cache.mask(tokens.shape[1])
         by = rotation(self.config, mask.positions)
 
-        def layer(state: tuple[Any, ...], at: tuple[Params, jax.Array]) -> tuple[tuple[Any, ...], None]:
+        def layer(
+            only: Only | None, state: tuple[Any, ...], at: tuple[Params, jax.Array]
+        ) -> tuple[tuple[Any, ...], None]:
             x, keys, values = state
             weights, index = at
-            attend = partial(_attend_cache, keys, values, index, cache.lengths, mask)
-            x, kept = _block(x, weights, config=self.config, by=by, attend=attend, lora=self.lora)
+            seen = mask if only is None else mask.only(only)
+            attend = partial(_attend_cache, keys, values, index, cache.lengths, seen)
+            x, kept = _block(x, weights, config=self.config, by=by, attend=attend, lora=self.lora, only=only)
             return (x, *kept), None
 
         x, kept = self._embed(tokens), []
-        for weights, keys, values in zip(stacks, cache.keys, cache.values, strict=True):
+        for weights, only, keys, values in zip(stacks, which, cache.keys, cache.values, strict=True):
             count = len(jax.tree.leaves(keys)[0])
-            (x, *new), _ = _loop(layer, (x, keys, values), (weights, jnp.arange(count, dtype=jnp.int32)))
+            numbered = (weights, jnp.arange(count, dtype=jnp.int32))
+            (x, *new), _ = _loop(partial(layer, only), (x, keys, values), numbered)
             kept.append(new)
         new_keys, new_values = zip(*kept, strict=True)
         return x, cache._replace(keys=new_keys, values=new_values)
 
     def _last(self, x: jax.Array, lengths: jax.Array) -> jax.Array:
-        """Hidden states [B, D] of the last of ``lengths`` [B] tokens, of what the last layer gave of all, [B, S, D]."""
-        return self._normed(jnp.take_along_axis(x, jnp.maximum(lengths - 1, 0)[:, None, None], axis=1)[:, 0])
+        """Hidden states [B, D] of the last of ``lengths`` [B] tokens, of what the last layer gave of all, [B, S, D], or
+        of that one, [B, 1, D]."""
+        return self._normed((x if x.shape[1] == 1 else _last_token(lengths, x))[:, 0])
 
     def _normed(self, x: jax.Array) -> jax.Array:
         return rms_norm(x, self.norm[...], self.config.rms_norm_eps)
@@ -351,6 +360,22 @@ def _product(weights: Params, eps: float, lora: adapters.Use, name: str, equatio
     if f"{name}_norm" in weights:
         out = rms_norm(out, weights[f"{name}_norm"], eps)
     return out
+
+
+def _only_last(stacks: Sequence[Params], lengths: jax.Array) -> list[Only | None]:
+    """Of each stack, the tokens of which more is computed than keys and values; None = all of them.
+
+    Of the last layer nobody reads more than the last of ``lengths`` [B] tokens. If it is in a loop with others, it is
+    computed like these.
+    """
+    alone = len(jax.tree.leaves(stacks[-1])[0]) == 1
+    return [*[None] * (len(stacks) - 1), partial(_last_token, lengths) if alone else None]
+
+
+def _last_token(lengths: jax.Array, tree: Any) -> Any:
+    """Of arrays [B, T, ...] the token in place ``lengths - 1`` of each row, [B, 1, ...]."""
+    places = jnp.maximum(lengths - 1, 0)
+    return jax.tree.map(lambda x: jnp.take_along_axis(x, jnp.reshape(places, (-1, *[1] * (x.ndim - 1))), axis=1), tree)
 
 
 def _loop(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, stack: Any) -> tuple[Any, Any]:

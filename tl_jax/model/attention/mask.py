@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 
@@ -52,6 +53,10 @@ class AttentionMask(NamedTuple):
     def between(cls, queries: Places, keys: Places) -> AttentionMask:
         """Of some queries and some keys."""
         return cls(*queries[:2], *keys[:2], queries[2], keys[2])
+
+    def only(self, some: Callable[[Any], Any]) -> AttentionMask:
+        """The same for ``some`` of the queries, taken of arrays [B, T]."""
+        return AttentionMask.between(some(self.of_queries), self.of_keys)
 
     @property
     def of_queries(self) -> Places:
