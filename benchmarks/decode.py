@@ -9,8 +9,9 @@
 Both decode greedily and have to write the same tokens (in bfloat16, random weights soon choose others); prefill
 is included, compilation and warm-up are not. With
 ``--unequal``, tokens are declared ends until answers have 30 % of ``--new-tokens`` on average. The best of ``--times``
-runs counts, taken in turns. A figure is worth something on an idle machine only: with more work than cores torch's
-threads wait for one another. `taskset -c 0` and the processor time help to judge. Needs torch; compare on the same
+runs counts, taken in turns; answers of one token say what reading the prompts takes. A figure is worth something on an
+idle machine only: with more work than cores torch's threads wait for one another. `taskset -c 0` and the processor time
+help to judge. Needs torch; compare on the same
 device only (a GPU: XLA_PYTHON_CLIENT_PREALLOCATE=false, since both share it). On a chip whose figures are known comes
 the share of its bandwidth that the bytes are which cannot be left unread: at each step all matrices, for each token
 the keys and values before it.
@@ -26,6 +27,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
@@ -72,6 +74,8 @@ class Side:
 
     name: str
     clock: Clock
+    reading: Clock
+    """of answers of one token"""
     tokens: np.ndarray
     """[rows, new tokens]"""
     lengths: np.ndarray
@@ -99,7 +103,11 @@ class Side:
         wall, cpu = written * other.clock.wall / self.clock.wall, written * other.clock.cpu / self.clock.cpu
         kept = np.arange(self.tokens.shape[1]) < self.lengths[:, None]
         same = np.mean(self.tokens[kept] == other.tokens[kept])
-        return f"ratio {wall:.2f}, by processor time {cpu:.2f}; {same:.1%} of the tokens are the same"
+        parts = f"prompts {other.reading.cpu / self.reading.cpu:.2f}"
+        if self.lengths.max() > 1:
+            after = [side.clock.cpu - side.reading.cpu for side in (other, self)]
+            parts += f", after them {written * after[0] / after[1]:.2f}"
+        return f"ratio {wall:.2f}, by processor time {cpu:.2f} ({parts}); {same:.1%} of the tokens are the same"
 
 
 def chosen_ends(tokens: np.ndarray, share: float) -> tuple[int, ...]:
@@ -169,29 +177,30 @@ def main() -> None:
     tokens = torch.from_numpy(prompts)
     if torch.cuda.is_available():
         theirs, tokens = theirs.cuda(), tokens.cuda()
-    sampling = SamplingConfig(max_new_tokens=options.new_tokens, temperature=0, batch_size=options.slots)
     ends: tuple[int, ...] = ()
 
-    def run_theirs() -> np.ndarray:
+    def run_theirs(new_tokens: int = options.new_tokens) -> np.ndarray:
         stops = {"eos_token_id": list(ends), "pad_token_id": 0} if ends else {}
-        longest = {"max_new_tokens": options.new_tokens, "do_sample": False}
+        longest = {"max_new_tokens": new_tokens, "do_sample": False}
         out = theirs.generate(tokens, attention_mask=torch.ones_like(tokens), **longest, **stops)
         return out[:, options.prompt :].cpu().numpy()
 
-    def run_ours(kind: KvCacheDtype) -> Generation:
+    def run_ours(kind: KvCacheDtype, new_tokens: int = options.new_tokens) -> Generation:
+        sampling = SamplingConfig(max_new_tokens=new_tokens, temperature=0, batch_size=options.slots)
         return generate(models[kind], prompts.tolist(), sampling, jax.random.key(0), Ends(ends))
 
     if options.unequal:
         ends = chosen_ends(run_ours(next(iter(models))).tokens, SHARE)
-    clocks = {"transformers": Clock(run_theirs)} | {kind: Clock(partial(run_ours, kind)) for kind in models}
+    runs = {"transformers": run_theirs} | {kind: partial(run_ours, kind) for kind in models}
+    clocks = {name: (Clock(run), Clock(partial(run, new_tokens=1))) for name, run in runs.items()}
     for _ in range(options.times):  # in turns, so that whatever else the machine does meets both
-        for clock in clocks.values():
+        for clock in chain(*clocks.values()):
             clock.measure()
     written = np.pad(run_theirs(), ((0, 0), (0, options.new_tokens)))[:, : options.new_tokens]
-    sides = [Side("transformers", clocks["transformers"], written, lengths(written, ends), options.dtype)]
+    sides = [Side("transformers", *clocks["transformers"], written, lengths(written, ends), options.dtype)]
     for kind in models:
         made, held = run_ours(kind), dtype_of(kind, options.dtype).name
-        sides.append(Side(f"tl_jax, cache {held}", clocks[kind], made.tokens, made.lengths, held))
+        sides.append(Side(f"tl_jax, cache {held}", *clocks[kind], made.tokens, made.lengths, held))
     size = sum(leaf.size for leaf in jax.tree.leaves(params)) / 1e6
     print(
         f"{size:.0f}M parameters, {options.dtype}, {options.rows} rows of {options.prompt}, {jax.default_backend()}; ",

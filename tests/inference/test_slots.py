@@ -106,7 +106,7 @@ def test_same_answers_with_layers_in_loops(monkeypatch: pytest.MonkeyPatch) -> N
     alone, loops = (
         for_generation(make_graphdef(three, dtype=jnp.float32, loops=Loops(decode=loop)), params) for loop in (1, 2)
     )
-    assert [len(stack["q"]) for stack in loops.stacks] == [2, 1]
+    assert [len(stack["o"]) for stack in loops.stacks] == [2, 1]
     assert (alone.layout.loop, loops.layout.loop) == (1, 2)
     seen = Seen(monkeypatch)
     found = answers(loops, 20)

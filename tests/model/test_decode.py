@@ -31,7 +31,7 @@ def test_only_prompts_are_read_by_the_models_backend() -> None:
     places = [(0, 0), (0, 0), (0, 3), (0, 0), (0, 0)]
 
     def run(params: dict[str, object], tokens: jax.Array) -> jax.Array:
-        model, stacks = merge(graphdef, params), _stacks(params, jnp.float32, 1)[1]
+        model, stacks = merge(graphdef, params), _stacks(params, jnp.float32, 1, False)[1]
         _, cache = model.read(tokens, jnp.full(len(tokens), 6), stacks, jnp.float32)
         assert seen == [(6, 6)] * (CONFIG.num_layers - 1)
         keys, values = (tuple(jnp.pad(x, places) for x in kept) for kept in (cache.keys, cache.values))
@@ -52,7 +52,7 @@ def test_of_the_last_layer_only_the_last_token_is_computed() -> None:
 
     @partial(jax.jit, static_argnames="loop")
     def run(params: Params, loop: int) -> list[jax.Array]:
-        model, stacks = merge(graphdef, params), _stacks(params, jnp.float32, loop)[1]
+        model, stacks = merge(graphdef, params), _stacks(params, jnp.float32, loop, False)[1]
         begun, cache = model.read(tokens[:, :16], first, stacks, jnp.float32)
         cache = jax.tree.map(
             lambda x: jnp.pad(x, [(0, 0), (0, 0), (0, 8), (0, 0), (0, 0)]) if x.ndim == 5 else x, cache
@@ -64,7 +64,7 @@ def test_of_the_last_layer_only_the_last_token_is_computed() -> None:
     for alone, looped in zip(run(params, 1), run(params, CONFIG.num_layers), strict=True):
         np.testing.assert_allclose(alone, looped, rtol=1e-4, atol=1e-5)
     read = jax.jit(
-        lambda params: merge(graphdef, params).read(tokens, first, _stacks(params, jnp.float32, 1)[1], "float32")
+        lambda params: merge(graphdef, params).read(tokens, first, _stacks(params, jnp.float32, 1, False)[1], "float32")
     )
     matrices = sum(leaf.size for leaf in params["layers"].values())
     assert read.lower(params).cost_analysis()["flops"] < 2 * tokens.size * matrices

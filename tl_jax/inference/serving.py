@@ -14,10 +14,12 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from tl_jax.config.engine import KvCacheDtype
+from tl_jax.model import joined
 from tl_jax.model.cache import CacheLayout, stacks_of
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.kv_dtype import dtype_of
@@ -106,11 +108,13 @@ def abstract_served(
     """The shapes and places of `for_generation`, of arrays or shapes; nothing is computed."""
     model: Llama = merge(graphdef, params)
     dtype, there = compute_dtype(graphdef, params), None if mesh is None else serving_mesh(mesh, model.config)
-    top, stacks = jax.eval_shape(lambda params: _stacks(params, dtype, model.loops.decode), params)
+    join = _joins(there, dtype)
+    top, stacks = jax.eval_shape(lambda params: _stacks(params, dtype, model.loops.decode, join), params)
     if there is not None:
         places = param_shardings(params, there, uneven="whole")
         top = _placed(top, {name: places[name] for name in top})
-        stacks = tuple(_placed(stack, places["layers"]) for stack in stacks)
+        of_layers = dict.fromkeys(joined.PARTS, replicated(there)) | places["layers"]
+        stacks = tuple(_placed(stack, {name: of_layers[name] for name in stack}) for stack in stacks)
     bare = Llama(
         model.config,
         {**top, "layers": {}},
@@ -145,9 +149,15 @@ def _near(devices: np.ndarray) -> bool:
     return len({getattr(device, "slice_index", 0) for device in devices}) == 1
 
 
-def _stacks(params: Params, dtype: Any, loop: int) -> tuple[Params, tuple[Params, ...]]:
+def _joins(mesh: Mesh | None, dtype: Any) -> bool:
+    """Whether matrices are joined: on a processor that is one device, in float32. Nothing else gains by it."""
+    device = jax.devices()[0] if mesh is None else mesh.devices.flat[0]
+    return device.platform == "cpu" and (mesh is None or mesh.size == 1) and dtype == jnp.float32
+
+
+def _stacks(params: Params, dtype: Any, loop: int, join: bool) -> tuple[Params, tuple[Params, ...]]:
     copies = in_compute_dtype(params, dtype)
-    all_layers = copies["layers"]
+    all_layers = joined.join(copies["layers"]) if join else copies["layers"]
     groups = stacks_of(len(next(iter(all_layers.values()))), loop)
     stacks = tuple({name: leaf[own.start : own.stop] for name, leaf in all_layers.items()} for own in groups)
     return {name: leaf for name, leaf in copies.items() if name != "layers"}, stacks
@@ -157,14 +167,14 @@ def _program(served: ServedModel, dtype: Any) -> Any:
     """What makes it of its parameters."""
     places = None if served.mesh is None else jax.tree.map(lambda x: x.sharding, (served.params, served.stacks))
     leaves, structure = jax.tree.flatten(places)
-    return _laid_out(dtype, served.layout.loop, tuple(leaves), structure)
+    return _laid_out(dtype, served.layout.loop, _joins(served.mesh, dtype), tuple(leaves), structure)
 
 
 @lru_cache(maxsize=32)
-def _laid_out(dtype: Any, loop: int, places: tuple[NamedSharding, ...], structure: Any) -> Any:
+def _laid_out(dtype: Any, loop: int, join: bool, places: tuple[NamedSharding, ...], structure: Any) -> Any:
     """`_stacks`, compiled for where its results lie; once for each model, however often that is served."""
     shardings = jax.tree.unflatten(structure, places)
-    return jax.jit(lambda params: _stacks(params, dtype, loop), out_shardings=shardings)
+    return jax.jit(lambda params: _stacks(params, dtype, loop, join), out_shardings=shardings)
 
 
 def _placed(shapes: Any, places: Any) -> Any:

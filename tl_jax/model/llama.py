@@ -10,8 +10,9 @@ V vocabulary, L layers, S new tokens, C slots of the cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import chex
@@ -23,8 +24,8 @@ from jax.ad_checkpoint import checkpoint_name
 from tl_jax.config import LoraConfig
 from tl_jax.config.model import Loops, Remat
 from tl_jax.errors import UserError
+from tl_jax.model import joined, quantize
 from tl_jax.model import lora as adapters
-from tl_jax.model import quantize
 from tl_jax.model.attention import AttentionMask, attention
 from tl_jax.model.attention.cached import cached
 from tl_jax.model.attention.mask import KEPT
@@ -45,6 +46,7 @@ GraphDef: TypeAlias = "nnx.GraphDef[Any]"
 ONE_LOOP = Loops()
 LAYER_INPUT = "layer_input"
 """Name of what a layer reads, for policies of what is kept."""
+NOTHING: Mapping[str, jax.Array] = MappingProxyType({})
 Only = Callable[[Any], Any]
 """What takes, of arrays [B, T, ...], some tokens: [B, W, ...]."""
 Attend = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Any]]
@@ -337,21 +339,32 @@ def _block(
     x, weights = checkpoint_name(x, LAYER_INPUT), on_device(weights)
     product = partial(_product, weights, config.rms_norm_eps, lora)
     h = rms_norm(x, weights["attn_norm"], config.rms_norm_eps)
-    key, value = rotate(product("k", "btd,dgk->btgk", h), by), product("v", "btd,dgk->btgk", h)
+    made = joined.products(h, weights, joined.QKV, config)
+    key, value = rotate(product("k", "btd,dgk->btgk", h, made), by), product("v", "btd,dgk->btgk", h, made)
     if only is not None:
-        x, h, by = only((x, h, by))
-    mixed, kept = attend(rotate(product("q", "btd,dhk->bthk", h), by), key, value)
+        x, h, by, made = only((x, h, by, made))
+    mixed, kept = attend(rotate(product("q", "btd,dhk->bthk", h, made), by), key, value)
     x = x + product("o", "bthk,hkd->btd", mixed)
     x = constrain(x, "batch", None, None)
     h = rms_norm(x, weights["mlp_norm"], config.rms_norm_eps)
-    opened = gated(product("gate", "btd,df->btf", h), product("up", "btd,df->btf", h))
+    made = joined.products(h, weights, joined.GATE_UP, config)
+    opened = gated(product("gate", "btd,df->btf", h, made), product("up", "btd,df->btf", h, made))
     x = x + product("down", "btf,fd->btd", opened)
     return constrain(x, "batch", None, None), kept
 
 
-def _product(weights: Params, eps: float, lora: adapters.Use, name: str, equation: str, x: jax.Array) -> jax.Array:
-    """``x`` times the matrix ``name`` and its adapter, then its bias and its norm, where there are such."""
-    out = quantize.product(equation, x, weights, name)
+def _product(
+    weights: Params,
+    eps: float,
+    lora: adapters.Use,
+    name: str,
+    equation: str,
+    x: jax.Array,
+    made: Mapping[str, jax.Array] = NOTHING,
+) -> jax.Array:
+    """``x`` times the matrix ``name``, which may be ``made``, and its adapter, then its bias and its norm, where there
+    are such."""
+    out = made[name] if name in made else quantize.product(equation, x, weights, name)
     if name + adapters.A in weights:
         out = out + adapters.added(x, weights, name, lora)
     out = checkpoint_name(out, name)

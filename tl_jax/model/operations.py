@@ -28,7 +28,7 @@ FEW = 8
 """Rows that a processor multiplies at once: numbers of one register."""
 STRIPE = 16
 """Terms of a sum that it adds up in registers."""
-WIDE = 8192
+WIDE = 1024
 """Columns of a matrix from which on the work of a stripe is far above what it takes to start it."""
 
 
