@@ -19,7 +19,7 @@ from jax.sharding import NamedSharding
 
 from tl_jax.config import SamplingConfig
 from tl_jax.inference import slots as programs
-from tl_jax.inference.buckets import bucket, places_for, row_count
+from tl_jax.inference.buckets import bucket, bucket_within, places_for, row_count
 from tl_jax.inference.capacity import free_memory, prompts_at_once, rows_that_fit
 from tl_jax.inference.choice import Draw, Static
 from tl_jax.inference.engine import SILENT, Ends, Generation, Listener
@@ -27,6 +27,7 @@ from tl_jax.inference.kept import Kept
 from tl_jax.inference.room import check_prompts
 from tl_jax.inference.serving import ServedModel
 from tl_jax.inference.slots import Prompts, ReadPrompts, Slots
+from tl_jax.model.platform import platform
 from tl_jax.model.sharding import batch_sharding, replicated
 
 FEWEST = 8
@@ -167,8 +168,8 @@ class _Writer:
         """Of how many answers on their way the host wants to hear, to do something about the free slots."""
         if self._queue or self._waiting:
             return self._count - max(self._count // 4, 1)
-        half = self._count // self._model.spread // 2
-        return min((1 << (half.bit_length() - 1)) * self._model.spread, live - 1) if half >= FEWEST else 0
+        fewer = _next_fewer(self._count // self._model.spread)
+        return min(fewer * self._model.spread, live - 1) if fewer >= FEWEST else 0
 
     def _admitted(self, slots: Slots) -> Slots:
         """With prompts in the free slots, as far as there are."""
@@ -250,15 +251,28 @@ class _Writer:
         return self._numbers[index], tokens[:length]
 
     def _compacted(self, slots: Slots) -> Slots:
-        """With as few slots as the answers on their way need, a power of two on each device."""
+        """With as few slots as the answers on their way need, of few sizes on each device."""
         held = self._held.reshape(self._model.spread, -1)
-        fewer = max(1 << (int((held >= 0).sum(axis=1).max()) - 1).bit_length(), FEWEST)
-        if 2 * fewer > held.shape[1]:
+        needed, fewer = max(int((held >= 0).sum(axis=1).max()), FEWEST), held.shape[1]
+        while (next_fewer := _next_fewer(fewer)) >= needed:
+            fewer = next_fewer
+        if fewer == held.shape[1]:
             return slots
         rows = np.argsort(held < 0, axis=1, stable=True)[:, :fewer].astype(np.int32)  # those in use first
         self._held = np.take_along_axis(held, rows, axis=1).ravel()
         self._count = rows.size
         return programs.compacted(slots, self._model.everywhere(rows))
+
+
+def _next_fewer(slots: int) -> int:
+    """Of a device, the next smaller number; 0 = there is none.
+
+    A step of a processor takes as long as its rows are many, and a quarter of them less is worth another program; one
+    of an accelerator goes by the weights that it reads.
+    """
+    if slots < 2:
+        return 0
+    return bucket_within(slots - 1) if platform() == "cpu" else 1 << (slots // 2).bit_length() - 1
 
 
 class Lowered:
