@@ -6,15 +6,14 @@
     python benchmarks/decode.py --new-tokens 1 --prompt 512 # reading prompts only
     python benchmarks/decode.py --model DIR --dtype bfloat16 # a Hugging Face directory (`tl-jax init-model` makes one)
 
-Both decode greedily and have to write the same tokens (in bfloat16, random weights soon choose others); prefill
-is included, compilation and warm-up are not. With
-``--unequal``, tokens are declared ends until answers have 30 % of ``--new-tokens`` on average. The best of ``--times``
-runs counts, taken in turns; answers of one token say what reading the prompts takes. A figure is worth something on an
-idle machine only: with more work than cores torch's threads wait for one another. `taskset -c 0` and the processor time
-help to judge. Needs torch; compare on the same
-device only (a GPU: XLA_PYTHON_CLIENT_PREALLOCATE=false, since both share it). On a chip whose figures are known comes
-the share of its bandwidth that the bytes are which cannot be left unread: at each step all matrices, for each token
-the keys and values before it.
+Both decode greedily and have to write the same tokens (in bfloat16, random weights soon choose others); prefill is
+included, compilation and warm-up are not. With ``--unequal``, tokens are declared ends until answers have 30 % of
+``--new-tokens`` on average. The best of ``--times`` runs counts, taken in turns; answers of one token say what reading
+the prompts takes. A figure is worth something on an idle machine only: with more work than cores torch's threads wait
+for one another. `taskset -c 0` and the processor time help to judge. Needs torch; compare on the same device only (a
+GPU: XLA_PYTHON_CLIENT_PREALLOCATE=false, since both share it). On a chip whose figures are known comes the share of its
+bandwidth that the bytes are which cannot be left unread: at each step all matrices, for each token the keys and values
+before it.
 """
 
 from __future__ import annotations
