@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
+from jax.extend.core import jaxprs_in_params
 
 from tl_jax.data.batch import Batch
 from tl_jax.model.config import LlamaConfig
@@ -41,6 +43,14 @@ def random_batch(seed: int, rows: int, length: int, vocab: int = TINY.vocab_size
             weights[row, start : start + 5] += (raw / raw.sum()).astype(np.float32)
             turns[row] += 1
     return Batch(tokens=tokens, labels=labels, weights=weights, segment_ids=segments, positions=positions, turns=turns)
+
+
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """Those of a program and of all programs in it."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jaxprs_in_params(equation.params):
+            yield from equations(inner)
 
 
 def assert_trees_close(actual: Any, expected: Any, rtol: float) -> None:

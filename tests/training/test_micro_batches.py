@@ -54,3 +54,20 @@ def test_sums_go_through_no_condition() -> None:
     program = jax.make_jaxpr(lambda parts: add_up(jnp.sum, parts, lambda part: part[1] > 0))(jnp.ones((3, 2)))
     assert "while" in str(program)
     assert "cond[" not in str(program)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_is_not_wanted_is_not_computed(count: int) -> None:
+    asked: list[None] = []
+
+    def total(part: jax.Array) -> jax.Array:
+        jax.debug.callback(lambda: asked.append(None))
+        return jnp.sum(part)
+
+    sums = jax.jit(lambda parts, wanted: add_up(total, parts, wanted=wanted))
+    assert sums(jnp.full((count, 2), jnp.nan), False) == 0
+    jax.effects_barrier()
+    assert not asked
+    assert sums(jnp.ones((count, 2)), True) == 2 * count
+    jax.effects_barrier()
+    assert len(asked) == count

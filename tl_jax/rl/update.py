@@ -92,11 +92,7 @@ def update_minibatch(
                 trainable, parts = jax.lax.optimization_barrier((carry.trainable, parts))
                 carry = carry._replace(trainable=trainable)
             learning = copies({name: carry.trainable[name] for name in names})
-            of_parts = partial(gradient_of, learning, frozen, parts, state.kl_coef, spec, experience.mask.shape)
-            if "actor" in names and config.has_critic and config.critic_warmup:
-                gradient, found = jax.lax.cond(warm, partial(of_parts, True), partial(of_parts, False))
-            else:
-                gradient, found = of_parts(True)
+            gradient, found = gradient_of(learning, frozen, parts, warm, state.kl_coef, spec, experience.mask.shape)
             carry, metrics = _learn(carry, gradient, metrics | found, targets, warm, spec, key)
         return carry, metrics
 
@@ -131,28 +127,33 @@ def gradient_of(
     learning: Params,
     frozen: Params,
     parts: Parts,
+    warm: jax.Array,
     kl_coef: jax.Array,
     spec: StepSpec,
     shape: tuple[int, ...],
-    actor_learns: bool,
 ) -> tuple[Params, Metrics]:
     """Gradient and metrics of those models that learn together, over a minibatch of episodes with arrays of ``shape``,
-    [B, N]. That of an actor that does not learn is 0, without being computed."""
+    [B, N]. Until it is ``warm``, that of the actor is 0, without being computed."""
 
-    def loss(differentiated: Params, part: Parts) -> tuple[jax.Array, Metrics]:
-        models = with_base(learning | differentiated, frozen)
-        total, metrics = loss_sum(models, part.read, part.targets, spec, kl_coef, actor_learns)
-        if "found" in metrics:
-            metrics["found"] = of_episodes(part.sources, metrics["found"], shape)
-        return total, metrics
+    def over_parts(actor_learns: bool, wanted: jax.Array | None) -> tuple[Params, Metrics]:
+        def loss(differentiated: Params, part: Parts) -> tuple[jax.Array, Metrics]:
+            models = with_base(learning | differentiated, frozen)
+            total, metrics = loss_sum(models, part.read, part.targets, spec, kl_coef, actor_learns)
+            if "found" in metrics:
+                metrics["found"] = of_episodes(part.sources, metrics["found"], shape)
+            return total, metrics
 
-    differentiated = {name: params for name, params in learning.items() if actor_learns or name != "actor"}
-    gradient, metrics = add_up(
-        lambda part: jax.grad(loss, has_aux=True)(differentiated, part), parts, lambda part: part.read.holds_anything
-    )
-    if not actor_learns:
-        gradient["actor"] = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), learning["actor"])
-    return gradient, metrics
+        differentiated = {name: params for name, params in learning.items() if actor_learns or name != "actor"}
+        gradient = jax.grad(loss, has_aux=True)
+        return add_up(lambda part: gradient(differentiated, part), parts, lambda part: part.read.holds_anything, wanted)
+
+    if not ("actor" in learning and spec.config.has_critic and spec.config.critic_warmup):
+        return over_parts(True, None)
+    # two loops of which one does not run, and no condition: what goes through one may be in memory twice
+    gradient, metrics = over_parts(True, warm)
+    of_critic, told = over_parts(False, ~warm)
+    both = {name: jax.tree.map(jnp.add, gradient[name], of_critic[name]) for name in of_critic}
+    return gradient | both, jax.tree.map(jnp.add, metrics, told)
 
 
 def only_update(
