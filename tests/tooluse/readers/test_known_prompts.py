@@ -56,6 +56,30 @@ limit?: number, // default: 10
             "Speak of boats.",
             '[lookup(word="dog")]',
         ),
+        (
+            "You are a pirate.\n\n# Tools\n\nYou have access to the following functions:\n\n<tools>\n<function>\n"
+            "<name>lookup</name>\n<description>Does lookup.</description>\n<parameters>\n<parameter>\n"
+            "<name>word</name>\n"
+            "<type>string</type>\n<description>The word.</description>\n</parameter>\n<parameter>\n<name>limit</name>\n"
+            "<type>integer</type>\n<description>The limit.</description>\n</parameter>\n"
+            '<required>["word"]</required>\n</parameters>\n</function>\n</tools>\n\n'
+            "If you choose to call a function ONLY reply in the following format with NO suffix:\n\n<tool_call>\n"
+            "<function=example_function_name>\n<parameter=example_parameter_1>\nvalue_1\n</parameter>\n</function>\n"
+            "</tool_call>",
+            "You are a pirate.",
+            "<tool_call>\n<function=lookup>\n<parameter=word>\ndog\n</parameter>\n</function>\n</tool_call>",
+        ),
+        (
+            "You are a pirate.\n\n## Tools\nYou have access to the following tools:\n\n### lookup\n"
+            f"Description: Does lookup.\n\nParameters: {json.dumps(LOOKUP['parameters'])}\n\nIMPORTANT: ALWAYS adhere "
+            "to this exact format for tool use:\n<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>tool_call_name"
+            "<｜tool▁sep｜>tool_call_arguments"
+            "<｜tool▁call▁end｜>{additional_tool_calls}<｜tool▁calls▁end｜>\n\nWhere:\n- `tool_call_name` must be an "
+            "exact match to one of the available tools\n- For multiple tool calls, chain them without separators",
+            "You are a pirate.",
+            '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>lookup<｜tool▁sep｜>{"word": "dog"}<｜tool▁call▁end｜>'
+            "<｜tool▁calls▁end｜>",
+        ),
         (f"[AVAILABLE_TOOLS] [{SHAPE}][/AVAILABLE_TOOLS]", "", '[TOOL_CALLS]lookup[ARGS]{"word": "dog"}'),
         (
             f"<tool_definitions>\n[{SHAPE}]\n</tool_definitions>\nYou are a pirate.",
@@ -69,7 +93,7 @@ limit?: number, // default: 10
             '>>>lookup\n{"word": "dog"}',
         ),
     ],
-    ids=["qwen", "llama", "toolace", "mistral", "jamba", "functionary"],
+    ids=["qwen", "llama", "toolace", "qwen_coder", "deepseek", "mistral", "jamba", "functionary"],
 )
 def test_tools_of_known_prompts(tmp_path: Path, prompt: str, own: str, said: str) -> None:
     found = read_one(tmp_path, prompted(prompt, said), format="openai")

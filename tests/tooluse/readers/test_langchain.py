@@ -80,3 +80,11 @@ def test_bad_rows(tmp_path: Path) -> None:
 def test_a_tool_message_without_an_id_follows_by_position(tmp_path: Path) -> None:
     row = changed(PLAIN, "messages.2", {"type": "function", "name": "lookup", "content": "a pet"})
     assert read_one(tmp_path, row).messages[2] == Message("tool", "a pet", name="lookup")
+
+
+def test_what_openais_and_googles_apis_leave_in_a_message(tmp_path: Path) -> None:
+    thought = {"type": "reasoning", "id": "rs", "summary": [{"type": "summary_text", "text": "Hm.", "index": 0}]}
+    block = {"type": "function_call", "call_id": "c1", "id": "fc", "name": "lookup", "arguments": '{"word": "dog"}'}
+    row = changed(PLAIN, "messages.1.content", [thought, "I look.", block])
+    row = changed(row, "messages.1.additional_kwargs", {"__gemini_function_call_thought_signatures__": {"c1": "x"}})
+    assert read_one(tmp_path, row).messages == conversation("Hm.", error=True)

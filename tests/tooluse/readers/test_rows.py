@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +87,37 @@ def test_rows_are_read_one_at_a_time(tmp_path: Path) -> None:
     assert next(found).id == "a"
     with pytest.raises(DataError, match=":2: "):
         next(found)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"\x28\xb5\x2f\xfdxx", "is packed by zstd: unpack it first"),
+        (b"BZh9xx", "is packed by bzip2"),
+        (b"\xfd7zXZ\x00xx", "is packed by xz"),
+        (b"PK\x03\x04xx", "is a zip archive"),
+        ('{"id": 1}'.encode("utf-16"), "is UTF-16: write it as UTF-8"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "is not the data but Git LFS's pointer"),
+        (b"<!DOCTYPE html><html></html>", "is a web page"),
+    ],
+)
+def test_files_that_are_no_data_yet(tmp_path: Path, content: bytes, problem: str) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"data\.jsonl: {problem}"):
+        list(read_trajectories(path))
+
+
+@pytest.mark.parametrize(
+    ("row", "hint"),
+    [
+        ({"trajectory": [{"role": "user", "content": "Go."}]}, "'trajectory' holds messages: call it 'messages'"),
+        ({"data": [{"messages": []}]}, "each item of 'data' has 'messages': write it as a row of its own"),
+        ({"body": {"messages": []}, "url": "x"}, "'body' has 'messages': write it as a row of its own"),
+        ({"role": "user", "content": "Go."}, "it is one message, and a row is a whole conversation"),
+        ({"question": "Go?", "reply": "No."}, "it has question, reply"),
+    ],
+)
+def test_a_row_of_no_format_is_told_what_it_has(tmp_path: Path, row: dict[str, Any], hint: str) -> None:
+    with pytest.raises(DataError, match=rf"data\.jsonl:1: row: has neither .*; {re.escape(hint)}"):
+        list(read_trajectories(write(tmp_path, rows(row))))

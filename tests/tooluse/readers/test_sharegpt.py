@@ -194,3 +194,16 @@ def test_what_is_not_known_is_told(tmp_path: Path) -> None:
     (other,) = turns(("system", "Be long."))
     with pytest.raises(DataError, match=r"conversations\[0\]: is a system message, and the row has another"):
         read_one(tmp_path, {**LLAMA_FACTORY, "conversations": [other, *LLAMA_FACTORY["conversations"]]})
+
+
+def test_speakers_in_any_case_and_thoughts_before_a_call(tmp_path: Path) -> None:
+    call = '{"name": "lookup", "arguments": {"word": "dog"}}'
+    said = turns(
+        ("User", "Go."), ("Function-Call", f"<think>Hm.</think>\n{call}"), ("OBSERVATION", "x"), ("bot", "Done.")
+    )
+    found = read_one(tmp_path, {"conversations": said, "tools": [LOOKUP]})
+    assert found.messages[1:] == (
+        Message("assistant", "", (Call("lookup", {"word": "dog"}),), reasoning="Hm."),
+        Message("tool", "x", name="lookup"),
+        Message("assistant", "Done."),
+    )

@@ -192,3 +192,10 @@ def test_a_compressed_file_is_told_by_its_bytes(tmp_path: Path) -> None:
     assert [item.id for item in read_trajectories(other)] == ["data:1", "data:2", "data:3"]
     document(tmp_path / "plain.gz", ROWS[0])
     assert [item.id for item in read_trajectories(tmp_path / "plain.gz")] == ["plain"]
+
+
+def test_a_value_that_json_cannot_say_is_named_with_its_row(tmp_path: Path) -> None:
+    rows = [{"messages": json.dumps(ROWS[0]["messages"]), "image": None}] * 300 + [{"messages": "[]", "image": b"x"}]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "data.parquet")
+    with pytest.raises(DataError, match=r"data\.parquet:301: image: is bytes, which JSON cannot say"):
+        list(read_trajectories(tmp_path / "data.parquet"))

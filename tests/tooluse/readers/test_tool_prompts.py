@@ -252,3 +252,38 @@ def test_no_prompt_costs_more_than_its_length(piece: str) -> None:
             offered(text, "x")
 
     assert grows_linearly(read, lambda count: f"[{F}]" + piece * count + "\n[TOOL_CALLS]", 200)
+
+
+def test_tools_in_tags_of_their_own_say_all_of_their_schema(tmp_path: Path) -> None:
+    said = (
+        "<tools><function><name>f</name><description>If a <b>.</description><parameters>"
+        '<parameter><name>type</name><type>["string", "null"]</type><enum>["a", null]</enum><minLength>1</minLength>'
+        "</parameter><additionalProperties>false</additionalProperties></parameters></function></tools>"
+    )
+    found, _ = read(tmp_path, "system", said)
+    schema = {"type": ["string", "null"], "enum": ["a", None], "minLength": 1}
+    parameters = {"type": "object", "properties": {"type": schema}, "additionalProperties": False}
+    assert found.tools == (Tool("f", "If a <b>.", parameters),)
+    for broken, problem in (
+        (said.replace("</tools>", ""), "<tools> is not closed"),
+        (said.replace("<name>type</name>", ""), "a <parameter> has no <name>"),
+        (said.replace("<name>f</name>", ""), "a <function> has no <name>"),
+    ):
+        with pytest.raises(DataError, match=rf"messages\[0\]\.content: tools: {problem}"):
+            read(tmp_path, "system", broken)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "<tools>{}<function>", "<tools><function>{}</tools>", "<tools><function><a>{}</function></tools>",
+        "### f\nDescription: {}", "### f\nDescription: x{}Parameters: {{",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("part", [" ", "\n", "<function>", "<tools><function>", "<a><b>", "\n### f\nDescription: "])
+def test_long_prompts_of_tags_and_headings(form: str, part: str) -> None:
+    def read_it(text: str) -> None:
+        with contextlib.suppress(DataError):
+            offered(text, "x")
+
+    assert grows_linearly(read_it, lambda count: form.format(part * count), 1000)

@@ -18,7 +18,10 @@ from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
 _BLOCKS = ("tool_use", "tool_result", "thinking", "redacted_thinking")
-_SETTINGS = ("max_tokens", "stop_sequences", "stream", "temperature", "thinking", "top_k", "service_tier", "betas")
+_SETTINGS = (
+    *("max_tokens", "stop_sequences", "stream", "temperature", "thinking", "top_k", "service_tier", "betas"),
+    *("tool_choice", "output_config", "output_format", "container", "mcp_servers", "context_management"),
+)
 _OF_A_BLOCK = ("cache_control", "citations", "caller")
 """Where a prompt may be cached, where a text comes from, who may call: nothing that the model says."""
 

@@ -175,4 +175,4 @@ def may_answer(turn: Any, speakers: Mapping[str, str]) -> bool:
     if not isinstance(turn, dict):
         return False
     speaker, text = turn.get("from") or turn.get("role"), turn.get("value") or turn.get("content")
-    return isinstance(speaker, str) and isinstance(text, str) and may_be_result(speakers.get(speaker), text)
+    return isinstance(speaker, str) and isinstance(text, str) and may_be_result(speakers.get(speaker.lower()), text)

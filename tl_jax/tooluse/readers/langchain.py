@@ -22,6 +22,8 @@ _ROLES = {
     **dict.fromkeys(("tool", "ToolMessage", "ToolMessageChunk"), "tool"),
     **dict.fromkeys(("function", "FunctionMessage", "FunctionMessageChunk"), "tool"),
 }
+_CALLS = {"tool_use": "id", "tool_call": "id", "function_call": "call_id"}
+"""Kinds of blocks that are calls, and where their id stands."""
 _ABOUT = ("response_metadata", "usage_metadata", "example", "artifact", "chunk_position", "tool_call_chunks")
 """What LangChain keeps beside a message: tokens used, and what a tool returned to the program but not to the model."""
 
@@ -93,6 +95,7 @@ def _turn(fields: Fields, where: str, reader: MessageReader) -> AssistantTurn:
             raw.append(reader.call(beside.take("function_call"), beside.at("function_call")))
         turn.refusal = beside.take("refusal", kind=str, default=None)
         thoughts = beside.take("reasoning_content", "reasoning", "thinking", kind=str, default="")
+        beside.keep("parsed", "__gemini_function_call_thought_signatures__", "thought_signature")
     if turn.calls and raw and raw != turn.calls:
         raise DataError("says other calls than tool_calls", field=beside.at("tool_calls"))
     turn.calls = turn.calls or raw
@@ -118,13 +121,26 @@ def _texts(fields: Fields, turn: AssistantTurn, calls: set[str | None]) -> Assis
             if kind == "text":
                 turn.texts.append(block.take("text", kind=str))
             elif kind in ("thinking", "reasoning"):
-                turn.reasoning.append(block.take("thinking", "reasoning", "text", kind=str))
-            elif kind in ("tool_use", "tool_call") and block.take("id", default=None) in calls - {None}:
-                block.keep("name", "input", "args", "partial_json")
+                turn.reasoning += _thoughts(block)
+            elif kind in _CALLS and block.take(_CALLS[kind], default=None) in calls - {None}:
+                block.keep("name", "input", "args", "arguments", "partial_json", "id", "status")
             else:
                 raise DataError(f"a block of type {kind!r} cannot be read", field=block.where)
             block.keep("index", "cache_control", "signature", "annotations", "extras")
     return turn
+
+
+def _thoughts(block: Fields) -> list[str]:
+    """What a block says that the model thought: as text, or as parts of a summary, as OpenAI's Responses API has it."""
+    texts = []
+    for part, where in block.each("summary"):
+        with Fields(part, where) as fields:
+            fields.expect("type", "summary_text")
+            fields.keep("index")
+            texts.append(fields.take("text", kind=str))
+    block.keep("id", "encrypted_content", "status")
+    said = block.take("thinking", "reasoning", "text", kind=str, default="")
+    return [text for text in (*texts, said) if text]
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:

@@ -39,6 +39,9 @@ _PHRASES = re.compile(
     r"|\bfunctions can be used, point it out\b|\blacks the parameters required by the function\b|\Aalso point it out\b"
     r"|\bno other text must be included\b|\bnot include any other text in the response\b"
     r"|\bmake the tool calls an empty list\b"
+    # DeepSeek
+    r"|\uff5c(?:DSML|tool\u2581)|`tool_call_(?:name|arguments)`|\bformat for tool use\b|\bmultiple tool calls, chain\b"
+    r"|\binvoke (?:functions|tools) by writing an? "
     # Llama, functionary
     r"|\Ado not use variables\.?\s*\Z|\bexecuting available function|\bentire function call reply on one line\b"
     r"|\bfunction calls must follow the specified format\b|\brequired parameters must be specified\b",
@@ -53,7 +56,9 @@ _ORDER = tuple(
     )
 )
 """What an order to write calls in some format has, all of it."""
-_INTRODUCTION = re.compile(r"\b(?:the|this)(?: \w+)? format\b|\bas follows:\Z", re.IGNORECASE)
+_INTRODUCTION = re.compile(
+    r"\b(?:the|this)(?: \w+)? format\b|\bas follows:\Z|\A\W*(?:important|where):\Z", re.IGNORECASE
+)
 """What a sentence that ends with a colon has, if it may say how to write calls: it does if what comes next does."""
 _RULE = re.compile(
     r"\bnever\b|\bafter (?:an?|the|each|every|any)\b|\b(?:do not|don't|must not) (?:show|tell|reveal|mention)\b"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path, PurePath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tl_jax.errors import UserError
 from tl_jax.registry import Registry, suggestion
@@ -164,7 +164,24 @@ def detect_format(path: str | Path) -> str:
     ]
     if known[0] >= 0:
         return formats[max(known)].name
-    raise place.locate(DataError('has neither "messages" nor "conversations": not a known format', field="row"))
+    problem = f'has neither "messages" nor "conversations": not a known format{_hint(row)}'
+    raise place.locate(DataError(problem, field="row"))
+
+
+def _hint(row: Mapping[str, Any]) -> str:
+    """Where a row of no known format may have its messages, or which fields it has."""
+    if {"role", "from"} & row.keys():
+        return '; it is one message, and a row is a whole conversation: {"messages": [...]}'
+    for name, value in row.items():
+        first = value[0] if isinstance(value, list) and value else value
+        if not isinstance(first, dict):
+            continue
+        if isinstance(value, list) and {"role", "from"} & first.keys():
+            return f"; {name!r} holds messages: call it 'messages'"
+        if inside := next((key for key in ("messages", "conversations", "row") if key in first), None):
+            each = f"each item of {name!r}" if isinstance(value, list) else repr(name)
+            return f"; {each} has {inside!r}: write it as a row of its own"
+    return f"; it has {', '.join(list(row)[:10])}" if row else ""
 
 
 def _noted(path: str | Path, read: Callable[[], Iterator[T]], notes: Notes | None) -> Iterator[T]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tl_jax.tooluse.fields import Fields, remark
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
-from tl_jax.tooluse.readers.fields import arguments, identity
+from tl_jax.tooluse.readers.fields import arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.message_fields import ENCRYPTED, message_weight
 from tl_jax.tooluse.readers.messages import tools
@@ -20,6 +20,7 @@ _SETTINGS = (
     *("object", "created_at", "status", "error", "incomplete_details", "max_output_tokens", "previous_response_id"),
     *("reasoning", "store", "text", "truncation", "usage", "user", "background", "service_tier", "prompt_cache_key"),
     *("include", "stream", "max_tool_calls", "top_logprobs", "safety_identifier", "conversation"),
+    *("billing", "completed_at", "frequency_penalty", "presence_penalty", "prompt_cache_retention", "prompt"),
 )
 
 
@@ -56,7 +57,8 @@ def _dialogue(items: list[tuple[Any, str]]) -> Dialogue:
             if kind == "function_call_output":
                 known_as = identity(item, "call_id")
                 item.take("id", default=None)
-                output, _ = _text(item, "output")
+                said = item.take("output", default="")
+                output = plain(said) if isinstance(said, dict) else _text(Fields({"output": said}, where), "output")[0]
                 dialogue.result(output, f"{where}.call_id", known_as)
                 continue
             if kind == "function_call":

@@ -25,6 +25,18 @@ from tl_jax.tooluse.schema import DataError
 
 T = TypeVar("T")
 _GZIP = b"\x1f\x8b"
+_NOT_READ = {
+    b"\x28\xb5\x2f\xfd": "is packed by zstd: unpack it first (zstd -d)",
+    b"BZh": "is packed by bzip2: unpack it first (bunzip2)",
+    b"\xfd7zXZ\x00": "is packed by xz: unpack it first (xz -d)",
+    b"PK\x03\x04": "is a zip archive: unpack it first",
+    b"\xff\xfe": "is UTF-16: write it as UTF-8",
+    b"\xfe\xff": "is UTF-16: write it as UTF-8",
+    b"version https://git-lfs": "is not the data but Git LFS's pointer to it: fetch it first (git lfs pull)",
+    b"<!DOCTYPE": "is a web page, and not the data that was to be downloaded",
+    b"<html": "is a web page, and not the data that was to be downloaded",
+}
+"""What files begin with that are no data yet, and what to do."""
 _LOOK = 1 << 12
 OnError: TypeAlias = Literal["raise", "skip"]
 Report: TypeAlias = Callable[[DataError], None]
@@ -190,6 +202,7 @@ def raw_rows(path: Path) -> Iterator[RawRow]:
         for number, row in enumerate(table_rows(path), 1):
             yield RawRow(Place(path, line=number, table=True), row)
         return
+    _refuse(path)
     first, number = _first_character(path)
     if first == b"[":
         yield from _items(path, number)
@@ -204,6 +217,15 @@ def raw_rows(path: Path) -> Iterator[RawRow]:
                 line = line.removeprefix(codecs.BOM_UTF8)
             if line.strip():
                 yield RawRow(Place(path, line=number), line, parsed=False)
+
+
+def _refuse(path: Path) -> None:
+    """Raises `DataError` for a file that is packed or written in a way that is not read, which its first bytes tell."""
+    with open_file(path) as file:
+        begin = file.read(max(map(len, _NOT_READ)))
+    for mark, problem in _NOT_READ.items():
+        if begin.startswith(mark):
+            raise DataError(problem, path=str(path))
 
 
 @contextmanager

@@ -24,14 +24,17 @@ from tl_jax.tooluse.readers.tagged import between, calls, listed
 from tl_jax.tooluse.readers.texts import prompt, said
 from tl_jax.tooluse.readers.toolbox import joined
 from tl_jax.tooluse.schema import DataError, Message, Tool, Trajectory
+from tl_jax.tooluse.text.parse import thoughts
 
 _SPEAKERS = {
     "system": "system",
     **dict.fromkeys(("human", "user"), "user"),
-    **dict.fromkeys(("gpt", "assistant", "model"), "assistant"),
-    **dict.fromkeys(("function_call", "tool_call"), "call"),
+    **dict.fromkeys(("gpt", "assistant", "model", "bot", "chatbot", "chatgpt"), "assistant"),
+    **dict.fromkeys(("function_call", "tool_call", "function-call", "tool-call"), "call"),
     **dict.fromkeys(("observation", "tool", "function", "function_response", "tool_response"), "tool"),
+    **dict.fromkeys(("function-response", "tool-response"), "tool"),
 }
+"""What speakers are called, in any case of letters."""
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
@@ -54,7 +57,7 @@ def _turn(value: Any, where: str, dialogue: Dialogue, tools: tuple[Tool, ...], a
     """Adds what a turn says, which a result follows or not; returns the tools, which a system prompt may list."""
     with Fields(value, where) as turn:
         speaker, text = turn.take("from", kind=str), turn.take("value", kind=str)
-        role = _SPEAKERS.get(speaker)
+        role = _SPEAKERS.get(speaker.lower())
         weight = message_weight(turn, "assistant" if role in ("assistant", "call") else speaker)
     if dialogue.heard(role, text, where):
         return tools
@@ -69,9 +72,10 @@ def _turn(value: Any, where: str, dialogue: Dialogue, tools: tuple[Tool, ...], a
             message = Message("assistant", text, weight=weight)
             dialogue.add(said(message, tools, answered, f"{where}.value"), where)
         case "call":
-            texts = between(text, "tool_call")[0] or [text]
+            thought, start = thoughts(text)
+            texts = between(text[start:], "tool_call")[0] or [text[start:]]
             made = tuple(call for item in texts for call in calls(item, f"{where}.value"))
-            dialogue.join(Message("assistant", "", made, weight=weight), where)
+            dialogue.join(Message("assistant", "", made, weight=weight, reasoning=thought or None), where)
         case _:
             raise DataError(f"unknown speaker {speaker!r}", field=f"{where}.from")
     return tools

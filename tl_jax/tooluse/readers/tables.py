@@ -44,12 +44,16 @@ def table_rows(path: Path) -> Iterator[dict[str, Any]]:
         import pyarrow
     except ImportError:
         raise UserError(f"{path}: tables are read by pyarrow, which is not installed: pip install pyarrow") from None
+    number = 0
     try:
         for file in _files(path):
             for batch in _batches(file):
                 columns = batch.schema.names
                 for row in batch.to_pylist(maps_as_pydicts="strict"):
+                    number += 1
                     yield {name: _plain(row[name], name) for name in columns}
+    except DataError as error:
+        raise error if error.path else error.at(str(path), number) from None
     except (pyarrow.ArrowException, OSError, KeyError) as error:
         raise DataError(f"cannot be read: {' '.join(str(error).split())}", path=str(path)) from None
 

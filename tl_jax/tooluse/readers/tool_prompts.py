@@ -1,7 +1,7 @@
 """Tools that a prompt lists, as structure, and what else the prompt says.
 
 Known are lists and objects of JSON wherever they stand (Hermes and Qwen between ``<tools>`` tags, ToolACE, Llama 3,
-Mistral, Jamba) and the TypeScript of functionary and gpt-oss.
+Mistral, Jamba), the TypeScript of functionary and gpt-oss, and what `tools_in_words` reads.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from tl_jax.tooluse.fields import remark, without_numbers
-from tl_jax.tooluse.readers import typescript
+from tl_jax.tooluse.readers import tools_in_words, typescript
 from tl_jax.tooluse.readers.embedded import Embedded, embedded, is_tool, may_be_tool
 from tl_jax.tooluse.readers.own_words import own_words
 from tl_jax.tooluse.readers.schemas import json_schema
@@ -52,7 +52,7 @@ def offered(text: str, where: str) -> tuple[tuple[Tool, ...], str]:
     Raises:
         DataError: something between ``<tools>`` tags is no tool.
     """
-    found = _lists(text, where) if "{" in text else []  # most texts, at once
+    found = _lists(text, where) if "{" in text or "<tools>" in text else []  # most texts, at once
     return (_joined(found), _own(_around(text, found), found)) if found else ((), text)
 
 
@@ -80,7 +80,19 @@ def stays(problem: DataError) -> None:
 def _lists(text: str, where: str) -> list[Listed]:
     """Every list of tools of the kind that a text has, in their order."""
     where = f"{where}: tools"
-    return _in_tags(text, where) or _in_namespaces(text, where) or _in_json(text, where)
+    return _in_tags(text, where) or _in_words(text, where) or _in_namespaces(text, where) or _in_json(text, where)
+
+
+def _in_words(text: str, where: str) -> list[Listed]:
+    """The tools in tags of their own or under headings. Those under headings that cannot be read are counted."""
+    found = [Listed(*item) for item in tools_in_words.in_tags(text, where)]
+    if found or "Parameters: {" not in text:
+        return found
+    try:
+        return [Listed(*item) for item in tools_in_words.under_headings(text, where)]
+    except DataError as problem:
+        stays(problem)
+        return []
 
 
 def _own(parts: Iterable[str], lists: Iterable[Listed]) -> str:
