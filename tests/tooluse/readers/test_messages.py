@@ -307,3 +307,15 @@ def test_a_result_of_no_call_is_counted_with_what_stands_before_it(tmp_path: Pat
     notes = Notes()
     list(read_trajectories(path, notes=notes))
     assert (notes.remarks, notes.examples) == ({OF_NO_CALL: 1}, {OF_NO_CALL: {"@lookup dog": None}})
+
+
+def test_ollamas_calls_and_mcps_list_of_tools(tmp_path: Path) -> None:
+    call = turn({"function": {"name": "lookup", "arguments": {"word": "dog"}, "index": 0}})
+    listed = {"tools": [{"name": "lookup", "inputSchema": LOOKUP["parameters"]}], "nextCursor": None}
+    row = {"messages": [USER, call, {"role": "tool", "tool_name": "lookup", "content": "a pet"}], "tools": listed}
+    found = read_one(tmp_path, row)
+    assert [tool.name for tool in found.tools] == ["lookup"]
+    assert found.messages[1:] == (
+        Message("assistant", "", (Call("lookup", {"word": "dog"}),)),
+        Message("tool", "a pet", name="lookup"),
+    )

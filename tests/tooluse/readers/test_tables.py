@@ -199,3 +199,39 @@ def test_a_value_that_json_cannot_say_is_named_with_its_row(tmp_path: Path) -> N
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "data.parquet")
     with pytest.raises(DataError, match=r"data\.parquet:301: image: is bytes, which JSON cannot say"):
         list(read_trajectories(tmp_path / "data.parquet"))
+
+
+def results(shape: str, said: list[Any]) -> list[dict[str, Any]]:
+    """Rows of a format, each with a call that is answered by an object."""
+    make: dict[str, Any] = {
+        "openai": lambda value: {
+            "messages": [
+                {"role": "assistant", "tool_calls": [{"id": "1", "name": "find", "arguments": "{}"}]},
+                {"role": "tool", "tool_call_id": "1", "content": value},
+            ]
+        },
+        "gemini": lambda value: {
+            "contents": [
+                {"role": "model", "parts": [{"functionCall": {"name": "find"}}]},
+                {"role": "user", "parts": [{"functionResponse": {"name": "find", "response": value}}]},
+            ]
+        },
+        "responses": lambda value: {
+            "input": [
+                {"type": "function_call", "call_id": "1", "name": "find", "arguments": "{}"},
+                {"type": "function_call_output", "call_id": "1", "output": value},
+            ]
+        },
+    }
+    return [make[shape](value) for value in said]
+
+
+@pytest.mark.parametrize("shape", ["openai", "gemini", "responses"])
+def test_nulls_that_a_table_puts_into_results(tmp_path: Path, shape: str) -> None:
+    path = tmp_path / "data.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist(results(shape, [{"rain": 2}, {"error": "gone"}])), path)
+    found = [item.messages[1] for item in read_trajectories(path, shape)]
+    assert [message.content for message in found] == ['{"rain": 2}', '{"error": "gone"}']
+    assert [message.error for message in found] == [False, shape == "gemini"]
+    (as_meant,) = read_trajectories(lines(tmp_path / "data.jsonl", *results(shape, [{"rain": None}])), shape)
+    assert as_meant.messages[1].content == '{"rain": null}'

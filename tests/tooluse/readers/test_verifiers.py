@@ -74,3 +74,9 @@ def test_bad_rows(tmp_path: Path) -> None:
     refused(tmp_path, changed(ROW, "completion.1.foo", 1), r"completion\[1\]\.foo: unknown field")
     refused(tmp_path, {**ROW, "tools": [{"name": "g"}]}, r"info\.oai_tools: other tools are offered elsewhere")
     refused(tmp_path, {**ROW, "info": "[]"}, "info: must be a JSON object")
+
+
+def test_what_trl_hands_to_the_template(tmp_path: Path) -> None:
+    given = {"xml_tools": [json.dumps(LOOKUP)], "enable_thinking": False}
+    found = read_one(tmp_path, {"prompt": ROW["prompt"], "completion": COMPLETION, "chat_template_kwargs": given})
+    assert (found.tools, found.messages[1:]) == ((Tool.from_json(LOOKUP),), conversation("Look it up.")[1:])

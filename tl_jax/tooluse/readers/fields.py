@@ -6,6 +6,7 @@ import json
 from typing import Any, TypeVar
 
 from tl_jax.tooluse.fields import Fields, left_out, remark
+from tl_jax.tooluse.readers.nulls import without_nulls
 from tl_jax.tooluse.readers.rows import parse
 from tl_jax.tooluse.schema import DataError
 from tl_jax.tooluse.text.literals import GivenTwice, python_literal
@@ -129,6 +130,11 @@ def arguments(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
-def plain(value: Any) -> str:
-    """A tool's result as the text of a message: text as it is, anything else as JSON."""
+def plain(value: Any, padded: bool = False) -> str:
+    """A tool's result as the text of a message: text as it is, anything else as JSON.
+
+    Args:
+        padded: a table wrote the row: what is null in the result is what results beside it have.
+    """
+    value = without_nulls(value) if padded else value
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

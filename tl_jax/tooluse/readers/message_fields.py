@@ -74,11 +74,12 @@ def failed(fields: Fields) -> bool | str:
     return error or flag or status == "error"
 
 
-def message_text(fields: Fields, any_value: bool = False) -> Content:
+def message_text(fields: Fields, any_value: bool = False, padded: bool = False) -> Content:
     """Takes the content of a message: its text, joined of its parts, and what else is among these.
 
     Args:
         any_value: it may be an object, or a list of other things than parts; then it says what it is as JSON.
+        padded: a table wrote the row, see `plain`.
 
     Raises:
         DataError: its content is something else, such as a picture.
@@ -88,7 +89,7 @@ def message_text(fields: Fields, any_value: bool = False) -> Content:
         return Content(content)
     where = fields.taken
     if any_value and not _has_parts(content):
-        return Content(plain(content))
+        return Content(plain(content, padded))
     if not isinstance(content, list):
         raise DataError(f"must be text, not {type(content).__name__}", field=where)
     texts, thoughts, refusal = list[str](), list[str](), None
@@ -102,7 +103,7 @@ def message_text(fields: Fields, any_value: bool = False) -> Content:
             elif kind == "document":  # Cohere's results
                 with Fields(part.take("document"), part.at("document")) as document:
                     document.take("id", default=None)
-                    texts.append(plain(document.take("data")))
+                    texts.append(plain(document.take("data"), padded))
             elif kind in _TEXT_PARTS and isinstance(text := part.take("text", default=None), str):
                 texts.append(text)
             else:

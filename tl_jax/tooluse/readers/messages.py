@@ -151,6 +151,10 @@ def tools(value: Any, where: str) -> tuple[Tool, ...]:
     """
     if isinstance(value, str):
         value = literal(value, where) if value.strip() else []
+    if isinstance(value, dict) and "name" not in value and isinstance(value.get("tools"), list):
+        with Fields(value, where) as listed:  # what a server answers to MCP's tools/list
+            value, where = listed.take("tools"), listed.taken
+            listed.keep("nextCursor", "_meta")
     if isinstance(value, dict):
         value = [value]
     if not isinstance(value, list):
@@ -202,7 +206,7 @@ class MessageReader:
         with Fields(value, where) as fields:
             role = fields.take("role", kind=str)
             role = _ROLES.get(role.lower(), role)
-            content = message_text(fields, any_value=_ROLES.get(role) == "tool")
+            content = message_text(fields, any_value=role == "tool", padded=self.padded)
             message = Message(cast(Role, role), content.text, refusal=content.refusal)
             if fields or content.reasoning:  # most messages have no more than that
                 message = self._with_rest(message, fields, content)
@@ -213,7 +217,7 @@ class MessageReader:
         """The message with everything beside its role and text."""
         function_id = _function_id(fields)
         calls = tuple(self._calls(fields, function_id))
-        name = fields.take("name", kind=str, default=None)
+        name = fields.take("name", "tool_name", kind=str, default=None)
         call_id = identity(fields, "tool_call_id", "call_id")
         if call_id is None and message.role == "tool" and function_id in self._ids:
             call_id = function_id
@@ -280,6 +284,7 @@ class MessageReader:
             outer.take("index", kind=int, default=None)
             if "function" in outer:
                 with Fields(outer.take("function"), f"{where}.function") as inner:
+                    inner.take("index", kind=int, default=None)
                     name, arguments = self._named(inner)
             else:
                 name, arguments = self._named(outer)

@@ -11,6 +11,7 @@ from tl_jax.tooluse.readers.fields import arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.message_fields import ENCRYPTED, message_weight
 from tl_jax.tooluse.readers.messages import tools
+from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.schema import Call, DataError, Message, Trajectory
 
@@ -45,6 +46,7 @@ def _input(row: Fields) -> list[tuple[Any, str]]:
 
 def _dialogue(items: list[tuple[Any, str]]) -> Dialogue:
     dialogue, thoughts = Dialogue(), list[str]()
+    padded = is_padded([value for value, _ in items])
     for value, where in items:
         with Fields(value, where) as item:
             kind = item.take("type", default="message")
@@ -58,8 +60,9 @@ def _dialogue(items: list[tuple[Any, str]]) -> Dialogue:
                 known_as = identity(item, "call_id")
                 item.take("id", default=None)
                 said = item.take("output", default="")
-                output = plain(said) if isinstance(said, dict) else _text(Fields({"output": said}, where), "output")[0]
-                dialogue.result(output, f"{where}.call_id", known_as)
+                if isinstance(said, dict):
+                    said = plain(said, padded)
+                dialogue.result(_text(Fields({"output": said}, where), "output")[0], f"{where}.call_id", known_as)
                 continue
             if kind == "function_call":
                 message = Message("assistant", tool_calls=(_call(item),))

@@ -48,7 +48,7 @@ def dialogue_of(turns: Iterable[tuple[Any, str]], reader: MessageReader) -> Dial
                 fields.take("role")
                 content, weight = fields.take("content"), message_weight(fields)
                 thoughts = fields.take("reasoning_content", kind=str, default="") or None
-            made = tuple(calls(plain(content), f"{where}.content"))
+            made = tuple(calls(plain(content, reader.padded), f"{where}.content"))
             dialogue.join(Message("assistant", "", made, weight=weight, reasoning=thoughts), where)
         elif role in RESULTS:
             with Fields(value, where) as fields:
@@ -56,7 +56,7 @@ def dialogue_of(turns: Iterable[tuple[Any, str]], reader: MessageReader) -> Dial
                 known_as, name = identity(fields, "tool_call_id"), fields.take("name", kind=str, default=None)
                 content, error = fields.take("content", default=""), failed(fields)
                 message_weight(fields, "tool")
-            dialogue.result(plain(content), f"{where}.tool_call_id", known_as, name, bool(error))
+            dialogue.result(plain(content, reader.padded), f"{where}.tool_call_id", known_as, name, bool(error))
         else:
             dialogue.add(reader.message(value, where), where)
     return dialogue

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.readers.beside_messages import shown
 from tl_jax.tooluse.readers.dialogue import Dialogue, around
 from tl_jax.tooluse.readers.fields import literal
 from tl_jax.tooluse.readers.format import Format
@@ -48,6 +49,7 @@ def _read(row: Any, place: Place) -> tuple[Trajectory, bool]:
         reader = MessageReader(padded=is_padded([value for part in parts.values() for value, _ in part]))
         reader.offer(fields, *TOOLS)
         info = _info(fields.take("info", default=None), reader)
+        system = shown(fields, reader, "")
         beside = around(fields, place.name, "verifiers", *_ABOUT)
     if info:
         beside.meta["info"] = info
@@ -58,7 +60,7 @@ def _read(row: Any, place: Place) -> tuple[Trajectory, bool]:
             if name == "prompt" and message.role == "assistant" and message.weight is None:
                 message = replace(message, weight=0.0)
             dialogue.add(message, where)
-    return dialogue.trajectory(beside, reader.tools, "", "prompt"), "completion" in parts
+    return dialogue.trajectory(beside, reader.tools, system, "prompt"), "completion" in parts
 
 
 def _messages(row: Fields, name: str) -> list[tuple[Any, str]]:
