@@ -295,6 +295,8 @@ def test_tools_that_a_row_hands_to_its_template_or_only_notes(tmp_path: Path) ->
         read_one(tmp_path, {"messages": [USER, DONE], "chat_template_kwargs": {"python_tools": ["def f(): ..."]}})
     with pytest.raises(DataError, match=r"chat_template_kwargs\.custom_instructions: is a system text, and the row"):
         read_one(tmp_path, {"messages": [USER, DONE], "system": "Be kind.", "chat_template_kwargs": given})
+    for noted in ({"tools": ["lookup"]}, {"tools": [{"name": "lookup", "made": 3}]}, '{"tools": '):
+        assert read_one(tmp_path, {"messages": [USER, DONE], "metadata": noted}).tools == ()
     for noted in ({"tools": [LOOKUP]}, json.dumps({"tools": [LOOKUP]})):
         assert read_one(tmp_path, {"messages": [USER, DONE], "metadata": noted}).tools == (Tool.from_json(LOOKUP),)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.readers.embedded import is_tool
 from tl_jax.tooluse.readers.fields import literal
 from tl_jax.tooluse.schema import DataError
 
@@ -59,9 +60,18 @@ def shown(row: Fields, reader: MessageReader, system: str) -> str:
 
 
 def offer_noted(notes: Mapping[str, Any], reader: MessageReader) -> None:
-    """Offers the tools that a row only notes in its ``metadata``, an object or the JSON text of one."""
+    """Offers the tools that a row only notes in its ``metadata``, an object or the JSON text of one.
+
+    Notes may say anything: what else stands under ``tools`` there, such as names, is a note like others.
+    """
     noted = notes.get("metadata", notes)
-    if isinstance(noted, str) and '"tools"' in noted and noted.lstrip().startswith("{"):
-        noted = literal(noted, "metadata")
-    if not reader.tools and isinstance(noted, dict) and isinstance(noted.get("tools"), list):
-        reader.offer(Fields({"tools": noted["tools"]}, "metadata"), "tools")
+    if reader.tools or not noted:
+        return
+    if isinstance(noted, str) and '"tools"' in noted:
+        try:
+            noted = literal(noted, "metadata")
+        except DataError:
+            return
+    tools = noted.get("tools") if isinstance(noted, dict) else None
+    if isinstance(tools, list) and tools and all(map(is_tool, tools)):
+        reader.offer(Fields({"tools": tools}, "metadata"), "tools")
