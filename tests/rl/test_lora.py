@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import orbax.checkpoint as ocp
 import pytest
 
@@ -24,7 +25,7 @@ from tl_jax.model.store import open_model
 from tl_jax.model.value import make_value_graphdef
 from tl_jax.rl.batch import RolloutBatch
 from tl_jax.rl.parts import MicroBatch, read_once
-from tl_jax.rl.scores import per_token_logps, score_rollout
+from tl_jax.rl.scores import learns_while_scoring, per_token_logps, score_rollout
 from tl_jax.rl.state import RlState, StepSpec, TrainableModel, adapter_off, init_rl_state
 from tl_jax.rl.step import make_rl_step
 from tl_jax.rl.train import run_rl
@@ -107,6 +108,26 @@ def test_the_critics_adapters_stand_on_the_same_model(lora: LoraConfig) -> None:
     _, expected = scored({"actor": actor, "critic": critic}, rollout, spec_of(PPO, lora=None))
     assert_trees_close(jnp.where(rollout.mask, values, 0), jnp.where(rollout.mask, expected, 0), rtol=1e-4)
     assert {*initial(spec_of(SHARED)).trainable["critic"]} == {"value_head"}
+
+
+@pytest.mark.slow
+def test_the_only_update_scores_a_rollout_of_adapters() -> None:
+    """As for whole models (`test_scores.py`): same update, metrics and adaptive KL as when all is read before."""
+    rollout, sgd = random_rollout(16, 24), optax.sgd(1.0)
+
+    def learnt(old_log_probs: str) -> tuple[StepSpec, RlState, dict[str, float]]:
+        spec = spec_of(AlgorithmConfig(kl_target=1.0, kl_rate=0.5, old_log_probs=old_log_probs))
+        spec = spec._replace(**{name: getattr(spec, name)._replace(optimizer=sgd) for name in ("actor", "critic")})
+        state, metrics = jax.jit(make_rl_step(spec))(moved(initial(spec)), rollout)
+        return spec, state, {name: float(value) for name, value in metrics.items()}
+
+    spec, new, metrics = learnt("auto")
+    before, expected, told = learnt("recompute")
+    assert (learns_while_scoring(spec, 1, 1), learns_while_scoring(before, 1, 1)) == (True, False)
+    assert metrics == pytest.approx(told, rel=1e-4, abs=1e-5)
+    assert new.kl_coef != metrics["kl_coef"]
+    assert new.kl_coef == pytest.approx(float(expected.kl_coef), rel=1e-6)
+    assert_trees_close(new.trainable, expected.trainable, rtol=1e-5)
 
 
 def likes_a(prediction: str, case: Case) -> float:

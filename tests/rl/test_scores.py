@@ -127,9 +127,11 @@ def test_the_only_update_finds_the_old_log_probs_itself(options: dict[str, Any])
 @pytest.mark.parametrize(
     "options",
     [
-        pytest.param({"kl_coef": 0.3, "target_kl": 1.0, "bootstrap_truncated": True}, id="critic of its own"),
         pytest.param(
-            {"kl_coef": 0.3, "kl_in": "loss", "kl_estimator": "k3"}, id="critic before actor", marks=pytest.mark.slow
+            {"kl_target": 1.0, "target_kl": 1.0, "bootstrap_truncated": True}, id="critic of its own, adaptive KL"
+        ),
+        pytest.param(
+            {"kl_target": 1.0, "kl_in": "loss", "kl_estimator": "k3"}, id="critic before actor", marks=pytest.mark.slow
         ),
         pytest.param(
             {"kl_coef": 0.3, "critic_backbone": "shared", "entropy_coef": 0.1},
@@ -150,6 +152,7 @@ def less_work_for_the_same(auto: AlgorithmConfig, layout: Layout) -> float:
     whole = auto.model_copy(update={"old_log_probs": "recompute"})
     groups = {"group_size": layout.group_size} if layout.group_size > 1 else {}
     state, rollout = drifted_state(whole, optax.sgd(1.0)), random_rollout(16, 24, layout=layout)
+    state = replace(state, kl_coef=jnp.float32(0.3))  # an adaptive one's, that has moved
     _, expected, told = one_step(whole, rollout, state, **groups)
     _, new, metrics = one_step(auto, rollout, state, **groups)
     assert moved(state.trainable, new.trainable)
@@ -157,6 +160,8 @@ def less_work_for_the_same(auto: AlgorithmConfig, layout: Layout) -> float:
     assert metrics.keys() == told.keys()
     for name, value in told.items():
         assert metrics[name] == pytest.approx(float(value), rel=1e-4, abs=1e-5), name
+    assert (new.kl_coef != metrics["kl_coef"]) == (auto.kl_target is not None)
+    assert new.kl_coef == pytest.approx(float(expected.kl_coef), rel=1e-6)
     return work(auto, state, rollout, **groups) / work(whole, state, rollout, **groups)
 
 
