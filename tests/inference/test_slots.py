@@ -97,6 +97,13 @@ def test_same_answers_whatever_the_slots(monkeypatch: pytest.MonkeyPatch) -> Non
     np.testing.assert_allclose(in_turn.logprobs, together.logprobs, atol=1e-5)
 
 
+@pytest.mark.parametrize(("where", "sizes"), [("cpu", [96, 64, 48, 32, 24, 16, 12, 8]), ("gpu", [96, 32, 16, 8])])
+def test_which_numbers_of_slots_there_are(where: str, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "platform", lambda: where)
+    assert [module._next_fewer(size) for size in sizes[:-1]] == sizes[1:]
+    assert module._next_fewer(1) == 0
+
+
 @pytest.mark.slow
 def test_same_answers_with_layers_in_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loop of two of three layers, and one that is left over; prompts take slots in turn, room grows, slots go."""
