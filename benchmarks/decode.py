@@ -102,11 +102,13 @@ class Side:
         wall, cpu = written * other.clock.wall / self.clock.wall, written * other.clock.cpu / self.clock.cpu
         kept = np.arange(self.tokens.shape[1]) < self.lengths[:, None]
         same = np.mean(self.tokens[kept] == other.tokens[kept])
-        parts = f"prompts {other.reading.cpu / self.reading.cpu:.2f}"
+        parts = ""
         if self.lengths.max() > 1:
             after = [side.clock.cpu - side.reading.cpu for side in (other, self)]
-            parts += f", after them {written * after[0] / after[1]:.2f}"
-        return f"ratio {wall:.2f}, by processor time {cpu:.2f} ({parts}); {same:.1%} of the tokens are the same"
+            parts = (
+                f" (prompts {other.reading.cpu / self.reading.cpu:.2f}, after them {written * after[0] / after[1]:.2f})"
+            )
+        return f"ratio {wall:.2f}, by processor time {cpu:.2f}{parts}; {same:.1%} of the tokens are the same"
 
 
 def chosen_ends(tokens: np.ndarray, share: float) -> tuple[int, ...]:
