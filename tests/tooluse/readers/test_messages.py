@@ -278,6 +278,11 @@ def test_logs_of_requests(tmp_path: Path) -> None:
     assert found.meta == {"stream": True, "reasoning_effort": "low"}
     with pytest.raises(DataError, match=r"choices: holds 2 answers"):
         read_one(tmp_path, {**row, "choices": [answer, answer]})
+    with pytest.raises(DataError, match=r"choices: is no list of an API's answers"):
+        read_one(tmp_path, {**row, "choices": ["A", "B"]})
+    notes = Notes("drop")
+    (found,) = read_trajectories(lines(tmp_path / "data.jsonl", {**row, "choices": ["A", "B"]}), notes=notes)
+    assert (len(found.messages), notes.dropped) == (1, {"choices": 1})
 
 
 def test_pictures_beside_messages(tmp_path: Path) -> None:

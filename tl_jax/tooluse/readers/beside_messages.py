@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.fields import Fields, left_out
 from tl_jax.tooluse.readers.embedded import is_tool
 from tl_jax.tooluse.readers.fields import literal
 from tl_jax.tooluse.schema import DataError
@@ -24,11 +24,15 @@ SETTINGS = (
 
 def answered(messages: Any, row: Fields) -> Any:
     """The messages, and after them what an API answered, as logs have it beside the request."""
-    answers = row.each("choices")
+    where, values = row.at("choices"), row.take("choices", default=[])
+    if not isinstance(values, list) or not all(isinstance(value, dict) and "message" in value for value in values):
+        left_out(where, "is no list of an API's answers, each with its message")
+        return messages
+    answers = [(value, f"{where}[{i}]") for i, value in enumerate(values)]
     if len(answers) > 1:
-        raise DataError(f"holds {len(answers)} answers, of which one is to be learnt", field=row.taken)
-    for value, where in answers:
-        with Fields(value, where) as choice:
+        raise DataError(f"holds {len(answers)} answers, of which one is to be learnt", field=where)
+    for value, at in answers:
+        with Fields(value, at) as choice:
             choice.keep("index", "finish_reason", "logprobs", "stop_reason")
             messages = [*messages, choice.take("message", kind=dict)] if isinstance(messages, list) else messages
     return messages
