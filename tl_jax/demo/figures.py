@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rich.box import SIMPLE
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -97,12 +98,13 @@ def conclude(demo: Demo) -> None:
 
 def _differences(demo: Demo) -> Table:
     """Each training against the base model, case by case."""
-    table = Table("model", "figure", *(Column(name, justify="right", no_wrap=True) for name in HEADS))
+    figures = [Column(name, justify="right", no_wrap=True) for name in HEADS]
+    table = Table("after", "figure", *figures, box=SIMPLE, padding=(0, 1, 0, 0))  # fits into 80 columns
     for name in demo.models[1:]:
         table.add_section()
         compared = compare_files(demo.answers("before"), demo.answers(name), demo.out / "data/cases.jsonl")
         for row, (figure, one) in enumerate(compared.figures.items()):
-            table.add_row(name if not row else "", figure, *cells(figure, one))
+            table.add_row("" if row else name.removeprefix("after "), figure, *cells(figure, one))
     return table
 
 
