@@ -27,29 +27,60 @@ Sums = TypeVar("Sums")
 Blocks = TypeVar("Blocks")
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
 def by_blocks(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask, size: int) -> jax.Array:
     """Attention with blocks of ``size`` slots; zero for a query without any key. See `attention` for the shapes.
 
     A pair of blocks is left out where it is seen in none of the rows; `row_by_row` leaves it out of each.
     """
-    return _forward(query, key, value, mask, size)[0]
+    return _attend(query, key, value, mask, size, False)
 
 
 def row_by_row(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask, size: int) -> jax.Array:
     """`by_blocks` of one row after another: what a processor has in its cache at a time is one row's."""
+    return _attend(query, key, value, mask, size, True)
 
-    def one(row: tuple[jax.Array, jax.Array, jax.Array, AttentionMask]) -> jax.Array:
-        return by_blocks(*jax.tree.map(lambda x: x[None], row), size)[0]
 
-    return jax.lax.map(one, (query, key, value, mask))
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _attend(
+    query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask, size: int, alone: bool
+) -> jax.Array:
+    """``alone``: a row by itself, after the one before it. Here and not around it, or all it reads is kept twice."""
+    return _forward(query, key, value, mask, size, alone)[0]
+
+
+def _forward(
+    query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask, size: int, alone: bool
+) -> tuple[jax.Array, tuple[Any, ...]]:
+    out = _by_rows(partial(_forward_rows, size=size), (query, key, value, mask), alone)
+    out, log_total = (checkpoint_name(x, KEPT) for x in out)
+    return out, (query, key, value, mask, out, log_total)
+
+
+def _backward(size: int, alone: bool, kept: tuple[Any, ...], given: jax.Array) -> tuple[jax.Array | None, ...]:
+    return *_by_rows(partial(_backward_rows, size=size), (*kept, given), alone), None
+
+
+_attend.defvjp(_forward, _backward)
+
+
+def _by_rows(compute: Callable[..., Sums], arrays: tuple[Any, ...], alone: bool) -> Sums:
+    """``compute`` of arrays whose first axis is the rows, of all rows at once or each ``alone``."""
+    if not alone:
+        return compute(*arrays)
+
+    def one(row: tuple[Any, ...]) -> Sums:
+        out: Sums = jax.tree.map(lambda x: x[0], compute(*jax.tree.map(lambda x: x[None], row)))
+        return out
+
+    outs: Sums = jax.lax.map(one, arrays)
+    return outs
 
 
 class _Keys(NamedTuple):
     """Blocks of keys, [n, B, ...], or one of them, [B, ...]."""
 
     key: jax.Array  # [n, B, G, N, K]
-    value: jax.Array
+    value: jax.Array  # [n, B, G, N, K]
     places: Places  # [n, B, N] each
 
 
@@ -76,9 +107,10 @@ class _Seen(NamedTuple):
         return jax.lax.fori_loop(0, self.how_many, lambda place, sums: add(self.blocks[place], sums), so_far)
 
 
-def _forward(
+def _forward_rows(
     query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask, size: int
-) -> tuple[jax.Array, tuple[Any, ...]]:
+) -> tuple[jax.Array, jax.Array]:
+    """Outputs [B, T, H, K], and of each query the logarithm of the sum of its weights, [B, n, G, R, N]."""
     queries, keys, seen = _cut(query, key, value, mask, size)
     scale = query.shape[-1] ** -0.5
 
@@ -105,17 +137,27 @@ def _forward(
         return out.astype(query.dtype), jnp.where(any_key, highest + jnp.log(total), 0)
 
     out, log_total = jax.lax.map(one, (queries, _Seen.of(seen)))
-    whole, log_total = (checkpoint_name(x, KEPT) for x in (_joined(out, query), log_total))
-    return whole, (query, key, value, mask, whole, log_total)
+    return _joined(out, query), jnp.moveaxis(log_total, 0, 1)
 
 
-def _backward(size: int, kept: tuple[Any, ...], given: jax.Array) -> tuple[jax.Array | None, ...]:
-    """A block of keys at a time, and scores with keys before queries: so no product needs its operands turned round."""
-    query, key, value, mask, out, log_total = kept
+def _backward_rows(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: AttentionMask,
+    out: jax.Array,
+    log_total: jax.Array,
+    given: jax.Array,
+    size: int,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Gradients of query, key, value: a block of keys at a time. Scores have keys before queries: so no product needs
+    its operands turned round."""
     queries, keys, seen = _cut(query, key, value, mask, size)
     scale = query.shape[-1] ** -0.5
     given_blocks, out_blocks = (_query_blocks(x, key.shape[2], size) for x in (given, out))
-    inner = jnp.sum(out_blocks.astype(jnp.float32) * given_blocks.astype(jnp.float32), axis=-1)
+    # A product, because a processor takes ten times as long over a sum of what is multiplied first.
+    inner = _wide("nbgrqk,nbgrqk->nbgrq", given_blocks, out_blocks, precision=jax.lax.Precision.HIGHEST)
+    log_sums = jnp.moveaxis(log_total, 1, 0)
 
     def one(d_queries: jax.Array, block: tuple[_Keys, _Seen]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         own, seen_by = block
@@ -123,7 +165,7 @@ def _backward(size: int, kept: tuple[Any, ...], given: jax.Array) -> tuple[jax.A
 
         def add(index: jax.Array, so_far: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
             d_key, d_value, d_queries = so_far
-            other, given, log_sum, product = _block((queries, given_blocks, log_total, inner), index)
+            other, given, log_sum, product = _block((queries, given_blocks, log_sums, inner), index)
             visible = jnp.swapaxes(AttentionMask.between(other.places, own.places).dense(), 1, 2)[:, None, :, None]
             scores = _wide("bgsk,bgrqk->bgsrq", own.key, other.query) * scale
             weights = jnp.exp(jnp.where(visible, scores, _MASKED) - log_sum[:, :, None])
@@ -143,14 +185,11 @@ def _backward(size: int, kept: tuple[Any, ...], given: jax.Array) -> tuple[jax.A
     turned = jnp.zeros(jnp.moveaxis(queries.query, -1, 3).shape)
     d_queries, (d_key, d_value) = jax.lax.scan(one, turned, (keys, _Seen.of(seen.T)))
     d_query = _joined(jnp.moveaxis(d_queries, 3, -1), query)
-    return d_query, _joined(d_key[:, :, :, None], key), _joined(d_value[:, :, :, None], value), None
+    return d_query, _joined(d_key[:, :, :, None], key), _joined(d_value[:, :, :, None], value)
 
 
-by_blocks.defvjp(_forward, _backward)
-
-
-def _wide(equation: str, left: jax.Array, right: jax.Array) -> jax.Array:
-    return jnp.einsum(equation, left, right, preferred_element_type=jnp.float32)
+def _wide(equation: str, left: jax.Array, right: jax.Array, precision: jax.lax.Precision | None = None) -> jax.Array:
+    return jnp.einsum(equation, left, right, precision=precision, preferred_element_type=jnp.float32)
 
 
 def _block(blocks: Blocks, index: jax.Array) -> Blocks:
