@@ -41,7 +41,13 @@ def with_sweeps(text: str, folder: Path, plots: Path) -> str:
             shown[factors[0], name] = f"{heading}\n\n{_images(name, folder, plots)}\n\n{table(sweep)}\n"
     if not shown:
         raise UserError(f"{folder}: no sweep-NAME.json with a gain; tl-jax ablation --sweep NAME writes them")
-    return SWEEPS.sub(lambda found: f"{found[1]}{_in_order(_written(found[2]) | shown)}{found[3]}", text)
+    return SWEEPS.sub(lambda found: f"{found[1]}{_in_order(_others(found[2], shown) | shown)}{found[3]}", text)
+
+
+def _others(text: str, shown: dict[tuple[str, str], str]) -> dict[tuple[str, str], str]:
+    """What stands on the page of other dials."""
+    names = {name for _, name in shown}
+    return {key: part for key, part in _written(text).items() if key[1] not in names}
 
 
 def _written(text: str) -> dict[tuple[str, str], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ import pytest
 
 from tests.model.tiny import SIZES
 from tl_jax.config import LoraConfig, MeshConfig
-from tl_jax.inference.serving import for_generation
+from tl_jax.inference.serving import _stacks, for_generation
 from tl_jax.model import operations
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.joined import GATE_UP, PARTS, QKV, join, products
@@ -64,3 +65,15 @@ def test_codes_stay_apart() -> None:
     lora = LoraConfig(rank=3, quantize="int8")
     layers = assemble(*adapt(init_params(CONFIG, jax.random.key(0)), jax.random.key(1), CONFIG, lora))["layers"]
     assert join(layers).keys() == layers.keys()
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="a processor's")
+def test_joining_keeps_nothing_besides() -> None:
+    """Not a second copy of all layers, which would be half of the model."""
+    config = LlamaConfig.from_hf(
+        {**SIZES, "model_type": "llama", "num_hidden_layers": 8, "hidden_size": 256, "intermediate_size": 1024}
+    )
+    params = init_params(config, jax.random.key(0))
+    laid_out = jax.jit(partial(_stacks, dtype=jnp.float32, loop=1, join=True)).lower(params).compile()
+    one_layer = 4 * sum(params["layers"][part][0].size for part in APART)
+    assert laid_out.memory_analysis().temp_size_in_bytes < one_layer

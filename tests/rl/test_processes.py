@@ -159,7 +159,6 @@ def in_two(configured: Callable[..., RlConfig], name: str, **settings: Any) -> R
     return configured(name, reward=reward, **seldom, **settings)
 
 
-@pytest.mark.thorough  # supervised runs are stopped by the same code: tests/training/test_processes.py
 def test_a_signal_to_one_process_ends_both_after_the_same_step(
     configured: Callable[..., RlConfig], tmp_path: Path
 ) -> None:

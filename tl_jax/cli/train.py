@@ -38,6 +38,7 @@ def sft(files: tuple[Path, ...], overrides: tuple[str, ...], cache: bool, compil
     keep_programs(compile_cache)
     from tl_jax.training.sft import run_sft
 
+    gc.collect()
     gc.freeze()  # what imports made stays, and tracing makes so much more that it would be searched again and again
     _exit(run_sft(config))
 
@@ -59,6 +60,7 @@ def rl(files: tuple[Path, ...], overrides: tuple[str, ...], compile_cache: bool)
     keep_programs(compile_cache)
     from tl_jax.rl.train import run_rl
 
+    gc.collect()
     gc.freeze()  # as in `sft`
     _exit(run_rl(config))
 

@@ -157,9 +157,10 @@ def _joins(mesh: Mesh | None, dtype: Any) -> bool:
 
 def _stacks(params: Params, dtype: Any, loop: int, join: bool) -> tuple[Params, tuple[Params, ...]]:
     copies = in_compute_dtype(params, dtype)
-    all_layers = joined.join(copies["layers"]) if join else copies["layers"]
+    all_layers = copies["layers"]
     groups = stacks_of(len(next(iter(all_layers.values()))), loop)
-    stacks = tuple({name: leaf[own.start : own.stop] for name, leaf in all_layers.items()} for own in groups)
+    cut = ({name: leaf[own.start : own.stop] for name, leaf in all_layers.items()} for own in groups)
+    stacks = tuple(joined.join(own) if join else own for own in cut)
     return {name: leaf for name, leaf in copies.items() if name != "layers"}, stacks
 
 
