@@ -220,6 +220,25 @@ def test_what_apis_say_beside_an_answer(tmp_path: Path, beside: dict[str, Any], 
     assert result.call_id == "c1"
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        {
+            "content": [
+                {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]},
+                {"type": "text", "text": "A"},
+            ]
+        },
+        {
+            "reasoning_content": "Hm.",
+            "content": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "A"}],
+        },
+    ],
+)
+def test_thoughts_as_parts_are_not_anthropics_alone(tmp_path: Path, message: dict[str, Any]) -> None:
+    assert said(tmp_path, {"role": "assistant", **message}) == (Message("assistant", "A", reasoning="Hm."),)
+
+
 def test_an_answer_that_was_spoken_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"messages\[1\]\.audio: only text can be read"):
         said(tmp_path, {**DONE, "audio": {"data": "x"}})

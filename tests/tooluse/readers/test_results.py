@@ -69,6 +69,9 @@ def test_results_of_deepseek() -> None:
     assert said("<function_results>10</function_results>") == ["10"]
     assert said("<function_results><result>10</result> or so</function_results>") == ["<result>10</result> or so"]
 
+    for inside in ("<result>ok</result>", "<result>a</result><result>b</result>"):
+        assert said(f"<tool_response>{inside}</tool_response>") == [inside]
+
 
 @pytest.mark.parametrize("form", ["a{}b", "[TOOL_RESULTS]{}b", "[TOOL_RESULTS]a{}b[/TOOL_RESULTS]", HEADER + "a{}b"])
 def test_long_white_space(form: str) -> None:

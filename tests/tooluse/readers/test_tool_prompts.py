@@ -267,17 +267,46 @@ def test_tools_in_tags_of_their_own_say_all_of_their_schema(tmp_path: Path) -> N
     for broken, problem in (
         (said.replace("</tools>", ""), "<tools> is not closed"),
         (said.replace("<name>type</name>", ""), "a <parameter> has no <name>"),
-        (said.replace("<name>f</name>", ""), "a <function> has no <name>"),
+        (said.replace("</tools>", "<function></function></tools>"), "a <function> has no <name>"),
     ):
         with pytest.raises(DataError, match=rf"messages\[0\]\.content: tools: {problem}"):
             read(tmp_path, "system", broken)
+
+
+STYLE = "### Style\nDescription: terse\nParameters: {}\n\n"
+LISTED = "You have access to the following tools:\n\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "own", "tools"),
+    [
+        (f"{STYLE}Be polite.", None, []),
+        (f"{STYLE}Tools: [{F}]", f"{STYLE}Tools:", ["lookup"]),
+        (f"{LISTED}[{F}]\n\n{STYLE}Be polite.", None, ["lookup"]),
+        (f"{LISTED}{STYLE.replace('{}', json.dumps(EMPTY))}Be polite.", "Be polite.", ["Style"]),
+        (f"{LISTED}{STYLE.replace('Style', 'How to speak')}Be polite.", None, []),
+        (f"{LISTED}{STYLE.replace('{}', json.dumps({'a': 1}))}Be polite.", None, []),
+        ("Explain. Qwen writes <tools> <function> and </tools>.", None, []),
+        (
+            f"Write <tools><function></tools> never. Tools: [{F}]",
+            "Write <tools><function></tools> never. Tools:",
+            ["lookup"],
+        ),
+        ("Qwen writes <tools>\n<function> for each.", None, []),
+    ],
+)
+def test_words_that_look_like_tools_in_words(text: str, own: str | None, tools: list[str]) -> None:
+    found, words = offered(text, "x")
+    assert [tool.name for tool in found] == tools
+    if tools != ["lookup"] or own is not None:
+        assert words == (text if own is None else own)
 
 
 @pytest.mark.parametrize(
     "form",
     [
         "<tools>{}<function>", "<tools><function>{}</tools>", "<tools><function><a>{}</function></tools>",
-        "### f\nDescription: {}", "### f\nDescription: x{}Parameters: {{",
+        LISTED + "### f\nDescription: {}", LISTED + "### f\nDescription: x{}Parameters: {{",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("part", [" ", "\n", "<function>", "<tools><function>", "<a><b>", "\n### f\nDescription: "])

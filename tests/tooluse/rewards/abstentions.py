@@ -106,6 +106,8 @@ PROSE = (
     'A schema may begin with `<function name="search">`.',
     "The tag `<search query='x'/>` belongs to HTML.",
     'In <a href="search?query=x">this list</a> you find it.',
+    "The <function_calls> block (XML) is what Claude writes.",
+    "Wrap them in **<function_calls>** (one a line).",
 )
 """Abstentions: what they say of tools, JSON or code calls nothing."""
 
@@ -161,6 +163,7 @@ ATTEMPTS = (
     '<function=search>{"query": "x"</function>',
     '<function_calls>\n<invoke name="search">\n<parameter name="query">x',
     '<invoke name="search">',
+    "<function_calls>\nsearch(query='x'",
     "<function_calls><invoke><tool_name>search</tool_name></invoke></function_calls>",
     "<search>\n<query>x</query>\n</search>",
     "<search><query>x",

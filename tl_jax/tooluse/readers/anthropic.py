@@ -10,7 +10,7 @@ from tl_jax.tooluse.pairing import pairs
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import arguments, identity
 from tl_jax.tooluse.readers.format import Format, Writer
-from tl_jax.tooluse.readers.message_fields import ENCRYPTED, message_weight
+from tl_jax.tooluse.readers.message_fields import ENCRYPTED, REASONING, message_weight
 from tl_jax.tooluse.readers.messages import tools
 from tl_jax.tooluse.readers.nulls import is_padded, without_padding
 from tl_jax.tooluse.readers.openai import call_ids
@@ -121,15 +121,19 @@ def _text(value: Any, where: str) -> str:
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:
-    """A message with a block that only this API has, and none with a field of OpenAI's."""
-    messages = row.get("messages")
-    if isinstance(messages, list) and any(isinstance(item, dict) and item.get("tool_calls") for item in messages):
+    """A message with a block that only this API has, and none with a field of OpenAI's.
+
+    Mistral's thoughts are blocks as well, of parts.
+    """
+    listed = row.get("messages")
+    messages = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+    if any(item.get(name) for item in messages for name in ("tool_calls", *REASONING)):
         return False
-    contents = (
-        [item.get("content") for item in messages if isinstance(item, dict)] if isinstance(messages, list) else []
+    blocks = [block for item in messages if isinstance(item.get("content"), list) for block in item["content"]]
+    return any(
+        isinstance(block, dict) and block.get("type") in _BLOCKS and not isinstance(block.get("thinking"), list)
+        for block in blocks
     )
-    blocks = [block for content in contents if isinstance(content, list) for block in content]
-    return any(isinstance(block, dict) and block.get("type") in _BLOCKS for block in blocks)
 
 
 def row(trajectory: Trajectory) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from tl_jax.tooluse.fields import Fields, remark
-from tl_jax.tooluse.readers.fields import plain
+from tl_jax.tooluse.readers.fields import literal, plain
 from tl_jax.tooluse.schema import DataError, loss_weight
 
 WEIGHTS = ("weight", "loss_weight", "loss", "train", "training", "mask", "masked")
@@ -13,6 +13,15 @@ WEIGHTS = ("weight", "loss_weight", "loss", "train", "training", "mask", "masked
 REASONING = ("reasoning", "reasoning_content", "thinking", "tool_plan")
 """What the thoughts before an answer are called; the last one by Cohere."""
 ENCRYPTED = "encrypted thoughts left out: nobody but their vendor can read them"
+
+_ROLES = {
+    **dict.fromkeys(("developer", "system"), "system"),
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("model", "gpt", "ai", "bot", "chatbot", "tool-call", "assistant"), "assistant"),
+    **dict.fromkeys(("function", "ipython", "environment", "observation"), "tool"),
+    **dict.fromkeys(("tool_response", "tool-response", "tool"), "tool"),
+}
+"""What other APIs and data sets call our roles, in any case of letters."""
 
 _KIND = {"type", "text"}
 _TEXT_PARTS = ("text", "input_text", "output_text")
@@ -32,6 +41,25 @@ class Content(NamedTuple):
     text: str
     refusal: str | None = None
     reasoning: str = ""
+
+
+def role_named(name: str) -> str:
+    """Our name of a role; one that is not known stays as it is."""
+    return _ROLES.get(name.lower(), name)
+
+
+def listed_calls(fields: Fields) -> list[Any]:
+    """Takes ``tool_calls``: a list, or the JSON text of one.
+
+    Raises:
+        DataError: anything else.
+    """
+    value = fields.take("tool_calls", default=[])
+    if isinstance(value, str):
+        value = literal(value, fields.taken) if value.strip() else []
+    if not isinstance(value := value or [], list):
+        raise DataError(f"must be a list, not {type(value).__name__}", field=fields.taken)
+    return value
 
 
 def message_weight(fields: Fields, role: str = "assistant") -> float | None:

@@ -14,7 +14,16 @@ from tl_jax.tooluse.fields import Fields, remark
 from tl_jax.tooluse.pairing import in_order, named, pairs
 from tl_jax.tooluse.readers.beside_messages import SETTINGS, answered, offer_noted, shown
 from tl_jax.tooluse.readers.fields import ARGUMENTS, BY_POSITION, described, identity, literal
-from tl_jax.tooluse.readers.message_fields import Content, failed, message_text, message_weight, of_an_answer, reasoning
+from tl_jax.tooluse.readers.message_fields import (
+    Content,
+    failed,
+    listed_calls,
+    message_text,
+    message_weight,
+    of_an_answer,
+    reasoning,
+    role_named,
+)
 from tl_jax.tooluse.readers.nulls import is_padded, without_nulls, without_padding
 from tl_jax.tooluse.readers.rows import parse
 from tl_jax.tooluse.readers.texts import structured
@@ -27,15 +36,6 @@ MESSAGES = ("messages", "conversations", "conversation")
 TOOLS = ("tools", "functions", "tool_defs", "available_tools")
 """What the tools of a row are called."""
 OF_NO_CALL = "result of no call: what stands before it may be a call in a syntax that is not known, and then is text"
-
-_ROLES = {
-    **dict.fromkeys(("developer", "system"), "system"),
-    **dict.fromkeys(("human", "user"), "user"),
-    **dict.fromkeys(("model", "gpt", "ai", "bot", "chatbot", "tool-call", "assistant"), "assistant"),
-    **dict.fromkeys(("function", "ipython", "environment", "observation"), "tool"),
-    **dict.fromkeys(("tool_response", "tool-response", "tool"), "tool"),
-}
-"""What other APIs and data sets call our roles, in any case of letters."""
 
 
 def read_row(row: Fields, identity: str | None) -> Trajectory:
@@ -205,7 +205,7 @@ class MessageReader:
         """
         with Fields(value, where) as fields:
             role = fields.take("role", kind=str)
-            role = _ROLES.get(role.lower(), role)
+            role = role_named(role)
             content = message_text(fields, any_value=role == "tool", padded=self.padded)
             message = Message(cast(Role, role), content.text, refusal=content.refusal)
             if fields or content.reasoning:  # most messages have no more than that
@@ -244,12 +244,9 @@ class MessageReader:
         Args:
             known_as: the id of the one in ``function_call``.
         """
-        value, where = fields.take("tool_calls", default=[]), fields.at("tool_calls")
+        where = fields.at("tool_calls")
+        found = [self.call(call, f"{where}[{i}]") for i, call in enumerate(listed_calls(fields))]
         of_an_answer(fields)
-        value = literal(value, where) if isinstance(value, str) and value.strip() else value or []
-        if not isinstance(value, list):
-            raise DataError(f"must be a list, not {type(value).__name__}", field=where)
-        found = [self.call(call, f"{where}[{i}]") for i, call in enumerate(value)]
         for other in (fields.take("function_call", default=None), fields.take("function_calls", default=None)):
             if other and found:
                 raise DataError("stands beside tool_calls", field=fields.taken)

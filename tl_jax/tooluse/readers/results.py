@@ -97,7 +97,9 @@ def _tagged(text: str) -> list[str]:
     for tag in _TAGS:
         if f"<{tag}>" in text:
             texts, rest = between(text, tag)
-            return [] if rest.strip() else [one for inside in texts for one in _each(inside)]
+            if rest.strip():
+                return []
+            return [one for inside in texts for one in _each(inside)] if tag == "function_results" else texts
     return []
 
 

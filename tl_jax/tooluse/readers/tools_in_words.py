@@ -10,14 +10,16 @@ from tl_jax.tooluse.readers.fields import literal
 from tl_jax.tooluse.schema import DataError, Tool
 from tl_jax.tooluse.strict_json import DECODER
 
-_TAG, _TAG_END = re.compile(r"<tools>\s*(?=<function>)"), "</tools>"
+_TAG, _TAG_END = re.compile(r"<tools>\s*(?=<function>\s*<name>)"), "</tools>"
 _ELEMENT = re.compile(r"<(\w+)>")
 _TEXTS = ("name", "type", "description", "format", "title", "pattern")
 """Words of a schema that are text."""
+_LISTED = re.compile(r"\baccess to the following tools:\s*(?=### )")
 _HEADING = re.compile(
-    r"^### (?P<name>[^\n]+)\nDescription: (?P<description>(?:(?!\n### ).)*?)\n{1,3}Parameters: (?=\{)",
-    re.MULTILINE | re.DOTALL,
+    r"\s*### (?P<name>[\w.-]{1,64})\nDescription: (?P<description>(?:(?!\n### ).)*?)\n{1,3}Parameters: (?=\{)",
+    re.DOTALL,
 )
+"""A tool right after `_LISTED` or after another one: elsewhere, a heading is the user's own."""
 
 
 class Described(NamedTuple):
@@ -41,23 +43,29 @@ def in_tags(text: str, where: str) -> Iterator[Described]:
             raise DataError("<tools> is not closed", field=where)
         functions = [inside for name, inside in _elements(text[opened.end() : end]) if name == "function"]
         position = end + len(_TAG_END)
-        yield Described(tuple(_function(inside, where) for inside in functions), opened.start(), position)
+        if functions:
+            yield Described(tuple(_function(inside, where) for inside in functions), opened.start(), position)
 
 
 def under_headings(text: str, where: str) -> Iterator[Described]:
-    """The tools in DeepSeek V3.1's prompt: ``### name``, ``Description:``, and ``Parameters:`` with a schema.
+    """The tools that DeepSeek V3.1's prompt lists: ``### name``, ``Description:``, and ``Parameters:`` with a schema.
 
     Raises:
         DataError: one cannot be read.
     """
     position = 0
-    while found := _HEADING.search(text, position):
-        try:
-            schema, position = DECODER.raw_decode(text, found.end())
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"the parameters of {found['name']!r} are not JSON: {error}", field=where) from None
-        shown = {"name": found["name"].strip(), "description": found["description"].strip(), "parameters": schema}
-        yield Described((Tool.from_json(shown, where),), found.start(), position)
+    while listed := _LISTED.search(text, position):
+        position = listed.end()
+        while found := _HEADING.match(text, position):
+            try:
+                schema, end = DECODER.raw_decode(text, found.end())
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"the parameters of {found['name']!r} are not JSON: {error}", field=where) from None
+            if schema and schema.get("type") != "object" and "properties" not in schema:
+                break
+            shown = {"name": found["name"], "description": found["description"].strip(), "parameters": schema}
+            yield Described((Tool.from_json(shown, where),), position, end)
+            position = end
 
 
 def _elements(text: str) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from tl_jax.errors import DataError
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers import canonical
 from tl_jax.tooluse.readers.fields import ARGUMENTS
-from tl_jax.tooluse.readers.message_fields import REASONING, message_text, of_an_answer
+from tl_jax.tooluse.readers.message_fields import REASONING, listed_calls, message_text, of_an_answer, role_named
 from tl_jax.tooluse.readers.nulls import in_table
 from tl_jax.tooluse.readers.rows import Place, parse
 from tl_jax.tooluse.rewards.grade import Profile
@@ -24,9 +24,7 @@ from tl_jax.tooluse.text.parse import parse_answer
 Row: TypeAlias = "Case | str | dict[str, Any]"
 """A case: as it is, as JSON text, or as a column of structs has it, which fills it with nulls."""
 
-_ANSWERING = ("assistant", "model")
-"""Roles of messages that are the model's own."""
-_BESIDE = (*REASONING, "name", "id", "reasoning_details", "thinking_blocks")
+_BESIDE = (*REASONING, "name", "id", "reasoning_details", "thinking_blocks", "audio")
 """What a message may have besides its text and calls: no part of the answer."""
 
 
@@ -107,17 +105,18 @@ def _made(load: Callable[[], Any]) -> Case:
 
 def _said(message: Any, where: str) -> list[str] | None:
     """What an assistant's message says and calls; None for any other message."""
-    if isinstance(message, dict) and message.get("role") not in (None, *_ANSWERING):
+    role = message.get("role") if isinstance(message, dict) else None
+    if role is not None and role_named(str(role)) != "assistant":
         return None
     with Fields(message, where) as fields:
         fields.take("role", default=None)
         text, refusal, _ = message_text(fields)
-        calls = [call for call, _ in fields.each("tool_calls")]
-        older = fields.take("function_call", default=None)
+        calls = listed_calls(fields)
+        older = [fields.take(name, default=None) for name in ("function_call", "function_calls")]
         refusal = fields.take("refusal", kind=str, default=refusal or "")
         fields.keep(*_BESIDE)
         of_an_answer(fields)
-    calls += [] if older is None else [older]
+    calls = [*calls, *(call for call in older if call is not None)]
     spoken = text if text.strip() else refusal
     return [*([spoken] if spoken else []), *map(_written, calls)]
 

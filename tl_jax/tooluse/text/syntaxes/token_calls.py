@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from tl_jax.tooluse.schema import Call
 from tl_jax.tooluse.text.syntaxes import json_calls, python
 from tl_jax.tooluse.text.syntaxes.attempts import either, special, written
-from tl_jax.tooluse.text.syntaxes.base import NAME, Offer, Parsed, Problem, Reader, Syntax, expect, skip_space
+from tl_jax.tooluse.text.syntaxes.base import Offer, Parsed, Problem, Reader, Syntax, expect, skip_space
 from tl_jax.tooluse.text.syntaxes.json_calls import written_as
 from tl_jax.tooluse.text.syntaxes.line_calls import each, headed
 from tl_jax.tooluse.text.syntaxes.values import json_object, json_value
@@ -153,6 +153,8 @@ def _read_lfm(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int
 # --- OLMo, Apertus ---------------------------------------------------------------------------------------------------
 
 _OLMO = ("<function_calls>", "</function_calls>")
+_OLMO_CALL = r"<function_calls>\s*[A-Za-z_][\w.-]*\("
+"""A plain name and its bracket: after other words, ``<function_calls>`` is named, and Claude's goes on with a tag."""
 _APERTUS, _APERTUS_END = "<|tools_prefix|>", "<|tools_suffix|>"
 
 
@@ -275,11 +277,11 @@ SYNTAXES = (
         name="olmo",
         description="Python calls, one a line, between `<function_calls>` and `</function_calls>`: OLMo 3",
         example=_write_olmo(_F),
-        opening=rf"<function_calls>\s*{NAME}[ \t]*\(",
+        opening=_OLMO_CALL,
         first="<",
         marked=True,
         read=section(*_OLMO, python.read),
-        attempts=written(rf"(?<!`)<function_calls>\s*{NAME}[ \t]*\(", hint="<function_calls>"),
+        attempts=written(rf"(?<!`){_OLMO_CALL}", hint="<function_calls>"),
         write=_write_olmo,
         source="https://huggingface.co/allenai/Olmo-3-7B-Instruct",
     ),
