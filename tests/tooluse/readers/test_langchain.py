@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from tests.tooluse.readers.helpers import LOOKUP, changed, conversation, read_one, refused
+from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.readers.message_fields import ENCRYPTED
 from tl_jax.tooluse.schema import Message, Tool
 
 MESSAGES: list[dict[str, Any]] = [
@@ -88,3 +90,16 @@ def test_what_openais_and_googles_apis_leave_in_a_message(tmp_path: Path) -> Non
     row = changed(PLAIN, "messages.1.content", [thought, "I look.", block])
     row = changed(row, "messages.1.additional_kwargs", {"__gemini_function_call_thought_signatures__": {"c1": "x"}})
     assert read_one(tmp_path, row).messages == conversation("Hm.", error=True)
+
+
+def test_blocks_of_no_kind_and_thoughts_that_nobody_can_read(tmp_path: Path) -> None:
+    content = "messages.3.content.0"
+    refused(tmp_path, changed(PLAIN, f"{content}.type", ["x"]), r"messages\[3\]\.content\[0\]\.type: must be text")
+    block = {"type": "tool_use", "id": ["x"]}
+    refused(tmp_path, changed(PLAIN, content, block), r"messages\[3\]\.content\[0\]\.id: must be text")
+    row = changed(PLAIN, content, {"type": "reasoning", "summary": [], "encrypted_content": "x"})
+    notes = Notes()
+    with notes.kept():
+        read_one(tmp_path, row)
+    (of_the_file,) = notes.files.values()
+    assert of_the_file.remarks[ENCRYPTED] == 1

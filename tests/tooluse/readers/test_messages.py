@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.tooluse.readers.helpers import LOOKUP, lines, read_one
+from tests.tooluse.readers.helpers import LOOKUP, lines, read_one, tool
 from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.readers import read_cases, read_trajectories
 from tl_jax.tooluse.readers.messages import OF_NO_CALL
@@ -289,12 +289,68 @@ def test_results_that_are_no_text(tmp_path: Path, content: Any, text: str) -> No
             said(tmp_path, {"role": "assistant", "content": content})
 
 
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (["Paris", "London"], '["Paris", "London"]'),
+        ({"type": "error", "message": "x"}, '{"type": "error", "message": "x"}'),
+        ({"text": "hello", "score": 1}, '{"text": "hello", "score": 1}'),
+        ([{"type": "flight", "id": 1}], '[{"type": "flight", "id": 1}]'),
+        ([{"a": 1}, "x"], '[{"a": 1}, "x"]'),
+        ([{"type": "text", "text": "a"}, {"type": "flight"}], '[{"type": "text", "text": "a"}, {"type": "flight"}]'),
+        ([], ""),
+        ([{"text": "a"}, {"type": "text", "text": "b"}], "ab"),
+    ],
+)
+def test_results_that_look_like_parts(tmp_path: Path, content: Any, text: str) -> None:
+    assert said(tmp_path, turn(CALL), {**RESULT, "content": content})[1].content == text
+
+
+def test_pictures_in_results_are_refused(tmp_path: Path) -> None:
+    for part in ({"type": "image_url", "image_url": {"url": "x"}}, {"type": "image", "source": {}}):
+        with pytest.raises(DataError, match=r"messages\[2\]\.content\[0\]: only parts of text"):
+            said(tmp_path, turn(CALL), {**RESULT, "content": [part]})
+
+
+def test_a_result_that_is_nested_too_deeply_is_one_error(tmp_path: Path) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(700):
+        deep = {"a": deep}
+    with pytest.raises(DataError, match=r"data\.jsonl:1: is nested too deeply"):
+        said(tmp_path, turn(CALL), {**RESULT, "name": None, "content": deep})
+
+
+@pytest.mark.parametrize("value", ["0", "false", "[]", '""', "null", " "])
+def test_arguments_that_are_no_object(tmp_path: Path, value: str) -> None:
+    call = {"name": "lookup", "arguments": value}
+    if value in ("0", "false", "[]"):
+        with pytest.raises(DataError, match=r"arguments: must be a JSON object"):
+            said(tmp_path, turn(call))
+    else:
+        assert said(tmp_path, turn(call))[0].tool_calls == (Call("lookup"),)
+
+
+@pytest.mark.parametrize("value", ["null", " ", "[]", None])
+def test_no_calls(tmp_path: Path, value: str | None) -> None:
+    assert said(tmp_path, {**DONE, "tool_calls": value}) == (Message("assistant", "Done."),)
+
+
+def test_an_object_in_brackets_is_the_arguments_of_the_first_tool_of_that_name(tmp_path: Path) -> None:
+    tools = [tool("lookup", "word", word="string"), tool("lookup", "a", a="object")]
+    (found,) = said(tmp_path, {"role": "assistant", "function_calls": "lookup({'word': 'x'})"}, tools=tools)
+    assert found.tool_calls == (Call("lookup", {"word": "x"}),)
+
+
 def test_logs_of_requests(tmp_path: Path) -> None:
     answer = {"index": 0, "message": turn(CALL), "finish_reason": "tool_calls"}
     row = {"messages": [USER], "tools": [LOOKUP], "stream": True, "reasoning_effort": "low", "choices": [answer]}
     found = read_one(tmp_path, row)
     assert found.messages[1:] == (Message("assistant", "", (Call("lookup", {"word": "dog"}),)),)
     assert found.meta == {"stream": True, "reasoning_effort": "low"}
+    with pytest.raises(DataError, match=r"choices: the messages end with an answer already"):
+        read_one(tmp_path, {**row, "messages": [USER, DONE]})
+    with pytest.raises(DataError, match=r"choices\[0\]\.message\.contents: unknown field"):
+        read_one(tmp_path, {**row, "choices": [{"message": {"role": "assistant", "contents": "x"}}]})
     with pytest.raises(DataError, match=r"choices: holds 2 answers"):
         read_one(tmp_path, {**row, "choices": [answer, answer]})
     with pytest.raises(DataError, match=r"choices: is no list of an API's answers"):

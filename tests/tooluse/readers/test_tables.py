@@ -12,7 +12,7 @@ import pytest
 from tests.tooluse.readers.helpers import document, lines, tool
 from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.readers import read_cases, read_trajectories
-from tl_jax.tooluse.readers.nulls import DROPPED, without_padding
+from tl_jax.tooluse.readers.nulls import DROPPED, DROPPED_OF_A_RESULT, without_padding
 from tl_jax.tooluse.schema import Call, DataError, Tool
 
 datasets, pyarrow = pytest.importorskip("datasets"), pytest.importorskip("pyarrow")
@@ -235,3 +235,12 @@ def test_nulls_that_a_table_puts_into_results(tmp_path: Path, shape: str) -> Non
     assert [message.error for message in found] == [False, shape == "gemini"]
     (as_meant,) = read_trajectories(lines(tmp_path / "data.jsonl", *results(shape, [{"rain": None}])), shape)
     assert as_meant.messages[1].content == '{"rain": null}'
+
+
+@pytest.mark.parametrize("shape", ["openai", "gemini", "responses"])
+def test_nulls_that_go_from_results_are_counted(tmp_path: Path, shape: str) -> None:
+    notes = Notes()
+    path = tmp_path / "data.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist(results(shape, [{"rain": 2}, {"sun": 1, "rain": 2}])), path)
+    list(read_trajectories(path, shape, notes=notes))
+    assert notes.remarks[DROPPED_OF_A_RESULT] == 1

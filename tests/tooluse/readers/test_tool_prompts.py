@@ -268,9 +268,19 @@ def test_tools_in_tags_of_their_own_say_all_of_their_schema(tmp_path: Path) -> N
         (said.replace("</tools>", ""), "<tools> is not closed"),
         (said.replace("<name>type</name>", ""), "a <parameter> has no <name>"),
         (said.replace("</tools>", "<function></function></tools>"), "a <function> has no <name>"),
+        (said.replace("<name>f</name>", "<name> </name>"), "a <function> has no <name>"),
     ):
         with pytest.raises(DataError, match=rf"messages\[0\]\.content: tools: {problem}"):
             read(tmp_path, "system", broken)
+
+
+@pytest.mark.parametrize(("kind", "value"), [("string", "5"), ("integer", 5)])
+def test_a_default_in_tags_is_of_its_type(kind: str, value: Any) -> None:
+    parameter = f"<parameter><name>a</name><type>{kind}</type><default>5</default></parameter>"
+    ((found,), _) = offered(
+        f"<tools><function><name>f</name><parameters>{parameter}</parameters></function></tools>", "x"
+    )
+    assert found.properties["a"] == {"type": kind, "default": value}
 
 
 STYLE = "### Style\nDescription: terse\nParameters: {}\n\n"

@@ -26,7 +26,8 @@ MARKED = [pytest.param(syntax, id=syntax.name) for syntax in SYNTAXES.values() i
 @pytest.mark.parametrize("answered", [False, True])
 def test_a_text_that_is_a_call(syntax: Syntax, answered: bool) -> None:
     assert structure_calls(syntax.example, OFFERED, answered) == Structured("", (F,))
-    for end in ("<|eot_id|>", "<|im_end|>\n", "</s>"):
+    gemma, deepseek = ("<turn|>", "<|tool_response>", "<start_function_response>"), "<｜end▁of▁sentence｜>"
+    for end in ("<|eot_id|>", "<|im_end|>\n", "</s>", *gemma, deepseek):
         assert structure_calls(syntax.example + end, OFFERED, answered) == Structured("", (F,))
     thought = f"<think>\nhm\n</think>\n\n{syntax.example}"
     assert structure_calls(thought, OFFERED, answered) == Structured("<think>\nhm\n</think>", (F,))

@@ -314,6 +314,10 @@ def test_thoughts_elsewhere_are_text(text: str) -> None:
         "<｜tool▁calls▁begin｜><｜tool▁calls▁end｜>",
         "<|tool_call_start|>f(a=1)<|tool_call_end|>",
         '<|START_ACTION|>[{"name": "f", "parameters": {}}]<|END_ACTION|>',
+        "<|tool_call>call: {a:1}<tool_call|>",
+        '<|tools_prefix|>[{"": {}}]<|tools_suffix|>',
+        '<｜DSML｜invoke name=" "></｜DSML｜invoke>',
+        '<tool_call>{"name": " ", "arguments": {}}</tool_call>',
     ],
 )
 def test_what_is_no_call(text: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tl_jax.tooluse.fields import Fields, left_out
 from tl_jax.tooluse.readers.embedded import is_tool
 from tl_jax.tooluse.readers.fields import literal
+from tl_jax.tooluse.readers.message_fields import role_named
 from tl_jax.tooluse.schema import DataError
 
 if TYPE_CHECKING:
@@ -22,20 +23,27 @@ SETTINGS = (
 """Fields of a request to OpenAI's API, of others like it, and of their answers, that rows made of logs still have."""
 
 
-def answered(messages: Any, row: Fields) -> Any:
-    """The messages, and after them what an API answered, as logs have it beside the request."""
+def answered(messages: Any, row: Fields) -> tuple[Any, str]:
+    """The messages, and after them what an API answered, as logs have it beside the request; and where that stands.
+
+    Raises:
+        DataError: several answers, or one beside messages that end with an answer.
+    """
     where, values = row.at("choices"), row.take("choices", default=[])
     if not isinstance(values, list) or not all(isinstance(value, dict) and "message" in value for value in values):
         left_out(where, "is no list of an API's answers, each with its message")
-        return messages
+        return messages, ""
     answers = [(value, f"{where}[{i}]") for i, value in enumerate(values)]
     if len(answers) > 1:
         raise DataError(f"holds {len(answers)} answers, of which one is to be learnt", field=where)
-    for value, at in answers:
-        with Fields(value, at) as choice:
-            choice.keep("index", "finish_reason", "logprobs", "stop_reason")
-            messages = [*messages, choice.take("message", kind=dict)] if isinstance(messages, list) else messages
-    return messages
+    if not answers or not isinstance(messages, list):
+        return messages, ""
+    if messages and isinstance(messages[-1], dict) and role_named(str(messages[-1].get("role"))) == "assistant":
+        raise DataError("the messages end with an answer already", field=where)
+    ((value, at),) = answers
+    with Fields(value, at) as choice:
+        choice.keep("index", "finish_reason", "logprobs", "stop_reason")
+        return [*messages, choice.take("message", kind=dict)], choice.taken
 
 
 def shown(row: Fields, reader: MessageReader, system: str) -> str:

@@ -6,7 +6,7 @@ import json
 from typing import Any, TypeVar
 
 from tl_jax.tooluse.fields import Fields, left_out, remark
-from tl_jax.tooluse.readers.nulls import without_nulls
+from tl_jax.tooluse.readers.nulls import result_without_padding
 from tl_jax.tooluse.readers.rows import parse
 from tl_jax.tooluse.schema import DataError
 from tl_jax.tooluse.text.literals import GivenTwice, python_literal
@@ -136,5 +136,5 @@ def plain(value: Any, padded: bool = False) -> str:
     Args:
         padded: a table wrote the row: what is null in the result is what results beside it have.
     """
-    value = without_nulls(value) if padded else value
+    value = result_without_padding(value, padded)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -10,7 +10,7 @@ from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.message_fields import message_weight
-from tl_jax.tooluse.readers.nulls import is_padded, without_nulls, without_padding
+from tl_jax.tooluse.readers.nulls import is_padded, result_without_padding, without_padding
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
@@ -83,8 +83,7 @@ def _response(part: Fields, dialogue: Dialogue, padded: bool) -> None:
     where = part.at("functionResponse", "function_response")
     with Fields(part.take("functionResponse", "function_response"), where) as response:
         name, known_as = response.take("name", kind=str, default=None), identity(response, "id")
-        said = response.take("response", default={})
-        said = without_nulls(said) if padded else said
+        said = result_without_padding(response.take("response", default={}), padded)
         response.keep("willContinue", "will_continue", "scheduling")
     error = isinstance(said, dict) and said.keys() == {"error"}
     dialogue.result(plain(said), f"{where}.id", known_as, name, error)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.fields import Fields, remark
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import identity
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.message_fields import message_weight
+from tl_jax.tooluse.readers.message_fields import ENCRYPTED, message_weight
 from tl_jax.tooluse.readers.messages import MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
@@ -117,12 +117,12 @@ def _texts(fields: Fields, turn: AssistantTurn, calls: set[str | None]) -> Assis
         raise DataError(f"must be text or a list of blocks, not {type(content).__name__}", field=where)
     for index, value in enumerate(content):
         with Fields({"type": "text", "text": value} if isinstance(value, str) else value, f"{where}[{index}]") as block:
-            kind = block.take("type", default="text")
+            kind = block.take("type", kind=str, default="text")
             if kind == "text":
                 turn.texts.append(block.take("text", kind=str))
             elif kind in ("thinking", "reasoning"):
                 turn.reasoning += _thoughts(block)
-            elif kind in _CALLS and block.take(_CALLS[kind], default=None) in calls - {None}:
+            elif kind in _CALLS and identity(block, _CALLS[kind]) in calls - {None}:
                 block.keep("name", "input", "args", "arguments", "partial_json", "id", "status")
             else:
                 raise DataError(f"a block of type {kind!r} cannot be read", field=block.where)
@@ -138,7 +138,9 @@ def _thoughts(block: Fields) -> list[str]:
             fields.expect("type", "summary_text")
             fields.keep("index")
             texts.append(fields.take("text", kind=str))
-    block.keep("id", "encrypted_content", "status")
+    if block.take("encrypted_content", default=None):
+        remark(ENCRYPTED)
+    block.keep("id", "status")
     said = block.take("thinking", "reasoning", "text", kind=str, default="")
     return [text for text in (*texts, said) if text]
 

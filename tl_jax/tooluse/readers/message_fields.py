@@ -23,8 +23,12 @@ _ROLES = {
 }
 """What other APIs and data sets call our roles, in any case of letters."""
 
-_KIND = {"type", "text"}
 _TEXT_PARTS = ("text", "input_text", "output_text")
+_PARTS = (
+    *(*_TEXT_PARTS, "refusal", "thinking", "reasoning", "document"),
+    *("image", "image_url", "input_image", "audio", "input_audio", "video", "video_url", "file", "input_file"),
+)
+"""Kinds of parts; those of the second line cannot be read."""
 _OF_A_PART = ("cache_control", "annotations", "citations", "index", "logprobs", "signature", "closed")
 """How long a server keeps the prompt, where a text comes from, where it stands: nothing that the message says."""
 OF_AN_ANSWER = (
@@ -106,7 +110,7 @@ def message_text(fields: Fields, any_value: bool = False, padded: bool = False) 
     """Takes the content of a message: its text, joined of its parts, and what else is among these.
 
     Args:
-        any_value: it may be an object, or a list of other things than parts; then it says what it is as JSON.
+        any_value: it may be an object, or a list in which not all are parts; then it says what it is as JSON.
         padded: a table wrote the row, see `plain`.
 
     Raises:
@@ -116,7 +120,7 @@ def message_text(fields: Fields, any_value: bool = False, padded: bool = False) 
     if isinstance(content, str):
         return Content(content)
     where = fields.taken
-    if any_value and not _has_parts(content):
+    if any_value and not _is_parts(content):
         return Content(plain(content, padded))
     if not isinstance(content, list):
         raise DataError(f"must be text, not {type(content).__name__}", field=where)
@@ -140,11 +144,12 @@ def message_text(fields: Fields, any_value: bool = False, padded: bool = False) 
     return Content("".join(texts), refusal, "\n".join(thoughts))
 
 
-def _has_parts(content: Any) -> bool:
-    """Whether it is texts, or objects that say which part they are."""
-    parts = content if isinstance(content, list) else [content]
-    return any(
-        isinstance(part, str) or (isinstance(part, dict) and not part.keys().isdisjoint(_KIND)) for part in parts
+def _is_parts(content: Any) -> bool:
+    """Whether it is a list of nothing but parts; any other value is what a tool said."""
+    return isinstance(content, list) and all(
+        isinstance(part, dict)
+        and (part.get("type") in _PARTS or [key for key, item in part.items() if item is not None] == ["text"])
+        for part in content
     )
 
 

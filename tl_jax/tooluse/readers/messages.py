@@ -28,7 +28,8 @@ from tl_jax.tooluse.readers.nulls import is_padded, without_nulls, without_paddi
 from tl_jax.tooluse.readers.rows import parse
 from tl_jax.tooluse.readers.texts import structured
 from tl_jax.tooluse.schema import Call, DataError, Message, Role, Tool, Trajectory, latitude
-from tl_jax.tooluse.text.parse import bind, parse_answer
+from tl_jax.tooluse.text.parse import parse_answer
+from tl_jax.tooluse.text.structure import bound
 from tl_jax.tooluse.text.syntaxes import attempted
 
 MESSAGES = ("messages", "conversations", "conversation")
@@ -63,7 +64,7 @@ def read_conversation(row: Fields, identity: str | None, hermes: bool = False) -
     values = row.take(*MESSAGES, default=None)
     if isinstance(values, str):
         values = literal(values, at)
-    values = answered(values, row)
+    values, answer_at = answered(values, row)
     if not isinstance(values, list) or not values:
         raise DataError("must be a non-empty list of messages", field=at)
     reader = MessageReader(padded=is_padded(values), own=is_own(row))
@@ -71,7 +72,9 @@ def read_conversation(row: Fields, identity: str | None, hermes: bool = False) -
     name = str(row.take("id") if identity is None else row.take("id", default=identity))
     system = row.take("system", "system_prompt", "system_message", kind=str, default="")
     system = shown(row, reader, system)
-    read = [reader.message(value, f"{at}[{i}]") for i, value in enumerate(values)]
+    ways = [f"{at}[{i}]" for i in range(len(values))]
+    ways[-1] = answer_at or ways[-1]
+    read = [reader.message(value, way) for value, way in zip(values, ways, strict=True)]
     messages: Sequence[Message] = with_system(read, system, at)
     suite = row.take("suite", kind=str, default="")
     notes = row.take("metadata", default={})
@@ -80,7 +83,7 @@ def read_conversation(row: Fields, identity: str | None, hermes: bool = False) -
         offer_noted(meta, reader)
     meta = row.keep(*SETTINGS) | described(row) | (without_nulls(meta) if reader.padded else meta)
     if hermes or not reader.own:
-        places = [f"{at}[{i}].content" for i in range(len(read))]
+        places = [f"{way}.content" for way in ways]
         places[:0] = ["system"] * (len(messages) - len(read))
         reader.tools, messages = structured(messages, reader.tools, places, apart=hermes)
     return reader, Trajectory(name, reader.tools, finished(messages, reader.tools), suite, meta)
@@ -260,9 +263,7 @@ class MessageReader:
             answer = parse_answer(value, self.tools)
             if answer.problem is not None:
                 raise DataError(f"cannot be read as calls: {answer.problem}", field=where)
-            offered = {tool.name: tool for tool in self.tools}
-            pairs = zip(answer.calls, answer.positional, strict=True)
-            return [bind(call, given, offered.get(call.name, Tool(call.name))) for call, given in pairs]
+            return list(bound(zip(answer.calls, answer.positional, strict=True), self.tools))
         found = self.call(value, where)
         if found.id is None and known_as is not None:
             self._ids.add(known_as)
@@ -320,9 +321,10 @@ def arguments(value: Any, where: str) -> dict[str, Any]:
     for _ in range(2):  # some writers make text of what is text already
         if isinstance(value, str):
             try:
-                value = (parse(value) if value.strip() else None) or {}
+                value = parse(value) if value.strip() else None
             except DataError as error:
                 raise DataError(error.problem, field=where) from None
+            value = {} if value is None or value == "" else value
     if not isinstance(value, dict):
         raise DataError(f"must be a JSON object, not {type(value).__name__}", field=where)
     return value

@@ -14,6 +14,7 @@ from tl_jax.tooluse.fields import remark
 from tl_jax.tooluse.schema import Tool
 
 DROPPED = "null argument dropped: no argument, but how a table writes that there is none"
+DROPPED_OF_A_RESULT = "nulls dropped from a result: how a table writes that there is none"
 
 _IN_TABLE: ContextVar[bool] = ContextVar("in_table", default=False)
 
@@ -108,3 +109,11 @@ def without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: without_nulls(item) for key, item in value.items() if item is not None}
     return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def result_without_padding(value: Any, padded: bool) -> Any:
+    """What a tool said, without nulls at any depth if its row is ``padded``: no schema tells which ones it said."""
+    cleaned = without_nulls(value) if padded else value
+    if cleaned != value:
+        remark(DROPPED_OF_A_RESULT)
+    return cleaned

@@ -155,8 +155,9 @@ def attempt(make: Callable[[], Iterable[T]], place: Place, report: Report | None
     """What ``make`` returns, one by one; its `DataError` is reported, or raised if there is no ``report``."""
     try:
         made = list(make())
-    except DataError as error:
-        located = error if error.path else place.locate(error)
+    except (DataError, RecursionError) as error:
+        found = error if isinstance(error, DataError) else DataError("is nested too deeply")
+        located = found if found.path else place.locate(found)
         if report is None:
             raise located from None
         report(located)

@@ -14,6 +14,8 @@ _TAG, _TAG_END = re.compile(r"<tools>\s*(?=<function>\s*<name>)"), "</tools>"
 _ELEMENT = re.compile(r"<(\w+)>")
 _TEXTS = ("name", "type", "description", "format", "title", "pattern")
 """Words of a schema that are text."""
+_VALUES = ("default", "const", "example")
+"""Words of a schema that are of its type; templates write text without quotes."""
 _LISTED = re.compile(r"\baccess to the following tools:\s*(?=### )")
 _HEADING = re.compile(
     r"\s*### (?P<name>[\w.-]{1,64})\nDescription: (?P<description>(?:(?!\n### ).)*?)\n{1,3}Parameters: (?=\{)",
@@ -88,18 +90,20 @@ def _function(text: str, where: str) -> Tool:
         if word != "parameter":
             schema[word] = _value(word, inside)
             continue
-        parameter = {key: _value(key, value) for key, value in _elements(inside)}
+        said = dict(_elements(inside))
+        kind = said.get("type", "")
+        parameter = {key: _value(key, value, kind) for key, value in said.items()}
         if not isinstance(name := parameter.pop("name", None), str):
             raise DataError("a <parameter> has no <name>", field=where)
         schema["properties"][name] = parameter
-    if "name" not in words:
+    if not words.get("name"):
         raise DataError("a <function> has no <name>", field=where)
     return Tool.from_json({**words, "parameters": schema}, where)
 
 
-def _value(word: str, text: str) -> Any:
-    """What a word of a schema says: text, or JSON where it is none."""
-    if word in _TEXTS and not text.startswith("["):
+def _value(word: str, text: str, kind: str = "") -> Any:
+    """What a word of a schema of this type says: text, or JSON where it is none."""
+    if (word in _TEXTS and not text.startswith("[")) or (word in _VALUES and kind == "string"):
         return text
     try:
         return literal(text, "")

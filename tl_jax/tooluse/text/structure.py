@@ -127,7 +127,7 @@ def _marked(text: str, tools: Sequence[Tool]) -> tuple[Structured | None, str]:
     said = before + "".join(after)
     _refuse_marked(without_code(said), (), problem)
     content = said.strip().removeprefix(_TO_ALL).strip()
-    return Structured(content, _bound(calls, tools), any(map(str.strip, after))), ""
+    return Structured(content, bound(calls, tools), any(map(str.strip, after))), ""
 
 
 class _Code:
@@ -160,7 +160,7 @@ def _unmarked(text: str, tools: Sequence[Tool], answered: bool) -> tuple[Structu
     is_react = answer.reasoning.startswith(_LABEL)
     thought = answer.reasoning.removeprefix(_LABEL).strip() if is_react else text[:start].strip()
     words = "\n".join(part for part in (thought, answer.text) if part)
-    return Structured(words, _bound(zip(answer.calls, answer.positional, strict=True), tools)), ""
+    return Structured(words, bound(zip(answer.calls, answer.positional, strict=True), tools)), ""
 
 
 def _unfenced(text: str, tools: Sequence[Tool]) -> str:
@@ -220,8 +220,8 @@ def without_code(text: str) -> str:
     return _CODE.sub(lambda code: " " * len(code[0]), text) if "`" in text else text
 
 
-def _bound(parsed: Iterable[Parsed], tools: Sequence[Tool]) -> tuple[Call, ...]:
-    """The calls with their positional arguments named."""
+def bound(parsed: Iterable[Parsed], tools: Sequence[Tool]) -> tuple[Call, ...]:
+    """The calls with their positional arguments named, as the first tool of their name has them."""
     offered = {tool.name: tool for tool in reversed(tools)}
     return tuple(_named(call, values, offered.get(call.name, Tool(call.name))) for call, values in parsed)
 

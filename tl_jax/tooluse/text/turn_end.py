@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-TURN_ENDS = (*(f"<|{name}|>" for name in ("eot_id", "eom_id", "eot", "im_end", "end", "end_of_text")), "</s>")
+TURN_ENDS = (
+    *(f"<|{name}|>" for name in ("eot_id", "eom_id", "eot", "im_end", "end", "end_of_text")),
+    *("</s>", "<｜end▁of▁sentence｜>", "<turn|>", "<|tool_response>", "<start_function_response>"),
+)
+"""The last two begin the results, and end what Gemma's models say."""
 
 
 def without_turn_end(text: str) -> str:

@@ -58,7 +58,10 @@ def item(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
         syntaxes, pattern = found
         opened = pattern.match(text, position)
         if opened is not None and opened.lastgroup is not None:
-            return syntaxes[int(opened.lastgroup[1:])].read(text, position, offer)
+            found_calls, end = syntaxes[int(opened.lastgroup[1:])].read(text, position, offer)
+            if not all(call.name.strip() for call, _ in found_calls):
+                raise Problem("a call has no name")
+            return found_calls, end
     if offer.name_line.match(text, position):
         return line_calls.read_name_line(text, position, offer)
     raise Problem(f"expected name(...), not {text[position : position + 40]!r}")
