@@ -133,6 +133,30 @@ _SPACE = re.compile(r"\s*")
 
 
 @lru_cache(maxsize=4096)
+def section(one: Reader, *around: tuple[str, str]) -> Reader:
+    """Reads what ``one`` reads, one after another between two marks; also a single one that stands without them.
+
+    Args:
+        around: the marks before and after; each pair means the same.
+    """
+
+    def read(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
+        opening, closing = next((marks for marks in around if text.startswith(marks[0], position)), ("", ""))
+        if not opening:
+            return one(text, position, offer)
+        calls: list[Parsed] = []
+        position = skip_space(text, position + len(opening))
+        while not text.startswith(closing, position):
+            found, position = one(text, position, offer)
+            calls += found
+            position = skip_space(text, position)
+        if not calls:
+            raise Problem("no call")
+        return calls, position + len(closing)
+
+    return read
+
+
 def _odd(names: tuple[str, ...], plain: str) -> tuple[str, ...]:
     """Those that are no plain names, the longest first, so that none hides another that it begins."""
     return tuple(sorted((name for name in names if name and not re.fullmatch(plain, name)), key=len, reverse=True))

@@ -8,35 +8,17 @@ from typing import Any
 
 from tl_jax.tooluse.schema import Call
 from tl_jax.tooluse.text.syntaxes.attempts import special
-from tl_jax.tooluse.text.syntaxes.base import MAX_ARGUMENTS, Offer, Parsed, Problem, Syntax, expect, skip_space
+from tl_jax.tooluse.text.syntaxes.base import MAX_ARGUMENTS, Offer, Parsed, Problem, Syntax, expect, section, skip_space
 from tl_jax.tooluse.text.syntaxes.json_calls import written_as
 from tl_jax.tooluse.text.syntaxes.values import checked, json_value, spelled
 
 _MARK = "｜DSML｜"
-_AROUND = re.compile(rf"<{_MARK}(function_calls|tool_calls)>")
 _INVOKE = re.compile(rf'<{_MARK}invoke name="([^"<>\n]+)">')
 _PARAMETER = re.compile(rf'<{_MARK}parameter name="([^"<>\n]+)"(?: string="(true|false)")?>')
 _CLOSED = f"</{_MARK}parameter>"
 
 
-def _read(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
-    """One call, or all of them in tags around."""
-    around = _AROUND.match(text, position)
-    if not around:
-        call, position = _invoke(text, position, offer)
-        return [call], position
-    calls, closing = list[Parsed](), f"</{_MARK}{around[1]}>"
-    position = skip_space(text, around.end())
-    while not text.startswith(closing, position):
-        call, position = _invoke(text, position, offer)
-        calls.append(call)
-        position = skip_space(text, position)
-    if not calls:
-        raise Problem("no call")
-    return calls, position + len(closing)
-
-
-def _invoke(text: str, position: int, offer: Offer) -> tuple[Parsed, int]:
+def _invoke(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
     opened = _INVOKE.match(text, position)
     if not opened:
         raise Problem(f'expected <{_MARK}invoke name="...">, not {text[position : position + 40]!r}')
@@ -52,7 +34,7 @@ def _invoke(text: str, position: int, offer: Offer) -> tuple[Parsed, int]:
             raise Problem(f"more than {MAX_ARGUMENTS} arguments")
         arguments[key] = _value(text[given.end() : end], is_text, name, key, offer)
         position = end + len(_CLOSED)
-    return (Call(name, arguments), ()), expect(text, position, f"</{_MARK}invoke>")
+    return [(Call(name, arguments), ())], expect(text, position, f"</{_MARK}invoke>")
 
 
 def _value(said: str, is_text: str | None, call: str, key: str, offer: Offer) -> Any:
@@ -90,7 +72,7 @@ SYNTAX = Syntax(
     opening=rf'<{_MARK}(?:function_calls>|tool_calls>|invoke name=")',
     first="<",
     marked=True,
-    read=_read,
+    read=section(_invoke, *((f"<{_MARK}{tag}>", f"</{_MARK}{tag}>") for tag in ("function_calls", "tool_calls"))),
     attempts=special(f"<{_MARK}"),
     write=_write,
     source="https://huggingface.co/deepseek-ai/DeepSeek-V3.2",

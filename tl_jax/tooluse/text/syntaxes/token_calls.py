@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from tl_jax.tooluse.schema import Call
 from tl_jax.tooluse.text.syntaxes import json_calls, python
 from tl_jax.tooluse.text.syntaxes.attempts import either, special, written
-from tl_jax.tooluse.text.syntaxes.base import Offer, Parsed, Problem, Reader, Syntax, expect, skip_space
+from tl_jax.tooluse.text.syntaxes.base import Offer, Parsed, Problem, Syntax, expect, section, skip_space
 from tl_jax.tooluse.text.syntaxes.json_calls import written_as
 from tl_jax.tooluse.text.syntaxes.line_calls import each, headed
 from tl_jax.tooluse.text.syntaxes.values import json_object, json_value
@@ -42,25 +42,6 @@ def _read_python_start(text: str, position: int, offer: Offer) -> tuple[list[Par
 
 
 # --- sections of calls -----------------------------------------------------------------------------------------------
-
-
-def section(opening: str, closing: str, one: Reader) -> Reader:
-    """Reads calls between two marks, one after another; also a single one that stands without them."""
-
-    def read(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
-        if not text.startswith(opening, position):
-            return one(text, position, offer)
-        calls: list[Parsed] = []
-        position = skip_space(text, position + len(opening))
-        while not text.startswith(closing, position):
-            found, position = one(text, position, offer)
-            calls += found
-            position = skip_space(text, position)
-        if not calls:
-            raise Problem("no call")
-        return calls, position + len(closing)
-
-    return read
 
 
 def within(opening: str, closing: str, written: Callable[[str, str], str]) -> Callable[[Sequence[Call]], str]:
@@ -226,7 +207,7 @@ SYNTAXES = (
         opening=r"<｜tool▁calls?▁begin｜>",
         first="<",
         marked=True,
-        read=section(*_DEEPSEEK, _read_deepseek),
+        read=section(_read_deepseek, _DEEPSEEK),
         attempts=special("<｜tool▁call"),
         write=_write_deepseek,
         source="https://huggingface.co/deepseek-ai/DeepSeek-V3.1",
@@ -238,7 +219,7 @@ SYNTAXES = (
         opening=r"<\|tool_calls_section_begin\|>|<\|tool_call_begin\|>",
         first="<",
         marked=True,
-        read=section(*_KIMI, headed(_KIMI_CALL, "<|tool_call_end|>")),
+        read=section(headed(_KIMI_CALL, "<|tool_call_end|>"), _KIMI),
         attempts=special("<|tool_calls_section_begin|>", "<|tool_call_begin|>"),
         write=_write_kimi,
         source="https://huggingface.co/moonshotai/Kimi-K2-Instruct",
@@ -280,7 +261,7 @@ SYNTAXES = (
         opening=_OLMO_CALL,
         first="<",
         marked=True,
-        read=section(*_OLMO, python.read),
+        read=section(python.read, _OLMO),
         attempts=written(rf"(?<!`){_OLMO_CALL}", hint="<function_calls>"),
         write=_write_olmo,
         source="https://huggingface.co/allenai/Olmo-3-7B-Instruct",

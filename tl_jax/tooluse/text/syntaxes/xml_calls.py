@@ -11,7 +11,17 @@ from typing import Any, NamedTuple
 
 from tl_jax.tooluse.schema import Call
 from tl_jax.tooluse.text.syntaxes.attempts import either, marked, special, written
-from tl_jax.tooluse.text.syntaxes.base import MAX_ARGUMENTS, NAME, Offer, Parsed, Problem, Syntax, expect, skip_space
+from tl_jax.tooluse.text.syntaxes.base import (
+    MAX_ARGUMENTS,
+    NAME,
+    Offer,
+    Parsed,
+    Problem,
+    Syntax,
+    expect,
+    section,
+    skip_space,
+)
 from tl_jax.tooluse.text.syntaxes.json_calls import written_as
 from tl_jax.tooluse.text.syntaxes.values import spelled
 
@@ -131,33 +141,22 @@ _NAMED = {
     prefix: _Argument(re.compile(rf'<{prefix}parameter name="([^"<>\n]+)"[^<>\n]*>'), f"</{prefix}parameter>")
     for prefix in ("", "antml:")
 }
-_AROUND = re.compile(r"<((?:antml:)?function_calls|minimax:tool_call)>")
 
 
-def _read_invoke(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
-    """One call, or all of them in tags around."""
-    around = _AROUND.match(text, position)
-    if not around:
-        call, position = _invoke(text, position, offer)
-        return [call], position
-    calls, closing = [], f"</{around[1]}>"
-    position = skip_space(text, around.end())
-    while not text.startswith(closing, position):
-        call, position = _invoke(text, position, offer)
-        calls.append(call)
-        position = skip_space(text, position)
-    if not calls:
-        raise Problem("no call")
-    return calls, position + len(closing)
-
-
-def _invoke(text: str, position: int, offer: Offer) -> tuple[Parsed, int]:
+def _invoke(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
     opened = _INVOKE.match(text, position)
     if not opened:
         raise Problem(f'expected <invoke name="...">, not {text[position : position + 40]!r}')
     tag, prefix, name = opened.groups("")
     arguments, end = _arguments(text, opened.end(), name, offer, _NAMED[prefix])
-    return (Call(name, arguments), ()), expect(text, end, f"</{tag}>")
+    return [(Call(name, arguments), ())], expect(text, end, f"</{tag}>")
+
+
+_read_invoke = section(
+    _invoke,
+    *((f"<{tag}>", f"</{tag}>") for tag in ("function_calls", "antml:function_calls", "minimax:tool_call")),
+)
+"""One call, or all of them in tags around."""
 
 
 def _write_named(calls: Sequence[Call], tag: str) -> str:
