@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,9 +38,7 @@ def sft(files: tuple[Path, ...], overrides: tuple[str, ...], cache: bool, compil
     keep_programs(compile_cache)
     from tl_jax.training.sft import run_sft
 
-    gc.collect()
-    gc.freeze()  # what imports made stays, and tracing makes so much more that it would be searched again and again
-    _exit(run_sft(config))
+    _run(run_sft, config)
 
 
 @click.command(
@@ -60,9 +58,7 @@ def rl(files: tuple[Path, ...], overrides: tuple[str, ...], compile_cache: bool)
     keep_programs(compile_cache)
     from tl_jax.rl.train import run_rl
 
-    gc.collect()
-    gc.freeze()  # as in `sft`
-    _exit(run_rl(config))
+    _run(run_rl, config)
 
 
 def _loaded(kind: type[Config], files: tuple[Path, ...], overrides: tuple[str, ...]) -> Config:
@@ -73,10 +69,13 @@ def _loaded(kind: type[Config], files: tuple[Path, ...], overrides: tuple[str, .
     return config
 
 
-def _exit(summary: Mapping[str, Any]) -> None:
-    """A run that was stopped is not done: ``sft && rl`` must not go on, and a cluster is to start it again."""
+def _run(train: Callable[[Config], Mapping[str, Any]], config: Config) -> None:
+    """Trains. A run that was stopped is not done: ``sft && rl`` must not go on, and a cluster is to start it again."""
     from tl_jax.training.stop import exit_code
 
+    gc.collect()
+    gc.freeze()  # what imports made stays, and tracing makes so much more that it would be searched again and again
+    summary = train(config)
     if summary["stopped_by"]:
         sys.exit(exit_code(summary["stopped_by"]))
 

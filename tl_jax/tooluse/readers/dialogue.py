@@ -9,7 +9,6 @@ from typing import Any
 from tl_jax.tooluse.fields import Fields, remark
 from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.fields import described
-from tl_jax.tooluse.readers.message_fields import ENCRYPTED as ENCRYPTED
 from tl_jax.tooluse.readers.messages import finished, is_own, with_system
 from tl_jax.tooluse.readers.results import Called
 from tl_jax.tooluse.readers.texts import REORDERED, heard, is_result, may_be_result, structured
