@@ -19,6 +19,7 @@ from tl_jax.tooluse.readers.tool_prompts import UNREAD, offered
 from tl_jax.tooluse.schema import DataError, Message, Tool
 
 EMPTY = {"type": "object", "properties": {}}
+NAMED = "<tools><function><name>f</name>"
 FIND = {"name": "find", "description": "Finds.", "parameters": EMPTY}
 GET = "// Get it.\ntype get = () => any;"
 F, G = json.dumps(LOOKUP), json.dumps(FIND)
@@ -315,14 +316,25 @@ def test_words_that_look_like_tools_in_words(text: str, own: str | None, tools: 
 @pytest.mark.parametrize(
     "form",
     [
-        "<tools>{}<function>", "<tools><function>{}</tools>", "<tools><function><a>{}</function></tools>",
+        "<tools>{}<function>", f"{NAMED}{{}}</tools>", f"{NAMED}<a>{{}}</function></tools>",
+        f"{NAMED}<parameters>{{}}</parameters></function></tools>",
         LISTED + "### f\nDescription: {}", LISTED + "### f\nDescription: x{}Parameters: {{",
+        "{}\n### f\nParameters: {{",
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("part", [" ", "\n", "<function>", "<tools><function>", "<a><b>", "\n### f\nDescription: "])
+@pytest.mark.parametrize(
+    "part",
+    [
+        " ", "\n", "<function>", "<tools><function>", NAMED, "<a><b>", "<a@>", "\n### f\nDescription: ",
+        "access to the following tools: ### f\nDescription: ",
+    ],
+)  # fmt: skip
 def test_long_prompts_of_tags_and_headings(form: str, part: str) -> None:
     def read_it(text: str) -> None:
         with contextlib.suppress(DataError):
             offered(text, "x")
 
-    assert grows_linearly(read_it, lambda count: form.format(part * count), 1000)
+    def many(count: int) -> str:
+        return form.format("".join(part.replace("@", str(number)) for number in range(count)))
+
+    assert grows_linearly(read_it, many, 1000)

@@ -11,14 +11,15 @@ from tl_jax.tooluse.schema import DataError, Tool
 from tl_jax.tooluse.strict_json import DECODER
 
 _TAG, _TAG_END = re.compile(r"<tools>\s*(?=<function>\s*<name>)"), "</tools>"
-_ELEMENT = re.compile(r"<(\w+)>")
+_ELEMENT, _ELEMENT_END = re.compile(r"<(\w+)>"), re.compile(r"</(\w+)>")
 _TEXTS = ("name", "type", "description", "format", "title", "pattern")
 """Words of a schema that are text."""
 _VALUES = ("default", "const", "example")
 """Words of a schema that are of its type; templates write text without quotes."""
 _LISTED = re.compile(r"\baccess to the following tools:\s*(?=### )")
 _HEADING = re.compile(
-    r"\s*### (?P<name>[\w.-]{1,64})\nDescription: (?P<description>(?:(?!\n### ).)*?)\n{1,3}Parameters: (?=\{)",
+    r"\s*### (?P<name>[\w.-]{1,64})\nDescription: "
+    r"(?P<description>(?:(?!\n### |access to the following tools).)*?)\n{1,3}Parameters: (?=\{)",
     re.DOTALL,
 )
 """A tool right after `_LISTED` or after another one: elsewhere, a heading is the user's own."""
@@ -72,13 +73,12 @@ def under_headings(text: str, where: str) -> Iterator[Described]:
 
 def _elements(text: str) -> Iterator[tuple[str, str]]:
     """The names of the tags that a text has, and what stands in each; what stands in between is left out."""
-    position, open = 0, set[str]()
+    position, last = 0, {closing[1]: closing.start() for closing in _ELEMENT_END.finditer(text)}
     while tag := _ELEMENT.search(text, position):
         name, position = tag[1], tag.end()
-        end = -1 if name in open else text.find(f"</{name}>", position)
-        if end < 0:
-            open.add(name)
+        if last.get(name, -1) < position:  # it is not closed
             continue
+        end = text.index(f"</{name}>", position)
         yield name, text[position:end].strip()
         position = end + len(name) + 3
 
