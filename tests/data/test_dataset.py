@@ -101,6 +101,14 @@ def test_trajectories_without_target_are_counted(bpe: PreTrainedTokenizerFast, t
         build_dataset(DataConfig(path=write(tmp_path / "b.jsonl", [silent, muted])), Codec.open("paper", bpe))
 
 
+def test_calls_of_tools_that_nobody_offers_are_counted(bpe: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    words = Trajectory("words", (), (Message("user", "hello"), Message("assistant", "hi")))
+    rows = [words, weather(), replace(weather(), id="bare", tools=())]
+    built = build_dataset(DataConfig(path=write(tmp_path / "a.jsonl", rows)), Codec.open("paper", bpe))
+    assert built.report.without_tools == 1
+    assert sum("offer none" in line for line in built.report.lines()) == 1
+
+
 def test_too_long_for_any_row_is_an_error(bpe: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [weather()])
     with pytest.raises(DataError, match=r"nothing to train on.*3 too long"):

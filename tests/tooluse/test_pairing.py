@@ -16,7 +16,7 @@ from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.mae.apply import blocked_turns
 from tl_jax.tooluse.pairing import answers, in_order, pairs
 from tl_jax.tooluse.readers import read_trajectories
-from tl_jax.tooluse.readers.messages import BY_POSITION
+from tl_jax.tooluse.readers.fields import BY_POSITION
 from tl_jax.tooluse.schema import Call, DataError, Message, Trajectory
 
 USER, SAID = Message("user", "Go."), Message("assistant", "Done.")

@@ -31,6 +31,7 @@ def examples_of(trajectory: Trajectory, config: DataConfig, codec: Codec, report
     targets = sum(message.weight != 0 for _, message in turns)
     report.trajectories += 1
     report.turns += len(turns)
+    report.without_tools += not marked.tools and any(message.tool_calls for _, message in turns)
     report.blocked.update(blocked.values())
     report.reduced += len(blocks) - len(out)
     report.weightless += len(turns) - targets - len(blocked)

@@ -33,6 +33,8 @@ class DataReport:
     """Trajectories skipped because they are longer than a row (``overlong: skip``)."""
     without_target: int = 0
     """Trajectories without anything to learn."""
+    without_tools: int = 0
+    """Trajectories that call tools and offer none."""
     hidden_calls: int = 0
     """Targets whose text the chat template writes right before a call, where nothing reads it again."""
     by_turn: int = 0
@@ -108,6 +110,8 @@ class DataReport:
         ]
         if self.reduced:
             lines.append(f"{self.reduced} of the targets were answered by an error; MAE reduces their weight")
+        if self.without_tools:
+            lines.append(f"{self.without_tools} trajectories call tools and offer none: calls of what no prompt shows")
         if self.hidden_calls:
             lines.append(
                 f"{self.hidden_calls} targets have text that the chat template writes right before a call: such a call "

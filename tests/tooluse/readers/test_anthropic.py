@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.tooluse.readers.helpers import LOOKUP, changed, conversation, read_one, refused
 from tl_jax.tooluse.fields import Notes
-from tl_jax.tooluse.readers import dialogue
+from tl_jax.tooluse.readers.message_fields import ENCRYPTED
 from tl_jax.tooluse.readers.texts import REORDERED
 from tl_jax.tooluse.schema import Call, Message, Tool
 
@@ -76,7 +76,7 @@ def test_what_nobody_can_read_is_counted(tmp_path: Path) -> None:
         found = read_one(tmp_path, row)
     assert found.messages[2] == Message("assistant", "I look.Wait.", (Call("lookup", {"word": "dog"}),))
     (of_the_file,) = notes.files.values()
-    assert of_the_file.remarks == {dialogue.ENCRYPTED: 1, REORDERED: 1}
+    assert of_the_file.remarks == {ENCRYPTED: 1, REORDERED: 1}
 
 
 def test_bad_rows(tmp_path: Path) -> None:

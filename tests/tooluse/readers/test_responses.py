@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.tooluse.readers.helpers import LOOKUP, changed, conversation, read_one, refused
 from tl_jax.tooluse.fields import Notes
-from tl_jax.tooluse.readers import dialogue
+from tl_jax.tooluse.readers.message_fields import ENCRYPTED
 from tl_jax.tooluse.schema import Call, Message, Tool
 
 ROW: dict[str, Any] = {
@@ -63,7 +63,7 @@ def test_thoughts_nobody_can_read_and_refusals(tmp_path: Path) -> None:
         found = read_one(tmp_path, row)
     assert (found.messages[2].reasoning, found.messages[4]) == (None, Message("assistant", refusal="No."))
     (of_the_file,) = notes.files.values()
-    assert of_the_file.remarks == {dialogue.ENCRYPTED: 1}
+    assert of_the_file.remarks == {ENCRYPTED: 1}
 
 
 def test_bad_rows(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ FREE = {
 """Fields whose value is anybody's: arguments, values, names of parameters, notes about a row."""
 FREE_IN = {
     "anthropic": r"system/0/cache_control",
+    "bedrock": r".*/cachePoint|toolConfig/toolChoice.*|inferenceConfig|.*/toolResult/content/0/json",
+    "llamaindex": r".*/additional_information|.*/tool_kwargs",
     "sharegpt": r"conversations/3/value.*",  # what a tool said
     "toolace": r"conversations/2/value.*",
     "toolbench": r"answer_generation/train_messages/1/4/content.*",

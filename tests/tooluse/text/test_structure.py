@@ -17,6 +17,7 @@ from tests.tooluse.text.test_syntaxes import OFFERED, PIECES, F, parts
 from tl_jax.tooluse.schema import Call, Tool
 from tl_jax.tooluse.text.structure import Structured, Unreadable, structure_calls
 from tl_jax.tooluse.text.syntaxes import MAX_LENGTH, SYNTAXES, Problem, Syntax
+from tl_jax.tooluse.text.turn_end import TURN_ENDS
 
 ALL = [pytest.param(syntax, id=syntax.name) for syntax in SYNTAXES.values()]
 MARKED = [pytest.param(syntax, id=syntax.name) for syntax in SYNTAXES.values() if syntax.marked]
@@ -26,8 +27,7 @@ MARKED = [pytest.param(syntax, id=syntax.name) for syntax in SYNTAXES.values() i
 @pytest.mark.parametrize("answered", [False, True])
 def test_a_text_that_is_a_call(syntax: Syntax, answered: bool) -> None:
     assert structure_calls(syntax.example, OFFERED, answered) == Structured("", (F,))
-    gemma, deepseek = ("<turn|>", "<|tool_response>", "<start_function_response>"), "<｜end▁of▁sentence｜>"
-    for end in ("<|eot_id|>", "<|im_end|>\n", "</s>", *gemma, deepseek):
+    for end in (*TURN_ENDS, "<|im_end|>\n<|endoftext|>\n"):
         assert structure_calls(syntax.example + end, OFFERED, answered) == Structured("", (F,))
     thought = f"<think>\nhm\n</think>\n\n{syntax.example}"
     assert structure_calls(thought, OFFERED, answered) == Structured("<think>\nhm\n</think>", (F,))

@@ -46,6 +46,14 @@ def test_every_example_is_read_and_found_out(syntax: Syntax) -> None:
 
 
 @pytest.mark.parametrize("syntax", ALL)
+def test_a_turn_may_end_after_a_call_and_nothing_else(syntax: Syntax) -> None:
+    for end in ("<|im_end|>", "\n<|eot_id|>\n", "</s>", "<end_of_turn>\n", "<|im_end|>\n<|endoftext|>", "[e~["):
+        assert parse_answer(syntax.example + end, OFFERED) == Answer((F,), positional=((),)), end
+    for more in ("<|im_end|> Done.", "<|im_end|>\n<|im_start|>user\ngood", "<|done|>"):
+        assert parse_answer(syntax.example + more, OFFERED).problem, more
+
+
+@pytest.mark.parametrize("syntax", ALL)
 def test_every_record_says_how_its_calls_begin(syntax: Syntax) -> None:
     opening = re.compile(syntax.opening)
     assert opening.groups == 0

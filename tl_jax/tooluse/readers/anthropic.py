@@ -11,10 +11,10 @@ from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import arguments, identity
 from tl_jax.tooluse.readers.format import Format, Writer
 from tl_jax.tooluse.readers.message_fields import ENCRYPTED, REASONING, message_weight
-from tl_jax.tooluse.readers.messages import tools
 from tl_jax.tooluse.readers.nulls import is_padded, without_padding
 from tl_jax.tooluse.readers.openai import call_ids
 from tl_jax.tooluse.readers.rows import Place, each_row
+from tl_jax.tooluse.readers.tool_lists import tools
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
 _BLOCKS = ("tool_use", "tool_result", "thinking", "redacted_thinking")

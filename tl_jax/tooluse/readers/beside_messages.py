@@ -12,7 +12,7 @@ from tl_jax.tooluse.readers.message_fields import role_named
 from tl_jax.tooluse.schema import DataError
 
 if TYPE_CHECKING:
-    from tl_jax.tooluse.readers.messages import MessageReader
+    from tl_jax.tooluse.readers.message_reader import MessageReader
 
 SETTINGS = (
     *("stream", "stream_options", "max_completion_tokens", "reasoning_effort", "response_format", "n", "stop", "user"),

@@ -10,9 +10,9 @@ from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.format import Format, Writer
 from tl_jax.tooluse.readers.message_fields import message_weight
-from tl_jax.tooluse.readers.messages import tools
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import calls
+from tl_jax.tooluse.readers.tool_lists import tools
 from tl_jax.tooluse.schema import DataError, Message, Tool, Trajectory
 
 _ROLES = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool", "observation": "tool"}

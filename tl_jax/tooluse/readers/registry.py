@@ -27,6 +27,8 @@ _MODULES = (
     "hermes",  # ... with calls as text
     "llamafactory",  # ... of parts with a value
     "anthropic",  # ... of blocks
+    "bedrock",  # ... by name
+    "llamaindex",  # ... by block_type
     "langchain",  # ... by type instead of role
     "swift",  # ... with calls as messages of their own
     "tau2",  # ... of which some are the user's own calls

@@ -10,9 +10,9 @@ from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.message_fields import ENCRYPTED, message_weight
-from tl_jax.tooluse.readers.messages import tools
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
+from tl_jax.tooluse.readers.tool_lists import tools
 from tl_jax.tooluse.schema import Call, DataError, Message, Trajectory
 
 _ITEMS = ("message", "function_call", "function_call_output", "reasoning")

@@ -15,10 +15,11 @@ from tl_jax.tooluse.readers.dialogue import Dialogue, around
 from tl_jax.tooluse.readers.fields import identity, plain
 from tl_jax.tooluse.readers.format import Format, Writer
 from tl_jax.tooluse.readers.message_fields import failed, message_weight
-from tl_jax.tooluse.readers.messages import TOOLS, MessageReader
+from tl_jax.tooluse.readers.message_reader import MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import calls
+from tl_jax.tooluse.readers.tool_lists import TOOLS
 from tl_jax.tooluse.schema import DataError, Message, Trajectory
 
 CALLS = ("tool_call", "function_call")

@@ -17,9 +17,9 @@ from tl_jax.tooluse.readers.dialogue import Dialogue, around
 from tl_jax.tooluse.readers.fields import arguments, identity
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.message_fields import message_weight
-from tl_jax.tooluse.readers.messages import tools
 from tl_jax.tooluse.readers.nulls import is_padded, without_padding
 from tl_jax.tooluse.readers.rows import Place, Report, read_rows
+from tl_jax.tooluse.readers.tool_lists import tools
 from tl_jax.tooluse.readers.toolbox import beside, calls_of, inferred
 from tl_jax.tooluse.schema import Call, DataError, Message, Role, Tool, Trajectory
 

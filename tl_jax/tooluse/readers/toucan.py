@@ -12,7 +12,7 @@ from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import around
 from tl_jax.tooluse.readers.fields import listed, literal
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.messages import MessageReader
+from tl_jax.tooluse.readers.message_reader import MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.swift import dialogue_of

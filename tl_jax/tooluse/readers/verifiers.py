@@ -15,9 +15,10 @@ from tl_jax.tooluse.readers.beside_messages import shown
 from tl_jax.tooluse.readers.dialogue import Dialogue, around
 from tl_jax.tooluse.readers.fields import literal
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.messages import TOOLS, MessageReader
+from tl_jax.tooluse.readers.message_reader import MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded, without_nulls
 from tl_jax.tooluse.readers.rows import Place, each_row
+from tl_jax.tooluse.readers.tool_lists import TOOLS
 from tl_jax.tooluse.schema import Case, DataError, Trajectory, decision_points
 
 _ABOUT = (

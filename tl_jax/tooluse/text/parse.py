@@ -16,6 +16,7 @@ from tl_jax.tooluse.schema import Call, Tool
 from tl_jax.tooluse.text.syntaxes import MAX_ARGUMENTS, MAX_LENGTH, Offer, Parsed, Problem, item
 from tl_jax.tooluse.text.syntaxes.base import skip_space
 from tl_jax.tooluse.text.syntaxes.table import beginnings, marked
+from tl_jax.tooluse.text.turn_end import TURN_END
 
 __all__ = ["MAX_ARGUMENTS", "MAX_LENGTH", "Answer", "bind", "first_call", "parse_answer", "without_thoughts"]
 
@@ -195,7 +196,9 @@ def _calls(text: str, position: int, offer: Offer) -> list[Parsed]:
 
 
 def _next_item(text: str, position: int) -> int:
-    """Where the item after the one that ends at ``position`` begins."""
+    """Where the item after the one that ends at ``position`` begins; the end of the text if the turn ends there."""
+    if TURN_END.match(text, position):
+        return len(text)
     if separator := _SEPARATOR.match(text, position):
         return separator.end()
     blanks = _BLANKS.match(text, position)

@@ -1,0 +1,182 @@
+"""Amazon Bedrock's Converse API and its tuning files: blocks by name, such as ``toolUse`` and ``toolResult``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tl_jax.tooluse.fields import Fields, left_out, remark
+from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
+from tl_jax.tooluse.readers.fields import arguments, identity, plain
+from tl_jax.tooluse.readers.format import Format
+from tl_jax.tooluse.readers.message_fields import ENCRYPTED, message_weight
+from tl_jax.tooluse.readers.nulls import is_padded, without_padding
+from tl_jax.tooluse.readers.rows import Place, each_row
+from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
+
+_BLOCKS = ("toolUse", "toolResult", "reasoningContent")
+"""Blocks that no other API has."""
+_SETTINGS = (
+    *("modelId", "inferenceConfig", "additionalModelRequestFields", "additionalModelResponseFieldPaths"),
+    *("guardrailConfig", "performanceConfig", "promptVariables", "requestMetadata", "schemaVersion", "serviceTier"),
+    *("stopReason", "usage", "metrics", "trace", "additionalModelResponseFields", "ResponseMetadata", "outputConfig"),
+)
+
+
+def trajectories(row: Any, place: Place) -> list[Trajectory]:
+    """The conversation in a row, and after it what the API answered, if the row has that as ``output``."""
+    with Fields(row) as fields:
+        offered = _tools(fields)
+        system = fields.take("system", default="")
+        system = system if isinstance(system, str) else "".join(_texts(system, "system"))
+        turns = fields.each("messages")
+        if "output" in fields:
+            with Fields(fields.take("output"), "output") as output:
+                turns.append((output.take("message"), "output.message"))
+        beside = around(fields, place.name, "bedrock", *_SETTINGS)
+    padded = is_padded([value for value, _ in turns])
+    dialogue = Dialogue()
+    for value, where in turns:
+        _message(value, where, dialogue, {tool.name: tool for tool in offered}, padded)
+    return [dialogue.trajectory(beside, offered, system, "messages")]
+
+
+def _message(value: Any, where: str, dialogue: Dialogue, offered: Mapping[str, Tool], padded: bool) -> None:
+    with Fields(value, where) as fields:
+        role = fields.take("role", kind=str)
+        blocks = fields.take("content", default=[])
+        weight = message_weight(fields, role)
+    if role not in ("user", "assistant", "system"):
+        raise DataError(f"unknown role {role!r}; expected user or assistant", field=f"{where}.role")
+    blocks = [{"text": blocks}] if isinstance(blocks, str) else blocks
+    if not isinstance(blocks, list):
+        raise DataError(f"must be a list of blocks, not {type(blocks).__name__}", field=f"{where}.content")
+    turn, answered = AssistantTurn(), False
+    for index, block in enumerate(blocks):
+        at = f"{where}.content[{index}]"
+        with Fields(block, at) as fields:
+            if "toolResult" in fields and role == "user":
+                if turn.texts:
+                    dialogue.add(Message("user", "".join(turn.texts), weight=weight), where)
+                    turn = AssistantTurn()
+                _result(Fields(fields.take("toolResult"), f"{at}.toolResult"), dialogue, padded)
+                answered = True
+            elif "toolUse" in fields and role == "assistant":
+                turn.calls.append(_call(Fields(fields.take("toolUse"), f"{at}.toolUse"), offered, padded))
+            elif "reasoningContent" in fields and role == "assistant":
+                turn.reasoning += _thought(Fields(fields.take("reasoningContent"), f"{at}.reasoningContent"))
+            else:
+                for text in _text(fields):
+                    turn.text(text)
+    if role == "assistant":
+        dialogue.add(turn.message(weight), where)
+    elif turn.texts or not answered:
+        dialogue.add(Message("user" if role == "user" else "system", "".join(turn.texts), weight=weight), where)
+
+
+def _call(block: Fields, offered: Mapping[str, Tool], padded: bool) -> Call:
+    with block:
+        name, known_as = block.take("name", kind=str), identity(block, "toolUseId")
+        given = arguments(block.take("input", default={}), block.at("input"))
+        block.keep("type")  # a tool that Amazon runs
+    return Call(name, without_padding(given, offered.get(name), padded), id=known_as)
+
+
+def _result(block: Fields, dialogue: Dialogue, padded: bool) -> None:
+    with block:
+        known_as = identity(block, "toolUseId")
+        status = block.take("status", default="success")
+        if status not in ("success", "error"):
+            raise DataError(f"must be 'success' or 'error', not {status!r}", field=block.at("status"))
+        said = []
+        for value, where in block.each("content"):
+            with Fields(value, where) as part:
+                said += [plain(part.take("json"), padded)] if "json" in part else _text(part)
+        block.keep("type")
+    dialogue.result("\n".join(said), block.at("toolUseId"), known_as, error=status == "error")
+
+
+def _thought(block: Fields) -> list[str]:
+    with block:
+        if block.take("redactedContent", default=None):
+            remark(ENCRYPTED)
+        if "reasoningText" not in block:
+            return []
+        with Fields(block.take("reasoningText"), block.taken) as text:
+            text.keep("signature")
+            return [text.take("text", kind=str)]
+
+
+def _texts(blocks: Any, where: str) -> list[str]:
+    """The texts of blocks that hold nothing else."""
+    texts = []
+    for value, at in Fields({"blocks": blocks}, where).each("blocks"):
+        with Fields(value, at.replace(".blocks", "")) as block:
+            texts += _text(block)
+    return texts
+
+
+def _text(block: Fields) -> list[str]:
+    """The text of a block; none of one that says where a prompt may be cached.
+
+    Raises:
+        DataError: it holds something else, such as a picture.
+    """
+    if block.keep("cachePoint"):
+        return []
+    if "text" in block:
+        return [block.take("text", kind=str)]
+    if "guardContent" in block:
+        with Fields(block.take("guardContent"), block.taken) as guarded, Fields(guarded.take("text"), "text") as text:
+            text.keep("qualifiers")
+            return [text.take("text", kind=str)]
+    if "citationsContent" in block:
+        with Fields(block.take("citationsContent"), block.taken) as cited:
+            cited.keep("citations")
+            return _texts(cited.take("content", default=[]), f"{block.taken}.content")
+    raise DataError("only blocks of text, toolUse, toolResult and reasoningContent can be read", field=block.where)
+
+
+def _tools(row: Fields) -> list[Tool]:
+    """The tools of ``toolConfig``, each in its ``toolSpec`` with the schema in ``inputSchema.json``."""
+    found = list[Tool]()
+    with Fields(row.take("toolConfig", "tool_config", default={}), "toolConfig") as config:
+        items = config.each("tools")
+        config.keep("toolChoice")
+    for value, where in items or row.each("tools"):
+        with Fields(value, where) as item:
+            if "systemTool" in item:
+                item.take("systemTool")
+                left_out(item.taken, "is a tool that Amazon runs itself: no model has it elsewhere")
+            elif not item.keep("cachePoint"):
+                found.append(_tool(item.take("toolSpec", kind=dict), item.taken))
+    return found
+
+
+def _tool(value: Any, where: str) -> Tool:
+    with Fields(value, where) as fields:
+        shape = fields.keep("name", "description", "strict")
+        with Fields(fields.take("inputSchema", default={}), f"{where}.inputSchema") as schema:
+            shape["parameters"] = schema.take("json", default={})
+    return Tool.from_json(shape, where)
+
+
+def _recognises(row: Mapping[str, Any]) -> bool:
+    """Tools in ``toolConfig``, or a block that only this API has."""
+    messages = row.get("messages")
+    if not isinstance(messages, list):
+        return False
+    contents = [item.get("content") for item in messages if isinstance(item, dict)]
+    blocks = [block for content in contents if isinstance(content, list) for block in content]
+    own = any(isinstance(block, dict) and any(block.get(name) for name in _BLOCKS) for block in blocks)
+    return own or isinstance(row.get("toolConfig"), dict) or "bedrock" in str(row.get("schemaVersion"))
+
+
+FORMAT = Format(
+    name="bedrock",
+    description="Amazon Bedrock's Converse API and its tuning files: `system`, `toolConfig`, `messages` of blocks "
+    "(`toolUse`, `toolResult`, `reasoningContent`), and `output`",
+    recognises=_recognises,
+    trajectories=each_row(trajectories),
+    source="https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html",
+)
