@@ -79,6 +79,38 @@ def test_what_nobody_can_read_is_counted(tmp_path: Path) -> None:
     assert of_the_file.remarks == {ENCRYPTED: 1, REORDERED: 1}
 
 
+def test_tools_that_anthropic_runs_itself(tmp_path: Path) -> None:
+    found = {"type": "web_search_result", "title": "Dog", "url": "u", "encrypted_content": "x"}
+    blocks = [
+        {"type": "text", "text": "I look."},
+        {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "dog"}},
+        {"type": "web_search_tool_result", "tool_use_id": "s1", "content": [found]},
+        {"type": "mcp_tool_use", "id": "m1", "name": "lookup", "server_name": "s", "input": {"word": "dog"}},
+        {"type": "mcp_tool_result", "tool_use_id": "m1", "content": [{"type": "text", "text": "a pet"}]},
+        {"type": "text", "text": "A pet."},
+    ]
+    tools = [{"type": "web_search_20250305", "name": "web_search", "max_uses": 5}]
+    messages = [ROW["messages"][0], {"role": "assistant", "content": blocks}]
+    read = read_one(tmp_path, {"tools": tools, "messages": messages})
+    assert read.messages[1:] == (
+        Message("assistant", "I look.", (Call("web_search", {"query": "dog"}),)),
+        Message("tool", '[{"type": "web_search_result", "title": "Dog", "url": "u"}]', name="web_search", call_id="s1"),
+        Message("assistant", "", (Call("lookup", {"word": "dog"}),)),
+        Message("tool", "a pet", name="lookup", call_id="m1"),
+        Message("assistant", "A pet."),
+    )
+    assert read.tools == (Tool("web_search", extra={"x-type": "web_search_20250305", "x-max_uses": 5}),)
+    failed = {"type": "web_search_tool_result_error", "error_code": "unavailable"}
+    blocks[2] = {**blocks[2], "content": failed}
+    assert read_one(tmp_path, {"messages": messages}).messages[2].error
+
+
+def test_a_system_text_in_blocks_tells_the_format(tmp_path: Path) -> None:
+    answer = {"role": "assistant", "content": [{"type": "text", "text": "A pet."}]}
+    row = {"system": ROW["system"], "messages": [ROW["messages"][0], answer]}
+    assert read_one(tmp_path, row).messages[0] == Message("system", "Be brief.")
+
+
 def test_bad_rows(tmp_path: Path) -> None:
     image = {"type": "image", "source": {}}
     refused(tmp_path, changed(ROW, "messages.1.content.0", image), r"messages\[1\]\.content\[0\]: .*'image' cannot be")

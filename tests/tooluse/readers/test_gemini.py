@@ -88,10 +88,18 @@ def test_ids_and_errors(tmp_path: Path) -> None:
     assert result == Message("tool", '{"error": "gone"}', name="lookup", call_id="x", error=True)
 
 
+def test_what_the_api_answered(tmp_path: Path) -> None:
+    *contents, answer = ROW["contents"]
+    answered = [{"content": answer, "finishReason": "STOP", "index": 0}]
+    row = {**ROW, "contents": contents, "candidates": answered, "usageMetadata": {}, "modelVersion": "m"}
+    assert read_one(tmp_path, row).messages == read_one(tmp_path, ROW).messages
+    refused(tmp_path, {**row, "candidates": answered * 2}, "candidates: holds 2 answers")
+
+
 def test_bad_rows(tmp_path: Path) -> None:
     refused(
         tmp_path, changed(ROW, "contents.0.parts.0", {"inlineData": {}}), r"contents\[0\]\.parts\[0\]\.inlineData: unk"
     )
     refused(tmp_path, changed(ROW, "contents.0.role", "bot"), r"contents\[0\]\.role: unknown role 'bot'")
-    refused(tmp_path, changed(ROW, "tools.0", {"googleSearch": {}}), r"tools\[0\]\.googleSearch: unknown field")
+    refused(tmp_path, changed(ROW, "tools.0", {"googleSearch": {}}), r"tools\[0\]\.googleSearch: is a tool that its")
     refused(tmp_path, changed(ROW, "contents.1.parts.2.functionCall.arg", {}), r"contents\[1\].*\.arg: .*'args'")

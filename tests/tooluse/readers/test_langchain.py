@@ -66,6 +66,24 @@ def test_rows_by_role_are_read_as_openai_reads_them(tmp_path: Path) -> None:
     assert found.messages == conversation(error=True)
 
 
+def test_pairs_and_messages_of_any_role(tmp_path: Path) -> None:
+    expected = tuple(conversation()[i] for i in (0, 3))
+    pairs = [["human", "What is a dog?"], ["ai", "A pet."]]
+    chat = [{"type": "human", "content": "What is a dog?"}, {"type": "chat", "role": "assistant", "content": "A pet."}]
+    for messages in (pairs, chat):
+        assert read_one(tmp_path, {"messages": messages, "remaining_steps": 24}).messages == expected
+
+
+def test_calls_that_stand_in_the_content_alone(tmp_path: Path) -> None:
+    blocks = [
+        {"type": "text", "text": "I look."},
+        {"type": "tool_use", "id": "c1", "name": "lookup", "input": {"word": "dog"}},
+    ]
+    row = changed(PLAIN, "messages.1", {"type": "ai", "content": blocks, "tool_calls": []})
+    assert read_one(tmp_path, row).messages == conversation(error=True)
+    refused(tmp_path, changed(PLAIN, "messages.0.content", blocks), r".*content\[1\]: a block of type 'tool_use'")
+
+
 def test_bad_rows(tmp_path: Path) -> None:
     invalid = [{"name": "lookup", "args": "{", "id": "c1", "error": "no JSON"}]
     refused(

@@ -391,6 +391,63 @@ def test_a_result_of_no_call_is_counted_with_what_stands_before_it(tmp_path: Pat
     assert (notes.remarks, notes.examples) == ({OF_NO_CALL: 1}, {OF_NO_CALL: {"@lookup dog": None}})
 
 
+def test_tools_that_take_a_text(tmp_path: Path) -> None:
+    custom = {"name": "run", "description": "Runs code.", "format": {"type": "text"}}
+    call = {"id": "1", "type": "custom", "custom": {"name": "run", "input": "print(1)"}}
+    found = read_one(tmp_path, {"tools": [{"type": "custom", "custom": custom}], "messages": [USER, turn(call)]})
+    assert found.messages[1].tool_calls == (Call("run", {"input": "print(1)"}),)
+    (offered,) = found.tools
+    assert (offered.name, offered.description, offered.required) == ("run", "Runs code.", ("input",))
+
+
+def test_tools_of_vendors_and_of_other_apis(tmp_path: Path) -> None:
+    row = {"messages": [USER, DONE]}
+    answer = {"jsonrpc": "2.0", "id": 1, "result": {"tools": [{"name": "f", "inputSchema": LOOKUP["parameters"]}]}}
+    assert read_one(tmp_path, {**row, "tools": answer}).tools == (Tool("f", parameters=LOOKUP["parameters"]),)
+    cohere = {"name": "f", "parameter_definitions": {"a": {"type": "int", "required": True}, "b": {"type": "str"}}}
+    (found,) = read_one(tmp_path, {**row, "tools": [cohere]}).tools
+    assert (found.required, [spec["type"] for spec in found.properties.values()]) == (("a",), ["integer", "string"])
+    with pytest.raises(DataError, match=r"tools\[1\]: is a tool that its vendor runs itself.*\(web_search\)"):
+        read_one(tmp_path, {**row, "tools": [LOOKUP, {"type": "web_search"}]})
+    notes = Notes("drop")
+    with notes.kept():
+        assert len(read_one(tmp_path, {**row, "tools": [LOOKUP, {"type": "web_search"}]}).tools) == 1
+    assert [file.dropped for file in notes.files.values()] == [{"tools[]": 1}]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"content": {"content": [{"type": "text", "text": "a pet", "_meta": {}}], "isError": True}},
+        {"content": [{"type": "text", "text": "a pet"}], "isError": True, "structuredContent": {"is": "a pet"}},
+    ],
+)
+def test_what_mcp_servers_answer_to_a_call(tmp_path: Path, result: dict[str, Any]) -> None:
+    call, answer = turn({"id": "1", "name": "f"}), {"role": "tool", "tool_call_id": "1"}
+    assert said(tmp_path, call, {**answer, **result})[1] == Message("tool", "a pet", name="f", call_id="1", error=True)
+    only = {**answer, "content": [], "structuredContent": {"is": "a pet"}}
+    assert said(tmp_path, call, only)[1].content == '{"is": "a pet"}'
+
+
+def test_what_smolagents_writes_around_calls_and_results(tmp_path: Path) -> None:
+    calls = "Calling tools:\n[{'id': '1', 'type': 'function', 'function': {'name': 'f', 'arguments': {}}}]"
+    messages = [{"role": "tool-call", "content": calls}, {"role": "tool-response", "content": "Observation:\na pet"}]
+    row = {"tools": [{"name": "f"}], "messages": [USER, *messages]}
+    assert read_one(tmp_path, row).messages[1:] == (
+        Message("assistant", "", (Call("f", {}),)),
+        Message("tool", "a pet", name="f"),
+    )
+
+
+def test_where_a_text_comes_from_is_no_text(tmp_path: Path) -> None:
+    parts = [
+        {"type": "text", "text": "A "},
+        {"type": "reference", "reference_ids": [1]},
+        {"type": "text", "text": "pet"},
+    ]
+    assert said(tmp_path, {"role": "assistant", "content": parts}) == (Message("assistant", "A pet"),)
+
+
 def test_ollamas_calls_and_mcps_list_of_tools(tmp_path: Path) -> None:
     call = turn({"function": {"name": "lookup", "arguments": {"word": "dog"}, "index": 0}})
     listed = {"tools": [{"name": "lookup", "inputSchema": LOOKUP["parameters"]}], "nextCursor": None}

@@ -66,10 +66,49 @@ def test_thoughts_nobody_can_read_and_refusals(tmp_path: Path) -> None:
     assert of_the_file.remarks == {ENCRYPTED: 1}
 
 
+def test_tools_that_take_a_text(tmp_path: Path) -> None:
+    call = {"type": "custom_tool_call", "id": "x", "call_id": "c1", "name": "run", "input": "print(1)"}
+    result = {"type": "custom_tool_call_output", "call_id": "c1", "output": "1"}
+    tool = {"type": "custom", "name": "run", "description": "Runs code.", "format": {"type": "text"}}
+    found = read_one(tmp_path, {"tools": [tool], "input": [{"role": "user", "content": "Go."}, call, result]})
+    assert found.messages[1].tool_calls == (Call("run", {"input": "print(1)"}),)
+    assert found.messages[2] == Message("tool", "1", name="run", call_id="c1")
+    assert (found.tools[0].required, found.tools[0].extra) == (("input",), {"x-format": {"type": "text"}})
+
+
+def test_what_mcp_servers_offer_and_say(tmp_path: Path) -> None:
+    listed = {"type": "mcp_list_tools", "id": "l", "server_label": "s", "tools": [LOOKUP]}
+    call = {"type": "mcp_call", "id": "m", "server_label": "s", "name": "lookup", "arguments": '{"word": "dog"}'}
+    for said, error in (({"output": "a pet"}, False), ({"output": None, "error": "a pet"}, True)):
+        items = [listed, {"role": "user", "content": "What is a dog?"}, call | said]
+        found = read_one(tmp_path, {"input": items, "output": ROW["output"]})
+        result = Message("tool", "a pet", name="lookup", call_id="m", error=error)
+        assert found.messages[1:3] == (Message("assistant", "", (Call("lookup", {"word": "dog"}),)), result)
+        assert found.tools == (Tool.from_json(LOOKUP),)
+
+
+def test_items_of_tools_that_the_vendor_runs_are_dropped_and_counted(tmp_path: Path) -> None:
+    row = changed(ROW, "input.1", {"type": "web_search_call", "id": "w", "action": {"type": "search", "query": "q"}})
+    notes = Notes("drop")
+    with notes.kept():
+        assert len(read_one(tmp_path, row).messages) == 5
+    assert [file.dropped for file in notes.files.values()] == [{"input[]": 1}]
+
+
+def test_instructions_as_items_and_an_answer_as_text(tmp_path: Path) -> None:
+    question, answer = {"role": "user", "content": "What is a dog?"}, "A pet."
+    expected = (Message("system", "Be brief."), *(conversation()[i] for i in (0, 3)))
+    items = {"instructions": [{"role": "developer", "content": "Be brief."}], "input": [question]}
+    assert read_one(tmp_path, {**items, "output": ROW["output"]}).messages == expected
+    nemotron = {"input": [question], "output": answer, "system_prompt": "Be brief.", "reasoning": "off"}
+    assert read_one(tmp_path, {**nemotron, "used_in_training": "yes"}).messages == expected
+
+
 def test_bad_rows(tmp_path: Path) -> None:
     refused(tmp_path, changed(ROW, "input.1.type", "web_search_call"), r"input\[1\]: an item of type 'web_search_call'")
     refused(
         tmp_path, changed(ROW, "input.0.content.0.type", "input_image"), r"input\[0\]\.content\[0\]: .*'input_image'"
     )
     refused(tmp_path, changed(ROW, "input.4.call_id", "z"), r"input\[4\]\.call_id: 'z' is the id of no earlier call")
-    refused(tmp_path, changed(ROW, "tools.0", {"type": "web_search"}), r"tools\[0\]\.name: is missing")
+    refused(tmp_path, changed(ROW, "tools.0", {"type": "web_search"}), r"tools\[0\]: is a tool that its vendor")
+    refused(tmp_path, changed(ROW, "input.1.type", "compaction"), r"input\[1\]: an item of type 'compaction' cannot")

@@ -30,6 +30,7 @@ FREE = {
 """Fields whose value is anybody's: arguments, values, names of parameters, notes about a row."""
 FREE_IN = {
     "anthropic": r"system/0/cache_control",
+    "ai_sdk": r"tools|.*/step-start|.*/output|.*/metadata",
     "bedrock": r".*/cachePoint|toolConfig/toolChoice.*|inferenceConfig|.*/toolResult/content/0/json",
     "llamaindex": r".*/additional_information|.*/tool_kwargs",
     "sharegpt": r"conversations/3/value.*",  # what a tool said

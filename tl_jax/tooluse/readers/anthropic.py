@@ -8,7 +8,7 @@ from typing import Any
 from tl_jax.tooluse.fields import Fields, remark
 from tl_jax.tooluse.pairing import pairs
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
-from tl_jax.tooluse.readers.fields import arguments, identity
+from tl_jax.tooluse.readers.fields import arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format, Writer
 from tl_jax.tooluse.readers.message_fields import ENCRYPTED, REASONING, message_weight
 from tl_jax.tooluse.readers.nulls import is_padded, without_padding
@@ -17,11 +17,15 @@ from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tool_lists import tools
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
-_BLOCKS = ("tool_use", "tool_result", "thinking", "redacted_thinking")
+_CALLS = ("tool_use", "server_tool_use", "mcp_tool_use")
+"""Blocks that are calls: of tools here, of Anthropic's own and of an MCP server, which Anthropic makes itself."""
+_BLOCKS = (*_CALLS, "tool_result", "mcp_tool_result", "thinking", "redacted_thinking")
 _SETTINGS = (
     *("max_tokens", "stop_sequences", "stream", "temperature", "thinking", "top_k", "service_tier", "betas"),
     *("tool_choice", "output_config", "output_format", "container", "mcp_servers", "context_management"),
 )
+_ENCRYPTED = {"encrypted_content", "encrypted_index"}
+ENCRYPTED_RESULT = "encrypted results left out: nobody but their vendor can read them"
 _OF_A_BLOCK = ("cache_control", "citations", "caller")
 """Where a prompt may be cached, where a text comes from, who may call: nothing that the model says."""
 
@@ -63,6 +67,10 @@ def _message(value: Any, where: str, dialogue: Dialogue, offered: Mapping[str, T
                     texts = []
                 _result(fields, dialogue, at)
                 answered = True
+            elif role == "assistant" and kind.endswith("_tool_result"):  # the turn goes on after it
+                dialogue.add(turn.message(weight), where)
+                turn = AssistantTurn()
+                _result(fields, dialogue, at)
             elif role == "assistant":
                 _part(kind, fields, turn, offered, padded)
             elif kind == "text":
@@ -71,7 +79,8 @@ def _message(value: Any, where: str, dialogue: Dialogue, offered: Mapping[str, T
                 raise DataError(f"a block of type {kind!r} cannot be read in a message of {role!r}", field=at)
             fields.keep(*_OF_A_BLOCK)
     if role == "assistant":
-        dialogue.add(turn.message(weight), where)
+        if turn != AssistantTurn() or not blocks:
+            dialogue.add(turn.message(weight), where)
     elif texts or not answered:
         dialogue.add(Message("user" if role == "user" else "system", "".join(texts), weight=weight), where)
 
@@ -87,7 +96,8 @@ def _part(kind: str, block: Fields, turn: AssistantTurn, offered: Mapping[str, T
         case "redacted_thinking":
             block.take("data")
             remark(ENCRYPTED)
-        case "tool_use":
+        case _ if kind in _CALLS:
+            block.keep("server_name")
             name, known_as = block.take("name", kind=str), identity(block, "id")
             given = arguments(block.take("input", default={}), block.at("input"))
             if padded is not None:
@@ -99,9 +109,31 @@ def _part(kind: str, block: Fields, turn: AssistantTurn, offered: Mapping[str, T
 
 def _result(block: Fields, dialogue: Dialogue, where: str) -> None:
     known_as = identity(block, "tool_use_id")
-    content = _text(block.take("content", default=""), f"{where}.content")
-    error = block.take("is_error", kind=bool, default=False)
+    said = block.take("content", default="")
+    error = block.take("is_error", kind=bool, default=False) or _is_error(said)
+    content = plain(_readable(said)) if _is_of_a_server(said) else _text(said, f"{where}.content")
     dialogue.result(content, f"{where}.tool_use_id", known_as, error=error)
+
+
+def _is_of_a_server(content: Any) -> bool:
+    """Whether it is what one of Anthropic's own tools returned: an object, or a list of something else than text."""
+    kinds = [item.get("type") for item in content if isinstance(item, dict)] if isinstance(content, list) else []
+    return isinstance(content, dict) or any(isinstance(kind, str) and kind.endswith("_result") for kind in kinds)
+
+
+def _is_error(content: Any) -> bool:
+    return isinstance(content, dict) and str(content.get("type")).endswith("_tool_result_error")
+
+
+def _readable(value: Any) -> Any:
+    """The value without what only Anthropic can read."""
+    if isinstance(value, list):
+        return [_readable(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() & _ENCRYPTED:
+        remark(ENCRYPTED_RESULT)
+    return {key: _readable(item) for key, item in value.items() if key not in _ENCRYPTED}
 
 
 def _text(value: Any, where: str) -> str:
@@ -130,10 +162,12 @@ def _recognises(row: Mapping[str, Any]) -> bool:
     if any(item.get(name) for item in messages for name in ("tool_calls", *REASONING)):
         return False
     blocks = [block for item in messages if isinstance(item.get("content"), list) for block in item["content"]]
-    return any(
+    own = any(
         isinstance(block, dict) and block.get("type") in _BLOCKS and not isinstance(block.get("thinking"), list)
         for block in blocks
     )
+    system = row.get("system")
+    return own or (bool(messages) and isinstance(system, list) and all("type" in item for item in system))
 
 
 def row(trajectory: Trajectory) -> dict[str, Any]:

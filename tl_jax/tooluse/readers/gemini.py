@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.fields import Fields, left_out
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.message_fields import message_weight
 from tl_jax.tooluse.readers.nulls import is_padded, result_without_padding, without_padding
 from tl_jax.tooluse.readers.rows import Place, each_row
+from tl_jax.tooluse.readers.tool_lists import RUN_BY_VENDOR
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
 _SETTINGS = (
     *("generationConfig", "generation_config", "toolConfig", "tool_config", "safetySettings", "safety_settings"),
     *("cachedContent", "cached_content", "labels"),
 )
+
+_OF_GOOGLE = (
+    *("googleSearch", "google_search", "googleSearchRetrieval", "google_search_retrieval", "codeExecution"),
+    *("code_execution", "urlContext", "url_context", "googleMaps", "google_maps", "fileSearch", "file_search"),
+    *("computerUse", "computer_use", "enterpriseWebSearch", "retrieval"),
+)
+"""Tools that Google runs itself."""
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
@@ -26,12 +34,31 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         tools = _tools(fields)
         system = _system(fields)
         contents = fields.each("contents")
+        contents += _answer(fields)
         beside = around(fields, place.name, "gemini", *_SETTINGS)
     padded = is_padded([value for value, _ in contents])
     dialogue = Dialogue()
     for value, where in contents:
         _content(value, where, dialogue, {tool.name: tool for tool in tools}, padded)
     return [dialogue.trajectory(beside, tools, system, "contents")]
+
+
+def _answer(row: Fields) -> list[tuple[Any, str]]:
+    """What the API answered, as logs have it beside the request.
+
+    Raises:
+        DataError: several answers.
+    """
+    row.keep("usageMetadata", "usage_metadata", "modelVersion", "model_version", "responseId", "response_id")
+    candidates = row.each("candidates")
+    if len(candidates) > 1:
+        raise DataError(f"holds {len(candidates)} answers, of which one is to be learnt", field="candidates")
+    found = []
+    for value, where in candidates:
+        with Fields(value, where) as candidate:
+            found.append((candidate.take("content"), candidate.taken))
+            candidate.keep("finishReason", "finish_reason", "index", "avgLogprobs", "safetyRatings", "citationMetadata")
+    return found
 
 
 def _content(value: Any, where: str, dialogue: Dialogue, tools: Mapping[str, Tool], padded: bool) -> None:
@@ -104,12 +131,18 @@ def _system(row: Fields) -> str:
 
 
 def _tools(row: Fields) -> list[Tool]:
-    """The functions declared in all tools; a tool of Google's own, such as a search, is none that a model here has."""
+    """The functions declared in all tools.
+
+    Raises:
+        DataError: a tool of Google's own, which no model here has.
+    """
     found = []
     for value, where in row.each("tools"):
         with Fields(value, where) as fields:
             for item, at in fields.each("functionDeclarations", "function_declarations"):
                 found.append(_tool(item, at))
+            for name in fields.keep(*_OF_GOOGLE):
+                left_out(f"{where}.{name}", RUN_BY_VENDOR)
     return found
 
 

@@ -35,7 +35,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         reader = MessageReader(padded=is_padded([value for value, _ in turns]))
         reader.offer(fields, "tools", "functions")
         system = fields.take("system", kind=str, default="")
-        beside = around(fields, place.name, "langchain")
+        beside = around(fields, place.name, "langchain", "remaining_steps", "is_last_step")  # LangGraph's
     dialogue = Dialogue()
     for value, where in turns:
         _message(*_opened(value, where), dialogue, reader)
@@ -43,7 +43,9 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
 
 
 def _opened(value: Any, where: str) -> tuple[str, Any, str]:
-    """The kind of a message, its fields and where they stand, in whichever of the three shapes it is."""
+    """The kind of a message, its fields and where they stand, in whichever of the shapes it is."""
+    if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str):  # ("human", "Hi")
+        return value[0], {"content": value[1]}, where
     with Fields(value, where) as fields:
         if "lc" in fields:
             fields.expect("lc", 1)
@@ -52,8 +54,9 @@ def _opened(value: Any, where: str) -> tuple[str, Any, str]:
             return str(path[-1]) if path else "", inside, f"{where}.kwargs"
         if "data" in fields:
             return fields.take("type", kind=str), fields.take("data", kind=dict), f"{where}.data"
-        kind = fields.take("type", "role", kind=str)
-        inside = fields.keep(*(key for key in value if key not in ("type", "role")))
+        names = ("type",) if value.get("type") == "chat" else ("type", "role")  # a chat message has both
+        kind = fields.take(*names, kind=str)
+        inside = fields.keep(*(key for key in value if key not in names))
     return kind, inside, where
 
 
@@ -102,13 +105,19 @@ def _turn(fields: Fields, where: str, reader: MessageReader) -> AssistantTurn:
     thoughts = fields.take("reasoning_content", "reasoning", kind=str, default=thoughts)
     turn.reasoning += [thoughts] if thoughts else []
     calls, turn.calls = turn.calls, []
-    _texts(fields, turn, {call.id for call in calls})
-    turn.calls = calls
+    _texts(fields, turn, {call.id for call in calls}, None if calls else reader)
+    turn.calls = calls or turn.calls
     return turn
 
 
-def _texts(fields: Fields, turn: AssistantTurn, calls: set[str | None]) -> AssistantTurn:
-    """Puts the content into ``turn``. A block that is one of the ``calls`` says nothing new."""
+def _texts(
+    fields: Fields, turn: AssistantTurn, calls: set[str | None], reader: MessageReader | None = None
+) -> AssistantTurn:
+    """Puts the content into ``turn``. A block that is one of the ``calls`` says nothing new.
+
+    Args:
+        reader: of the calls that stand in the content and nowhere else.
+    """
     where, content = fields.at("content"), fields.take("content", default="")
     if isinstance(content, str):
         turn.texts.append(content)
@@ -122,8 +131,11 @@ def _texts(fields: Fields, turn: AssistantTurn, calls: set[str | None]) -> Assis
                 turn.texts.append(block.take("text", kind=str))
             elif kind in ("thinking", "reasoning"):
                 turn.reasoning += _thoughts(block)
-            elif kind in _CALLS and identity(block, _CALLS[kind]) in calls - {None}:
+            elif kind in _CALLS and (known_as := identity(block, _CALLS[kind])) in calls - {None}:
                 block.keep("name", "input", "args", "arguments", "partial_json", "id", "status")
+            elif kind in _CALLS and reader is not None:
+                shape = block.keep("name", "input", "args", "arguments")
+                turn.calls.append(reader.call({"id": known_as, **shape}, block.where))
             else:
                 raise DataError(f"a block of type {kind!r} cannot be read", field=block.where)
             block.keep("index", "cache_control", "signature", "annotations", "extras")
@@ -148,9 +160,15 @@ def _thoughts(block: Fields) -> list[str]:
 def _recognises(row: Mapping[str, Any]) -> bool:
     """Messages that name their ``type``, or were dumped with ``lc``, in the place of a role."""
     messages = row.get("messages")
-    if not isinstance(messages, list) or not messages or not all(isinstance(item, dict) for item in messages):
-        return False
-    return all(item.get("role") is None and (item.get("type") in tuple(_ROLES) or "lc" in item) for item in messages)
+    return isinstance(messages, list) and bool(messages) and all(map(_is_message, messages))
+
+
+def _is_message(item: Any) -> bool:
+    if isinstance(item, list):
+        return len(item) == 2 and item[0] in tuple(_ROLES)
+    if not isinstance(item, dict) or item.get("type") == "chat":
+        return isinstance(item, dict)
+    return item.get("role") is None and (item.get("type") in tuple(_ROLES) or "lc" in item)
 
 
 FORMAT = Format(

@@ -23,13 +23,18 @@ _ROLES = {
 }
 """What other APIs and data sets call our roles, in any case of letters."""
 
+SMOLAGENTS = {"tool-call": "Calling tools:\n", "tool-response": "Observation:\n"}
+"""What smolagents writes before what these roles say."""
+
 _TEXT_PARTS = ("text", "input_text", "output_text")
+OF_MCP = ("structuredContent", "_meta")
+"""What MCP servers say of a result beside its text: the same as a value, and about it."""
 _PARTS = (
     *(*_TEXT_PARTS, "refusal", "thinking", "reasoning", "document"),
     *("image", "image_url", "input_image", "audio", "input_audio", "video", "video_url", "file", "input_file"),
 )
 """Kinds of parts; those of the second line cannot be read."""
-_OF_A_PART = ("cache_control", "annotations", "citations", "index", "logprobs", "signature", "closed")
+_OF_A_PART = ("cache_control", "annotations", "citations", "index", "logprobs", "signature", "closed", "_meta")
 """How long a server keeps the prompt, where a text comes from, where it stands: nothing that the message says."""
 OF_AN_ANSWER = (
     *("annotations", "citations", "finish_reason", "stop_reason", "logprobs", "prefix", "provider_specific_fields"),
@@ -45,6 +50,7 @@ class Content(NamedTuple):
     text: str
     refusal: str | None = None
     reasoning: str = ""
+    failed: bool = False
 
 
 def role_named(name: str) -> str:
@@ -120,6 +126,11 @@ def message_text(fields: Fields, any_value: bool = False, padded: bool = False) 
     if isinstance(content, str):
         return Content(content)
     where = fields.taken
+    if any_value and _is_of_mcp(content):
+        with Fields(content, where) as answer:
+            failed = answer.take("isError", kind=bool, default=False)
+            answer.keep(*OF_MCP)
+            return message_text(answer, True, padded)._replace(failed=failed)
     if any_value and not _is_parts(content):
         return Content(plain(content, padded))
     if not isinstance(content, list):
@@ -136,6 +147,8 @@ def message_text(fields: Fields, any_value: bool = False, padded: bool = False) 
                 with Fields(part.take("document"), part.at("document")) as document:
                     document.take("id", default=None)
                     texts.append(plain(document.take("data"), padded))
+            elif kind == "reference":  # Mistral's: where the text before it comes from
+                part.take("reference_ids", default=None)
             elif kind in _TEXT_PARTS and isinstance(text := part.take("text", default=None), str):
                 texts.append(text)
             else:
@@ -151,6 +164,12 @@ def _is_parts(content: Any) -> bool:
         and (part.get("type") in _PARTS or [key for key, item in part.items() if item is not None] == ["text"])
         for part in content
     )
+
+
+def _is_of_mcp(content: Any) -> bool:
+    """Whether it is the whole of what an MCP server answers to a call."""
+    known = ("content", "isError", *OF_MCP)
+    return isinstance(content, dict) and _is_parts(content.get("content")) and content.keys() <= set(known)
 
 
 def _joined(value: Any, where: str) -> str:

@@ -5,13 +5,15 @@ Arguments, weights, reasoning and errors are known under every name that is in u
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.readers.fields import ARGUMENTS, identity, literal
+from tl_jax.tooluse.readers.fields import ARGUMENTS, identity, literal, plain
 from tl_jax.tooluse.readers.message_fields import (
+    OF_MCP,
+    SMOLAGENTS,
     Content,
     failed,
     listed_calls,
@@ -23,7 +25,7 @@ from tl_jax.tooluse.readers.message_fields import (
 )
 from tl_jax.tooluse.readers.nulls import without_nulls, without_padding
 from tl_jax.tooluse.readers.rows import parse
-from tl_jax.tooluse.readers.tool_lists import TOOLS, tools
+from tl_jax.tooluse.readers.tool_lists import TEXT, TOOLS, tools
 from tl_jax.tooluse.schema import Call, DataError, Message, Role, Tool, latitude
 from tl_jax.tooluse.text.parse import parse_answer
 from tl_jax.tooluse.text.structure import bound
@@ -66,10 +68,11 @@ class MessageReader:
             DataError: something in it cannot be read, or is not known.
         """
         with Fields(value, where) as fields:
-            role = fields.take("role", kind=str)
-            role = role_named(role)
+            speaker = fields.take("role", kind=str)
+            role = role_named(speaker)
             content = message_text(fields, any_value=role == "tool", padded=self.padded)
-            message = Message(cast(Role, role), content.text, refusal=content.refusal)
+            text = content.text.removeprefix(SMOLAGENTS.get(speaker, ""))
+            message = Message(cast(Role, role), text, error=content.failed, refusal=content.refusal)
             if fields or content.reasoning:  # most messages have no more than that
                 message = self._with_rest(message, fields, content)
         message.check(where)
@@ -85,12 +88,13 @@ class MessageReader:
             call_id = function_id
         if call_id is not None and call_id not in self._ids:
             raise DataError(f"{call_id!r} is the id of no earlier call", field=fields.taken)
-        error = failed(fields)
+        error = failed(fields) or message.error
+        of_mcp = fields.keep(*OF_MCP) if message.role == "tool" else {}
         if message.role == "system":
             self.offer(fields, *TOOLS)
         return replace(
             message,
-            content=message.content or (error if isinstance(error, str) else ""),
+            content=message.content or (error if isinstance(error, str) else self._structured(of_mcp)),
             tool_calls=calls,
             name=name if call_id is None else name or None,
             weight=message_weight(fields, message.role),
@@ -99,6 +103,10 @@ class MessageReader:
             reasoning=reasoning(fields, content),
             refusal=fields.take("refusal", kind=str, default="") or message.refusal,
         )
+
+    def _structured(self, of_mcp: Mapping[str, Any]) -> str:
+        """What an MCP server said only as a value."""
+        return plain(of_mcp["structuredContent"], self.padded) if "structuredContent" in of_mcp else ""
 
     def _calls(self, fields: Fields, known_as: str | None) -> Iterable[Call]:
         """The calls of a message.
@@ -137,12 +145,15 @@ class MessageReader:
         """
         with Fields(literal(value, where) if isinstance(value, str) else value, where) as outer:
             known_as = identity(outer, "id", "call_id")
-            outer.expect("type", "function", "tool_call", "function_call", "tool_use")
+            outer.expect("type", "function", "tool_call", "function_call", "tool_use", "custom")
             outer.take("index", kind=int, default=None)
             if "function" in outer:
                 with Fields(outer.take("function"), f"{where}.function") as inner:
                     inner.take("index", kind=int, default=None)
                     name, arguments = self._named(inner)
+            elif "custom" in outer:
+                with Fields(outer.take("custom"), f"{where}.custom") as inner:
+                    name, arguments = inner.take("name", kind=str), {TEXT: inner.take("input", kind=str)}
             else:
                 name, arguments = self._named(outer)
             free = latitude(outer, arguments)

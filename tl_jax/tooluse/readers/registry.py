@@ -29,6 +29,7 @@ _MODULES = (
     "anthropic",  # ... of blocks
     "bedrock",  # ... by name
     "llamaindex",  # ... by block_type
+    "ai_sdk",  # ... or parts, in steps
     "langchain",  # ... by type instead of role
     "swift",  # ... with calls as messages of their own
     "tau2",  # ... of which some are the user's own calls

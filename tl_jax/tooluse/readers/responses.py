@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from tl_jax.tooluse.fields import Fields, remark
+from tl_jax.tooluse.fields import Fields, left_out, remark
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.message_fields import ENCRYPTED, message_weight
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
-from tl_jax.tooluse.readers.tool_lists import tools
-from tl_jax.tooluse.schema import Call, DataError, Message, Trajectory
+from tl_jax.tooluse.readers.tool_lists import RUN_BY_VENDOR, TEXT, tools
+from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
-_ITEMS = ("message", "function_call", "function_call_output", "reasoning")
+_CALLS = ("function_call", "custom_tool_call", "mcp_call")
+_RESULTS = ("function_call_output", "custom_tool_call_output")
+_ITEMS = ("message", *_CALLS, *_RESULTS, "reasoning", "mcp_list_tools")
+_RUN_BY_OPENAI = (
+    *("web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call", "computer_call"),
+    *("mcp_approval_request", "mcp_approval_response", "tool_search_call", "tool_search_output"),
+)
+"""Items of tools that OpenAI runs itself, whose results stand nowhere."""
 _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 _SETTINGS = (
     *("object", "created_at", "status", "error", "incomplete_details", "max_output_tokens", "previous_response_id"),
     *("reasoning", "store", "text", "truncation", "usage", "user", "background", "service_tier", "prompt_cache_key"),
-    *("include", "stream", "max_tool_calls", "top_logprobs", "safety_identifier", "conversation"),
+    *("include", "stream", "max_tool_calls", "top_logprobs", "safety_identifier", "conversation", "moderation"),
     *("billing", "completed_at", "frequency_penalty", "presence_penalty", "prompt_cache_retention", "prompt"),
+    *("used_in_training", "used_in"),  # Llama-Nemotron's rows
 )
 
 
@@ -29,60 +38,102 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The conversation in a row: what went in, then what came out."""
     with Fields(row) as fields:
         offered = tools(fields.take("tools", default=[]), "tools")
-        system = fields.take("instructions", kind=str, default="")
-        items = [*_input(fields), *fields.each("output")]
+        instructions = fields.take("instructions", "system_prompt", default="")
+        system = instructions if isinstance(instructions, str) else ""
+        items = [] if isinstance(instructions, str) else _items(instructions, "instructions")
+        items += _items(fields.take("input", default=[]), "input", "user")
+        items += _items(fields.take("output", default=[]), "output", "assistant")
         beside = around(fields, place.name, "responses", *_SETTINGS)
+    offered += tuple(tool for tool in _of_servers(items) if tool not in offered)
     return [_dialogue(items).trajectory(beside, offered, system, "input")]
 
 
-def _input(row: Fields) -> list[tuple[Any, str]]:
-    value = row.take("input", default=[])
-    if isinstance(value, str):
-        return [({"role": "user", "content": value}, "input")]
+def _items(value: Any, name: str, role: str = "") -> list[tuple[Any, str]]:
+    """The items in a field, of which each says where it stands; a text is one message of this role."""
+    if isinstance(value, str) and role:
+        return [({"role": role, "content": value}, name)]
     if not isinstance(value, list):
-        raise DataError(f"must be text or a list of items, not {type(value).__name__}", field="input")
-    return [(item, f"input[{i}]") for i, item in enumerate(value)]
+        raise DataError(f"must be text or a list of items, not {type(value).__name__}", field=name)
+    return [(item, f"{name}[{i}]") for i, item in enumerate(value)]
 
 
-def _dialogue(items: list[tuple[Any, str]]) -> Dialogue:
-    dialogue, thoughts = Dialogue(), list[str]()
-    padded = is_padded([value for value, _ in items])
+def _of_servers(items: Sequence[tuple[Any, str]]) -> Iterator[Tool]:
+    """The tools that MCP servers offered."""
     for value, where in items:
+        if isinstance(value, dict) and value.get("type") == "mcp_list_tools":
+            with Fields(value, where) as item:
+                item.keep("type", "id", "server_label", "error")
+                yield from tools(item.take("tools", default=[]), f"{where}.tools")
+
+
+def _dialogue(items: Sequence[tuple[Any, str]]) -> Dialogue:
+    reader = _Items(is_padded([value for value, _ in items]))
+    for value, where in items:
+        reader.read(value, where)
+    if reader.thoughts:
+        reader.dialogue.add(Message("assistant", reasoning="\n".join(reader.thoughts)), items[-1][1])
+    return reader.dialogue
+
+
+@dataclass
+class _Items:
+    """Reads items, one after another.
+
+    Attributes:
+        thoughts: of the turn that comes next.
+    """
+
+    padded: bool
+    dialogue: Dialogue = field(default_factory=Dialogue)
+    thoughts: list[str] = field(default_factory=list)
+
+    def read(self, value: Any, where: str) -> None:
         with Fields(value, where) as item:
             kind = item.take("type", default="message")
             item.take("status", default=None)
-            if kind not in _ITEMS:
-                raise DataError(f"an item of type {kind!r} cannot be read", field=where)
             if kind == "reasoning":
-                thoughts += _reasoning(item)
-                continue
-            if kind == "function_call_output":
-                known_as = identity(item, "call_id")
+                self.thoughts += _reasoning(item)
+            elif kind in _RESULTS:
                 item.take("id", default=None)
-                said = item.take("output", default="")
-                if isinstance(said, dict):
-                    said = plain(said, padded)
-                dialogue.result(_text(Fields({"output": said}, where), "output")[0], f"{where}.call_id", known_as)
-                continue
-            if kind == "function_call":
-                message = Message("assistant", tool_calls=(_call(item),))
+                self._result(item.take("output", default=""), f"{where}.call_id", identity(item, "call_id"))
+            elif kind in _CALLS:
+                self._call(item, kind, where)
+            elif kind == "message":
+                self._say(_message(item, where), where)
+            elif kind in _RUN_BY_OPENAI:
+                item.keep(*value)
+                left_out(where, f"an item of type {kind!r} {RUN_BY_VENDOR}")
+            elif kind == "mcp_list_tools":  # see `_of_servers`
+                item.keep(*value)
             else:
-                message = _message(item, where)
-        if message.role == "assistant" and thoughts:
-            message = AssistantTurn([message.content], thoughts, list(message.tool_calls), message.refusal).message(
-                message.weight
-            )
-            thoughts = []
-        dialogue.join(message, where)
-    if thoughts:
-        dialogue.add(Message("assistant", reasoning="\n".join(thoughts)), items[-1][1])
-    return dialogue
+                raise DataError(f"an item of type {kind!r} cannot be read", field=where)
+
+    def _say(self, message: Message, where: str) -> None:
+        if message.role == "assistant" and self.thoughts:
+            turn = AssistantTurn([message.content], self.thoughts, list(message.tool_calls), message.refusal)
+            message, self.thoughts = turn.message(message.weight), []
+        self.dialogue.join(message, where)
+
+    def _call(self, item: Fields, kind: str, where: str) -> None:
+        """A call; one of an MCP server says its result as well."""
+        of_the_item = identity(item, "id")
+        call = _call(item, kind, of_the_item if kind == "mcp_call" else identity(item, "call_id"))
+        self._say(Message("assistant", tool_calls=(call,)), where)
+        if kind == "mcp_call":
+            item.keep("server_label", "approval_request_id")
+            said, error = item.take("output", default=None), item.take("error", default=None)
+            if said is not None or error is not None:
+                self._result(error if said is None else said, where, call.id, error is not None)
+
+    def _result(self, said: Any, where: str, known_as: str | None, error: bool = False) -> None:
+        said = plain(said, self.padded) if isinstance(said, dict) else said
+        self.dialogue.result(_text(Fields({"output": said}, where), "output")[0], where, known_as, error=error)
 
 
-def _call(item: Fields) -> Call:
-    item.take("id", default=None)  # of the item; the call's own is `call_id`
-    known_as = identity(item, "call_id")
+def _call(item: Fields, kind: str, known_as: str | None) -> Call:
     name = item.take("name", kind=str)
+    if kind == "custom_tool_call":
+        return Call(name, {TEXT: item.take("input", kind=str)}, id=known_as)
     where = item.at("arguments")
     return Call(name, arguments(item.take("arguments", default={}), where), id=known_as)
 

@@ -110,7 +110,7 @@ def _said(message: Any, where: str) -> list[str] | None:
         return None
     with Fields(message, where) as fields:
         fields.take("role", default=None)
-        text, refusal, _ = message_text(fields)
+        text, refusal, *_ = message_text(fields)
         calls = listed_calls(fields)
         older = [fields.take(name, default=None) for name in ("function_call", "function_calls")]
         refusal = fields.take("refusal", kind=str, default=refusal or "")

@@ -10,6 +10,10 @@ from tl_jax.tooluse.text.syntaxes.base import Attempts
 
 _BEGUN = re.compile(r"\s*(?:[\[{(]|<(?!/)|\Z)")
 """What follows the opening of a call that has begun, and not the word for it in a sentence."""
+_SPOKEN_OF = re.compile(r"[.,;:!?)\"'”’»*]|[ \t]+(?P<word>[a-z]+)(?=[ .,;:!?)]|\Z)")
+"""What follows a token that a sentence names: a mark of punctuation, or a word."""
+_LINE = 200
+"""Characters of a line before a token that are looked at."""
 _BEGUN_NAME = re.compile(r"[\w.-]+(?:\s*\Z|[(\n<])")
 
 
@@ -27,10 +31,10 @@ def marked(*marks: str, closing: str = "") -> Attempts:
 
 
 def special(*tokens: str) -> Attempts:
-    """Attempts hold one of these texts, which no sentence does unless it quotes them as code."""
+    """Attempts hold one of these texts, which no sentence does unless it speaks of them."""
 
     def attempts(text: str, names: Sequence[str]) -> bool:
-        return any(not at or text[at - 1] != "`" for token in tokens for at in _places(text, token))
+        return any(not _spoken_of(text, at, token, names) for token in tokens for at in _places(text, token))
 
     return attempts
 
@@ -71,6 +75,15 @@ def _places(text: str, mark: str) -> list[int]:
         places.append(at)
         at = text.find(mark, at + len(mark))
     return places
+
+
+def _spoken_of(text: str, at: int, token: str, names: Sequence[str]) -> bool:
+    """Whether a text only names the token: as code, or in a sentence that begins before it and goes on as one."""
+    if at and text[at - 1] == "`":
+        return True
+    found = _SPOKEN_OF.match(text, at + len(token))
+    line = text[max(text.rfind("\n", 0, at), at - _LINE) + 1 : at]
+    return found is not None and found["word"] not in names and any(map(str.isalpha, line))
 
 
 def _used(text: str, at: int, mark: str, closing: str, names: Sequence[str]) -> bool:
