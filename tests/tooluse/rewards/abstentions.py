@@ -72,6 +72,7 @@ PROSE = (
     "Hermes wraps its calls in <tool_call> tags",
     "A prompt of Mistral's has `[TOOL_CALLS]` before the calls.",
     "Llama writes <|python_tag|>, Mistral the [TOOL_CALLS] token.",
+    "DeepSeek writes <｜tool▁calls▁begin｜> first.",
     'Kimi begins with "<|tool_call_begin|>" and gpt-oss with <|channel|>.',
     "See [1] and [2] for the details.",
     "[Oslo](https://oslo.example) is the capital.",

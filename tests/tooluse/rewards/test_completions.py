@@ -42,6 +42,10 @@ def called(*arguments: Any, content: Any = None, **more: Any) -> dict[str, Any]:
     return {"role": "assistant", "content": content, "tool_calls": calls, **more}
 
 
+def parts(*content: dict[str, Any]) -> dict[str, Any]:
+    return {"role": "assistant", "content": [{"type": "thinking", "thinking": "Oslo, then."}, *content]}
+
+
 RESULT = {"role": "tool", "name": "get weather", "content": "dry", "tool_call_id": "c0"}
 DONE = {"role": "assistant", "content": "It will be dry."}
 
@@ -58,6 +62,10 @@ DONE = {"role": "assistant", "content": "It will be dry."}
         ([called(OSLO, content="<think>Oslo, then.</think>")], 1.0),
         ([called(OSLO, reasoning_content="Oslo, then.", refusal=None)], 1.0),
         ([called(OSLO, content=[{"type": "text", "text": ""}])], 1.0),
+        (parts({"type": "tool_use", "id": "1", "name": "get weather", "input": OSLO}), 1.0),
+        (parts({"type": "tool-call", "toolCallId": "1", "toolName": "get weather", "input": OSLO}), 1.0),
+        (parts({"type": "text", "text": "Wait."}, {"type": "tool_use", "name": "get weather", "input": OSLO}), -2.0),
+        (parts({"type": "tool_use", "id": "1", "name": "get weather"}), -0.5),
         ([{"role": "assistant", "content": ""}, called(OSLO)], 1.0),
         ([{"role": "assistant", "tool_calls": [{"name": "get weather", "args": OSLO, "type": "tool_call"}]}], 1.0),
         ([{"role": "assistant", "function_call": {"name": "get weather", "arguments": OSLO}}], 1.0),
@@ -85,6 +93,14 @@ DONE = {"role": "assistant", "content": "It will be dry."}
 def test_completions_of_all_shapes(completion: Any, value: float) -> None:
     assert irm_reward(completions=[completion], case=[row(OSLO)], prompts=["?"], trainer_state=None) == [value]
     assert compute_score("tools", completion, row(OSLO), {"index": 0}) == value
+
+
+def test_a_call_whose_argument_is_a_text_as_it_is() -> None:
+    tool = {"name": "run", "parameters": {"type": "object", "properties": {"input": {"type": "string"}}}}
+    gold = [[{"name": "run", "arguments": {"input": "print(1)"}}]]
+    case = {"id": "1", "tools": [tool], "messages": [{"role": "user", "content": "Go."}], "gold": gold}
+    call = {"id": "1", "type": "custom", "custom": {"name": "run", "input": "print(1)"}}
+    assert reward_of({"role": "assistant", "tool_calls": [call]}, case).value == 1.0
 
 
 def test_several_calls_at_once() -> None:

@@ -36,7 +36,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         system = fields.take("system", kind=str, default="")
         turns = fields.each("messages")
         beside = around(fields, place.name, "ai_sdk", "toolChoice", "maxSteps", "maxOutputTokens", "providerOptions")
-    reader = _Messages(is_padded([value for value, _ in turns]))
+    reader = _Turns(is_padded([value for value, _ in turns]))
     for value, where in turns:
         reader.read(value, where)
     return [reader.dialogue.trajectory(beside, offered, system, "messages")]
@@ -61,7 +61,7 @@ def _named(value: Any, name: str, where: str) -> dict[str, Any]:
 
 
 @dataclass
-class _Messages:
+class _Turns:
     """Reads messages, one after another."""
 
     padded: bool

@@ -67,7 +67,7 @@ def _of_servers(items: Sequence[tuple[Any, str]]) -> Iterator[Tool]:
 
 
 def _dialogue(items: Sequence[tuple[Any, str]]) -> Dialogue:
-    reader = _Items(is_padded([value for value, _ in items]))
+    reader = _ItemReader(is_padded([value for value, _ in items]))
     for value, where in items:
         reader.read(value, where)
     if reader.thoughts:
@@ -76,7 +76,7 @@ def _dialogue(items: Sequence[tuple[Any, str]]) -> Dialogue:
 
 
 @dataclass
-class _Items:
+class _ItemReader:
     """Reads items, one after another.
 
     Attributes:

@@ -15,6 +15,7 @@ from tl_jax.tooluse.readers.fields import ARGUMENTS
 from tl_jax.tooluse.readers.message_fields import REASONING, listed_calls, message_text, of_an_answer, role_named
 from tl_jax.tooluse.readers.nulls import in_table
 from tl_jax.tooluse.readers.rows import Place, parse
+from tl_jax.tooluse.readers.tool_lists import TEXT
 from tl_jax.tooluse.rewards.grade import Profile
 from tl_jax.tooluse.rewards.reference import Reference
 from tl_jax.tooluse.rewards.score import Reward, resolve_profile, score
@@ -26,6 +27,9 @@ Row: TypeAlias = "Case | str | dict[str, Any]"
 
 _BESIDE = (*REASONING, "name", "id", "reasoning_details", "thinking_blocks", "audio")
 """What a message may have besides its text and calls: no part of the answer."""
+
+_CALLS = ("tool_use", "tool_call", "tool-call", "function_call")
+"""Kinds of parts that are calls: Anthropic's, LangChain's, those of Vercel's AI SDK."""
 
 
 def reward_of(completion: Any, case: Row, profile: str | Profile = "paper") -> Reward:
@@ -109,16 +113,30 @@ def _said(message: Any, where: str) -> list[str] | None:
     if role is not None and role_named(str(role)) != "assistant":
         return None
     with Fields(message, where) as fields:
+        content, parts = _without_calls(fields.take("content", default=""))
         fields.take("role", default=None)
-        text, refusal, *_ = message_text(fields)
+        text, refusal, *_ = message_text(Fields({"content": content}, where))
         calls = listed_calls(fields)
         older = [fields.take(name, default=None) for name in ("function_call", "function_calls")]
         refusal = fields.take("refusal", kind=str, default=refusal or "")
         fields.keep(*_BESIDE)
         of_an_answer(fields)
-    calls = [*calls, *(call for call in older if call is not None)]
+    calls = [*parts, *calls, *(call for call in older if call is not None)]
     spoken = text if text.strip() else refusal
     return [*([spoken] if spoken else []), *map(_written, calls)]
+
+
+def _without_calls(content: Any) -> tuple[Any, list[dict[str, Any]]]:
+    """The content of a message without the parts that are calls, and these calls."""
+    if not isinstance(content, list):
+        return content, []
+    calls = [part for part in content if isinstance(part, dict) and part.get("type") in _CALLS]
+    named = [{"name": part.get("name", part.get("toolName"))} | _arguments_of(part) for part in calls]
+    return [part for part in content if part not in calls], named
+
+
+def _arguments_of(part: dict[str, Any]) -> dict[str, Any]:
+    return {key: part[key] for key in ARGUMENTS if key in part}
 
 
 def _written(call: Any) -> str:
@@ -126,7 +144,10 @@ def _written(call: Any) -> str:
     if isinstance(call, str):
         return call
     inner = call.get("function") if isinstance(call, dict) else None
-    if isinstance(inner, dict):
+    custom = call.get("custom") if isinstance(call, dict) else None
+    if isinstance(custom, dict):  # whose input is a text as it is
+        call = {"name": custom.get("name"), "arguments": {TEXT: custom.get("input")}}
+    elif isinstance(inner, dict):
         call = {**call, "function": _with_arguments(inner)}
     elif isinstance(call, dict):
         call = _with_arguments(call)

@@ -208,7 +208,7 @@ SYNTAXES = (
         first="<",
         marked=True,
         read=section(_read_deepseek, _DEEPSEEK),
-        attempts=special("<｜tool▁call"),
+        attempts=special("<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>"),
         write=_write_deepseek,
         source="https://huggingface.co/deepseek-ai/DeepSeek-V3.1",
     ),
