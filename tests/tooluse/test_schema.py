@@ -76,6 +76,7 @@ def test_json_round_trip(
         ({"messages": [USER | {"name": 1}]}, r"messages\[0\].name: must be text, not int"),
         ({"messages": [USER | {"weight": 1}]}, r"messages\[0\]: only an assistant message has tool_calls or weight"),
         ({"messages": [CALLING | {"tool_calls": "f()"}]}, r"messages\[0\].tool_calls: must be a list, not str"),
+        ({"messages": [CALLING | {"tool_calls": [{"name": " "}]}]}, r"messages\[0\].tool_calls\[0\].name: is empty"),
         ({"messages": [CALLING | {"tool_calls": [{}]}]}, r"messages\[0\].tool_calls\[0\].name: is missing"),
         (
             {"messages": [CALLING | {"tool_calls": [{"name": "f", "arguments": "{}"}]}]},
@@ -85,6 +86,7 @@ def test_json_round_trip(
         ({"messages": [CALLING | {"weight": float("nan")}]}, r"messages\[0\].weight: must be a finite number"),
         ({"messages": [CALLING | {"weight": True}]}, r"messages\[0\].weight: must be a finite number"),
         ({"tools": "search"}, "tools: must be a list of tools"),
+        ({"tools": [{"name": ""}]}, r"tools\[0\].name: is empty"),
         ({"tools": [{}]}, r"tools\[0\].name: is missing"),
         ({"tools": [{"function": {"name": 1}}]}, r"tools\[0\].function.name: must be text, not int"),
         ({"tools": [TOOL | {"parameters": "none"}]}, r"tools\[0\].parameters: must be a JSON object, not str"),

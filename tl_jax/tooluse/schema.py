@@ -72,6 +72,8 @@ class Tool:
     @classmethod
     def _of(cls, fields: Fields) -> Tool:
         name = fields.take("name", kind=str)
+        if not name.strip():
+            raise DataError("is empty", field=fields.at("name"))
         description = fields.take("description", kind=str, default="")
         where = fields.at("parameters", "input_schema", "inputSchema")
         if "properties" in fields:  # the schema's words stand among the tool's
@@ -225,9 +227,12 @@ class Message:
         return message
 
     def check(self, where: str) -> None:
-        """Raises `DataError` for an unknown role, or a field that a message of this role cannot have."""
+        """Raises `DataError` for an unknown role, a call without a name, or a field that this role cannot have."""
         if self.role not in _ROLES:
             raise DataError(f"unknown role {self.role!r}; expected one of {', '.join(_ROLES)}", field=f"{where}.role")
+        for index, call in enumerate(self.tool_calls):
+            if not call.name.strip():
+                raise DataError("is empty", field=f"{where}.tool_calls[{index}].name")
         if self.role != "assistant":
             if self.tool_calls or self.weight is not None:
                 raise DataError(

@@ -243,6 +243,7 @@ def test_which_of_both_formats(tmp_path: Path, row: Any, expected: str) -> None:
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
+        ({**SIMPLE, "id": "memory_0-customer-0", "scenario": "customer"}, "id: is of BFCL's agentic part"),
         (changed(SIMPLE, "question.0", []), "question: has no message in its first turn"),
         (changed(SIMPLE, "question.0", {}), r"question\[0\]: must be a list of messages"),
         (changed(SIMPLE, "function.0", {"name": "f"}), r"function\[0\]\.parameters: is missing"),

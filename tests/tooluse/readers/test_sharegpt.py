@@ -196,6 +196,14 @@ def test_what_is_not_known_is_told(tmp_path: Path) -> None:
         read_one(tmp_path, {**LLAMA_FACTORY, "conversations": [other, *LLAMA_FACTORY["conversations"]]})
 
 
+def test_calls_and_results_that_are_no_text(tmp_path: Path) -> None:
+    call, result = {"name": "lookup", "arguments": {"word": "dog"}}, {"is": "a pet"}
+    said = turns(("human", "Go."), ("function_call", call), ("observation", result), ("gpt", "Done."))
+    found = read_one(tmp_path, {"conversations": said, "tools": [LOOKUP]})
+    assert found.messages[1].tool_calls == (Call("lookup", {"word": "dog"}),)
+    assert found.messages[2].content == '{"is": "a pet"}'
+
+
 def test_speakers_in_any_case_and_thoughts_before_a_call(tmp_path: Path) -> None:
     call = '{"name": "lookup", "arguments": {"word": "dog"}}'
     said = turns(

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.tooluse.readers.examples import EXAMPLES
 from tests.tooluse.readers.helpers import document, lines, tool
 from tl_jax.tooluse.fields import Notes
-from tl_jax.tooluse.readers import read_cases, read_trajectories
+from tl_jax.tooluse.readers import FORMATS, read_cases, read_trajectories
 from tl_jax.tooluse.readers.nulls import DROPPED, DROPPED_OF_A_RESULT, without_padding
 from tl_jax.tooluse.schema import Call, DataError, Tool
 
@@ -244,3 +245,35 @@ def test_nulls_that_go_from_results_are_counted(tmp_path: Path, shape: str) -> N
     parquet.write_table(pyarrow.Table.from_pylist(results(shape, [{"rain": 2}, {"sun": 1, "rain": 2}])), path)
     list(read_trajectories(path, shape, notes=notes))
     assert notes.remarks[DROPPED_OF_A_RESULT] == 1
+
+
+def without_empty(value: Any) -> Any:
+    """The value without empty objects, which Parquet cannot hold."""
+    if isinstance(value, dict):
+        found = {key: without_empty(item) for key, item in value.items()}
+        return {key: item for key, item in found.items() if item != {}}
+    return [without_empty(item) for item in value] if isinstance(value, list) else value
+
+
+def with_other_arguments(value: Any) -> Any:
+    """The value with an argument in every call that no call here has: a table gives it to all of them."""
+    if isinstance(value, dict):
+        names = {"arguments", "args", "input", "parameters", "param_dict", "tool_kwargs"} & value.keys()
+        other = {
+            name: {"unheard_of": "1"} for name in names if isinstance(value[name], dict) and "type" not in value[name]
+        }
+        return {key: other.get(key) or with_other_arguments(item) for key, item in value.items()}
+    return [with_other_arguments(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("name", [name for name, format in FORMATS.items() if format.trajectories])
+def test_rows_of_every_format_say_the_same_in_a_table(tmp_path: Path, name: str) -> None:
+    for example in EXAMPLES[name]:
+        row = without_empty(example)
+        try:
+            parquet.write_table(table(row, with_other_arguments(row)), tmp_path / "clean.parquet")
+        except pyarrow.ArrowInvalid:  # a column of several kinds of values, which no table can have
+            continue
+        found, *_ = read_trajectories(tmp_path / "clean.parquet", name)
+        meant, *_ = read_trajectories(lines(tmp_path / "clean.jsonl", row), name)
+        assert (found.messages, found.tools) == (meant.messages, meant.tools)

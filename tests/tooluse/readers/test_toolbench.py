@@ -19,6 +19,7 @@ from tl_jax.tooluse.schema import Call, DataError, Message, Tool
 
 TOOLBENCH = {
     "win": True,
+    "try_count": 1,
     "answer_generation": {
         "valid_data": True,
         "query": "Find a dog.",

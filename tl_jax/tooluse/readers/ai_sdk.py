@@ -14,7 +14,7 @@ from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.message_fields import message_weight
-from tl_jax.tooluse.readers.nulls import is_padded
+from tl_jax.tooluse.readers.nulls import is_padded, without_padding
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tool_lists import TOOLS, tools
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
@@ -36,7 +36,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         system = fields.take("system", kind=str, default="")
         turns = fields.each("messages")
         beside = around(fields, place.name, "ai_sdk", "toolChoice", "maxSteps", "maxOutputTokens", "providerOptions")
-    reader = _Turns(is_padded([value for value, _ in turns]))
+    reader = _Turns({tool.name: tool for tool in offered}, is_padded([value for value, _ in turns]))
     for value, where in turns:
         reader.read(value, where)
     return [reader.dialogue.trajectory(beside, offered, system, "messages")]
@@ -64,6 +64,7 @@ def _named(value: Any, name: str, where: str) -> dict[str, Any]:
 class _Turns:
     """Reads messages, one after another."""
 
+    offered: Mapping[str, Tool]
     padded: bool
     dialogue: Dialogue = field(default_factory=Dialogue)
 
@@ -75,13 +76,13 @@ class _Turns:
             weight = message_weight(fields, role)
             fields.keep(*_OF_A_PAGE, *_ABOUT)
             parts = _parts(fields)
-        step = _Step(self.padded)
+        step = _Step(self.offered, self.padded)
         for part, at in parts:
             with Fields({"type": "text", "text": part} if isinstance(part, str) else part, at) as inside:
                 kind = inside.take("type", kind=str)
                 if step.ends_before(kind):
                     self._add(step, role, where, weight)
-                    step = _Step(self.padded)
+                    step = _Step(self.offered, self.padded)
                 step.take(kind, inside)
                 inside.keep(*_ABOUT)
         self._add(step, role, where, weight)
@@ -125,6 +126,7 @@ def _parts(fields: Fields) -> list[tuple[Any, str]]:
 class _Step:
     """What is said, called and returned up to where the model speaks again."""
 
+    offered: Mapping[str, Tool]
     padded: bool
     turn: AssistantTurn = field(default_factory=AssistantTurn)
     results: list[tuple[str, str, str | None, str | None, bool]] = field(default_factory=list)
@@ -166,6 +168,7 @@ class _Step:
         known_as = identity(part, "toolCallId")
         given = arguments(part.take("input", "args", default={}), part.at("input", "args"))
         part.keep(*_ABOUT_A_CALL)
+        given = without_padding(given, self.offered.get(name), self.padded)
         self.turn.calls.append(Call(name, given, id=known_as))
         return known_as
 

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.fields import arguments, plain
 from tl_jax.tooluse.readers.format import Format, has
+from tl_jax.tooluse.readers.nulls import is_padded, without_padding
 from tl_jax.tooluse.readers.rows import Place, Report, attempt, first_row, read_rows
 from tl_jax.tooluse.readers.schemas import json_schema
 from tl_jax.tooluse.readers.toolbox import beside, calls_of, inferred, is_tools, joined
@@ -78,8 +79,10 @@ def _call(name: str, given: Any, result: Any, given_at: str, result_at: str) -> 
         found = result if isinstance(result, list) else [result]
         named = (item for item in found if isinstance(item, dict) and isinstance(item.get("name"), str))
         return [], tuple(_tool(item, result_at) for item in named)
-    made = Call(name, arguments(given, given_at))
-    return [Message("assistant", tool_calls=(made,)), Message("tool", plain(result), name=name, error=failed)], ()
+    padded = is_padded([])
+    made = Call(name, without_padding(arguments(given, given_at), None, padded))
+    said = plain(result, padded)
+    return [Message("assistant", tool_calls=(made,)), Message("tool", said, name=name, error=failed)], ()
 
 
 def _tool(value: dict[str, Any], where: str) -> Tool:

@@ -38,6 +38,7 @@ MAX_ACCEPTED = 1_000
 MORE_TOOLS = "From now on you have these tools as well: {tools}\nPlease go on with what I asked for."
 """What the user says in a turn without a message, when functions come that were held back."""
 
+_AGENTIC = ("web_search_", "memory_")
 _MULTI_TURN = ("initial_config", "involved_classes", "missed_function", "excluded_function", "path")
 _HINT = "Written as {language} code, as a text: a value of type {kind}."
 _SPELLINGS = (write, natural)
@@ -57,6 +58,10 @@ def read(path: Path, report: Report | None) -> Iterator[Case]:
 def _case(row: Any, place: Place, answers: Mapping[str, Mapping[str, Any]] | None) -> Case:
     with Fields(row) as fields:
         identity = fields.take("id", kind=str)
+        if identity.startswith(_AGENTIC):
+            raise DataError(
+                "is of BFCL's agentic part, which needs the web and paid services: it is not read", field="id"
+            )
         category = category_of(identity) or BfclCategory(identity.rpartition("_")[0], "")
         turns = [_messages(turn, where) for turn, where in fields.each("question")]
         if not turns or not turns[0]:

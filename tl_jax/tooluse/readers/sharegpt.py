@@ -56,8 +56,9 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
 def _turn(value: Any, where: str, dialogue: Dialogue, tools: tuple[Tool, ...], answered: bool) -> tuple[Tool, ...]:
     """Adds what a turn says, which a result follows or not; returns the tools, which a system prompt may list."""
     with Fields(value, where) as turn:
-        speaker, text = turn.take("from", kind=str), turn.take("value", kind=str)
+        speaker = turn.take("from", kind=str)
         role = _SPEAKERS.get(speaker.lower())
+        text = _value(turn, role in ("call", "tool"))
         weight = message_weight(turn, "assistant" if role in ("assistant", "call") else speaker)
     if dialogue.heard(role, text, where):
         return tools
@@ -79,6 +80,12 @@ def _turn(value: Any, where: str, dialogue: Dialogue, tools: tuple[Tool, ...], a
         case _:
             raise DataError(f"unknown speaker {speaker!r}", field=f"{where}.from")
     return tools
+
+
+def _value(turn: Fields, any_value: bool) -> str:
+    """What a turn says; calls and results may be any value, which is its JSON."""
+    value = turn.take("value", kind=object if any_value else str)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def row(trajectory: Trajectory) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from tl_jax.tooluse.schema import DataError, Trajectory
 
 _SEARCH = (
     *("win", "tree", "forward_args", "compare_candidates", "try_list", "finish", "trys", "now_depth"),
-    *("final_answer", "chain", "query_count", "total_tokens"),
+    *("final_answer", "chain", "query_count", "try_count", "total_tokens"),
 )
 """How the answer was searched for: other paths than the one that is read, and counts."""
 APIS = "have access to the following APIs:"
