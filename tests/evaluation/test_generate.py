@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.tooluse.readers.examples import EXAMPLES
 from tl_jax.evaluation.generate import read_lines, read_one
 from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool
@@ -67,6 +68,19 @@ def test_a_list_of_messages_by_the_papers_roles(tmp_path: Path) -> None:
     ]
     roles = [message.role for message in read_one(written(tmp_path / "messages.json", said)).messages]
     assert roles == ["system", "user", "assistant", "tool"]
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [("anthropic", "messages"), ("bedrock", "messages"), ("gemini", "contents")]
+)
+def test_requests_to_other_apis(tmp_path: Path, name: str, field: str) -> None:
+    row = EXAMPLES[name][0]
+    found = read_one(written(tmp_path / "request.json", {**row, field: row[field][:-1]}))
+    assert [message.role for message in found.messages] == ["system", "user", "assistant", "tool"]
+    assert found.messages[2].tool_calls == (Call("lookup", {"word": "dog"}),)
+    assert [tool.name for tool in found.tools] == ["lookup"]
+    with pytest.raises(DataError, match="the last message is the assistant's"):
+        read_one(written(tmp_path / "request.json", row))
 
 
 def test_one_conversation_a_line(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from codecs import BOM_UTF8
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,12 +12,14 @@ import jax
 
 from tl_jax.evaluation.answering import GREEDY, Answering
 from tl_jax.inference.room import ContextRoom
-from tl_jax.tooluse.readers import Place, canonical
+from tl_jax.tooluse.readers import Place, canonical, format_of
 from tl_jax.tooluse.readers.messages import MESSAGES
-from tl_jax.tooluse.readers.rows import open_file, parse
+from tl_jax.tooluse.readers.rows import EachRow, open_file, parse
 from tl_jax.tooluse.schema import Case, DataError, Trajectory
 
 Conversation: TypeAlias = Trajectory | Case
+_PLAIN = ("canonical", "openai", "nemotron", "hermes")
+"""Formats whose messages need no reader of their own."""
 _OUTPUT = "output"
 """What the paper calls our role ``tool``."""
 
@@ -70,7 +72,8 @@ def read_lines(path: Path) -> list[Conversation]:
 def read_one(path: Path) -> Conversation:
     """The conversation that a file is: a list of messages, or an object with ``messages``, ``tools`` and ``id``.
 
-    Messages and tools are read in every shape that trajectories may have them in. Roles are OpenAI's, or the paper's:
+    Messages and tools are read in every shape that trajectories may have them in, requests to Anthropic's, Google's and
+    other APIs among them. Roles are OpenAI's, or the paper's:
     System, User, Assistant, Output. The gold calls of a case are not looked at.
 
     Raises:
@@ -90,11 +93,18 @@ def _conversation(value: Any, default_id: str) -> Conversation:
     for name in MESSAGES:
         if isinstance(row.get(name), list):
             row[name] = [_with_our_role(message) for message in row[name]]
-    place = Place(Path())
-    found = canonical.cases(row, place) if canonical.is_case(row) else canonical.trajectories(row, place)
+    found = _read(row, Place(Path()))
     if found[0].messages[-1].role == "assistant":
         raise DataError("the last message is the assistant's; there is nothing to answer", field="messages")
     return found[0]
+
+
+def _read(row: dict[str, Any], place: Place) -> Sequence[Conversation]:
+    """What a row says, in the shape of messages that are OpenAI's or ours, or in that of another format."""
+    format = None if canonical.is_case(row) else format_of(row)
+    if format is not None and format.name not in _PLAIN and isinstance(format.trajectories, EachRow):
+        return list(format.trajectories.convert(row, place))
+    return canonical.cases(row, place) if canonical.is_case(row) else canonical.trajectories(row, place)
 
 
 def _with_our_role(message: Any) -> Any:

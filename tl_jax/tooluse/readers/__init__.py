@@ -10,6 +10,7 @@ from tl_jax.tooluse.readers.predictions import read_predictions, read_turns
 from tl_jax.tooluse.readers.registry import (
     FORMATS,
     detect_format,
+    format_of,
     holds_cases,
     is_companion,
     read_cases,
@@ -23,6 +24,7 @@ __all__ = [
     "Place",
     "detect_format",
     "each_row",
+    "format_of",
     "has",
     "holds_cases",
     "is_companion",

@@ -160,15 +160,17 @@ def detect_format(path: str | Path) -> str:
         refuse_preferences(row)
     except DataError as error:
         raise place.locate(error) from None
-    formats = [*FORMATS.values()]
-    known = [
-        max((i for i, format in enumerate(formats) if format.recognises(item)), default=-1)
-        for item in (row, *(item for _, item in others))
-    ]
-    if known[0] >= 0:
-        return formats[max(known)].name
+    names = [*FORMATS]
+    known = [format_of(item) for item in (row, *(item for _, item in others))]
+    if known[0] is not None:
+        return max((format.name for format in known if format is not None), key=names.index)
     problem = f'has neither "messages" nor "conversations": not a known format{_hint(row)}'
     raise place.locate(DataError(problem, field="row"))
+
+
+def format_of(row: Mapping[str, Any]) -> Format | None:
+    """The most specific format that recognises a row; None if none does."""
+    return next((format for format in reversed([*FORMATS.values()]) if format.recognises(row)), None)
 
 
 def _hint(row: Mapping[str, Any]) -> str:
