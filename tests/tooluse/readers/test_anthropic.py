@@ -109,6 +109,7 @@ def test_a_system_text_in_blocks_tells_the_format(tmp_path: Path) -> None:
     answer = {"role": "assistant", "content": [{"type": "text", "text": "A pet."}]}
     row = {"system": ROW["system"], "messages": [ROW["messages"][0], answer]}
     assert read_one(tmp_path, row).messages[0] == Message("system", "Be brief.")
+    refused(tmp_path, {**row, "system": [1]}, "system: must be text, not list")
 
 
 def test_bad_rows(tmp_path: Path) -> None:

@@ -88,6 +88,12 @@ def test_ids_and_errors(tmp_path: Path) -> None:
     assert result == Message("tool", '{"error": "gone"}', name="lookup", call_id="x", error=True)
 
 
+@pytest.mark.parametrize("name", ["history", "messages"])
+def test_turns_under_another_name(tmp_path: Path, name: str) -> None:
+    row = {name if key == "contents" else key: value for key, value in ROW.items()}
+    assert read_one(tmp_path, row).messages == read_one(tmp_path, ROW).messages
+
+
 def test_what_the_api_answered(tmp_path: Path) -> None:
     *contents, answer = ROW["contents"]
     answered = [{"content": answer, "finishReason": "STOP", "index": 0}]

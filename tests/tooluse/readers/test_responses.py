@@ -66,6 +66,11 @@ def test_thoughts_nobody_can_read_and_refusals(tmp_path: Path) -> None:
     assert of_the_file.remarks == {ENCRYPTED: 1}
 
 
+def test_items_that_stand_under_messages(tmp_path: Path) -> None:
+    row = {"tools": ROW["tools"], "messages": [*ROW["input"], *ROW["output"]]}
+    assert read_one(tmp_path, row).messages == conversation("Look it up.")
+
+
 def test_tools_that_take_a_text(tmp_path: Path) -> None:
     call = {"type": "custom_tool_call", "id": "x", "call_id": "c1", "name": "run", "input": "print(1)"}
     result = {"type": "custom_tool_call_output", "call_id": "c1", "output": "1"}

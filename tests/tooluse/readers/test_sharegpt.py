@@ -204,6 +204,11 @@ def test_calls_and_results_that_are_no_text(tmp_path: Path) -> None:
     assert found.messages[2].content == '{"is": "a pet"}'
 
 
+def test_the_schema_of_hermes_json_mode_is_kept(tmp_path: Path) -> None:
+    row = {"conversations": turns(("human", "A dog?"), ("gpt", '{"is": "a pet"}')), "schema": "{}"}
+    assert read_one(tmp_path, row).meta == {"schema": "{}"}
+
+
 def test_speakers_in_any_case_and_thoughts_before_a_call(tmp_path: Path) -> None:
     call = '{"name": "lookup", "arguments": {"word": "dog"}}'
     said = turns(

@@ -167,7 +167,11 @@ def _recognises(row: Mapping[str, Any]) -> bool:
         for block in blocks
     )
     system = row.get("system")
-    return own or (bool(messages) and isinstance(system, list) and all("type" in item for item in system))
+    return own or (bool(messages) and isinstance(system, list) and all(_is_block(item) for item in system))
+
+
+def _is_block(value: Any) -> bool:
+    return isinstance(value, dict) and "type" in value
 
 
 def row(trajectory: Trajectory) -> dict[str, Any]:

@@ -15,6 +15,10 @@ from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tool_lists import RUN_BY_VENDOR
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
+_NAMES = ("contents", "history", "messages")
+"""What the turns of a row are called."""
+_CALLED = ("functionCall", "function_call", "functionResponse", "function_response")
+"""Parts that no other API has."""
 _SETTINGS = (
     *("generationConfig", "generation_config", "toolConfig", "tool_config", "safetySettings", "safety_settings"),
     *("cachedContent", "cached_content", "labels"),
@@ -33,14 +37,15 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     with Fields(row) as fields:
         tools = _tools(fields)
         system = _system(fields)
-        contents = fields.each("contents")
+        at = fields.at(*_NAMES)
+        contents = fields.each(*_NAMES)
         contents += _answer(fields)
         beside = around(fields, place.name, "gemini", *_SETTINGS)
     padded = is_padded([value for value, _ in contents])
     dialogue = Dialogue()
     for value, where in contents:
         _content(value, where, dialogue, {tool.name: tool for tool in tools}, padded)
-    return [dialogue.trajectory(beside, tools, system, "contents")]
+    return [dialogue.trajectory(beside, tools, system, at)]
 
 
 def _answer(row: Fields) -> list[tuple[Any, str]]:
@@ -169,12 +174,13 @@ def _lower(schema: Any) -> Any:
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:
-    contents = row.get("contents")
-    return (
-        "messages" not in row
-        and isinstance(contents, list)
-        and any(isinstance(item, dict) and "parts" in item for item in contents)
-    )
+    named = "messages" if "messages" in row else next((name for name in _NAMES if name in row), "")
+    contents = row[named] if isinstance(row.get(named), list) else []
+    parts = [item["parts"] for item in contents if isinstance(item, dict) and "parts" in item]
+    if named != "messages":
+        return bool(parts)
+    listed = [part for found in parts if isinstance(found, list) for part in found]  # which others have as well
+    return any(isinstance(part, dict) and any(name in part for name in _CALLED) for part in listed)
 
 
 FORMAT = Format(

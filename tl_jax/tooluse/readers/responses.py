@@ -41,11 +41,12 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         instructions = fields.take("instructions", "system_prompt", default="")
         system = instructions if isinstance(instructions, str) else ""
         items = [] if isinstance(instructions, str) else _items(instructions, "instructions")
-        items += _items(fields.take("input", default=[]), "input", "user")
+        where = fields.at("input", "messages")
+        items += _items(fields.take("input", "messages", default=[]), where, "user")
         items += _items(fields.take("output", default=[]), "output", "assistant")
         beside = around(fields, place.name, "responses", *_SETTINGS)
     offered += tuple(tool for tool in _of_servers(items) if tool not in offered)
-    return [_dialogue(items).trajectory(beside, offered, system, "input")]
+    return [_dialogue(items).trajectory(beside, offered, system, where)]
 
 
 def _items(value: Any, name: str, role: str = "") -> list[tuple[Any, str]]:
@@ -186,7 +187,11 @@ def _text(item: Fields, name: str) -> tuple[str, str | None]:
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:
-    """Items under ``input`` or ``output`` of which one at least has a role or a type of this API."""
+    """Items under ``input`` or ``output`` of which one at least has a role or a type of this API; or its calls."""
+    messages = row.get("messages")
+    if isinstance(messages, list):
+        kinds = [item.get("type") for item in messages if isinstance(item, dict) and "role" not in item]
+        return any(kind in (*_CALLS, *_RESULTS) for kind in kinds)
     items = [item for name in ("input", "output") if isinstance(row.get(name), list) for item in row[name]]
     known = (
         item.get("type") in _ITEMS or item.get("role") in tuple(_ROLES) for item in items if isinstance(item, dict)

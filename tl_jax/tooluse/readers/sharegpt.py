@@ -44,7 +44,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         tools = listed(fields.take(*TOOLS, default=None), where)
         system = fields.take("system", "system_prompt", kind=str, default="")
         turns = fields.each("conversations")
-        beside = around(fields, place.name, "sharegpt")
+        beside = around(fields, place.name, "sharegpt", "schema")  # of Hermes' JSON mode, whose prompt says it
     tools, system = prompt(system, tools, "system")
     dialogue = Dialogue()
     for (value, at), (following, _) in zip_longest(turns, turns[1:], fillvalue=({}, "")):
