@@ -34,6 +34,8 @@ def pythons_own_limit() -> Iterator[None]:
         ("2026-99-99", "a value is not what it is said to be: month must be in 1..12"),
         ("9" * 5000, "a value is not what it is said to be"),
         ("? [a]\n: b", "is not YAML"),
+        ("a: 1\nb:\n  c: 1\n  'c': 2", "is not YAML: 'c' is given twice, at line 4"),
+        ("{a: 1, a: 1}", "'a' is given twice"),
         ("!!python/object/apply:os.system [ls]", "is not YAML: could not determine a constructor"),
         ("a: \x1b[2J", "is not YAML"),
     ],
@@ -45,6 +47,11 @@ def test_what_is_wrong_is_told_in_one_line(text: str | bytes, told: str, pythons
     assert str(error.value).isprintable()
     if isinstance(text, str):
         assert yaml_or_text(text) == text
+
+
+def test_a_key_may_take_the_place_of_one_that_is_merged() -> None:
+    text = "x: &x {a: 1, b: 1}\ny: {<<: *x, a: 2}"
+    assert read_yaml(text) == {"x": {"a": 1, "b": 1}, "y": {"a": 2, "b": 1}}
 
 
 def test_a_value_is_read() -> None:
