@@ -34,7 +34,7 @@ def _loader() -> Any:
     """PyYAML's safe loader, which by itself takes the last value of a key that is given twice, without a word."""
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    class UniqueKeys(yaml.SafeLoader):
         def compose_mapping_node(self, anchor: Any) -> Any:
             node = super().compose_mapping_node(anchor)
             keys = set[tuple[str, str]]()
@@ -45,7 +45,7 @@ def _loader() -> Any:
                 keys |= {said} if said else set()
             return node
 
-    return Loader
+    return UniqueKeys
 
 
 def _in_one_line(error: Exception) -> str:

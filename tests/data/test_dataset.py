@@ -123,9 +123,12 @@ def test_errors_name_file_and_trajectory(tmp_path: Path) -> None:
         build_dataset(DataConfig(path=path, renderer="chat"), Codec.open("chat", forgetful))
 
 
-def test_turns_that_say_nothing_are_no_targets(tmp_path: Path, bpe: PreTrainedTokenizerFast) -> None:
+@pytest.mark.parametrize("content", [None, "", " \n"])
+def test_turns_that_say_nothing_are_no_targets(
+    tmp_path: Path, bpe: PreTrainedTokenizerFast, content: str | None
+) -> None:
     """And thoughts are no part of the answer unless somebody says so; both are told."""
-    silent, thought = {"role": "assistant", "content": None}, {"reasoning_content": "hm"}
+    silent, thought = {"role": "assistant", "content": content}, {"reasoning_content": "hm"}
     row = {"messages": [{"role": "user", "content": "hi"}, silent, {"role": "user", "content": "hello?"}]}
     row["messages"].append({"role": "assistant", "content": "Hi!", **thought})
     (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")

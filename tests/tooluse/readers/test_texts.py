@@ -13,7 +13,7 @@ from tests.tooluse.readers.helpers import LOOKUP, changed, lines, read_one
 from tests.tooluse.readers.prompts import DOG, LLAMA, remarks, row
 from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.readers import read_cases, read_trajectories
-from tl_jax.tooluse.readers.texts import OTHER_CALLS, REORDERED, SAID_TWICE
+from tl_jax.tooluse.readers.texts import IN_NO_SYNTAX, OTHER_CALLS, REORDERED, SAID_TWICE
 from tl_jax.tooluse.schema import Call, DataError, Message, Trajectory
 from tl_jax.tooluse.text.syntaxes import SYNTAXES
 
@@ -130,6 +130,15 @@ def test_what_has_no_mark_stays_text_and_is_counted(tmp_path: Path, text: str, s
     assert told == {
         f"messages[].content: looks like a call in the syntax '{syntax}' and cannot be read: it stays text": 1
     }
+
+
+def test_what_may_be_a_call_in_a_syntax_of_its_own_is_told(tmp_path: Path) -> None:
+    call = "<my:tool_call>lookup\n<my:key>word</my:key></my:tool_call>"
+    found, told = remarks(tmp_path, row(call))
+    assert (found.messages[1].content, told[IN_NO_SYNTAX]) == (call, 1)
+    for words in ("The tag <my:tool_call> begins a call.", "As in `<my:tool_call>lookup`."):
+        _, told = remarks(tmp_path, row(words))
+        assert IN_NO_SYNTAX not in told
 
 
 @pytest.mark.parametrize(

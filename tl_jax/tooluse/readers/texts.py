@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,7 +22,11 @@ REORDERED = "text after a call in one turn: it stands before the call here"
 OTHER_TOOLS = "system text that lists other tools than the row: it stays as it is"
 SAID_TWICE = "text that says the call that its message makes: it is left out"
 OTHER_CALLS = "text that says other calls than its message makes: it stays text"
+IN_NO_SYNTAX = "text that may be a call in a syntax that is not known: it stays text"
 
+_TAG_OF_CALLS = re.compile(
+    r"[<\[][^\s<>\[\]]{0,20}(?:tool|function)[_-]?call[^\s<>\[\]]{0,20}[>\]]\s{0,9}", re.IGNORECASE
+)
 _OBSERVATION = "Observation:"
 
 
@@ -104,6 +109,8 @@ def said(message: Message, tools: Sequence[Tool], answered: bool, where: str, ap
         turn = None if problem.doubtful else _in_tags(message, where)
         return turn or _stays(message, problem, where)
     if found is None:
+        if not message.tool_calls and _may_be_calls(message.content, tools):
+            remark(IN_NO_SYNTAX, message.content)
         return message
     if message.tool_calls and _plain(message) != [(call.name, call.arguments) for call in found.calls]:
         remark(OTHER_CALLS)
@@ -113,6 +120,12 @@ def said(message: Message, tools: Sequence[Tool], answered: bool, where: str, ap
     if found.reordered:
         remark(REORDERED)
     return replace(message, content=found.content, tool_calls=message.tool_calls or found.calls)
+
+
+def _may_be_calls(text: str, tools: Sequence[Tool]) -> bool:
+    """Whether a tag or token that speaks of calls stands right before the name of a tool or an object."""
+    names = [tool.name for tool in tools if tool.name]
+    return any(text.startswith(("{", "[", *names), found.end()) for found in _TAG_OF_CALLS.finditer(without_code(text)))
 
 
 def heard(message: Message, called: Called) -> list[Message]:

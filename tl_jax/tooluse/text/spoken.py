@@ -15,8 +15,8 @@ Include: TypeAlias = Literal["reasoning", "refusal"]
 def spoken(trajectory: Trajectory, include: Collection[Include] = ()) -> Trajectory:
     """The trajectory with what is included in its texts, and without targets that say nothing.
 
-    An assistant message with neither text nor calls (``content: null`` in OpenAI's files) has weight 0 afterwards: a
-    model must not learn to end its answer at once.
+    An assistant message with neither text nor calls (``content: null`` in OpenAI's files, or blanks) has weight 0
+    afterwards: a model must not learn to end its answer at once.
     """
     said = [with_parts(message, include) for message in trajectory.messages]
     messages = (replace(message, weight=0.0) if is_silent(message) else message for message in said)
@@ -30,7 +30,7 @@ def spoken_case(case: Case, include: Collection[Include]) -> Case:
 
 def is_silent(message: Message) -> bool:
     """Whether an assistant message has neither text nor calls."""
-    return message.role == "assistant" and not message.content and not message.tool_calls
+    return message.role == "assistant" and not message.content.strip() and not message.tool_calls
 
 
 def left_out(messages: Iterable[Message], include: Collection[Include]) -> dict[Include, int]:
