@@ -105,6 +105,12 @@ def test_tools_that_anthropic_runs_itself(tmp_path: Path) -> None:
     assert read_one(tmp_path, {"messages": messages}).messages[2].error
 
 
+def test_results_by_the_role_that_openai_gives_them(tmp_path: Path) -> None:
+    row = changed(ROW, "messages.2.role", "tool")
+    assert read_one(tmp_path, row).messages == read_one(tmp_path, ROW).messages
+    refused(tmp_path, changed(row, "messages.2.content.0.type", "text"), r"messages\[2\].role: unknown role 'tool'")
+
+
 def test_a_system_text_in_blocks_tells_the_format(tmp_path: Path) -> None:
     answer = {"role": "assistant", "content": [{"type": "text", "text": "A pet."}]}
     row = {"system": ROW["system"], "messages": [ROW["messages"][0], answer]}

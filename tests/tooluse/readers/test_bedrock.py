@@ -61,6 +61,11 @@ def test_failures_and_several_results(tmp_path: Path) -> None:
     )
 
 
+def test_a_conversation_without_tools(tmp_path: Path) -> None:
+    row = {"system": ROW["system"][:1], "messages": [ROW["messages"][0], ROW["messages"][3]]}
+    assert read_one(tmp_path, row).messages == (Message("system", "Be brief."), *conversation()[::3])
+
+
 def test_what_the_api_answered(tmp_path: Path) -> None:
     *messages, answer = ROW["messages"]
     row = {**ROW, "messages": messages, "output": {"message": answer}, "stopReason": "end_turn", "usage": {}}

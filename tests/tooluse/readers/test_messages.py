@@ -341,6 +341,11 @@ def test_an_object_in_brackets_is_the_arguments_of_the_first_tool_of_that_name(t
     assert found.tool_calls == (Call("lookup", {"word": "x"}),)
 
 
+def test_what_older_requests_and_ollamas_ask_for_is_kept(tmp_path: Path) -> None:
+    asked = {"function_call": "auto", "options": {"num_ctx": 9}, "keep_alive": "5m", "think": True}
+    assert read_one(tmp_path, {"messages": [USER, DONE], **asked}).meta == asked
+
+
 def test_logs_of_requests(tmp_path: Path) -> None:
     answer = {"index": 0, "message": turn(CALL), "finish_reason": "tool_calls"}
     row = {"messages": [USER], "tools": [LOOKUP], "stream": True, "reasoning_effort": "low", "choices": [answer]}

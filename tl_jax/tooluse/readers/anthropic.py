@@ -51,6 +51,8 @@ def _message(value: Any, where: str, dialogue: Dialogue, offered: Mapping[str, T
         content = fields.take("content", default="")
         weight = message_weight(fields, role)
         fields.keep("id", "type", "model", "stop_reason", "stop_sequence", "usage")  # of an answer of the API
+    if role == "tool" and isinstance(content, list) and content and all(map(_is_result, content)):
+        role = "user"  # as people write it who know OpenAI's messages
     if role not in ("user", "assistant", "system"):
         raise DataError(f"unknown role {role!r}; expected user, assistant or system", field=f"{where}.role")
     blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
@@ -113,6 +115,10 @@ def _result(block: Fields, dialogue: Dialogue, where: str) -> None:
     error = block.take("is_error", kind=bool, default=False) or _is_error(said)
     content = plain(_readable(said)) if _is_of_a_server(said) else _text(said, f"{where}.content")
     dialogue.result(content, f"{where}.tool_use_id", known_as, error=error)
+
+
+def _is_result(block: Any) -> bool:
+    return isinstance(block, dict) and block.get("type") == "tool_result"
 
 
 def _is_of_a_server(content: Any) -> bool:

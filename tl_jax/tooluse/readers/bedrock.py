@@ -169,7 +169,14 @@ def _recognises(row: Mapping[str, Any]) -> bool:
     contents = [item.get("content") for item in messages if isinstance(item, dict)]
     blocks = [block for content in contents if isinstance(content, list) for block in content]
     own = any(isinstance(block, dict) and any(block.get(name) for name in _BLOCKS) for block in blocks)
-    return own or isinstance(row.get("toolConfig"), dict) or "bedrock" in str(row.get("schemaVersion"))
+    if own or isinstance(row.get("toolConfig"), dict) or "bedrock" in str(row.get("schemaVersion")):
+        return True
+    system = row.get("system")  # in blocks that say no type
+    return isinstance(system, list) and bool(system) and all(_is_text(block) for block in system)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, dict) and "text" in value and "type" not in value
 
 
 FORMAT = Format(

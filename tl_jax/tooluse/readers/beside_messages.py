@@ -18,7 +18,7 @@ SETTINGS = (
     *("stream", "stream_options", "max_completion_tokens", "reasoning_effort", "response_format", "n", "stop", "user"),
     *("frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs", "top_k"),
     *("min_p", "store", "service_tier", "verbosity", "extra_body", "enable_thinking", "safe_prompt", "random_seed"),
-    *("usage", "object", "system_fingerprint", "options", "keep_alive", "think", "format"),
+    *("usage", "object", "system_fingerprint", "options", "keep_alive", "think", "format", "function_call"),
 )
 """Fields of a request to OpenAI's API or one like it, such as Ollama's, and of their answers, which logs have."""
 
