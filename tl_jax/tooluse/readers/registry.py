@@ -30,6 +30,7 @@ _MODULES = (
     "bedrock",  # ... by name
     "llamaindex",  # ... by block_type
     "ai_sdk",  # ... or parts, in steps
+    "pydantic_ai",  # ... by part_kind
     "langchain",  # ... by type instead of role
     "swift",  # ... with calls as messages of their own
     "tau2",  # ... of which some are the user's own calls
