@@ -95,6 +95,13 @@ def test_failed_calls(tmp_path: Path, row: Any, text: str) -> None:
     assert read_one(tmp_path, row).messages[2] == Message("tool", text, name="lookup", call_id="c1", error=True)
 
 
+def test_nothing_is_said_after_the_last_step_and_nothing_beside_parts_is_lost(tmp_path: Path) -> None:
+    stopped = changed(PAGE, "messages.1.parts", PAGE["messages"][1]["parts"][:5])
+    assert [message.role for message in read_one(tmp_path, stopped).messages] == ["user", "assistant", "tool"]
+    parts = [{"type": "text", "text": "A pet."}]
+    assert read_one(tmp_path, changed(OLDER, "messages.1.content", parts)).messages[1].tool_calls
+
+
 def test_calls_without_results_and_several_at_once(tmp_path: Path) -> None:
     open_call = changed(PAGE, "messages.1.parts", [{**PART, "state": "input-available"}])
     assert [message.role for message in read_one(tmp_path, open_call).messages] == ["user", "assistant"]

@@ -105,6 +105,16 @@ def test_tools_that_anthropic_runs_itself(tmp_path: Path) -> None:
     assert read_one(tmp_path, {"messages": messages}).messages[2].error
 
 
+def test_several_searches_at_once_and_thoughts_that_nobody_can_read(tmp_path: Path) -> None:
+    calls = [{"type": "server_tool_use", "id": id, "name": "web_search", "input": {"query": id}} for id in "ab"]
+    results = [{"type": "web_search_tool_result", "tool_use_id": id, "content": []} for id in "ab"]
+    answer = {"role": "assistant", "content": [*calls, *results, {"type": "text", "text": "A pet."}]}
+    hidden = {"role": "assistant", "content": [{"type": "redacted_thinking", "data": "x"}]}
+    for last, roles in ((answer, ["user", "assistant", "tool", "tool", "assistant"]), (hidden, ["user", "assistant"])):
+        found = read_one(tmp_path, {"system": ROW["system"], "messages": [ROW["messages"][0], last]})
+        assert [message.role for message in found.messages[1:]] == roles
+
+
 def test_results_by_the_role_that_openai_gives_them(tmp_path: Path) -> None:
     row = changed(ROW, "messages.2.role", "tool")
     assert read_one(tmp_path, row).messages == read_one(tmp_path, ROW).messages

@@ -76,26 +76,27 @@ class _Turns:
             weight = message_weight(fields, role)
             fields.keep(*_OF_A_PAGE, *_ABOUT)
             parts = _parts(fields)
-        step = _Step(self.offered, self.padded)
+        step, begun = _Step(self.offered, self.padded), False
         for part, at in parts:
             with Fields({"type": "text", "text": part} if isinstance(part, str) else part, at) as inside:
                 kind = inside.take("type", kind=str)
                 if step.ends_before(kind):
                     self._add(step, role, where, weight)
-                    step = _Step(self.offered, self.padded)
+                    step, begun = _Step(self.offered, self.padded), True
                 step.take(kind, inside)
                 inside.keep(*_ABOUT)
-        self._add(step, role, where, weight)
+        if step.turn.says_something or step.results or not begun:
+            self._add(step, role, where, weight)
 
     def _add(self, step: _Step, role: str, where: str, weight: float | None) -> None:
         """What was said in a step, and the results in it."""
         turn = step.turn
-        if role == "assistant" and (turn != AssistantTurn() or not step.results):
+        if role == "assistant" and (turn.says_something or not step.results):
             self.dialogue.add(turn.message(weight), where)
         elif role in ("system", "user"):
             message = Message("system" if role == "system" else "user", "".join(turn.texts), tuple(turn.calls))
             self.dialogue.add(message, where)
-        elif role == "tool" and turn != AssistantTurn():
+        elif role == "tool" and turn.says_something:
             raise DataError("only results can be read in a message of 'tool'", field=where)
         for result in step.results:
             self.dialogue.result(*result)
@@ -107,8 +108,8 @@ def _parts(fields: Fields) -> list[tuple[Any, str]]:
     parts = fields.each("parts")
     calls = [({"type": "tool-invocation", "toolInvocation": call}, at) for call, at in fields.each("toolInvocations")]
     thought = fields.take("reasoning", kind=str, default="")
-    if isinstance(content, list):
-        return [(part, f"{where}[{i}]") for i, part in enumerate(content)]
+    if isinstance(content, list) and not parts:
+        parts, content = [(part, f"{where}[{i}]") for i, part in enumerate(content)], ""
     if not isinstance(content, str):
         raise DataError(f"must be text or a list of parts, not {type(content).__name__}", field=where)
     before = [({"type": "reasoning", "text": thought}, fields.at("reasoning"))] if thought else []

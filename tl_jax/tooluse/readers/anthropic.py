@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from tl_jax.tooluse.fields import Fields, remark
 from tl_jax.tooluse.pairing import pairs
@@ -58,10 +58,47 @@ def _message(value: Any, where: str, dialogue: Dialogue, offered: Mapping[str, T
     blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if not isinstance(blocks, list):
         raise DataError(f"must be text or a list of blocks, not {type(blocks).__name__}", field=f"{where}.content")
-    turn, texts, answered = AssistantTurn(), list[str](), False
+    opened = [{"type": "text", "text": block} if isinstance(block, str) else block for block in blocks]
+    if role == "assistant":
+        _answer(opened, where, weight, dialogue, offered, padded)
+    else:
+        _told(opened, where, weight, dialogue, "user" if role == "user" else "system")
+
+
+def _answer(
+    blocks: Sequence[Any],
+    where: str,
+    weight: float | None,
+    dialogue: Dialogue,
+    offered: Mapping[str, Tool],
+    padded: bool | None,
+) -> None:
+    """What the model says. What tools that Anthropic runs return stands among it, and the turn goes on after that."""
+    turn, begun = AssistantTurn(), False
     for index, block in enumerate(blocks):
         at = f"{where}.content[{index}]"
-        with Fields({"type": "text", "text": block} if isinstance(block, str) else block, at) as fields:
+        with Fields(block, at) as fields:
+            kind = fields.take("type", kind=str)
+            if kind.endswith("_tool_result"):
+                if turn.says_something:
+                    dialogue.add(turn.message(weight), where)
+                turn, begun = AssistantTurn(), True
+                _result(fields, dialogue, at)
+            else:
+                _part(kind, fields, turn, offered, padded)
+            fields.keep(*_OF_A_BLOCK)
+    if turn.says_something or not begun:
+        dialogue.add(turn.message(weight), where)
+
+
+def _told(
+    blocks: Sequence[Any], where: str, weight: float | None, dialogue: Dialogue, role: Literal["user", "system"]
+) -> None:
+    """What the user says, and the results that stand among it; or a system text."""
+    texts, answered = list[str](), False
+    for index, block in enumerate(blocks):
+        at = f"{where}.content[{index}]"
+        with Fields(block, at) as fields:
             kind = fields.take("type", kind=str)
             if kind == "tool_result" and role == "user":
                 if texts:
@@ -69,22 +106,13 @@ def _message(value: Any, where: str, dialogue: Dialogue, offered: Mapping[str, T
                     texts = []
                 _result(fields, dialogue, at)
                 answered = True
-            elif role == "assistant" and kind.endswith("_tool_result"):  # the turn goes on after it
-                dialogue.add(turn.message(weight), where)
-                turn = AssistantTurn()
-                _result(fields, dialogue, at)
-            elif role == "assistant":
-                _part(kind, fields, turn, offered, padded)
             elif kind == "text":
                 texts.append(fields.take("text", kind=str))
             else:
                 raise DataError(f"a block of type {kind!r} cannot be read in a message of {role!r}", field=at)
             fields.keep(*_OF_A_BLOCK)
-    if role == "assistant":
-        if turn != AssistantTurn() or not blocks:
-            dialogue.add(turn.message(weight), where)
-    elif texts or not answered:
-        dialogue.add(Message("user" if role == "user" else "system", "".join(texts), weight=weight), where)
+    if texts or not answered:
+        dialogue.add(Message(role, "".join(texts), weight=weight), where)
 
 
 def _part(kind: str, block: Fields, turn: AssistantTurn, offered: Mapping[str, Tool], padded: bool | None) -> None:

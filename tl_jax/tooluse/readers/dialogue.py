@@ -24,6 +24,11 @@ class AssistantTurn:
     calls: list[Call] = field(default_factory=list)
     refusal: str | None = None
 
+    @property
+    def says_something(self) -> bool:
+        """Whether any part was added."""
+        return bool(self.texts or self.reasoning or self.calls or self.refusal is not None)
+
     def text(self, text: str) -> None:
         """One more piece of the answer."""
         if text.strip() and self.calls:

@@ -88,7 +88,7 @@ def _response(
     padded: bool,
 ) -> None:
     """What the model says. What a tool of its vendor's returns stands among that, and the turn goes on after it."""
-    turn = AssistantTurn()
+    turn, begun = AssistantTurn(), False
     for value, at in parts:
         with Fields(value, at) as part:
             part.keep(*_OF_A_PART)
@@ -102,12 +102,13 @@ def _response(
                 given = arguments(part.take("args", default={}), part.at("args"))
                 turn.calls.append(Call(name, without_padding(given, offered.get(name), padded), id=known_as))
             elif kind == "builtin-tool-return":
-                dialogue.add(turn.message(weight), where)
-                turn = AssistantTurn()
+                if turn.says_something:
+                    dialogue.add(turn.message(weight), where)
+                turn, begun = AssistantTurn(), True
                 _result(part, dialogue, padded)
             else:
                 raise DataError(f"a part of kind {kind!r} cannot be read in a response", field=at)
-    if turn != AssistantTurn() or not parts:
+    if turn.says_something or not begun:
         dialogue.add(turn.message(weight), where)
 
 
