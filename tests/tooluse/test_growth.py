@@ -14,7 +14,7 @@ from tests.growth import grows_linearly, peak
 from tl_jax.tooluse import strict_json
 from tl_jax.tooluse.mae.apply import blocked_turns, find_error
 from tl_jax.tooluse.pairing import answers, in_order, named, pairs
-from tl_jax.tooluse.readers import FORMATS, read_trajectories
+from tl_jax.tooluse.readers import FORMATS, Place, pydantic_ai, read_trajectories
 from tl_jax.tooluse.rewards.live import live_reward
 from tl_jax.tooluse.schema import Call, Case, Message, Tool, Trajectory
 from tl_jax.tooluse.text import literals
@@ -102,6 +102,16 @@ def test_reading_and_writing_many_calls(tmp_path: Path, name: str) -> None:
 
     assert grows_linearly(lambda path: list(read_trajectories(path, name)), file, MANY)
     assert grows_linearly(lambda row: written(row, FORMATS[name]), lambda count: turn(count, "none"), MANY)
+
+
+def test_instructions_that_are_others_in_every_request() -> None:
+    said, answer = [{"part_kind": "user-prompt", "content": "?"}], [{"part_kind": "text", "content": "Yes."}]
+
+    def row(count: int) -> dict[str, Any]:
+        asked = ({"kind": "request", "instructions": f"{number}", "parts": said} for number in range(count))
+        return {"messages": [message for one in asked for message in (one, {"kind": "response", "parts": answer})]}
+
+    assert grows_linearly(lambda row: pydantic_ai.trajectories(row, Place(Path("x"))), row, MANY)
 
 
 ITEM = "{'error': 'not found', 'n': 1}, "

@@ -90,6 +90,8 @@ def test_what_mcp_servers_offer_and_say(tmp_path: Path) -> None:
         result = Message("tool", "a pet", name="lookup", call_id="m", error=error)
         assert found.messages[1:3] == (Message("assistant", "", (Call("lookup", {"word": "dog"}),)), result)
         assert found.tools == (Tool.from_json(LOOKUP),)
+    assert read_one(tmp_path, {"tools": [LOOKUP], "input": [listed, *items]}).tools == found.tools
+    refused(tmp_path, {"tools": [{"name": "lookup"}], "input": items}, r"input\[0\].tools: 'lookup' is another tool")
 
 
 def test_items_of_tools_that_the_vendor_runs_are_dropped_and_counted(tmp_path: Path) -> None:

@@ -30,27 +30,23 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         system = fields.take("system", "system_prompt", kind=str, default="")
         turns = fields.each("messages")
         beside = around(fields, place.name, "pydantic_ai")
-    padded, dialogue = is_padded([value for value, _ in turns]), Dialogue()
+    padded, dialogue, instructions = is_padded([value for value, _ in turns]), Dialogue(), set[str]()
     for value, where in turns:
         with Fields(value, where) as fields:
             fields.keep(*_ABOUT)
             kind, parts = fields.take("kind", kind=str), fields.each("parts")
             weight = message_weight(fields, "assistant" if kind == "response" else "user")
             if kind == "request":
-                _instruct(fields.take("instructions", kind=str, default=""), where, dialogue)
+                told = fields.take("instructions", kind=str, default="")
+                if told and told not in instructions:  # every request says them again
+                    instructions.add(told)
+                    dialogue.add(Message("system", told), f"{where}.instructions")
                 _request(parts, dialogue, padded)
             elif kind == "response":
                 _response(parts, where, weight, dialogue, {tool.name: tool for tool in offered}, padded)
             else:
                 raise DataError(f"must be 'request' or 'response', not {kind!r}", field=f"{where}.kind")
     return [dialogue.trajectory(beside, offered, system, "messages")]
-
-
-def _instruct(said: str, where: str, dialogue: Dialogue) -> None:
-    """Adds instructions, which every request says again."""
-    message = Message("system", said)
-    if said and message not in dialogue.messages:
-        dialogue.add(message, f"{where}.instructions")
 
 
 def _request(parts: list[tuple[Any, str]], dialogue: Dialogue, padded: bool) -> None:

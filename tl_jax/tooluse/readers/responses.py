@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +45,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         items += _items(fields.take("input", "messages", default=[]), where, "user")
         items += _items(fields.take("output", default=[]), "output", "assistant")
         beside = around(fields, place.name, "responses", *_SETTINGS)
-    offered += tuple(tool for tool in _of_servers(items) if tool not in offered)
+    offered = _with_servers(offered, items)
     return [_dialogue(items).trajectory(beside, offered, system, where)]
 
 
@@ -58,13 +58,23 @@ def _items(value: Any, name: str, role: str = "") -> list[tuple[Any, str]]:
     return [(item, f"{name}[{i}]") for i, item in enumerate(value)]
 
 
-def _of_servers(items: Sequence[tuple[Any, str]]) -> Iterator[Tool]:
-    """The tools that MCP servers offered."""
+def _with_servers(offered: tuple[Tool, ...], items: Iterable[tuple[Any, str]]) -> tuple[Tool, ...]:
+    """The tools of a row and those that MCP servers list, perhaps several times.
+
+    Raises:
+        DataError: a tool of a server's has the name of another one.
+    """
+    found, added = {tool.name: tool for tool in offered}, list[Tool]()
     for value, where in items:
         if isinstance(value, dict) and value.get("type") == "mcp_list_tools":
             with Fields(value, where) as item:
                 item.keep("type", "id", "server_label", "error")
-                yield from tools(item.take("tools", default=[]), f"{where}.tools")
+                for tool in tools(item.take("tools", default=[]), f"{where}.tools"):
+                    if tool.name not in found:
+                        added.append(tool)
+                    if found.setdefault(tool.name, tool) != tool:
+                        raise DataError(f"{tool.name!r} is another tool elsewhere in the row", field=f"{where}.tools")
+    return (*offered, *added)
 
 
 def _dialogue(items: Sequence[tuple[Any, str]]) -> Dialogue:
@@ -104,7 +114,7 @@ class _ItemReader:
             elif kind in _RUN_BY_OPENAI:
                 item.keep(*value)
                 left_out(where, f"an item of type {kind!r} {RUN_BY_VENDOR}")
-            elif kind == "mcp_list_tools":  # see `_of_servers`
+            elif kind == "mcp_list_tools":  # see `_with_servers`
                 item.keep(*value)
             else:
                 raise DataError(f"an item of type {kind!r} cannot be read", field=where)
