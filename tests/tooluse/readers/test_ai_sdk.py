@@ -105,6 +105,8 @@ def test_nothing_is_said_after_the_last_step_and_nothing_beside_parts_is_lost(tm
 def test_calls_without_results_and_several_at_once(tmp_path: Path) -> None:
     open_call = changed(PAGE, "messages.1.parts", [{**PART, "state": "input-available"}])
     assert [message.role for message in read_one(tmp_path, open_call).messages] == ["user", "assistant"]
+    nothing = changed(PAGE, "messages.1.parts.3.output", None)
+    assert read_one(tmp_path, nothing).messages[2] == Message("tool", "", name="lookup", call_id="c1")
     two = [{**PART, "output": "1"}, {**PART, "toolCallId": "c2", "output": {"a": 2}}, {"type": "text", "text": "Two."}]
     _, calls, *results, answer = read_one(tmp_path, changed(PAGE, "messages.1.parts", two)).messages
     assert [call.id for call in calls.tool_calls] == ["c1", "c2"]

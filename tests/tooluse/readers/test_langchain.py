@@ -66,6 +66,18 @@ def test_rows_by_role_are_read_as_openai_reads_them(tmp_path: Path) -> None:
     assert found.messages == conversation(error=True)
 
 
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ({"is": "a pet"}, '{"is": "a pet"}'),
+        ([{"title": "Dog"}], '[{"title": "Dog"}]'),
+        ([{"type": "text", "text": "a pet"}], "a pet"),
+    ],
+)
+def test_results_that_are_no_text(tmp_path: Path, content: Any, text: str) -> None:
+    assert read_one(tmp_path, changed(PLAIN, "messages.2.content", content)).messages[2].content == text
+
+
 def test_pairs_and_messages_of_any_role(tmp_path: Path) -> None:
     expected = tuple(conversation()[i] for i in (0, 3))
     pairs = [["human", "What is a dog?"], ["ai", "A pet."]]

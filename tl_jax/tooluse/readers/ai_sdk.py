@@ -177,9 +177,10 @@ class _Step:
         """A call, and its result if it has one already."""
         known_as = self._call(part, name)
         error, said = part.take("errorText", kind=str, default=None), part.take("output", "result", default=None)
+        returned = part.take("state", default=None) in ("output-available", "result")
         part.keep(*_ABOUT)
-        if error is not None or said is not None:
-            text = plain(error if said is None else said, self.padded)
+        if error is not None or said is not None or returned:  # perhaps nothing
+            text = plain((error or "") if said is None else said, self.padded)
             self.results.append((text, part.where, known_as, name, error is not None))
 
     def _result(self, part: Fields, name: str | None) -> None:

@@ -9,7 +9,7 @@ from tl_jax.tooluse.fields import Fields, remark
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import identity
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.message_fields import ENCRYPTED, message_weight
+from tl_jax.tooluse.readers.message_fields import ENCRYPTED, message_text, message_weight
 from tl_jax.tooluse.readers.message_reader import MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
@@ -71,10 +71,10 @@ def _message(kind: str, value: Mapping[str, Any], where: str, dialogue: Dialogue
         if role == "tool":
             fields.take("id", default=None)
             known_as, failed = identity(fields, "tool_call_id"), fields.take("status", default="success") == "error"
-            content = _texts(fields, AssistantTurn(), set()).texts
+            content = message_text(fields, any_value=True, padded=reader.padded).text
             with Fields(fields.take("additional_kwargs", default={}), f"{where}.additional_kwargs"):
                 pass
-            dialogue.result("".join(content), f"{where}.tool_call_id", known_as, name, failed)
+            dialogue.result(content, f"{where}.tool_call_id", known_as, name, failed)
             return
         fields.take("id", default=None)
         if role == "assistant":
