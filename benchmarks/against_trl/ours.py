@@ -123,7 +123,7 @@ def sft(work: Path, settings: dict[str, Any], watch: Stopwatch) -> Done:
 
 
 def rl(work: Path, settings: dict[str, Any], watch: Stopwatch) -> Done:
-    """As `sft`. Which prompts come first is drawn: of those of all steps, the timed ones have their share."""
+    """As `sft`; every step has all prompts, so that rows have the lengths for which the first step was compiled."""
     grpo, dtype = settings["kind"] == "grpo", settings["dtype"]
     algorithm: dict[str, Any] = {
         "critic_backbone": settings["critic_backbone"],
@@ -157,7 +157,7 @@ def rl(work: Path, settings: dict[str, Any], watch: Stopwatch) -> Done:
     with patch.object(Rollouts, "observe", stamped):
         loss = float(run_rl(config)["policy_loss"])
     lines = (work / "prompts.jsonl").read_text(encoding="utf-8").splitlines()
-    prompts, timed = [len(json.loads(line)) for line in lines], settings["steps"] / (settings["steps"] + 1)
+    prompts, timed = [len(json.loads(line)) for line in lines], settings["steps"]
     answers = settings["group_size"] if grpo else 1
     tokens = answers * (sum(prompts) + len(prompts) * settings["new_tokens"])
     return Done(loss, timed * of_prompts(read_config(work / "model"), prompts, settings), timed * tokens)

@@ -25,7 +25,8 @@ weights, which hardly ever ends an answer by itself: all of both sides have ``--
 
 sft: trajectories of at most 2,048 tokens, packed into rows of that length by either side's best-fit decreasing, a row
 at a time, ``--rows`` to an update, AdamW, nothing computed again in the backward pass.
-grpo, ppo: ``--prompts`` prompts to a step, one update of all answers, no KL in GRPO, as is TRL's default; in PPO
+grpo, ppo: ``--prompts`` prompts, the same ones in every step, so that all steps have the shapes of the one that compiles;
+one update of all answers, no KL in GRPO, as is TRL's default; in PPO
 a critic of its own from the policy's weights, a KL in the reward, and the sampler's log-probabilities as the old ones,
 which is how TRL does it. Our reward is the paper's, by rules; theirs is a count of characters (grpo) or a model of one
 layer and width 64 (ppo), which costs about nothing.
@@ -129,7 +130,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--trajectories", type=int, default=64, help="sft")
     parser.add_argument("--rows", type=int, default=4, help="sft: to an update")
-    parser.add_argument("--prompts", type=int, default=16, help="grpo, ppo: in a step")
+    parser.add_argument("--prompts", type=int, default=16, help="grpo, ppo")
     parser.add_argument("--prompt-tokens", type=int, nargs=2, default=(384, 512), help="grpo, ppo: at least, at most")
     parser.add_argument("--group-size", type=int, default=8, help="grpo")
     parser.add_argument("--new-tokens", type=int, default=48, help="grpo, ppo")
@@ -165,7 +166,7 @@ def prompts_of(work: Path, data: Path, codec: Codec, options: argparse.Namespace
     least, most = options.prompt_tokens
     found: list[Prompt] = encode_prompts(load_cases(data), codec, most)[0]
     fitting = [prompt for prompt in found if len(prompt.tokens) >= least]
-    wanted = options.prompts * (options.steps + 1)
+    wanted = options.prompts
     if len(fitting) < wanted:
         raise SystemExit(f"{data}: {len(fitting)} prompts of {least} to {most} tokens, {wanted} are needed")
     chosen = [fitting[i] for i in np.linspace(0, len(fitting) - 1, wanted).astype(int)]
@@ -174,7 +175,7 @@ def prompts_of(work: Path, data: Path, codec: Codec, options: argparse.Namespace
     tokens = [json.dumps(list(prompt.tokens)) + "\n" for prompt in chosen]
     (work / "prompts.jsonl").write_text("".join(tokens), encoding="utf-8")
     lengths = [len(prompt.tokens) for prompt in chosen]
-    return f"{options.prompts} prompts a step, {len(chosen)} of {min(lengths)} to {max(lengths)} tokens"
+    return f"{len(chosen)} prompts of {min(lengths)} to {max(lengths)} tokens"
 
 
 def run_side(command: Sequence[str], work: Path) -> dict[str, float]:
