@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import time
@@ -33,10 +34,11 @@ LENGTH = 2048
 
 
 class Stopwatch:
-    """Wall and processor seconds, and programs compiled, between the first step's end and the last one's."""
+    """Wall and processor seconds, of these the system's, and programs compiled, between the first step's end and the
+    last one's."""
 
     def __init__(self) -> None:
-        self._times: list[tuple[float, float]] = []
+        self._times: list[tuple[float, float, float]] = []
         self._compiled = 0
         jax.monitoring.register_event_duration_secs_listener(self._count)
 
@@ -44,12 +46,13 @@ class Stopwatch:
         self._compiled += len(self._times) > 0 and event == "/jax/core/compile/backend_compile_duration"
 
     def step(self) -> None:
-        self._times.append((time.perf_counter(), time.process_time()))
+        self._times.append((time.perf_counter(), time.process_time(), os.times().system))
 
     def tell(self, done: Done, dtype: str) -> None:
-        wall, cpu = (last - first for first, last in zip(self._times[0], self._times[-1], strict=True))
-        took = {"wall": wall, "cpu": cpu, "loss": done.loss, "tokens": done.tokens, "compiled": self._compiled}
-        print(json.dumps(took | {"memory": peak_memory(), "bound": done.flops / multiply_rate(dtype)}))
+        wall, cpu, system = (last - first for first, last in zip(self._times[0], self._times[-1], strict=True))
+        took = {"wall": wall, "cpu": cpu, "system": system, "compiled": self._compiled, "memory": peak_memory()}
+        bound = done.flops / multiply_rate(dtype)
+        print(json.dumps(took | {"loss": done.loss, "tokens": done.tokens, "bound": bound}))
 
 
 @dataclass(frozen=True)

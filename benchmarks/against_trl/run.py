@@ -25,11 +25,11 @@ weights, which hardly ever ends an answer by itself: all of both sides have ``--
 
 sft: trajectories of at most 2,048 tokens, packed into rows of that length by either side's best-fit decreasing, a row
 at a time, ``--rows`` to an update, AdamW, nothing computed again in the backward pass.
-grpo, ppo: ``--prompts`` prompts, the same ones in every step, so that all steps have the shapes of the one that compiles;
-one update of all answers, no KL in GRPO, as is TRL's default; in PPO
-a critic of its own from the policy's weights, a KL in the reward, and the sampler's log-probabilities as the old ones,
-which is how TRL does it. Our reward is the paper's, by rules; theirs is a count of characters (grpo) or a model of one
-layer and width 64 (ppo), which costs about nothing.
+grpo, ppo: ``--prompts`` prompts, the same in every step, so that rows have the lengths of those that the first step
+was compiled for; one update of all answers, no KL in GRPO, as is TRL's default; in PPO a critic of its own from the
+policy's weights, a KL in the reward, and the sampler's log-probabilities as the old ones, which is how TRL does it. Our
+reward is the paper's, by rules; theirs is a count of characters (grpo) or a model of one layer and width 64 (ppo),
+which costs about nothing.
 
 Last comes the share of what cannot be avoided (`bound.py`) at the rate at which our side multiplies matrices here, or
 at an accelerator's peak, where it is the MFU of work that is needed.
@@ -187,7 +187,7 @@ def run_side(command: Sequence[str], work: Path) -> dict[str, float]:
 
 
 def told(took: dict[str, float]) -> str:
-    seconds = f"{took['wall']:.1f} s wall, {took['cpu']:.1f} s processor"
+    seconds = f"{took['wall']:.1f} s wall, {took['cpu']:.1f} s processor, {took['system']:.1f} of them the system's"
     compiled = f", {took['compiled']:.0f} programs compiled meanwhile" if took.get("compiled") else ""
     return f"{seconds}, first loss {took['loss']:.4f}, {took['memory']:.1f} GB{compiled}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import time
@@ -35,16 +36,16 @@ QUIET: dict[str, Any] = {
 
 
 class Stopwatch(TrainerCallback):
-    """Wall and processor seconds between the first step's end and the last one's."""
+    """Wall and processor seconds, of these the system's, between the first step's end and the last one's."""
 
     def __init__(self) -> None:
-        self.times: list[tuple[float, float]] = []
+        self.times: list[tuple[float, float, float]] = []
         self.losses: list[float] = []
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()
-        self.times.append((time.perf_counter(), time.process_time()))
+        self.times.append((time.perf_counter(), time.process_time(), os.times().system))
 
     def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
         self.losses += [logs[name] for name in ("loss", "loss/policy_avg") if name in logs]
@@ -168,11 +169,12 @@ def main() -> None:
         tokenizer.pad_token = tokenizer.eos_token
     watch = Stopwatch()
     {"sft": sft, "grpo": grpo, "ppo": ppo}[settings["kind"]](work, settings, tokenizer, watch)
-    wall, cpu = (last - first for first, last in zip(watch.times[0], watch.times[-1], strict=True))
+    wall, cpu, system = (last - first for first, last in zip(watch.times[0], watch.times[-1], strict=True))
     on_gpu, host = settings["device"] == "gpu", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else host
     sys.stdout = stdout
-    print(json.dumps({"wall": wall, "cpu": cpu, "loss": watch.losses[0] if watch.losses else 0.0, "memory": memory}))
+    took = {"wall": wall, "cpu": cpu, "system": system, "memory": memory}
+    print(json.dumps(took | {"loss": watch.losses[0] if watch.losses else 0.0}))
 
 
 if __name__ == "__main__":
