@@ -189,7 +189,7 @@ def test_filtered_tokens_are_never_drawn(one: Loaded) -> None:
 
 
 def compiled() -> list[int]:
-    return [program._cache_size() for program in (slots.empty, slots.read, slots.admit, slots.advance)]
+    return [program._cache_size() for program in (slots.empty, slots.read_stack, slots.put, slots.advance)]
 
 
 def test_new_values_and_near_lengths_compile_nothing(one: Loaded) -> None:

@@ -131,7 +131,7 @@ def test_few_long_prompts_are_read_at_once_and_so_it_is_planned(
     """Memory for a quarter of the answers' prompts is what `rows_that_fit` leaves."""
     mesh, sampling = make_mesh(MeshConfig(), jax.devices()[:1]), SamplingConfig(max_new_tokens=1)
     model = for_generation(GRAPHDEF, shard_tree(PARAMS, mesh), mesh)
-    planned = module.Lowered(model, 8, length, sampling).read().args_info[0][2].tokens.shape
+    planned = module.Lowered(model, 8, length, sampling).read().args_info[0][2].shape[:2]
     seen = Seen(monkeypatch)
     generate(model, [[row] * length for row in range(8)], sampling, jax.random.key(0), ENDS)
     assert seen.read == [read] * (8 // read)
@@ -187,3 +187,19 @@ def test_each_device_keeps_its_own_rows_when_slots_become_fewer(monkeypatch: pyt
     assert {96, 32} <= set(seen.rows)
     expected = answers(alone, None, prompts)
     np.testing.assert_array_equal(ours.tokens, expected.tokens)
+
+
+def test_more_layers_need_no_more_programs() -> None:
+    """Compilers of accelerators take as long as layers are many; only the loop that writes answers has them all."""
+
+    def made(layers: int) -> list[int]:
+        config = replace(MODEL, num_layers=layers)
+        model = for_generation(make_graphdef(config, dtype=jnp.float32), init_params(config, jax.random.key(0)))
+        programs = (slots.read_stack, slots.put, slots._resized, slots._fewer)
+        before = [program._cache_size() for program in programs]
+        generate(model, PROMPTS, SAMPLING, jax.random.key(7), ENDS)
+        return [program._cache_size() - there for program, there in zip(programs, before, strict=True)]
+
+    few, many = made(3), made(7)
+    assert few[0] == many[0] == 3  # the first, those between, the last
+    assert many[1:] == [0, 0, 0]  # its keys and values are no others

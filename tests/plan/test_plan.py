@@ -63,11 +63,14 @@ def test_what_is_needed_is_the_sum_of_what_the_compiler_lays_out(rl: Plan) -> No
     for one in rl.programs:
         assert one.needed == one.argument + one.temporary + one.output - one.alias + one.code + one.resident
     state = sum(step.state.values()) - step.state["rollout"]
-    assert sampling.resident == pytest.approx(state + reading.inside["KV cache of prompts"])
-    assert reading.resident == pytest.approx(state + sampling.state["KV cache"])
-    assert admitting.resident == pytest.approx(state + sampling.state["weights for sampling"])
+    weights, cache = sampling.state["weights for sampling"], sampling.state["KV cache"]
+    prompts = sampling.beside["KV cache of prompts"]  # of the only layer, as everything
+    assert sampling.resident == pytest.approx(state + prompts)
+    assert reading.resident == pytest.approx(state + weights + cache - sum(reading.state.values()))
+    assert prompts < reading.output < 2 * prompts  # and what the next layer reads
+    assert admitting.resident == pytest.approx(state + weights + cache / 2 + prompts / 2)
     assert admitting.argument == pytest.approx(sum(admitting.state.values()), rel=0.05)
-    assert sampling.state["KV cache"] <= admitting.alias <= admitting.output  # the old cache is used up
+    assert admitting.alias == admitting.output == cache / 2  # the old keys are used up
     assert sampling.argument == pytest.approx(copy.output + sampling.state["KV cache"], rel=0.05)
     assert copy.output == pytest.approx(sampling.state["weights for sampling"], abs=4096)
     assert set(step.state) == {"actor", "critic", "moments", "frozen", "rollout"}

@@ -293,20 +293,29 @@ class Lowered:
         self._count, self._places = row_count(at_once, rows), places_for(length, sampling.max_new_tokens)
         self._prompts = _arrays([np.zeros(length, np.int32)] * prompts_at_once(self._count, rows, length), rows)
 
+    @property
+    def stacks(self) -> int:
+        """How often `read` runs for each prompt, and half as often as `admit`."""
+        return len(self._model.stacks)
+
     def read(self) -> jax.stages.Lowered:
-        """Prompts are read, as many as are read at once."""
-        prompts = _shapes(self._prompts, batch_sharding(self._mesh))
+        """A stack of layers, neither the first nor the last, reads prompts, as many as are read at once."""
+        model, (rows, places) = self._model, self._prompts.tokens.shape
+        x = np.zeros((rows, places, model.config.hidden_size), model.dtype)
+        x, lengths = _shapes((x, self._prompts.lengths), batch_sharding(self._mesh))
         with jax.set_mesh(self._mesh):
-            model = self._model
-            return programs.read.lower(model.graphdef, model.params, model.stacks, prompts, model.layout.dtype)
+            return programs.read_stack.lower(
+                model.graphdef, model.params, model.stacks[0], x, lengths, model.layout.dtype, last=False
+            )
 
     def admit(self) -> jax.stages.Lowered:
-        """They are put into slots."""
-        taken = _shapes((np.zeros(self._count, np.int32),) * 2, replicated(self._mesh))
+        """The keys of a stack are put into slots."""
+        taken = _shapes(np.zeros(self._count, np.int32), replicated(self._mesh))
         model, (rows, places) = self._model, self._prompts.tokens.shape
         with jax.set_mesh(self._mesh):
             read = programs.abstract_read(model.layout, model.dtype, rows, places)
-            return programs.admit.lower(self._slots(), read, *taken)
+            first, kept = (jax.tree.leaves(cache.keys)[0] for cache in (self._slots().cache, read.cache))
+            return programs.put.lower(first, kept, taken)
 
     def advance(self) -> jax.stages.Lowered:
         """Answers are written, in as many slots."""

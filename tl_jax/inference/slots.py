@@ -3,12 +3,14 @@ answer ends.
 
 `read` reads prompts, once each, `extend` those whose beginning is kept; `admit` puts what was read into free slots,
 maybe several times; `advance` writes until enough slots are free; `resized` and `compacted` make the cache longer,
-shorter, or smaller. What the host decides upon is on every device and process.
+shorter, or smaller. All but `advance`, which would have to ask after every token, go from layer to layer: one small
+program for all of them, as accelerators' compilers take as long as layers are many. What the host decides upon is on
+every device and process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ import jax.numpy as jnp
 
 from tl_jax.inference.choice import Array, Draw, Static, choose
 from tl_jax.model.cache import Cache, CacheLayout, held
+from tl_jax.model.kv_dtype import Numbers
 from tl_jax.model.llama import GraphDef, Llama, merge
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import constrain
@@ -107,25 +110,67 @@ def _shapes(lowered: jax.stages.Lowered) -> Any:
     )
 
 
-@partial(jax.jit, static_argnames=("graphdef", "dtype"))
 def read(
     graphdef: GraphDef, params: Params, stacks: Stacks, prompts: Prompts, dtype: jax.typing.DTypeLike
 ) -> ReadPrompts:
     """Prompts, each once, however many answers there are to it; ``dtype`` is that of the cache."""
+    x, lengths = jax.tree.map(jnp.asarray, prompts)
+    caches = []
+    for number, stack in enumerate(stacks, 1):
+        x, cache = read_stack(graphdef, params, stack, x, lengths, dtype, last=number == len(stacks))
+        caches.append(cache)
+    return ReadPrompts(_of_stacks(caches), x)
+
+
+@partial(jax.jit, static_argnames=("graphdef", "dtype", "last"))
+def read_stack(
+    graphdef: GraphDef,
+    params: Params,
+    stack: Params,
+    x: jax.Array,
+    lengths: jax.Array,
+    dtype: jax.typing.DTypeLike,
+    last: bool,
+) -> tuple[jax.Array, Cache]:
+    """`Llama.read`: one program for all stacks that are alike, but for the first and the last."""
     model: Llama = merge(graphdef, params)
-    hidden, cache = model.read(prompts.tokens, prompts.lengths, stacks, dtype)
-    return ReadPrompts(cache, constrain(hidden, "batch", None))
+    x, cache = model.read(x, lengths, stack, dtype, last)
+    return constrain(x, "batch", *(None,) * (x.ndim - 1)), cache
 
 
-@partial(jax.jit, static_argnames="graphdef", donate_argnames="cache")
 def extend(graphdef: GraphDef, params: Params, stacks: Stacks, cache: Cache, prompts: Prompts) -> ReadPrompts:
-    """What follows the prompts' beginnings, which are in ``cache``; there is room for the padding, too."""
+    """What follows the prompts' beginnings, which are in ``cache``; there is room for the padding, too. It is used up."""
+    x, lengths = jax.tree.map(jnp.asarray, prompts)
+    caches = []
+    for number, (stack, keys, values) in enumerate(zip(stacks, cache.keys, cache.values, strict=True), 1):
+        last = number == len(stacks)
+        x, longer = _extend_stack(graphdef, params, stack, x, lengths, keys, values, cache.lengths, last=last)
+        caches.append(longer)
+    return ReadPrompts(_of_stacks(caches), x)
+
+
+@partial(jax.jit, static_argnames=("graphdef", "last"), donate_argnames=("keys", "values"))
+def _extend_stack(
+    graphdef: GraphDef,
+    params: Params,
+    stack: Params,
+    x: jax.Array,
+    lengths: jax.Array,
+    keys: Numbers,
+    values: Numbers,
+    known: jax.Array,
+    last: bool,
+) -> tuple[jax.Array, Cache]:
     model: Llama = merge(graphdef, params)
-    hidden, longer = model.extend(prompts.tokens, prompts.lengths, cache, stacks)
-    return ReadPrompts(longer, hidden)
+    x, cache = model.extend(x, lengths, Cache((keys,), (values,), known), stack, last)
+    return constrain(x, "batch", *(None,) * (x.ndim - 1)), cache
 
 
-@partial(jax.jit, donate_argnames="slots")
+def _of_stacks(caches: Sequence[Cache]) -> Cache:
+    keys, values = (tuple(kept for cache in caches for kept in getattr(cache, name)) for name in ("keys", "values"))
+    return Cache(keys, values, caches[-1].lengths)
+
+
 def admit(slots: Slots, prompts: ReadPrompts, rows: Array, numbers: Array) -> Slots:
     """Begins answers. Nothing of what was in their slots stays: nobody sees it, but 0 times NaN is NaN.
 
@@ -135,28 +180,39 @@ def admit(slots: Slots, prompts: ReadPrompts, rows: Array, numbers: Array) -> Sl
         rows: int32 [B]: of ``prompts``, which each slot takes; -1 = none.
         numbers: int32 [B]: of the answers that begin.
     """
+    rows = jnp.asarray(rows)
+    cache = one_by_one(slots.cache, lambda old, kept: put(old, kept, rows), prompts.cache)
+    rest = _begun(_without_cache(slots), prompts.cache.lengths, prompts.hidden, rows, numbers)
+    return rest._replace(cache=cache._replace(lengths=rest.cache.lengths))
+
+
+@partial(jax.jit, donate_argnames="old")
+def put(old: jax.Array, kept: jax.Array, rows: jax.Array) -> jax.Array:
+    """Keys or values [n, B, C, G, K] of slots with ``rows`` of those of prompts, [n, U, P, G, K]."""
     new, taken = rows >= 0, jnp.maximum(rows, 0)
+    shared = constrain(kept, None, None, None, "kv_heads", None)[:, taken]  # a prompt may be another device's
+    return held(jnp.where(new[:, None, None, None], with_places(held(shared), old.shape[2]), old))
 
-    def put(old: jax.Array, kept: jax.Array) -> jax.Array:
-        shared = constrain(kept, None, None, None, "kv_heads", None)[:, taken]  # a prompt may be another device's
-        return held(jnp.where(new[:, None, None, None], with_places(held(shared), old.shape[2]), old))
 
-    old = slots.cache
-    cache = Cache(
-        jax.tree.map(put, old.keys, prompts.cache.keys),
-        jax.tree.map(put, old.values, prompts.cache.values),
-        jnp.where(new, prompts.cache.lengths[taken], old.lengths),
-    )
-    hidden = constrain(prompts.hidden, None, None)[taken]
+@partial(jax.jit, donate_argnames="slots")
+def _begun(slots: Slots, lengths: jax.Array, hidden: jax.Array, rows: jax.Array, numbers: Array) -> Slots:
+    """Slots without keys and values, with ``rows`` of prompts of so many tokens, [U], and of their states, [U, D]."""
+    new, taken = rows >= 0, jnp.maximum(rows, 0)
+    first = constrain(hidden, None, None)[taken]
     return _on_all_devices(
         slots._replace(
-            cache=cache,
-            hidden=jnp.where(new[:, None], hidden, slots.hidden),
+            cache=slots.cache._replace(lengths=jnp.where(new, lengths[taken], slots.cache.lengths)),
+            hidden=jnp.where(new[:, None], first, slots.hidden),
             steps=jnp.where(new, 0, slots.steps),
             numbers=jnp.where(new, numbers, slots.numbers),
             done=slots.done & ~new,
         )
     )
+
+
+def _without_cache(slots: Slots) -> Slots:
+    """But for how long it is."""
+    return slots._replace(cache=Cache((), (), slots.cache.lengths))
 
 
 @partial(jax.jit, static_argnames=("graphdef", "static"), donate_argnames="slots")
@@ -204,15 +260,22 @@ def resized(slots: Slots, places: int) -> Slots:
     return slots._replace(cache=one_by_one(slots.cache, lambda kept: _resized(kept, places)))
 
 
-def one_by_one(cache: Cache, change: Callable[[jax.Array], jax.Array]) -> Cache:
-    """A cache of other shape, made array by array, so that there are never two. ``cache`` is used up."""
+def one_by_one(cache: Cache, change: Callable[..., jax.Array], *others: Cache) -> Cache:
+    """A changed cache, made array by array, so that there are never two, and that one program serves all arrays.
 
-    def one(kept: jax.Array) -> jax.Array:
-        new = change(kept)
+    Args:
+        cache: is used up.
+        change: of an array, and of those of ``others`` in the same place.
+        others: caches of as many layers.
+    """
+
+    def one(kept: jax.Array, *beside: jax.Array) -> jax.Array:
+        new = change(kept, *beside)
         kept.delete()
         return new
 
-    return cache._replace(keys=jax.tree.map(one, cache.keys), values=jax.tree.map(one, cache.values))
+    keys = jax.tree.map(one, cache.keys, *(other.keys for other in others))
+    return cache._replace(keys=keys, values=jax.tree.map(one, cache.values, *(other.values for other in others)))
 
 
 @partial(jax.jit, static_argnames="places")
@@ -226,21 +289,27 @@ def with_places(x: jax.Array, places: int) -> jax.Array:
     return jnp.pad(x, [(0, 0), (0, 0), (0, more), (0, 0), (0, 0)]) if more > 0 else x[:, :, :places]
 
 
-@jax.jit
 def compacted(slots: Slots, rows: Array) -> Slots:
-    """Fewer slots: of each device's B / D the ones in ``rows`` [D, b], counted on that device."""
+    """Fewer slots: of each device's B / D the ones in ``rows`` [D, b], counted on that device. Uses ``slots`` up."""
+    rows = jnp.asarray(rows)
+    cache = one_by_one(slots.cache, lambda kept: _fewer(kept, rows))
+    rest = _rest_compacted(_without_cache(slots), rows)
+    return rest._replace(cache=cache._replace(lengths=rest.cache.lengths))
 
-    def chosen(x: jax.Array) -> jax.Array:
-        own = x.reshape(len(rows), -1, *x.shape[1:])
-        return jax.vmap(lambda part, index: part[index])(own, rows).reshape(rows.size, *x.shape[1:])
 
-    def of_layers(stack: jax.Array) -> jax.Array:
-        return held(jax.vmap(chosen)(stack))
+@jax.jit
+def _fewer(kept: jax.Array, rows: jax.Array) -> jax.Array:
+    return held(jax.vmap(partial(_chosen_rows, rows=rows))(kept))
 
-    old = slots.cache
-    cache = Cache(jax.tree.map(of_layers, old.keys), jax.tree.map(of_layers, old.values), chosen(old.lengths))
-    rest = {name: chosen(x) for name, x in slots._asdict().items() if name != "cache"}
-    return _on_all_devices(Slots(cache=cache, **rest))
+
+@jax.jit
+def _rest_compacted(slots: Slots, rows: jax.Array) -> Slots:
+    return _on_all_devices(jax.tree.map(partial(_chosen_rows, rows=rows), slots))
+
+
+def _chosen_rows(x: jax.Array, rows: jax.Array) -> jax.Array:
+    own = x.reshape(len(rows), -1, *x.shape[1:])
+    return jax.vmap(lambda part, index: part[index])(own, rows).reshape(rows.size, *x.shape[1:])
 
 
 def _on_all_devices(slots: Slots) -> Slots:

@@ -181,51 +181,55 @@ class Llama(nnx.Module):
         return few_rows(hidden, self.lm_head[...].astype(hidden.dtype))
 
     def read(
-        self, tokens: jax.Array, lengths: jax.Array, stacks: Sequence[Params], dtype: jax.typing.DTypeLike
+        self, x: jax.Array, lengths: jax.Array, stack: Params, dtype: jax.typing.DTypeLike, last: bool
     ) -> tuple[jax.Array, Cache]:
-        """Prompts, by the model's attention backend as in training.
+        """One stack of layers reads prompts, by the model's attention backend as in training.
+
+        Stack by stack, since then one program serves all that are alike: compilers take as long as layers are many.
 
         Args:
-            tokens: int32 [B, S], padding behind them.
+            x: for the first stack the tokens, int32 [B, S], padding behind them; for another one what the one before
+                gave.
             lengths: int32 [B], without padding.
-            stacks: the layers' parameters in groups, each a loop: [n, ...], as `stacks_of` makes them.
+            stack: the layers' parameters, [n, ...], one of `stacks_of`.
             dtype: of the cache.
+            last: whether no other stack follows.
 
         Returns:
-            The hidden state of each prompt's last token, [B, D], and the cache, whose places are the S.
+            What the next stack takes, [B, S, D], or of the last one the hidden state of each prompt's last token,
+            [B, D]; and the cache of these layers, whose places are the S.
         """
-        chex.assert_rank([tokens, lengths], [2, 1])
-        order = jnp.arange(tokens.shape[1], dtype=jnp.int32)
+        order = jnp.arange(x.shape[1], dtype=jnp.int32)
         segment_ids = (order < lengths[:, None]).astype(jnp.int32)
         positions = jnp.where(segment_ids == 1, order, 0)
         mask, by = AttentionMask.within(positions, segment_ids), rotation(self.config, positions)
-        x, kept = self._embed(tokens), []
-        for weights, only in zip(stacks, _only_last(stacks, lengths), strict=True):
-            backend, seen = (self.attention, mask) if only is None else ("xla", mask.only(only))
-            attend = partial(_attend_new, backend, seen, dtype)
-            block = partial(_block, config=self.config, by=by, attend=attend, lora=self.lora, only=only)
-            x, new = _loop(block, x, weights)
-            kept.append(jax.tree.map(held, new))
-        keys, values = zip(*kept, strict=True)
-        return self._last(x, lengths), Cache(keys, values, lengths)
+        only = _only_last(stack, lengths) if last else None
+        backend, seen = (self.attention, mask) if only is None else ("xla", mask.only(only))
+        attend = partial(_attend_new, backend, seen, dtype)
+        block = partial(_block, config=self.config, by=by, attend=attend, lora=self.lora, only=only)
+        x, kept = _loop(block, self._embedded(x), stack)
+        keys, values = jax.tree.map(held, kept)
+        return self._last(x, lengths) if last else x, Cache((keys,), (values,), lengths)
 
     def extend(
-        self, tokens: jax.Array, lengths: jax.Array, cache: Cache, stacks: Sequence[Params]
+        self, x: jax.Array, lengths: jax.Array, cache: Cache, stack: Params, last: bool
     ) -> tuple[jax.Array, Cache]:
-        """Reads on in prompts whose beginning is in the cache.
+        """One stack of layers reads on in prompts whose beginning is in its cache.
 
         Args:
-            tokens: int32 [B, S], padding behind them.
+            x: as for `read`.
             lengths: int32 [B], without padding.
-            cache: with room for S more in every row.
-            stacks: the layers' parameters in groups, as the cache has them.
+            cache: of these layers, with room for S more in every row.
+            stack: as for `read`.
+            last: whether no other stack follows.
 
         Returns:
-            The hidden state of each prompt's last token, [B, D], and the cache of the whole prompts.
+            As `read`; the cache is that of the whole prompts.
         """
         chex.assert_equal_shape([lengths, cache.lengths])
-        hidden, longer = self._behind(tokens, cache, stacks, _only_last(stacks, lengths))
-        return self._last(hidden, lengths), longer._replace(lengths=cache.lengths + lengths)
+        only = _only_last(stack, lengths) if last else None
+        x, longer = self._behind(self._embedded(x), cache, [stack], only)
+        return self._last(x, lengths) if last else x, longer._replace(lengths=cache.lengths + lengths)
 
     def decode(self, tokens: jax.Array, cache: Cache, stacks: Sequence[Params]) -> tuple[jax.Array, Cache]:
         """Reads one more token of each row, by ``xla``: a step is bound by reading the cache, whatever the kernel.
@@ -239,35 +243,36 @@ class Llama(nnx.Module):
             Hidden states [B, D] and the cache with the new keys and values. Its lengths are those of before.
         """
         chex.assert_equal_shape([tokens, cache.lengths])
-        hidden, longer = self._behind(tokens[:, None], cache, stacks, [None] * len(stacks))
+        hidden, longer = self._behind(self._embed(tokens[:, None]), cache, stacks)
         return self._normed(hidden[:, 0]), longer
 
     def _behind(
-        self, tokens: jax.Array, cache: Cache, stacks: Sequence[Params], which: Sequence[Only | None]
+        self, x: jax.Array, cache: Cache, stacks: Sequence[Params], only: Only | None = None
     ) -> tuple[jax.Array, Cache]:
-        """What the last layer gives of new tokens, [B, S, D], and the cache with their keys and values, its lengths as
-        before. ``which`` is `_only_last`, or nothing but None."""
-        mask = cache.mask(tokens.shape[1])
-        by = rotation(self.config, mask.positions)
+        """What the last of some layers gives of new tokens, [B, S, D], and their cache with the new keys and values, its
+        lengths as before. ``only``: see `_only_last`, of one stack."""
+        mask = cache.mask(x.shape[1])
+        by, seen = rotation(self.config, mask.positions), mask if only is None else mask.only(only)
 
-        def layer(
-            only: Only | None, state: tuple[Any, ...], at: tuple[Params, jax.Array]
-        ) -> tuple[tuple[Any, ...], None]:
+        def layer(state: tuple[Any, ...], at: tuple[Params, jax.Array]) -> tuple[tuple[Any, ...], None]:
             x, keys, values = state
             weights, index = at
-            seen = mask if only is None else mask.only(only)
             attend = partial(_attend_cache, keys, values, index, cache.lengths, seen)
             x, kept = _block(x, weights, config=self.config, by=by, attend=attend, lora=self.lora, only=only)
             return (x, *kept), None
 
-        x, kept = self._embed(tokens), []
-        for weights, only, keys, values in zip(stacks, which, cache.keys, cache.values, strict=True):
+        kept = []
+        for weights, keys, values in zip(stacks, cache.keys, cache.values, strict=True):
             count = len(jax.tree.leaves(keys)[0])
             numbered = (weights, jnp.arange(count, dtype=jnp.int32))
-            (x, *new), _ = _loop(partial(layer, only), (x, keys, values), numbered)
+            (x, *new), _ = _loop(layer, (x, keys, values), numbered)
             kept.append(new)
         new_keys, new_values = zip(*kept, strict=True)
         return x, cache._replace(keys=new_keys, values=new_values)
+
+    def _embedded(self, x: jax.Array) -> jax.Array:
+        """Tokens [B, S] looked up; what is [B, S, D] as it is."""
+        return self._embed(x) if x.ndim == 2 else x
 
     def _last(self, x: jax.Array, lengths: jax.Array) -> jax.Array:
         """Hidden states [B, D] of the last of ``lengths`` [B] tokens, of what the last layer gave of all, [B, S, D], or
@@ -375,14 +380,13 @@ def _product(
     return out
 
 
-def _only_last(stacks: Sequence[Params], lengths: jax.Array) -> list[Only | None]:
-    """Of each stack, the tokens of which more is computed than keys and values; None = all of them.
+def _only_last(stack: Params, lengths: jax.Array) -> Only | None:
+    """Of the last stack, the tokens of which more is computed than keys and values; None = all of them.
 
     Of the last layer nobody reads more than the last of ``lengths`` [B] tokens. If it is in a loop with others, it is
     computed like these.
     """
-    alone = len(jax.tree.leaves(stacks[-1])[0]) == 1
-    return [*[None] * (len(stacks) - 1), partial(_last_token, lengths) if alone else None]
+    return partial(_last_token, lengths) if len(jax.tree.leaves(stack)[0]) == 1 else None
 
 
 def _last_token(lengths: jax.Array, tree: Any) -> Any:

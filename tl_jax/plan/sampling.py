@@ -20,10 +20,14 @@ from tl_jax.plan.program import Program, bytes_on_device
 from tl_jax.plan.workload import Workload
 
 COPY = "weights for sampling"
+CACHE = "KV cache"
+READ_CACHE = "KV cache of prompts"
 READING = "reading prompts"
 ADMITTING = "prompts into slots"
 SAMPLING = "sampling"
-"""What the programs are called that lay the weights out, read prompts, give them to answers, and write those."""
+"""What the programs are called that lay the weights out, read prompts, give them to answers, and write those.
+
+The second and the third go from layer to layer, or from loop to loop of `model.scan_decode` layers; one is compiled."""
 
 
 def sampling_programs(
@@ -65,7 +69,8 @@ def sampling_programs(
     kv = count / spread * places * place_bytes(served.layout, served.mesh)
     read_kv = kv * read_at_once / count * bucket(load.prompt, 16) / places
     lowered = Lowered(served, at_once, load.prompt, config.sampling)
-    prompts = load.prompt / (load.prompt + load.answer)
+    prompts, stacks = load.prompt / (load.prompt + load.answer), lowered.stacks
+    of_stack, keys, read_keys = bytes_on_device(served.stacks[0]), kv / stacks / 2, read_kv / stacks / 2
     read = ("actor", "frozen") if config.adapter else ("actor",)
     return [
         Program(
@@ -81,30 +86,30 @@ def sampling_programs(
         Program(
             READING,
             lowered.read,
-            {COPY: weights},
-            {**beside, "KV cache": kv},
-            {"KV cache of prompts": read_kv},
+            {_of_stack(COPY): of_stack},
+            {**beside, COPY: weights - of_stack, CACHE: kv, READ_CACHE: read_kv - 2 * read_keys},
+            {},
             0.0,
             load.sampled * prompts / config.group_size,
             waves * weights,
-            times=waves,
+            times=waves * stacks,
         ),
         Program(
             ADMITTING,
             lowered.admit,
-            {"KV cache": kv, "KV cache of prompts": read_kv},
-            {**beside, COPY: weights},
+            {_of_stack(CACHE): keys, _of_stack(READ_CACHE): read_keys},
+            {**beside, COPY: weights, CACHE: kv - keys, READ_CACHE: read_kv - read_keys},
             {},
             0.0,
             0.0,
             0.0,
-            times=waves,
+            times=waves * stacks * 2,
         ),
         Program(
             SAMPLING,
             lowered.advance,
-            {COPY: weights, "KV cache": kv},
-            {**beside, "KV cache of prompts": read_kv},
+            {COPY: weights, CACHE: kv},
+            {**beside, READ_CACHE: read_kv},
             {},
             0.0,
             load.sampled * (1 - prompts),
@@ -113,3 +118,7 @@ def sampling_programs(
             loop=new,
         ),
     ]
+
+
+def _of_stack(part: str) -> str:
+    return f"{part}, of a loop of layers"
