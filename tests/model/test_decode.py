@@ -24,7 +24,7 @@ CONFIG = LlamaConfig.from_hf({**SIZES, "model_type": "llama", "num_key_value_hea
 
 def read(model: Llama, tokens: jax.Array, lengths: jax.Array, stacks: Sequence[Params]) -> tuple[jax.Array, Cache]:
     """By all layers."""
-    x, caches = tokens, list[Cache]()
+    x, caches = model.embedded(tokens), list[Cache]()
     for number, stack in enumerate(stacks):
         x, cache = model.read(x, lengths, stack, jnp.float32, number == len(stacks) - 1)
         caches.append(cache)
@@ -70,7 +70,7 @@ def test_of_the_last_layer_only_the_last_token_is_computed() -> None:
         cache = jax.tree.map(
             lambda x: jnp.pad(x, [(0, 0), (0, 0), (0, 8), (0, 0), (0, 0)]) if x.ndim == 5 else x, cache
         )
-        hidden, longer = tokens[:, 16:], list[Cache]()
+        hidden, longer = model.embedded(tokens[:, 16:]), list[Cache]()
         for number, stack in enumerate(stacks):
             own = Cache((cache.keys[number],), (cache.values[number],), cache.lengths)
             hidden, own = model.extend(hidden, rest, own, stack, number == len(stacks) - 1)

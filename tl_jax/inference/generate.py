@@ -299,7 +299,7 @@ class Lowered:
         return len(self._model.stacks)
 
     def read(self) -> jax.stages.Lowered:
-        """A stack of layers, neither the first nor the last, reads prompts, as many as are read at once."""
+        """A stack of layers that is not the last reads prompts, as many as are read at once."""
         model, (rows, places) = self._model, self._prompts.tokens.shape
         x = np.zeros((rows, places, model.config.hidden_size), model.dtype)
         x, lengths = _shapes((x, self._prompts.lengths), batch_sharding(self._mesh))

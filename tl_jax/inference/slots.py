@@ -114,12 +114,17 @@ def read(
     graphdef: GraphDef, params: Params, stacks: Stacks, prompts: Prompts, dtype: jax.typing.DTypeLike
 ) -> ReadPrompts:
     """Prompts, each once, however many answers there are to it; ``dtype`` is that of the cache."""
-    x, lengths = jax.tree.map(jnp.asarray, prompts)
-    caches = []
+    x, caches = _embedded(graphdef, params, prompts.tokens), []
     for number, stack in enumerate(stacks, 1):
-        x, cache = read_stack(graphdef, params, stack, x, lengths, dtype, last=number == len(stacks))
+        x, cache = read_stack(graphdef, params, stack, x, prompts.lengths, dtype, last=number == len(stacks))
         caches.append(cache)
     return ReadPrompts(_of_stacks(caches), x)
+
+
+@partial(jax.jit, static_argnames="graphdef")
+def _embedded(graphdef: GraphDef, params: Params, tokens: Array) -> jax.Array:
+    model: Llama = merge(graphdef, params)
+    return model.embedded(tokens)
 
 
 @partial(jax.jit, static_argnames=("graphdef", "dtype", "last"))
@@ -128,23 +133,22 @@ def read_stack(
     params: Params,
     stack: Params,
     x: jax.Array,
-    lengths: jax.Array,
+    lengths: Array,
     dtype: jax.typing.DTypeLike,
     last: bool,
 ) -> tuple[jax.Array, Cache]:
-    """`Llama.read`: one program for all stacks that are alike, but for the first and the last."""
+    """`Llama.read`: one program for all stacks that are alike, but for the last."""
     model: Llama = merge(graphdef, params)
     x, cache = model.read(x, lengths, stack, dtype, last)
     return constrain(x, "batch", *(None,) * (x.ndim - 1)), cache
 
 
 def extend(graphdef: GraphDef, params: Params, stacks: Stacks, cache: Cache, prompts: Prompts) -> ReadPrompts:
-    """What follows the prompts' beginnings, which are in ``cache``; there is room for the padding, too. It is used up."""
-    x, lengths = jax.tree.map(jnp.asarray, prompts)
-    caches = []
+    """What follows the prompts' beginnings, which are in ``cache``; with room for the padding, too; it is used up."""
+    x, caches = _embedded(graphdef, params, prompts.tokens), []
     for number, (stack, keys, values) in enumerate(zip(stacks, cache.keys, cache.values, strict=True), 1):
         last = number == len(stacks)
-        x, longer = _extend_stack(graphdef, params, stack, x, lengths, keys, values, cache.lengths, last=last)
+        x, longer = _extend_stack(graphdef, params, stack, x, prompts.lengths, keys, values, cache.lengths, last)
         caches.append(longer)
     return ReadPrompts(_of_stacks(caches), x)
 
@@ -155,7 +159,7 @@ def _extend_stack(
     params: Params,
     stack: Params,
     x: jax.Array,
-    lengths: jax.Array,
+    lengths: Array,
     keys: Numbers,
     values: Numbers,
     known: jax.Array,
@@ -180,14 +184,13 @@ def admit(slots: Slots, prompts: ReadPrompts, rows: Array, numbers: Array) -> Sl
         rows: int32 [B]: of ``prompts``, which each slot takes; -1 = none.
         numbers: int32 [B]: of the answers that begin.
     """
-    rows = jnp.asarray(rows)
     cache = one_by_one(slots.cache, lambda old, kept: put(old, kept, rows), prompts.cache)
     rest = _begun(_without_cache(slots), prompts.cache.lengths, prompts.hidden, rows, numbers)
     return rest._replace(cache=cache._replace(lengths=rest.cache.lengths))
 
 
 @partial(jax.jit, donate_argnames="old")
-def put(old: jax.Array, kept: jax.Array, rows: jax.Array) -> jax.Array:
+def put(old: jax.Array, kept: jax.Array, rows: Array) -> jax.Array:
     """Keys or values [n, B, C, G, K] of slots with ``rows`` of those of prompts, [n, U, P, G, K]."""
     new, taken = rows >= 0, jnp.maximum(rows, 0)
     shared = constrain(kept, None, None, None, "kv_heads", None)[:, taken]  # a prompt may be another device's
@@ -195,7 +198,7 @@ def put(old: jax.Array, kept: jax.Array, rows: jax.Array) -> jax.Array:
 
 
 @partial(jax.jit, donate_argnames="slots")
-def _begun(slots: Slots, lengths: jax.Array, hidden: jax.Array, rows: jax.Array, numbers: Array) -> Slots:
+def _begun(slots: Slots, lengths: jax.Array, hidden: jax.Array, rows: Array, numbers: Array) -> Slots:
     """Slots without keys and values, with ``rows`` of prompts of so many tokens, [U], and of their states, [U, D]."""
     new, taken = rows >= 0, jnp.maximum(rows, 0)
     first = constrain(hidden, None, None)[taken]
@@ -291,23 +294,22 @@ def with_places(x: jax.Array, places: int) -> jax.Array:
 
 def compacted(slots: Slots, rows: Array) -> Slots:
     """Fewer slots: of each device's B / D the ones in ``rows`` [D, b], counted on that device. Uses ``slots`` up."""
-    rows = jnp.asarray(rows)
     cache = one_by_one(slots.cache, lambda kept: _fewer(kept, rows))
     rest = _rest_compacted(_without_cache(slots), rows)
     return rest._replace(cache=cache._replace(lengths=rest.cache.lengths))
 
 
 @jax.jit
-def _fewer(kept: jax.Array, rows: jax.Array) -> jax.Array:
+def _fewer(kept: jax.Array, rows: Array) -> jax.Array:
     return held(jax.vmap(partial(_chosen_rows, rows=rows))(kept))
 
 
 @jax.jit
-def _rest_compacted(slots: Slots, rows: jax.Array) -> Slots:
+def _rest_compacted(slots: Slots, rows: Array) -> Slots:
     return _on_all_devices(jax.tree.map(partial(_chosen_rows, rows=rows), slots))
 
 
-def _chosen_rows(x: jax.Array, rows: jax.Array) -> jax.Array:
+def _chosen_rows(x: jax.Array, rows: Array) -> jax.Array:
     own = x.reshape(len(rows), -1, *x.shape[1:])
     return jax.vmap(lambda part, index: part[index])(own, rows).reshape(rows.size, *x.shape[1:])
 

@@ -130,7 +130,7 @@ class Llama(nnx.Module):
                 "the loss reads rows that share prefixes as if they did not: use model.hidden(*batch.inputs)"
             )
         mask = AttentionMask.within(positions, segment_ids, branches)
-        by, x = rotation(self.config, positions), self._embed(tokens)
+        by, x = rotation(self.config, positions), self.embedded(tokens)
         layers = {name: param[...] for name, param in self.layers.items()}
         if self.lora.dropout and self.dropout_keys is not None:
             layers[adapters.DROPOUT] = adapters.keys_of_layers(self.dropout_keys, self.config.num_layers)
@@ -180,6 +180,11 @@ class Llama(nnx.Module):
             return self.logits(hidden)
         return few_rows(hidden, self.lm_head[...].astype(hidden.dtype))
 
+    def embedded(self, tokens: jax.Array) -> jax.Array:
+        """What the first layer takes, [B, S, D], of tokens int32 [B, S]."""
+        rows = lookup(self.embed["embedding"][...], tokens)
+        return constrain(rows.astype(self.dtype), "batch", None, None)
+
     def read(
         self, x: jax.Array, lengths: jax.Array, stack: Params, dtype: jax.typing.DTypeLike, last: bool
     ) -> tuple[jax.Array, Cache]:
@@ -188,8 +193,7 @@ class Llama(nnx.Module):
         Stack by stack, since then one program serves all that are alike: compilers take as long as layers are many.
 
         Args:
-            x: for the first stack the tokens, int32 [B, S], padding behind them; for another one what the one before
-                gave.
+            x: [B, S, D], what the stack before gave; for the first one `embedded` tokens, padding behind them.
             lengths: int32 [B], without padding.
             stack: the layers' parameters, [n, ...], one of `stacks_of`.
             dtype: of the cache.
@@ -207,7 +211,7 @@ class Llama(nnx.Module):
         backend, seen = (self.attention, mask) if only is None else ("xla", mask.only(only))
         attend = partial(_attend_new, backend, seen, dtype)
         block = partial(_block, config=self.config, by=by, attend=attend, lora=self.lora, only=only)
-        x, kept = _loop(block, self._embedded(x), stack)
+        x, kept = _loop(block, x, stack)
         keys, values = jax.tree.map(held, kept)
         return self._last(x, lengths) if last else x, Cache((keys,), (values,), lengths)
 
@@ -228,7 +232,7 @@ class Llama(nnx.Module):
         """
         chex.assert_equal_shape([lengths, cache.lengths])
         only = _only_last(stack, lengths) if last else None
-        x, longer = self._behind(self._embedded(x), cache, [stack], only)
+        x, longer = self._behind(x, cache, [stack], only)
         return self._last(x, lengths) if last else x, longer._replace(lengths=cache.lengths + lengths)
 
     def decode(self, tokens: jax.Array, cache: Cache, stacks: Sequence[Params]) -> tuple[jax.Array, Cache]:
@@ -243,14 +247,14 @@ class Llama(nnx.Module):
             Hidden states [B, D] and the cache with the new keys and values. Its lengths are those of before.
         """
         chex.assert_equal_shape([tokens, cache.lengths])
-        hidden, longer = self._behind(self._embed(tokens[:, None]), cache, stacks)
+        hidden, longer = self._behind(self.embedded(tokens[:, None]), cache, stacks)
         return self._normed(hidden[:, 0]), longer
 
     def _behind(
         self, x: jax.Array, cache: Cache, stacks: Sequence[Params], only: Only | None = None
     ) -> tuple[jax.Array, Cache]:
-        """What the last of some layers gives of new tokens, [B, S, D], and their cache with the new keys and values, its
-        lengths as before. ``only``: see `_only_last`, of one stack."""
+        """What the last of some layers gives of new tokens, [B, S, D], and their cache with new keys and values; its
+        lengths are those of before. ``only``: see `_only_last`, of one stack."""
         mask = cache.mask(x.shape[1])
         by, seen = rotation(self.config, mask.positions), mask if only is None else mask.only(only)
 
@@ -269,10 +273,6 @@ class Llama(nnx.Module):
             kept.append(new)
         new_keys, new_values = zip(*kept, strict=True)
         return x, cache._replace(keys=new_keys, values=new_values)
-
-    def _embedded(self, x: jax.Array) -> jax.Array:
-        """Tokens [B, S] looked up; what is [B, S, D] as it is."""
-        return self._embed(x) if x.ndim == 2 else x
 
     def _last(self, x: jax.Array, lengths: jax.Array) -> jax.Array:
         """Hidden states [B, D] of the last of ``lengths`` [B] tokens, of what the last layer gave of all, [B, S, D], or
@@ -295,10 +295,6 @@ class Llama(nnx.Module):
                 offload_dst=HOST,
             )
         return jax.checkpoint(step, policy=policy, prevent_cse=not looped)
-
-    def _embed(self, tokens: jax.Array) -> jax.Array:
-        rows = lookup(self.embed["embedding"][...], tokens)
-        return constrain(rows.astype(self.dtype), "batch", None, None)
 
 
 def split(model: nnx.Module) -> tuple[GraphDef, Params]:
