@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from contextlib import redirect_stderr
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tl_jax.evaluation.answering import Answering
 from tl_jax.evaluation.answers import open_directory, settings_of
 from tl_jax.evaluation.runner import evaluate
 from tl_jax.files import write_json
+from tl_jax.inference.engine import SILENT
 from tl_jax.inference.in_process import InProcessEngine
 from tl_jax.tooluse.metrics import Scoring, score_prediction, summarise
 
@@ -83,6 +85,39 @@ def test_answers_are_those_of_transformers(evaluated: Path, model_dir: Path, cas
         new = out[0, len(prompt) :]
         text = codec.tokenizer.decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         assert rows[case.id]["prediction"] == text.removeprefix(" ")
+
+
+def test_all_prompts_share_the_slots_and_answers_are_written_when_they_end(
+    evaluated: Path, model_dir: Path, cases_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few are answered at once: a slot whose answer has ended waits for no other."""
+    asked, there = list[tuple[int, Any]](), list[int]()
+    generate = InProcessEngine.generate
+
+    def noted(*args: Any) -> Any:
+        engine, prompts, sampling, key, ends, listener, numbers = args
+        asked.append((len(prompts), sampling.batch_size))
+
+        def before_batch() -> None:
+            there.append(len(predictions(tmp_path)))
+
+        return generate(engine, prompts, sampling, key, ends, replace(listener, before_batch=before_batch), numbers)
+
+    monkeypatch.setattr(InProcessEngine, "generate", noted)
+    run(model_dir, cases_file, tmp_path, batch_size=2)
+    assert asked == [(6, 2)]
+    assert there[0] == 1  # the one without room
+    assert there[-1] > 1
+    assert predictions(tmp_path) == predictions(evaluated)
+
+
+def test_answers_that_an_engine_does_not_tell_of_are_kept(
+    evaluated: Path, model_dir: Path, cases_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate = InProcessEngine.generate
+    monkeypatch.setattr(InProcessEngine, "generate", lambda *args: generate(*args[:5], SILENT, args[6]))
+    run(model_dir, cases_file, tmp_path)
+    assert predictions(tmp_path) == predictions(evaluated)
 
 
 def test_summary_is_that_of_the_predictions(evaluated: Path, cases_file: Path) -> None:

@@ -1,10 +1,10 @@
-"""A model's answers to cases: given in batches, written as they come, and continued where they were cut off."""
+"""A model's answers to cases: written as they end, and continued where they were cut off."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 from zlib import crc32
@@ -19,6 +19,7 @@ from tl_jax.errors import UserError
 from tl_jax.evaluation.answering import Answering
 from tl_jax.evaluation.predictions import read_settings
 from tl_jax.files import new_binary_file, told, write_json
+from tl_jax.inference.engine import Generation, Listener
 from tl_jax.inference.room import ContextRoom
 from tl_jax.inference.sampler import Sampler
 from tl_jax.tooluse.readers import read_predictions
@@ -80,19 +81,21 @@ def answer_all(
     fitting = prompts[len(too_long) :]
     single = [prompt for prompt in fitting if prompt.case.id not in played]
     several = [prompt for prompt in fitting if prompt.case.id in played]
-    rows = chain(
-        (_unanswered(prompt, [] if prompt.case.id in played else "") for prompt in too_long),
-        generated(sampler, single, room, answering),
-        play(sampler, several, room, answering) if play and several else (),
-    )
     found = dict(known)
     with predictions.open("a", encoding="utf-8") as file, _progress(console) as progress:
         task = progress.add_task("answering", total=len(cases), completed=len(cases) - len(prompts))
-        for row in rows:
+
+        def take(row: Row) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             file.flush()
             found[row["id"]] = row["prediction"]
             progress.advance(task)
+
+        for prompt in too_long:
+            take(_unanswered(prompt, [] if prompt.case.id in played else ""))
+        generated(sampler, single, answering, take)
+        for row in play(sampler, several, room, answering) if play and several else ():
+            take(row)
     if too_long:
         console.print(f"{len(too_long)} prompts are too long for the model; their answers are empty")
     return found
@@ -103,16 +106,24 @@ def noise_number(prompt: Prompt) -> int:
     return crc32(prompt.case.id.encode()) >> 1
 
 
-def generated(sampler: Sampler, prompts: Sequence[Prompt], room: ContextRoom, answering: Answering) -> Iterator[Row]:
-    """One answer to every prompt."""
-    key = jax.random.key(answering.seed)
-    for start in range(0, len(prompts), answering.batch_size):
-        batch = prompts[start : start + answering.batch_size]
-        numbers = [noise_number(prompt) for prompt in batch]
-        generation = sampler.generate([prompt.tokens for prompt in batch], key, numbers=numbers)
-        for row, (prompt, text) in enumerate(zip(batch, sampler.texts(generation), strict=True)):
-            length, finished = int(generation.lengths[row]), bool(generation.finished[row])
-            yield {"id": prompt.case.id, "prediction": text, "tokens": length, "finished": finished}
+def generated(sampler: Sampler, prompts: Sequence[Prompt], answering: Answering, take: Callable[[Row], None]) -> None:
+    """One answer to every prompt, given to ``take`` when it has ended; the next prompt follows it at once."""
+    sampling = sampler.sampling.model_copy(update={"batch_size": answering.batch_size})
+    waiting = set(range(len(prompts)))
+
+    def ended(indices: Sequence[int], answers: Generation) -> None:
+        for row, (index, text) in enumerate(zip(indices, sampler.texts(answers), strict=True)):
+            waiting.remove(index)
+            length, finished = int(answers.lengths[row]), bool(answers.finished[row])
+            take({"id": prompts[index].case.id, "prediction": text, "tokens": length, "finished": finished})
+
+    if not prompts:
+        return
+    tokens, numbers = [prompt.tokens for prompt in prompts], [noise_number(prompt) for prompt in prompts]
+    one_by_one = replace(sampler, sampling=sampling)
+    made = one_by_one.generate(tokens, jax.random.key(answering.seed), Listener(ended=ended), numbers)
+    left = sorted(waiting)  # of which the engine did not tell
+    ended(left, made.of(left))
 
 
 def _unanswered(prompt: Prompt, empty: Any) -> Row:
