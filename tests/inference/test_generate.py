@@ -19,7 +19,7 @@ from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsW
 
 from tests.model.tiny import forward, hf_model, load, unpacked
 from tl_jax.config import MeshConfig, SamplingConfig
-from tl_jax.inference import slots
+from tl_jax.inference import reading, slots
 from tl_jax.inference.buckets import bucket, bucket_within
 from tl_jax.inference.choice import filter_logits
 from tl_jax.inference.engine import Ends, Generation, Listener
@@ -189,7 +189,7 @@ def test_filtered_tokens_are_never_drawn(one: Loaded) -> None:
 
 
 def compiled() -> list[int]:
-    return [program._cache_size() for program in (slots.empty, slots.read_stack, slots.put, slots.advance)]
+    return [program._cache_size() for program in (slots.empty, reading.read_stack, slots.put, slots.advance)]
 
 
 def test_new_values_and_near_lengths_compile_nothing(one: Loaded) -> None:
@@ -203,13 +203,13 @@ def test_new_values_and_near_lengths_compile_nothing(one: Loaded) -> None:
 
 
 def test_prompts_of_similar_lengths_run_together(one: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    shapes, read = [], slots.read
+    shapes, read = [], reading.read
 
     def noted(*args: Any) -> Any:
         shapes.append(args[3].tokens.shape)
         return read(*args)
 
-    monkeypatch.setattr(slots, "read", noted)
+    monkeypatch.setattr(reading, "read", noted)
     in_twos = GREEDY.model_copy(update={"batch_size": 2})
     one.generate([PROMPTS[n] for n in (1, 7, 4, 8, 12, 11)], in_twos)  # of 3, 20, 15, 24, 23 and 2 tokens
     assert shapes == [(2, 24), (2, 24), (2, 16)]

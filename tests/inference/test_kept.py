@@ -11,7 +11,7 @@ import pytest
 
 from tl_jax.config import MeshConfig, SamplingConfig
 from tl_jax.inference import kept as module
-from tl_jax.inference import slots
+from tl_jax.inference import reading
 from tl_jax.inference.capacity import KEPT, place_bytes
 from tl_jax.inference.generate import Ends, Generation, generate
 from tl_jax.inference.kept import Kept
@@ -130,13 +130,13 @@ def test_greedy_answers(model: ServedModel) -> None:
 
 def test_few_long_conversations_are_read_at_once(model: ServedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """However little of each is new: what is known of them takes memory beside the slots, too."""
-    seen, extend, kept = [], slots.extend, Kept(model)
+    seen, extend, kept = [], reading.extend, Kept(model)
 
     def noted(*args: Any) -> Any:
         seen.append(int((np.asarray(args[4].lengths) > 0).sum()))
         return extend(*args)
 
-    monkeypatch.setattr(slots, "extend", noted)
+    monkeypatch.setattr(reading, "extend", noted)
     sampling, ends = SamplingConfig(max_new_tokens=1), Ends(eos_ids=tuple(range(24)), pad_id=0)
     prompts = [[row + 3] * 600 for row in range(8)]
     for _ in range(2):

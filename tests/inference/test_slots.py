@@ -13,7 +13,7 @@ import pytest
 from tl_jax.config import MeshConfig, SamplingConfig
 from tl_jax.config.model import Loops
 from tl_jax.inference import generate as module
-from tl_jax.inference import slots
+from tl_jax.inference import reading, slots
 from tl_jax.inference.buckets import bucket, places_for
 from tl_jax.inference.engine import Ends, Generation
 from tl_jax.inference.generate import generate
@@ -56,7 +56,7 @@ class Seen:
         self.read: list[int] = []
         self.rows: list[int] = []
         self.places: list[int] = []
-        read, advance = slots.read, slots.advance
+        read, advance = reading.read, slots.advance
 
         def noted_read(*args: Any) -> Any:
             self.read.append(int((np.asarray(args[3].lengths) > 0).sum()))
@@ -68,7 +68,7 @@ class Seen:
             self.places.append(places)
             return advance(*args)
 
-        monkeypatch.setattr(slots, "read", noted_read)
+        monkeypatch.setattr(reading, "read", noted_read)
         monkeypatch.setattr(slots, "advance", noted_advance)
 
 
@@ -195,7 +195,7 @@ def test_more_layers_need_no_more_programs() -> None:
     def made(layers: int) -> list[int]:
         config = replace(MODEL, num_layers=layers)
         model = for_generation(make_graphdef(config, dtype=jnp.float32), init_params(config, jax.random.key(0)))
-        programs = (slots.read_stack, slots.put, slots._resized, slots._fewer)
+        programs = (reading.read_stack, slots.put, slots._resized, slots._fewer)
         before = [program._cache_size() for program in programs]
         generate(model, PROMPTS, SAMPLING, jax.random.key(7), ENDS)
         return [program._cache_size() - there for program, there in zip(programs, before, strict=True)]

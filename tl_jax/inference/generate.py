@@ -18,15 +18,17 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from tl_jax.config import SamplingConfig
+from tl_jax.inference import reading
 from tl_jax.inference import slots as programs
 from tl_jax.inference.buckets import bucket, bucket_within, places_for, row_count
 from tl_jax.inference.capacity import free_memory, prompts_at_once, rows_that_fit
 from tl_jax.inference.choice import Draw, Static
 from tl_jax.inference.engine import SILENT, Ends, Generation, Listener
 from tl_jax.inference.kept import Kept
+from tl_jax.inference.reading import Prompts, ReadPrompts
 from tl_jax.inference.room import check_prompts
 from tl_jax.inference.serving import ServedModel
-from tl_jax.inference.slots import Prompts, ReadPrompts, Slots
+from tl_jax.inference.slots import Slots
 from tl_jax.model.platform import platform
 from tl_jax.model.sharding import batch_sharding, replicated
 
@@ -196,12 +198,12 @@ class _Writer:
         model, arrays = self._model, _arrays(rests, self._model.spread)
         weights, placed = (model.graphdef, model.params, model.stacks), model.by_rows(arrays)
         if self._kept is None or not any(known.values()):
-            self._read = programs.read(*weights, placed, model.layout.dtype)
+            self._read = reading.read(*weights, placed, model.layout.dtype)
             return
         rows, padded = arrays.tokens.shape
         lengths = [(self._numbers[index], there) for index, there in known.items()]
         cache = self._kept.taken(lengths, rows, places_for(max(known.values()), padded))
-        self._read = programs.extend(*weights, cache, placed)
+        self._read = reading.extend(*weights, cache, placed)
 
     def _next_prompts(self, free: int) -> dict[int, int]:
         """Takes answers from the queue: the first to each prompt that is read next, and how many of its tokens are
@@ -304,7 +306,7 @@ class Lowered:
         x = np.zeros((rows, places, model.config.hidden_size), model.dtype)
         x, lengths = _shapes((x, self._prompts.lengths), batch_sharding(self._mesh))
         with jax.set_mesh(self._mesh):
-            return programs.read_stack.lower(
+            return reading.read_stack.lower(
                 model.graphdef, model.params, model.stacks[0], x, lengths, model.layout.dtype, last=False
             )
 

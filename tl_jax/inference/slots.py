@@ -1,16 +1,14 @@
-"""The compiled programs of generation. Answers are written in slots, rows of a cache that take the next prompt when an
-answer ends.
+"""Answers are written in slots, rows of a cache that take the next prompt when an answer ends: the programs.
 
-`read` reads prompts, once each, `extend` those whose beginning is kept; `admit` puts what was read into free slots,
-maybe several times; `advance` writes until enough slots are free; `resized` and `compacted` make the cache longer,
-shorter, or smaller. All but `advance`, which would have to ask after every token, go from layer to layer: one small
-program for all of them, as accelerators' compilers take as long as layers are many. What the host decides upon is on
-every device and process.
+`admit` puts prompts that were read (`reading`) into free slots, maybe several times; `advance` writes until enough
+slots are free; `resized` and `compacted` make the cache longer, shorter, or smaller. All but `advance`, which would
+have to ask after every token, go from array to array, by one small program. What the host decides upon is on every device
+and process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,32 +16,14 @@ import jax
 import jax.numpy as jnp
 
 from tl_jax.inference.choice import Array, Draw, Static, choose
+from tl_jax.inference.reading import ReadPrompts, Stacks
 from tl_jax.model.cache import Cache, CacheLayout, held
-from tl_jax.model.kv_dtype import Numbers
 from tl_jax.model.llama import GraphDef, Llama, merge
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import constrain
 
-Stacks = tuple[Params, ...]
 OF_ROWS = ("cache", "hidden")
 """Parts of `Slots` that lie where their rows do."""
-
-
-class Prompts(NamedTuple):
-    """Prompts as arrays."""
-
-    tokens: Array
-    """int32 [U, P], padding behind them"""
-    lengths: Array
-    """int32 [U]; 0 = a row that only fills up the batch"""
-
-
-class ReadPrompts(NamedTuple):
-    """What a model keeps of U prompts."""
-
-    cache: Cache
-    hidden: jax.Array
-    """[U, D]: the state of the last token, from which the first of every answer is drawn"""
 
 
 class Slots(NamedTuple):
@@ -108,71 +88,6 @@ def _shapes(lowered: jax.stages.Lowered) -> Any:
     return jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), lowered.out_info, where
     )
-
-
-def read(
-    graphdef: GraphDef, params: Params, stacks: Stacks, prompts: Prompts, dtype: jax.typing.DTypeLike
-) -> ReadPrompts:
-    """Prompts, each once, however many answers there are to it; ``dtype`` is that of the cache."""
-    x, caches = _embedded(graphdef, params, prompts.tokens), []
-    for number, stack in enumerate(stacks, 1):
-        x, cache = read_stack(graphdef, params, stack, x, prompts.lengths, dtype, last=number == len(stacks))
-        caches.append(cache)
-    return ReadPrompts(_of_stacks(caches), x)
-
-
-@partial(jax.jit, static_argnames="graphdef")
-def _embedded(graphdef: GraphDef, params: Params, tokens: Array) -> jax.Array:
-    model: Llama = merge(graphdef, params)
-    return model.embedded(tokens)
-
-
-@partial(jax.jit, static_argnames=("graphdef", "dtype", "last"))
-def read_stack(
-    graphdef: GraphDef,
-    params: Params,
-    stack: Params,
-    x: jax.Array,
-    lengths: Array,
-    dtype: jax.typing.DTypeLike,
-    last: bool,
-) -> tuple[jax.Array, Cache]:
-    """`Llama.read`: one program for all stacks that are alike, but for the last."""
-    model: Llama = merge(graphdef, params)
-    x, cache = model.read(x, lengths, stack, dtype, last)
-    return constrain(x, "batch", *(None,) * (x.ndim - 1)), cache
-
-
-def extend(graphdef: GraphDef, params: Params, stacks: Stacks, cache: Cache, prompts: Prompts) -> ReadPrompts:
-    """What follows the prompts' beginnings, which are in ``cache``; with room for the padding, too; it is used up."""
-    x, caches = _embedded(graphdef, params, prompts.tokens), []
-    for number, (stack, keys, values) in enumerate(zip(stacks, cache.keys, cache.values, strict=True), 1):
-        last = number == len(stacks)
-        x, longer = _extend_stack(graphdef, params, stack, x, prompts.lengths, keys, values, cache.lengths, last)
-        caches.append(longer)
-    return ReadPrompts(_of_stacks(caches), x)
-
-
-@partial(jax.jit, static_argnames=("graphdef", "last"), donate_argnames=("keys", "values"))
-def _extend_stack(
-    graphdef: GraphDef,
-    params: Params,
-    stack: Params,
-    x: jax.Array,
-    lengths: Array,
-    keys: Numbers,
-    values: Numbers,
-    known: jax.Array,
-    last: bool,
-) -> tuple[jax.Array, Cache]:
-    model: Llama = merge(graphdef, params)
-    x, cache = model.extend(x, lengths, Cache((keys,), (values,), known), stack, last)
-    return constrain(x, "batch", *(None,) * (x.ndim - 1)), cache
-
-
-def _of_stacks(caches: Sequence[Cache]) -> Cache:
-    keys, values = (tuple(kept for cache in caches for kept in getattr(cache, name)) for name in ("keys", "values"))
-    return Cache(keys, values, caches[-1].lengths)
 
 
 def admit(slots: Slots, prompts: ReadPrompts, rows: Array, numbers: Array) -> Slots:
