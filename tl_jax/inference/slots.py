@@ -2,8 +2,8 @@
 
 `admit` puts prompts that were read (`reading`) into free slots, maybe several times; `advance` writes until enough
 slots are free; `resized` and `compacted` make the cache longer, shorter, or smaller. All but `advance`, which would
-have to ask after every token, go from array to array, by one small program. What the host decides upon is on every device
-and process.
+have to ask after every token, go from array to array, by one small program. What the host decides upon is on every
+device and process.
 """
 
 from __future__ import annotations
