@@ -189,8 +189,24 @@ def test_each_device_keeps_its_own_rows_when_slots_become_fewer(monkeypatch: pyt
     np.testing.assert_array_equal(ours.tokens, expected.tokens)
 
 
-def test_more_layers_need_no_more_programs() -> None:
+def test_what_has_ended_is_told_without_the_other_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluation asks for thousands at once, of which a few end at a time."""
+    rows: list[int] = []
+
+    def noted(*args: Any) -> Generation:
+        rows.append(len(args[0]))
+        return Generation(*args)
+
+    monkeypatch.setattr(module, "Generation", noted)
+    answers(for_generation(GRAPHDEF, PARAMS), 8)
+    *told, everything = rows
+    assert max(told) <= 8
+    assert sum(told) == everything == len(PROMPTS)
+
+
+def test_more_layers_need_no_more_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compilers of accelerators take as long as layers are many; only the loop that writes answers has them all."""
+    monkeypatch.setattr(module, "BLOCK", 8)  # or no cache would become longer
 
     def made(layers: int) -> list[int]:
         config = replace(MODEL, num_layers=layers)

@@ -136,17 +136,18 @@ class _Writer:
                 model.graphdef, model.params, model.stacks, slots, enough, self._draw, self._static
             )
             if ended:  # the devices have begun to write on
-                listener.ended(ended, self.generation(ends).of(ended))
-        listener.ended(ended, self.generation(ends).of(ended))
+                listener.ended(ended, self.generation(ends, ended))
+        listener.ended(ended, self.generation(ends, ended))
 
-    def generation(self, ends: Ends) -> Generation:
-        """What was written."""
-        written = np.arange(self._static.max_new_tokens) < self._lengths[:, None]
-        tokens = np.where(written, self._tokens, np.int32(ends.pad_id))
-        finished = self._finished(np.arange(len(tokens)))
-        logprobs, drawn = (np.where(written, x, np.float32(0)) for x in (self._logprobs, self._drawn))
+    def generation(self, ends: Ends, indices: Sequence[int] | None = None) -> Generation:
+        """What was written, of some prompts or of all: with many of them, all is too much for each that ends."""
+        chosen = np.arange(len(self._prompts)) if indices is None else np.asarray(indices, int)
+        lengths = self._lengths[chosen]
+        written = np.arange(self._static.max_new_tokens) < lengths[:, None]
+        tokens = np.where(written, self._tokens[chosen], np.int32(ends.pad_id))
+        logprobs, drawn = (np.where(written, x[chosen], np.float32(0)) for x in (self._logprobs, self._drawn))
         filtered = drawn if self._static.filters else None
-        return Generation(tokens, logprobs, self._lengths, finished, filtered, self._tokens_read)
+        return Generation(tokens, logprobs, lengths, self._finished(chosen), filtered, self._tokens_read[chosen])
 
     def _finished(self, indices: np.ndarray) -> np.ndarray:
         """Which answers were ended by a token of `Ends` and not by the limit."""
