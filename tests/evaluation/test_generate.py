@@ -83,6 +83,14 @@ def test_requests_to_other_apis(tmp_path: Path, name: str, field: str) -> None:
         read_one(written(tmp_path / "request.json", row))
 
 
+def test_a_line_of_a_format_without_ids_has_its_number(tmp_path: Path) -> None:
+    row = EXAMPLES["toolbench"][1]
+    row = {**row, "conversations": row["conversations"][:-1]}
+    path = tmp_path / "asked.jsonl"
+    path.write_text(f"{json.dumps(row)}\n" * 2, encoding="utf-8")
+    assert [one.id for one in read_lines(path)] == ["1", "2"]
+
+
 def test_one_conversation_a_line(tmp_path: Path) -> None:
     """As lists, as objects, as cases; packed or not."""
     asked = [{"role": "user", "content": "Tea?"}]

@@ -93,7 +93,7 @@ def _conversation(value: Any, default_id: str) -> Conversation:
     for name in MESSAGES:
         if isinstance(row.get(name), list):
             row[name] = [_with_our_role(message) for message in row[name]]
-    found = _read(row, Place(Path()))
+    found = _read(row, Place(Path(default_id)))  # which formats whose rows have no id name it by
     if found[0].messages[-1].role == "assistant":
         raise DataError("the last message is the assistant's; there is nothing to answer", field="messages")
     return found[0]
