@@ -19,6 +19,7 @@ from tl_jax.tooluse.rewards.live import live_reward
 from tl_jax.tooluse.schema import Call, Case, Message, Tool, Trajectory
 from tl_jax.tooluse.text import literals
 from tl_jax.tooluse.text.structure import structure_calls
+from tl_jax.tooluse.text.syntaxes import attempted
 from tl_jax.tooluse.writing import writable, written
 
 MANY = 100
@@ -112,6 +113,11 @@ def test_instructions_that_are_others_in_every_request() -> None:
         return {"messages": [message for one in asked for message in (one, {"kind": "response", "parts": answer})]}
 
     assert grows_linearly(lambda row: pydantic_ai.trajectories(row, Place(Path("x"))), row, MANY)
+
+
+@pytest.mark.parametrize("words", ["a [TOOL_CALLS], ", "a <tool_call>b "])
+def test_a_long_line_that_speaks_of_tokens(words: str) -> None:
+    assert grows_linearly(lambda text: attempted(text, ["f"]), lambda count: words * count, 10_000)
 
 
 ITEM = "{'error': 'not found', 'n': 1}, "

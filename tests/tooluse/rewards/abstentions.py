@@ -115,6 +115,8 @@ PROSE = (
 """Abstentions: what they say of tools, JSON or code calls nothing."""
 
 ATTEMPTS = (
+    'I look. [TOOL_CALLS] hack {"query": "x"}',
+    "I look. <|python_tag|> hack(query='x'",
     "search(query='x')",
     "search(query='x'",
     "search(query=",

@@ -189,6 +189,11 @@ def test_words_stay_words(text: str) -> None:
     assert structure_calls(text, ()) is None
 
 
+def test_a_name_of_several_words_after_a_token_is_no_sentence() -> None:
+    with pytest.raises(Unreadable):
+        structure_calls("I look. [TOOL_CALLS] get weather of Oslo", (Tool("get weather"),))
+
+
 @pytest.mark.fuzz
 @settings(deadline=None, max_examples=examples(200))
 @given(st.one_of(st.lists(parts, max_size=30).map("".join), st.text()), st.booleans())

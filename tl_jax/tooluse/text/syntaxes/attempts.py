@@ -10,8 +10,8 @@ from tl_jax.tooluse.text.syntaxes.base import Attempts
 
 _BEGUN = re.compile(r"\s*(?:[\[{(]|<(?!/)|\Z)")
 """What follows the opening of a call that has begun, and not the word for it in a sentence."""
-_SPOKEN_OF = re.compile(r"[.,;:!?)\"'”’»*]|[ \t]+(?P<word>[a-z]+)(?=[ .,;:!?)]|\Z)")
-"""What follows a token that a sentence names: a mark of punctuation, or a word."""
+_SPOKEN_OF = re.compile(r"[.,;:!?)\"'”’»*]|[ \t]+(?P<word>[a-z]+)(?=[ .,;:!?)]|\Z)(?![ \t]*[{(])")
+"""What follows a token that a sentence names: a mark of punctuation, or a word that no arguments follow."""
 _LINE = 200
 """Characters of a line before a token that are looked at."""
 _BEGUN_NAME = re.compile(r"[\w.-]+(?:\s*\Z|[(\n<])")
@@ -82,22 +82,37 @@ def _spoken_of(text: str, at: int, token: str, names: Sequence[str]) -> bool:
     if at and text[at - 1] == "`":
         return True
     found = _SPOKEN_OF.match(text, at + len(token))
-    line = text[max(text.rfind("\n", 0, at), at - _LINE) + 1 : at]
-    return found is not None and found["word"] not in names and any(map(str.isalpha, line))
+    if found is None or (found["word"] and _begins_with(text, found.start("word"), names)):
+        return False
+    start = max(0, at - _LINE)
+    return any(map(str.isalpha, text[max(start, text.rfind("\n", start, at) + 1) : at]))
 
 
 def _used(text: str, at: int, mark: str, closing: str, names: Sequence[str]) -> bool:
     end = at + len(mark)
     if _BEGUN.match(text, end) or _BEGUN_NAME.match(text, end):
         return True
-    after = text[end : end + 1_000].lstrip()
-    if any(after.startswith(name) and not after[len(name) : len(name) + 1].isalnum() for name in names if name):
+    after = text[end : end + 1_000]
+    if _begins_with(after, len(after) - len(after.lstrip()), names):
         return True
-    if closing and not text[text.rfind("\n", 0, at) + 1 : at].strip():
+    if closing and _begins_line(text, at):
         closed = text.find(closing, end)
         rest = closed + len(closing)
         return closed >= 0 and not text[rest : _line_end(text, rest)].strip()
     return False
+
+
+def _begins_with(text: str, at: int, names: Sequence[str]) -> bool:
+    """Whether one of these names stands there."""
+    found = (at + len(name) for name in names if name and text.startswith(name, at))
+    return any(not text[end : end + 1].isalnum() for end in found)
+
+
+def _begins_line(text: str, at: int) -> bool:
+    """Whether only blanks stand before it in its line."""
+    while at and text[at - 1] != "\n" and text[at - 1].isspace():
+        at -= 1
+    return not at or text[at - 1] == "\n"
 
 
 def _line_end(text: str, position: int) -> int:
