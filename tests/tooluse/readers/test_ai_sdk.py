@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +90,24 @@ def test_older_pages(tmp_path: Path) -> None:
         (changed(ROW, "messages.2.content.0.output", {"type": "execution-denied", "reason": "no"}), "no"),
         (changed(ROW, "messages.2.content.0", {**RESULT, "result": {"no": 1}, "isError": True}), '{"no": 1}'),
         (changed(PAGE, "messages.1.parts.3", {**PART, "state": "output-error", "errorText": "no"}), "no"),
+        (
+            changed(
+                PAGE,
+                "messages.1.parts.3",
+                {**PART, "state": "output-denied", "approval": {"id": "a", "approved": False, "reason": "no"}},
+            ),
+            "no",
+        ),
     ],
 )
 def test_failed_calls(tmp_path: Path, row: Any, text: str) -> None:
     assert read_one(tmp_path, row).messages[2] == Message("tool", text, name="lookup", call_id="c1", error=True)
+
+
+def test_a_value_is_no_list_of_parts(tmp_path: Path) -> None:
+    for value in ([{"type": "file", "name": "a"}], [{"type": "text", "text": "a"}]):
+        row = changed(ROW, "messages.2.content.0.output", {"type": "json", "value": value})
+        assert json.loads(read_one(tmp_path, row).messages[2].content) == value
 
 
 def test_nothing_is_said_after_the_last_step_and_nothing_beside_parts_is_lost(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.tooluse.readers.helpers import LOOKUP, changed, conversation, read_one, refused
-from tl_jax.tooluse.schema import Message
+from tl_jax.tooluse.schema import Call, Message
 
 SPEC = {"name": "lookup", "description": "Does lookup.", "inputSchema": {"json": LOOKUP["parameters"]}}
 RESULT: dict[str, Any] = {"toolUseId": "c1", "content": [{"json": {"is": "a pet"}}], "status": "success"}
@@ -64,6 +64,12 @@ def test_failures_and_several_results(tmp_path: Path) -> None:
 def test_a_conversation_without_tools(tmp_path: Path) -> None:
     row = {"system": ROW["system"][:1], "messages": [ROW["messages"][0], ROW["messages"][3]]}
     assert read_one(tmp_path, row).messages == (Message("system", "Be brief."), *conversation()[::3])
+
+
+def test_blocks_that_say_their_type_are_anthropics(tmp_path: Path) -> None:
+    call = {"type": "tool_use", "id": "c1", "name": "lookup", "input": {"word": "dog"}}
+    row = {"system": ROW["system"][:1], "messages": [{"role": "assistant", "content": [call]}]}
+    assert read_one(tmp_path, row).messages[1].tool_calls == (Call("lookup", {"word": "dog"}, id="c1"),)
 
 
 def test_what_the_api_answered(tmp_path: Path) -> None:

@@ -78,6 +78,12 @@ def test_results_that_are_no_text(tmp_path: Path, content: Any, text: str) -> No
     assert read_one(tmp_path, changed(PLAIN, "messages.2.content", content)).messages[2].content == text
 
 
+def test_what_mcp_servers_say_of_a_failure(tmp_path: Path) -> None:
+    said = {"content": [{"type": "text", "text": "no"}], "isError": True}
+    row = changed(changed(PLAIN, "messages.2.status", "success"), "messages.2.content", said)
+    assert read_one(tmp_path, row).messages[2] == Message("tool", "no", name="lookup", call_id="c1", error=True)
+
+
 def test_pairs_and_messages_of_any_role(tmp_path: Path) -> None:
     expected = tuple(conversation()[i] for i in (0, 3))
     pairs = [["human", "What is a dog?"], ["ai", "A pet."]]

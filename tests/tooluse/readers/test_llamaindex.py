@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from tests.tooluse.readers.helpers import LOOKUP, changed, conversation, read_one, refused
+from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.readers import read_trajectories
 
 
 def text(said: str) -> dict[str, Any]:
@@ -52,6 +54,14 @@ def test_messages(tmp_path: Path, row: Any, reasoning: str | None) -> None:
     found = read_one(tmp_path, row)
     assert found.messages == conversation(reasoning)
     assert [tool.to_json() for tool in found.tools] == [LOOKUP]
+
+
+def test_calls_of_langchains_messages_by_role_are_not_dropped(tmp_path: Path) -> None:
+    call = {"role": "assistant", "content": "", "additional_kwargs": {}, "tool_calls": [RAW]}
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"messages": [{"role": "user", "content": "Go."}, call]}), encoding="utf-8")
+    (found,) = read_trajectories(path, notes=Notes("drop"))
+    assert [made.name for made in found.messages[1].tool_calls] == ["lookup"]
 
 
 @pytest.mark.parametrize(

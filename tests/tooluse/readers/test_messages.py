@@ -432,6 +432,10 @@ def test_what_mcp_servers_answer_to_a_call(tmp_path: Path, result: dict[str, Any
     assert said(tmp_path, call, {**answer, **result})[1] == Message("tool", "a pet", name="f", call_id="1", error=True)
     only = {**answer, "content": [], "structuredContent": {"is": "a pet"}}
     assert said(tmp_path, call, only)[1].content == '{"is": "a pet"}'
+    only = {**answer, "content": {"content": [], "structuredContent": {"is": "a pet"}}}
+    assert said(tmp_path, call, only)[1].content == '{"is": "a pet"}'
+    for other in ({"content": []}, {"content": [{"type": "file", "name": "a"}]}, {"content": [{"text": "a"}]}):
+        assert said(tmp_path, call, {**answer, "content": other})[1].content == json.dumps(other)
 
 
 def test_what_smolagents_writes_around_calls_and_results(tmp_path: Path) -> None:

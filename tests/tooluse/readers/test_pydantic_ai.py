@@ -54,6 +54,11 @@ def test_what_is_to_be_tried_again(tmp_path: Path) -> None:
     assert said[3] == Message("user", "Again, as JSON.")
 
 
+@pytest.mark.parametrize(("outcome", "error"), [("success", False), ("failed", True), ("denied", True)])
+def test_outcomes(tmp_path: Path, outcome: str, error: bool) -> None:
+    assert read_one(tmp_path, changed(ROW, "messages.2.parts.0.outcome", outcome)).messages[3].error is error
+
+
 def test_tools_that_the_vendor_runs(tmp_path: Path) -> None:
     call, result = ({**part, "part_kind": f"builtin-{part['part_kind']}"} for part in (CALL, RETURN))
     answer = {"kind": "response", "parts": [call, result, {"part_kind": "text", "content": "A pet."}]}

@@ -111,6 +111,12 @@ def test_instructions_as_items_and_an_answer_as_text(tmp_path: Path) -> None:
     assert read_one(tmp_path, {**nemotron, "used_in_training": "yes"}).messages == expected
 
 
+def test_a_result_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    items = [{"role": "user", "content": "Go."}, {"type": "function_call", "call_id": "1", "name": "f"}]
+    items.append({"type": "function_call_output", "call_id": "1", "output": [{"type": "input_image"}]})
+    refused(tmp_path, {"input": items}, r".*input\[2\].output\[0\]: a part of type 'input_image'")
+
+
 def test_bad_rows(tmp_path: Path) -> None:
     refused(tmp_path, changed(ROW, "input.1.type", "web_search_call"), r"input\[1\]: an item of type 'web_search_call'")
     refused(

@@ -174,25 +174,31 @@ class _Step:
         return known_as
 
     def _called(self, part: Fields, name: str) -> None:
-        """A call, and its result if it has one already."""
+        """A call, and its result if it has one already: a user who does not approve of it says why."""
+        with Fields(part.take("approval", default={}), part.at("approval")) as asked:
+            asked.keep("id", "approved", "isAutomatic")
+            refusal = asked.take("reason", kind=str, default="")
         known_as = self._call(part, name)
         error, said = part.take("errorText", kind=str, default=None), part.take("output", "result", default=None)
-        returned = part.take("state", default=None) in ("output-available", "result")
+        state = part.take("state", default=None)
         part.keep(*_ABOUT)
-        if error is not None or said is not None or returned:  # perhaps nothing
-            text = plain((error or "") if said is None else said, self.padded)
-            self.results.append((text, part.where, known_as, name, error is not None))
+        failed = error is not None or state in ("output-error", "output-denied")
+        if failed or said is not None or state in ("output-available", "result"):  # perhaps nothing
+            text = plain((error or refusal or "") if said is None else said, self.padded)
+            self.results.append((text, part.where, known_as, name, failed))
 
     def _result(self, part: Fields, name: str | None) -> None:
         known_as, error = identity(part, "toolCallId"), part.take("isError", kind=bool, default=False)
         said = part.take("output", "result", default="")
         part.keep("providerExecuted", "dynamic", "experimental_content", "preliminary")
+        kind = ""
         if isinstance(said, dict) and said.get("type") in _OUTPUTS and said.keys() <= _OF_AN_OUTPUT:
+            kind = "json" if said["type"] in ("json", "error-json") else ""
             error = error or said["type"] in ("error-text", "error-json", "execution-denied")
             said = said.get("value", said.get("reason", ""))
-        if isinstance(said, list) and said and all(_is_text(item) for item in said):
+        if kind != "json" and isinstance(said, list) and said and all(_is_text(item) for item in said):
             said = "\n".join(item["text"] for item in said)
-        elif isinstance(said, list) and any(_is_media(item) for item in said):
+        elif kind != "json" and isinstance(said, list) and any(_is_media(item) for item in said):
             raise DataError("only text can be read", field=part.at("output"))
         self.results.append((plain(said, self.padded), part.where, known_as, name, error))
 

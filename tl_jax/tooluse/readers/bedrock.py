@@ -171,8 +171,9 @@ def _recognises(row: Mapping[str, Any]) -> bool:
     own = any(isinstance(block, dict) and any(block.get(name) for name in _BLOCKS) for block in blocks)
     if own or isinstance(row.get("toolConfig"), dict) or "bedrock" in str(row.get("schemaVersion")):
         return True
-    system = row.get("system")  # in blocks that say no type
-    return isinstance(system, list) and bool(system) and all(_is_text(block) for block in system)
+    system = row.get("system")  # in blocks that say no type, as Anthropic's calls and results do
+    typed = any(isinstance(block, dict) and "type" in block for block in blocks)
+    return not typed and isinstance(system, list) and bool(system) and all(_is_text(block) for block in system)
 
 
 def _is_text(value: Any) -> bool:

@@ -71,10 +71,10 @@ def _message(kind: str, value: Mapping[str, Any], where: str, dialogue: Dialogue
         if role == "tool":
             fields.take("id", default=None)
             known_as, failed = identity(fields, "tool_call_id"), fields.take("status", default="success") == "error"
-            content = message_text(fields, any_value=True, padded=reader.padded).text
+            content = message_text(fields, any_value=True, padded=reader.padded)
             with Fields(fields.take("additional_kwargs", default={}), f"{where}.additional_kwargs"):
                 pass
-            dialogue.result(content, f"{where}.tool_call_id", known_as, name, failed)
+            dialogue.result(content.text, f"{where}.tool_call_id", known_as, name, failed or content.failed)
             return
         fields.take("id", default=None)
         if role == "assistant":

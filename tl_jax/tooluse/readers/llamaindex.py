@@ -101,13 +101,17 @@ def _beside(beside: Fields, turn: AssistantTurn, reader: MessageReader) -> None:
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:
-    """Messages by role with blocks by ``block_type``, or with ``additional_kwargs``."""
+    """Messages by role with blocks by ``block_type``, or with ``additional_kwargs`` and no calls beside them.
+
+    LangChain's messages by role have their calls there.
+    """
     messages: list[Any] = next((row[name] for name in _NAMES if isinstance(row.get(name), list)), [])
     items = [item for item in messages if isinstance(item, dict) and "role" in item]
     blocks = [block for item in items if isinstance(item.get("blocks"), list) for block in item["blocks"]]
-    return any(isinstance(block, dict) and "block_type" in block for block in blocks) or any(
-        isinstance(item.get("additional_kwargs"), dict) for item in items
-    )
+    if any(isinstance(block, dict) and "block_type" in block for block in blocks):
+        return True
+    beside = any(item.get(name) for item in items for name in ("tool_calls", "tool_call_id"))
+    return not beside and any(isinstance(item.get("additional_kwargs"), dict) for item in items)
 
 
 FORMAT = Format(

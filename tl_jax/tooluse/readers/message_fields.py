@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tl_jax.tooluse.fields import Fields, remark
@@ -29,6 +30,7 @@ SMOLAGENTS = {"tool-call": "Calling tools:\n", "tool-response": "Observation:\n"
 _TEXT_PARTS = ("text", "input_text", "output_text")
 OF_MCP = ("structuredContent", "_meta")
 """What MCP servers say of a result beside its text: the same as a value, and about it."""
+_PARTS_OF_MCP = ("text", "image", "audio")
 _PARTS = (
     *(*_TEXT_PARTS, "refusal", "thinking", "reasoning", "document"),
     *("image", "image_url", "input_image", "audio", "input_audio", "video", "video_url", "file", "input_file"),
@@ -129,8 +131,8 @@ def message_text(fields: Fields, any_value: bool = False, padded: bool = False) 
     if any_value and _is_of_mcp(content):
         with Fields(content, where) as answer:
             failed = answer.take("isError", kind=bool, default=False)
-            answer.keep(*OF_MCP)
-            return message_text(answer, True, padded)._replace(failed=failed)
+            beside, found = answer.keep(*OF_MCP), message_text(answer, True, padded)
+            return found._replace(text=found.text or value_of_mcp(beside, padded), failed=failed)
     if any_value and not _is_parts(content):
         return Content(plain(content, padded))
     if not isinstance(content, list):
@@ -167,9 +169,18 @@ def _is_parts(content: Any) -> bool:
 
 
 def _is_of_mcp(content: Any) -> bool:
-    """Whether it is the whole of what an MCP server answers to a call."""
-    known = ("content", "isError", *OF_MCP)
-    return isinstance(content, dict) and _is_parts(content.get("content")) and content.keys() <= set(known)
+    """Whether it is the whole of what an MCP server answers to a call; other objects have ``content`` as well."""
+    known = ("isError", *OF_MCP)
+    if not isinstance(content, dict) or not isinstance(content.get("content"), list):
+        return False
+    kinds = [part.get("type") if isinstance(part, dict) else None for part in content["content"]]
+    beside = content.keys() - {"content"}
+    return beside <= set(known) and all(kind in _PARTS_OF_MCP for kind in kinds) and bool(kinds or beside)
+
+
+def value_of_mcp(beside: Mapping[str, Any], padded: bool = False) -> str:
+    """What an MCP server said only as a value, of what it says beside its text; empty where there is none."""
+    return plain(beside["structuredContent"], padded) if "structuredContent" in beside else ""
 
 
 def _joined(value: Any, where: str) -> str:

@@ -5,12 +5,12 @@ Arguments, weights, reasoning and errors are known under every name that is in u
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.readers.fields import ARGUMENTS, identity, literal, plain
+from tl_jax.tooluse.readers.fields import ARGUMENTS, identity, literal
 from tl_jax.tooluse.readers.message_fields import (
     OF_MCP,
     SMOLAGENTS,
@@ -22,6 +22,7 @@ from tl_jax.tooluse.readers.message_fields import (
     of_an_answer,
     reasoning,
     role_named,
+    value_of_mcp,
 )
 from tl_jax.tooluse.readers.nulls import without_nulls, without_padding
 from tl_jax.tooluse.readers.rows import parse
@@ -94,7 +95,7 @@ class MessageReader:
             self.offer(fields, *TOOLS)
         return replace(
             message,
-            content=message.content or (error if isinstance(error, str) else self._structured(of_mcp)),
+            content=message.content or (error if isinstance(error, str) else value_of_mcp(of_mcp, self.padded)),
             tool_calls=calls,
             name=name if call_id is None else name or None,
             weight=message_weight(fields, message.role),
@@ -103,10 +104,6 @@ class MessageReader:
             reasoning=reasoning(fields, content),
             refusal=fields.take("refusal", kind=str, default="") or message.refusal,
         )
-
-    def _structured(self, of_mcp: Mapping[str, Any]) -> str:
-        """What an MCP server said only as a value."""
-        return plain(of_mcp["structuredContent"], self.padded) if "structuredContent" in of_mcp else ""
 
     def _calls(self, fields: Fields, known_as: str | None) -> Iterable[Call]:
         """The calls of a message.

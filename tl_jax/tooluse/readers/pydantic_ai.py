@@ -20,7 +20,7 @@ _ABOUT = (
     *("vendor_id", "vendor_details", "finish_reason", "run_id", "metadata", "conversation_id", "state"),
 )
 """What is noted of a message or part and is no part of what it says."""
-_OF_A_PART = ("id", "signature", "dynamic_ref", "outcome", *_ABOUT)
+_OF_A_PART = ("id", "signature", "dynamic_ref", *_ABOUT)
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
@@ -68,6 +68,7 @@ def _request(parts: list[tuple[Any, str]], dialogue: Dialogue, padded: bool) -> 
 def _result(part: Fields, dialogue: Dialogue, padded: bool, failed: bool = False) -> None:
     """What a tool returned; or why the model is to try again, which is told to its call, or by the user."""
     name, known_as = part.take("tool_name", kind=str, default=None), identity(part, "tool_call_id")
+    failed = part.take("outcome", default="success") != "success" or failed
     said = plain(part.take("content", default=""), padded)
     if name is None:
         dialogue.add(Message("user", said), part.where)

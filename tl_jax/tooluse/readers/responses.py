@@ -106,7 +106,7 @@ class _ItemReader:
                 self.thoughts += _reasoning(item)
             elif kind in _RESULTS:
                 item.take("id", default=None)
-                self._result(item.take("output", default=""), f"{where}.call_id", identity(item, "call_id"))
+                self._result(item.take("output", default=""), where, identity(item, "call_id"))
             elif kind in _CALLS:
                 self._call(item, kind, where)
             elif kind == "message":
@@ -138,7 +138,8 @@ class _ItemReader:
 
     def _result(self, said: Any, where: str, known_as: str | None, error: bool = False) -> None:
         said = plain(said, self.padded) if isinstance(said, dict) else said
-        self.dialogue.result(_text(Fields({"output": said}, where), "output")[0], where, known_as, error=error)
+        text, _ = _text(Fields({"output": said}, where), "output")
+        self.dialogue.result(text, f"{where}.call_id", known_as, error=error)
 
 
 def _call(item: Fields, kind: str, known_as: str | None) -> Call:
