@@ -83,6 +83,16 @@ def test_requests_to_other_apis(tmp_path: Path, name: str, field: str) -> None:
         read_one(written(tmp_path / "request.json", row))
 
 
+@pytest.mark.parametrize(
+    "more", [{}, {"instructions": "Be brief."}, {"tools": [{**FIND["function"], "type": "function"}]}]
+)
+def test_what_the_responses_api_is_asked_in_one_text(tmp_path: Path, more: dict[str, Any]) -> None:
+    found = read_one(written(tmp_path / "request.json", {"model": "gpt-5", "input": "Find tea.", **more}))
+    assert found.messages[-1] == Message("user", "Find tea.")
+    assert [message.role for message in found.messages[:-1]] == ["system"] * ("instructions" in more)
+    assert [tool.name for tool in found.tools] == ["find"] * ("tools" in more)
+
+
 def test_a_line_of_a_format_without_ids_has_its_number(tmp_path: Path) -> None:
     row = EXAMPLES["toolbench"][1]
     row = {**row, "conversations": row["conversations"][:-1]}

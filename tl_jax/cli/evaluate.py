@@ -90,9 +90,9 @@ answering_options = group_of(
 def generate(model: Path, source: Path, compile_cache: bool, **options: Any) -> None:
     """Answer messages; the answer goes to stdout.
 
-    A JSON file holds one conversation: OpenAI's messages, or {"messages", "tools"}; roles may also be the paper's
-    System, User, Assistant, Output. A JSONL file holds one such conversation (with "id") a line and gives one JSON
-    line each.
+    A JSON file holds one conversation: OpenAI's messages, or {"messages", "tools"}, or a request to another API
+    (Anthropic, Google, Bedrock, Responses); roles may also be the paper's System, User, Assistant, Output. A JSONL file
+    holds one such conversation (with "id") a line and gives one JSON line each.
     """
     keep_programs(compile_cache)
     from tl_jax.evaluation.answering import Answering

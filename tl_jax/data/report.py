@@ -111,7 +111,7 @@ class DataReport:
         if self.reduced:
             lines.append(f"{self.reduced} of the targets were answered by an error; MAE reduces their weight")
         if self.without_tools:
-            lines.append(f"{self.without_tools} trajectories call tools and offer none: calls of what no prompt shows")
+            lines.append(f"{self.without_tools} trajectories call tools and offer none that could be read")
         if self.hidden_calls:
             lines.append(
                 f"{self.hidden_calls} targets have text that the chat template writes right before a call: such a call "

@@ -90,6 +90,11 @@ def read_one(path: Path) -> Conversation:
 def _conversation(value: Any, default_id: str) -> Conversation:
     row = {**value} if isinstance(value, dict) else {"messages": value}
     row["id"] = default_id if row.get("id") is None else row["id"]
+    if isinstance(row.get("input"), str) and not row.keys() & {
+        "output",
+        *MESSAGES,
+    }:  # as OpenAI's Responses API is asked
+        row["input"] = [{"role": "user", "content": row["input"]}]
     for name in MESSAGES:
         if isinstance(row.get(name), list):
             row[name] = [_with_our_role(message) for message in row[name]]

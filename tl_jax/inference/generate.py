@@ -298,17 +298,17 @@ class Lowered:
 
     @property
     def stacks(self) -> int:
-        """How often `read` runs for each prompt, and half as often as `admit`."""
+        """How often `read` runs for a batch of prompts; `admit` runs for the keys and the values of each."""
         return len(self._model.stacks)
 
     def read(self) -> jax.stages.Lowered:
-        """A stack of layers that is not the last reads prompts, as many as are read at once."""
+        """A stack of layers reads prompts, not the last if there are several, as many as are read at once."""
         model, (rows, places) = self._model, self._prompts.tokens.shape
         x = np.zeros((rows, places, model.config.hidden_size), model.dtype)
         x, lengths = _shapes((x, self._prompts.lengths), batch_sharding(self._mesh))
         with jax.set_mesh(self._mesh):
             return reading.read_stack.lower(
-                model.graphdef, model.params, model.stacks[0], x, lengths, model.layout.dtype, last=False
+                model.graphdef, model.params, model.stacks[0], x, lengths, model.layout.dtype, last=self.stacks == 1
             )
 
     def admit(self) -> jax.stages.Lowered:

@@ -121,4 +121,4 @@ def sampling_programs(
 
 
 def _of_stack(part: str) -> str:
-    return f"{part}, of a loop of layers"
+    return f"{part}, of a layer or loop"

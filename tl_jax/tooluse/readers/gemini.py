@@ -117,7 +117,7 @@ def _response(part: Fields, dialogue: Dialogue, padded: bool) -> None:
         name, known_as = response.take("name", kind=str, default=None), identity(response, "id")
         said = result_without_padding(response.take("response", default={}), padded)
         response.keep("willContinue", "will_continue", "scheduling")
-    error = isinstance(said, dict) and said.keys() == {"error"}
+    error = isinstance(said, dict) and said.keys() == {"error"} and said["error"] is not None
     dialogue.result(plain(said), f"{where}.id", known_as, name, error)
 
 

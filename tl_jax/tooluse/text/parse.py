@@ -46,8 +46,9 @@ class Answer:
 
     ``positional[i]`` are the arguments that ``calls[i]`` gives without a name (see `bind`). ``text`` is the prose
     before the calls, or everything where no calls were understood. ``problem`` is None exactly when the answer is one
-    or more calls and nothing else. ``reasoning`` is what the answer begins with in ``<think>`` tags, or as ReAct's
-    ``Thought:`` before an ``Action:``; it is no part of the text, and no problem. (The prompt may have begun it.)
+    or more calls and nothing else but the end of a turn. ``reasoning`` is what the answer begins with in ``<think>``
+    tags, or as ReAct's ``Thought:`` before an ``Action:``; it is no part of the text, and no problem. (The prompt may
+    have begun it.)
     """
 
     calls: tuple[Call, ...]
