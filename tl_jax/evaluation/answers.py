@@ -108,7 +108,8 @@ def noise_number(prompt: Prompt) -> int:
 
 def generated(sampler: Sampler, prompts: Sequence[Prompt], answering: Answering, take: Callable[[Row], None]) -> None:
     """One answer to every prompt, given to ``take`` when it has ended; the next prompt follows it at once."""
-    sampling = sampler.sampling.model_copy(update={"batch_size": answering.batch_size})
+    if not prompts:
+        return
     waiting = set(range(len(prompts)))
 
     def ended(indices: Sequence[int], answers: Generation) -> None:
@@ -117,11 +118,9 @@ def generated(sampler: Sampler, prompts: Sequence[Prompt], answering: Answering,
             length, finished = int(answers.lengths[row]), bool(answers.finished[row])
             take({"id": prompts[index].case.id, "prediction": text, "tokens": length, "finished": finished})
 
-    if not prompts:
-        return
     tokens, numbers = [prompt.tokens for prompt in prompts], [noise_number(prompt) for prompt in prompts]
-    one_by_one = replace(sampler, sampling=sampling)
-    made = one_by_one.generate(tokens, jax.random.key(answering.seed), Listener(ended=ended), numbers)
+    in_slots = replace(sampler, sampling=sampler.sampling.model_copy(update={"batch_size": answering.batch_size}))
+    made = in_slots.generate(tokens, jax.random.key(answering.seed), Listener(ended=ended), numbers)
     left = sorted(waiting)  # of which the engine did not tell
     ended(left, made.of(left))
 

@@ -73,8 +73,8 @@ def read_one(path: Path) -> Conversation:
     """The conversation that a file is: a list of messages, or an object with ``messages``, ``tools`` and ``id``.
 
     Messages and tools are read in every shape that trajectories may have them in, requests to Anthropic's, Google's and
-    other APIs among them. Roles are OpenAI's, or the paper's:
-    System, User, Assistant, Output. The gold calls of a case are not looked at.
+    other APIs among them. Roles are OpenAI's, or the paper's: System, User, Assistant, Output. The gold calls of a case
+    are not looked at.
 
     Raises:
         DataError: it is neither, or there is nothing to answer.
@@ -90,10 +90,8 @@ def read_one(path: Path) -> Conversation:
 def _conversation(value: Any, default_id: str) -> Conversation:
     row = {**value} if isinstance(value, dict) else {"messages": value}
     row["id"] = default_id if row.get("id") is None else row["id"]
-    if isinstance(row.get("input"), str) and not row.keys() & {
-        "output",
-        *MESSAGES,
-    }:  # as OpenAI's Responses API is asked
+    if isinstance(row.get("input"), str) and row.keys().isdisjoint(("output", *MESSAGES)):
+        # As OpenAI's Responses API is asked. Beside an output it would be Alpaca's.
         row["input"] = [{"role": "user", "content": row["input"]}]
     for name in MESSAGES:
         if isinstance(row.get(name), list):

@@ -203,6 +203,7 @@ class Llama(nnx.Module):
             What the next stack takes, [B, S, D], or of the last one the hidden state of each prompt's last token,
             [B, D]; and the cache of these layers, whose places are the S.
         """
+        chex.assert_rank([x, lengths], [3, 1])
         order = jnp.arange(x.shape[1], dtype=jnp.int32)
         segment_ids = (order < lengths[:, None]).astype(jnp.int32)
         positions = jnp.where(segment_ids == 1, order, 0)
@@ -230,6 +231,7 @@ class Llama(nnx.Module):
         Returns:
             As `read`; the cache is that of the whole prompts.
         """
+        chex.assert_rank([x, lengths], [3, 1])
         chex.assert_equal_shape([lengths, cache.lengths])
         only = _only_last(stack, lengths) if last else None
         x, longer = self._behind(x, cache, [stack], only)
