@@ -88,6 +88,12 @@ def test_ids_and_errors(tmp_path: Path) -> None:
     assert result == Message("tool", '{"error": "gone"}', name="lookup", call_id="x", error=True)
 
 
+def test_an_error_that_is_null_is_none(tmp_path: Path) -> None:
+    row = changed(ROW, "contents.2.parts.0.functionResponse.response", {"error": None})
+    result = read_one(tmp_path, row).messages[3]
+    assert (result.role, result.error) == ("tool", False)
+
+
 @pytest.mark.parametrize("name", ["history", "messages"])
 def test_turns_under_another_name(tmp_path: Path, name: str) -> None:
     row = {name if key == "contents" else key: value for key, value in ROW.items()}
