@@ -311,9 +311,19 @@ def test_one_bad_environment_leaves_the_other_episodes_alone(codec: Codec, hangs
 
 
 def test_all_environments_are_closed_when_one_cannot_be_made(codec: Codec) -> None:
-    environments = [Moody(), Moody(reset=fails), Moody()]
+    begun = threading.Barrier(3)  # what is not begun when another fails is not made
+
+    def begins() -> Case:
+        begun.wait(60)
+        return CASE
+
+    def fails_then() -> Case:
+        begun.wait(60)
+        return fails()  # type: ignore[no-any-return]
+
+    environments = [Moody(reset=begins), Moody(reset=fails_then), Moody(reset=begins)]
     with pytest.raises(KeyError):
-        played(codec, environments, "x", faults=replace_policy("raise").model_copy(update={"retries": 0}))
+        played(codec, environments, "x", faults=UNGUARDED)
     assert [environment.closed for environment in environments] == [1, 1, 1]
 
 
