@@ -8,6 +8,8 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -62,6 +64,22 @@ def pytest_collection_finish() -> None:
     """Garbage is looked for seldom, and not among what is imported by now: tracing makes much that stays."""
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
+
+
+MAPPINGS = Path("/proc/self/maps")
+MOST_MAPPINGS = 20_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs() -> Iterator[None]:
+    """Programs are let go of after a file that leaves many behind.
+
+    Each that XLA compiled for a processor has three mappings of memory. Linux gives a process 65,530 of them, which a
+    worker came to after some 4,000 tests; one more, and it crashes.
+    """
+    yield
+    if "jax" in sys.modules and MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > MOST_MAPPINGS:
+        sys.modules["jax"].clear_caches()
 
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
