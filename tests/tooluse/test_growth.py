@@ -115,9 +115,11 @@ def test_instructions_that_are_others_in_every_request() -> None:
     assert grows_linearly(lambda row: pydantic_ai.trajectories(row, Place(Path("x"))), row, MANY)
 
 
-@pytest.mark.parametrize("words", ["a [TOOL_CALLS], ", "a <tool_call>b "])
-def test_a_long_line_that_speaks_of_tokens(words: str) -> None:
-    assert grows_linearly(lambda text: attempted(text, ["f"]), lambda count: words * count, 10_000)
+@pytest.mark.parametrize(
+    ("words", "count"), [("a [TOOL_CALLS], ", 10_000), ("a <tool_call>b ", 10_000), ("<tool_call>b c\n", 1_000)]
+)
+def test_a_long_text_that_speaks_of_tokens(words: str, count: int) -> None:
+    assert grows_linearly(lambda text: attempted(text, ["f"]), lambda count: words * count, count)
 
 
 ITEM = "{'error': 'not found', 'n': 1}, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -14,6 +15,7 @@ _SPOKEN_OF = re.compile(r"[.,;:!?)\"'”’»*]|[ \t]+(?P<word>[a-z]+)(?=[ .,;:!
 """What follows a token that a sentence names: a mark of punctuation, or a word that no arguments follow."""
 _LINE = 200
 """Characters of a line before a token that are looked at."""
+_END_OF_LINE = re.compile(r"[^\S\n]*(?:\n|\Z)")
 _BEGUN_NAME = re.compile(r"[\w.-]+(?:\s*\Z|[(\n<])")
 
 
@@ -25,7 +27,7 @@ def marked(*marks: str, closing: str = "") -> Attempts:
     """
 
     def attempts(text: str, names: Sequence[str]) -> bool:
-        return any(_used(text, at, mark, closing, names) for mark in marks for at in _places(text, mark))
+        return any(_used(text, mark, closing, names) for mark in marks)
 
     return attempts
 
@@ -88,18 +90,22 @@ def _spoken_of(text: str, at: int, token: str, names: Sequence[str]) -> bool:
     return any(map(str.isalpha, text[max(start, text.rfind("\n", start, at) + 1) : at]))
 
 
-def _used(text: str, at: int, mark: str, closing: str, names: Sequence[str]) -> bool:
-    end = at + len(mark)
+def _used(text: str, mark: str, closing: str, names: Sequence[str]) -> bool:
+    """Whether a mark begins a call somewhere, or a line that ends with the next ``closing``."""
+    places = _places(text, mark)
+    if any(_begun(text, at + len(mark), names) for at in places):
+        return True
+    closed = [at + len(closing) for at in _places(text, closing)] if closing and places else []
+    ends = {bisect_left(closed, at + len(mark) + len(closing)) for at in places if closed and _begins_line(text, at)}
+    return any(_END_OF_LINE.match(text, closed[number]) for number in ends if number < len(closed))
+
+
+def _begun(text: str, end: int, names: Sequence[str]) -> bool:
+    """Whether a call begins after a mark, which ends there."""
     if _BEGUN.match(text, end) or _BEGUN_NAME.match(text, end):
         return True
     after = text[end : end + 1_000]
-    if _begins_with(after, len(after) - len(after.lstrip()), names):
-        return True
-    if closing and _begins_line(text, at):
-        closed = text.find(closing, end)
-        rest = closed + len(closing)
-        return closed >= 0 and not text[rest : _line_end(text, rest)].strip()
-    return False
+    return _begins_with(after, len(after) - len(after.lstrip()), names)
 
 
 def _begins_with(text: str, at: int, names: Sequence[str]) -> bool:
@@ -113,8 +119,3 @@ def _begins_line(text: str, at: int) -> bool:
     while at and text[at - 1] != "\n" and text[at - 1].isspace():
         at -= 1
     return not at or text[at - 1] == "\n"
-
-
-def _line_end(text: str, position: int) -> int:
-    end = text.find("\n", position)
-    return len(text) if end < 0 else end
