@@ -229,6 +229,10 @@ class Fields:
         name = next((name for name in names if name in self._left), names[0])
         return f"{self.where}.{name}" if self.where else name
 
+    def look(self, name: str) -> Any:
+        """The value of a field, which stays to be taken; None where there is none."""
+        return self._left.get(name)
+
     def each(self, *names: str) -> list[tuple[Any, str]]:
         """The items of a list, each with where it stands; an absent list has none.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tl_jax.tooluse.fields import Fields, remark
 from tl_jax.tooluse.pairing import in_order, named, pairs
-from tl_jax.tooluse.readers.beside_messages import SETTINGS, answered, offer_noted, shown
+from tl_jax.tooluse.readers.beside_messages import answered, offer_noted, settings, shown
 from tl_jax.tooluse.readers.fields import BY_POSITION, described, literal
 from tl_jax.tooluse.readers.message_reader import MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded, without_nulls
@@ -66,7 +66,7 @@ def read_conversation(row: Fields, identity: str | None, hermes: bool = False) -
     meta = (notes if isinstance(notes, dict) else {"metadata": notes}) | row.take("meta", kind=dict, default={})
     if not reader.own:
         offer_noted(meta, reader)
-    meta = row.keep(*SETTINGS) | described(row) | (without_nulls(meta) if reader.padded else meta)
+    meta = settings(row) | described(row) | (without_nulls(meta) if reader.padded else meta)
     if hermes or not reader.own:
         places = [f"{way}.content" for way in ways]
         places[:0] = ["system"] * (len(messages) - len(read))

@@ -1,0 +1,61 @@
+"""Tools in all the shapes in which files list them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.tooluse.readers.chat import DONE, USER, turn
+from tests.tooluse.readers.helpers import LOOKUP, read_one
+from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.schema import Call, DataError, Message, Tool
+
+
+@pytest.mark.parametrize("name", ["tools", "functions", "tool_defs", "available_tools"])
+def test_every_name_of_tools(tmp_path: Path, name: str) -> None:
+    wrapped = {"type": "function", "function": LOOKUP}
+    for tools in ([LOOKUP], [wrapped], json.dumps([wrapped]), [json.dumps(LOOKUP)], LOOKUP):
+        assert read_one(tmp_path, {"messages": [USER, DONE], name: tools}).tools == (Tool.from_json(LOOKUP),)
+        inside = {"role": "system", "content": "Be brief.", name: tools}
+        found = read_one(tmp_path, {"messages": [inside, USER, DONE]})
+        assert (found.tools, found.messages[0]) == ((Tool.from_json(LOOKUP),), Message("system", "Be brief."))
+    with pytest.raises(DataError, match=rf"messages\[0\]\.{name}: other tools are offered elsewhere in the row"):
+        read_one(tmp_path, {"messages": [inside, USER], "tools": [{"name": "other"}]})
+
+
+def test_tools_that_take_a_text(tmp_path: Path) -> None:
+    custom = {"name": "run", "description": "Runs code.", "format": {"type": "text"}}
+    call = {"id": "1", "type": "custom", "custom": {"name": "run", "input": "print(1)"}}
+    found = read_one(tmp_path, {"tools": [{"type": "custom", "custom": custom}], "messages": [USER, turn(call)]})
+    assert found.messages[1].tool_calls == (Call("run", {"input": "print(1)"}),)
+    (offered,) = found.tools
+    assert (offered.name, offered.description, offered.required) == ("run", "Runs code.", ("input",))
+
+
+def test_tools_of_vendors_and_of_other_apis(tmp_path: Path) -> None:
+    row = {"messages": [USER, DONE]}
+    answer = {"jsonrpc": "2.0", "id": 1, "result": {"tools": [{"name": "f", "inputSchema": LOOKUP["parameters"]}]}}
+    assert read_one(tmp_path, {**row, "tools": answer}).tools == (Tool("f", parameters=LOOKUP["parameters"]),)
+    cohere = {"name": "f", "parameter_definitions": {"a": {"type": "int", "required": True}, "b": {"type": "str"}}}
+    (found,) = read_one(tmp_path, {**row, "tools": [cohere]}).tools
+    assert (found.required, [spec["type"] for spec in found.properties.values()]) == (("a",), ["integer", "string"])
+    with pytest.raises(DataError, match=r"tools\[1\]: is a tool that its vendor runs itself.*\(web_search\)"):
+        read_one(tmp_path, {**row, "tools": [LOOKUP, {"type": "web_search"}]})
+    notes = Notes("drop")
+    with notes.kept():
+        assert len(read_one(tmp_path, {**row, "tools": [LOOKUP, {"type": "web_search"}]}).tools) == 1
+    assert [file.dropped for file in notes.files.values()] == [{"tools[]": 1}]
+
+
+def test_ollamas_calls_and_mcps_list_of_tools(tmp_path: Path) -> None:
+    call = turn({"function": {"name": "lookup", "arguments": {"word": "dog"}, "index": 0}})
+    listed = {"tools": [{"name": "lookup", "inputSchema": LOOKUP["parameters"]}], "nextCursor": None}
+    row = {"messages": [USER, call, {"role": "tool", "tool_name": "lookup", "content": "a pet"}], "tools": listed}
+    found = read_one(tmp_path, row)
+    assert [tool.name for tool in found.tools] == ["lookup"]
+    assert found.messages[1:] == (
+        Message("assistant", "", (Call("lookup", {"word": "dog"}),)),
+        Message("tool", "a pet", name="lookup"),
+    )
