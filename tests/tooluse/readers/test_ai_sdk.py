@@ -143,3 +143,13 @@ def test_calls_without_results_and_several_at_once(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_read(tmp_path: Path, row: Any, problem: str) -> None:
     refused(tmp_path, row, f".*{problem}")
+
+
+def test_a_first_request(tmp_path: Path) -> None:
+    """Nothing in its messages tells this library's from others'."""
+    row = {**ROW, "messages": [{"role": "user", "content": "What is a dog?"}], "toolChoice": "auto"}
+    found = read_one(tmp_path, row)
+    assert found.messages == conversation()[:1]
+    assert [tool.to_json() for tool in found.tools] == [LOOKUP]
+    named = {"role": "assistant", "tool_calls": [{"name": "lookup", "arguments": {"word": "dog"}}]}
+    refused(tmp_path, changed(row, "messages.0", named), "tools", "auto")

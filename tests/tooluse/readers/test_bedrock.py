@@ -92,3 +92,9 @@ def test_what_the_api_answered(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_read(tmp_path: Path, way: str, value: Any, problem: str) -> None:
     refused(tmp_path, changed(ROW, way, value), f".*{problem}")
+
+
+def test_a_result_that_is_null(tmp_path: Path) -> None:
+    for content, said in (([{"json": None}], "null"), ([{"json": None, "text": "a pet"}], "a pet")):
+        row = changed(ROW, "messages.2.content.0.toolResult.content", content)
+        assert read_one(tmp_path, row).messages[3].content == said

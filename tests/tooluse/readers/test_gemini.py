@@ -97,7 +97,8 @@ def test_an_error_that_is_null_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["history", "messages"])
 def test_turns_under_another_name(tmp_path: Path, name: str) -> None:
     row = {name if key == "contents" else key: value for key, value in ROW.items()}
-    assert read_one(tmp_path, row).messages == read_one(tmp_path, ROW).messages
+    for shape in (row, {"contents": None, **row}):
+        assert read_one(tmp_path, shape).messages == read_one(tmp_path, ROW).messages
 
 
 def test_what_the_api_answered(tmp_path: Path) -> None:
@@ -106,6 +107,8 @@ def test_what_the_api_answered(tmp_path: Path) -> None:
     row = {**ROW, "contents": contents, "candidates": answered, "usageMetadata": {}, "modelVersion": "m"}
     assert read_one(tmp_path, row).messages == read_one(tmp_path, ROW).messages
     refused(tmp_path, {**row, "candidates": answered * 2}, "candidates: holds 2 answers")
+    by_nobody = changed(row, "candidates.0.content", {"parts": answer["parts"]})
+    assert read_one(tmp_path, by_nobody).messages == read_one(tmp_path, ROW).messages
 
 
 def test_bad_rows(tmp_path: Path) -> None:

@@ -72,6 +72,10 @@ def test_rows_by_role_are_read_as_openai_reads_them(tmp_path: Path) -> None:
         ({"is": "a pet"}, '{"is": "a pet"}'),
         ([{"title": "Dog"}], '[{"title": "Dog"}]'),
         ([{"type": "text", "text": "a pet"}], "a pet"),
+        (["a ", "pet"], "a pet"),
+        (["a ", {"type": "text", "text": "pet"}], "a pet"),
+        (["a pet", {"title": "Dog"}], '["a pet", {"title": "Dog"}]'),
+        ([1, "a pet"], '[1, "a pet"]'),
     ],
 )
 def test_results_that_are_no_text(tmp_path: Path, content: Any, text: str) -> None:

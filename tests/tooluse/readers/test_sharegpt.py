@@ -220,3 +220,15 @@ def test_speakers_in_any_case_and_thoughts_before_a_call(tmp_path: Path) -> None
         Message("tool", "x", name="lookup"),
         Message("assistant", "Done."),
     )
+
+
+def test_results_that_are_values_follow_their_calls(tmp_path: Path) -> None:
+    """Such a call has no mark: the result after it tells that it is one."""
+    call = {"name": "lookup", "arguments": {"word": "dog"}}
+    turns = [
+        {"from": "human", "value": "?"},
+        {"from": "gpt", "value": f"I look.\n{json.dumps(call)}"},
+        {"from": "observation", "value": {"is": "a pet"}},
+    ]
+    found = read_one(tmp_path, {"tools": [LOOKUP], "conversations": turns}).messages
+    assert found[1] == Message("assistant", "I look.", (Call("lookup", {"word": "dog"}),))

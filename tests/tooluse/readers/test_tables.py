@@ -277,3 +277,59 @@ def test_rows_of_every_format_say_the_same_in_a_table(tmp_path: Path, name: str)
         found, *_ = read_trajectories(tmp_path / "clean.parquet", name)
         meant, *_ = read_trajectories(lines(tmp_path / "clean.jsonl", row), name)
         assert (found.messages, found.tools) == (meant.messages, meant.tools)
+
+
+def asking(shape: str, arguments: Any, default: Any = None) -> dict[str, Any]:
+    """A row of a format with a call of ``move``, whose tool has this default."""
+    offered = json.loads(json.dumps(MOVE))
+    offered["parameters"]["properties"]["x"]["default"] = default
+    call = {"name": "move", "arguments": arguments}
+    rows: dict[str, Any] = {
+        "responses": {"input": [{"type": "function_call", "call_id": "1", **call}], "tools": [offered]},
+        "xlam": {"query": "Go.", "answers": [call], "tools": [offered]},
+        "swift": {"messages": [{"role": "tool_call", "content": call}], "tools": [offered]},
+        "sharegpt": {"conversations": [{"from": "function_call", "value": call}], "tools": [offered]},
+        "anthropic": {
+            "messages": [{"role": "assistant", "content": [{"type": "tool_use", "name": "move", "input": arguments}]}],
+            "tools": [{"name": "move", "input_schema": offered["parameters"]}],
+        },
+        "bedrock": {
+            "messages": [{"role": "assistant", "content": [{"toolUse": {"name": "move", "input": arguments}}]}],
+            "toolConfig": {"tools": [{"toolSpec": {"name": "move", "inputSchema": {"json": offered["parameters"]}}}]},
+        },
+        "gemini": {
+            "contents": [{"role": "model", "parts": [{"functionCall": {"name": "move", "args": arguments}}]}],
+            "tools": [{"functionDeclarations": [offered]}],
+        },
+    }
+    return rows[shape]
+
+
+@pytest.mark.parametrize("shape", ["responses", "xlam", "swift", "sharegpt", "anthropic", "bedrock", "gemini"])
+def test_nulls_of_calls_and_tools_in_every_shape(tmp_path: Path, shape: str) -> None:
+    """The null of ``note`` was meant: it is required, and may be null. Other nulls are the table's."""
+    rows = [asking(shape, {"x": 1, "note": None}), asking(shape, {"x": 1, "note": "n", "by": "b"}, default=1)]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "data.parquet")
+    found, _ = read_trajectories(tmp_path / "data.parquet", shape)
+    assert found.messages[-1].tool_calls == (Call("move", {"x": 1, "note": None}),)
+    assert "default" not in found.tools[0].properties["x"]
+
+
+@pytest.mark.parametrize("shape", ["responses", "xlam", "swift", "sharegpt", "anthropic", "bedrock", "gemini"])
+def test_nulls_of_calls_that_are_text_were_meant(tmp_path: Path, shape: str) -> None:
+    row = asking(shape, json.dumps({"x": None, "by": None}))
+    parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "data.parquet")
+    (found,) = read_trajectories(tmp_path / "data.parquet", shape)
+    assert found.messages[-1].tool_calls == (Call("move", {"x": None, "by": None}),)
+
+
+def test_nulls_of_what_tools_return_that_anthropic_runs(tmp_path: Path) -> None:
+    found = [{"type": "web_search_result", "title": "Dog"}, {"type": "web_search_result", "title": "Cat", "age": "1"}]
+    call = {"type": "server_tool_use", "id": "1", "name": "search", "input": {"q": "dog"}}
+    rows = [
+        {"messages": [{"role": "assistant", "content": [call, {"type": "search_tool_result", "content": [item]}]}]}
+        for item in found
+    ]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "data.parquet")
+    first, _ = read_trajectories(tmp_path / "data.parquet", "anthropic")
+    assert first.messages[1].content == json.dumps(found[:1])

@@ -11,10 +11,10 @@ from typing import Any
 
 from tl_jax.tooluse.fields import Fields, left_out
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
-from tl_jax.tooluse.readers.fields import arguments, identity, plain
+from tl_jax.tooluse.readers.fields import call_arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.message_fields import message_weight
-from tl_jax.tooluse.readers.nulls import is_padded, without_padding
+from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tool_lists import TOOLS, tools
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
@@ -26,34 +26,44 @@ _ABOUT = (
 _OF_AN_OUTPUT = {"type", "value", "reason", *_ABOUT}
 _ABOUT_A_CALL = ("providerExecuted", "preliminary", "title", "dynamic", "toolMetadata", "rawInput", "approval")
 _OF_A_PAGE = ("id", "createdAt", "metadata", "annotations", "revisionId")
+_SCHEMAS = ("inputSchema", "parameters")
 _OUTPUTS = ("text", "json", "error-text", "error-json", "content", "execution-denied")
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The conversation in a row."""
     with Fields(row) as fields:
-        offered = _tools(fields.take(*TOOLS, default=[]), fields.at(*TOOLS))
         system = fields.take("system", kind=str, default="")
         turns = fields.each("messages")
+        padded = is_padded([value for value, _ in turns])
+        offered = _tools(fields.take(*TOOLS, default=[]), fields.taken, padded)
         beside = around(fields, place.name, "ai_sdk", "toolChoice", "maxSteps", "maxOutputTokens", "providerOptions")
-    reader = _Turns({tool.name: tool for tool in offered}, is_padded([value for value, _ in turns]))
+    reader = _Turns({tool.name: tool for tool in offered}, padded)
     for value, where in turns:
         reader.read(value, where)
     return [reader.dialogue.trajectory(beside, offered, system, "messages")]
 
 
-def _tools(value: Any, where: str) -> tuple[Tool, ...]:
+def _tools(value: Any, where: str, padded: bool) -> tuple[Tool, ...]:
     """Tools as a list, or by name."""
     if not isinstance(value, dict) or "name" in value or "tools" in value:
-        return tools(value, where)
-    return tuple(one for name, tool in value.items() for one in tools(_named(tool, name, f"{where}.{name}"), where))
+        return tools(value, where, padded)
+    named = ((name, tool) for name, tool in value.items() if tool is not None)
+    return tuple(one for name, tool in named for one in tools(_named(tool, name, f"{where}.{name}"), where, padded))
+
+
+def _by_name(value: Any) -> bool:
+    """Whether these are tools by name, each with a schema or a description."""
+    items = [tool for tool in value.values() if tool is not None] if isinstance(value, dict) else []
+    about = {"description", *_SCHEMAS}
+    return bool(items) and all(isinstance(tool, dict) and "name" not in tool and tool.keys() & about for tool in items)
 
 
 def _named(value: Any, name: str, where: str) -> dict[str, Any]:
     """A tool with its name, and without the ``jsonSchema`` around its schema."""
     with Fields(value, where) as fields:
         shape = {"name": name, **fields.keep(*value)}
-    for key in ("inputSchema", "parameters"):
+    for key in _SCHEMAS:
         if isinstance(shape.get(key), dict) and "jsonSchema" in shape[key]:
             with Fields(shape[key], f"{where}.{key}") as schema:
                 shape[key] = schema.take("jsonSchema")
@@ -167,9 +177,8 @@ class _Step:
 
     def _call(self, part: Fields, name: str) -> str | None:
         known_as = identity(part, "toolCallId")
-        given = arguments(part.take("input", "args", default={}), part.at("input", "args"))
+        given = call_arguments(part, self.offered.get(name), self.padded, "input", "args")
         part.keep(*_ABOUT_A_CALL)
-        given = without_padding(given, self.offered.get(name), self.padded)
         self.turn.calls.append(Call(name, given, id=known_as))
         return known_as
 
@@ -212,14 +221,15 @@ def _is_media(value: Any) -> bool:
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:
-    """Messages with a part, or a field, that only this library writes."""
+    """Messages with a part, or a field, that only this library writes; or tools by name."""
     messages = row.get("messages")
     items = [item for item in messages if isinstance(item, dict)] if isinstance(messages, list) else []
     lists = [item[name] for item in items for name in ("content", "parts") if isinstance(item.get(name), list)]
     kinds = [part.get("type") for parts in lists for part in parts if isinstance(part, dict)]
     own = any(isinstance(kind, str) and kind.startswith(("tool-", "dynamic-tool", "step-start")) for kind in kinds)
     paged = bool(items) and all("role" in item and isinstance(item.get("parts"), list) for item in items)
-    return own or (paged and "text" in kinds) or any(item.get("toolInvocations") for item in items)
+    asked = _by_name(row.get("tools")) and not any(item.get("tool_calls") for item in items)
+    return own or (paged and "text" in kinds) or asked or any(item.get("toolInvocations") for item in items)
 
 
 FORMAT = Format(

@@ -8,10 +8,10 @@ from typing import Any, Literal
 from tl_jax.tooluse.fields import Fields, remark
 from tl_jax.tooluse.pairing import pairs
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
-from tl_jax.tooluse.readers.fields import arguments, identity, plain
+from tl_jax.tooluse.readers.fields import call_arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format, Writer
 from tl_jax.tooluse.readers.message_fields import ENCRYPTED, REASONING, message_weight
-from tl_jax.tooluse.readers.nulls import is_padded, without_padding
+from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.openai import call_ids
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tool_lists import tools
@@ -34,10 +34,10 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The conversation in a row."""
     with Fields(row) as fields:
         own = "suite" in fields and "meta" in fields
-        offered = tools(fields.take("tools", default=[]), "tools")
         system = _text(fields.take("system", default=""), "system")
         turns = fields.each("messages")
-        padded = None if own else is_padded([value for value, _ in turns])
+        padded = is_padded([value for value, _ in turns]) or (None if own else False)
+        offered = tools(fields.take("tools", default=[]), "tools", padded)
         beside = around(fields, place.name, "anthropic", *_SETTINGS)
     dialogue = Dialogue()
     for value, where in turns:
@@ -62,7 +62,7 @@ def _message(value: Any, where: str, dialogue: Dialogue, offered: Mapping[str, T
     if role == "assistant":
         _answer(opened, where, weight, dialogue, offered, padded)
     else:
-        _told(opened, where, weight, dialogue, "user" if role == "user" else "system")
+        _told(opened, where, weight, dialogue, "user" if role == "user" else "system", padded)
 
 
 def _answer(
@@ -83,7 +83,7 @@ def _answer(
                 if turn.says_something:
                     dialogue.add(turn.message(weight), where)
                 turn, begun = AssistantTurn(), True
-                _result(fields, dialogue, at)
+                _result(fields, dialogue, at, padded)
             else:
                 _part(kind, fields, turn, offered, padded)
             fields.keep(*_OF_A_BLOCK)
@@ -92,7 +92,12 @@ def _answer(
 
 
 def _told(
-    blocks: Sequence[Any], where: str, weight: float | None, dialogue: Dialogue, role: Literal["user", "system"]
+    blocks: Sequence[Any],
+    where: str,
+    weight: float | None,
+    dialogue: Dialogue,
+    role: Literal["user", "system"],
+    padded: bool | None,
 ) -> None:
     """What the user says, and the results that stand among it; or a system text."""
     texts, answered = list[str](), False
@@ -104,7 +109,7 @@ def _told(
                 if texts:
                     dialogue.add(Message("user", "".join(texts), weight=weight), where)
                     texts = []
-                _result(fields, dialogue, at)
+                _result(fields, dialogue, at, padded)
                 answered = True
             elif kind == "text":
                 texts.append(fields.take("text", kind=str))
@@ -129,19 +134,17 @@ def _part(kind: str, block: Fields, turn: AssistantTurn, offered: Mapping[str, T
         case _ if kind in _CALLS:
             block.keep("server_name")
             name, known_as = block.take("name", kind=str), identity(block, "id")
-            given = arguments(block.take("input", default={}), block.at("input"))
-            if padded is not None:
-                given = without_padding(given, offered.get(name), padded)
+            given = call_arguments(block, offered.get(name), padded, "input")
             turn.calls.append(Call(name, given, id=known_as))
         case _:
             raise DataError(f"a block of type {kind!r} cannot be read", field=block.where)
 
 
-def _result(block: Fields, dialogue: Dialogue, where: str) -> None:
+def _result(block: Fields, dialogue: Dialogue, where: str, padded: bool | None) -> None:
     known_as = identity(block, "tool_use_id")
     said = block.take("content", default="")
     error = block.take("is_error", kind=bool, default=False) or _is_error(said)
-    content = plain(_readable(said)) if _is_of_a_server(said) else _text(said, f"{where}.content")
+    content = plain(_readable(said), bool(padded)) if _is_of_a_server(said) else _text(said, f"{where}.content")
     dialogue.result(content, f"{where}.tool_use_id", known_as, error=error)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from tl_jax.tooluse.fields import Fields, left_out, remark
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
-from tl_jax.tooluse.readers.fields import arguments, identity, plain
+from tl_jax.tooluse.readers.fields import call_arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.message_fields import ENCRYPTED, message_weight
-from tl_jax.tooluse.readers.nulls import is_padded, without_padding
+from tl_jax.tooluse.readers.nulls import is_padded, without_nulls
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
@@ -26,15 +26,15 @@ _SETTINGS = (
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The conversation in a row, and after it what the API answered, if the row has that as ``output``."""
     with Fields(row) as fields:
-        offered = _tools(fields)
         system = fields.take("system", default="")
         system = system if isinstance(system, str) else "".join(_texts(system, "system"))
         turns = fields.each("messages")
         if "output" in fields:
             with Fields(fields.take("output"), "output") as output:
                 turns.append((output.take("message"), "output.message"))
+        padded = is_padded([value for value, _ in turns])
+        offered = _tools(fields, padded)
         beside = around(fields, place.name, "bedrock", *_SETTINGS)
-    padded = is_padded([value for value, _ in turns])
     dialogue = Dialogue()
     for value, where in turns:
         _message(value, where, dialogue, {tool.name: tool for tool in offered}, padded)
@@ -77,9 +77,9 @@ def _message(value: Any, where: str, dialogue: Dialogue, offered: Mapping[str, T
 def _call(block: Fields, offered: Mapping[str, Tool], padded: bool) -> Call:
     with block:
         name, known_as = block.take("name", kind=str), identity(block, "toolUseId")
-        given = arguments(block.take("input", default={}), block.at("input"))
+        given = call_arguments(block, offered.get(name), padded, "input")
         block.keep("type")  # a tool that Amazon runs
-    return Call(name, without_padding(given, offered.get(name), padded), id=known_as)
+    return Call(name, given, id=known_as)
 
 
 def _result(block: Fields, dialogue: Dialogue, padded: bool) -> None:
@@ -91,7 +91,8 @@ def _result(block: Fields, dialogue: Dialogue, padded: bool) -> None:
         said = []
         for value, where in block.each("content"):
             with Fields(value, where) as part:
-                said += [plain(part.take("json"), padded)] if "json" in part else _text(part)
+                is_value = "json" in part or ("json" in value and not part)  # null is a value here, too
+                said += [plain(part.take("json", default=None), padded)] if is_value else _text(part)
         block.keep("type")
     dialogue.result("\n".join(said), block.at("toolUseId"), known_as, error=status == "error")
 
@@ -137,7 +138,7 @@ def _text(block: Fields) -> list[str]:
     raise DataError("only blocks of text, toolUse, toolResult and reasoningContent can be read", field=block.where)
 
 
-def _tools(row: Fields) -> list[Tool]:
+def _tools(row: Fields, padded: bool) -> list[Tool]:
     """The tools of ``toolConfig``, each in its ``toolSpec`` with the schema in ``inputSchema.json``."""
     found = list[Tool]()
     with Fields(row.take("toolConfig", "tool_config", default={}), "toolConfig") as config:
@@ -149,7 +150,8 @@ def _tools(row: Fields) -> list[Tool]:
                 item.take("systemTool")
                 left_out(item.taken, "is a tool that Amazon runs itself: no model has it elsewhere")
             elif not item.keep("cachePoint"):
-                found.append(_tool(item.take("toolSpec", kind=dict), item.taken))
+                spec = item.take("toolSpec", kind=dict)
+                found.append(_tool(without_nulls(spec) if padded else spec, item.taken))
     return found
 
 

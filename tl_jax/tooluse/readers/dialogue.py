@@ -179,4 +179,5 @@ def may_answer(turn: Any, speakers: Mapping[str, str]) -> bool:
     if not isinstance(turn, dict):
         return False
     speaker, text = turn.get("from") or turn.get("role"), turn.get("value") or turn.get("content")
-    return isinstance(speaker, str) and isinstance(text, str) and may_be_result(speakers.get(speaker.lower()), text)
+    role = speakers.get(speaker.lower()) if isinstance(speaker, str) else None
+    return role == "tool" or (isinstance(text, str) and may_be_result(role, text))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from tl_jax.tooluse.fields import Fields, left_out, remark
-from tl_jax.tooluse.readers.nulls import result_without_padding
+from tl_jax.tooluse.readers.nulls import result_without_padding, without_padding
 from tl_jax.tooluse.readers.rows import parse
-from tl_jax.tooluse.schema import DataError
+from tl_jax.tooluse.schema import DataError, Tool
 from tl_jax.tooluse.text.literals import GivenTwice, python_literal
 
 T = TypeVar("T")
@@ -128,6 +129,28 @@ def arguments(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"must be a JSON object, not {type(value).__name__}", field=where)
     return value
+
+
+def call_arguments(
+    call: Fields,
+    tool: Tool | None,
+    padded: bool | None,
+    *names: str,
+    read: Callable[[Any, str], dict[str, Any]] = arguments,
+) -> dict[str, Any]:
+    """Takes the arguments of a call, under one of these names; an object without the nulls that a table put there.
+
+    Args:
+        tool: the one that is called, if it is on offer.
+        padded: a table wrote the row, see `nulls`; None: every null was meant, as in what was written as text.
+        read: makes an object of the value.
+
+    Raises:
+        DataError: they are no object.
+    """
+    written = call.take(*names, default={})
+    given = read(written, call.taken)
+    return given if padded is None or isinstance(written, str) else without_padding(given, tool, padded)
 
 
 def plain(value: Any, padded: bool = False) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 
 from tl_jax.tooluse.fields import Fields, left_out
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
-from tl_jax.tooluse.readers.fields import arguments, identity, plain
+from tl_jax.tooluse.readers.fields import call_arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.message_fields import message_weight
-from tl_jax.tooluse.readers.nulls import is_padded, result_without_padding, without_padding
+from tl_jax.tooluse.readers.nulls import is_padded, result_without_padding, without_nulls
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tool_lists import RUN_BY_VENDOR
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
@@ -35,16 +35,16 @@ _OF_GOOGLE = (
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The conversation in a row."""
     with Fields(row) as fields:
-        tools = _tools(fields)
         system = _system(fields)
         at = fields.at(*_NAMES)
-        contents = fields.each(*_NAMES)
-        contents += _answer(fields)
+        contents, answers = fields.each(*_NAMES), _answer(fields)
+        padded = is_padded([value for value, _ in (*contents, *answers)])
+        tools = _tools(fields, padded)
         beside = around(fields, place.name, "gemini", *_SETTINGS)
-    padded = is_padded([value for value, _ in contents])
-    dialogue = Dialogue()
-    for value, where in contents:
-        _content(value, where, dialogue, {tool.name: tool for tool in tools}, padded)
+    dialogue, offered = Dialogue(), {tool.name: tool for tool in tools}
+    for spoken_by, said in (("user", contents), ("model", answers)):
+        for value, where in said:
+            _content(value, where, dialogue, offered, padded, spoken_by)
     return [dialogue.trajectory(beside, tools, system, at)]
 
 
@@ -66,9 +66,12 @@ def _answer(row: Fields) -> list[tuple[Any, str]]:
     return found
 
 
-def _content(value: Any, where: str, dialogue: Dialogue, tools: Mapping[str, Tool], padded: bool) -> None:
+def _content(
+    value: Any, where: str, dialogue: Dialogue, tools: Mapping[str, Tool], padded: bool, spoken_by: str
+) -> None:
+    """Adds what somebody says: whoever it says, or else ``spoken_by``."""
     with Fields(value, where) as fields:
-        role = fields.take("role", kind=str, default="user")
+        role = fields.take("role", kind=str, default=spoken_by)
         weight = message_weight(fields, "assistant" if role == "model" else role)
         parts = fields.each("parts")
     if role not in ("user", "model", "function", "tool", "system"):
@@ -107,8 +110,8 @@ def _call(part: Fields, tools: Mapping[str, Tool], padded: bool) -> Call:
     where = part.at("functionCall", "function_call")
     with Fields(part.take("functionCall", "function_call"), where) as call:
         name, known_as = call.take("name", kind=str), identity(call, "id")
-        given = arguments(call.take("args", "arguments", default={}), call.at("args"))
-    return Call(name, without_padding(given, tools.get(name), padded), id=known_as)
+        given = call_arguments(call, tools.get(name), padded, "args", "arguments")
+    return Call(name, given, id=known_as)
 
 
 def _response(part: Fields, dialogue: Dialogue, padded: bool) -> None:
@@ -135,7 +138,7 @@ def _system(row: Fields) -> str:
     return "".join(texts)
 
 
-def _tools(row: Fields) -> list[Tool]:
+def _tools(row: Fields, padded: bool) -> list[Tool]:
     """The functions declared in all tools.
 
     Raises:
@@ -145,7 +148,7 @@ def _tools(row: Fields) -> list[Tool]:
     for value, where in row.each("tools"):
         with Fields(value, where) as fields:
             for item, at in fields.each("functionDeclarations", "function_declarations"):
-                found.append(_tool(item, at))
+                found.append(_tool(without_nulls(item) if padded else item, at))
             for name in fields.keep(*_OF_GOOGLE):
                 left_out(f"{where}.{name}", RUN_BY_VENDOR)
     return found
@@ -174,7 +177,7 @@ def _lower(schema: Any) -> Any:
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:
-    named = "messages" if "messages" in row else next((name for name in _NAMES if name in row), "")
+    named = next((name for name in ("messages", *_NAMES) if row.get(name) is not None), "")
     contents = row[named] if isinstance(row.get(named), list) else []
     parts = [item["parts"] for item in contents if isinstance(item, dict) and "parts" in item]
     if named != "messages":

@@ -61,7 +61,7 @@ def _opened(value: Any, where: str) -> tuple[str, Any, str]:
 
 
 def _message(kind: str, value: Mapping[str, Any], where: str, dialogue: Dialogue, reader: MessageReader) -> None:
-    with Fields(dict(value), where) as fields:
+    with Fields({**value, "content": _parts(value.get("content"))}, where) as fields:
         fields.take("type", default=None)
         role = _ROLES.get(kind) or _ROLES.get(str(fields.take("role", default="")))
         if role is None:
@@ -84,6 +84,17 @@ def _message(kind: str, value: Mapping[str, Any], where: str, dialogue: Dialogue
             pass
         texts = _texts(fields, AssistantTurn(), set()).texts
         dialogue.add(Message("user" if role == "user" else "system", "".join(texts), name=name, weight=weight), where)
+
+
+def _parts(content: Any) -> Any:
+    """The content of a message; a list of texts, or of texts and blocks of text, as blocks, which LangChain joins."""
+    if not isinstance(content, list) or not all(isinstance(item, str) or _is_text(item) for item in content):
+        return content
+    return [{"type": "text", "text": item} if isinstance(item, str) else item for item in content]
+
+
+def _is_text(item: Any) -> bool:
+    return isinstance(item, dict) and item.get("type") == "text"
 
 
 def _turn(fields: Fields, where: str, reader: MessageReader) -> AssistantTurn:

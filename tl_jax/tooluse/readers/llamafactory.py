@@ -10,6 +10,7 @@ from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.format import Format, Writer
 from tl_jax.tooluse.readers.message_fields import message_weight
+from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import calls
 from tl_jax.tooluse.readers.tool_lists import tools
@@ -21,8 +22,8 @@ _ROLES = {"system": "system", "user": "user", "assistant": "assistant", "tool": 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The conversation in a row."""
     with Fields(row) as fields:
-        offered = tools(fields.take("tools", default=[]), "tools")
         turns = fields.each("messages")
+        offered = tools(fields.take("tools", default=[]), "tools", is_padded([value for value, _ in turns]))
         beside = around(fields, place.name, "llamafactory", "extra_info", "_dataset_name")
     dialogue = Dialogue()
     for value, where in turns:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.readers.fields import ARGUMENTS, identity, literal
+from tl_jax.tooluse.readers.fields import ARGUMENTS, call_arguments, identity, literal
 from tl_jax.tooluse.readers.message_fields import (
     OF_MCP,
     SMOLAGENTS,
@@ -24,7 +24,6 @@ from tl_jax.tooluse.readers.message_fields import (
     role_named,
     value_of_mcp,
 )
-from tl_jax.tooluse.readers.nulls import without_nulls, without_padding
 from tl_jax.tooluse.readers.rows import parse
 from tl_jax.tooluse.readers.tool_lists import TEXT, TOOLS, tools
 from tl_jax.tooluse.schema import Call, DataError, Message, Role, Tool, latitude
@@ -57,7 +56,7 @@ class MessageReader:
         if not value:
             return
         where = fields.taken
-        found = tools(without_nulls(value) if self.padded else value, where)
+        found = tools(value, where, self.padded)
         if self.tools and found != self.tools:
             raise DataError("other tools are offered elsewhere in the row", field=where)
         self.tools = found
@@ -160,14 +159,9 @@ class MessageReader:
 
     def _named(self, fields: Fields) -> tuple[str, dict[str, Any]]:
         name = fields.take("name", kind=str)
-        written = fields.take(*ARGUMENTS, default={})
-        if isinstance(written, str):
-            return name, arguments(written, fields.taken)
-        given = arguments(written, fields.taken)
-        if self.own and not self.padded:
-            return name, given
         tool = next((tool for tool in self.tools if tool.name == name), None)
-        return name, without_padding(given, tool, self.padded)
+        padded = self.padded or (None if self.own else False)
+        return name, call_arguments(fields, tool, padded, *ARGUMENTS, read=arguments)
 
 
 def _function_id(fields: Fields) -> str | None:

@@ -7,10 +7,10 @@ from typing import Any
 
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
-from tl_jax.tooluse.readers.fields import arguments, identity, plain
+from tl_jax.tooluse.readers.fields import call_arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.message_fields import message_weight
-from tl_jax.tooluse.readers.nulls import is_padded, without_padding
+from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tool_lists import TOOLS, tools
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
@@ -96,8 +96,8 @@ def _response(
                 turn.reasoning.append(part.take("content", kind=str))
             elif kind in ("tool-call", "builtin-tool-call"):
                 name, known_as = part.take("tool_name", kind=str), identity(part, "tool_call_id")
-                given = arguments(part.take("args", default={}), part.at("args"))
-                turn.calls.append(Call(name, without_padding(given, offered.get(name), padded), id=known_as))
+                given = call_arguments(part, offered.get(name), padded, "args")
+                turn.calls.append(Call(name, given, id=known_as))
             elif kind == "builtin-tool-return":
                 if turn.says_something:
                     dialogue.add(turn.message(weight), where)

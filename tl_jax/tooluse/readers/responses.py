@@ -8,7 +8,7 @@ from typing import Any
 
 from tl_jax.tooluse.fields import Fields, left_out, remark
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
-from tl_jax.tooluse.readers.fields import arguments, identity, plain
+from tl_jax.tooluse.readers.fields import call_arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.message_fields import ENCRYPTED, message_weight
 from tl_jax.tooluse.readers.nulls import is_padded
@@ -37,7 +37,7 @@ _SETTINGS = (
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The conversation in a row: what went in, then what came out."""
     with Fields(row) as fields:
-        offered = tools(fields.take("tools", default=[]), "tools")
+        offered = fields.take("tools", default=[])
         instructions = fields.take("instructions", "system_prompt", default="")
         system = instructions if isinstance(instructions, str) else ""
         items = [] if isinstance(instructions, str) else _items(instructions, "instructions")
@@ -45,8 +45,9 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         items += _items(fields.take("input", "messages", default=[]), where, "user")
         items += _items(fields.take("output", default=[]), "output", "assistant")
         beside = around(fields, place.name, "responses", *_SETTINGS)
-    offered = _with_servers(offered, items)
-    return [_dialogue(items).trajectory(beside, offered, system, where)]
+    padded = is_padded([value for value, _ in items])
+    offered = _with_servers(tools(offered, "tools", padded), items, padded)
+    return [_dialogue(items, offered, padded).trajectory(beside, offered, system, where)]
 
 
 def _items(value: Any, name: str, role: str = "") -> list[tuple[Any, str]]:
@@ -58,7 +59,7 @@ def _items(value: Any, name: str, role: str = "") -> list[tuple[Any, str]]:
     return [(item, f"{name}[{i}]") for i, item in enumerate(value)]
 
 
-def _with_servers(offered: tuple[Tool, ...], items: Iterable[tuple[Any, str]]) -> tuple[Tool, ...]:
+def _with_servers(offered: tuple[Tool, ...], items: Iterable[tuple[Any, str]], padded: bool) -> tuple[Tool, ...]:
     """The tools of a row and those that MCP servers list, perhaps several times.
 
     Raises:
@@ -69,7 +70,7 @@ def _with_servers(offered: tuple[Tool, ...], items: Iterable[tuple[Any, str]]) -
         if isinstance(value, dict) and value.get("type") == "mcp_list_tools":
             with Fields(value, where) as item:
                 item.keep("type", "id", "server_label", "error")
-                for tool in tools(item.take("tools", default=[]), f"{where}.tools"):
+                for tool in tools(item.take("tools", default=[]), f"{where}.tools", padded):
                     if tool.name not in found:
                         added.append(tool)
                     if found.setdefault(tool.name, tool) != tool:
@@ -77,8 +78,8 @@ def _with_servers(offered: tuple[Tool, ...], items: Iterable[tuple[Any, str]]) -
     return (*offered, *added)
 
 
-def _dialogue(items: Sequence[tuple[Any, str]]) -> Dialogue:
-    reader = _ItemReader(is_padded([value for value, _ in items]))
+def _dialogue(items: Sequence[tuple[Any, str]], offered: Iterable[Tool], padded: bool) -> Dialogue:
+    reader = _ItemReader({tool.name: tool for tool in offered}, padded)
     for value, where in items:
         reader.read(value, where)
     if reader.thoughts:
@@ -94,6 +95,7 @@ class _ItemReader:
         thoughts: of the turn that comes next.
     """
 
+    offered: Mapping[str, Tool]
     padded: bool
     dialogue: Dialogue = field(default_factory=Dialogue)
     thoughts: list[str] = field(default_factory=list)
@@ -128,7 +130,12 @@ class _ItemReader:
     def _call(self, item: Fields, kind: str, where: str) -> None:
         """A call; one of an MCP server says its result as well."""
         of_the_item = identity(item, "id")
-        call = _call(item, kind, of_the_item if kind == "mcp_call" else identity(item, "call_id"))
+        known_as, name = of_the_item if kind == "mcp_call" else identity(item, "call_id"), item.take("name", kind=str)
+        if kind == "custom_tool_call":
+            given = {TEXT: item.take("input", kind=str)}
+        else:
+            given = call_arguments(item, self.offered.get(name), self.padded, "arguments")
+        call = Call(name, given, id=known_as)
         self._say(Message("assistant", tool_calls=(call,)), where)
         if kind == "mcp_call":
             item.keep("server_label", "approval_request_id")
@@ -140,14 +147,6 @@ class _ItemReader:
         said = plain(said, self.padded) if isinstance(said, dict) else said
         text, _ = _text(Fields({"output": said}, where), "output")
         self.dialogue.result(text, f"{where}.call_id", known_as, error=error)
-
-
-def _call(item: Fields, kind: str, known_as: str | None) -> Call:
-    name = item.take("name", kind=str)
-    if kind == "custom_tool_call":
-        return Call(name, {TEXT: item.take("input", kind=str)}, id=known_as)
-    where = item.at("arguments")
-    return Call(name, arguments(item.take("arguments", default={}), where), id=known_as)
 
 
 def _message(item: Fields, where: str) -> Message:

@@ -9,21 +9,23 @@ JSON text, and a call or result is a turn of its own, by ``function_call`` or ``
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import Dialogue, around, may_answer
+from tl_jax.tooluse.readers.fields import plain
 from tl_jax.tooluse.readers.format import Format, Writer
 from tl_jax.tooluse.readers.message_fields import message_weight
+from tl_jax.tooluse.readers.nulls import is_padded, without_nulls
 from tl_jax.tooluse.readers.results import results
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import between, calls, listed
 from tl_jax.tooluse.readers.texts import prompt, said
 from tl_jax.tooluse.readers.tool_lists import TOOLS
 from tl_jax.tooluse.readers.toolbox import joined
-from tl_jax.tooluse.schema import DataError, Message, Tool, Trajectory
+from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 from tl_jax.tooluse.text.parse import thoughts
 
 _SPEAKERS = {
@@ -41,25 +43,37 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The conversation in a row. Sentences of a system prompt that describe this format are left out."""
     with Fields(row) as fields:
         where = fields.at(*TOOLS)
-        tools = listed(fields.take(*TOOLS, default=None), where)
-        system = fields.take("system", "system_prompt", kind=str, default="")
         turns = fields.each("conversations")
+        padded = is_padded([value for value, _ in turns])
+        offered = fields.take(*TOOLS, default=None)
+        tools = listed(without_nulls(offered) if padded else offered, where)
+        system = fields.take("system", "system_prompt", kind=str, default="")
         beside = around(fields, place.name, "sharegpt", "schema")  # of Hermes' JSON mode, whose prompt says it
     tools, system = prompt(system, tools, "system")
     dialogue = Dialogue()
     for (value, at), (following, _) in zip_longest(turns, turns[1:], fillvalue=({}, "")):
-        tools = _turn(value, at, dialogue, tools, may_answer(following, _SPEAKERS))
+        tools = _turn(value, at, dialogue, tools, may_answer(following, _SPEAKERS), padded)
     dialogue.messages = list(joined(dialogue.messages))
     return [dialogue.as_it_is(beside, tools, system, "conversations")]
 
 
-def _turn(value: Any, where: str, dialogue: Dialogue, tools: tuple[Tool, ...], answered: bool) -> tuple[Tool, ...]:
-    """Adds what a turn says, which a result follows or not; returns the tools, which a system prompt may list."""
+def _turn(
+    value: Any, where: str, dialogue: Dialogue, tools: tuple[Tool, ...], answered: bool, padded: bool
+) -> tuple[Tool, ...]:
+    """Adds what a turn says, which a result follows or not; returns the tools, which a system prompt may list.
+
+    Calls and results may be any value.
+    """
     with Fields(value, where) as turn:
         speaker = turn.take("from", kind=str)
         role = _SPEAKERS.get(speaker.lower())
-        text = _value(turn, role in ("call", "tool"))
+        content: Any = turn.take("value", kind=object if role in ("call", "tool") else str)
         weight = message_weight(turn, "assistant" if role in ("assistant", "call") else speaker)
+    if role == "call":
+        thought, made = _made(content, f"{where}.value", tools, padded)
+        dialogue.join(Message("assistant", "", made, weight=weight, reasoning=thought or None), where)
+        return tools
+    text = plain(content, padded)
     if dialogue.heard(role, text, where):
         return tools
     match role:
@@ -72,20 +86,18 @@ def _turn(value: Any, where: str, dialogue: Dialogue, tools: tuple[Tool, ...], a
         case "assistant":
             message = Message("assistant", text, weight=weight)
             dialogue.add(said(message, tools, answered, f"{where}.value"), where)
-        case "call":
-            thought, start = thoughts(text)
-            texts = between(text[start:], "tool_call")[0] or [text[start:]]
-            made = tuple(call for item in texts for call in calls(item, f"{where}.value"))
-            dialogue.join(Message("assistant", "", made, weight=weight, reasoning=thought or None), where)
         case _:
             raise DataError(f"unknown speaker {speaker!r}", field=f"{where}.from")
     return tools
 
 
-def _value(turn: Fields, any_value: bool) -> str:
-    """What a turn says; calls and results may be any value, which is its JSON."""
-    value = turn.take("value", kind=object if any_value else str)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _made(content: Any, where: str, tools: Sequence[Tool], padded: bool) -> tuple[str, tuple[Call, ...]]:
+    """The thought and the calls in a turn of calls: a text, with or without tags, or a value."""
+    if not isinstance(content, str):
+        return "", tuple(calls(content, where, tools, padded))
+    thought, start = thoughts(content)
+    texts = between(content[start:], "tool_call")[0] or [content[start:]]
+    return thought, tuple(call for text in texts for call in calls(text, where))
 
 
 def row(trajectory: Trajectory) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def dialogue_of(turns: Iterable[tuple[Any, str]], reader: MessageReader) -> Dial
                 fields.take("role")
                 content, weight = fields.take("content"), message_weight(fields)
                 thoughts = fields.take("reasoning_content", kind=str, default="") or None
-            made = tuple(calls(plain(content, reader.padded), f"{where}.content"))
+            made = tuple(calls(content, f"{where}.content", reader.tools, reader.padded))
             dialogue.join(Message("assistant", "", made, weight=weight, reasoning=thoughts), where)
         elif role in RESULTS:
             with Fields(value, where) as fields:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.readers.fields import ARGUMENTS, arguments, identity, literal
+from tl_jax.tooluse.readers.fields import ARGUMENTS, call_arguments, identity, literal
 from tl_jax.tooluse.schema import Call, DataError, Tool
 from tl_jax.tooluse.strict_json import DECODER
 
@@ -18,24 +18,34 @@ def between(text: str, tag: str) -> tuple[list[str], str]:
     return [inside.strip() for inside, _, _ in pairs], before + "".join(after for _, _, after in pairs)
 
 
-def calls(text: str, where: str) -> list[Call]:
-    """The calls that a text is: ``{name, arguments}``, a list of them, or one a line.
+def calls(said: Any, where: str, offered: Sequence[Tool] = (), padded: bool = False) -> list[Call]:
+    """The calls that a text is: ``{name, arguments}``, a list of them, or one a line; or that these values are.
+
+    Args:
+        offered: tools, whose schemas tell which nulls of a value were meant. In a text all were.
+        padded: a table wrote the row, see `nulls`.
 
     Raises:
         DataError: anything else.
     """
+    known = {tool.name: tool for tool in offered}
+    values = said if isinstance(said, list) else _values(said, where) if isinstance(said, str) else [said]
+
+    def call(fields: Fields, known_as: str | None) -> Call:
+        name = fields.take("name", kind=str)
+        given = call_arguments(fields, known.get(name), None if isinstance(said, str) else padded, *ARGUMENTS)
+        return Call(name, given, id=known_as)
+
     found = []
-    for item in _values(text, where):
-        with Fields(item, where) as fields:
-            fields.expect("type", "function", "tool_call")
-            if "function" in fields:
-                known_as = identity(fields, "id")
-                with Fields(fields.take("function"), f"{where}.function") as inner:
-                    name, given = inner.take("name", kind=str), inner.take(*ARGUMENTS, default={})
+    for value in values:
+        with Fields(value, where) as outer:
+            outer.expect("type", "function", "tool_call")
+            known_as = identity(outer, "id")
+            if "function" in outer:
+                with Fields(outer.take("function"), f"{where}.function") as inner:
+                    found.append(call(inner, known_as))
             else:
-                name, known_as = fields.take("name", kind=str), identity(fields, "id")
-                given = fields.take(*ARGUMENTS, default={})
-        found.append(Call(name, arguments(given, f"{where}.arguments"), id=known_as))
+                found.append(call(outer, known_as))
     return found
 
 

@@ -14,10 +14,10 @@ from typing import Any, cast
 
 from tl_jax.tooluse.fields import Fields, remark
 from tl_jax.tooluse.readers.dialogue import Dialogue, around
-from tl_jax.tooluse.readers.fields import arguments, identity
+from tl_jax.tooluse.readers.fields import call_arguments, identity
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.message_fields import message_weight
-from tl_jax.tooluse.readers.nulls import is_padded, without_padding
+from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, Report, read_rows
 from tl_jax.tooluse.readers.tool_lists import tools
 from tl_jax.tooluse.readers.toolbox import beside, calls_of, inferred
@@ -141,12 +141,12 @@ class _Messages:
     def _call(self, value: Any, where: str, role: str) -> Call:
         with Fields(value, where) as fields:
             name, known_as = fields.take("name", kind=str), identity(fields, "id")
-            given = arguments(fields.take("arguments", default={}), f"{where}.arguments")
+            given = call_arguments(fields, self.offered.get(name), self.padded, "arguments")
             requestor = fields.take("requestor", kind=str, default=role)
             fields.expect("type", "function", "tool_call")
         if requestor != role:
             raise DataError(f"is {requestor!r}, in a message of {role!r}", field=f"{where}.requestor")
-        return Call(name, without_padding(given, self.offered.get(name), self.padded), id=known_as)
+        return Call(name, given, id=known_as)
 
     def _result(self, fields: Fields, content: str, where: str) -> None:
         known_as = identity(fields, "id", "tool_call_id")

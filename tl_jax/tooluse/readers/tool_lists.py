@@ -7,6 +7,7 @@ from typing import Any
 
 from tl_jax.tooluse.fields import Fields, left_out, remark
 from tl_jax.tooluse.readers.fields import literal
+from tl_jax.tooluse.readers.nulls import without_nulls
 from tl_jax.tooluse.readers.schemas import json_schema
 from tl_jax.tooluse.schema import DataError, Tool
 
@@ -23,14 +24,19 @@ _DATED = re.compile(r"\w+_20\d{6}")
 """Kinds of Anthropic's own tools: ``bash_20250124``."""
 
 
-def tools(value: Any, where: str) -> tuple[Tool, ...]:
+def tools(value: Any, where: str, padded: bool | None = False) -> tuple[Tool, ...]:
     """Tools as a list, as one object, as what an MCP server answers to ``tools/list``, or as the JSON text of any.
+
+    Args:
+        padded: a table wrote the row, see `nulls`: what is null in them is what other tools have.
 
     Raises:
         DataError: anything else, or something in it is no tool.
     """
     if isinstance(value, str):
         value = literal(value, where) if value.strip() else []
+    elif padded:
+        value = without_nulls(value)
     if isinstance(value, dict) and "jsonrpc" in value:
         with Fields(value, where) as answer:
             answer.keep("jsonrpc", "id")

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.readers.fields import arguments, plain
+from tl_jax.tooluse.readers.fields import call_arguments, plain
 from tl_jax.tooluse.readers.format import Format, has
-from tl_jax.tooluse.readers.nulls import is_padded, without_padding
+from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, Report, read_rows
 from tl_jax.tooluse.readers.toolbox import beside, calls_of, inferred, is_tools
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
@@ -49,12 +49,12 @@ def trajectories(row: Any, place: Place, offered: tuple[Tool, ...] | None = None
 
 
 def _call(api: Any, where: str) -> list[Message]:
+    padded = is_padded([])
     with Fields(api, where) as fields, Fields(fields.take("request"), f"{where}.request") as request:
         name = request.take("api_name", kind=str)
-        given = arguments(request.take("parameters", default={}), f"{where}.request.parameters")
+        given = call_arguments(request, None, padded, "parameters")
         response, exception = fields.take("response", default=None), fields.take("exception", default=None)
-    padded = is_padded([])
-    made = Call(name, without_padding(given, None, padded))
+    made = Call(name, given)
     result = Message("tool", plain(exception or response, padded), name=name, error=bool(exception))
     return [Message("assistant", tool_calls=(made,)), result]
 

@@ -7,11 +7,13 @@ left out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.readers.fields import arguments, described, listed
+from tl_jax.tooluse.readers.fields import call_arguments, described, listed
 from tl_jax.tooluse.readers.format import Format, has
+from tl_jax.tooluse.readers.nulls import is_padded, without_nulls
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.schemas import is_optional, json_schema
 from tl_jax.tooluse.schema import Call, Case, DataError, Message, Tool, Trajectory
@@ -34,11 +36,19 @@ def cases(row: Any, place: Place) -> list[Case]:
 def _example(row: Any, place: Place) -> tuple[str, tuple[Tool, ...], Message, tuple[Call, ...], dict[str, Any]]:
     with Fields(row) as fields:
         question = Message("user", fields.take("query", kind=str))
-        tools = tuple(_tool(value, f"tools[{i}]") for i, value in enumerate(listed(fields, "tools")))
-        calls = tuple(_call(value, f"answers[{i}]") for i, value in enumerate(listed(fields, "answers")))
+        offered, answers = listed(fields, "tools"), listed(fields, "answers")
+        offered = without_nulls(offered) if _padded(row["tools"]) else offered
+        tools = tuple(_tool(value, f"tools[{i}]") for i, value in enumerate(offered))
+        known, padded = {tool.name: tool for tool in tools}, _padded(row["answers"])
+        calls = tuple(_call(value, f"answers[{i}]", known, padded) for i, value in enumerate(answers))
         number = fields.take("id", default=None)
         identity = place.name if number is None else f"xlam/{number}"
         return identity, tools, question, calls, described(fields)
+
+
+def _padded(written: Any) -> bool | None:
+    """Whether a table wrote it; None where it is text, whose nulls were all meant."""
+    return None if isinstance(written, str) else is_padded([])
 
 
 def _tool(value: Any, where: str) -> Tool:
@@ -66,9 +76,10 @@ def _is_required(spec: Any, where: str) -> bool:
     return "default" not in spec and not is_optional(str(spec.get("type") or ""))
 
 
-def _call(value: Any, where: str) -> Call:
+def _call(value: Any, where: str, known: Mapping[str, Tool], padded: bool | None) -> Call:
     with Fields(value, where) as fields:
-        return Call(fields.take("name", kind=str), arguments(fields.take("arguments"), f"{where}.arguments"))
+        name = fields.take("name", kind=str)
+        return Call(name, call_arguments(fields, known.get(name), padded, "arguments"))
 
 
 FORMAT = Format(
