@@ -81,7 +81,7 @@ def test_xlam_where_no_tool_helps(tmp_path: Path) -> None:
     [
         ({**XLAM, "tools": "[3]"}, r"tools\[0\]: must be a JSON object, not int"),
         ({**XLAM, "answers": "{}"}, "answers: must be a list as JSON text, not dict"),
-        ({**XLAM, "answers": '[{"name": "f"}]'}, r"answers\[0\]\.arguments: is missing"),
+        ({**XLAM, "answers": '[{"arguments": {}}]'}, r"answers\[0\]\.name: is missing"),
     ],
 )
 def test_bad_rows_are_named(tmp_path: Path, row: Any, problem: str) -> None:
