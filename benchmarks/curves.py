@@ -23,6 +23,7 @@ import numpy as np
 from scipy.stats import t
 
 from tl_jax.demo.course import BASE, CONFIGS
+from tl_jax.run_files import METRICS_FILE
 
 EVERY, STEPS = 34, 170
 """Steps between two held-out losses of the first seed, and of a run; the other seeds have one loss, at the end."""
@@ -92,14 +93,18 @@ def difference(percent: np.ndarray) -> str:
 
 
 def train(run: Path, settings: Sequence[str]) -> list[Mapping[str, float]]:
-    """The metrics of a run, which is made unless it is done."""
+    """The metrics of a run's logged steps, in their order; the run is made unless it is done."""
     if not (run / "done").is_file():
         run.mkdir(parents=True, exist_ok=True)
         words = [sys.executable, "-m", "tl_jax.cli", "sft", "--config", str(CONFIGS / "sft.yaml"), f"run_dir={run}"]
         with (run / "output.txt").open("ab") as log:
             subprocess.run([*words, *settings], check=True, stdout=log, stderr=log)
         (run / "done").touch()
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    steps: dict[int, dict[str, float]] = {}
+    for line in (run / METRICS_FILE).read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        steps.setdefault(row["step"], {}).update(row)  # an evaluation that was made up for has a line of its own
+    return list(steps.values())
 
 
 if __name__ == "__main__":
