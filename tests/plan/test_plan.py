@@ -15,8 +15,9 @@ from click.testing import CliRunner
 
 from tl_jax.cli import main
 from tl_jax.config import MeshConfig, RlConfig, SftConfig, load_config
+from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import make_graphdef
-from tl_jax.model.parameters import abstract_params, count_in_products, init_params
+from tl_jax.model.parameters import abstract_params, count_in_products, count_parameters, init_params
 from tl_jax.model.presets import PRESETS
 from tl_jax.model.sharding import batch_devices, make_mesh, param_shardings, shard_tree
 from tl_jax.plan import programs
@@ -118,21 +119,36 @@ def test_the_cache_is_counted_as_it_is_laid_out(rl: Plan) -> None:
     assert rl.programs[3].state["KV cache"] == expected
 
 
-def test_what_is_kept_of_episodes_is_counted_with_an_environment_alone() -> None:
-    """8 rows of 64 places (bucket(40) = 48 and 8 more) beside the slots that answers are written in, or half of what
-    is left."""
-    mesh, graphdef = make_mesh(MeshConfig()), make_graphdef(TINY.config)
-    shapes = abstract_params(TINY.config)
+def sampling_of(
+    memory: float, *more: str, model: LlamaConfig = TINY.config, devices: int | None = None
+) -> list[Program]:
+    """What a rollout of the actor compiles, on some devices or on all."""
+    mesh = make_mesh(MeshConfig(), jax.devices()[:devices])
+    config, shapes = load_config(RlConfig, [], (*SMALL_RL, *more)), abstract_params(model)
     actor = jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         shapes,
         param_shardings(shapes, mesh),
     )
+    load = workload(config, replace(TINY, config=model), batch_devices(mesh))
+    return sampling_programs(config, make_graphdef(model), actor, mesh, load, {}, memory)
+
+
+def test_prompts_are_read_with_each_layer_once() -> None:
+    """8 of 39 tokens at once, then as many again: 2 x 3 layers, of which each is an argument of the program."""
+    two, three = (replace(TINY.config, num_layers=number) for number in (2, 3))
+    reading = sampling_of(1e9, "batch_size=16", "sampling.batch_size=8", model=three, devices=1)[1]
+    layer = (count_parameters(three) - count_parameters(two)) * 2  # bfloat16
+    layer += 2 * three.hidden_size * 2  # but its norms, which are float32
+    assert reading.weights_read + reading.times * sum(reading.arguments.values()) == 2 * 3 * layer
+
+
+def test_what_is_kept_of_episodes_is_counted_with_an_environment_alone() -> None:
+    """8 rows of 64 places (bucket(40) = 48 and 8 more) beside the slots that answers are written in, or half of what
+    is left."""
 
     def beside(memory: float, *more: str) -> float | None:
-        config = load_config(RlConfig, [], (*SMALL_RL, *more))
-        load = workload(config, TINY, batch_devices(mesh))
-        made = sampling_programs(config, graphdef, actor, mesh, load, {}, memory)
+        made = sampling_of(memory, *more)
         copy, reading, admitting, sampling = (one.resident.get("KV cache of conversations") for one in made)
         assert copy is None
         assert reading == admitting == sampling

@@ -29,7 +29,7 @@ class Program:
     flops: float
     """the same with what is computed for padding and again in the backward pass"""
     weights_read: float
-    """bytes of weights that each device reads in one step at least"""
+    """bytes of weights that each device reads in one step at least, beside the arguments that it reads each time"""
     times: float = 1.0
     """how often it runs in one step"""
     loop: int = 1

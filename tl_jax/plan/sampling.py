@@ -91,7 +91,7 @@ def sampling_programs(
             {},
             0.0,
             load.sampled * prompts / config.group_size,
-            waves * weights,
+            0.0,  # its arguments are the weights
             times=waves * stacks,
         ),
         Program(
