@@ -23,7 +23,7 @@ from tl_jax.inference import reading, slots
 from tl_jax.inference.buckets import bucket, bucket_within
 from tl_jax.inference.choice import filter_logits
 from tl_jax.inference.engine import Ends, Generation, Listener
-from tl_jax.inference.generate import generate
+from tl_jax.inference.generate import _Writer, generate
 from tl_jax.inference.room import GenerationError
 from tl_jax.inference.serving import for_generation
 from tl_jax.model.llama import make_graphdef
@@ -213,6 +213,32 @@ def test_prompts_of_similar_lengths_run_together(one: Loaded, monkeypatch: pytes
     in_twos = GREEDY.model_copy(update={"batch_size": 2})
     one.generate([PROMPTS[n] for n in (1, 7, 4, 8, 12, 11)], in_twos)  # of 3, 20, 15, 24, 23 and 2 tokens
     assert shapes == [(2, 24), (2, 24), (2, 16)]
+
+
+def test_the_queue_is_not_walked_through_at_each_wave(one: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four times as many prompts, each is looked at as often."""
+
+    class Looked(list[np.ndarray]):
+        count = 0
+
+        def __getitem__(self, index: Any) -> Any:
+            self.count += 1
+            return super().__getitem__(index)
+
+    class Watched(_Writer):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self._prompts = Looked(self._prompts)
+            looked.append(self._prompts)
+
+    looked: list[Looked] = []
+    monkeypatch.setattr("tl_jax.inference.generate._Writer", Watched)
+    in_twos = SamplingConfig(max_new_tokens=2, temperature=0, batch_size=2)
+    for count in (16, 64):
+        one.generate([[1 + row, *PROMPTS[row % 2]] for row in range(count)], in_twos)
+    few, many = (prompts.count for prompts in looked)
+    assert few > 16
+    assert many < 1.2 * 4 * few
 
 
 def test_it_can_be_given_up_before_each_batch(one: Loaded) -> None:

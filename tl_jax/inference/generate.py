@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from contextlib import nullcontext
+from itertools import accumulate
 from typing import Any
 
 import jax
@@ -99,6 +100,9 @@ class _Writer:
         self._prompts = [np.asarray(prompt, np.int32) for prompt in prompts]
         self._draw, self._eos_ids = model.everywhere(draw), draw.eos_ids
         self._queue = deque(sorted(range(len(prompts)), key=self._order))
+        to_come = (len(self._prompts[index]) for index in reversed(self._queue))
+        self._longest = list(accumulate(to_come, max, initial=0))
+        """tokens of the longest of the last prompts of the queue, by how many these are"""
         self._count = row_count(at_once, model.spread)
         self._read: ReadPrompts | None = None
         self._tokens_read = np.zeros(len(prompts), np.int32)
@@ -164,8 +168,8 @@ class _Writer:
 
     def _places(self) -> int:
         """Tokens for which a slot has room: those of the longest prompt there is or may come, and of its answer."""
-        there = [*self._held[self._held >= 0], *self._queue, *(index for _, index in self._waiting)]
-        return places_for(max(len(self._prompts[index]) for index in there), self._extra)
+        held = (len(self._prompts[index]) for index in self._held[self._held >= 0])
+        return places_for(max([self._longest[len(self._waiting) + len(self._queue)], *held]), self._extra)
 
     def _enough(self, live: int) -> int:
         """Of how many answers on their way the host wants to hear, to do something about the free slots."""
