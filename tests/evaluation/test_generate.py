@@ -1,16 +1,26 @@
-"""What ``tl-jax generate`` reads: conversations of all shapes, and what is wrong with them."""
+"""What ``tl-jax generate`` reads: conversations of all shapes, and what is wrong with them; and what it gives."""
 
 from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests.inference.speaking import Speaking
 from tests.tooluse.readers.examples import EXAMPLES
-from tl_jax.evaluation.generate import read_lines, read_one
+from tl_jax.config import SamplingConfig
+from tl_jax.data.codec import Codec
+from tl_jax.demo.course import BASE
+from tl_jax.evaluation.answering import Answering
+from tl_jax.evaluation.generate import generate_file, read_lines, read_one
+from tl_jax.inference.engine import Generation, Listener
 from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool
 
@@ -143,3 +153,37 @@ def test_the_shared_file(shared_data: Path) -> None:
     assert [message.role for message in found.messages] == ["system", "user", "assistant", "tool"]
     assert found.messages[2].tool_calls == (Call("lookup", {"key": "A"}),)
     assert found.messages[3].name == "lookup"
+
+
+@dataclass(frozen=True)
+class OutOfOrder(Speaking):
+    """Numbers its answers, and tells of the third, then of the first; then it may be stopped."""
+
+    stopped: bool = False
+
+    def said(self, prompts: Sequence[Sequence[int]], listener: Listener) -> Sequence[str]:
+        return [f"Answer {number}." for number in range(len(prompts))]
+
+    def tell(self, answers: Generation, listener: Listener) -> None:
+        for row in (2, 0):
+            listener.ended([row], answers.of([row]))
+        if self.stopped:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_answers_are_given_in_the_order_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: bool
+) -> None:
+    """Where it is stopped, those that were there already, too."""
+    codec = Codec.open("paper", BASE)
+    engine: Any = SimpleNamespace(model=SimpleNamespace(max_position_embeddings=10_000))
+    sampler = OutOfOrder(engine, codec, SamplingConfig(max_new_tokens=20), codec.stop_ids, stopped)
+    monkeypatch.setattr(Answering, "open", lambda self, model: sampler)
+    path, given = tmp_path / "asked.jsonl", list[str]()
+    path.write_text('[{"role": "user", "content": "Tea?"}]\n' * 4)
+    with pytest.raises(KeyboardInterrupt) if stopped else nullcontext():
+        generate_file(tmp_path, path, given.append)
+    rows = [json.loads(line) for line in given]
+    told = (0, 2) if stopped else range(4)
+    assert rows == [{"id": str(number + 1), "prediction": f"Answer {number}."} for number in told]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 from click.testing import CliRunner
 from transformers import LlamaForCausalLM
@@ -20,6 +21,7 @@ from tl_jax.data.prompts import load_cases
 from tl_jax.errors import UserError
 from tl_jax.evaluation.answering import Answering
 from tl_jax.evaluation.answers import open_directory, settings_of
+from tl_jax.evaluation.generate import generate_file, read_lines
 from tl_jax.evaluation.runner import evaluate
 from tl_jax.files import write_json
 from tl_jax.inference.engine import SILENT
@@ -245,3 +247,23 @@ def test_the_commands_answer_alike(evaluated: Path, model_dir: Path, cases_file:
     assert done.exit_code == 0, done.output
     said = {row["id"]: row["prediction"] for row in map(json.loads, done.stdout.splitlines())}
     assert said == {row["id"]: predictions(evaluated)[row["id"]]["prediction"] for row in asked}
+
+
+def test_generate_samples_alike_however_few_are_answered_at_once(
+    model_dir: Path, cases_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the model says to all at once, by the seed and the conversation's place in the file."""
+    rows = [json.loads(line) for line in cases_file.read_text().splitlines()]
+    asked = [{"tools": row["tools"], "messages": row["messages"]} for row in rows if row["id"] != "c4"]  # too long
+    source, lines = tmp_path / "asked.jsonl", list[str]()
+    source.write_text("".join(json.dumps(row) + "\n" for row in asked))
+    answering = Answering.of(max_new_tokens=8, temperature=1.0, dtype="float32", seed=3, batch_size=2)
+    generate_file(model_dir, source, lines.append, answering, bar=True)
+    sampler = answering.open(model_dir)
+    prompts = [sampler.codec.prompt(one.tools, one.messages) for one in read_lines(source)]
+    said = sampler.texts(sampler.generate(prompts, jax.random.key(3)))
+    expected = [{"id": str(number), "prediction": text} for number, text in enumerate(said, 1)]
+    assert [json.loads(line) for line in lines] == expected
+    printed = capsys.readouterr()
+    assert "6/6" in printed.err
+    assert printed.out == ""

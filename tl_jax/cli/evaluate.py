@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,7 @@ def generate(model: Path, source: Path, compile_cache: bool, **options: Any) -> 
     from tl_jax.evaluation.answering import Answering
     from tl_jax.evaluation.generate import generate_file
 
-    for line in generate_file(model, source, Answering.of(**options)):
-        give(line)
+    generate_file(model, source, give, Answering.of(**options), bar=not sys.stdout.isatty())
 
 
 @click.command(name="eval")

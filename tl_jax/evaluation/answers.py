@@ -82,7 +82,7 @@ def answer_all(
     single = [prompt for prompt in fitting if prompt.case.id not in played]
     several = [prompt for prompt in fitting if prompt.case.id in played]
     found = dict(known)
-    with predictions.open("a", encoding="utf-8") as file, _progress(console) as progress:
+    with predictions.open("a", encoding="utf-8") as file, progress_bar(console) as progress:
         task = progress.add_task("answering", total=len(cases), completed=len(cases) - len(prompts))
 
         def take(row: Row) -> None:
@@ -93,7 +93,8 @@ def answer_all(
 
         for prompt in too_long:
             take(_unanswered(prompt, [] if prompt.case.id in played else ""))
-        generated(sampler, single, answering, take)
+        tokens, numbers = [prompt.tokens for prompt in single], [noise_number(prompt) for prompt in single]
+        generated(sampler, tokens, answering, lambda at, row: take({"id": single[at].case.id, **row}), numbers)
         for row in play(sampler, several, room, answering) if play and several else ():
             take(row)
     if too_long:
@@ -106,8 +107,22 @@ def noise_number(prompt: Prompt) -> int:
     return crc32(prompt.case.id.encode()) >> 1
 
 
-def generated(sampler: Sampler, prompts: Sequence[Prompt], answering: Answering, take: Callable[[Row], None]) -> None:
-    """One answer to every prompt, given to ``take`` when it has ended; the next prompt follows it at once."""
+def generated(
+    sampler: Sampler,
+    prompts: Sequence[Sequence[int]],
+    answering: Answering,
+    take: Callable[[int, Row], None],
+    numbers: Sequence[int] | None = None,
+) -> None:
+    """One answer to every prompt; when one has ended, the next prompt takes its place at once.
+
+    Args:
+        sampler: from `Answering.open`.
+        prompts: token ids. There is room for all of them.
+        answering: how many are answered at once, and the seed.
+        take: given each answer when it has ended, with its prompt's index: ``prediction``, ``tokens``, ``finished``.
+        numbers: what the noise of an answer depends on besides the seed; by default its prompt's index.
+    """
     if not prompts:
         return
     waiting = set(range(len(prompts)))
@@ -116,11 +131,10 @@ def generated(sampler: Sampler, prompts: Sequence[Prompt], answering: Answering,
         for row, (index, text) in enumerate(zip(indices, sampler.texts(answers), strict=True)):
             waiting.remove(index)
             length, finished = int(answers.lengths[row]), bool(answers.finished[row])
-            take({"id": prompts[index].case.id, "prediction": text, "tokens": length, "finished": finished})
+            take(index, {"prediction": text, "tokens": length, "finished": finished})
 
-    tokens, numbers = [prompt.tokens for prompt in prompts], [noise_number(prompt) for prompt in prompts]
     in_slots = replace(sampler, sampling=sampler.sampling.model_copy(update={"batch_size": answering.batch_size}))
-    made = in_slots.generate(tokens, jax.random.key(answering.seed), Listener(ended=ended), numbers)
+    made = in_slots.generate(prompts, jax.random.key(answering.seed), Listener(ended=ended), numbers)
     left = sorted(waiting)  # of which the engine did not tell
     ended(left, made.of(left))
 
@@ -182,7 +196,8 @@ def _drop_cut_off_line(file: Path) -> None:
             anew.write(whole)
 
 
-def _progress(console: Console) -> Progress:
+def progress_bar(console: Console, shown: bool = True) -> Progress:
+    """Of answers. What is printed on stdout meanwhile stays there, although the bar is on a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -191,4 +206,6 @@ def _progress(console: Console) -> Progress:
         TextColumn("ETA"),
         TimeRemainingColumn(),
         console=console,
+        redirect_stdout=False,
+        disable=not shown,
     )

@@ -165,6 +165,8 @@ def _played(
     from tl_jax.rl.rollout import EnvironmentSpec, run_multi_turn
 
     key = jax.random.key(answering.seed)
+    # Only as many at once as there are slots: each has a process for its tools, and what is kept of it between turns
+    # has to have room. With more, most of them would be read anew at every turn.
     for start in range(0, len(prompts), answering.batch_size):
         batch = prompts[start : start + answering.batch_size]
         turns = max(len(prompt.case.meta["turns"]) + 1 for prompt in batch)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from codecs import BOM_UTF8
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import jax
-
 from tl_jax.evaluation.answering import GREEDY, Answering
+from tl_jax.evaluation.answers import Row, generated, progress_bar
 from tl_jax.inference.room import ContextRoom
+from tl_jax.terminal import SafeConsole
 from tl_jax.tooluse.readers import Place, canonical, format_of
 from tl_jax.tooluse.readers.messages import MESSAGES
 from tl_jax.tooluse.readers.rows import EachRow, open_file, parse
@@ -27,12 +27,22 @@ _OUTPUT = "output"
 def generate_file(
     model: Path,
     source: Path,
+    give: Callable[[str], None],
     answering: Answering = GREEDY,
-) -> Iterator[str]:
-    """Answers to the conversations of ``source``, in their order, ready to print.
+    bar: bool = False,
+) -> None:
+    """Answers the conversations of ``source``.
 
     A ``.jsonl`` file gives one JSON line ``{"id", "prediction"}`` for each of its lines, any other file (one
     conversation) the bare answer.
+
+    Args:
+        model: a Hugging Face, PEFT, checkpoint or run directory.
+        source: the file.
+        give: given what is to be printed, in the order of the file: an answer when it and those before it have ended.
+            Where an error or Ctrl-C ends it, the answers that were waiting for others are given as well.
+        answering: how the model answers.
+        bar: whether stderr shows how far it is.
 
     Raises:
         UserError: a file that cannot be read or a prompt the model has no room for.
@@ -44,12 +54,25 @@ def generate_file(
     room = ContextRoom(sampler.engine.model.max_position_embeddings, answering.sampling.max_new_tokens)
     for one, prompt in zip(found, prompts, strict=True):
         room.check(f"conversation {one.id}", len(prompt))
-    for start in range(0, len(prompts), answering.batch_size):
-        batch = prompts[start : start + answering.batch_size]
-        numbers = range(start, start + len(batch))
-        generation = sampler.generate(batch, jax.random.key(answering.seed), numbers=numbers)
-        for one, text in zip(found[start:], sampler.texts(generation), strict=False):
-            yield json.dumps({"id": one.id, "prediction": text}, ensure_ascii=False) if many else text
+    ended: dict[int, str] = {}
+    given = 0
+    with progress_bar(SafeConsole(stderr=True), bar and many) as progress:
+        task = progress.add_task("answering", total=len(found))
+
+        def take(index: int, row: Row) -> None:
+            nonlocal given
+            text = row["prediction"]
+            ended[index] = json.dumps({"id": found[index].id, "prediction": text}, ensure_ascii=False) if many else text
+            while given in ended:
+                give(ended.pop(given))
+                given += 1
+            progress.advance(task)
+
+        try:
+            generated(sampler, prompts, answering, take)
+        finally:
+            for index in sorted(ended):
+                give(ended.pop(index))
 
 
 def read_lines(path: Path) -> list[Conversation]:
