@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.tooluse.readers.helpers import (
-    lines,
-)
+from tests.tooluse.readers.helpers import lines
 from tl_jax.tooluse.fields import Notes
-from tl_jax.tooluse.readers import read_predictions
+from tl_jax.tooluse.readers import read_predictions, read_turns
 from tl_jax.tooluse.schema import DataError
 
 
@@ -38,3 +37,36 @@ def test_a_field_that_is_not_known_is_an_error_or_is_counted(tmp_path: Path) -> 
 def test_how_answers_came_about_and_what_describes_them_is_known(tmp_path: Path) -> None:
     row = {"id": "a", "prediction": "f()", "finished": True, "problem": "?", "model": "small", "created_at": "today"}
     assert read_predictions(lines(tmp_path / "data.jsonl", row)) == {"a": "f()"}
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+AS_TEXT = '{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{\\"a\\": 1}"}}'
+
+
+@pytest.mark.parametrize(
+    ("prediction", "text"),
+    [
+        ({"role": "assistant", "content": None, "tool_calls": [CALL]}, AS_TEXT),
+        ({"role": "assistant", "content": "No.", "reasoning_content": "Hm.", "finish_reason": "stop"}, "No."),
+        ({"role": "assistant", "content": None}, ""),
+        ([{"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "content": "1"}], AS_TEXT),
+    ],
+)
+def test_predictions_that_are_messages(tmp_path: Path, prediction: Any, text: str) -> None:
+    path = lines(tmp_path / "data.jsonl", {"id": "a", "prediction": prediction})
+    assert read_predictions(path) == read_turns(path) == {"a": text}
+
+
+@pytest.mark.parametrize(
+    ("prediction", "problem"),
+    [
+        ({"role": "user", "content": "f()"}, 'row: must be an object with "id" and "prediction", a text or the assi'),
+        ({"name": "f"}, 'row: must be an object with "id" and "prediction", a text or the assistant\'s message'),
+        ([], 'row: must be an object with "id" and "prediction", a text or the assistant\'s message'),
+        ({"role": "assistant", "contents": "f()"}, r"prediction\.contents: unknown field; did you mean 'content'"),
+    ],
+)
+def test_predictions_that_are_none(tmp_path: Path, prediction: Any, problem: str) -> None:
+    path = lines(tmp_path / "data.jsonl", {"id": "a", "prediction": prediction})
+    with pytest.raises(DataError, match=r"data\.jsonl:1: " + problem):
+        read_predictions(path)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tl_jax.errors import DataError, UserError
-from tl_jax.tooluse.rewards.completions import answer_text, read_case, reward_of
+from tl_jax.tooluse.readers.answers import answer_text
+from tl_jax.tooluse.rewards.completions import read_case, reward_of
 from tl_jax.tooluse.rewards.trl import irm_reward
 from tl_jax.tooluse.rewards.verl import compute_score
 from tl_jax.tooluse.schema import Case

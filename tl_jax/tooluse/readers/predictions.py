@@ -1,13 +1,18 @@
-"""Files of a model's answers: ``{"id", "prediction"}``, which is no format of trajectories or cases."""
+"""Files of a model's answers: ``{"id", "prediction"}``, which is no format of trajectories or cases.
+
+An answer is a text, or the message that an API answered; see `answers` for what is read of it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias, TypeGuard, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.readers.answers import answer_text
 from tl_jax.tooluse.readers.fields import described
+from tl_jax.tooluse.readers.message_fields import role_named
 from tl_jax.tooluse.readers.rows import Place, read_rows
 from tl_jax.tooluse.schema import DataError
 
@@ -27,22 +32,23 @@ def read_predictions(path: str | Path) -> dict[str, str]:
     Raises:
         DataError: a row without these, with a field that is not known, or with the id of an earlier one.
     """
-    return _read(path, _is_text, 'the text "prediction"')
+    return _read(path, _answer, "a text or the assistant's message")
 
 
 def read_turns(path: str | Path) -> dict[str, str | Turns]:
     """As `read_predictions`, where a prediction may also be a list of turns, each a list of texts."""
-    return _read(path, _is_text_or_turns, '"prediction", a text or a list of turns, each a list of texts')
+    return _read(path, _answer_or_turns, "a text, the assistant's message or a list of turns, each a list of texts")
 
 
-def _read(path: str | Path, fits: Callable[[Any], TypeGuard[T]], wanted: str) -> dict[str, T]:
+def _read(path: str | Path, read: Callable[[Any], T | None], wanted: str) -> dict[str, T]:
+    """Case id -> what ``read`` makes of a prediction; None where it is nothing that is ``wanted``."""
     predictions: dict[str, T] = {}
 
     def remember(row: Any, place: Place) -> list[None]:
         with Fields(row) as fields:
-            name, prediction = fields.take("id", default=None), fields.take("prediction", default=None)
-            if name is None or not fits(prediction):
-                raise DataError(f'must be an object with "id" and {wanted}', field="row")
+            name, prediction = fields.take("id", default=None), read(fields.take("prediction", default=None))
+            if name is None or prediction is None:
+                raise DataError(f'must be an object with "id" and "prediction", {wanted}', field="row")
             fields.keep(*_HOW)
             described(fields)
         if str(name) in predictions:
@@ -55,11 +61,19 @@ def _read(path: str | Path, fits: Callable[[Any], TypeGuard[T]], wanted: str) ->
     return predictions
 
 
-def _is_text(value: Any) -> TypeGuard[str]:
-    return isinstance(value, str)
+def _answer(value: Any) -> str | None:
+    messages = value if isinstance(value, list) else [value]
+    first = messages[0].get("role") if messages and isinstance(messages[0], dict) else None
+    if isinstance(first, str) and role_named(first) == "assistant":
+        return answer_text(value, "prediction")
+    return value if isinstance(value, str) else None
 
 
-def _is_text_or_turns(value: Any) -> TypeGuard[str | Turns]:
-    if isinstance(value, list):
-        return all(isinstance(turn, list) and all(isinstance(text, str) for text in turn) for turn in value)
+def _answer_or_turns(value: Any) -> str | Turns | None:
+    if isinstance(value, list) and all(isinstance(turn, list) and all(map(_is_text, turn)) for turn in value):
+        return value
+    return _answer(value)
+
+
+def _is_text(value: Any) -> bool:
     return isinstance(value, str)

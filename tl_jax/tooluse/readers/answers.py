@@ -1,0 +1,105 @@
+"""The answer in messages as one text, as other programs hand over what a model answered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from tl_jax.errors import DataError
+from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.readers.fields import ARGUMENTS
+from tl_jax.tooluse.readers.message_fields import REASONING, listed_calls, message_text, of_an_answer, role_named
+from tl_jax.tooluse.readers.tool_lists import TEXT
+
+_BESIDE = (*REASONING, "name", "id", "reasoning_details", "thinking_blocks", "audio")
+"""What a message may have besides its text and calls: no part of the answer."""
+
+_CALLS = ("tool_use", "tool_call", "tool-call", "function_call")
+"""Kinds of parts that are calls: Anthropic's, LangChain's, those of Vercel's AI SDK."""
+
+
+def answer_text(completion: Any, where: str = "completion") -> str:
+    """The answer in a completion as one text: what it says, and its calls as JSON, one a line.
+
+    Of several messages the assistant's first ones count, up to the first result: what it did before it was told
+    anything. Calls are written as they came; whether they are calls is for the parser to say.
+
+    Args:
+        where: the field that it stands in, for errors.
+
+    Raises:
+        DataError: a message with a field that is not known, or no message.
+
+    Example:
+        >>> answer_text([{"role": "assistant", "content": None, "tool_calls": [{"name": "f", "arguments": {"a": 1}}]}])
+        '{"name": "f", "arguments": {"a": 1}}'
+    """
+    if completion is None or isinstance(completion, str):
+        return completion or ""
+    messages: Sequence[Any] = [completion] if isinstance(completion, dict) else completion
+    if not isinstance(messages, (list, tuple)):
+        raise DataError(f"must be text or messages, not {type(completion).__name__}", field=where)
+    parts: list[str] = []
+    for index, message in enumerate(messages):
+        found = _said(message, where if isinstance(completion, dict) else f"{where}[{index}]")
+        if found is None:
+            break
+        parts += found
+    return "\n".join(parts)
+
+
+def _said(message: Any, where: str) -> list[str] | None:
+    """What an assistant's message says and calls; None for any other message."""
+    role = message.get("role") if isinstance(message, dict) else None
+    if role is not None and role_named(str(role)) != "assistant":
+        return None
+    with Fields(message, where) as fields:
+        content, parts = _without_calls(fields.take("content", default=""))
+        fields.take("role", default=None)
+        text, refusal, *_ = message_text(Fields({"content": content}, where))
+        calls = listed_calls(fields)
+        older = [fields.take(name, default=None) for name in ("function_call", "function_calls")]
+        refusal = fields.take("refusal", kind=str, default=refusal or "")
+        fields.keep(*_BESIDE)
+        of_an_answer(fields)
+    calls = [*parts, *calls, *(call for call in older if call is not None)]
+    spoken = text if text.strip() else refusal
+    return [*([spoken] if spoken else []), *map(_written, calls)]
+
+
+def _without_calls(content: Any) -> tuple[Any, list[dict[str, Any]]]:
+    """The content of a message without the parts that are calls, and these calls."""
+    if not isinstance(content, list):
+        return content, []
+    calls = [part for part in content if isinstance(part, dict) and part.get("type") in _CALLS]
+    named = [{"name": part.get("name", part.get("toolName"))} | _arguments_of(part) for part in calls]
+    return [part for part in content if part not in calls], named
+
+
+def _arguments_of(part: dict[str, Any]) -> dict[str, Any]:
+    return {key: part[key] for key in ARGUMENTS if key in part}
+
+
+def _written(call: Any) -> str:
+    """A call as JSON that the parser understands, if it is one."""
+    if isinstance(call, str):
+        return call
+    inner = call.get("function") if isinstance(call, dict) else None
+    custom = call.get("custom") if isinstance(call, dict) else None
+    if isinstance(custom, dict):  # whose input is a text as it is
+        call = {"name": custom.get("name"), "arguments": {TEXT: custom.get("input")}}
+    elif isinstance(inner, dict):
+        call = {**call, "function": _with_arguments(inner)}
+    elif isinstance(call, dict):
+        call = _with_arguments(call)
+    return json.dumps(call, ensure_ascii=False, default=str)
+
+
+def _with_arguments(call: dict[str, Any]) -> dict[str, Any]:
+    """The call with its arguments under the name that the parser knows; those that are missing or empty are none."""
+    names = [name for name in ARGUMENTS if call.get(name) not in (None, "")]
+    if len(names) > 1:  # not for us to choose: the parser refuses it
+        return call
+    arguments = call[names[0]] if names else {}
+    return {key: value for key, value in call.items() if key not in ARGUMENTS} | {"arguments": arguments}
