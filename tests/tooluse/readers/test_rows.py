@@ -116,8 +116,15 @@ def test_files_that_are_no_data_yet(tmp_path: Path, content: bytes, problem: str
         ({"body": {"messages": []}, "url": "x"}, "'body' has 'messages': write it as a row of its own"),
         ({"role": "user", "content": "Go."}, "it is one message, and a row is a whole conversation"),
         ({"question": "Go?", "reply": "No."}, "it has question, reply"),
+        ({"object": "thread.run.step", "step_details": {}}, "it is of a thread of OpenAI's Assistants: write the"),
     ],
 )
 def test_a_row_of_no_format_is_told_what_it_has(tmp_path: Path, row: dict[str, Any], hint: str) -> None:
     with pytest.raises(DataError, match=rf"data\.jsonl:1: row: has neither .*; {re.escape(hint)}"):
+        list(read_trajectories(write(tmp_path, rows(row))))
+
+
+def test_autogens_messages_are_told_by_their_name(tmp_path: Path) -> None:
+    row = {"messages": [{"source": "user", "type": "TextMessage", "content": "Go."}]}
+    with pytest.raises(DataError, match=r"data\.jsonl:1: messages\[0\]: is a message of AutoGen's.*with its role"):
         list(read_trajectories(write(tmp_path, rows(row))))

@@ -32,6 +32,8 @@ FREE_IN = {
     "anthropic": r"system/0/cache_control",
     "ai_sdk": r"tools|.*/step-start|.*/output|.*/metadata",
     "bedrock": r".*/cachePoint|toolConfig/toolChoice.*|inferenceConfig|.*/toolResult/content/0/json",
+    "haystack": r".*/_?meta|.*/extra",
+    "cohere": r".*/outputs/0|.*/parameters|tools/0/parameter_definitions",  # by name, and what tools said
     "llamaindex": r".*/additional_information|.*/tool_kwargs",
     "sharegpt": r"conversations/3/value.*",  # what a tool said
     "toolace": r"conversations/2/value.*",

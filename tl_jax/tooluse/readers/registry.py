@@ -29,6 +29,7 @@ _MODULES = (
     "anthropic",  # ... of blocks
     "bedrock",  # ... by name
     "llamaindex",  # ... by block_type
+    "haystack",  # ... or parts by name
     "ai_sdk",  # ... or parts, in steps
     "pydantic_ai",  # ... by part_kind
     "langchain",  # ... by type instead of role
@@ -45,6 +46,7 @@ _MODULES = (
     "toolrl",  # ... or its right answer in tags
     "gemini",  # fields that no other format has, from here on
     "responses",
+    "cohere",
     "glaive",
     "xlam",
     "bfcl",
@@ -159,6 +161,7 @@ def detect_format(path: str | Path) -> str:
     (place, row), *others = first_rows(path, _LOOKED_AT)
     try:
         refuse_preferences(row)
+        _refuse_autogen(row)
     except DataError as error:
         raise place.locate(error) from None
     names = [*FORMATS]
@@ -174,8 +177,23 @@ def format_of(row: Mapping[str, Any]) -> Format | None:
     return next((format for format in reversed([*FORMATS.values()]) if format.recognises(row)), None)
 
 
+def _refuse_autogen(row: Mapping[str, Any]) -> None:
+    """Says of AutoGen's messages, which are none by ``role``, what to do.
+
+    Raises:
+        DataError: the row has some.
+    """
+    messages = row.get("messages")
+    first = messages[0] if isinstance(messages, list) and messages else None
+    if isinstance(first, dict) and {"source", "type"} <= first.keys() and "role" not in first:
+        problem = "is a message of AutoGen's, which are not read; write it with its role, and calls as tool_calls"
+        raise DataError(problem, field="messages[0]")
+
+
 def _hint(row: Mapping[str, Any]) -> str:
     """Where a row of no known format may have its messages, or which fields it has."""
+    if str(row.get("object")).startswith("thread."):
+        return "; it is of a thread of OpenAI's Assistants: write the thread as messages, calls as their tool_calls"
     if {"role", "from"} & row.keys():
         return '; it is one message, and a row is a whole conversation: {"messages": [...]}'
     for name, value in row.items():
