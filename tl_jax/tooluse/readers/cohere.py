@@ -36,7 +36,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         padded = is_padded([value for value, _ in turns])
         offered = tools(fields.take("tools", default=[]), "tools", padded)
         system = fields.take("preamble", "preamble_override", kind=str, default="")
-        reader = _Turns({tool.name: tool for tool in offered}, padded)
+        reader = _Chat({tool.name: tool for tool in offered}, padded)
         for value, where in turns:
             with Fields(value, where) as turn:
                 reader.read(turn)
@@ -57,7 +57,7 @@ _NOT_READ = {
 
 
 @dataclass
-class _Turns:
+class _Chat:
     """Reads turns, one after another."""
 
     offered: Mapping[str, Tool]
