@@ -158,7 +158,7 @@ def test_what_is_missing_or_of_another_category(data: Path) -> None:
         scored(data, ("simple_python_3", [[RIGHT]]), categories=["simple_python"])
     with pytest.raises(UserError, match="the prediction for 'multi_turn_base_0' must be a list of turns"):
         scored(data, ("multi_turn_base_0", RIGHT), categories=["multi_turn_base"])
-    with pytest.raises(UserError, match='must be an object with "id" and "prediction", a text or a list of turns'):
+    with pytest.raises(UserError, match='must be an object with "id" and "prediction", a text, the assistant'):
         scored(data, ("multi_turn_base_0", [RIGHT]), categories=["multi_turn_base"])
 
 
