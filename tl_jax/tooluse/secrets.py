@@ -28,12 +28,21 @@ def mask(value: Any) -> tuple[Any, int]:
     Raises:
         DataError: the value is nested more than 100 deep.
     """
+    total = 0
+    while True:  # what is left beside a secret that is gone may be one by itself
+        value, count = _once(value)
+        if not count:
+            return value, total
+        total += count
+
+
+def _once(value: Any) -> tuple[Any, int]:
     found: set[str] = set()
     masked, count = _walk(value, lambda name, text: _masked(text, _spans(text, name), found))
     if repeated := {secret for secret in found if _is_repeatable(secret)}:
         masked, more = _walk(masked, lambda name, text: _without(text, repeated))
         count += more
-    return masked, count
+    return masked, count if masked != value else 0
 
 
 def mask_text(text: str) -> tuple[str, int]:
