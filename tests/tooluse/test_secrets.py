@@ -185,6 +185,14 @@ names = st.sampled_from(["a", "token", "api_key"])
 json_values = st.recursive(texts | st.integers() | st.none(), lambda x: st.lists(x) | st.dictionaries(names, x))
 
 
+def test_what_is_left_beside_a_masked_secret_is_masked_too() -> None:
+    """A key that goes from the middle leaves the start and the end of others, with the ``@`` of an address."""
+    value = f"password={KEYS[1]}{KEYS[2]}{KEYS[8]}@c{KEYS[0]}"
+    masked, _ = mask(value)
+    assert mask(masked) == (masked, 0)
+    assert not any(piece in masked for piece in ("aB3", "aaaa"))
+
+
 @pytest.mark.fuzz
 @given(json_values)
 def test_masking_twice_changes_nothing_more(value: Any) -> None:

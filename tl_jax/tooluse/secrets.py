@@ -37,6 +37,7 @@ def mask(value: Any) -> tuple[Any, int]:
 
 
 def _once(value: Any) -> tuple[Any, int]:
+    """The value without the secrets that it shows now, and how many there were; 0 if it is the same afterwards."""
     found: set[str] = set()
     masked, count = _walk(value, lambda name, text: _masked(text, _spans(text, name), found))
     if repeated := {secret for secret in found if _is_repeatable(secret)}:
