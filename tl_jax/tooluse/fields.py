@@ -270,6 +270,21 @@ class Fields:
             unknown(self.at(name), name, chain.from_iterable(self._asked))
 
 
+def row_id(row: Fields, default: str | None = None) -> str:
+    """Takes the id of a row.
+
+    Args:
+        default: that of a row without one, or with an empty one; None: it has to have one.
+
+    Raises:
+        DataError: it is missing, or neither text nor a number.
+    """
+    value = row.take("id") if default is None else row.take("id", default=default)
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise DataError(f"must be text or a number, not {type(value).__name__}", field=row.at("id"))
+    return str(value) or default or ""
+
+
 def refuse_preferences(row: Mapping[str, Any]) -> None:
     """Says that a row is preference data, which nobody may mistake for answers to learn.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 from tl_jax.errors import DataError
-from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.fields import Fields, row_id
 from tl_jax.tooluse.json_schema import checked, flat
 
 __all__ = ["Call", "Case", "DataError", "GoldKind", "Message", "Role", "Tool", "Trajectory", "decision_points"]
@@ -395,7 +395,7 @@ def _common(fields: Fields) -> dict[str, Any]:
     if not isinstance(messages, list) or not messages:
         raise DataError("must be a non-empty list of messages", field="messages")
     return {
-        "id": str(fields.take("id")),
+        "id": row_id(fields),
         "tools": tuple(Tool.from_json(tool, f"tools[{i}]") for i, tool in enumerate(tools)),
         "messages": tuple(Message.from_json(message, f"messages[{i}]") for i, message in enumerate(messages)),
         "suite": fields.take("suite", kind=str, default=""),

@@ -153,3 +153,9 @@ def test_a_first_request(tmp_path: Path) -> None:
     assert [tool.to_json() for tool in found.tools] == [LOOKUP]
     named = {"role": "assistant", "tool_calls": [{"name": "lookup", "arguments": {"word": "dog"}}]}
     refused(tmp_path, changed(row, "messages.0", named), "tools", "auto")
+
+
+def test_tools_by_names_that_are_words_of_this_format_too(tmp_path: Path) -> None:
+    about = {"description": "Says it.", "inputSchema": {"jsonSchema": LOOKUP["parameters"]}}
+    row = {**ROW, "messages": [{"role": "user", "content": "Go."}], "tools": {"name": about, "tools": about}}
+    assert [tool.name for tool in read_one(tmp_path, row).tools] == ["name", "tools"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,23 +12,6 @@ from tests.tooluse.readers.helpers import LOOKUP, lines, read_one
 from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.readers import read_trajectories
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool
-
-
-def test_what_older_requests_and_ollamas_ask_for_is_kept(tmp_path: Path) -> None:
-    asked = {"function_call": "auto", "keep_alive": "5m", "think": True}
-    assert read_one(tmp_path, {"messages": [USER, DONE], **asked}).meta == asked
-    for form in ("json", LOOKUP["parameters"]):
-        of_ollama = {"model": "qwen", "options": {"num_ctx": 9, "stop": ["."]}, "format": form}
-        assert read_one(tmp_path, {"messages": [USER, DONE], **of_ollama}).meta == of_ollama
-
-
-@pytest.mark.parametrize("field", [{"options": {"A": "a pet", "B": "a cat"}}, {"options": ["a"]}, {"format": "chatml"}])
-def test_fields_with_the_names_of_ollamas_settings(tmp_path: Path, field: dict[str, Any]) -> None:
-    for beside in ({}, {"model": "qwen"}):
-        with pytest.raises(DataError, match=rf"data\.jsonl:1: {next(iter(field))}: unknown field"):
-            read_one(tmp_path, {"messages": [USER, DONE], **beside, **field})
-    with pytest.raises(DataError, match=r"options: unknown field"):
-        read_one(tmp_path, {"messages": [USER, DONE], "options": {"num_ctx": 9}})
 
 
 def test_logs_of_requests(tmp_path: Path) -> None:

@@ -67,6 +67,25 @@ def test_calls_as_text_that_are_none(tmp_path: Path) -> None:
         said(tmp_path, {"role": "assistant", "tool_calls": [CALL], "function_calls": "lookup(word='dog')"})
 
 
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ('{"word": "dog" "limit": 2}', """Expecting ',' delimiter after '{"word": "dog" ', before '"limit": 2}'"""),
+        ('{"word": "dog"', """Expecting ',' delimiter after '{"word": "dog"', where it ends"""),
+        ("{'word': 'dog'}", "Expecting property name enclosed in double quotes after '{', before"),
+        ('{"word":\n "a\tb"}', "Invalid control character after"),
+        ('{"word": 1, "word": 2}', "an object gives 'word' twice"),
+        ('{"limit": 1e999}', "a number is too large: 1e999"),
+    ],
+)
+def test_arguments_that_are_no_json_show_where_they_break(tmp_path: Path, value: str, problem: str) -> None:
+    call = {"function": {"name": "lookup", "arguments": value}}
+    with pytest.raises(DataError) as error:
+        said(tmp_path, turn(call))
+    assert ":1: messages[1].tool_calls[0].function.arguments: is not JSON: " + problem in str(error.value)
+    assert "each line" not in str(error.value)
+
+
 @pytest.mark.parametrize("value", ["0", "false", "[]", '""', "null", " "])
 def test_arguments_that_are_no_object(tmp_path: Path, value: str) -> None:
     call = {"name": "lookup", "arguments": value}

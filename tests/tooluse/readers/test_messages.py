@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.tooluse.readers.chat import DONE, USER, said
+from tests.tooluse.readers.chat import CALL, DONE, RESULT, USER, said, turn
 from tests.tooluse.readers.helpers import LOOKUP, lines, read_one
 from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.readers import read_cases, read_trajectories
-from tl_jax.tooluse.readers.messages import OF_NO_CALL
+from tl_jax.tooluse.readers.messages import OF_NO_CALL, SEVERAL
 from tl_jax.tooluse.schema import Call, DataError, Message
 
 
@@ -79,3 +80,27 @@ def test_a_result_of_no_call_is_counted_with_what_stands_before_it(tmp_path: Pat
     notes = Notes()
     list(read_trajectories(path, notes=notes))
     assert (notes.remarks, notes.examples) == ({OF_NO_CALL: 1}, {OF_NO_CALL: {"@lookup dog": None}})
+
+
+def test_several_results_of_one_call_are_kept_and_counted(tmp_path: Path) -> None:
+    again = {"role": "tool", "tool_call_id": "c1", "content": "a friend"}
+    other = {**CALL, "id": "c2"}
+    notes = Notes()
+    rows = (
+        {"messages": [USER, turn(CALL), RESULT, again, DONE]},
+        {"messages": [USER, turn(CALL), RESULT, DONE, USER, again]},  # late
+        {"messages": [USER, {**turn(CALL), "tool_calls": [CALL, other]}, RESULT, {**RESULT, "tool_call_id": "c2"}]},
+        {"messages": [USER, {**turn(CALL), "tool_calls": [CALL, CALL]}, RESULT, RESULT]},
+    )
+    found = list(read_trajectories(lines(tmp_path / "data.jsonl", *rows), notes=notes))
+    assert [[m.content for m in row.messages if m.role == "tool"] for row in found[:2]] == [["a pet", "a friend"]] * 2
+    assert notes.remarks[SEVERAL] == 2
+    assert notes.examples[SEVERAL] == {"lookup": None}
+
+
+@pytest.mark.parametrize("value", [[1], {"a": 1}, True])
+def test_the_id_of_a_row_is_text_or_a_number(tmp_path: Path, value: Any) -> None:
+    for row in ({"messages": [USER, DONE]}, {"contents": [{"role": "user", "parts": [{"text": "Go."}]}]}):
+        with pytest.raises(DataError, match=r"data\.jsonl:1: id: must be text or a number, not"):
+            read_one(tmp_path, {"id": value, **row})
+        assert [read_one(tmp_path, {"id": name, **row}).id for name in (7, "")] == ["7", "data:1"]

@@ -22,6 +22,8 @@ def test_predictions(tmp_path: Path) -> None:
         )
     with pytest.raises(DataError, match=r':1: row: must be an object with "id"'):
         read_predictions(lines(tmp_path / "data.jsonl", {"id": "a", "prediction": None}))
+    with pytest.raises(DataError, match=r":1: id: must be text or a number, not list"):
+        read_predictions(lines(tmp_path / "data.jsonl", {"id": ["a"], "prediction": "f()"}))
 
 
 def test_a_field_that_is_not_known_is_an_error_or_is_counted(tmp_path: Path) -> None:

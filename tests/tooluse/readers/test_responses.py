@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.tooluse.readers.helpers import LOOKUP, changed, conversation, read_one, refused
 from tl_jax.tooluse.fields import Notes
@@ -109,6 +112,13 @@ def test_instructions_as_items_and_an_answer_as_text(tmp_path: Path) -> None:
     assert read_one(tmp_path, {**items, "output": ROW["output"]}).messages == expected
     nemotron = {"input": [question], "output": answer, "system_prompt": "Be brief.", "reasoning": "off"}
     assert read_one(tmp_path, {**nemotron, "used_in_training": "yes"}).messages == expected
+
+
+@pytest.mark.parametrize("output", [True, 0, 1.5, [], [1, 2], [{"name": "dog"}], {"type": "text"}])
+def test_a_result_may_be_any_value(tmp_path: Path, output: Any) -> None:
+    items = [{"role": "user", "content": "Go."}, {"type": "function_call", "call_id": "1", "name": "f"}]
+    row = {"input": [*items, {"type": "function_call_output", "call_id": "1", "output": output}]}
+    assert read_one(tmp_path, row).messages[2].content == ("" if output == [] else json.dumps(output))
 
 
 def test_a_result_that_cannot_be_read_is_named(tmp_path: Path) -> None:

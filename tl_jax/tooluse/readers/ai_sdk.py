@@ -45,8 +45,8 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
 
 
 def _tools(value: Any, where: str, padded: bool) -> tuple[Tool, ...]:
-    """Tools as a list, or by name."""
-    if not isinstance(value, dict) or "name" in value or "tools" in value:
+    """Tools as a list, or by name; one may be called ``name`` or ``tools``, too."""
+    if not isinstance(value, dict) or not all(tool is None or isinstance(tool, dict) for tool in value.values()):
         return tools(value, where, padded)
     named = ((name, tool) for name, tool in value.items() if tool is not None)
     return tuple(one for name, tool in named for one in tools(_named(tool, name, f"{where}.{name}"), where, padded))

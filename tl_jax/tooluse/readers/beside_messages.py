@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tl_jax.tooluse.fields import Fields, left_out
@@ -13,26 +13,6 @@ from tl_jax.tooluse.schema import DataError
 
 if TYPE_CHECKING:
     from tl_jax.tooluse.readers.message_reader import MessageReader
-
-SETTINGS = (
-    *("stream", "stream_options", "max_completion_tokens", "reasoning_effort", "response_format", "n", "stop", "user"),
-    *("frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs", "top_k"),
-    *("min_p", "store", "service_tier", "verbosity", "extra_body", "enable_thinking", "safe_prompt", "random_seed"),
-    *("usage", "object", "system_fingerprint", "keep_alive", "think", "function_call"),
-)
-"""Fields of a request to OpenAI's API or one like it, such as Ollama's, and of their answers, which logs have."""
-_OF_OLLAMA: dict[str, Callable[[Any], bool]] = {
-    "options": lambda value: isinstance(value, dict) and not any(isinstance(item, str) for item in value.values()),
-    "format": lambda value: value == "json" or isinstance(value, dict),
-}
-"""Fields of Ollama's requests whose names are other things elsewhere, and whether a value is Ollama's: how to sample,
-which takes no text; JSON, or the schema of an answer."""
-
-
-def settings(row: Fields) -> dict[str, Any]:
-    """Takes what a request asked for, if it is one: Ollama's say their model."""
-    of_ollama = [name for name, fits in _OF_OLLAMA.items() if "model" in row and fits(row.look(name))]
-    return row.keep(*SETTINGS, *of_ollama)
 
 
 def answered(messages: Any, row: Fields) -> tuple[Any, str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tl_jax.tooluse.fields import Fields, remark
+from tl_jax.tooluse.fields import Fields, remark, row_id
 from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.fields import described
 from tl_jax.tooluse.readers.messages import finished, is_own, with_system
@@ -153,7 +153,7 @@ def around(row: Fields, identity: str, suite: str, *also: str) -> Around:
         also: further fields that describe a row of this format, kept in ``meta`` like those that describe any.
     """
     own = is_own(row)
-    name = str(row.take("id", default=identity))
+    name = row_id(row, identity)
     meta = row.keep("metadata", *also) | described(row) | row.take("meta", kind=dict, default={})
     return Around(name, row.take("suite", kind=str, default=suite), meta, own)
 

@@ -62,12 +62,20 @@ def described(row: Fields) -> dict[str, Any]:
     """Takes what describes a row, for its ``meta``, and empty lists of pictures and sounds.
 
     Raises:
-        DataError: there are some.
+        DataError: there are some, or turns of a conversation in a field that describes others.
     """
     for name, value in row.keep(*MEDIA).items():
         if value:
             left_out(row.at(name), "holds pictures or sounds, which are not read; leave the row out, or drop the field")
-    return row.keep(*DESCRIPTIONS)
+    found = row.keep(*DESCRIPTIONS)
+    for name in [name for name, value in found.items() if isinstance(value, list) and any(map(_is_turn, value))]:
+        left_out(row.at(name), "holds turns of a conversation, which are read from messages and conversations")
+        del found[name]
+    return found
+
+
+def _is_turn(value: Any) -> bool:
+    return isinstance(value, dict) and ("role" in value or {"from", "value"} <= value.keys())
 
 
 def member(row: Any, key: str, kind: type[T], where: str = "") -> T:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.fields import Fields, row_id
 from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.fields import described
 from tl_jax.tooluse.readers.format import Format, has
@@ -29,7 +29,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         field = "sample" if "sample" in fields else "chat"
         keys = ("sample",) if field == "sample" else ("system", "chat")
         texts = {key: fields.take(key, kind=str).strip() for key in keys}
-        identity, meta = str(fields.take("id", default=place.name)), described(fields)
+        identity, meta = row_id(fields, place.name), described(fields)
     for key, text in texts.items():
         if text and not _TURN.match(text):
             raise DataError("must begin with SYSTEM:, USER: or ASSISTANT:", field=key)

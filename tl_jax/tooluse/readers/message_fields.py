@@ -133,7 +133,7 @@ def message_text(fields: Fields, any_value: bool = False, padded: bool = False) 
             failed = answer.take("isError", kind=bool, default=False)
             beside, found = answer.keep(*OF_MCP), message_text(answer, True, padded)
             return found._replace(text=found.text or value_of_mcp(beside, padded), failed=failed)
-    if any_value and not _is_parts(content):
+    if any_value and not is_parts(content):
         return Content(plain(content, padded))
     if not isinstance(content, list):
         raise DataError(f"must be text, not {type(content).__name__}", field=where)
@@ -159,7 +159,7 @@ def message_text(fields: Fields, any_value: bool = False, padded: bool = False) 
     return Content("".join(texts), refusal, "\n".join(thoughts))
 
 
-def _is_parts(content: Any) -> bool:
+def is_parts(content: Any) -> bool:
     """Whether it is a list of nothing but parts; any other value is what a tool said."""
     return isinstance(content, list) and all(
         isinstance(part, dict)

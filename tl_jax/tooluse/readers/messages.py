@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tl_jax.tooluse.fields import Fields, remark
+from tl_jax.tooluse.fields import Fields, remark, row_id
 from tl_jax.tooluse.pairing import in_order, named, pairs
-from tl_jax.tooluse.readers.beside_messages import answered, offer_noted, settings, shown
+from tl_jax.tooluse.readers.beside_messages import answered, offer_noted, shown
 from tl_jax.tooluse.readers.fields import BY_POSITION, described, literal
 from tl_jax.tooluse.readers.message_reader import MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded, without_nulls
+from tl_jax.tooluse.readers.settings import settings
 from tl_jax.tooluse.readers.texts import structured
 from tl_jax.tooluse.readers.tool_lists import TOOLS
 from tl_jax.tooluse.schema import DataError, Message, Tool, Trajectory
@@ -21,6 +22,7 @@ from tl_jax.tooluse.text.syntaxes import attempted
 
 MESSAGES = ("messages", "conversations", "conversation")
 """What the messages of a row are called."""
+SEVERAL = "several results of one call, which APIs refuse; all are kept, in their order"
 OF_NO_CALL = "result of no call: what stands before it may be a call in a syntax that is not known, and then is text"
 
 
@@ -54,7 +56,7 @@ def read_conversation(row: Fields, identity: str | None, hermes: bool = False) -
         raise DataError("must be a non-empty list of messages", field=at)
     reader = MessageReader(padded=is_padded(values), own=is_own(row))
     reader.offer(row, *TOOLS)
-    name = str(row.take("id") if identity is None else row.take("id", default=identity))
+    name = row_id(row, identity)
     system = row.take("system", "system_prompt", "system_message", kind=str, default="")
     system = shown(row, reader, system)
     ways = [f"{at}[{i}]" for i in range(len(values))]
@@ -99,7 +101,7 @@ def conversation(identity: Any, messages: Any, tools: Any = None, where: str = "
 def finished(messages: Iterable[Message], tools: Iterable[Tool] = ()) -> tuple[Message, ...]:
     """The messages with results that follow one another in the order of their calls, as their ids and names tell it.
 
-    Results with ids are named after their calls; those that answer none are counted.
+    Results with ids are named after their calls; those that answer none, or a call that has one already, are counted.
 
     Args:
         tools: on offer.
@@ -108,8 +110,15 @@ def finished(messages: Iterable[Message], tools: Iterable[Tool] = ()) -> tuple[M
     paired = pairs(read)
     for _ in range(paired.guessed):
         remark(BY_POSITION)
+    answered = set[tuple[int, int]]()
     for index, message in enumerate(read):
-        if message.role == "tool" and index not in paired.call_of:
+        if message.role != "tool":
+            continue
+        if (call := paired.call_of.get(index)) is not None:
+            if call in answered:
+                remark(SEVERAL, read[call[0]].tool_calls[call[1]].name)
+            answered.add(call)
+        else:
             before = read[index - 1].content if index else ""
             if attempted(before, [tool.name for tool in tools]) is None:  # of which it was said that it stays text
                 remark(OF_NO_CALL, before)

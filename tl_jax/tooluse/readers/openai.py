@@ -29,7 +29,7 @@ def _recognises(row: Mapping[str, Any]) -> bool:
     if not isinstance(row.get("messages"), list):
         return any(map(_are_messages, (row.get(name) for name in MESSAGES)))
     tools = any(_has(tool, "function") for tool in _list(row.get("tools")))
-    return row.get("id") is None or tools or any(map(_is_openai, row["messages"]))
+    return row.get("id") in (None, "") or tools or any(map(_is_openai, row["messages"]))
 
 
 def _are_messages(value: Any) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.fields import Fields, row_id
 from tl_jax.tooluse.readers.answers import answer_text
 from tl_jax.tooluse.readers.fields import described
 from tl_jax.tooluse.readers.message_fields import role_named
@@ -46,14 +46,15 @@ def _read(path: str | Path, read: Callable[[Any], T | None], wanted: str) -> dic
 
     def remember(row: Any, place: Place) -> list[None]:
         with Fields(row) as fields:
-            name, prediction = fields.take("id", default=None), read(fields.take("prediction", default=None))
+            name = row_id(fields) if "id" in fields else None
+            prediction = read(fields.take("prediction", default=None))
             if name is None or prediction is None:
                 raise DataError(f'must be an object with "id" and "prediction", {wanted}', field="row")
             fields.keep(*_HOW)
             described(fields)
-        if str(name) in predictions:
+        if name in predictions:
             raise DataError(f"{name!r} appears twice", field="id")
-        predictions[str(name)] = prediction
+        predictions[name] = prediction
         return []
 
     for _ in read_rows(path, remember):

@@ -10,9 +10,10 @@ from tl_jax.tooluse.fields import Fields, left_out, remark
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import call_arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.message_fields import ENCRYPTED, message_weight
+from tl_jax.tooluse.readers.message_fields import ENCRYPTED, is_parts, message_weight
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
+from tl_jax.tooluse.readers.settings import OF_RESPONSES, fitting
 from tl_jax.tooluse.readers.tool_lists import RUN_BY_VENDOR, TEXT, tools
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
@@ -25,13 +26,6 @@ _RUN_BY_OPENAI = (
 )
 """Items of tools that OpenAI runs itself, whose results stand nowhere."""
 _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
-_SETTINGS = (
-    *("object", "created_at", "status", "error", "incomplete_details", "max_output_tokens", "previous_response_id"),
-    *("reasoning", "store", "text", "truncation", "usage", "user", "background", "service_tier", "prompt_cache_key"),
-    *("include", "stream", "max_tool_calls", "top_logprobs", "safety_identifier", "conversation", "moderation"),
-    *("billing", "completed_at", "frequency_penalty", "presence_penalty", "prompt_cache_retention", "prompt"),
-    *("used_in_training", "used_in"),  # Llama-Nemotron's rows
-)
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
@@ -44,7 +38,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         where = fields.at("input", "messages")
         items += _items(fields.take("input", "messages", default=[]), where, "user")
         items += _items(fields.take("output", default=[]), "output", "assistant")
-        beside = around(fields, place.name, "responses", *_SETTINGS)
+        beside = around(fields, place.name, "responses", *fitting(fields, OF_RESPONSES))
     padded = is_padded([value for value, _ in items])
     offered = _with_servers(tools(offered, "tools", padded), items, padded)
     return [_dialogue(items, offered, padded).trajectory(beside, offered, system, where)]
@@ -144,7 +138,7 @@ class _ItemReader:
                 self._result(error if said is None else said, where, call.id, error is not None)
 
     def _result(self, said: Any, where: str, known_as: str | None, error: bool = False) -> None:
-        said = plain(said, self.padded) if isinstance(said, dict) else said
+        said = said if isinstance(said, str) or is_parts(said) else plain(said, self.padded)
         text, _ = _text(Fields({"output": said}, where), "output")
         self.dialogue.result(text, f"{where}.call_id", known_as, error=error)
 

@@ -38,6 +38,8 @@ _NOT_READ = {
 }
 """What files begin with that are no data yet, and what to do."""
 _LOOK = 1 << 12
+_SHOWN = 24
+"""Characters of a text before and after an error."""
 OnError: TypeAlias = Literal["raise", "skip"]
 Report: TypeAlias = Callable[[DataError], None]
 
@@ -310,7 +312,7 @@ def _is_json(line: bytes) -> bool:
 
 
 def parse(content: bytes | str) -> Any:
-    """Strict JSON.
+    """Strict JSON: the bytes of a file or a line, or a text that stands in a field.
 
     Raises:
         DataError: not UTF-8, not JSON (nor are NaN and 1e999), or text that cannot be written again; ``line`` counts
@@ -327,7 +329,17 @@ def parse(content: bytes | str) -> Any:
     except UnicodeEncodeError:
         raise DataError("holds half of a surrogate pair (\\ud800 to \\udfff)") from None
     except json.JSONDecodeError as error:
-        hint = "; each line must hold one whole JSON object" if error.msg.startswith("Expecting") else ""
-        raise DataError(f"is not JSON: {error.msg} at column {error.colno}{hint}", line=error.lineno) from None
+        place = f"at column {error.colno}"
+        if isinstance(content, str):
+            place = _around(content, error.pos)
+        elif error.msg.startswith("Expecting"):
+            place += "; each line must hold one whole JSON object"
+        raise DataError(f"is not JSON: {error.msg.removesuffix(' at')} {place}", line=error.lineno) from None
     except ValueError as error:
         raise DataError(f"is not JSON: {error}") from None
+
+
+def _around(text: str, at: int) -> str:
+    """What stands before and after a place in a text."""
+    before, after = text[max(0, at - _SHOWN) : at], text[at : at + _SHOWN]
+    return f"after {before!r}, " * bool(before) + (f"before {after!r}" if after else "where it ends")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.fields import Fields, row_id
 from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.fields import described
 from tl_jax.tooluse.readers.format import Format
@@ -33,7 +33,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         conversations = fields.take("conversations", default=None)
         if not isinstance(conversations, list) or len(conversations) < 2:
             raise DataError("must be a list of messages: the tools, then the conversation", field="conversations")
-        identity, meta = str(fields.take("id")), described(fields)
+        identity, meta = row_id(fields), described(fields)
     with Fields(conversations[0], "conversations[0]") as first:
         first.expect("role", "system")
         tools = _tools(first.take("content", kind=str), "conversations[0].content")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.fields import Fields, row_id
 from tl_jax.tooluse.readers.fields import call_arguments, described, listed
 from tl_jax.tooluse.readers.format import Format, has
 from tl_jax.tooluse.readers.nulls import is_padded, without_nulls
@@ -41,8 +41,7 @@ def _example(row: Any, place: Place) -> tuple[str, tuple[Tool, ...], Message, tu
         tools = tuple(_tool(value, f"tools[{i}]") for i, value in enumerate(offered))
         known, padded = {tool.name: tool for tool in tools}, _padded(row["answers"])
         calls = tuple(_call(value, f"answers[{i}]", known, padded) for i, value in enumerate(answers))
-        number = fields.take("id", default=None)
-        identity = place.name if number is None else f"xlam/{number}"
+        identity = f"xlam/{row_id(fields)}" if "id" in fields else place.name
         return identity, tools, question, calls, described(fields)
 
 

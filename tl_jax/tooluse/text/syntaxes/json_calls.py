@@ -48,7 +48,8 @@ def read_call(row: Any) -> Parsed:
     if not isinstance(arguments, dict):
         raise Problem("the arguments are not an object")
     known_as = outer.get("id", row.get("id"))
-    return Call(row["name"], arguments, id=known_as if isinstance(known_as, str) and known_as else None), ()
+    is_id = isinstance(known_as, (str, int)) and not isinstance(known_as, bool)
+    return Call(row["name"], arguments, id=str(known_as) if is_id and known_as != "" else None), ()
 
 
 def read(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
