@@ -22,7 +22,13 @@ from tl_jax.tooluse.text.syntaxes.base import Offer
 ALL = [pytest.param(syntax, id=syntax.name) for syntax in SYNTAXES.values()]
 F = Call("f", {"a": 1})
 OFFERED = (Tool("f", "", {"properties": {"a": {"type": "integer"}}}), Tool("g", "", {"properties": {"b": {}}}))
-TAGGED = {"qwen_xml": "parameter", "glm": "arg_", "invoke": "parameter", "function_name": "parameter", "element": ""}
+TAGGED = {
+    **dict.fromkeys(("qwen_xml", "invoke", "function_name"), "parameter"),
+    **dict.fromkeys(("glm", "hunyuan"), "arg_"),
+    "longcat_keys": "longcat_arg_",
+    "step_3": "steptml:",
+    "element": "",
+}
 """Syntaxes whose arguments stand in tags, and what a value in them may not hold besides brackets."""
 
 
@@ -156,6 +162,7 @@ def test_arguments_in_tags_are_what_the_schema_wants(schema: dict[str, Any], tex
         f"<function=f><parameter=a>{text}</parameter></function>",
         f"<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>{text}</arg_value>\n</tool_call>",
         f"<tool_call>f<arg_key>a</arg_key><arg_value>{text}</arg_value></tool_call>",
+        f"<tool_calls><tool_call>f<tool_sep><arg_key>a</arg_key><arg_value>{text}</arg_value></tool_call></tool_calls>",
         f'<function_calls><invoke name="f"><parameter name="a">{text}</parameter></invoke></function_calls>',
         f'<invoke name="f">\n<parameter name="a">{text}</parameter>\n</invoke>',
         f"<f>\n<a>{text}</a>\n</f>",
@@ -192,6 +199,18 @@ def test_arguments_in_tags_are_what_the_schema_wants(schema: dict[str, Any], tex
         '{"a": 1}\n```<｜tool▁call▁end｜>\n'
         '<｜tool▁call▁begin｜>function<｜tool▁sep｜>g\n```json\n{"b": "x"}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>',
         '<function=f>{"a": 1}</function>\n<function=g>{"b": "x"}</function>',
+        "<tool_calls:opensource><tool_call:opensource>f<arg_key:opensource>a</arg_key:opensource>"
+        "<arg_value:opensource>1</arg_value:opensource></tool_call:opensource><tool_call:opensource>g<tool_sep:opensource>"
+        "<arg_key:opensource>b</arg_key:opensource><arg_value:opensource>x</arg_value:opensource></tool_call:opensource>"
+        "</tool_calls:opensource>",
+        "<tool_call>f<tool_sep><arg_key>a</arg_key><arg_value>1</arg_value></tool_call>\n"
+        "<tool_call>g<arg_key>b</arg_key><arg_value>x</arg_value></tool_call>",
+        '<longcat_tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</longcat_tool_call><longcat_tool_call>g\n'
+        "<longcat_arg_key>b</longcat_arg_key>\n<longcat_arg_value>x</longcat_arg_value>\n</longcat_tool_call>",
+        '<｜tool_call_begin｜>function<｜tool_sep｜>\n<steptml:invoke name="f">\n<steptml:parameter name="a">1'
+        "</steptml:parameter>\n</steptml:invoke>\n<｜tool_call_end｜><｜tool_call_begin｜>function<｜tool_sep｜>"
+        '<steptml:invoke name="g"><steptml:parameter name="b">x</steptml:parameter></steptml:invoke>\n'
+        "<｜tool_call_end｜>",
         'Action: ```json\n[{"tool_name": "f", "parameters": {"a": 1}}, '
         '{"tool_name": "g", "parameters": {"b": "x"}}]\n```',
         '<think>First f\nthen g.</think>\n\n<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>\ng(b="x")',
@@ -271,6 +290,8 @@ def test_ids_are_kept() -> None:
         ("<thinking>I need f.</thinking>f(a=1)", "I need f."),
         ('Thought: I need f.\nSo be it.\nAction: f\nAction Input: {"a": 1}', "Thought: I need f.\nSo be it."),
         ("<think>f(a=2)</think>f(a=1)", "f(a=2)"),
+        ("<longcat_think>I need f.</longcat_think>f(a=1)", "I need f."),
+        ("<think:opensource>I need f.</think:opensource>f(a=1)", "I need f."),
     ],
 )
 def test_thoughts_are_no_text_beside_the_call(text: str, reasoning: str) -> None:
@@ -325,6 +346,13 @@ def test_thoughts_elsewhere_are_text(text: str) -> None:
         "<|tool_call>call: {a:1}<tool_call|>",
         '<|tools_prefix|>[{"": {}}]<|tools_suffix|>',
         '<｜DSML｜invoke name=" "></｜DSML｜invoke>',
+        "<tool_calls></tool_calls>",
+        "<tool_calls><tool_call>f<tool_sep>",
+        "<tool_call>a name<tool_sep></tool_call>",
+        "<longcat_tool_call>a name</longcat_tool_call>",
+        "<longcat_tool_call>f<arg_key>a</arg_key><arg_value>1</arg_value></longcat_tool_call>",
+        "<｜tool_calls_begin｜><｜tool_calls_end｜>",
+        '<｜tool_call_begin｜>function<｜tool_sep｜><steptml:invoke name="f"></steptml:invoke>',
         '<tool_call>{"name": " ", "arguments": {}}</tool_call>',
     ],
 )

@@ -31,6 +31,7 @@ _OBJECT = re.compile(r"(?:,\s*)?(?=\{)")
 _BLANKS = re.compile(r"[ \t\r]*")
 _THOUGHTS = re.compile(
     r"\s*(?:<think>(?P<think>.*?)</think>|<thinking>(?P<thinking>.*?)</thinking>|\[THINK\](?P<bracket>.*?)\[/THINK\]"
+    r"|<longcat_think>(?P<longcat>.*?)</longcat_think>|<think:opensource>(?P<open>.*?)</think:opensource>"
     r"|<\|START_THINKING\|>(?P<start>.*?)<\|END_THINKING\|>"
     r"|(?:<\|start\|>assistant)?<\|channel\|>analysis<\|message\|>(?P<analysis>.*?)<\|end\|>"
     r"|<\|channel>thought(?P<thought>.*?)<channel\|>"

@@ -237,7 +237,7 @@ TAGGED = (
         "tool_calls_tag",
         "<tool_calls>",
         "</tool_calls>",
-        "a list in `<tool_calls>` tags: Jamba",
+        "a list in `<tool_calls>` tags: Jamba, Hunyuan-A13B",
         source="https://huggingface.co/ai21labs/AI21-Jamba-Mini-1.5",
     ),
     in_tags(
@@ -246,6 +246,14 @@ TAGGED = (
         "</TOOLCALL>",
         "a list in `<TOOLCALL>` tags: Nemotron",
         source="https://huggingface.co/nvidia/Llama-3_3-Nemotron-Super-49B-v1",
+    ),
+    in_tags(
+        "longcat",
+        "<longcat_tool_call>",
+        "</longcat_tool_call>",
+        "objects in `<longcat_tool_call>` tags: LongCat-Flash",
+        listed=False,
+        source="https://huggingface.co/meituan-longcat/LongCat-Flash-Chat",
     ),
     in_tags(
         "function_call_tag",

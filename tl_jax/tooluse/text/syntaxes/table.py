@@ -13,6 +13,7 @@ from tl_jax.tooluse.text.syntaxes import (
     gemma_calls,
     glaive,
     json_calls,
+    key_calls,
     line_calls,
     python,
     token_calls,
@@ -127,7 +128,8 @@ SYNTAXES = SyntaxTable(
         *token_calls.SYNTAXES,
         *gemma_calls.SYNTAXES,
         dsml_calls.SYNTAX,
-        *xml_calls.SYNTAXES,  # some of them in <tool_call> tags, which hold objects otherwise
+        *xml_calls.SYNTAXES,  # some of them, and the next, in <tool_call> tags, which hold objects otherwise
+        *key_calls.SYNTAXES,
         *line_calls.SYNTAXES,
         *json_calls.TAGGED,
         glaive.SYNTAX,

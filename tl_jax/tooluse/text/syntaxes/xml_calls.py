@@ -1,4 +1,4 @@
-"""Calls in tags, each argument in its own: Qwen3-Coder, GLM, Anthropic, MiniMax, and editors such as Cline.
+"""Calls in tags, each argument in its own: Qwen3-Coder, Anthropic, MiniMax, Step-3, and editors such as Cline.
 
 What a tag holds is text; it is read as a number, truth value, list or object where the tool's schema wants one.
 """
@@ -13,7 +13,6 @@ from tl_jax.tooluse.schema import Call
 from tl_jax.tooluse.text.syntaxes.attempts import either, marked, special, written
 from tl_jax.tooluse.text.syntaxes.base import (
     MAX_ARGUMENTS,
-    NAME,
     Offer,
     Parsed,
     Problem,
@@ -25,10 +24,8 @@ from tl_jax.tooluse.text.syntaxes.base import (
 from tl_jax.tooluse.text.syntaxes.json_calls import written_as
 from tl_jax.tooluse.text.syntaxes.values import spelled
 
-_NAME = re.compile(NAME)
 
-
-class _Argument(NamedTuple):
+class ArgumentTags(NamedTuple):
     """How the tags of an argument look.
 
     Attributes:
@@ -41,7 +38,9 @@ class _Argument(NamedTuple):
     lines: bool = False
 
 
-def _arguments(text: str, position: int, call: str, offer: Offer, tags: _Argument) -> tuple[dict[str, Any], int]:
+def tagged_arguments(
+    text: str, position: int, call: str, offer: Offer, tags: ArgumentTags
+) -> tuple[dict[str, Any], int]:
     """Arguments in such tags, one after another, and where the last one ends.
 
     Raises:
@@ -63,14 +62,14 @@ def _arguments(text: str, position: int, call: str, offer: Offer, tags: _Argumen
     return arguments, position
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     return value if isinstance(value, str) else written_as(value)
 
 
 # --- <function=f><parameter=a>1</parameter></function> ---------------------------------------------------------------
 
 _FUNCTION = re.compile(r"<function=([^<>\n]+)>")
-_PARAMETER = _Argument(re.compile(r"<parameter=([^<>\n]+)>"), "</parameter>", lines=True)
+_PARAMETER = ArgumentTags(re.compile(r"<parameter=([^<>\n]+)>"), "</parameter>", lines=True)
 
 
 def _read_function(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
@@ -92,54 +91,25 @@ def _function(text: str, position: int, offer: Offer) -> tuple[Parsed, int]:
     opened = _FUNCTION.match(text, position)
     if not opened:
         raise Problem(f"expected <function=...>, not {text[position : position + 40]!r}")
-    arguments, end = _arguments(text, opened.end(), opened[1], offer, _PARAMETER)
+    arguments, end = tagged_arguments(text, opened.end(), opened[1], offer, _PARAMETER)
     return (Call(opened[1], arguments), ()), expect(text, end, "</function>")
 
 
 def _write_functions(calls: Sequence[Call]) -> str:
     return "\n".join(
         f"<tool_call>\n<function={call.name}>\n"
-        + "".join(f"<parameter={key}>\n{_text(value)}\n</parameter>\n" for key, value in call.arguments.items())
+        + "".join(f"<parameter={key}>\n{as_text(value)}\n</parameter>\n" for key, value in call.arguments.items())
         + "</function>\n</tool_call>"
-        for call in calls
-    )
-
-
-# --- <tool_call>f<arg_key>a</arg_key><arg_value>1</arg_value></tool_call> --------------------------------------------
-
-_ARG = _Argument(re.compile(r"<arg_key>([^<>]+)</arg_key>\s*<arg_value>"), "</arg_value>")
-_GLM_NAME = re.compile(r"[^<]*")
-
-
-def _read_glm(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
-    """A name alone is a call without arguments, where it stands as the template writes it or is offered."""
-    found = _GLM_NAME.match(text, position + len("<tool_call>"))
-    name = found[0].strip() if found else ""
-    as_written = found is not None and found[0].removesuffix("\n") == name and _NAME.fullmatch(name)
-    if not found or not (as_written or offer.tool(name)):
-        raise Problem(f"{name[:40]!r} is no name of a tool")
-    arguments, end = _arguments(text, found.end(), name, offer, _ARG)
-    return [(Call(name, arguments), ())], expect(text, end, "</tool_call>")
-
-
-def _write_glm(calls: Sequence[Call]) -> str:
-    return "\n".join(
-        f"<tool_call>{call.name}\n"
-        + "".join(
-            f"<arg_key>{key}</arg_key>\n<arg_value>{_text(value)}</arg_value>\n"
-            for key, value in call.arguments.items()
-        )
-        + "</tool_call>"
         for call in calls
     )
 
 
 # --- <invoke name="f"><parameter name="a">1</parameter></invoke>, and <function name="f">...</function> ---------------
 
-_INVOKE = re.compile(r'<((antml:)?invoke|function) name="([^"<>\n]+)">')
+_INVOKE = re.compile(r'<((antml:|steptml:)?invoke|function) name="([^"<>\n]+)">')
 _NAMED = {
-    prefix: _Argument(re.compile(rf'<{prefix}parameter name="([^"<>\n]+)"[^<>\n]*>'), f"</{prefix}parameter>")
-    for prefix in ("", "antml:")
+    prefix: ArgumentTags(re.compile(rf'<{prefix}parameter name="([^"<>\n]+)"[^<>\n]*>'), f"</{prefix}parameter>")
+    for prefix in ("", "antml:", "steptml:")
 }
 
 
@@ -148,7 +118,7 @@ def _invoke(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
     if not opened:
         raise Problem(f'expected <invoke name="...">, not {text[position : position + 40]!r}')
     tag, prefix, name = opened.groups("")
-    arguments, end = _arguments(text, opened.end(), name, offer, _NAMED[prefix])
+    arguments, end = tagged_arguments(text, opened.end(), name, offer, _NAMED[prefix])
     return [(Call(name, arguments), ())], expect(text, end, f"</{tag}>")
 
 
@@ -159,10 +129,10 @@ _read_invoke = section(
 """One call, or all of them in tags around."""
 
 
-def _write_named(calls: Sequence[Call], tag: str) -> str:
+def _write_named(calls: Sequence[Call], tag: str, inside: str = "parameter") -> str:
     return "\n".join(
         f'<{tag} name="{call.name}">\n'
-        + "".join(f'<parameter name="{key}">{_text(value)}</parameter>\n' for key, value in call.arguments.items())
+        + "".join(f'<{inside} name="{key}">{as_text(value)}</{inside}>\n' for key, value in call.arguments.items())
         + f"</{tag}>"
         for call in calls
     )
@@ -174,6 +144,22 @@ def _write_invoke(calls: Sequence[Call]) -> str:
 
 def _write_function_name(calls: Sequence[Call]) -> str:
     return _write_named(calls, "function")
+
+
+# --- Step-3 ----------------------------------------------------------------------------------------------------------
+
+_STEP = ("<｜tool_calls_begin｜>", "<｜tool_calls_end｜>")
+_STEP_CALL, _STEP_END = "<｜tool_call_begin｜>function<｜tool_sep｜>", "<｜tool_call_end｜>"
+
+
+def _read_step(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
+    calls, end = _invoke(text, skip_space(text, expect(text, position, _STEP_CALL)), offer)
+    return calls, expect(text, end, _STEP_END)
+
+
+def _write_step(calls: Sequence[Call]) -> str:
+    made = (_write_named([call], "steptml:invoke", "steptml:parameter") for call in calls)
+    return "\n".join([_STEP[0], *(f"{_STEP_CALL}{call}{_STEP_END}" for call in made), _STEP[1]])
 
 
 # --- <f><a>1</a></f> -------------------------------------------------------------------------------------------------
@@ -192,8 +178,8 @@ def _read_element(text: str, position: int, offer: Offer) -> tuple[list[Parsed],
         inner = _ELEMENT.match(text, position)
         if not inner or inner[1] not in tool.properties:
             raise Problem(f"{text[position : position + 40]!r} is no parameter of {name!r}")
-        found, position = _arguments(
-            text, position, name, offer, _Argument(re.compile(f"<({re.escape(inner[1])})>"), f"</{inner[1]}>", True)
+        found, position = tagged_arguments(
+            text, position, name, offer, ArgumentTags(re.compile(f"<({re.escape(inner[1])})>"), f"</{inner[1]}>", True)
         )
         if not found.keys().isdisjoint(arguments):
             raise Problem(f"argument {inner[1]!r} is given twice")
@@ -204,7 +190,7 @@ def _read_element(text: str, position: int, offer: Offer) -> tuple[list[Parsed],
 def _write_elements(calls: Sequence[Call]) -> str:
     return "\n".join(
         f"<{call.name}>\n"
-        + "".join(f"<{key}>{_on_lines(_text(value))}</{key}>\n" for key, value in call.arguments.items())
+        + "".join(f"<{key}>{_on_lines(as_text(value))}</{key}>\n" for key, value in call.arguments.items())
         + f"</{call.name}>"
         for call in calls
     )
@@ -229,18 +215,6 @@ SYNTAXES = (
         attempts=either(_TAGS, special("<parameter=")),
         write=_write_functions,
         source="https://huggingface.co/Qwen/Qwen3-Coder-30B-A3B-Instruct",
-    ),
-    Syntax(
-        name="glm",
-        description="the name, then `<arg_key>` and `<arg_value>`, in `<tool_call>` tags: GLM 4.5 and later",
-        example=_write_glm([Call("f", {"a": 1})]),
-        opening=r"<tool_call>\s*[^\s<{\[][^<{]*<(?:arg_key>|/tool_call>)",
-        first="<",
-        marked=True,
-        read=_read_glm,
-        attempts=either(_TAGS, special("<arg_key>")),
-        write=_write_glm,
-        source="https://huggingface.co/zai-org/GLM-4.5",
     ),
     Syntax(
         name="invoke",
@@ -272,6 +246,19 @@ SYNTAXES = (
             hint="<function name=",
         ),
         write=_write_function_name,
+    ),
+    Syntax(
+        name="step_3",
+        description='`<steptml:invoke name="f">` with `<steptml:parameter name="a">` inside, after '
+        "`<｜tool_call_begin｜>function<｜tool_sep｜>`: Step-3",
+        example=_write_step([Call("f", {"a": 1})]),
+        opening="<｜tool_calls?_begin｜>",
+        first="<",
+        marked=True,
+        read=section(_read_step, _STEP),
+        attempts=special("<｜tool_calls_begin｜>", "<｜tool_call_begin｜>", "<steptml:invoke"),
+        write=_write_step,
+        source="https://huggingface.co/stepfun-ai/step3",
     ),
 )
 
