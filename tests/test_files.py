@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import threading
@@ -25,6 +26,18 @@ def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     write_lines(path, ["a", "b"])
     assert path.read_bytes() == b"a\nb\n"
     assert os.listdir(path.parent) == ["a.json"]
+
+
+def test_a_name_that_ends_in_gz_is_packed_always_in_the_same_way(tmp_path: Path) -> None:
+    written = []
+    for name in ("a.jsonl.gz", "b.jsonl.gz"):
+        write_lines(tmp_path / name, ["é", "b"])
+        written.append((tmp_path / name).read_bytes())
+    assert gzip.decompress(written[0]).decode() == "é\nb\n"
+    assert written[0] == written[1]
+    with pytest.raises(ZeroDivisionError), new_file(tmp_path / "a.jsonl.gz") as file:
+        file.write("half" + str(1 / 0))
+    assert (tmp_path / "a.jsonl.gz").read_bytes() == written[0]
 
 
 def test_a_link_stays_one_and_a_pipe_is_written_to(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import io
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO, cast
 
 from tl_jax.errors import UserError
 
@@ -48,13 +49,18 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[TextIO]:
-    """A file to write text to, see `new_binary_file`."""
-    with new_binary_file(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8")
+    """A file to write text to, see `new_binary_file`. Where its name ends in ``.gz``, gzip packs it."""
+    with new_binary_file(path) as file, _packed(file) if path.suffix == ".gz" else nullcontext(file) as inside:
+        text = io.TextIOWrapper(inside, encoding="utf-8")
         try:
             yield text
         finally:
             text.detach()
+
+
+def _packed(file: BinaryIO) -> BinaryIO:
+    """What is written to it is packed by gzip into ``file``; the same text gives the same bytes."""
+    return cast(BinaryIO, gzip.GzipFile("", "wb", fileobj=file, mtime=0))
 
 
 @contextmanager

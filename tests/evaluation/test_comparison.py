@@ -119,7 +119,8 @@ def test_directories_say_what_they_answer(cases: Path, tmp_path: Path) -> None:
     answers(inner / "eval", {"c0": VALUE}, cases=str(cases), model="n", dtype="bfloat16")
     compared = compare_files(a, inner)
     assert compared.figures["CF"].difference == -100
-    assert compared.notes == ("made with different settings: dtype",)
+    unanswered = "15 of 16 cases are answered by neither"
+    assert compared.notes == (unanswered, "made with different settings: dtype")
     answers(inner / "other", {"c0": VALUE}, cases=str(cases))
     with pytest.raises(UserError, match=r"run: holds several evaluations; name one of them: .*run/eval, .*run/other"):
         compare_files(a, inner)
@@ -154,7 +155,8 @@ def test_what_does_not_belong_together_is_told(cases: Path, sides: tuple[Path, P
     with pytest.raises(UserError, match=told):
         compare_files(sides[0], few, cases)
     compared = compare_files(sides[0], few, cases, common=True)
-    assert (len(compared.pairs), compared.left_out) == (2, 14)
+    assert (len(compared.pairs), compared.left_out, compared.notes) == (2, 14, ())
+    assert compare_files(few, few, cases).notes == ("14 of 16 cases are answered by neither",)
     with pytest.raises(UserError, match="nothing beside it says which cases it answers; name them with --cases"):
         compare_files(*sides)
     with pytest.raises(UserError, match=r"few.jsonl and .*none.jsonl: no case that both answer has anything"):

@@ -110,6 +110,7 @@ def test_no_prediction_at_all(tmp_path: Path) -> None:
     result = run(tmp_path, answers={})
     assert result.exit_code == 0
     assert "5 cases have no prediction: right, wrong, none, ..." in result.stderr
+    assert ["all", "0", "-", "-"] in [line.replace("│", " ").split() for line in result.stdout.splitlines()]
 
 
 def test_ids_that_do_not_fit(tmp_path: Path) -> None:

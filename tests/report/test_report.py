@@ -109,6 +109,16 @@ def test_a_run_that_goes_on_is_shown_as_far_as_it_is(tmp_path: Path) -> None:
     assert "metrics.jsonl: 1 lines could not be read" in seen
 
 
+def test_rows_of_no_step_and_broken_evaluations_are_told(tmp_path: Path) -> None:
+    home = write_run(tmp_path / "run")
+    (home / "metrics.jsonl").write_text('\ufeff{"step": 1, "loss": 1.0}\r\n{"loss": 2.0}\n{"step": "3"}\n')
+    record = read_run(home)
+    assert (record.points("loss"), record.faults) == ([(1, 1.0)], ["metrics.jsonl: 2 lines could not be read"])
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval" / "summary.json").write_text("{half")
+    assert "summary.json: is broken" in shown(to_html(find((tmp_path / "eval",))))
+
+
 @pytest.mark.parametrize("broken", ["config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "log.txt"])
 @pytest.mark.parametrize(
     "content", ["", "[1, 2]", '{"starts": 3}', '{"starts": [{"devices": 1, "started": 5}]}', "\0\xff", '{"step": 1}']

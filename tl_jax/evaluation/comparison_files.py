@@ -119,7 +119,9 @@ def _compared(a: Side, b: Side, cases: Sequence[Case], common: bool, note: str =
                 unscored += 1
     if not pairs:
         raise UserError(f"{a[0].path} and {b[0].path}: no case that both answer has anything to compare with")
-    return Compared(a[0], b[0], tuple(pairs), unscored, left_out, tuple(_notes(a[0], b[0], note)))
+    neither = sum(case.id not in a[1] and case.id not in b[1] for case in cases)
+    unanswered = f"{neither} of {len(cases)} cases are answered by neither" if neither else ""
+    return Compared(a[0], b[0], tuple(pairs), unscored, left_out, tuple(_notes(a[0], b[0], note, unanswered)))
 
 
 def _cases_of(a: AnswerFile, b: AnswerFile) -> Path:
@@ -161,9 +163,8 @@ def _left_out(a: Side, b: Side, common: bool) -> int:
     return len({*a[1]} ^ {*b[1]})
 
 
-def _notes(a: AnswerFile, b: AnswerFile, note: str) -> Iterable[str]:
-    if note:
-        yield note
+def _notes(a: AnswerFile, b: AnswerFile, *notes: str) -> Iterable[str]:
+    yield from filter(None, notes)
     names = [name for name in {**a.settings, **b.settings} if name not in ("model", "cases")]
     differ = [name for name in names if a.settings.get(name) != b.settings.get(name)]
     if differ and a.settings and b.settings:

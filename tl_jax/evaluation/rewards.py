@@ -96,9 +96,11 @@ def rewards_report(rewards: RewardedFile) -> RenderableType:
     groups = [*suites.items()] if len(suites) == 1 else [*suites.items(), ("all", [row.reward for row in rewards.rows])]
     table = Table("suite", *(Column(name, justify="right") for name in ("answers", "mean reward", "correct %")))
     for name, found in groups:
-        mean = sum(reward.value for reward in found) / len(found) if found else 0.0
-        right = 100 * sum(reward.category == "correct" for reward in found) / len(found) if found else 0.0
-        table.add_row(Text(name), str(len(found)), f"{mean:+.4f}", f"{right:.2f}")
+        mean, right = "-", "-"
+        if found:
+            mean = f"{sum(reward.value for reward in found) / len(found):+.4f}"
+            right = f"{100 * sum(reward.category == 'correct' for reward in found) / len(found):.2f}"
+        table.add_row(Text(name), str(len(found)), mean, right)
     bars = Table("outcome", Column("answers", justify="right"), "", box=None)
     for category, count in histogram(rewards).items():
         bars.add_row(category, str(count), Bar(len(rewards.rows), 0, count, width=40))

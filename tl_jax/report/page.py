@@ -11,7 +11,7 @@ from tl_jax.report.answers import answers
 from tl_jax.report.curves import Line, chart, shares
 from tl_jax.report.evaluations import evaluations
 from tl_jax.report.parts import LONG, charts, short_names, table
-from tl_jax.report.record import BEFORE, Found, RunRecord
+from tl_jax.report.record import BEFORE, EvaluationRecord, Found, RunRecord
 from tl_jax.report.style import STYLE
 
 CURVES: Mapping[str, tuple[str, ...]] = {
@@ -49,7 +49,7 @@ def to_html(found: Found) -> str:
     sections = [
         f"<h1>{text(title)}</h1>",
         _overview(runs),
-        _told(runs),
+        _told(runs, found.evaluations),
         _curves(runs),
         *(_outcomes(runs, prefix, heading) for prefix, heading in SHARES.items()),
         evaluations(found.evaluations),
@@ -99,9 +99,10 @@ def _duration(run: RunRecord) -> str:
         return "?"
 
 
-def _told(runs: Mapping[str, RunRecord]) -> str:
+def _told(runs: Mapping[str, RunRecord], evaluations: Sequence[EvaluationRecord]) -> str:
     """Warnings of the logs, and what could not be read."""
     lines = [f"{name}: {line}" for name, run in runs.items() for line in (*run.faults, *_warnings(run))]
+    lines += [f"{one.name}: {line}" for one in evaluations for line in one.faults]
     return f'<ul class="told">{"".join(f"<li>{text(line[:LONG])}</li>" for line in lines)}</ul>' if lines else ""
 
 

@@ -74,6 +74,8 @@ class EvaluationRecord:
     name: str
     model: str
     summary: dict[str, Any]
+    faults: list[str]
+    """what could not be read"""
 
 
 @dataclass(frozen=True)
@@ -136,14 +138,14 @@ def read_run(home: Path) -> RunRecord:
         except ValueError as error:
             faults.append(f"{CONFIG_FILE}: {error}")
     starts = _json(home / STARTS_FILE, faults).get("starts")
-    rows = [row for row in _json_lines(home / METRICS_FILE, faults) if _has_step(row)]
+    rows = _json_lines(home / METRICS_FILE, faults)
     return RunRecord(
         name=shown(home),
         settings=flat(tree) if isinstance(tree, Mapping) else {},
         starts=[start for start in starts if isinstance(start, dict)] if isinstance(starts, list) else [],
         rows=sorted(rows, key=lambda row: row["step"]),
         log=_text(home / LOG_FILE).splitlines(),
-        samples=[row for row in _json_lines(home / SAMPLES_FILE, faults) if _has_step(row)],
+        samples=_json_lines(home / SAMPLES_FILE, faults),
         faults=faults,
     )
 
@@ -153,7 +155,7 @@ def _read_evaluation(home: Path) -> EvaluationRecord | None:
         return None
     faults: list[str] = []
     summary, settings = _json(home / SUMMARY, faults), _json(home / SETTINGS, faults)
-    return EvaluationRecord(shown(home), str(settings.get("model", "")), summary)
+    return EvaluationRecord(shown(home), str(settings.get("model", "")), summary, faults)
 
 
 def flat(tree: Mapping[Any, Any], prefix: str = "") -> Settings:
@@ -188,7 +190,7 @@ def _has_step(row: Mapping[str, Any]) -> bool:
 
 def _text(file: Path) -> str:
     with told(file, "cannot be read"):
-        return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+        return file.read_text(encoding="utf-8-sig", errors="replace") if file.is_file() else ""
 
 
 def _json(file: Path, faults: list[str]) -> dict[str, Any]:
@@ -203,14 +205,15 @@ def _json(file: Path, faults: list[str]) -> dict[str, Any]:
 
 
 def _json_lines(file: Path, faults: list[str]) -> list[dict[str, Any]]:
-    """Objects, one to a line; a killed run may have left half a line at the end, which is told like any broken one."""
+    """Objects of a step, one to a line. A killed run may have left half a line at the end, which is told like any
+    other that is none."""
     found, broken = [], 0
     for line in _text(file).splitlines():
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
             row = None
-        if isinstance(row, dict):
+        if isinstance(row, dict) and _has_step(row):
             found.append(row)
         else:
             broken += 1

@@ -396,3 +396,8 @@ def test_golden_calls_of_real_cases_are_read_back(shared_data: Path) -> None:
                     assert parse_answer(renderer.answer(plain)).calls == tuple(plain)
                     seen += len(plain)
     assert seen > 1000
+
+
+@pytest.mark.parametrize("blank", ["\u00a0", "\u3000", " \u00a0\n", "\f"])
+def test_blanks_of_any_kind_may_stand_around_calls(blank: str) -> None:
+    assert parse_answer(f"{blank}f(a=1){blank}") == Answer((Call("f", {"a": 1}),), positional=((),))

@@ -25,7 +25,7 @@ MAX_CANDIDATES = 100
 TRIED = 3
 """How often its length these places may have after them in all, so that a long text does not cost its square."""
 
-_SEPARATOR = re.compile(r"[ \t\r]*(?:[;\n]\s*|\Z)")
+_SEPARATOR = re.compile(r"[^\S\n]*(?:[;\n]\s*|\Z)")
 _OBJECT = re.compile(r"(?:,\s*)?(?=\{)")
 """What stands before another object right after one: {...}{...}, as Llama 4 writes, or {...},{...}, as Phi-4-mini."""
 _BLANKS = re.compile(r"[ \t\r]*")
