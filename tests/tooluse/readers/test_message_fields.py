@@ -92,6 +92,9 @@ def test_thoughts_and_refusals_are_no_part_of_the_answer(tmp_path: Path, name: s
     assert said(tmp_path, {"role": "assistant", "content": [part]}) == (refused,)
 
 
+SIGNED = {"google": {"thought_signature": "x"}}
+
+
 @pytest.mark.parametrize(
     ("beside", "reasoning"),
     [
@@ -101,6 +104,9 @@ def test_thoughts_and_refusals_are_no_part_of_the_answer(tmp_path: Path, name: s
         ({"reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}]}, None),
         ({"thinking_blocks": [{"type": "thinking", "thinking": "Hm.", "signature": "s"}]}, "Hm."),
         ({"content": None, "tool_plan": "Hm."}, "Hm."),
+        ({"tool_calls": [{**CALL, "extra_content": SIGNED}], "extra_content": SIGNED}, None),
+        ({"tool_calls": [{**CALL, "function": {**CALL["function"], "provider_specific_fields": SIGNED}}]}, None),
+        ({"content": [{"type": "redacted_thinking", "data": "x"}]}, None),
         ({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}], "closed": True}]}, "Hm."),
         (
             {"content": [{"type": "reasoning", "reasoning": "Hm."}, {"type": "text", "text": "", "annotations": []}]},

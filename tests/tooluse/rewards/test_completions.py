@@ -65,6 +65,17 @@ DONE = {"role": "assistant", "content": "It will be dry."}
         ([called(OSLO, content=[{"type": "text", "text": ""}])], 1.0),
         (parts({"type": "tool_use", "id": "1", "name": "get weather", "input": OSLO}), 1.0),
         (parts({"type": "tool-call", "toolCallId": "1", "toolName": "get weather", "input": OSLO}), 1.0),
+        (
+            parts(
+                {"type": "redacted_thinking", "data": "x"}, {"type": "tool_use", "name": "get weather", "input": OSLO}
+            ),
+            1.0,
+        ),
+        (
+            {"tool_calls": [{"function": {"name": "get weather", "arguments": OSLO}, "extra_content": {"google": {}}}]},
+            1.0,
+        ),
+        ({"tool_calls": [{"name": "get weather", "args": OSLO, "provider_specific_fields": {"thought": "x"}}]}, 1.0),
         (parts({"type": "text", "text": "Wait."}, {"type": "tool_use", "name": "get weather", "input": OSLO}), -2.0),
         (parts({"type": "tool_use", "id": "1", "name": "get weather"}), -0.5),
         ([{"role": "assistant", "content": ""}, called(OSLO)], 1.0),

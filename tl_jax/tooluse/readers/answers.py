@@ -9,7 +9,14 @@ from typing import Any
 from tl_jax.errors import DataError
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.fields import ARGUMENTS
-from tl_jax.tooluse.readers.message_fields import REASONING, listed_calls, message_text, of_an_answer, role_named
+from tl_jax.tooluse.readers.message_fields import (
+    OF_A_CALL,
+    REASONING,
+    listed_calls,
+    message_text,
+    of_an_answer,
+    role_named,
+)
 from tl_jax.tooluse.readers.tool_lists import TEXT
 
 _BESIDE = (*REASONING, "name", "id", "reasoning_details", "thinking_blocks", "audio")
@@ -90,7 +97,8 @@ def _written(call: Any) -> str:
     if isinstance(custom, dict):  # whose input is a text as it is
         call = {"name": custom.get("name"), "arguments": {TEXT: custom.get("input")}}
     elif isinstance(inner, dict):
-        call = {**call, "function": _with_arguments(inner)}
+        outer = {key: value for key, value in call.items() if key not in OF_A_CALL}
+        call = {**outer, "function": _with_arguments(inner)}
     elif isinstance(call, dict):
         call = _with_arguments(call)
     return json.dumps(call, ensure_ascii=False, default=str)
@@ -102,4 +110,5 @@ def _with_arguments(call: dict[str, Any]) -> dict[str, Any]:
     if len(names) > 1:  # not for us to choose: the parser refuses it
         return call
     arguments = call[names[0]] if names else {}
-    return {key: value for key, value in call.items() if key not in ARGUMENTS} | {"arguments": arguments}
+    beside = {key: value for key, value in call.items() if key not in (*ARGUMENTS, *OF_A_CALL)}
+    return {**beside, "arguments": arguments}

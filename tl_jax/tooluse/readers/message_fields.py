@@ -32,16 +32,19 @@ OF_MCP = ("structuredContent", "_meta")
 """What MCP servers say of a result beside its text: the same as a value, and about it."""
 _PARTS_OF_MCP = ("text", "image", "audio")
 _PARTS = (
-    *(*_TEXT_PARTS, "refusal", "thinking", "reasoning", "document"),
+    *(*_TEXT_PARTS, "refusal", "thinking", "reasoning", "redacted_thinking", "document"),
     *("image", "image_url", "input_image", "audio", "input_audio", "video", "video_url", "file", "input_file"),
 )
 """Kinds of parts; those of the second line cannot be read."""
 _OF_A_PART = ("cache_control", "annotations", "citations", "index", "logprobs", "signature", "closed", "_meta")
 """How long a server keeps the prompt, where a text comes from, where it stands: nothing that the message says."""
 OF_AN_ANSWER = (
-    *("annotations", "citations", "finish_reason", "stop_reason", "logprobs", "prefix", "provider_specific_fields"),
+    *("annotations", "citations", "finish_reason", "stop_reason", "logprobs", "prefix"),
+    *("provider_specific_fields", "extra_content"),
 )
 """What APIs say about an answer beside it."""
+OF_A_CALL = ("provider_specific_fields", "extra_content")
+"""What a call is signed with, so that the vendor knows it again: LiteLLM's, Google's in OpenAI's shape."""
 _THOUGHTS = ("reasoning_details", "thinking_blocks")
 """Thoughts as parts: OpenRouter's, LiteLLM's."""
 
@@ -145,6 +148,9 @@ def message_text(fields: Fields, any_value: bool = False, padded: bool = False) 
                 refusal = part.take("refusal", kind=str)
             elif kind in ("thinking", "reasoning"):
                 thoughts.append(_joined(part.take("thinking", "reasoning", "text"), part.taken))
+            elif kind == "redacted_thinking":
+                remark(ENCRYPTED)
+                part.take("data", default=None)
             elif kind == "document":  # Cohere's results
                 with Fields(part.take("document"), part.at("document")) as document:
                     document.take("id", default=None)

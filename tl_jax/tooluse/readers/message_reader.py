@@ -12,6 +12,7 @@ from typing import Any, cast
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.fields import ARGUMENTS, call_arguments, identity, literal
 from tl_jax.tooluse.readers.message_fields import (
+    OF_A_CALL,
     OF_MCP,
     SMOLAGENTS,
     Content,
@@ -143,9 +144,11 @@ class MessageReader:
             known_as = identity(outer, "id", "call_id")
             outer.expect("type", "function", "tool_call", "function_call", "tool_use", "custom")
             outer.take("index", kind=int, default=None)
+            outer.keep(*OF_A_CALL)
             if "function" in outer:
                 with Fields(outer.take("function"), f"{where}.function") as inner:
                     inner.take("index", kind=int, default=None)
+                    inner.keep(*OF_A_CALL)
                     name, arguments = self._named(inner)
             elif "custom" in outer:
                 with Fields(outer.take("custom"), f"{where}.custom") as inner:
