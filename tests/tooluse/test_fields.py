@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -126,6 +127,7 @@ SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "require
         {"parameters": SCHEMA},
         {"input_schema": SCHEMA},
         {"inputSchema": SCHEMA},
+        {"parameters": json.dumps(SCHEMA)},
         SCHEMA,
         {**SCHEMA, "type": "function"},
         {"parameters": {"type": "object", "properties": SCHEMA["properties"]}, "required": ["city"]},
@@ -179,5 +181,7 @@ def test_a_schema_may_use_the_words_of_json_schema_anywhere() -> None:
 
 
 def test_a_tool_that_takes_no_parameters() -> None:
-    for parameters in ({}, None, []):
+    for parameters in ({}, None, [], "", "{}"):
         assert Tool.from_json({"name": "f", "parameters": parameters}) == Tool("f")
+    with pytest.raises(DataError, match=r"^tool.parameters: is not JSON: Expecting"):
+        Tool.from_json({"name": "f", "parameters": "{city: string}"})

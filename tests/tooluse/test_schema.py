@@ -89,7 +89,8 @@ def test_json_round_trip(
         ({"tools": [{"name": ""}]}, r"tools\[0\].name: is empty"),
         ({"tools": [{}]}, r"tools\[0\].name: is missing"),
         ({"tools": [{"function": {"name": 1}}]}, r"tools\[0\].function.name: must be text, not int"),
-        ({"tools": [TOOL | {"parameters": "none"}]}, r"tools\[0\].parameters: must be a JSON object, not str"),
+        ({"tools": [TOOL | {"parameters": "none"}]}, r"tools\[0\].parameters: is not JSON: Expecting value"),
+        ({"tools": [TOOL | {"parameters": '"none"'}]}, r"tools\[0\].parameters: must be a JSON object, not str"),
         (
             {"tools": [TOOL | {"parameters": {"properties": {"q": "str"}}}]},
             r"tools\[0\].parameters.properties.q: must be",

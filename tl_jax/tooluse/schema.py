@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 from tl_jax.errors import DataError
+from tl_jax.tooluse import strict_json
 from tl_jax.tooluse.fields import Fields, row_id
 from tl_jax.tooluse.json_schema import checked, flat
 
@@ -82,6 +83,8 @@ class Tool:
         else:
             schema = fields.take("parameters", "input_schema", "inputSchema", default=None) or {}
         fields.expect("type", "function", "object", "custom")
+        if isinstance(schema, str):
+            schema = _read(schema, where)
         if isinstance(schema, dict) and flat(schema):
             schema = {"type": "object", "properties": schema}
         parameters = checked(schema, where)
@@ -95,6 +98,14 @@ class Tool:
     def to_json(self) -> dict[str, Any]:
         shown = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
         return {**shown, **self.extra}
+
+
+def _read(text: str, where: str) -> Any:
+    """What a JSON text says; an empty one nothing."""
+    try:
+        return strict_json.loads(text) if text.strip() else {}
+    except ValueError as error:
+        raise DataError(f"is not JSON: {error}", field=where) from None
 
 
 TOOL_EXTRAS = (
