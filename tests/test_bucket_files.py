@@ -19,7 +19,7 @@ from tl_jax.addresses import place_of, with_addresses
 from tl_jax.bucket import BucketError, Folder, Stored
 from tl_jax.bucket_files import Output, bring_inputs, brought
 from tl_jax.cli import main
-from tl_jax.cli.options import OUT, ExistingPath, ModelDirectory, NewPath
+from tl_jax.cli.paths import OUT, ExistingPath, ModelDirectory, NewPath
 from tl_jax.config import SftConfig, load_config, to_yaml
 from tl_jax.errors import DataError, UserError
 from tl_jax.tooluse.readers.registry import read_trajectories

@@ -12,10 +12,6 @@ import click
 
 from tl_jax.addresses import shown
 from tl_jax.cli.options import (
-    DATA,
-    OUT,
-    OUT_FILE,
-    ExistingPath,
     OneOf,
     format_option,
     include_option,
@@ -25,6 +21,7 @@ from tl_jax.cli.options import (
     rule_option,
     template_options,
 )
+from tl_jax.cli.paths import DATA, OUT, OUT_FILE, ExistingPath
 from tl_jax.config import MaeConfig, PktConfig
 from tl_jax.config.pkt import PKT_MODES
 from tl_jax.files import write_json, write_text

@@ -13,12 +13,6 @@ import click
 from tl_jax.addresses import address_of
 from tl_jax.cli.numbers import COUNT
 from tl_jax.cli.options import (
-    DATA,
-    FILE,
-    OUT,
-    OUT_FILE,
-    ExistingPath,
-    ModelDirectory,
     OneOf,
     OneOfOr,
     compile_cache_option,
@@ -32,6 +26,7 @@ from tl_jax.cli.options import (
     unknown_option,
     unwritable_option,
 )
+from tl_jax.cli.paths import DATA, FILE, OUT, OUT_FILE, ExistingPath, ModelDirectory
 from tl_jax.compile_cache import keep_programs
 from tl_jax.evaluation.suites import SUITES, Suite
 from tl_jax.files import write_text

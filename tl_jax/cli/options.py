@@ -6,18 +6,15 @@ registry is offered like ours.
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast, get_args
 
 import click
 
-from tl_jax.addresses import ELSEWHERE, SCHEME, Use, is_address, place_of
-from tl_jax.bucket_files import Output, brought
 from tl_jax.cli.numbers import number_of
+from tl_jax.cli.paths import FILE, ModelDirectory
 from tl_jax.config import DataConfig, Dtype, MaeConfig, Node, PktConfig, RunConfig, SamplingConfig
 from tl_jax.config.engine import KvCacheDtype
 from tl_jax.plugins import Plugin
@@ -34,69 +31,6 @@ from tl_jax.yaml_text import read_yaml, yaml_or_text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Option: TypeAlias = Callable[[Command], Command]
-
-
-class ExistingPath(click.Path):
-    """An existing file or directory; a missing one is reported with the nearest name beside it."""
-
-    def __init__(self, **kind: bool) -> None:
-        super().__init__(exists=True, path_type=Path, **kind)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        value = self._here(value, param, ctx)
-        try:
-            return super().convert(value, param, ctx)
-        except click.BadParameter as error:
-            path = Path(value)
-            names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-            near = difflib.get_close_matches(path.name, names, 1)
-            hint = f" Did you mean {str(path.parent / near[0])!r}?" if near and not path.exists() else ""
-            raise click.BadParameter(error.message + hint, ctx, param) from None
-
-    def _here(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = _place(self, value, "files", param, ctx)
-        return value if path is None else brought(path)
-
-
-class ModelDirectory(ExistingPath):
-    """A model: a directory, or one in a bucket, of which all is fetched but the weights of a run."""
-
-    def _here(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = _place(self, value, "models", param, ctx)
-        if path is None:
-            return value
-        from tl_jax.model.run_directory import fetched
-
-        return fetched(path)
-
-
-class NewPath(click.Path):
-    """Where something is written; an empty name would be the working directory. In a bucket it is when the command
-    ends, however it does."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not str(value):
-            self.fail("a name is needed.", param, ctx)
-        path = _place(self, value, "out", param, ctx)
-        if path is not None and ctx is not None:
-            output = Output(path)
-            ctx.find_root().call_on_close(output.drop)  # the context of a line with a mistake is itself never closed
-            ctx.call_on_close(output.publish)
-        return super().convert(value if path is None else path, param, ctx)
-
-
-def _place(
-    kind: click.Path, value: Any, use: Use, param: click.Parameter | None, ctx: click.Context | None
-) -> Path | None:
-    """What stands here for an address in a bucket; None where ``value`` is a path."""
-    if not str(value).startswith(SCHEME):
-        if is_address(str(value)):
-            kind.fail(f"{value!r} {ELSEWHERE}.", param, ctx)
-        return None
-    try:
-        return place_of(str(value), use)
-    except ValueError as error:
-        kind.fail(f"{value!r}: {error}.", param, ctx)
 
 
 class OneOf(click.Choice[str]):
@@ -185,11 +119,6 @@ def choices_of(section: type[Node], key: str) -> click.Choice[str]:
     return click.Choice(get_args(section.model_fields[key].annotation))
 
 
-FILE = ExistingPath(dir_okay=False)
-DATA = ExistingPath()
-"""A file of trajectories or cases, or a saved dataset."""
-OUT = NewPath(path_type=Path)
-OUT_FILE = NewPath(dir_okay=False, path_type=Path)
 FORMAT = OneOf(FORMATS, "auto")
 RENDERER = OneOf(RENDERERS)
 DTYPE = click.Choice(get_args(Dtype))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from tl_jax.cli.options import OUT_FILE, training_options
+from tl_jax.cli.options import training_options
+from tl_jax.cli.paths import OUT_FILE
 from tl_jax.files import write_json, write_text
 from tl_jax.plan.config import load_planned
 from tl_jax.terminal import say

@@ -133,15 +133,3 @@ def test_nothing_is_written_when_an_option_is_wrong(source: Path, tmp_path: Path
     with pytest.raises(UserError, match=r"papper|htpp|nowhere"):
         run_mae(source, tmp_path / "out.jsonl", None, **wrong)  # type: ignore[arg-type]
     assert not (tmp_path / "out.jsonl").exists()
-
-
-@pytest.mark.parametrize(
-    ("out", "audit"), [("in.jsonl", None), ("out.jsonl", "in.jsonl"), ("out.jsonl", "out.jsonl"), ("out.jsonl", "link")]
-)
-def test_three_files_are_three(source: Path, tmp_path: Path, out: str, audit: str | None) -> None:
-    (tmp_path / "link").symlink_to(source)
-    before = source.read_bytes()
-    with pytest.raises(UserError, match=r"(in|out)\.jsonl: is (both read and written|written twice)"):
-        run_mae(source, tmp_path / out, audit and tmp_path / audit)
-    assert source.read_bytes() == before
-    assert not (tmp_path / "out.jsonl").exists()

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tl_jax.addresses import shown
-from tl_jax.errors import UserError
 from tl_jax.files import new_file
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.mae.apply import Block, Blocked, apply_mae, blocked_turns
@@ -72,9 +71,8 @@ def run_mae(
     evidence``. Both files appear only once complete.
 
     Raises:
-        UserError: a row that cannot be read, an unknown rule or pack, one file in two places; nothing is written then.
+        UserError: a row that cannot be read, an unknown rule or pack; nothing is written then.
     """
-    _check_apart(source, out, audit)
     applied = str(Plugin.read(rule))
     rules = {applied: rule} | {name: name for name in RULES if name not in ("none", applied)}
     report = MaeReport(applied, factor, {name: RuleCounts() for name in rules})
@@ -95,15 +93,6 @@ def run_mae(
             if path is not None:
                 files.enter_context(new_file(path)).writelines(line + "\n" for line in lines)
     return report
-
-
-def _check_apart(source: Path, out: Path, audit: Path | None) -> None:
-    """Raises `UserError` where what is written would take the place of what is read, or of what else is written."""
-    written = [path.resolve() for path in (out, audit) if path is not None]
-    if source.resolve() in written:
-        raise UserError(f"{source}: is both read and written; choose another file")
-    if len(set(written)) < len(written):
-        raise UserError(f"{out}: is written twice; choose another file for the audit")
 
 
 def _heading(rule: str, item: Block) -> str:
