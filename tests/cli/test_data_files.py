@@ -104,6 +104,9 @@ def test_a_folder_of_all_kinds(tmp_path: Path) -> None:
     folder.mkdir()
     for number, kind in enumerate((*KINDS, "data.jsonl")):
         written(folder, kind, {**ROW, "id": f"{number}"})
+    (folder / "._data.jsonl").write_bytes(b"\0\5\x16\7")  # as macOS leaves it
+    (folder / ".cache").mkdir()
+    written(folder / ".cache", "data.jsonl", {**ROW, "id": "5"})
     result = CliRunner().invoke(main, ["data", "convert", "--in", str(folder), "--out", str(tmp_path / "out.jsonl")])
     assert result.exit_code == 0, result.output
     found = {json.loads(line)["id"] for line in (tmp_path / "out.jsonl").open(encoding="utf-8")}

@@ -84,10 +84,12 @@ def test_a_png_is_an_image(data: Path, tmp_path: Path) -> None:
     assert int.from_bytes(header[16:20]) > 1000  # its width
 
 
-def test_what_cannot_be_drawn_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_drawn_is_said_in_one_line(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = Report("x.jsonl", analyse([weather()]))
     with pytest.raises(UserError, match=r"plot\.pdf: .*\.html or \.png"):
         write_plot(report, tmp_path / "plot.pdf")
+    early = CliRunner().invoke(main, ["analyze", "--data", str(data), "--plot", "plot.pdf"])
+    assert (early.exit_code, early.stdout) == (2, "")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UserError, match=r"needs matplotlib \(pip install 'tl-jax\[report\]'\); plot\.html does not"):
         write_plot(report, tmp_path / "plot.png")

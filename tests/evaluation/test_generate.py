@@ -140,6 +140,12 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     lines.write_text('[{"role": "user", "content": "?"}]\n{"messages": 1}\n')
     with pytest.raises(DataError, match=r"c.jsonl:2: messages: must be a non-empty list"):
         read_lines(lines)
+    lines.write_text('{"id": 2, "messages": [{"role": "user", "content": "?"}]}\n[{"role": "user", "content": "!"}]\n')
+    with pytest.raises(DataError, match=r"c.jsonl:2: id: '2' appears twice"):
+        read_lines(lines)
+    lines.write_text("\n")
+    with pytest.raises(DataError, match=r"c.jsonl: holds no conversation"):
+        read_lines(lines)
     lines.write_text("[1,\n")
     with pytest.raises(DataError, match=r"c.jsonl:1: is not JSON"):
         read_lines(lines)

@@ -131,9 +131,11 @@ def analyze(
 ) -> None:
     """Show what is in a file of trajectories: failed calls and what follows them, key tokens, names, lengths."""
     from tl_jax.data.sources import trajectories
-    from tl_jax.evaluation.analysis_report import Report, print_report, write_plot
+    from tl_jax.evaluation.analysis_report import Report, check_plot, print_report, write_plot
     from tl_jax.tooluse.analysis import Analyser
 
+    if plot:
+        check_plot(plot)
     counts, counts_of_tokens = Analyser(rule, packs), _token_analyser(**tokens)
     for trajectory in trajectories(data, kind):
         marked = counts.add(trajectory)
@@ -203,16 +205,21 @@ COMMANDS = (data, mae, analyze, inspect)
 
 
 def _files(source: Path) -> list[Path]:
-    """The file, or those of a folder without the ones that readers look for beside others."""
+    """The file, or those of a folder without the ones that readers look for beside others, and without hidden ones,
+    which are none of the user's (``.cache``, ``._rows.jsonl``)."""
     if not source.is_dir() or is_saved_dataset(source):
         return [source]
-    inside = sorted(path for path in source.rglob("*") if not is_companion(path.relative_to(source)))
+    inside = sorted(path for path in source.rglob("*") if _is_data(path.relative_to(source)))
     saved = [path for path in inside if is_saved_dataset(path) and not is_saved_dataset(path.parent)]
     files = [path for path in inside if path.name.endswith(_SUFFIXES) and path.is_file()]
     found = saved + [path for path in files if not any(folder in path.parents for folder in saved)]
     if not found:
         raise click.UsageError(f"no {', '.join(_SUFFIXES)} file in {source}")
     return found
+
+
+def _is_data(path: Path) -> bool:
+    return not is_companion(path) and not any(part.startswith(".") for part in path.parts)
 
 
 def _one_trajectory(path: Path, kind: str, wanted: str | None) -> Any:

@@ -48,20 +48,25 @@ def print_report(report: Report, console: Console | None = None) -> None:
     (console or SafeConsole()).print(_tables(report))
 
 
+def check_plot(path: Path) -> None:
+    """Raises `UserError` for a file that no plot can be: before the data is read, which may take long."""
+    if path.suffix not in (".html", ".png"):
+        raise UserError(f"{path}: the plot's name has to end in .html or .png")
+
+
 def write_plot(report: Report, path: Path) -> None:
     """The charts; the ending of ``path`` says as what.
 
     Raises:
         UserError: an ending that is neither .html nor .png, or no matplotlib for a .png.
     """
+    check_plot(path)
     title = f"Tool use in {Path(report.source).name}"
     charts = list(_charts(report))
     if path.suffix == ".html":
         write_text(path, to_html(title, report.summary, charts))
-    elif path.suffix == ".png":
-        to_png(path, title, report.summary, charts)
     else:
-        raise UserError(f"{path}: the plot's name has to end in .html or .png")
+        to_png(path, title, report.summary, charts)
 
 
 # ---------------------------------------------------------------- tables

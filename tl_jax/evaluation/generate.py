@@ -79,17 +79,22 @@ def read_lines(path: Path) -> list[Conversation]:
     """The conversations of a file, one a line, each as `read_one` reads a whole file.
 
     Raises:
-        DataError: a line that is none, or without anything to answer.
+        DataError: a line that is none, or without anything to answer; two of one id; no line at all.
     """
-    found = []
+    found: dict[str, Conversation] = {}
     with open_file(path) as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
-                    found.append(_conversation(parse(line.removeprefix(BOM_UTF8)), str(number)))
+                    one = _conversation(parse(line.removeprefix(BOM_UTF8)), str(number))
+                    if one.id in found:
+                        raise DataError(f"{one.id!r} appears twice; ids tell the answers apart", field="id")
                 except DataError as error:
                     raise error.at(str(path), number) from None
-    return found
+                found[one.id] = one
+    if not found:
+        raise DataError("holds no conversation", path=str(path))
+    return [*found.values()]
 
 
 def read_one(path: Path) -> Conversation:
