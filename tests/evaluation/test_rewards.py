@@ -113,6 +113,17 @@ def test_no_prediction_at_all(tmp_path: Path) -> None:
     assert ["all", "0", "-", "-"] in [line.replace("│", " ").split() for line in result.stdout.splitlines()]
 
 
+def test_failed_calls_of_trajectories_are_no_gold_answers(tmp_path: Path) -> None:
+    """As for ``score`` and ``eval``, which gives no answers to them."""
+    turns = [{"role": "user", "content": "?"}]
+    for number, result in enumerate(("Error: boom", "5")):
+        turns += [{"role": "assistant", "tool_calls": call(n=number)}, {"role": "tool", "content": result}]
+    trajectory = {"id": "t", "tools": TOOLS, "messages": turns}
+    found = run(tmp_path, "--json", answers={"t#3": "f(n=1)"}, cases=(trajectory,))
+    assert (found.stderr, json.loads(found.stdout)["reward"]) == ("", 1.0)
+    assert "1 predictions belong to no case" in run(tmp_path, answers={"t#1": "f(n=0)"}, cases=(trajectory,)).stderr
+
+
 def test_ids_that_do_not_fit(tmp_path: Path) -> None:
     assert "'other'" in run(tmp_path, answers={"other": ""}).stderr
     assert "'right' appears twice" in run(tmp_path, cases=(CASES[0], CASES[0])).stderr

@@ -12,9 +12,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from tl_jax.bucket_files import profile_from
-from tl_jax.data.sources import opened
+from tl_jax.data.prompts import load_cases
 from tl_jax.evaluation.predictions import join_predictions
-from tl_jax.tooluse.readers import read_cases
 from tl_jax.tooluse.rewards.gold import gold_faults
 from tl_jax.tooluse.rewards.score import Reward, score
 from tl_jax.tooluse.rewards.writable import Unwritable, UnwritableGold, unwritable_gold
@@ -67,19 +66,18 @@ def reward_file(
     """
     chosen = profile_from(profile)
     rows, missing, without_gold, faults = [], [], [], []
-    with opened(cases) as file:
-        pairs = join_predictions(read_cases(file, format), cases, predictions)
-        unwritable = unwritable_gold((case for case, _ in pairs), make_renderer(renderer), policy)
-        for case, prediction in pairs:
-            if not unwritable.keeps(case):
-                continue
-            faults += [(case.id, fault) for fault in gold_faults(case)]
-            if not case.has_gold:
-                without_gold += [] if prediction is None else [case.id]
-            elif prediction is None:
-                missing.append(case.id)
-            else:
-                rows.append(Rewarded(case, score(prediction, case, chosen)))
+    pairs = join_predictions(load_cases(cases, format), cases, predictions)
+    unwritable = unwritable_gold((case for case, _ in pairs), make_renderer(renderer), policy)
+    for case, prediction in pairs:
+        if not unwritable.keeps(case):
+            continue
+        faults += [(case.id, fault) for fault in gold_faults(case)]
+        if not case.has_gold:
+            without_gold += [] if prediction is None else [case.id]
+        elif prediction is None:
+            missing.append(case.id)
+        else:
+            rows.append(Rewarded(case, score(prediction, case, chosen)))
     return RewardedFile(tuple(rows), tuple(missing), tuple(without_gold), tuple(faults), unwritable)
 
 

@@ -45,6 +45,30 @@ CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '
 AS_TEXT = '{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{\\"a\\": 1}"}}'
 
 
+OF_ANTHROPIC = {
+    "type": "message",
+    "role": "assistant",
+    "id": "m",
+    "model": "claude",
+    "stop_reason": "tool_use",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 9},
+    "content": [{"type": "tool_use", "id": "c1", "name": "f", "input": {"a": 1}}],
+}
+OF_RESPONSES = [
+    {"type": "reasoning", "id": "r", "summary": []},
+    {
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [{"type": "output_text", "text": "I look."}],
+    },
+    {"type": "function_call", "id": "f", "call_id": "c1", "name": "f", "arguments": '{"a": 1}', "status": "completed"},
+    {"type": "function_call_output", "call_id": "c1", "output": "5"},
+    {"type": "message", "role": "assistant", "content": "Five."},
+]
+
+
 @pytest.mark.parametrize(
     ("prediction", "text"),
     [
@@ -52,6 +76,8 @@ AS_TEXT = '{"id": "c1", "type": "function", "function": {"name": "f", "arguments
         ({"role": "assistant", "content": "No.", "reasoning_content": "Hm.", "finish_reason": "stop"}, "No."),
         ({"role": "assistant", "content": None}, ""),
         ([{"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "content": "1"}], AS_TEXT),
+        (OF_ANTHROPIC, '{"name": "f", "arguments": {"a": 1}}'),
+        (OF_RESPONSES, 'I look.\n{"name": "f", "arguments": "{\\"a\\": 1}"}'),
     ],
 )
 def test_predictions_that_are_messages(tmp_path: Path, prediction: Any, text: str) -> None:

@@ -19,8 +19,13 @@ from tl_jax.tooluse.readers.message_fields import (
 )
 from tl_jax.tooluse.readers.tool_lists import TEXT
 
-_BESIDE = (*REASONING, "name", "id", "reasoning_details", "thinking_blocks", "audio")
+_BESIDE = (
+    *(*REASONING, "name", "id", "reasoning_details", "thinking_blocks", "audio"),
+    *("model", "status", "usage", "stop_sequence", "container", "context_management"),  # Anthropic's, Responses'
+)
 """What a message may have besides its text and calls: no part of the answer."""
+_ITEMS = ("function_call", "custom_tool_call", "reasoning")
+"""Items that OpenAI's Responses API answers beside messages."""
 
 _CALLS = ("tool_use", "tool_call", "tool-call", "function_call")
 """Kinds of parts that are calls: Anthropic's, LangChain's, those of Vercel's AI SDK."""
@@ -56,12 +61,25 @@ def answer_text(completion: Any, where: str = "completion") -> str:
     return "\n".join(parts)
 
 
+def is_answer(value: Any) -> bool:
+    """Whether a value is a message of the assistant's, or an item of its answer; or a list that begins with one."""
+    first = value[0] if isinstance(value, list) and value else value
+    if not isinstance(first, dict):
+        return False
+    return first.get("type") in _ITEMS or role_named(str(first.get("role"))) == "assistant"
+
+
 def _said(message: Any, where: str) -> list[str] | None:
     """What an assistant's message says and calls; None for any other message."""
-    role = message.get("role") if isinstance(message, dict) else None
+    role, kind = (message.get("role"), message.get("type")) if isinstance(message, dict) else (None, None)
+    if role is None and isinstance(kind, str) and kind in _ITEMS:
+        return _item(message, kind, where)
+    if role is None and isinstance(kind, str) and kind.endswith("_output"):
+        return None
     if role is not None and role_named(str(role)) != "assistant":
         return None
     with Fields(message, where) as fields:
+        fields.expect("type", "message")
         content, parts = _without_calls(fields.take("content", default=""))
         fields.take("role", default=None)
         text, refusal, *_ = message_text(Fields({"content": content}, where))
@@ -73,6 +91,16 @@ def _said(message: Any, where: str) -> list[str] | None:
     calls = [*parts, *calls, *(call for call in older if call is not None)]
     spoken = text if text.strip() else refusal
     return [*([spoken] if spoken else []), *map(_written, calls)]
+
+
+def _item(item: Any, kind: str, where: str) -> list[str]:
+    """What an item of OpenAI's Responses API calls, if it does."""
+    with Fields(item, where) as fields:
+        fields.keep("type", "id", "call_id", "status", "summary", "content", "encrypted_content")
+        call = fields.keep("name", "arguments", "input")
+    if kind == "reasoning":
+        return []
+    return [_written({"custom": call} if kind == "custom_tool_call" else call)]
 
 
 def _without_calls(content: Any) -> tuple[Any, list[dict[str, Any]]]:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from tl_jax.tooluse.fields import Fields, row_id
-from tl_jax.tooluse.readers.answers import answer_text
+from tl_jax.tooluse.readers.answers import answer_text, is_answer
 from tl_jax.tooluse.readers.fields import described
-from tl_jax.tooluse.readers.message_fields import role_named
 from tl_jax.tooluse.readers.rows import Place, read_rows
 from tl_jax.tooluse.schema import DataError
 
@@ -63,9 +62,7 @@ def _read(path: str | Path, read: Callable[[Any], T | None], wanted: str) -> dic
 
 
 def _answer(value: Any) -> str | None:
-    messages = value if isinstance(value, list) else [value]
-    first = messages[0].get("role") if messages and isinstance(messages[0], dict) else None
-    if isinstance(first, str) and role_named(first) == "assistant":
+    if is_answer(value):
         return answer_text(value, "prediction")
     return value if isinstance(value, str) else None
 
