@@ -10,6 +10,7 @@ import pytest
 from tests.tooluse.readers.chat import DONE, USER, turn
 from tests.tooluse.readers.helpers import LOOKUP, read_one
 from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.readers.tool_lists import SAME_NAME
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool
 
 
@@ -59,3 +60,12 @@ def test_ollamas_calls_and_mcps_list_of_tools(tmp_path: Path) -> None:
         Message("assistant", "", (Call("lookup", {"word": "dog"}),)),
         Message("tool", "a pet", name="lookup"),
     )
+
+
+def test_tools_of_one_name_are_all_shown_and_told(tmp_path: Path) -> None:
+    row = {"messages": [USER, DONE], "tools": [LOOKUP, {**LOOKUP, "description": "Another."}, {"name": "f"}]}
+    notes = Notes()
+    with notes.kept():
+        assert len(read_one(tmp_path, row).tools) == 3
+    (told,) = notes.files.values()
+    assert (told.remarks, told.examples) == ({SAME_NAME: 1}, {SAME_NAME: {"lookup": None}})
