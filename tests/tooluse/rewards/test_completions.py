@@ -47,6 +47,17 @@ def parts(*content: dict[str, Any]) -> dict[str, Any]:
     return {"role": "assistant", "content": [{"type": "thinking", "thinking": "Oslo, then."}, *content]}
 
 
+GOOGLES = {"name": "get weather", "args": OSLO, "id": "1"}
+AMAZONS = {"name": "get weather", "input": OSLO, "toolUseId": "1"}
+LANGCHAINS = {
+    "type": "ai",
+    "content": "",
+    "tool_calls": [{"name": "get weather", "args": OSLO, "id": "1"}],
+    "invalid_tool_calls": [],
+    "response_metadata": {},
+    "additional_kwargs": {"tool_calls": [1]},
+    "name": None,
+}
 RESULT = {"role": "tool", "name": "get weather", "content": "dry", "tool_call_id": "c0"}
 DONE = {"role": "assistant", "content": "It will be dry."}
 
@@ -76,6 +87,12 @@ DONE = {"role": "assistant", "content": "It will be dry."}
             1.0,
         ),
         ({"tool_calls": [{"name": "get weather", "args": OSLO, "provider_specific_fields": {"thought": "x"}}]}, 1.0),
+        ({"role": "model", "parts": [{"text": "Hm.", "thought": True}, {"functionCall": GOOGLES}]}, 1.0),
+        ({"role": "model", "parts": [{"text": "I look."}, {"functionCall": GOOGLES}]}, -2.0),
+        ({"role": "assistant", "content": [{"reasoningContent": {}}, {"toolUse": AMAZONS}]}, 1.0),
+        ([LANGCHAINS, {"type": "tool", "content": "dry", "tool_call_id": "1"}], 1.0),
+        ({**LANGCHAINS, "content": [{"type": "tool_use", "id": "1", "name": "get weather", "input": OSLO}]}, 1.0),
+        ({**LANGCHAINS, "tool_calls": [], "invalid_tool_calls": [{"name": "get weather", "args": "{city"}]}, -2.0),
         (parts({"type": "text", "text": "Wait."}, {"type": "tool_use", "name": "get weather", "input": OSLO}), -2.0),
         (parts({"type": "tool_use", "id": "1", "name": "get weather"}), -0.5),
         ([{"role": "assistant", "content": ""}, called(OSLO)], 1.0),

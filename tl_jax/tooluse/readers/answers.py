@@ -22,13 +22,18 @@ from tl_jax.tooluse.readers.tool_lists import TEXT
 _BESIDE = (
     *(*REASONING, "name", "id", "reasoning_details", "thinking_blocks", "audio"),
     *("model", "status", "usage", "stop_sequence", "container", "context_management"),  # Anthropic's, Responses'
+    *("response_metadata", "usage_metadata", "example"),  # LangChain's
 )
 """What a message may have besides its text and calls: no part of the answer."""
 _ITEMS = ("function_call", "custom_tool_call", "reasoning")
 """Items that OpenAI's Responses API answers beside messages."""
 
+_TYPES = ("ai", "human", "system", "tool", "function")
+"""What LangChain's messages say in place of a role."""
 _CALLS = ("tool_use", "tool_call", "tool-call", "function_call")
 """Kinds of parts that are calls: Anthropic's, LangChain's, those of Vercel's AI SDK."""
+_CALLS_BY_NAME = {"functionCall": "args", "function_call": "args", "toolUse": "input"}
+"""Fields of parts that are calls, and what these call their arguments: Google's, Amazon's."""
 
 
 def answer_text(completion: Any, where: str = "completion") -> str:
@@ -66,31 +71,44 @@ def is_answer(value: Any) -> bool:
     first = value[0] if isinstance(value, list) and value else value
     if not isinstance(first, dict):
         return False
-    return first.get("type") in _ITEMS or role_named(str(first.get("role"))) == "assistant"
+    return first.get("type") in _ITEMS or _role(first) == "assistant"
+
+
+def _role(message: dict[str, Any]) -> str:
+    """Whose message it is, which LangChain's say by their type; empty where nothing tells."""
+    kind = message.get("role") or (message.get("type") if message.get("type") in _TYPES else None)
+    return role_named(str(kind)) if kind is not None else ""
 
 
 def _said(message: Any, where: str) -> list[str] | None:
     """What an assistant's message says and calls; None for any other message."""
-    role, kind = (message.get("role"), message.get("type")) if isinstance(message, dict) else (None, None)
-    if role is None and isinstance(kind, str) and kind in _ITEMS:
-        return _item(message, kind, where)
-    if role is None and isinstance(kind, str) and kind.endswith("_output"):
-        return None
-    if role is not None and role_named(str(role)) != "assistant":
+    role, kind = (_role(message), message.get("type")) if isinstance(message, dict) else ("", None)
+    if not role and kind in _ITEMS:
+        return _item(message, str(kind), where)
+    if role not in ("", "assistant") or (not role and str(kind).endswith("_output")):
         return None
     with Fields(message, where) as fields:
-        fields.expect("type", "message")
-        content, parts = _without_calls(fields.take("content", default=""))
+        fields.expect("type", "message", "ai")
+        content, parts = _without_calls(fields.take("content", "parts", default=""))
         fields.take("role", default=None)
         text, refusal, *_ = message_text(Fields({"content": content}, where))
-        calls = listed_calls(fields)
+        calls = _listed(fields)
         older = [fields.take(name, default=None) for name in ("function_call", "function_calls")]
         refusal = fields.take("refusal", kind=str, default=refusal or "")
         fields.keep(*_BESIDE)
         of_an_answer(fields)
+    ids = {call.get("id") for call in calls if isinstance(call, dict)} - {None}
+    parts = [part for part in parts if part.pop("id", None) not in ids]  # LangChain's say calls in both places
     calls = [*parts, *calls, *(call for call in older if call is not None)]
     spoken = text if text.strip() else refusal
     return [*([spoken] if spoken else []), *map(_written, calls)]
+
+
+def _listed(fields: Fields) -> list[Any]:
+    """Takes the calls of a message; those that LangChain could not read are calls as well, if no good ones."""
+    calls, broken = listed_calls(fields), fields.take("invalid_tool_calls", kind=list, default=[])
+    beside = fields.take("additional_kwargs", kind=dict, default={})
+    return [*calls, *broken] or beside.get("tool_calls") or []
 
 
 def _item(item: Any, kind: str, where: str) -> list[str]:
@@ -107,9 +125,24 @@ def _without_calls(content: Any) -> tuple[Any, list[dict[str, Any]]]:
     """The content of a message without the parts that are calls, and these calls."""
     if not isinstance(content, list):
         return content, []
-    calls = [part for part in content if isinstance(part, dict) and part.get("type") in _CALLS]
-    named = [{"name": part.get("name", part.get("toolName"))} | _arguments_of(part) for part in calls]
-    return [part for part in content if part not in calls], named
+    parts = [_typed(part) for part in content]
+    calls = [part for part in parts if isinstance(part, dict) and part.get("type") in _CALLS]
+    named = [
+        {"id": part.get("id"), "name": part.get("name", part.get("toolName"))} | _arguments_of(part) for part in calls
+    ]
+    return [part for part in parts if part not in calls], named
+
+
+def _typed(part: Any) -> Any:
+    """A part with its type, where Google's and Amazon's say what they are by the name of a field."""
+    if not isinstance(part, dict) or "type" in part:
+        return part
+    for name, arguments in _CALLS_BY_NAME.items():
+        if isinstance(call := part.get(name), dict):
+            return {"type": "tool_use", "name": call.get("name"), "input": call.get(arguments)}
+    if part.get("thought") is True or "reasoningContent" in part:
+        return {"type": "thinking", "thinking": str(part.get("text", ""))}
+    return {key: value for key, value in part.items() if key not in ("thought", "thoughtSignature")}
 
 
 def _arguments_of(part: dict[str, Any]) -> dict[str, Any]:
