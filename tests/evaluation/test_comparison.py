@@ -114,6 +114,7 @@ def test_another_fault_of_the_same_worth_is_a_change(cases: Path, tmp_path: Path
 
 def test_directories_say_what_they_answer(cases: Path, tmp_path: Path) -> None:
     a = answers(tmp_path / "a", {"c0": RIGHT}, cases=str(cases), model="m", dtype="float32")
+    (a / "settings.json").write_text("\ufeff" + (a / "settings.json").read_text())  # somebody's editor
     inner = tmp_path / "run"
     inner.mkdir()
     answers(inner / "eval", {"c0": VALUE}, cases=str(cases), model="n", dtype="bfloat16")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from codecs import BOM_UTF8
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -86,7 +85,7 @@ def read_lines(path: Path) -> list[Conversation]:
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
-                    one = _conversation(parse(line.removeprefix(BOM_UTF8)), str(number))
+                    one = _conversation(parse(line), str(number))
                     if one.id in found:
                         raise DataError(f"{one.id!r} appears twice; ids tell the answers apart", field="id")
                 except DataError as error:
@@ -110,7 +109,7 @@ def read_one(path: Path) -> Conversation:
     with open_file(path) as file:
         content = file.read()
     try:
-        return _conversation(parse(content.removeprefix(BOM_UTF8)), "0")
+        return _conversation(parse(content), "0")
     except DataError as error:
         raise error.at(str(path), error.line) from None
 

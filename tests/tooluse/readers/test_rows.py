@@ -32,11 +32,21 @@ def rows(*values: Any, end: str = "\n") -> bytes:
         rows(ROW, ROW, end="\r\n"),
         rows(ROW, ROW).rstrip(),
         b"\xef\xbb\xbf" + rows(ROW, ROW),
+        (b"\xef\xbb\xbf" + rows(ROW)) * 2 + b"\xef\xbb\xbf\n",
         b"\n  \r\n" + rows(ROW) + b"\n\n" + rows(ROW),
         json.dumps([ROW, ROW]).encode(),
         b"\xef\xbb\xbf\r\n " + json.dumps([ROW, ROW], indent=2).encode(),
     ],
-    ids=["jsonl", "crlf", "no last newline", "bom", "blank lines", "list", "pretty list with bom"],
+    ids=[
+        "jsonl",
+        "crlf",
+        "no last newline",
+        "bom",
+        "files with boms in one",
+        "blank lines",
+        "list",
+        "pretty list with bom",
+    ],
 )
 def test_lines_and_lists(tmp_path: Path, content: bytes) -> None:
     found = list(read_trajectories(write(tmp_path, content)))

@@ -216,9 +216,7 @@ def raw_rows(path: Path) -> Iterator[RawRow]:
         return
     with open_file(path) as file:
         for number, line in enumerate(file, 1):
-            if number == 1:
-                line = line.removeprefix(codecs.BOM_UTF8)
-            if line.strip():
+            if line.removeprefix(codecs.BOM_UTF8).strip():
                 yield RawRow(Place(path, line=number), line, parsed=False)
 
 
@@ -284,7 +282,7 @@ def _broken_list(path: Path, line: int) -> DataError:
     """What is wrong with a list that cannot be read; the whole of it tells where."""
     try:
         with open_file(path) as file:
-            parse(b"".join(islice(file, line - 1, None)).removeprefix(codecs.BOM_UTF8))
+            parse(b"".join(islice(file, line - 1, None)))
     except DataError as error:
         return error.at(str(path), line - 1 + (error.line or 1))
     return DataError("is not JSON", path=str(path))
@@ -294,7 +292,7 @@ def _one_object(path: Path) -> dict[str, Any] | None:
     """The object over many lines that a whole file is; None for JSONL (even of one line) or no JSON."""
     try:
         with open_file(path) as file:
-            head = next((line for line in file if line.strip()), b"").removeprefix(codecs.BOM_UTF8)
+            head = next((line for line in file if line.strip()), b"")
             if _is_json(head):
                 return None
             value = parse(head + file.read())
@@ -312,14 +310,14 @@ def _is_json(line: bytes) -> bool:
 
 
 def parse(content: bytes | str) -> Any:
-    """Strict JSON: the bytes of a file or a line, or a text that stands in a field.
+    """Strict JSON: the bytes of a file or a line, perhaps after a byte order mark, or a text that stands in a field.
 
     Raises:
         DataError: not UTF-8, not JSON (nor are NaN and 1e999), or text that cannot be written again; ``line`` counts
             within ``content``.
     """
     try:
-        text = content if isinstance(content, str) else content.decode("utf-8")
+        text = content if isinstance(content, str) else content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
         value = strict_json.loads(text)
         if "\\u" in text:  # the only way to half a surrogate pair, which no tokenizer and no file takes
             json.dumps(value, ensure_ascii=False).encode("utf-8")
