@@ -32,13 +32,18 @@ def give_back_large() -> None:
         )  # it would be 128 KB: asked for and given all the time
 
 
-def give_back() -> None:
-    """Lets the system have what this process has freed.
+def give_back_pieces() -> None:
+    """Lets the system have what this process has freed; other threads go on meanwhile.
 
-    Compilers free millions of small pieces between some that stay, of which glibc gives nothing back by itself: a
-    process that trains and answers by turns keeps the sum of what each needed.
+    Compilers, and what packs checkpoints, free millions of small pieces between some that stay, of which glibc gives
+    nothing back by itself: a process that trains, saves and answers by turns keeps the sum of what each needed.
     """
-    gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(ctypes.c_size_t(0))
+
+
+def give_back() -> None:
+    """The same between two pieces of work, of what only Python's garbage collector frees as well."""
+    gc.collect()
+    give_back_pieces()
