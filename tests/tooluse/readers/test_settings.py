@@ -48,6 +48,9 @@ _CONTENT: list[dict[str, Any]] = [
     {"stop": [{"name": "Main Street"}]},
     {"n": "two"},
     {"store": "Harrods"},
+    {"object": "a red ball"},
+    {"verbosity": "Say it in a few words."},
+    {"usage": {"text": "用于宠物"}},
     {"function_call": {"name": "lookup", "arguments": "{}"}},
 ]
 

@@ -27,6 +27,11 @@ def _text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _word(value: Any) -> bool:
+    """A text that no sentence is: ``chat.completion``, ``low``, an id."""
+    return _text(value) and value.isascii() and len(value.split()) <= 1
+
+
 def _texts(value: Any) -> bool:
     return _text(value) or (isinstance(value, list) and all(map(_text, value)))
 
@@ -43,7 +48,7 @@ def _wordless(value: Any) -> bool:
 def _counted(value: Any) -> bool:
     if isinstance(value, (dict, list)):
         return all(map(_counted, value.values() if isinstance(value, dict) else value))
-    return not isinstance(value, str) or len(value.split()) <= 1
+    return not isinstance(value, str) or _word(value)
 
 
 def _of_keys(*names: str) -> Fits:
@@ -59,33 +64,34 @@ OF_OPENAI: Mapping[str, Fits] = {
     **dict.fromkeys(("stream", "store", "enable_thinking", "safe_prompt"), _flag),
     **dict.fromkeys(("n", "max_completion_tokens", "top_logprobs", "top_k", "min_p", "random_seed"), _number),
     **dict.fromkeys(("frequency_penalty", "presence_penalty", "repetition_penalty"), _number),
-    **dict.fromkeys(("user", "object", "service_tier", "verbosity", "system_fingerprint", "reasoning_effort"), _text),
+    **dict.fromkeys(("object", "service_tier", "verbosity", "system_fingerprint", "reasoning_effort"), _word),
+    "user": _text,
     **dict.fromkeys(("stream_options", "logit_bias", "usage"), _wordless),
     "stop": _texts,
     "logprobs": _either(_flag, _number),
     "response_format": lambda value: isinstance(value, dict) and _text(value.get("type")),
     "extra_body": _object,
     "function_call": lambda value: value in ("auto", "none") or _of_keys("name")(value),
-    "keep_alive": _either(_text, _number),
-    "think": _either(_flag, _text),
+    "keep_alive": _either(_word, _number),
+    "think": _either(_flag, _word),
 }
 """Fields of a request to OpenAI's API or one like it, such as Ollama's, and of their answers."""
 OF_RESPONSES: Mapping[str, Fits] = {
     **{name: OF_OPENAI[name] for name in ("stream", "store", "user", "object", "service_tier", "usage")},
     **{name: OF_OPENAI[name] for name in ("top_logprobs", "frequency_penalty", "presence_penalty")},
-    **dict.fromkeys(("status", "previous_response_id", "safety_identifier", "truncation"), _text),
-    **dict.fromkeys(("prompt_cache_key", "prompt_cache_retention"), _text),
+    **dict.fromkeys(("status", "previous_response_id", "safety_identifier", "truncation"), _word),
+    **dict.fromkeys(("prompt_cache_key", "prompt_cache_retention"), _word),
     **dict.fromkeys(("max_output_tokens", "max_tool_calls"), _number),
     **dict.fromkeys(("created_at", "completed_at"), _either(_number, _text)),
     **dict.fromkeys(("include", "used_in"), _texts),  # the latter in Llama-Nemotron's rows, as is the next one
     **dict.fromkeys(("billing", "moderation"), _wordless),
-    "used_in_training": _either(_flag, _text),
+    "used_in_training": _either(_flag, _word),
     "background": _flag,
-    "conversation": _either(_text, _of_keys("id")),
+    "conversation": _either(_word, _of_keys("id")),
     "error": _of_keys("code", "message", "type", "param"),
     "incomplete_details": _of_keys("reason"),
     "prompt": _of_keys("id", "version", "variables"),
-    "reasoning": _either(_text, _wordless),
+    "reasoning": _either(_word, _wordless),
     "text": _of_keys("format", "verbosity"),
 }
 """Those of OpenAI's Responses API."""
