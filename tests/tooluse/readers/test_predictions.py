@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from tests.tooluse.readers.helpers import lines
 from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.readers import read_predictions, read_turns
+from tl_jax.tooluse.readers.nulls import DROPPED
 from tl_jax.tooluse.schema import DataError
 
 
@@ -98,3 +100,16 @@ def test_predictions_that_are_none(tmp_path: Path, prediction: Any, problem: str
     path = lines(tmp_path / "data.jsonl", {"id": "a", "prediction": prediction})
     with pytest.raises(DataError, match=r"data\.jsonl:1: " + problem):
         read_predictions(path)
+
+
+def test_a_table_adds_no_arguments(tmp_path: Path) -> None:
+    """It gives each call all the arguments that any call has."""
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    calls = [{"name": "f", "arguments": {"a": 1}}, {"name": "g", "arguments": {"b": "x"}}]
+    rows = [{"id": call["name"], "prediction": {"role": "assistant", "tool_calls": [call]}} for call in calls]
+    parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "data.parquet")
+    notes = Notes()
+    with notes.kept():
+        found = read_predictions(tmp_path / "data.parquet")
+    assert [json.loads(text) for text in found.values()] == calls
+    assert notes.remarks == {DROPPED: 2}

@@ -17,6 +17,7 @@ from tl_jax.tooluse.readers.message_fields import (
     of_an_answer,
     role_named,
 )
+from tl_jax.tooluse.readers.nulls import is_padded, without_padding
 from tl_jax.tooluse.readers.tool_lists import TEXT
 
 _BESIDE = (
@@ -171,5 +172,7 @@ def _with_arguments(call: dict[str, Any]) -> dict[str, Any]:
     if len(names) > 1:  # not for us to choose: the parser refuses it
         return call
     arguments = call[names[0]] if names else {}
+    if isinstance(arguments, dict) and is_padded(()):
+        arguments = without_padding(arguments, None, padded=True)
     beside = {key: value for key, value in call.items() if key not in (*ARGUMENTS, *OF_A_CALL)}
     return {**beside, "arguments": arguments}
