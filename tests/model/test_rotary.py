@@ -1,0 +1,24 @@
+"""Rotary embeddings as a TPU computes them: the same numbers."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tl_jax.model.rotary import rotate, rotate_by_product
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_product_rotates_as_halves_do(dtype: jax.typing.DTypeLike) -> None:
+    """To the bit, forward and backward; `tests/model/test_llama.py` compares halves with transformers."""
+    angles = jnp.asarray([[0, 1, 2, 8191], [0, 5, 0, 1]], jnp.float32)[..., None, None] * jnp.asarray([1, 0.3, 1e-4])
+    by = jnp.cos(angles), jnp.sin(angles)
+    x, gradient = jax.random.normal(jax.random.key(0), (2, 2, 4, 5, 6)).astype(dtype)
+    halves, back_by_halves = jax.vjp(lambda x: rotate(x, by), x)
+    product, back_by_product = jax.vjp(lambda x: rotate_by_product(x, *by), x)
+    assert product.dtype == dtype
+    np.testing.assert_array_equal(product, halves)
+    np.testing.assert_array_equal(back_by_product(gradient)[0], back_by_halves(gradient)[0])
+    assert not np.array_equal(product, x)
