@@ -26,17 +26,17 @@ def packed_mask(rows: int, length: int) -> AttentionMask:
     return AttentionMask.within(jnp.asarray(positions), jnp.asarray(segment_ids))
 
 
-def branched_mask(rows: int, length: int) -> AttentionMask:
+def branched_mask(rows: int, length: int, scale: int = 1, padding: int = 1) -> AttentionMask:
     """A segment of three branches, of which the second ends later in later rows, one without, then padding."""
-    begins = 7  # the shared beginning
+    begins = 7 * scale  # the shared beginning
     positions, segment_ids, branches = np.zeros((3, rows, length), np.int32)
     for row in range(rows):
-        ends = np.cumsum([begins, 4, 2 + row, 3])
+        ends = np.cumsum([begins, 4 * scale, (2 + row) * scale, 3 * scale])
         for branch in range(4):
             start = ends[branch - 1] if branch else 0
             of_branch = slice(start, ends[branch])
             positions[row, of_branch] = np.arange(ends[branch] - start) + (begins if branch else 0)
             segment_ids[row, of_branch], branches[row, of_branch] = 1, branch
-        other = slice(ends[-1], length - 1)
-        positions[row, other], segment_ids[row, other] = np.arange(length - 1 - ends[-1]), 2
+        other = slice(ends[-1], length - padding)
+        positions[row, other], segment_ids[row, other] = np.arange(length - padding - ends[-1]), 2
     return AttentionMask.within(*map(jnp.asarray, (positions, segment_ids, branches)))

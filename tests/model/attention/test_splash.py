@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding
 
-from tests.model.attention.inputs import inputs, packed_mask
+from tests.model.attention.inputs import branched_mask, inputs, packed_mask
 from tl_jax.config import MeshConfig
 from tl_jax.model.attention import AttentionError, AttentionMask, attention, splash
 from tl_jax.model.sharding import make_mesh, partition_spec
@@ -20,10 +20,19 @@ from tl_jax.plan.machine import PlanError, open_machine
 interpreted = partial(splash.splash, interpret=True)
 
 
-@pytest.mark.parametrize(("length", "groups", "head_dim"), [(128, 2, 128), (200, 1, 64)])
-def test_forward_and_gradient_of_packed_rows(length: int, groups: int, head_dim: int) -> None:
-    """Packed rows with padding, of any length."""
-    arrays, mask = inputs(2, length, 2, groups, head_dim), packed_mask(2, length)
+@pytest.mark.parametrize(
+    ("mask", "groups", "head_dim"),
+    [
+        (packed_mask(2, 128), 2, 128),
+        (packed_mask(2, 200), 1, 64),
+        (branched_mask(2, 384, scale=20), 1, 64),
+        (branched_mask(2, 520, scale=20, padding=140), 2, 128),
+    ],
+    ids=["packed", "packed, of any length", "branches", "branches, and blocks of padding"],
+)
+def test_forward_and_gradient(mask: AttentionMask, groups: int, head_dim: int) -> None:
+    """Rows with padding; beginnings of branches are longer than a block."""
+    arrays = inputs(2, mask.segment_ids.shape[1], 2, groups, head_dim)
     real = np.asarray(mask.segment_ids)[:, :, None, None] > 0
 
     def run(backend: Callable[..., jax.Array]) -> tuple[jax.Array, tuple[jax.Array, ...]]:
@@ -38,8 +47,9 @@ def test_forward_and_gradient_of_packed_rows(length: int, groups: int, head_dim:
         np.testing.assert_allclose(left, right, atol=2e-4)
 
 
-def test_on_a_mesh() -> None:
-    arrays, mask = inputs(4, 128, 2, 2, 128), packed_mask(4, 128)
+@pytest.mark.parametrize("make_mask", [packed_mask, branched_mask])
+def test_on_a_mesh(make_mask: Callable[[int, int], AttentionMask]) -> None:
+    arrays, mask = inputs(4, 128, 2, 2, 128), make_mask(4, 128)
     expected = attention(*arrays, mask)
     with jax.set_mesh(make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))):
         ours = jax.jit(interpreted)(*arrays, mask)
@@ -56,6 +66,9 @@ def test_what_it_cannot_do_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(splash, "platform", lambda: "tpu")
     with pytest.raises(AttentionError, match="'splash' needs queries and keys of the same tokens, not 24 and 12"):
         attention(query, key[:, :12], value[:, :12], cache, "splash")
+    monkeypatch.setattr(splash, "MOST_SLOTS", 16)
+    with pytest.raises(AttentionError, match="takes 16 tokens at most where segments have branches, not 24"):
+        attention(query, key, value, branched_mask(1, 24), "splash")
 
 
 def test_blocks_divide_the_length() -> None:
@@ -64,7 +77,8 @@ def test_blocks_divide_the_length() -> None:
 
 
 @pytest.mark.slow
-def test_the_compiler_of_tpus_takes_it() -> None:
+@pytest.mark.parametrize("branched", [False, True])
+def test_the_compiler_of_tpus_takes_it(branched: bool) -> None:
     """The largest blocks, forward and both backward kernels, each device its own rows."""
     try:
         machine = open_machine("v5e:2x4")
@@ -75,7 +89,7 @@ def test_the_compiler_of_tpus_takes_it() -> None:
     ids = jax.ShapeDtypeStruct((8, 4096), jnp.int32, sharding=rows)
 
     def total(query: jax.Array, key: jax.Array, positions: jax.Array, segment_ids: jax.Array) -> jax.Array:
-        mask = AttentionMask.within(positions, segment_ids)
+        mask = AttentionMask.within(positions, segment_ids, segment_ids if branched else None)
         return attention(query, key, key, mask, "auto").astype(jnp.float32).sum()
 
     with jax.set_mesh(rows.mesh):

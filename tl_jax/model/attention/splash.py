@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from tl_jax.model.attention.devices import fits_mesh, on_each_device
 from tl_jax.model.attention.mask import KEPT, AttentionMask
+from tl_jax.model.attention.runs import MOST_SLOTS, Runs, Sees, next_blocks
 from tl_jax.model.platform import platform
 
 LANES = 128
@@ -22,8 +23,8 @@ def why_not(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionM
         return f"needs a TPU, not {platform()!r}"
     if key.shape[1] != query.shape[1]:
         return f"needs queries and keys of the same tokens, not {query.shape[1]} and {key.shape[1]}"
-    if mask.branches is not None:
-        return "knows no branches of segments"
+    if mask.branches is not None and query.shape[1] > MOST_SLOTS:
+        return f"takes {MOST_SLOTS} tokens at most where segments have branches, not {query.shape[1]}"
     if not fits_mesh(query, key):
         return "takes rows and heads that divide over the mesh"
     return None
@@ -60,17 +61,61 @@ def _on_one_device(
         return jnp.pad(x, [(0, 0), (0, padding)] + [(0, 0)] * (x.ndim - 2), constant_values=fill)
 
     by_head = [jnp.swapaxes(longer(x), 1, 2) for x in (query * query.shape[3] ** -0.5, key, value)]
-    segments = kernels.SegmentIds(longer(mask.segment_ids, -1), longer(mask.key_segment_ids, -1))
-    kernel = kernels.make_splash_mha(
-        kernels.MultiHeadMask([kernels.CausalMask((length + padding,) * 2)] * heads),
-        block_sizes=_block_sizes(length + padding),
-        head_shards=1,
-        q_seq_shards=1,
+    segment_ids, sizes = longer(mask.segment_ids, -1), _block_sizes(length + padding)
+    if mask.branches is None:
+        kernel = kernels.make_splash_mha(
+            kernels.MultiHeadMask([kernels.CausalMask((length + padding,) * 2)] * heads),
+            block_sizes=sizes,
+            head_shards=1,
+            q_seq_shards=1,
+            residual_checkpoint_name=KEPT,
+            interpret=interpret,
+        )
+        out = jax.vmap(kernel)(*by_head, kernels.SegmentIds(segment_ids, segment_ids))
+    else:
+        row = partial(_row_with_branches, sizes=sizes, interpret=interpret)
+        out = jax.vmap(row)(*by_head, segment_ids, longer(mask.branches))
+    return jnp.swapaxes(out, 1, 2)[:, :length].astype(query.dtype)
+
+
+def _row_with_branches(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    segment_ids: jax.Array,
+    branches: jax.Array,
+    sizes: Any,
+    interpret: bool,
+) -> jax.Array:
+    """Of one row, [H, T, K], [G, T, K] twice and [T] twice. See `tl_jax.model.attention.runs`."""
+    from jax.experimental.pallas.ops.tpu.splash_attention import SegmentIds
+    from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_kernel import (
+        DEFAULT_MASK_VALUE,
+        SplashAttentionKernel,
+    )
+    from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask_info import MaskInfo
+
+    runs = Runs.of(segment_ids, branches, sizes.block_q)
+
+    def info(following: jax.Array) -> MaskInfo:
+        return MaskInfo(following[None], None, runs.blocks[None].astype(jnp.int32), None, runs.queries)
+
+    by_queries, by_keys = info(next_blocks(runs.blocks)), info(next_blocks(runs.blocks.T).T)
+    kernel = SplashAttentionKernel(
+        by_queries,
+        by_queries,
+        by_keys,
+        block_sizes=sizes,
+        is_mqa=False,
+        save_residuals=False,
+        mask_value=DEFAULT_MASK_VALUE,
+        attn_logits_soft_cap=None,
         residual_checkpoint_name=KEPT,
+        mask_function=Sees(segment_ids.size),
         interpret=interpret,
     )
-    out = jax.vmap(kernel)(*by_head, segments)
-    return jnp.swapaxes(out, 1, 2)[:, :length].astype(query.dtype)
+    keys, values = (jnp.concatenate([x, x], axis=1) for x in (key, value))
+    return kernel(query, keys, values, SegmentIds(segment_ids, runs.key_segment_ids))
 
 
 def _block_sizes(length: int) -> Any:
