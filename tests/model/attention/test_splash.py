@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 
@@ -9,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask_info
 from jax.sharding import NamedSharding
 
 from tests.model.attention.inputs import branched_mask, inputs, packed_mask
 from tl_jax.config import MeshConfig
-from tl_jax.model.attention import AttentionError, AttentionMask, attention, splash
+from tl_jax.model.attention import AttentionError, AttentionMask, attention, dispatch, splash
 from tl_jax.model.sharding import make_mesh, partition_spec
 from tl_jax.plan.machine import PlanError, open_machine
 
@@ -69,6 +71,29 @@ def test_what_it_cannot_do_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(splash, "MOST_SLOTS", 16)
     with pytest.raises(AttentionError, match="takes 16 tokens at most where segments have branches, not 24"):
         attention(query, key, value, branched_mask(1, 24), "splash")
+
+
+def test_a_jax_whose_kernels_are_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rows with branches are the portable backend's then, and others still splash's."""
+    caplog.set_level(logging.INFO, "tl_jax")
+    arrays, mask = inputs(1, 24, 2, 1, 8), branched_mask(1, 24)
+    monkeypatch.setattr(splash, "platform", lambda: "tpu")
+    assert splash.why_not(*arrays, mask) is None
+    monkeypatch.setattr(splash_attention_mask_info, "MaskInfo", lambda block_mask: None)
+    splash._why_no_branches.cache_clear()
+    try:
+        assert splash.why_not(*arrays, packed_mask(1, 24)) is None
+        monkeypatch.setattr(dispatch, "platform", lambda: "tpu")
+        np.testing.assert_array_equal(attention(*arrays, mask, "auto"), attention(*arrays, mask))
+    finally:
+        splash._why_no_branches.cache_clear()
+    [said] = caplog.messages
+    assert said.startswith(
+        f"attention runs as xla: splash of JAX {jax.__version__} takes no segments with branches (TypeError: "
+    )
+    assert "unexpected keyword argument 'data_next'" in said
 
 
 def test_blocks_divide_the_length() -> None:

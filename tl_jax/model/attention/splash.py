@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +23,13 @@ def why_not(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionM
         return f"needs a TPU, not {platform()!r}"
     if key.shape[1] != query.shape[1]:
         return f"needs queries and keys of the same tokens, not {query.shape[1]} and {key.shape[1]}"
-    if mask.branches is not None and query.shape[1] > MOST_SLOTS:
-        return f"takes {MOST_SLOTS} tokens at most where segments have branches, not {query.shape[1]}"
     if not fits_mesh(query, key):
         return "takes rows and heads that divide over the mesh"
-    return None
+    if mask.branches is None:
+        return None
+    if query.shape[1] > MOST_SLOTS:
+        return f"takes {MOST_SLOTS} tokens at most where segments have branches, not {query.shape[1]}"
+    return _why_no_branches()
 
 
 def splash(
@@ -84,6 +86,7 @@ def _row_with_branches(
     value: jax.Array,
     segment_ids: jax.Array,
     branches: jax.Array,
+    *,
     sizes: Any,
     interpret: bool,
 ) -> jax.Array:
@@ -98,10 +101,16 @@ def _row_with_branches(
     runs = Runs.of(segment_ids, branches, sizes.block_q)
 
     def info(following: jax.Array) -> MaskInfo:
-        return MaskInfo(following[None], None, runs.blocks[None].astype(jnp.int32), None, runs.queries)
+        return MaskInfo(
+            data_next=following[None],
+            mask_next=None,
+            block_mask=runs.blocks[None].astype(jnp.int32),
+            partial_mask_blocks=None,
+            q_sequence=cast(Any, runs.queries),  # JAX's type says NumPy's; its kernels take either
+        )
 
     by_queries, by_keys = info(next_blocks(runs.blocks)), info(next_blocks(runs.blocks.T).T)
-    kernel = SplashAttentionKernel(
+    kernel: Any = SplashAttentionKernel(
         by_queries,
         by_queries,
         by_keys,
@@ -115,7 +124,20 @@ def _row_with_branches(
         interpret=interpret,
     )
     keys, values = (jnp.concatenate([x, x], axis=1) for x in (key, value))
-    return kernel(query, keys, values, SegmentIds(segment_ids, runs.key_segment_ids))
+    out: jax.Array = kernel(query, keys, values, SegmentIds(segment_ids, runs.key_segment_ids))
+    return out
+
+
+@cache
+def _why_no_branches() -> str | None:
+    """What `why_not` says where JAX's kernels cannot be told of branches any more: JAX promises no such thing."""
+    row, numbers = jax.ShapeDtypeStruct((1, LANES, LANES), jnp.float32), jax.ShapeDtypeStruct((LANES,), jnp.int32)
+    attend = partial(_row_with_branches, sizes=_block_sizes(LANES), interpret=False)
+    try:
+        jax.eval_shape(jax.grad(lambda *x: attend(*x).sum(), argnums=(0, 1, 2)), row, row, row, numbers, numbers)
+    except Exception as error:  # whatever becomes of names, arguments or shapes there
+        return f"of JAX {jax.__version__} takes no segments with branches ({type(error).__name__}: {error})"
+    return None
 
 
 def _block_sizes(length: int) -> Any:
