@@ -62,7 +62,7 @@ def _on_one_device(
     def longer(x: jax.Array, fill: int = 0) -> jax.Array:
         return jnp.pad(x, [(0, 0), (0, padding)] + [(0, 0)] * (x.ndim - 2), constant_values=fill)
 
-    by_head = [jnp.swapaxes(longer(x), 1, 2) for x in (query * query.shape[3] ** -0.5, key, value)]
+    queries, keys, values = (jnp.swapaxes(longer(x), 1, 2) for x in (query * query.shape[3] ** -0.5, key, value))
     segment_ids, sizes = longer(mask.segment_ids, -1), _block_sizes(length + padding)
     if mask.branches is None:
         kernel = kernels.make_splash_mha(
@@ -73,10 +73,10 @@ def _on_one_device(
             residual_checkpoint_name=KEPT,
             interpret=interpret,
         )
-        out = jax.vmap(kernel)(*by_head, kernels.SegmentIds(segment_ids, segment_ids))
+        out = jax.vmap(kernel)(queries, keys, values, kernels.SegmentIds(segment_ids, segment_ids))
     else:
         row = partial(_row_with_branches, sizes=sizes, interpret=interpret)
-        out = jax.vmap(row)(*by_head, segment_ids, longer(mask.branches))
+        out = jax.vmap(row)(queries, keys, values, segment_ids, longer(mask.branches))
     return jnp.swapaxes(out, 1, 2)[:, :length].astype(query.dtype)
 
 
