@@ -103,14 +103,14 @@ def test_blocks_divide_the_length() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("branched", [False, True])
 def test_the_compiler_of_tpus_takes_it(branched: bool) -> None:
-    """The largest blocks, forward and both backward kernels, each device its own rows."""
+    """The largest blocks, forward and both backward kernels, each device two rows of its own."""
     try:
         machine = open_machine("v5e:2x4")
     except PlanError as missing:
         pytest.skip(str(missing))
     rows = NamedSharding(make_mesh(MeshConfig(), machine.devices), partition_spec("batch"))
-    query, key = (jax.ShapeDtypeStruct((8, 4096, heads, 64), jnp.bfloat16, sharding=rows) for heads in (2, 1))
-    ids = jax.ShapeDtypeStruct((8, 4096), jnp.int32, sharding=rows)
+    query, key = (jax.ShapeDtypeStruct((16, 4096, heads, 64), jnp.bfloat16, sharding=rows) for heads in (2, 1))
+    ids = jax.ShapeDtypeStruct((16, 4096), jnp.int32, sharding=rows)
 
     def total(query: jax.Array, key: jax.Array, positions: jax.Array, segment_ids: jax.Array) -> jax.Array:
         mask = AttentionMask.within(positions, segment_ids, segment_ids if branched else None)
