@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.freed_pieces import goes_back, needs_glibc
 from tests.inference.test_slots import ENDS, GRAPHDEF, MODEL, PARAMS, PROMPTS
 from tl_jax.config import SamplingConfig
 from tl_jax.inference.generate import generate
@@ -35,3 +36,10 @@ def test_answers_come_from_the_last_update_and_a_release_keeps_nothing() -> None
     assert weights() is None
     with pytest.raises(AssertionError, match="no update"):
         engine.generate(PROMPTS[:8], sampling, key, ENDS)
+
+
+@needs_glibc
+def test_a_release_gives_the_system_what_answers_took() -> None:
+    engine = InProcessEngine(GRAPHDEF, MODEL)
+    with goes_back():
+        engine.release()

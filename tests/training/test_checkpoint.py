@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.freed_pieces import goes_back, needs_glibc
 from tl_jax.config import MeshConfig, OptimizerConfig
 from tl_jax.model.sharding import make_mesh, shard_tree
 from tl_jax.training.checkpoint import Checkpoints, Record, ResumeError, WriteError, abstract, restart_step
@@ -91,6 +92,15 @@ def test_one_that_could_not_be_written_is_written_when_it_can(tmp_path: Path, mo
     saved.save(2, state, RECORD)
     saved.close()
     assert Checkpoints(tmp_path / "c", keep=2).newest == 2
+
+
+@needs_glibc
+def test_what_packed_one_goes_back_to_the_system(tmp_path: Path) -> None:
+    saved = Checkpoints(tmp_path / "checkpoints", keep=1)
+    with goes_back():
+        saved.save(1, {"x": jnp.ones(3)}, RECORD)
+        saved.wait()
+    saved.close()
 
 
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:

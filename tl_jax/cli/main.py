@@ -21,7 +21,6 @@ from tl_jax.config import ConfigError
 from tl_jax.cpu_devices import give_threads
 from tl_jax.errors import UserError
 from tl_jax.files import reason
-from tl_jax.host_memory import give_back_large
 from tl_jax.plugins import load
 from tl_jax.terminal import say
 
@@ -109,7 +108,6 @@ class Main(click.Group):
 def main(modules: tuple[str, ...]) -> None:
     """Train Llama-family models to use tools: MAE, PKT and IRM in JAX."""
     give_threads()
-    give_back_large()
     for module in modules:
         load(module)
     _silence_libraries()
