@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from contextlib import redirect_stderr
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from transformers import LlamaForCausalLM
 
+from tests.devices import few_devices
 from tests.tiny import write_model
 from tl_jax.cli import main
 from tl_jax.data.codec import Codec
@@ -29,6 +31,12 @@ from tl_jax.inference.in_process import InProcessEngine
 from tl_jax.tooluse.metrics import Scoring, score_prediction, summarise
 
 TOOLS = [{"name": name, "description": "Goes there."} for name in ("go", "go_slowly")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_devices() -> Iterator[None]:
+    with few_devices(2):
+        yield
 
 
 @pytest.fixture(scope="module")

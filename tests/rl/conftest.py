@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.rl.small_run import TOOLS, question, write
-from tests.training.conftest import data_file, graphdef, model_dir, params, sft_config
+from tests.training.conftest import data_file, graphdef, model_dir, params, sft_config, two_devices
 from tl_jax.config import SftConfig, load_config
 from tl_jax.training.sft import run_sft
 
-__all__ = ["data_file", "graphdef", "model_dir", "params", "sft_config"]
+__all__ = ["data_file", "graphdef", "model_dir", "params", "sft_config", "two_devices"]
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ def rl_config(home: Path, model: Path, *more: str) -> RlConfig:
         f"run_dir={home / 'run'}",
         f"model.path={model}",
         "model.dtype=float32",
-        "mesh.data=8",
+        "mesh.data=-1",
         "mesh.fsdp=1",
         f"data.path={cases}",
         "batch_size=4",
@@ -49,6 +49,7 @@ def rows_of(config: RlConfig) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_devices")
 def test_a_run_learns_from_a_servers_answers(tmp_path: Path, model_dir: Path) -> None:
     with CompletionsServer() as server:
         config = rl_config(tmp_path, model_dir, f"engine.url={server.url}/v1", "algorithm.importance_cap=2")
@@ -64,6 +65,7 @@ def test_a_run_learns_from_a_servers_answers(tmp_path: Path, model_dir: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_devices")
 def test_what_a_server_draws_by_weighs_in(tmp_path: Path, model_dir: Path) -> None:
     """A server that says it drew each token with half the probability: weights of 2, to the cap."""
 

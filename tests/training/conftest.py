@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,18 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from tests.devices import few_devices
 from tests.tiny import write_model, write_trajectories
 from tests.training.helpers import TINY
 from tl_jax.config import SftConfig, load_config
 from tl_jax.model.llama import init_params, make_graphdef
+
+
+@pytest.fixture
+def two_devices() -> Iterator[None]:
+    """For runs of which the number of devices is not the matter."""
+    with few_devices(2):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.devices import few_devices
 from tests.tiny import write_recordings
 from tl_jax.config import SftConfig
 from tl_jax.data.codec import Codec
@@ -59,11 +60,13 @@ def metrics(run_dir: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def whole(make: Callable[..., SftConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = make(tmp_path_factory.mktemp("whole") / "run")
-    run_sft(config)
+    with few_devices(2):
+        run_sft(config)
     return config.run_dir
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_devices")
 def test_figures_are_those_of_eval(whole: Path, recordings: Path, tmp_path: Path) -> None:
     """Of the last state, against the command that opens it as a model and answers all cases."""
     rows = metrics(whole)
@@ -84,6 +87,7 @@ def test_figures_are_those_of_eval(whole: Path, recordings: Path, tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_devices")
 def test_an_evaluation_that_a_signal_ends_is_made_up_for(
     whole: Path, make: Callable[..., SftConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,7 +101,7 @@ def test_an_evaluation_that_a_signal_ends_is_made_up_for(
         return ask()
 
     monkeypatch.setattr(eval_cases, "agreed", told)
-    monkeypatch.setattr(generate, "row_count", lambda asked, spread: spread)  # one for each device: two batches
+    monkeypatch.setattr(generate, "row_count", lambda asked, spread: spread)  # one for each device: six batches
     assert run_sft(config)["stopped_by"] == "SIGTERM"
     assert metrics(config.run_dir) == [{}]
     assert run_sft(config)["stopped_by"] is None

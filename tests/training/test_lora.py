@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 from flax.traverse_util import flatten_dict
 
+from tests.devices import few_devices
 from tests.training.helpers import TINY, assert_same_avals, assert_trees_close, random_batch
 from tl_jax.cli.main import main
 from tl_jax.config import LoraConfig, MeshConfig, OptimizerConfig, SftConfig
@@ -135,6 +136,7 @@ def test_nothing_of_a_run_of_adapters_stays_that_saved_nothing(sft_config: Calla
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_devices")
 def test_what_is_trained_whole_is_kept_beside_the_adapters(
     sft_config: Callable[..., SftConfig], model_dir: Path, tmp_path: Path
 ) -> None:
@@ -170,7 +172,8 @@ def trained(
         checkpoint__every=6,
         log_every=12,
     )
-    return config, run_sft(config)
+    with few_devices(2):
+        return config, run_sft(config)
 
 
 def saved(run_dir: Path, step: int) -> Any:
@@ -182,6 +185,7 @@ def bytes_of(path: Path) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_devices")
 def test_adapters_learn_and_are_all_that_is_kept(trained: tuple[SftConfig, dict[str, Any]], model_dir: Path) -> None:
     config, result = trained
     state = saved(config.run_dir, 12)
@@ -197,6 +201,7 @@ def test_adapters_learn_and_are_all_that_is_kept(trained: tuple[SftConfig, dict[
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_devices")
 def test_a_run_goes_on_to_the_bit(trained: tuple[SftConfig, dict[str, Any]], tmp_path: Path) -> None:
     config, _ = trained
     run_dir = tmp_path / "run"
@@ -211,6 +216,7 @@ def test_a_run_goes_on_to_the_bit(trained: tuple[SftConfig, dict[str, Any]], tmp
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_devices")
 def test_another_rank_cannot_continue(trained: tuple[SftConfig, dict[str, Any]], tmp_path: Path) -> None:
     config, _ = trained
     for lora in (LoraConfig(rank=2), LoraConfig()):

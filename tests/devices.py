@@ -1,0 +1,21 @@
+"""How many of the fake devices a run inside a test's own process is spread over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+import pytest
+
+
+@contextmanager
+def few_devices(count: int) -> Iterator[None]:
+    """Runs that begin inside find the first ``count`` devices and no other.
+
+    On all eight of them its steps take several times as long, which says more only where their number is the matter.
+    """
+    some = jax.devices()[:count]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "devices", lambda: some)
+        yield
