@@ -1,9 +1,10 @@
-"""How many of the fake devices a run inside a test's own process is spread over."""
+"""How many of the fake devices a run inside a test's own process is spread over, and how well it is compiled."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import jax
 import pytest
@@ -18,4 +19,12 @@ def few_devices(count: int) -> Iterator[None]:
     some = jax.devices()[:count]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "devices", lambda: some)
+        yield
+
+
+@contextmanager
+def compiled_better() -> Iterator[None]:
+    """Steps that are compiled inside run several times as fast, and take longer to compile: for a run of many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "jit", partial(jax.jit, compiler_options={"xla_backend_optimization_level": 1}))
         yield

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.devices import compiled_better, few_devices
 from tests.rl.small_run import TOOLS, question, write
 from tests.training.conftest import data_file, graphdef, model_dir, params, sft_config, two_devices
 from tl_jax.config import SftConfig, load_config
@@ -35,8 +36,6 @@ def undecided(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Path
         "run_dir": home / "run",
         "model.path": model_dir,
         "model.dtype": "float32",
-        "mesh.data": 8,
-        "mesh.fsdp": 1,
         "data.path": write(home / "train.jsonl", rows),
         "data.max_length": 256,
         "data.batch_size": 8,
@@ -44,5 +43,6 @@ def undecided(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Path
         "optimizer.learning_rate": 3e-3,
         "optimizer.schedule": "constant",
     }
-    run_sft(load_config(SftConfig, [], [f"{key}={value}" for key, value in settings.items()]))
+    with few_devices(1), compiled_better():
+        run_sft(load_config(SftConfig, [], [f"{key}={value}" for key, value in settings.items()]))
     return home / "run"

@@ -29,7 +29,7 @@ def ppo_config(run_dir: Path, model: Path, cases: Path, **overrides: Any) -> RlC
         "run_dir": run_dir,
         "model.path": model,
         "model.dtype": "float32",
-        "mesh.data": 8,
+        "mesh.data": -1,
         "mesh.fsdp": 1,
         "data.path": cases,
         "batch_size": 32,

@@ -146,7 +146,7 @@ def config_of(run_dir: Path, model: Path, **overrides: Any) -> RlConfig:
         "run_dir": run_dir,
         "model.path": model,
         "model.dtype": "float32",
-        "mesh.data": 8,
+        "mesh.data": -1,
         "mesh.fsdp": 1,
         "data.path": file,
         "reward": f"{__name__}:likes_a",
@@ -177,6 +177,7 @@ def saved(run_dir: Path, step: int) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_devices")
 def test_a_run_learns_keeps_adapters_only_and_goes_on_to_the_bit(model_dir: Path, tmp_path: Path) -> None:
     config = config_of(tmp_path / "run", model_dir)
     run_rl(config)

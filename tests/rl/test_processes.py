@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.devices import compiled_better, few_devices
 from tests.processes import finish, finish_together, launch, launch_together
 from tests.runs import metrics, rows, state
 from tests.thoroughness import first_then_thorough
@@ -20,7 +21,7 @@ from tl_jax.config import RlConfig, SftConfig
 from tl_jax.training.sft import run_sft
 
 pytestmark = pytest.mark.slow
-STEPS, SAVED = 6, 3
+STEPS, SAVED = 5, 2
 ROWS = 8
 REWARD = "tests.training.deadly:length"
 
@@ -35,19 +36,18 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def caller(tmp_path_factory: pytest.TempPathFactory, model_dir: Path, recordings: Path) -> Path:
     """A supervised run whose model makes calls."""
     run_dir = tmp_path_factory.mktemp("caller") / "run"
-    run_sft(
-        SftConfig.model_validate(
-            {
-                "run_dir": run_dir,
-                "steps": 60,
-                "mesh": {"data": 8, "fsdp": 1},  # the cheapest way to use eight devices of two cores
-                "model": {"path": model_dir, "dtype": "float32"},
-                "data": {"path": recordings, "max_length": 256, "batch_size": 8},
-                "log_every": 60,
-                "optimizer": {"learning_rate": 3e-3, "schedule": "constant"},
-            }
-        )
+    config = SftConfig.model_validate(
+        {
+            "run_dir": run_dir,
+            "steps": 60,
+            "model": {"path": model_dir, "dtype": "float32"},
+            "data": {"path": recordings, "max_length": 256, "batch_size": 8},
+            "log_every": 60,
+            "optimizer": {"learning_rate": 3e-3, "schedule": "constant"},
+        }
     )
+    with few_devices(1), compiled_better():
+        run_sft(config)
     return run_dir
 
 

@@ -17,6 +17,8 @@ from tl_jax.rl.train import run_rl
 from tl_jax.tooluse.rewards.score import score
 from tl_jax.tooluse.schema import Call, Case
 
+pytestmark = pytest.mark.usefixtures("two_devices")
+
 TOLD: list[bool] = []
 
 

@@ -124,6 +124,7 @@ def test_checkpoints_do_not_repeat_the_reference_policy(trained: tuple[RlConfig,
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_devices")
 def test_a_users_reward_a_random_critic_and_a_fresh_key_for_every_rollout(undecided: Path, tmp_path: Path) -> None:
     """One prompt again and again and a learning rate of nothing: only the noise differs between the steps."""
     file = write(tmp_path / "one.jsonl", [{"id": "one", "gold": [], "gold_kind": "none", **question(1)}])
@@ -165,6 +166,7 @@ def my_tools() -> PythonTools:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_devices")
 def test_python_functions_as_tools_and_a_reward_of_the_episode(undecided: Path, tmp_path: Path) -> None:
     """No gold calls: the tools themselves say what a call was worth, turn by turn until the limit."""
     file = write(
@@ -226,7 +228,7 @@ def mine() -> Iterator[Estimator]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("mine")
+@pytest.mark.usefixtures("mine", "two_devices")
 @pytest.mark.parametrize("estimator", first_then_thorough(["mine", *ESTIMATORS]))
 def test_every_estimator_learns_to_call_the_rewarded_tool(estimator: str, undecided: Path, tmp_path: Path) -> None:
     gold = [[{"name": "find_country", "arguments": {}}]]  # greedily, the model calls the other tool
