@@ -20,7 +20,7 @@ LARGE_CHUNK = 512
 """The same on accelerators, where a small block leaves most of the device idle."""
 MOST_SCORES = 2 * LARGE_CHUNK**2
 """Of a row and head at once: also few queries are computed by blocks where they go on behind very many keys."""
-MANY = 4096
+MANY = 1024
 """Numbers in one place of the values, of all rows, from which on a loop over places is faster than a product."""
 _MASKED = -1e30  # finite, so that a query without any key gives numbers and not NaN
 
