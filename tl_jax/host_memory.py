@@ -10,7 +10,7 @@ import gc
 
 
 def give_back_pieces() -> None:
-    """Lets the system have what this process has freed; other threads go on meanwhile.
+    """Lets the system have what this process has freed; meanwhile, threads that ask for memory may wait.
 
     Compilers and what packs checkpoints free millions of small pieces between some that stay, and on a processor keys
     and values of answers lie between arrays that training goes on to use. glibc gives nothing of them back by itself: a

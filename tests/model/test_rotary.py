@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tl_jax.model import rotary
 from tl_jax.model.rotary import rotate, rotate_by_product
 
 
@@ -22,3 +23,10 @@ def test_a_product_rotates_as_halves_do(dtype: jax.typing.DTypeLike) -> None:
     np.testing.assert_array_equal(product, halves)
     np.testing.assert_array_equal(back_by_product(gradient)[0], back_by_halves(gradient)[0])
     assert not np.array_equal(product, x)
+
+
+def test_a_tpu_has_the_product_where_there_are_several_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rotary, "platform", lambda: "tpu")
+    for tokens, products in ((1, 0), (2, 1)):
+        x, angles = jnp.ones((1, tokens, 1, 4)), jnp.ones((1, tokens, 1, 2))
+        assert str(jax.make_jaxpr(rotate)(x, (angles, angles))).count("dot_general[") == products

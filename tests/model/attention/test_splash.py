@@ -100,6 +100,16 @@ def test_blocks_divide_the_length() -> None:
     assert sizes == {128: 128, 384: 128, 2048: 512, 4096: 1024, 8192 + 256: 256}
 
 
+def test_pairs_of_blocks_fit_a_tpus_memory_for_scalars() -> None:
+    """Two int32 for each block of queries and of keys, which are there twice."""
+    for length in range(1, splash.MOST_SLOTS + 1):
+        slots = splash.slots(length, branched=True)
+        blocks = slots // splash.block_size(slots)
+        assert 0 <= slots - length < max(128, length / 16)
+        assert blocks * 2 * blocks * 8 < 1 << 18
+    assert splash.slots(8192 + 129, branched=False) == 8192 + 256
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("branched", [False, True])
 def test_the_compiler_of_tpus_takes_it(branched: bool) -> None:

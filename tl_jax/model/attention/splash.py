@@ -42,6 +42,16 @@ def splash(
     return on_each_device(partial(_on_one_device, interpret=interpret), query, key, value, mask)
 
 
+def slots(length: int, branched: bool) -> int:
+    """Of a row of so many tokens: a multiple of `LANES`, of 512 in long rows that have branches.
+
+    What is known of each pair of blocks of these lies in a TPU's memory for scalars, 1 MiB: 255 blocks of 128 are too
+    many for it.
+    """
+    step = 512 if branched and length > 8192 else LANES
+    return -(-length // step) * step
+
+
 def block_size(length: int) -> int:
     """Slots of a block for a length that is a multiple of `LANES`.
 
@@ -57,7 +67,7 @@ def _on_one_device(
     from jax.experimental.pallas.ops.tpu import splash_attention as kernels  # only where a TPU may run it
 
     heads, length = query.shape[2], query.shape[1]
-    padding = -length % LANES
+    padding = slots(length, mask.branches is not None) - length
 
     def longer(x: jax.Array, fill: int = 0) -> jax.Array:
         return jnp.pad(x, [(0, 0), (0, padding)] + [(0, 0)] * (x.ndim - 2), constant_values=fill)
