@@ -18,7 +18,8 @@ def few_devices(count: int) -> Iterator[None]:
     """
     some = jax.devices()[:count]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "devices", lambda: some)
+        patch.setattr(jax, "devices", lambda *_: some)
+        patch.setattr(jax, "device_count", lambda *_: count)
         yield
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 STATM = Path("/proc/self/statm")
 SIZE, COUNT = 4096, 50_000
+PAGE = os.sysconf("SC_PAGE_SIZE")
 
 needs_glibc = pytest.mark.skipif(
     not STATM.exists() or not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="needs Linux and glibc"
@@ -19,7 +21,7 @@ needs_glibc = pytest.mark.skipif(
 
 def resident() -> int:
     """Bytes."""
-    return int(STATM.read_text(encoding="ascii").split()[1]) * 4096
+    return int(STATM.read_text(encoding="ascii").split()[1]) * PAGE
 
 
 @contextmanager

@@ -9,19 +9,19 @@ import ctypes
 import gc
 
 
-def give_back_pieces() -> None:
+def trim() -> None:
     """Lets the system have what this process has freed; meanwhile, threads that ask for memory may wait.
 
     Compilers and what packs checkpoints free millions of small pieces between some that stay, and on a processor keys
     and values of answers lie between arrays that training goes on to use. glibc gives nothing of them back by itself: a
     process that trains, saves and answers by turns keeps the sum of what each needed.
     """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(ctypes.c_size_t(0))
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(ctypes.c_size_t(0))
 
 
 def give_back() -> None:
     """The same between two pieces of work, of what only Python's garbage collector frees as well."""
     gc.collect()
-    give_back_pieces()
+    trim()

@@ -21,7 +21,7 @@ from tl_jax.config import RlConfig, SftConfig
 from tl_jax.training.sft import run_sft
 
 pytestmark = pytest.mark.slow
-STEPS, SAVED = 5, 2
+STEPS, SAVED = 6, 3
 ROWS = 8
 REWARD = "tests.training.deadly:length"
 

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from tl_jax.config import SamplingConfig
 from tl_jax.config.engine import KvCacheDtype
-from tl_jax.host_memory import give_back_pieces
+from tl_jax.host_memory import trim
 from tl_jax.inference.engine import SILENT, Ends, Generation, Listener
 from tl_jax.inference.generate import generate
 from tl_jax.inference.kept import Kept
@@ -68,4 +68,4 @@ class InProcessEngine:
     def release(self) -> None:
         """See `Engine.release`."""
         self._served = self._kept = None
-        give_back_pieces()
+        trim()

@@ -33,7 +33,7 @@ def rotate_by_product(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array
     """`rotate` for a TPU, the same numbers: halves of a head change places in a product with a permutation.
 
     Half a head is half a vector register: split and joined there, it is turned round in memory before and after. Each
-    sum has one term that is not 0, so the product is exact, and so is its gradient, which is rotated back.
+    sum has one term that is not 0, so of finite numbers the product is exact, and so is its gradient, rotated back.
     """
     half = x.shape[-1] // 2
     swap = jnp.asarray(np.roll(np.eye(2 * half), half, axis=1), x.dtype)

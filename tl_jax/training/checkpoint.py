@@ -22,7 +22,7 @@ from tl_jax.addresses import in_bucket
 from tl_jax.bucket import failure, reached
 from tl_jax.errors import UserError
 from tl_jax.files import reason
-from tl_jax.host_memory import give_back_pieces
+from tl_jax.host_memory import trim
 from tl_jax.manifest import MANIFEST, write_manifest
 from tl_jax.model.directory import system_error, unreadable
 from tl_jax.model.orbax_params import chunked
@@ -161,7 +161,7 @@ class Checkpoints:
     def _seal(self) -> None:
         """Notes the checksums of a checkpoint: Orbax calls this in the background, once all of its files are there and
         right before it gets its name."""
-        give_back_pieces()  # what packed it keeps its size otherwise
+        trim()  # what packed it keeps its size otherwise
         if jax.process_index() == 0:
             step, began = self._saving
             name = self._names.build_name(step)
