@@ -58,6 +58,7 @@ LANGCHAINS = {
     "additional_kwargs": {"tool_calls": [1]},
     "name": None,
 }
+CALL_OF_RESPONSES = {"type": "function_call", "id": "fc", "name": "get weather", "arguments": json.dumps(OSLO)}
 RESULT = {"role": "tool", "name": "get weather", "content": "dry", "tool_call_id": "c0"}
 DONE = {"role": "assistant", "content": "It will be dry."}
 
@@ -92,6 +93,10 @@ DONE = {"role": "assistant", "content": "It will be dry."}
         ({"role": "assistant", "content": [{"reasoningContent": {}}, {"toolUse": AMAZONS}]}, 1.0),
         ([LANGCHAINS, {"type": "tool", "content": "dry", "tool_call_id": "1"}], 1.0),
         ({**LANGCHAINS, "content": [{"type": "tool_use", "id": "1", "name": "get weather", "input": OSLO}]}, 1.0),
+        ({**LANGCHAINS, "content": [{**CALL_OF_RESPONSES, "call_id": "1"}]}, 1.0),
+        ({**LANGCHAINS, "tool_calls": [], "additional_kwargs": {"function_call": GOOGLES}}, 1.0),
+        ({"tool_calls": [{"id": [1], "function": {"name": "get weather", "arguments": OSLO}}]}, 1.0),
+        (parts({"type": "tool_use", "id": "", **AMAZONS}) | {"tool_calls": [{**GOOGLES, "id": ""}]}, -2.0),
         ({**LANGCHAINS, "tool_calls": [], "invalid_tool_calls": [{"name": "get weather", "args": "{city"}]}, -2.0),
         (parts({"type": "text", "text": "Wait."}, {"type": "tool_use", "name": "get weather", "input": OSLO}), -2.0),
         (parts({"type": "tool_use", "id": "1", "name": "get weather"}), -0.5),
@@ -139,8 +144,10 @@ def test_several_calls_at_once() -> None:
 
 
 def test_a_call_where_none_is_needed() -> None:
-    completions = [[DONE], [called(OSLO)], [called("{city: ")], [{"role": "assistant", "refusal": "I will not."}]]
-    assert irm_reward(completions, [row()] * 4) == [1.0, -1.5, -2.0, 1.0]
+    refused = {"refusal": "I will not."}
+    completions = [[DONE], [called(OSLO)], [called("{city: ")], [{"role": "assistant", **refused}]]
+    completions += [[{"type": "ai", "content": "", "additional_kwargs": refused}]]
+    assert irm_reward(completions, [row()] * 5) == [1.0, -1.5, -2.0, 1.0, 1.0]
 
 
 def test_profiles() -> None:
@@ -184,6 +191,8 @@ def test_a_field_that_is_not_known_is_named() -> None:
     message = {"role": "assistant", "content": "", "tool_call": [{"name": "get weather", "arguments": OSLO}]}
     with pytest.raises(DataError, match=r"completion\[0\].tool_call: unknown field; did you mean 'tool_calls'"):
         irm_reward([[message]], [row(OSLO)])
+    with pytest.raises(DataError, match=r"completion\[0\].type: must be 'message' or 'ai', not 'function'"):
+        reward_of(called(OSLO)["tool_calls"], row(OSLO))
     with pytest.raises(DataError, match="completion: must be text or messages, not int"):
         answer_text(5)
 

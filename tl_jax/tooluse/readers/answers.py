@@ -76,9 +76,12 @@ def is_answer(value: Any) -> bool:
 
 
 def _role(message: dict[str, Any]) -> str:
-    """Whose message it is, which LangChain's say by their type; empty where nothing tells."""
-    kind = message.get("role") or (message.get("type") if message.get("type") in _TYPES else None)
-    return role_named(str(kind)) if kind is not None else ""
+    """Whose message it is, which LangChain's say by their type; empty where nothing tells, as in a call of ``function``
+    type."""
+    role, kind = message.get("role"), message.get("type")
+    if not role and kind in _TYPES and message.get("content") is not None:
+        role = kind
+    return role_named(str(role)) if role else ""
 
 
 def _said(message: Any, where: str) -> list[str] | None:
@@ -93,23 +96,28 @@ def _said(message: Any, where: str) -> list[str] | None:
         content, parts = _without_calls(fields.take("content", "parts", default=""))
         fields.take("role", default=None)
         text, refusal, *_ = message_text(Fields({"content": content}, where))
-        calls = _listed(fields)
+        calls, refused = _listed(fields)
         older = [fields.take(name, default=None) for name in ("function_call", "function_calls")]
-        refusal = fields.take("refusal", kind=str, default=refusal or "")
+        refusal = fields.take("refusal", kind=str, default=refusal or refused)
         fields.keep(*_BESIDE)
         of_an_answer(fields)
-    ids = {call.get("id") for call in calls if isinstance(call, dict)} - {None}
-    parts = [part for part in parts if part.pop("id", None) not in ids]  # LangChain's say calls in both places
+    ids = {str(call["id"]) for call in calls if isinstance(call, dict) and call.get("id")}
+    parts = [part for part in parts if str(part.pop("id") or "") not in ids]  # LangChain's say calls in both places
     calls = [*parts, *calls, *(call for call in older if call is not None)]
     spoken = text if text.strip() else refusal
     return [*([spoken] if spoken else []), *map(_written, calls)]
 
 
-def _listed(fields: Fields) -> list[Any]:
-    """Takes the calls of a message; those that LangChain could not read are calls as well, if no good ones."""
+def _listed(fields: Fields) -> tuple[list[Any], str]:
+    """Takes the calls of a message, those that LangChain could not read among them, and what it has of a refusal.
+
+    Where there are no calls, those count that LangChain keeps as OpenAI wrote them.
+    """
     calls, broken = listed_calls(fields), fields.take("invalid_tool_calls", kind=list, default=[])
     beside = fields.take("additional_kwargs", kind=dict, default={})
-    return [*calls, *broken] or beside.get("tool_calls") or []
+    older = beside.get("function_call")
+    raw = beside.get("tool_calls") or ([] if older is None else [older])
+    return [*calls, *broken] or raw, str(beside.get("refusal") or "")
 
 
 def _item(item: Any, kind: str, where: str) -> list[str]:
@@ -129,7 +137,9 @@ def _without_calls(content: Any) -> tuple[Any, list[dict[str, Any]]]:
     parts = [_typed(part) for part in content]
     calls = [part for part in parts if isinstance(part, dict) and part.get("type") in _CALLS]
     named = [
-        {"id": part.get("id"), "name": part.get("name", part.get("toolName"))} | _arguments_of(part) for part in calls
+        {"id": part.get("call_id") or part.get("id"), "name": part.get("name", part.get("toolName"))}
+        | _arguments_of(part)
+        for part in calls
     ]
     return [part for part in parts if part not in calls], named
 
