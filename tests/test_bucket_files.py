@@ -313,6 +313,9 @@ class TestCommands:
         run("mae", "--out", f"{folder.address}/x", "--in", tmp_path / "none", code=2)
         assert copies(tmp_path) == []
         assert contents(folder.address) == {"x": b"1"}
+        twice = run("mae", "--in", f"{folder.address}/x", "--out", f"{folder.address}/x", code=2)
+        assert f"'{folder.address}/x' is what --in names, too" in twice.stderr
+        assert contents(folder.address) == {"x": b"1"}
 
     def test_what_a_command_wrote_before_it_failed_is_there(self, folder: Folder) -> None:
         @click.command()

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tl_jax.addresses import ELSEWHERE, SCHEME, Use, is_address, place_of
+from tl_jax.addresses import ELSEWHERE, SCHEME, Use, full_name, is_address, place_of, shown
 from tl_jax.bucket_files import Output, brought
 
 
@@ -67,7 +67,7 @@ class NewPath(click.Path):
 
 
 def _check_apart(
-    kind: click.Path, path: Any, param: click.Parameter | None, ctx: click.Context | None, written: bool
+    kind: click.Path, path: Path, param: click.Parameter | None, ctx: click.Context | None, written: bool
 ) -> None:
     """Fails where a line names one file twice, and what is written would take the place of the other.
 
@@ -75,11 +75,11 @@ def _check_apart(
     """
     if param is None or ctx is None or (os.path.exists(path) and not os.path.isfile(path)):
         return
-    known = ctx.meta.setdefault(__name__, {}).setdefault(os.path.realpath(path), [])
+    known = ctx.meta.setdefault(__name__, {}).setdefault(full_name(path), [])
     for other, was_written in known:
         if other is not param and (written or was_written):
             named = other.get_error_hint(ctx).strip("'")
-            kind.fail(f"{str(path)!r} is what {named} names, too; choose another file.", param, ctx)
+            kind.fail(f"{shown(path)!r} is what {named} names, too; choose another file.", param, ctx)
     known.append((param, written))
 
 

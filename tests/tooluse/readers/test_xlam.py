@@ -72,6 +72,8 @@ def test_xlam_where_no_tool_helps(tmp_path: Path) -> None:
     path = lines(tmp_path / "data.jsonl", {**XLAM, "answers": "[]"})
     (case,) = read_cases(path)
     assert case.gold == ((),)
+    nameless = [{**XLAM, "id": identity} for identity in ("", None)]
+    assert [one.id for one in read_cases(lines(tmp_path / "more.jsonl", *nameless))] == ["more:1", "more:2"]
     with pytest.raises(DataError, match=r"data\.jsonl:1: answers: is empty"):
         list(read_trajectories(path))
 

@@ -41,7 +41,8 @@ def _example(row: Any, place: Place) -> tuple[str, tuple[Tool, ...], Message, tu
         tools = tuple(_tool(value, f"tools[{i}]") for i, value in enumerate(offered))
         known, padded = {tool.name: tool for tool in tools}, _padded(row["answers"])
         calls = tuple(_call(value, f"answers[{i}]", known, padded) for i, value in enumerate(answers))
-        identity = f"xlam/{row_id(fields)}" if "id" in fields else place.name
+        number = row_id(fields, "")
+        identity = f"xlam/{number}" if number else place.name
         return identity, tools, question, calls, described(fields)
 
 
