@@ -29,7 +29,7 @@ class ExistingPath(click.Path):
             near = difflib.get_close_matches(path.name, names, 1)
             hint = f" Did you mean {str(path.parent / near[0])!r}?" if near and not path.exists() else ""
             raise click.BadParameter(error.message + hint, ctx, param) from None
-        _check_apart(self, found, param, ctx, written=False)
+        _check_apart(self, Path(os.fsdecode(found)), param, ctx, written=False)
         return found
 
     def _here(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -62,7 +62,7 @@ class NewPath(click.Path):
             ctx.find_root().call_on_close(output.drop)  # the context of a line with a mistake is itself never closed
             ctx.call_on_close(output.publish)
         found = super().convert(value if path is None else path, param, ctx)
-        _check_apart(self, found, param, ctx, written=True)
+        _check_apart(self, Path(os.fsdecode(found)), param, ctx, written=True)
         return found
 
 
