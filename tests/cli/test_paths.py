@@ -45,6 +45,19 @@ def test_a_file_that_a_line_names_twice_is_not_written(home: Path, line: str, na
     assert len(os.listdir(home)) == len(FILES) + 1
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_file_of_a_folder_that_a_line_reads_is_not_replaced(home: Path, swapped: bool) -> None:
+    (home / "ev").mkdir()
+    (home / "ev" / "rows.jsonl").write_text(json.dumps(ROW))
+    sides = ["--in ev", "--out ev/../ev/rows.jsonl"]
+    line = f"data convert {' '.join(sides[::-1] if swapped else sides)}"
+    result = CliRunner().invoke(main, line.split())
+    assert result.exit_code == 2
+    assert "would replace a file of 'ev', which is read; choose another file." in result.stderr
+    assert json.loads((home / "ev" / "rows.jsonl").read_text()) == ROW
+    assert CliRunner().invoke(main, ["data", "convert", "--in", "ev", "--out", "ev/new.jsonl"]).exit_code == 0
+
+
 def test_what_is_only_read_or_holds_nothing_may_be_named_twice(home: Path) -> None:
     for line in (
         "compare answers.jsonl answers.jsonl --cases cases.jsonl",

@@ -111,9 +111,11 @@ def test_a_run_that_goes_on_is_shown_as_far_as_it_is(tmp_path: Path) -> None:
 
 def test_rows_of_no_step_and_broken_evaluations_are_told(tmp_path: Path) -> None:
     home = write_run(tmp_path / "run")
-    (home / "metrics.jsonl").write_text('\ufeff{"step": 1, "loss": 1.0}\r\n{"loss": 2.0}\n{"step": "3"}\n')
+    (home / "metrics.jsonl").write_text('\ufeff{"step": 1, "loss": 1.0}\r\n{"loss": 2.0}\n{"step": "3"}\n{"step": 4\n')
     record = read_run(home)
-    assert (record.points("loss"), record.faults) == ([(1, 1.0)], ["metrics.jsonl: 2 lines could not be read"])
+    assert record.points("loss") == [(1, 1.0)]
+    without = "metrics.jsonl: 2 lines have no 'step' that is a whole number from 0 on"
+    assert record.faults == [without, "metrics.jsonl: 1 lines could not be read"]
     (tmp_path / "eval").mkdir()
     (tmp_path / "eval" / "summary.json").write_text("{half")
     assert "summary.json: is broken" in shown(to_html(find((tmp_path / "eval",))))

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import difflib
 import os
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 from typing import Any
 
 import click
 
 from tl_jax.addresses import ELSEWHERE, SCHEME, Use, full_name, is_address, place_of, shown
 from tl_jax.bucket_files import Output, brought
+
+_PAGES = (".html", ".png", ".svg")
+"""How the names of files end that only people read: these may be written anew beside what they show."""
 
 
 class ExistingPath(click.Path):
@@ -66,21 +70,50 @@ class NewPath(click.Path):
         return found
 
 
+@dataclass(frozen=True)
+class _Named:
+    """What an option of a line names."""
+
+    param: click.Parameter
+    path: Path
+    name: str
+    """the same in full"""
+    written: bool
+
+    def is_also(self, other: _Named) -> bool:
+        """Whether both are one file, of which one is to be written."""
+        return self.name == other.name and (self.written or other.written) and not os.path.isdir(self.path)
+
+    def replaces_in(self, other: _Named) -> bool:
+        """Whether this is to be written where a folder that is read has a file, other than a page."""
+        inside = PurePath(self.name).is_relative_to(other.name) and self.name != other.name
+        if not inside or not self.written or other.written or PurePath(self.name).suffix in _PAGES:
+            return False
+        return os.path.isfile(other.path / PurePath(self.name).relative_to(other.name))
+
+
 def _check_apart(
     kind: click.Path, path: Path, param: click.Parameter | None, ctx: click.Context | None, written: bool
 ) -> None:
-    """Fails where a line names one file twice, and what is written would take the place of the other.
+    """Fails where what is written would take the place of a file that the line reads, or that is in a folder it reads.
 
     Directories, and what holds nothing (``/dev/null``), may be named as often as one likes.
     """
-    if param is None or ctx is None or (os.path.exists(path) and not os.path.isfile(path)):
+    if param is None or ctx is None or (os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))):
         return
-    known = ctx.meta.setdefault(__name__, {}).setdefault(full_name(path), [])
-    for other, was_written in known:
-        if other is not param and (written or was_written):
-            named = other.get_error_hint(ctx).strip("'")
+    this = _Named(param, path, full_name(path), written)
+    known: list[_Named] = ctx.meta.setdefault(__name__, [])
+    for other in known:
+        if other.param is param:
+            continue
+        if this.is_also(other):
+            named = other.param.get_error_hint(ctx).strip("'")
             kind.fail(f"{shown(path)!r} is what {named} names, too; choose another file.", param, ctx)
-    known.append((param, written))
+        for new, read in ((this, other), (other, this)):
+            if new.replaces_in(read):
+                inside = f"{shown(new.path)!r} would replace a file of {shown(read.path)!r}, which is read"
+                kind.fail(f"{inside}; choose another file.", param, ctx)
+    known.append(this)
 
 
 def _place(

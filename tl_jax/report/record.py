@@ -207,16 +207,19 @@ def _json(file: Path, faults: list[str]) -> dict[str, Any]:
 def _json_lines(file: Path, faults: list[str]) -> list[dict[str, Any]]:
     """Objects of a step, one to a line. A killed run may have left half a line at the end, which is told like any
     other that is none."""
-    found, broken = [], 0
+    found, broken, without = [], 0, 0
     for line in _text(file).splitlines():
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
-            row = None
+            broken += 1
+            continue
         if isinstance(row, dict) and _has_step(row):
             found.append(row)
         else:
-            broken += 1
+            without += 1
+    if without:
+        faults.append(f"{file.name}: {without} lines have no 'step' that is a whole number from 0 on")
     if broken:
         faults.append(f"{file.name}: {broken} lines could not be read")
     return found

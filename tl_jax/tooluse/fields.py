@@ -154,7 +154,7 @@ class Fields:
         tl_jax.errors.DataError: tool_calls[0].argumens: unknown field; did you mean 'arguments'?
     """
 
-    __slots__ = ("_asked", "_left", "_taken", "where")
+    __slots__ = ("_asked", "_left", "_taken", "_told", "where")
 
     def __init__(self, value: Any, where: str = "") -> None:
         if not isinstance(value, dict):
@@ -165,6 +165,7 @@ class Fields:
         self._left = {key: item for key, item in value.items() if item is not None}
         self._asked: list[tuple[str, ...]] = []
         self._taken = ""
+        self._told: dict[str, str] = {}
 
     def __enter__(self) -> Fields:
         return self
@@ -260,6 +261,10 @@ class Fields:
         if value not in values:
             raise DataError(f"must be {' or '.join(map(repr, values))}, not {value!r}", field=self.at(name))
 
+    def tell(self, problem: str, *names: str) -> None:
+        """What is wrong with these fields if nobody takes them."""
+        self._told |= dict.fromkeys(names, problem)
+
     def done(self) -> None:
         """Says that everything known was taken.
 
@@ -267,7 +272,10 @@ class Fields:
             DataError: something is left, and `Notes.unknown` is ``error``.
         """
         for name in self._left:
-            unknown(self.at(name), name, chain.from_iterable(self._asked))
+            if name in self._told:
+                left_out(self.at(name), self._told[name])
+            else:
+                unknown(self.at(name), name, chain.from_iterable(self._asked))
 
 
 def row_id(row: Fields, default: str | None = None) -> str:

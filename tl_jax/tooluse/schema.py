@@ -102,10 +102,15 @@ class Tool:
 
 def _read(text: str, where: str) -> Any:
     """What a JSON text says; an empty one nothing."""
+    if not text.strip():
+        return {}
     try:
-        return strict_json.loads(text) if text.strip() else {}
+        value = strict_json.loads(text)
     except ValueError as error:
         raise DataError(f"is not JSON: {error}", field=where) from None
+    if strict_json.has_half_character(text, value):
+        raise DataError(strict_json.HALF_CHARACTER, field=where)
+    return value
 
 
 TOOL_EXTRAS = (

@@ -15,6 +15,9 @@ MAX_BITS = 1023
 """Binary digits of a whole number; a longer one is no float, and Python may refuse to print it."""
 
 
+HALF_CHARACTER = "holds half of a surrogate pair (\\ud800 to \\udfff)"
+
+
 def loads(text: str) -> Any:
     """The value of a JSON text.
 
@@ -34,6 +37,22 @@ def loads(text: str) -> Any:
         return DECODER.decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def has_half_character(text: str, value: Any) -> bool:
+    r"""Whether the value of a JSON text has half of a surrogate pair, which no tokenizer and no file takes.
+
+    Example:
+        >>> has_half_character(r'"\ud83d"', loads(r'"\ud83d"')), has_half_character(r'"\ud83d\ude00"', "😀")
+        (True, False)
+    """
+    if "\\u" not in text:  # the only way to one
+        return False
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _float(text: str) -> float:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.tooluse.readers.chat import DONE, USER
 from tests.tooluse.readers.helpers import LOOKUP, read_one
+from tl_jax.tooluse.readers.settings import NO_SETTING
 from tl_jax.tooluse.schema import DataError
 
 
@@ -47,6 +48,8 @@ _CONTENT: list[dict[str, Any]] = [
     {"usage": {"text": "For pets and cats."}},
     {"stop": [{"name": "Main Street"}]},
     {"n": "two"},
+    {"user": 42},
+    {"stop": 5},
     {"store": "Harrods"},
     {"object": "a red ball"},
     {"verbosity": "Say it in a few words."},
@@ -57,17 +60,17 @@ _CONTENT: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("field", _CONTENT)
 def test_content_with_the_name_of_a_setting_is_named(tmp_path: Path, field: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match=rf"data\.jsonl:1: {next(iter(field))}: unknown field"):
+    with pytest.raises(DataError, match=rf"data\.jsonl:1: {next(iter(field))}: {NO_SETTING}"):
         read_one(tmp_path, {"messages": [USER, DONE], **field})
 
 
 @pytest.mark.parametrize("name", ["conversation", "prompt", "text", "user", "reasoning", "error", "include"])
 def test_content_beside_the_items_of_the_responses_api_is_named(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=rf"data\.jsonl:1: {name}: unknown field"):
+    with pytest.raises(DataError, match=rf"data\.jsonl:1: {name}: {NO_SETTING}"):
         read_one(tmp_path, {"input": [USER], "output": [{"type": "message", **DONE}], name: _TURNS})
 
 
-@pytest.mark.parametrize("turns", [_TURNS, [{"from": "human", "value": "And then?"}]])
+@pytest.mark.parametrize("turns", [_TURNS, [{"from": "human", "value": "And then?"}], ["Hi.", "And then?"]])
 def test_turns_describe_no_row(tmp_path: Path, turns: Any) -> None:
     with pytest.raises(DataError, match=r"data\.jsonl:1: turns: holds turns of a conversation"):
         read_one(tmp_path, {"messages": [USER, DONE], "turns": turns})

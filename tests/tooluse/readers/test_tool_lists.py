@@ -10,7 +10,7 @@ import pytest
 from tests.tooluse.readers.chat import DONE, USER, turn
 from tests.tooluse.readers.helpers import LOOKUP, read_one
 from tl_jax.tooluse.fields import Notes
-from tl_jax.tooluse.readers.tool_lists import SAME_NAME
+from tl_jax.tooluse.same_name import SAME_NAME
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool
 
 
@@ -69,3 +69,29 @@ def test_tools_of_one_name_are_all_shown_and_told(tmp_path: Path) -> None:
         assert len(read_one(tmp_path, row).tools) == 3
     (told,) = notes.files.values()
     assert (told.remarks, told.examples) == ({SAME_NAME: 1}, {SAME_NAME: {"lookup": None}})
+
+
+def test_of_tools_of_one_name_the_first_says_which_nulls_were_meant(tmp_path: Path) -> None:
+    nullable = {"type": "object", "properties": {"a": {"type": ["integer", "null"]}}, "required": ["a"]}
+    plain = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    for schemas, given in (((nullable, plain), {"a": None}), ((plain, nullable), {})):
+        offered = [{"toolSpec": {"name": "f", "inputSchema": {"json": schema}}} for schema in schemas]
+        use = {"toolUse": {"toolUseId": "1", "name": "f", "input": {"a": None}}}
+        turns = [{"role": "user", "content": [{"text": "?"}]}, {"role": "assistant", "content": [use]}]
+        found = read_one(tmp_path, {"messages": turns, "toolConfig": {"tools": offered}})
+        assert found.messages[1].tool_calls == (Call("f", given),)
+
+
+def test_tools_of_one_name_are_told_of_readers_that_make_them_themselves(tmp_path: Path) -> None:
+    tool = {"name": "f", "description": "", "parameters": {}}
+    row = {"query": "?", "tools": [tool, tool], "answers": [{"name": "f", "arguments": {}}]}
+    notes = Notes()
+    with notes.kept():
+        assert len(read_one(tmp_path, row).tools) == 2
+    assert [file.remarks for file in notes.files.values()] == [{SAME_NAME: 1}]
+
+
+def test_half_a_character_in_a_schema_that_is_text_is_named(tmp_path: Path) -> None:
+    tool = {"name": "f", "parameters": r'{"type": "object", "description": "\ud800"}'}
+    with pytest.raises(DataError, match=r"tools\[0\]\.parameters: holds half of a surrogate pair"):
+        read_one(tmp_path, {"messages": [USER, DONE], "tools": [tool]})

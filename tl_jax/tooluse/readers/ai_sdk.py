@@ -17,6 +17,7 @@ from tl_jax.tooluse.readers.message_fields import message_weight
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tool_lists import TOOLS, tools
+from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
 _ABOUT = (
@@ -38,7 +39,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         padded = is_padded([value for value, _ in turns])
         offered = _tools(fields.take(*TOOLS, default=[]), fields.taken, padded)
         beside = around(fields, place.name, "ai_sdk", "toolChoice", "maxSteps", "maxOutputTokens", "providerOptions")
-    reader = _Turns({tool.name: tool for tool in offered}, padded)
+    reader = _Turns(by_name(offered), padded)
     for value, where in turns:
         reader.read(value, where)
     return [reader.dialogue.trajectory(beside, offered, system, "messages")]

@@ -15,6 +15,7 @@ from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.openai import call_ids
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tool_lists import tools
+from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
 _CALLS = ("tool_use", "server_tool_use", "mcp_tool_use")
@@ -41,7 +42,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         beside = around(fields, place.name, "anthropic", *_SETTINGS)
     dialogue = Dialogue()
     for value, where in turns:
-        _message(value, where, dialogue, {tool.name: tool for tool in offered}, padded)
+        _message(value, where, dialogue, by_name(offered), padded)
     return [dialogue.trajectory(beside, offered, system, "messages")]
 
 

@@ -12,6 +12,7 @@ from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.message_fields import ENCRYPTED, message_weight
 from tl_jax.tooluse.readers.nulls import is_padded, without_nulls
 from tl_jax.tooluse.readers.rows import Place, each_row
+from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
 _BLOCKS = ("toolUse", "toolResult", "reasoningContent")
@@ -37,7 +38,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         beside = around(fields, place.name, "bedrock", *_SETTINGS)
     dialogue = Dialogue()
     for value, where in turns:
-        _message(value, where, dialogue, {tool.name: tool for tool in offered}, padded)
+        _message(value, where, dialogue, by_name(offered), padded)
     return [dialogue.trajectory(beside, offered, system, "messages")]
 
 

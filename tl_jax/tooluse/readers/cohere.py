@@ -18,6 +18,7 @@ from tl_jax.tooluse.readers.message_fields import message_weight, role_named
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tool_lists import RUN_BY_VENDOR, tools
+from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
 _SETTINGS = (
@@ -36,7 +37,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         padded = is_padded([value for value, _ in turns])
         offered = tools(fields.take("tools", default=[]), "tools", padded)
         system = fields.take("preamble", "preamble_override", kind=str, default="")
-        reader = _Chat({tool.name: tool for tool in offered}, padded)
+        reader = _Chat(by_name(offered), padded)
         for value, where in turns:
             with Fields(value, where) as turn:
                 reader.read(turn)

@@ -68,10 +68,15 @@ def described(row: Fields) -> dict[str, Any]:
         if value:
             left_out(row.at(name), "holds pictures or sounds, which are not read; leave the row out, or drop the field")
     found = row.keep(*DESCRIPTIONS)
-    for name in [name for name, value in found.items() if isinstance(value, list) and any(map(_is_turn, value))]:
+    for name in [name for name, value in found.items() if _holds_turns(name, value)]:
         left_out(row.at(name), "holds turns of a conversation, which are read from messages and conversations")
         del found[name]
     return found
+
+
+def _holds_turns(name: str, value: Any) -> bool:
+    """Whether a field has a list of turns; those called so may be texts, as MT-Bench has its questions."""
+    return isinstance(value, list) and (any(map(_is_turn, value)) or (name == "turns" and bool(value)))
 
 
 def _is_turn(value: Any) -> bool:

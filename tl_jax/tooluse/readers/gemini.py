@@ -13,6 +13,7 @@ from tl_jax.tooluse.readers.message_fields import message_weight
 from tl_jax.tooluse.readers.nulls import is_padded, result_without_padding, without_nulls
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tool_lists import RUN_BY_VENDOR
+from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
 _NAMES = ("contents", "history", "messages")
@@ -41,7 +42,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         padded = is_padded([value for value, _ in (*contents, *answers)])
         tools = _tools(fields, padded)
         beside = around(fields, place.name, "gemini", *_SETTINGS)
-    dialogue, offered = Dialogue(), {tool.name: tool for tool in tools}
+    dialogue, offered = Dialogue(), by_name(tools)
     for spoken_by, said in (("user", contents), ("model", answers)):
         for value, where in said:
             _content(value, where, dialogue, offered, padded, spoken_by)

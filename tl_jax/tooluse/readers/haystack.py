@@ -16,6 +16,7 @@ from tl_jax.tooluse.readers.message_fields import message_weight
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tool_lists import TOOLS, tools
+from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
 _PARTS = ("tool_call", "tool_call_result", "reasoning")
@@ -34,7 +35,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         beside = around(fields, place.name, "haystack")
     dialogue = Dialogue()
     for value, where in turns:
-        _message(value, where, dialogue, {tool.name: tool for tool in offered}, padded)
+        _message(value, where, dialogue, by_name(offered), padded)
     return [dialogue.trajectory(beside, offered, system, "messages")]
 
 

@@ -13,6 +13,7 @@ from tl_jax.tooluse.readers.message_fields import message_weight
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tool_lists import TOOLS, tools
+from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
 _ABOUT = (
@@ -43,7 +44,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
                     dialogue.add(Message("system", told), f"{where}.instructions")
                 _request(parts, dialogue, padded)
             elif kind == "response":
-                _response(parts, where, weight, dialogue, {tool.name: tool for tool in offered}, padded)
+                _response(parts, where, weight, dialogue, by_name(offered), padded)
             else:
                 raise DataError(f"must be 'request' or 'response', not {kind!r}", field=f"{where}.kind")
     return [dialogue.trajectory(beside, offered, system, "messages")]

@@ -15,6 +15,7 @@ from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.settings import OF_RESPONSES, fitting
 from tl_jax.tooluse.readers.tool_lists import RUN_BY_VENDOR, TEXT, tools
+from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
 _CALLS = ("function_call", "custom_tool_call", "mcp_call")
@@ -59,7 +60,7 @@ def _with_servers(offered: tuple[Tool, ...], items: Iterable[tuple[Any, str]], p
     Raises:
         DataError: a tool of a server's has the name of another one.
     """
-    found, added = {tool.name: tool for tool in offered}, list[Tool]()
+    found, added = by_name(offered), list[Tool]()
     for value, where in items:
         if isinstance(value, dict) and value.get("type") == "mcp_list_tools":
             with Fields(value, where) as item:
@@ -72,8 +73,8 @@ def _with_servers(offered: tuple[Tool, ...], items: Iterable[tuple[Any, str]], p
     return (*offered, *added)
 
 
-def _dialogue(items: Sequence[tuple[Any, str]], offered: Iterable[Tool], padded: bool) -> Dialogue:
-    reader = _ItemReader({tool.name: tool for tool in offered}, padded)
+def _dialogue(items: Sequence[tuple[Any, str]], offered: Sequence[Tool], padded: bool) -> Dialogue:
+    reader = _ItemReader(by_name(offered), padded)
     for value, where in items:
         reader.read(value, where)
     if reader.thoughts:

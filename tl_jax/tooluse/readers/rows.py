@@ -21,7 +21,8 @@ from tl_jax.tooluse import strict_json
 from tl_jax.tooluse.readers import json_list
 from tl_jax.tooluse.readers.nulls import in_table
 from tl_jax.tooluse.readers.tables import is_table, table_rows
-from tl_jax.tooluse.schema import DataError
+from tl_jax.tooluse.same_name import tell_same_names
+from tl_jax.tooluse.schema import Case, DataError, Trajectory
 
 T = TypeVar("T")
 _GZIP = b"\x1f\x8b"
@@ -164,7 +165,10 @@ def attempt(make: Callable[[], Iterable[T]], place: Place, report: Report | None
             raise located from None
         report(located)
     else:
-        yield from made
+        for item in made:
+            if isinstance(item, (Trajectory, Case)):
+                tell_same_names(item.tools)
+            yield item
 
 
 def first_row(path: str | Path) -> tuple[Place, dict[str, Any]]:
@@ -319,13 +323,13 @@ def parse(content: bytes | str) -> Any:
     try:
         text = content if isinstance(content, str) else content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
         value = strict_json.loads(text)
-        if "\\u" in text:  # the only way to half a surrogate pair, which no tokenizer and no file takes
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        if strict_json.has_half_character(text, value):
+            raise DataError(strict_json.HALF_CHARACTER)
         return value
     except UnicodeDecodeError as error:
         raise DataError(f"is not UTF-8: {error.reason} at byte {error.start}") from None
-    except UnicodeEncodeError:
-        raise DataError("holds half of a surrogate pair (\\ud800 to \\udfff)") from None
+    except DataError:
+        raise
     except json.JSONDecodeError as error:
         place = f"at column {error.colno}"
         if isinstance(content, str):

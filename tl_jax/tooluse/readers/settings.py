@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 
 from tl_jax.tooluse.fields import Fields
 
+NO_SETTING = "unknown field: requests have a setting of this name, but this value is none that it can have"
+
 Fits: TypeAlias = Callable[[Any], bool]
 """Whether a value is one that a setting may have."""
 
@@ -103,13 +105,15 @@ _OF_OLLAMA: Mapping[str, Fits] = {
 
 
 def fitting(row: Fields, known: Mapping[str, Fits]) -> list[str]:
-    """The names of those settings that are there and hold what they may.
+    """The names of those settings that are there and hold what they may; of the others is told that they do not.
 
     Example:
         >>> fitting(Fields({"n": 2, "user": ["Hello"]}), OF_OPENAI)
         ['n']
     """
-    return [name for name, fits in known.items() if name in row and fits(row.look(name))]
+    there = {name: fits(row.look(name)) for name, fits in known.items() if name in row}
+    row.tell(NO_SETTING, *(name for name, fit in there.items() if not fit))
+    return [name for name, fit in there.items() if fit]
 
 
 def settings(row: Fields) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.fields import ARGUMENTS, call_arguments, identity, literal
+from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, DataError, Tool
 from tl_jax.tooluse.strict_json import DECODER
 
@@ -28,7 +29,7 @@ def calls(said: Any, where: str, offered: Sequence[Tool] = (), padded: bool = Fa
     Raises:
         DataError: anything else.
     """
-    known = {tool.name: tool for tool in offered}
+    known = by_name(offered)
     values = said if isinstance(said, list) else _values(said, where) if isinstance(said, str) else [said]
 
     def call(fields: Fields, known_as: str | None) -> Call:

@@ -21,6 +21,7 @@ from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, Report, read_rows
 from tl_jax.tooluse.readers.tool_lists import tools
 from tl_jax.tooluse.readers.toolbox import beside, calls_of, inferred
+from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, DataError, Message, Role, Tool, Trajectory
 
 USER_CALLS = "call of the user's, which the assistant never sees: kept in meta.user_calls"
@@ -96,7 +97,7 @@ def _simulation(fields: Fields, where: str, name: str, known: tuple[Tool, ...] |
     policy = policy or fields.take("policy", kind=str, default="")
     turns = fields.each("messages")
     beside_it = around(fields, name, "tau2", *_ABOUT_A_SIMULATION)
-    reader = _Messages({tool.name: tool for tool in offered}, is_padded([value for value, _ in turns]))
+    reader = _Messages(by_name(offered), is_padded([value for value, _ in turns]))
     for value, at in turns:
         reader.read(value, at)
     if reader.of_the_user:

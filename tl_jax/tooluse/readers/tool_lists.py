@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields, left_out, remark
@@ -16,7 +15,6 @@ TOOLS = ("tools", "functions", "tool_defs", "available_tools")
 """What the tools of a row are called."""
 RUN_BY_VENDOR = "is a tool that its vendor runs itself: no model has it elsewhere"
 KNOWN_TO_VENDOR = "tool whose parameters only its vendor knows: it is offered without any"
-SAME_NAME = "several tools of one name, which APIs refuse: calls are compared with the first"
 TEXT = "input"
 """What the argument of a tool is called that takes a text as it is: OpenAI's ``custom``."""
 
@@ -52,11 +50,7 @@ def tools(value: Any, where: str, padded: bool | None = False) -> tuple[Tool, ..
     if not isinstance(value, list):
         raise DataError(f"must be a list of tools, not {type(value).__name__}", field=where)
     found = (_tool(item, f"{where}[{i}]") for i, item in enumerate(value) if item is not None)
-    known = tuple(tool for tool in found if tool is not None)
-    for name, count in Counter(tool.name for tool in known).items():
-        if count > 1:
-            remark(SAME_NAME, name)
-    return known
+    return tuple(tool for tool in found if tool is not None)
 
 
 def _tool(value: Any, where: str) -> Tool | None:

@@ -19,6 +19,7 @@ from tl_jax.tooluse.readers.message_fields import message_weight
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import listed
 from tl_jax.tooluse.readers.texts import prompt, said
+from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 from tl_jax.tooluse.text.parse import bind, parse_answer
 
@@ -73,7 +74,7 @@ def pythonic(text: str, tools: Sequence[Tool]) -> list[Call]:
     answer = parse_answer(text, (*tools, *map(Tool, others)))
     if answer.problem:
         return []
-    offered_tools = {tool.name: tool for tool in reversed(tools)}
+    offered_tools = by_name(tools)
     pairs = zip(answer.calls, answer.positional, strict=True)
     return [bind(call, values, offered_tools.get(call.name, Tool(call.name))) for call, values in pairs]
 

@@ -16,6 +16,7 @@ from tl_jax.tooluse.readers.format import Format, has
 from tl_jax.tooluse.readers.nulls import is_padded, without_nulls
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.schemas import is_optional, json_schema
+from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, Case, DataError, Message, Tool, Trajectory
 
 
@@ -39,7 +40,7 @@ def _example(row: Any, place: Place) -> tuple[str, tuple[Tool, ...], Message, tu
         offered, answers = listed(fields, "tools"), listed(fields, "answers")
         offered = without_nulls(offered) if _padded(row["tools"]) else offered
         tools = tuple(_tool(value, f"tools[{i}]") for i, value in enumerate(offered))
-        known, padded = {tool.name: tool for tool in tools}, _padded(row["answers"])
+        known, padded = by_name(tools), _padded(row["answers"])
         calls = tuple(_call(value, f"answers[{i}]", known, padded) for i, value in enumerate(answers))
         number = row_id(fields, "")
         identity = f"xlam/{number}" if number else place.name

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from tl_jax.tooluse import strict_json
+from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, Case, Tool
 from tl_jax.tooluse.text.parse import bind
 
@@ -48,7 +49,7 @@ def offered_tools(case: Case) -> dict[str, Tool]:
 
     What a gold call uses counts as offered all the same: its tool, and its arguments as optional ones.
     """
-    offered = {tool.name: tool for tool in reversed(case.tools)}
+    offered = by_name(case.tools)
     for alternative in case.gold:
         for call in alternative:
             tool = offered.get(call.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, Case, Tool
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
@@ -32,7 +33,7 @@ def gold_faults(case: Case) -> list[str]:
         >>> gold_faults(Case("1", (search,), (Message("user", "?"),), ((gold,),)))
         ["gold[0]: search: argument 'limit' is string, not integer"]
     """
-    offered = {tool.name: tool for tool in reversed(case.tools)}
+    offered = by_name(case.tools)
     found = []
     for index, alternative in enumerate(case.gold):
         for call in alternative:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, Tool
 from tl_jax.tooluse.text.parse import TRIED, Answer, bind, parse_answer, thoughts
 from tl_jax.tooluse.text.syntaxes import MAX_LENGTH, SYNTAXES, Offer, Parsed, Problem, Syntax, attempted, item
@@ -222,7 +223,7 @@ def without_code(text: str) -> str:
 
 def bound(parsed: Iterable[Parsed], tools: Sequence[Tool]) -> tuple[Call, ...]:
     """The calls with their positional arguments named, as the first tool of their name has them."""
-    offered = {tool.name: tool for tool in reversed(tools)}
+    offered = by_name(tools)
     return tuple(_named(call, values, offered.get(call.name, Tool(call.name))) for call, values in parsed)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
+from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, Tool
 
 MAX_LENGTH = 20_000
@@ -60,7 +61,7 @@ class Offer:
         """The tool of that name."""
         if self._named is None:
             self._tools = tuple(self._tools)
-            self._named = {tool.name: tool for tool in reversed(self._tools)}
+            self._named = by_name(self._tools)
         return self._named.get(name)
 
     def odd_keys(self, name: str) -> tuple[str, ...]:
