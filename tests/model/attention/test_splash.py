@@ -28,12 +28,13 @@ interpreted = partial(splash.splash, interpret=True)
         (packed_mask(2, 200), 1, 64),
         (branched_mask(2, 384, scale=20), 1, 64),
         (branched_mask(2, 520, scale=20, padding=140), 2, 128),
+        (branched_mask(1, 4096, scale=200, padding=300), 1, 64),
     ],
-    ids=["packed", "branches", "branches, and blocks of padding"],
+    ids=["packed", "branches", "branches, and blocks of padding", "branches in the largest blocks, computed by halves"],
 )
 def test_forward_and_gradient(mask: AttentionMask, groups: int, head_dim: int) -> None:
     """Rows with padding, of any length; beginnings of branches are longer than a block."""
-    arrays = inputs(2, mask.segment_ids.shape[1], 2, groups, head_dim)
+    arrays = inputs(*mask.segment_ids.shape, 2, groups, head_dim)
     real = np.asarray(mask.segment_ids)[:, :, None, None] > 0
 
     def run(backend: Callable[..., jax.Array]) -> tuple[jax.Array, tuple[jax.Array, ...]]:
