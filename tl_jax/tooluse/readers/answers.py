@@ -134,14 +134,14 @@ def _without_calls(content: Any) -> tuple[Any, list[dict[str, Any]]]:
     """The content of a message without the parts that are calls, and these calls."""
     if not isinstance(content, list):
         return content, []
-    parts = [_typed(part) for part in content]
-    calls = [part for part in parts if isinstance(part, dict) and part.get("type") in _CALLS]
-    named = [
-        {"id": part.get("call_id") or part.get("id"), "name": part.get("name", part.get("toolName"))}
-        | _arguments_of(part)
-        for part in calls
-    ]
-    return [part for part in parts if part not in calls], named
+    said, calls = list[Any](), list[dict[str, Any]]()
+    for part in map(_typed, content):
+        if isinstance(part, dict) and part.get("type") in _CALLS:
+            known_as, name = part.get("call_id") or part.get("id"), part.get("name", part.get("toolName"))
+            calls.append({"id": known_as, "name": name} | {key: part[key] for key in ARGUMENTS if key in part})
+        else:
+            said.append(part)
+    return said, calls
 
 
 def _typed(part: Any) -> Any:
@@ -154,10 +154,6 @@ def _typed(part: Any) -> Any:
     if part.get("thought") is True or "reasoningContent" in part:
         return {"type": "thinking", "thinking": str(part.get("text", ""))}
     return {key: value for key, value in part.items() if key not in ("thought", "thoughtSignature")}
-
-
-def _arguments_of(part: dict[str, Any]) -> dict[str, Any]:
-    return {key: part[key] for key in ARGUMENTS if key in part}
 
 
 def _written(call: Any) -> str:

@@ -118,6 +118,4 @@ def fitting(row: Fields, known: Mapping[str, Fits]) -> list[str]:
 
 def settings(row: Fields) -> dict[str, Any]:
     """Takes what a request for an answer to messages asked for, if it is one."""
-    if not row:
-        return {}
     return row.keep(*fitting(row, OF_OPENAI), *(fitting(row, _OF_OLLAMA) if "model" in row else ()))
