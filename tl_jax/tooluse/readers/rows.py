@@ -323,13 +323,8 @@ def parse(content: bytes | str) -> Any:
     try:
         text = content if isinstance(content, str) else content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
         value = strict_json.loads(text)
-        if strict_json.has_half_character(text, value):
-            raise DataError(strict_json.HALF_CHARACTER)
-        return value
     except UnicodeDecodeError as error:
         raise DataError(f"is not UTF-8: {error.reason} at byte {error.start}") from None
-    except DataError:
-        raise
     except json.JSONDecodeError as error:
         place = f"at column {error.colno}"
         if isinstance(content, str):
@@ -339,6 +334,9 @@ def parse(content: bytes | str) -> Any:
         raise DataError(f"is not JSON: {error.msg.removesuffix(' at')} {place}", line=error.lineno) from None
     except ValueError as error:
         raise DataError(f"is not JSON: {error}") from None
+    if strict_json.has_half_character(text, value):
+        raise DataError(strict_json.HALF_CHARACTER)
+    return value
 
 
 def _around(text: str, at: int) -> str:
