@@ -87,7 +87,10 @@ def read_lines(path: Path) -> list[Conversation]:
                 try:
                     one = _conversation(parse(line), str(number))
                     if one.id in found:
-                        raise DataError(f"{one.id!r} appears twice; ids tell the answers apart", field="id")
+                        problem = (
+                            "appears twice; ids tell the answers apart, and a line without one is called by its number"
+                        )
+                        raise DataError(f"{one.id!r} {problem}", field="id")
                 except DataError as error:
                     raise error.at(str(path), number) from None
                 found[one.id] = one
