@@ -34,7 +34,7 @@ demo: $(VENV)/.torch  ## the whole pipeline on a small model; DATA=FILE.jsonl fo
 	$(BIN)/tl-jax demo --out $(OUT) $(if $(DATA),--data $(DATA))
 
 demo-real: OUT = runs/demo_real
-demo-real: given $(VENV)/.torch  ## the same with MODEL=DIR (default: SmolLM2-135M), DATA=FILE and CASES="FILE ...": an hour
+demo-real: given $(VENV)/.torch  ## the same with MODEL=DIR (default: SmolLM2-135M), DATA=FILE and CASES="FILE ...": 40 minutes on two cores
 	$(if $(filter $(SMALL),$(MODEL)),test -e $(MODEL) || { $(INSTALL) -e '.[gguf]' && $(BIN)/python examples/smollm2/get_model.py --out $(MODEL); })
 	$(BIN)/tl-jax demo --out $(OUT) --model $(MODEL) --data $(DATA) $(CASES:%=--cases %)
 
