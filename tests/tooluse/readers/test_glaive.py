@@ -46,6 +46,20 @@ def test_glaive(tmp_path: Path) -> None:
     assert read_one(tmp_path, {"sample": GLAIVE["system"] + "\n\n" + GLAIVE["chat"]}, "glaive") == found
 
 
+def test_the_users_own_words_beside_the_tools_are_kept(tmp_path: Path) -> None:
+    says, tools = GLAIVE["system"].removeprefix("SYSTEM: ").split("\n", 1)
+    for system in (f"Answer in French. {says}\n{tools}", f"{says}\n{tools}\nAnswer in French."):
+        found = read_one(tmp_path, {**GLAIVE, "system": f"SYSTEM: {system}"})
+        assert found.messages[0] == Message("system", "Answer in French.")
+        assert (found.tools, found.messages[1:]) == (
+            read_one(tmp_path, GLAIVE).tools,
+            read_one(tmp_path, GLAIVE).messages,
+        )
+    later = f"{GLAIVE['chat']}USER: Once more.\n\n\nSYSTEM: Be quick.\n\n\nASSISTANT: No."
+    found = read_one(tmp_path, {**GLAIVE, "chat": later})
+    assert (found.tools, found.messages[-2]) == (read_one(tmp_path, GLAIVE).tools, Message("system", "Be quick."))
+
+
 @pytest.mark.parametrize(
     ("written", "call"),
     [
@@ -115,7 +129,8 @@ def written(item: Trajectory) -> dict[str, str]:
         speaker = {"user": "USER", "assistant": "ASSISTANT", "tool": "FUNCTION RESPONSE"}[message.role]
         parts.append(f"{speaker}: {said}" + (" <|endoftext|>" if speaker == "ASSISTANT" else ""))
     tools = "\n".join(json.dumps(tool.to_json(), indent=4) for tool in item.tools)
-    return {"system": f"SYSTEM: You have functions -\n{tools}", "chat": "\n\n\n".join(parts)}
+    says = GLAIVE["system"].split("\n", 1)[0]
+    return {"system": f"{says}\n{tools}", "chat": "\n\n\n".join(parts)}
 
 
 def test_real_conversations_written_in_the_raw_form_come_back(tmp_path: Path, shared_data: Path) -> None:

@@ -21,10 +21,12 @@ from tl_jax.tooluse.text.syntaxes import Offer, Problem, glaive
 
 _TURN = re.compile(r"^[ \t]*(SYSTEM|USER|ASSISTANT|FUNCTION RESPONSE):", re.MULTILINE)
 _END = "<|endoftext|>"
+_SAYS = re.compile(r"You are a helpful assistant with access to the following functions\. Use them if required\s*-?\s*")
+"""What a system prompt says of its tools."""
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
-    """The chat in a row. A system prompt that offers tools says nothing else and is left out."""
+    """The chat in a row. What a system prompt says beside its tools is a message, but for the sentences of `_SAYS`."""
     with Fields(row) as fields:
         field = "sample" if "sample" in fields else "chat"
         keys = ("sample",) if field == "sample" else ("system", "chat")
@@ -40,8 +42,9 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         where, text = f"{field}: turn {index} ({speaker})", text.replace(_END, "").strip()
         match speaker:
             case "SYSTEM":
-                tools = _tools(text, where)
-                messages += [] if tools else [Message("system", text)]
+                found, own = _tools(text, where)
+                tools += found
+                messages += [Message("system", own)] if own or not found else []
             case "USER":
                 messages.append(Message("user", text))
             case "ASSISTANT":
@@ -53,11 +56,12 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     return [Trajectory(identity, tools, tuple(named(messages)), "glaive", meta)]
 
 
-def _tools(prompt: str, where: str) -> tuple[Tool, ...]:
-    """The JSON objects that a system prompt ends with, one after another."""
-    tools: list[Tool] = []
+def _tools(prompt: str, where: str) -> tuple[tuple[Tool, ...], str]:
+    """The JSON objects that a system prompt ends with, one after another, and the user's own words around them."""
+    tools, words, end = list[Tool](), list[str](), 0
     position = prompt.find("{")
     while position >= 0:
+        words.append(prompt[end:position])
         try:
             _, end = DECODER.raw_decode(prompt, position)
             value = parse(prompt[position:end])
@@ -65,7 +69,8 @@ def _tools(prompt: str, where: str) -> tuple[Tool, ...]:
             raise DataError(f"the tools are not JSON: {error}", field=where) from None
         tools.append(Tool.from_json(value, f"{where}: tools[{len(tools)}]"))
         position = prompt.find("{", end)
-    return tuple(tools)
+    own = _SAYS.sub("", "\n".join((*words, prompt[end:]))).strip() if tools else prompt
+    return tuple(tools), own
 
 
 def _answer(text: str, where: str) -> Message:
