@@ -111,10 +111,43 @@ def test_what_the_api_answered(tmp_path: Path) -> None:
     assert read_one(tmp_path, by_nobody).messages == read_one(tmp_path, ROW).messages
 
 
+def alone(value: Any) -> Any:
+    """The row with every list of one object as this object, but for the words of schemas."""
+    if isinstance(value, dict):
+        return {key: item if key == "parameters" else alone(item) for key, item in value.items()}
+    if not isinstance(value, list):
+        return value
+    items = [alone(item) for item in value]
+    return items[0] if len(items) == 1 else items
+
+
+def test_what_stands_alone_is_as_good_as_a_list(tmp_path: Path) -> None:
+    row = alone(ROW)
+    assert row["tools"]["functionDeclarations"]["name"] == "lookup"
+    assert row["contents"][0] == {"role": "user", "parts": {"text": "What is a dog?"}}
+    assert read_one(tmp_path, row) == read_one(tmp_path, ROW)
+    (question, *rest) = ROW["contents"]
+    one = {**ROW, "contents": question, "candidates": [{"content": rest[-1]}]}
+    assert [message.content for message in read_one(tmp_path, one).messages] == [
+        "Be brief.",
+        "What is a dog?",
+        "A pet.",
+    ]
+
+
+@pytest.mark.parametrize("parts", ["What is a dog?", ["What is ", "a dog?"], ["What is ", {"text": "a dog?"}]])
+def test_texts_as_parts(tmp_path: Path, parts: Any) -> None:
+    row = changed(changed(ROW, "contents.0.parts", parts), "systemInstruction", ["Be ", {"text": "brief."}])
+    assert read_one(tmp_path, row) == read_one(tmp_path, ROW)
+    said = [parts if isinstance(parts, str) else "What is a dog?", *ROW["contents"][1:]]
+    assert read_one(tmp_path, {**ROW, "contents": said}) == read_one(tmp_path, ROW)
+
+
 def test_bad_rows(tmp_path: Path) -> None:
     refused(
         tmp_path, changed(ROW, "contents.0.parts.0", {"inlineData": {}}), r"contents\[0\]\.parts\[0\]\.inlineData: unk"
     )
+    refused(tmp_path, changed(ROW, "contents.0.parts", 5), r"contents\[0\]\.parts: must be a JSON object, not int")
     refused(tmp_path, changed(ROW, "contents.0.role", "bot"), r"contents\[0\]\.role: unknown role 'bot'")
     refused(tmp_path, changed(ROW, "tools.0", {"googleSearch": {}}), r"tools\[0\]\.googleSearch: is a tool that its")
     refused(tmp_path, changed(ROW, "contents.1.parts.2.functionCall.arg", {}), r"contents\[1\].*\.arg: .*'args'")

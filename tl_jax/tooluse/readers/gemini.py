@@ -1,4 +1,8 @@
-"""Google's Gemini API: ``contents`` of ``parts``, with ``functionCall`` and ``functionResponse`` (or in snake case)."""
+"""Google's Gemini API: ``contents`` of ``parts``, with ``functionCall`` and ``functionResponse`` (or in snake case).
+
+Where a list is meant, one item may stand by itself, and a text may stand for a part or a content that says no more: the
+API reads JSON so, and Google's libraries take it.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +42,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     with Fields(row) as fields:
         system = _system(fields)
         at = fields.at(*_NAMES)
-        contents, answers = fields.each(*_NAMES), _answer(fields)
+        contents, answers = _each(fields, *_NAMES), _answer(fields)
         padded = is_padded([value for value, _ in (*contents, *answers)])
         tools = _tools(fields, padded)
         beside = around(fields, place.name, "gemini", *_SETTINGS)
@@ -71,10 +75,10 @@ def _content(
     value: Any, where: str, dialogue: Dialogue, tools: Mapping[str, Tool], padded: bool, spoken_by: str
 ) -> None:
     """Adds what somebody says: whoever it says, or else ``spoken_by``."""
-    with Fields(value, where) as fields:
+    with Fields({"parts": value} if isinstance(value, str) else value, where) as fields:
         role = fields.take("role", kind=str, default=spoken_by)
         weight = message_weight(fields, "assistant" if role == "model" else role)
-        parts = fields.each("parts")
+        parts = _parts(fields)
     if role not in ("user", "model", "function", "tool", "system"):
         raise DataError(f"unknown role {role!r}; expected user, model or function", field=f"{where}.role")
     turn, texts, answered = AssistantTurn(), list[str](), False
@@ -107,6 +111,19 @@ def _content(
         dialogue.add(Message("system" if role == "system" else "user", "".join(texts), weight=weight), where)
 
 
+def _each(fields: Fields, *names: str) -> list[tuple[Any, str]]:
+    """As `Fields.each`; what is no list is its one item."""
+    value = fields.take(*names, default=[])
+    if not isinstance(value, list):
+        return [(value, fields.taken)]
+    return [(item, f"{fields.taken}[{i}]") for i, item in enumerate(value)]
+
+
+def _parts(content: Fields) -> list[tuple[Any, str]]:
+    """The parts of a content, each with where it stands."""
+    return [({"text": part} if isinstance(part, str) else part, at) for part, at in _each(content, "parts")]
+
+
 def _call(part: Fields, tools: Mapping[str, Tool], padded: bool) -> Call:
     where = part.at("functionCall", "function_call")
     with Fields(part.take("functionCall", "function_call"), where) as call:
@@ -128,12 +145,10 @@ def _response(part: Fields, dialogue: Dialogue, padded: bool) -> None:
 def _system(row: Fields) -> str:
     where = row.at("systemInstruction", "system_instruction")
     value = row.take("systemInstruction", "system_instruction", default="")
-    if isinstance(value, str):
-        return value
-    with Fields(value, where) as fields:
+    texts = []
+    with Fields(value if isinstance(value, dict) else {"parts": value}, where) as fields:
         fields.take("role", default=None)
-        texts = []
-        for item, at in fields.each("parts"):
+        for item, at in _parts(fields):
             with Fields(item, at) as part:
                 texts.append(part.take("text", kind=str))
     return "".join(texts)
@@ -146,9 +161,9 @@ def _tools(row: Fields, padded: bool) -> list[Tool]:
         DataError: a tool of Google's own, which no model here has.
     """
     found = []
-    for value, where in row.each("tools"):
+    for value, where in _each(row, "tools"):
         with Fields(value, where) as fields:
-            for item, at in fields.each("functionDeclarations", "function_declarations"):
+            for item, at in _each(fields, "functionDeclarations", "function_declarations"):
                 found.append(_tool(without_nulls(item) if padded else item, at))
             for name in fields.keep(*_OF_GOOGLE):
                 left_out(f"{where}.{name}", RUN_BY_VENDOR)
@@ -179,11 +194,12 @@ def _lower(schema: Any) -> Any:
 
 def _recognises(row: Mapping[str, Any]) -> bool:
     named = next((name for name in ("messages", *_NAMES) if row.get(name) is not None), "")
-    contents = row[named] if isinstance(row.get(named), list) else []
+    contents = row.get(named)
+    contents = contents if isinstance(contents, list) else [contents]
     parts = [item["parts"] for item in contents if isinstance(item, dict) and "parts" in item]
     if named != "messages":
         return bool(parts)
-    listed = [part for found in parts if isinstance(found, list) for part in found]  # which others have as well
+    listed = [part for found in parts for part in (found if isinstance(found, list) else [found])]  # others have those
     return any(isinstance(part, dict) and any(name in part for name in _CALLED) for part in listed)
 
 
