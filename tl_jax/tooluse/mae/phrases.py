@@ -107,6 +107,8 @@ _EXITED = (
     r"(?:(?:completed|finished|failed|terminated) with )?(?:exit|return|error)(?:ed with)? ?(?:code|status)"
     r"(?: is|[:=])? ?-?[1-9]\d{0,9}"
 )
+_NONE = r"\s*(?:0|no(?:ne| errors?)?|null|nil|false|\[\]|\{\})\s*(?:[.,;|\n]|$)"
+"""What follows "Errors:" where there are none."""
 QUOTED_NAME = re.compile(r"'[A-Za-z]+(_[A-Za-z0-9]+)+'$")
 """`'related_searches'` and nothing else: how Python prints a KeyError."""
 
@@ -122,7 +124,7 @@ TEXT_RULES: tuple[TextRule, ...] = (
         "messages",
         "prefix",
         r"[\[(<*\s]{0,3}(?:fatal )?(?:error|errors|exception|failure|fatal)[\])>*]{0,3}\s*(?:\d{1,5}\s*)?"
-        r"(?:\(\w{1,10}\)\s*)?(?:[:：!=]| - )",
+        rf"(?:\(\w{{1,10}}\)\s*)?(?:[:：!=](?!{_NONE})| - )",
         r"(?:\w{1,20} ){1,2}fatal error:|err_[a-z]|npm err!|panic: |caused by: |err: |\(error\) |(?-i:-?ERR )\w",
         r"[\[<](?:\w{1,20}[_ -])?(?:error|exception|failure)[\]>]",
         longest=_ANY,
@@ -133,20 +135,21 @@ TEXT_RULES: tuple[TextRule, ...] = (
     _rule(
         "messages",
         "prefix",
-        r"(?:an? |the )?(?:\w{1,20} ){0,3}error (?:has )?(?:occurred|during|while|when|executing|calling|running|"
-        r"invoking|fetching|parsing|processing|loading|code:? [1-9])",
+        r"(?:an? |the )?(?:\w{1,20} ){0,3}error (?:has )?(?:in )?(?:occurred|during|while|when|executing|calling|"
+        r"running|invoking|fetching|parsing|processing|loading|code:? [1-9])",
         rf"{_SORRY}(?:(?:an? |the )?(?:\w{{1,20}} ){{0,3}}error (?:has )?(?:occurred|happened)|(?:i |we )(?:have )?"
         r"(?:encountered|hit|ran into) an? (?:\w{1,20} ){0,2}(?:error|problem|issue))",
         r"(?:an? |the )?(?:\w{1,20} |'\w{1,60}' ){0,3}(?:raised an )?exception\b(?:[:.!]|$| occurred| in )",
         r"internal error\b",
-        r"(?:(?:tool|function|api|http|server|internal|network|connection|runtime|execution|validation|syntax|parse|"
+        r"(?:(?:tool|function|api|http|server|internal|unknown|unexpected|unspecified|network|connection|runtime|"
+        r"execution|validation|syntax|parse|"
         r"parsing|request|response|timeout|message|unauthorized|unsubscribed|auth|authentication|value|type|key|"
         r"database|sql|query|input|mcp|rpc) ){1,3}error\b\s*(?:-?\d{1,6}\s*)?(?:[:：.!(]|$)",
         longest=_PAGE,
     ),
     _rule("python", "exception", rf"(?:uncaught )?{_EXCEPTION}(?:\([^\n]{{0,200}}\))?(?:\s*:|$)", longest=_PAGE),
     _rule("python", "unexpected argument", rf"{_FUNCTION} got (?:an unexpected|multiple values for|some positional)"),
-    _rule("python", "missing argument", rf"{_FUNCTION} missing \d+ required"),
+    _rule("python", "missing argument", rf"(?:{_FUNCTION} )?missing \d+ required"),
     _rule("python", "too many arguments", rf"{_FUNCTION} takes .{{1,40}} positional arguments?"),
     _rule("python", "undefined name", r"name '[^'\n]{1,80}' is not defined", r"[\w.$-]{1,80} is not defined[.!]?$"),
     _rule("python", "key error", QUOTED_NAME.pattern, category=Category.UNKNOWN_ERROR),
@@ -185,7 +188,8 @@ TEXT_RULES: tuple[TextRule, ...] = (
         r"(?:command not found|no such file|permission denied|not a directory|is a directory)",
         r"(?:command|process|program|script)\b.{0,60} (?:exited|finished|failed|terminated|returned) (?:with )?"
         r"(?:an? )?(?:non-?zero|(?:exit )?(?:code|status) -?[1-9])",
-        r"segmentation fault|(?:curl|wget|git|ssh): \(?(?:\d{1,3}\)|fatal|error|unable|could not)|"
+        r"thread '[^'\n]{1,60}' panicked at|segmentation fault|"
+        r"(?:curl|wget|git|ssh): \(?(?:\d{1,3}\)|fatal|error|unable|could not)|"
         r"null ?pointer ?exception|undefined is not a function|no such (?:table|column|module)\b",
     ),
     _rule(
@@ -359,10 +363,11 @@ _CATEGORIES: tuple[tuple[Category, re.Pattern[str]], ...] = tuple(
         ),
         (
             Category.BAD_VALUE,
-            r"invalid|incorrect|illegal|malformed|(?<!went )wrong|unknown|unrecogni[sz]ed|unsupported",
+            r"invalid|incorrect|illegal|malformed|(?<!went )wrong|unknown(?![ _]error)|unrecogni[sz]ed|unsupported",
             r"must (?:be|not|have)|not recogni[sz]ed|is (?:not )?a directory",
-            r"should be|expected|\bnot (?:an? )?valid|not supported|not found|no such|(?:does not|doesn't) exist",
-            r"no .{1,60}found|already exists|out of (?:range|bounds)|indices must be|could not convert|cannot|can't",
+            r"should be|expected(?! error)|\bnot (?:an? )?valid|not supported|not found|no such|"
+            r"(?:does not|doesn't) exist|no .{1,60}found|already exists",
+            r"out of (?:range|bounds)|indices must be|could not convert|cannot|can't",
             r"not enough|insufficient|not available|does not add up|too (?:long|short|large|small|many|few)",
             r"(?:value|key|type|index|attribute) ?error|division by zero|\bobject (?:is not|has no)|bad request",
             r"error in arguments",
