@@ -99,3 +99,14 @@ def test_a_field_that_is_given_twice() -> None:
         with pytest.raises(ValueError, match="an object gives 'a' twice"):
             strict_json.loads(text)
     assert strict_json.loads('{"a": {"a": 1}}') == {"a": {"a": 1}}
+
+
+@pytest.mark.parametrize("text", [r'"\ud83d"', r'{"\ude00": 1}', r'[[{"a": ["x", "\ud83d\ud83d"]}]]'])
+def test_half_a_character(text: str) -> None:
+    with pytest.raises(ValueError, match="half of a surrogate pair"):
+        strict_json.loads(text)
+    with pytest.raises(strict_json.HalfCharacter) as caught:
+        strict_json.DECODER.raw_decode(f"say {text} twice", 4)
+    assert caught.value.end == 4 + len(text)
+    assert strict_json.loads(r'"\ud83d\ude00"') == "😀"
+    assert strict_json.DECODER.raw_decode(r'say "\ud83d\ude00", and "\ud83d"', 4) == ("😀", 18)

@@ -105,12 +105,9 @@ def _read(text: str, where: str) -> Any:
     if not text.strip():
         return {}
     try:
-        value = strict_json.loads(text)
+        return strict_json.loads(text)
     except ValueError as error:
         raise DataError(f"is not JSON: {error}", field=where) from None
-    if strict_json.has_half_character(text, value):
-        raise DataError(strict_json.HALF_CHARACTER, field=where)
-    return value
 
 
 TOOL_EXTRAS = (

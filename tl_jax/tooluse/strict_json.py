@@ -1,7 +1,8 @@
-"""JSON as its standard has it, with numbers that can be computed with and written again.
+"""JSON as its standard has it, with numbers that can be computed with, and nothing that cannot be written again.
 
 Python's own reader takes ``NaN`` and ``Infinity``, makes ``1e999`` infinity, and writes what no other reader takes. Of
-a field that an object gives twice it keeps the last and loses the others.
+a field that an object gives twice it keeps the last and loses the others. Half of a surrogate pair is a
+character for it, which no file and no tokenizer takes.
 """
 
 from __future__ import annotations
@@ -15,15 +16,21 @@ MAX_BITS = 1023
 """Binary digits of a whole number; a longer one is no float, and Python may refuse to print it."""
 
 
-HALF_CHARACTER = "holds half of a surrogate pair (\\ud800 to \\udfff)"
+class HalfCharacter(ValueError):
+    """A text in a value has half of a surrogate pair."""
+
+    def __init__(self, end: int) -> None:
+        super().__init__("half of a surrogate pair (\\ud800 to \\udfff)")
+        self.end = end
+        """Where the value ends in the JSON text."""
 
 
 def loads(text: str) -> Any:
     """The value of a JSON text.
 
     Raises:
-        ValueError: it is none, it is too deep, an object in it gives a field twice, or a number in it is infinite, no
-            number, or has over 308 digits.
+        ValueError: it is none, it is too deep, an object in it gives a field twice, a number in it is infinite, no
+            number, or has over 308 digits, or a text half of a surrogate pair.
 
     Example:
         >>> loads("[1e308]")
@@ -39,15 +46,7 @@ def loads(text: str) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def has_half_character(text: str, value: Any) -> bool:
-    r"""Whether the value of a JSON text has half of a surrogate pair, which no tokenizer and no file takes.
-
-    Example:
-        >>> has_half_character(r'"\ud83d"', loads(r'"\ud83d"')), has_half_character(r'"\ud83d\ude00"', "😀")
-        (True, False)
-    """
-    if "\\u" not in text:  # the only way to one
-        return False
+def _has_half_character(value: Any) -> bool:
     try:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
@@ -83,5 +82,13 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_int=_integer, parse_constant=_no_number)
+class _Decoder(json.JSONDecoder):
+    def raw_decode(self, s: str, idx: int = 0) -> tuple[Any, int]:
+        value, end = super().raw_decode(s, idx)
+        if s.find("\\u", idx, end) >= 0 and _has_half_character(value):  # no other way leads to one
+            raise HalfCharacter(end)
+        return value, end
+
+
+DECODER = _Decoder(object_pairs_hook=_object, parse_float=_float, parse_int=_integer, parse_constant=_no_number)
 """For a value that other text follows (``raw_decode``). What is too deep is a RecursionError."""

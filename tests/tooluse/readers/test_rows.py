@@ -59,7 +59,7 @@ def test_lines_and_lists(tmp_path: Path, content: bytes) -> None:
         (rows(ROW) + b"{", r"data\.jsonl:2: is not JSON: Expecting .* one whole JSON object"),
         (rows(ROW) + b'{"id": "\xff"}', r"data\.jsonl:2: is not UTF-8"),
         (rows(ROW) + b'{"id": NaN}', r"data\.jsonl:2: is not JSON: NaN"),
-        (rows(ROW) + rb'{"id": "\ud800"}', r"data\.jsonl:2: holds half of a surrogate pair"),
+        (rows(ROW) + rb'{"id": "\ud800"}', r"data\.jsonl:2: is not JSON: half of a surrogate pair"),
         (rows(ROW) + b"[" * 100_000, r"data\.jsonl:2: is not JSON"),
         (rows(ROW) + b"[1]", r"data\.jsonl:2: row: must be a JSON object, not list"),
         (rows(ROW) + b'{"id": "b", "messages": []}', r"data\.jsonl:2: messages: must be a non-empty list"),

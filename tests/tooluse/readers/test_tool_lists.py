@@ -93,5 +93,5 @@ def test_tools_of_one_name_are_told_of_readers_that_make_them_themselves(tmp_pat
 
 def test_half_a_character_in_a_schema_that_is_text_is_named(tmp_path: Path) -> None:
     tool = {"name": "f", "parameters": r'{"type": "object", "description": "\ud800"}'}
-    with pytest.raises(DataError, match=r"tools\[0\]\.parameters: holds half of a surrogate pair"):
+    with pytest.raises(DataError, match=r"tools\[0\]\.parameters: is not JSON: half of a surrogate pair"):
         read_one(tmp_path, {"messages": [USER, DONE], "tools": [tool]})

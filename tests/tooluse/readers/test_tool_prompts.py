@@ -13,6 +13,7 @@ from tests.growth import grows_linearly
 from tests.tooluse.readers.helpers import LOOKUP, lines, turns
 from tests.tooluse.readers.prompts import names, read
 from tl_jax.tooluse.readers import read_trajectories
+from tl_jax.tooluse.readers.embedded import HALF_CHARACTER
 from tl_jax.tooluse.readers.own_words import LEFT_OUT
 from tl_jax.tooluse.readers.texts import OTHER_TOOLS
 from tl_jax.tooluse.readers.tool_prompts import UNREAD, offered
@@ -23,6 +24,7 @@ NAMED = "<tools><function><name>f</name>"
 FIND = {"name": "find", "description": "Finds.", "parameters": EMPTY}
 GET = "// Get it.\ntype get = () => any;"
 F, G = json.dumps(LOOKUP), json.dumps(FIND)
+LISTED = "You have access to the following tools:\n\n"
 LLAMA = (
     "Given the following functions, please respond with a JSON for a function call with its proper arguments that best "
     'answers the given prompt.\n\nRespond in the format {"name": function name, "parameters": dictionary of argument '
@@ -101,6 +103,7 @@ def test_a_call_before_a_tool_is_none(tmp_path: Path) -> None:
 
 
 BROKEN = json.dumps([LOOKUP, {"name": 5}])
+HALF = r'{"name": "find", "description": "\ud83d", "parameters": {"type": "object", "description": "\ud83d"}}'
 
 
 @pytest.mark.parametrize(
@@ -122,8 +125,25 @@ def test_a_list_that_cannot_be_read_stays_text_and_is_counted(tmp_path: Path, te
         assert ", such as 'messages[0].content: tools" in notes.lines()[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"Tools: [{HALF}, {F}]", [HALF_CHARACTER]),
+        (f"{LISTED}### f\nDescription: F.\n\nParameters: {HALF}", [f"messages[].content: {UNREAD}", HALF_CHARACTER]),
+        (r'namespace functions {type f = (_: {a: "\ud83d"}) => any;}', [f"messages[].content: {UNREAD}"]),
+    ],
+)
+def test_half_a_character_in_a_list_is_counted_and_the_list_stays_text(
+    tmp_path: Path, text: str, told: list[str]
+) -> None:
+    found, notes = read(tmp_path, "system", text)
+    assert (found.messages[0], found.tools) == (Message("system", text), ())
+    assert notes.remarks == dict.fromkeys(told, 1)
+
+
 def test_a_list_between_tags_has_to_be_read(tmp_path: Path) -> None:
-    for text in (f"<tools>{BROKEN}</tools>", f"<tools>\n[{F}]\n</tools>\n<tools>[{{</tools>"):
+    open_and_broken = f"<tools>\n[{F}]\n</tools>\n<tools>[{{</tools>"
+    for text in (f"<tools>{BROKEN}</tools>", open_and_broken, f"<tools>\n{HALF}\n{F}\n</tools>"):
         with pytest.raises(DataError, match=r"data\.jsonl:1: messages\[0\]\.content: tools"):
             read(tmp_path, "system", text)
 
@@ -285,7 +305,6 @@ def test_a_default_in_tags_is_of_its_type(kind: str, value: Any) -> None:
 
 
 STYLE = "### Style\nDescription: terse\nParameters: {}\n\n"
-LISTED = "You have access to the following tools:\n\n"
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,17 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from tl_jax.tooluse.fields import remark
 from tl_jax.tooluse.json_schema import flat
 from tl_jax.tooluse.readers.fields import ARGUMENTS
 from tl_jax.tooluse.readers.schemas import json_type
-from tl_jax.tooluse.strict_json import DECODER
+from tl_jax.tooluse.strict_json import DECODER, HalfCharacter
 
 MIN_TRIED = 20_000
 """Characters of a text, however short it is, that may be read in vain."""
 TRIED = 10
 """How often its length may be read in vain, so that a long text does not cost its square."""
+HALF_CHARACTER = "JSON in a text stays text: it has half of a surrogate pair"
 
 _SCHEMAS = ("parameters", "input_schema", "inputSchema")
 _OPENING = re.compile(r"\[\s*\{(?=\s*[\"}])|\{(?=\s*[\"}])")
@@ -43,6 +45,9 @@ def embedded(text: str, position: int = 0) -> Iterator[Embedded]:
         start, position = opening.span()
         try:
             value, position = DECODER.raw_decode(text, start)
+        except HalfCharacter as error:
+            position = error.end
+            remark(HALF_CHARACTER)
         except json.JSONDecodeError as error:
             left -= error.pos - start + error.pos // _COUNTED
         except (ValueError, RecursionError):  # which do not say how far it was read

@@ -14,7 +14,7 @@ from tl_jax.tooluse.fields import Fields, row_id
 from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.fields import described
 from tl_jax.tooluse.readers.format import Format, has
-from tl_jax.tooluse.readers.rows import Place, each_row, parse
+from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.schema import DataError, Message, Tool, Trajectory
 from tl_jax.tooluse.strict_json import DECODER
 from tl_jax.tooluse.text.syntaxes import Offer, Problem, glaive
@@ -63,8 +63,7 @@ def _tools(prompt: str, where: str) -> tuple[tuple[Tool, ...], str]:
     while position >= 0:
         words.append(prompt[end:position])
         try:
-            _, end = DECODER.raw_decode(prompt, position)
-            value = parse(prompt[position:end])
+            value, end = DECODER.raw_decode(prompt, position)
         except (ValueError, RecursionError) as error:
             raise DataError(f"the tools are not JSON: {error}", field=where) from None
         tools.append(Tool.from_json(value, f"{where}: tools[{len(tools)}]"))

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import IO, Any
 
-from tl_jax.tooluse.strict_json import DECODER, HALF_CHARACTER, has_half_character
+from tl_jax.tooluse.strict_json import DECODER
 
 CHUNK = 1 << 20
 """Characters that are read at a time, or as many as are in hand where these do not hold an item's end."""
@@ -73,8 +73,6 @@ class _TextInHand:
             except RecursionError:
                 raise ValueError("nested too deeply") from None
             self._more()
-        if has_half_character(self._hand[self._at : end], value):
-            raise ValueError(HALF_CHARACTER)
         self._at = end
         return value
 

@@ -9,7 +9,6 @@ from typing import Any
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.fields import arguments, literal
-from tl_jax.tooluse.readers.rows import parse
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool
 from tl_jax.tooluse.strict_json import DECODER
 
@@ -27,8 +26,7 @@ def tools(prompt: str, marker: str, where: str) -> tuple[Tool, ...]:
     if not found or not listed.startswith("["):
         raise DataError(f"has no list of tools after {marker!r}", field=where)
     try:
-        _, end = DECODER.raw_decode(listed)
-        values = parse(listed[:end])
+        values, _ = DECODER.raw_decode(listed)
     except (ValueError, RecursionError):
         values = literal(listed[: listed.rfind("]") + 1], where)
     return tuple(Tool.from_json(value, f"{where}: tools[{i}]") for i, value in enumerate(values))

@@ -322,7 +322,7 @@ def parse(content: bytes | str) -> Any:
     """
     try:
         text = content if isinstance(content, str) else content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
-        value = strict_json.loads(text)
+        return strict_json.loads(text)
     except UnicodeDecodeError as error:
         raise DataError(f"is not UTF-8: {error.reason} at byte {error.start}") from None
     except json.JSONDecodeError as error:
@@ -334,9 +334,6 @@ def parse(content: bytes | str) -> Any:
         raise DataError(f"is not JSON: {error.msg.removesuffix(' at')} {place}", line=error.lineno) from None
     except ValueError as error:
         raise DataError(f"is not JSON: {error}") from None
-    if strict_json.has_half_character(text, value):
-        raise DataError(strict_json.HALF_CHARACTER)
-    return value
 
 
 def _around(text: str, at: int) -> str:
