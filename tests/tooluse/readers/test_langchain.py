@@ -143,3 +143,24 @@ def test_blocks_of_no_kind_and_thoughts_that_nobody_can_read(tmp_path: Path) -> 
         read_one(tmp_path, row)
     (of_the_file,) = notes.files.values()
     assert of_the_file.remarks[ENCRYPTED] == 1
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "reasoning", "id": "rs", "index": 0},
+        {"type": "reasoning", "summary": [{"type": "summary_text", "index": 0}]},
+        {"type": "thinking", "signature": "s"},
+        {"type": "redacted_thinking", "data": "x"},
+    ],
+)
+def test_blocks_of_thoughts_without_text_are_no_thoughts(tmp_path: Path, block: dict[str, Any]) -> None:
+    row = changed(PLAIN, "messages.1.content", [block, "I look."])
+    assert read_one(tmp_path, row).messages == conversation("Look it up.", error=True)
+
+
+def test_thoughts_beside_the_content_as_openais_responses_api_has_them(tmp_path: Path) -> None:
+    for summary, thought in ([], None), ([{"type": "summary_text", "text": "Hm."}], "Hm."):
+        beside = {"reasoning": {"type": "reasoning", "id": "rs", "summary": summary}}
+        found = read_one(tmp_path, changed(PLAIN, "messages.1.additional_kwargs", beside))
+        assert found.messages == conversation(thought, error=True)

@@ -107,6 +107,10 @@ SIGNED = {"google": {"thought_signature": "x"}}
         ({"tool_calls": [{**CALL, "extra_content": SIGNED}], "extra_content": SIGNED}, None),
         ({"tool_calls": [{**CALL, "function": {**CALL["function"], "provider_specific_fields": SIGNED}}]}, None),
         ({"content": [{"type": "redacted_thinking", "data": "x"}]}, None),
+        ({"content": [{"type": "reasoning", "id": "rs", "index": 0, "extras": {"signature": "s"}}]}, None),
+        ({"content": [{"type": "reasoning", "reasoning": None}, {"type": "thinking", "signature": "s"}]}, None),
+        ({"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm."}]}]}, "Hm."),
+        ({"reasoning_details": [{"type": "reasoning.text", "text": None, "signature": "s"}]}, None),
         ({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}], "closed": True}]}, "Hm."),
         (
             {"content": [{"type": "reasoning", "reasoning": "Hm."}, {"type": "text", "text": "", "annotations": []}]},

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tl_jax.tooluse.fields import Fields, remark
+from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import identity
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.message_fields import ENCRYPTED, message_text, message_weight
+from tl_jax.tooluse.readers.message_fields import THOUGHTS, message_text, message_weight, thoughts
 from tl_jax.tooluse.readers.message_reader import MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
@@ -108,13 +108,16 @@ def _turn(fields: Fields, where: str, reader: MessageReader) -> AssistantTurn:
         if "function_call" in beside:
             raw.append(reader.call(beside.take("function_call"), beside.at("function_call")))
         turn.refusal = beside.take("refusal", kind=str, default=None)
-        thoughts = beside.take("reasoning_content", "reasoning", "thinking", kind=str, default="")
+        if isinstance(beside.look("reasoning"), dict):  # an item of OpenAI's Responses API
+            with Fields(beside.take("reasoning"), beside.taken) as item:
+                item.expect("type", "reasoning")
+                turn.reasoning.append(thoughts(item))
+        said = beside.take("reasoning_content", "reasoning", "thinking", kind=str, default="")
         beside.keep("parsed", "__gemini_function_call_thought_signatures__", "thought_signature")
     if turn.calls and raw and raw != turn.calls:
         raise DataError("says other calls than tool_calls", field=beside.at("tool_calls"))
     turn.calls = turn.calls or raw
-    thoughts = fields.take("reasoning_content", "reasoning", kind=str, default=thoughts)
-    turn.reasoning += [thoughts] if thoughts else []
+    turn.reasoning.append(fields.take("reasoning_content", "reasoning", kind=str, default=said))
     calls, turn.calls = turn.calls, []
     _texts(fields, turn, {call.id for call in calls}, None if calls else reader)
     turn.calls = calls or turn.calls
@@ -140,8 +143,8 @@ def _texts(
             kind = block.take("type", kind=str, default="text")
             if kind == "text":
                 turn.texts.append(block.take("text", kind=str))
-            elif kind in ("thinking", "reasoning"):
-                turn.reasoning += _thoughts(block)
+            elif kind in THOUGHTS:
+                turn.reasoning.append(thoughts(block))
             elif kind in _CALLS and (known_as := identity(block, _CALLS[kind])) in calls - {None}:
                 block.keep("name", "input", "args", "arguments", "partial_json", "id", "status")
             elif kind in _CALLS and reader is not None:
@@ -151,21 +154,6 @@ def _texts(
                 raise DataError(f"a block of type {kind!r} cannot be read", field=block.where)
             block.keep("index", "cache_control", "signature", "annotations", "extras")
     return turn
-
-
-def _thoughts(block: Fields) -> list[str]:
-    """What a block says that the model thought: as text, or as parts of a summary, as OpenAI's Responses API has it."""
-    texts = []
-    for part, where in block.each("summary"):
-        with Fields(part, where) as fields:
-            fields.expect("type", "summary_text")
-            fields.keep("index")
-            texts.append(fields.take("text", kind=str))
-    if block.take("encrypted_content", default=None):
-        remark(ENCRYPTED)
-    block.keep("id", "status")
-    said = block.take("thinking", "reasoning", "text", kind=str, default="")
-    return [text for text in (*texts, said) if text]
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:

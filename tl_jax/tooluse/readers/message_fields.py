@@ -27,12 +27,15 @@ _ROLES = {
 SMOLAGENTS = {"tool-call": "Calling tools:\n", "tool-response": "Observation:\n"}
 """What smolagents writes before what these roles say."""
 
+THOUGHTS = ("thinking", "reasoning", "redacted_thinking")
+"""Kinds of parts that are what the model thought, see `thoughts`."""
+
 _TEXT_PARTS = ("text", "input_text", "output_text")
 OF_MCP = ("structuredContent", "_meta")
 """What MCP servers say of a result beside its text: the same as a value, and about it."""
 _PARTS_OF_MCP = ("text", "image", "audio")
 _PARTS = (
-    *(*_TEXT_PARTS, "refusal", "thinking", "reasoning", "redacted_thinking", "document"),
+    *(*_TEXT_PARTS, *THOUGHTS, "refusal", "document"),
     *("image", "image_url", "input_image", "audio", "input_audio", "video", "video_url", "file", "input_file"),
 )
 """Kinds of parts; those of the second line cannot be read."""
@@ -45,8 +48,8 @@ OF_AN_ANSWER = (
 """What APIs say about an answer beside it."""
 OF_A_CALL = ("provider_specific_fields", "extra_content")
 """What a call is signed with, so that the vendor knows it again: LiteLLM's, Google's in OpenAI's shape."""
-_THOUGHTS = ("reasoning_details", "thinking_blocks")
-"""Thoughts as parts: OpenRouter's, LiteLLM's."""
+_BESIDE = ("reasoning_details", "thinking_blocks")
+"""Thoughts as parts beside the content: OpenRouter's, LiteLLM's."""
 
 
 class Content(NamedTuple):
@@ -140,17 +143,14 @@ def message_text(fields: Fields, any_value: bool = False, padded: bool = False) 
         return Content(plain(content, padded))
     if not isinstance(content, list):
         raise DataError(f"must be text, not {type(content).__name__}", field=where)
-    texts, thoughts, refusal = list[str](), list[str](), None
+    texts, said, refusal = list[str](), list[str](), None
     for index, value in enumerate(content):
         with Fields({"text": value} if isinstance(value, str) else value, f"{where}[{index}]") as part:
             kind = part.take("type", default="text")
             if kind == "refusal":
                 refusal = part.take("refusal", kind=str)
-            elif kind in ("thinking", "reasoning"):
-                thoughts.append(_joined(part.take("thinking", "reasoning", "text"), part.taken))
-            elif kind == "redacted_thinking":
-                remark(ENCRYPTED)
-                part.take("data", default=None)
+            elif kind in THOUGHTS:
+                said.append(thoughts(part))
             elif kind == "document":  # Cohere's results
                 with Fields(part.take("document"), part.at("document")) as document:
                     document.take("id", default=None)
@@ -162,7 +162,26 @@ def message_text(fields: Fields, any_value: bool = False, padded: bool = False) 
             else:
                 raise DataError("only parts of text can be read", field=part.where)
             part.keep(*_OF_A_PART)
-    return Content("".join(texts), refusal, "\n".join(thoughts))
+    return Content("".join(texts), refusal, "\n".join(filter(None, said)))
+
+
+def thoughts(part: Fields) -> str:
+    """Takes what a part says that the model thought, often nothing: text, or parts of it or of a summary.
+
+    Raises:
+        DataError: thoughts of a kind that is not known.
+    """
+    if any(part.keep("data", "encrypted_content").values()):
+        remark(ENCRYPTED)
+    part.keep("id", "status", "extras")
+    texts = []
+    for value, where in part.each("summary"):
+        with Fields(value, where) as item:
+            item.expect("type", "summary_text")
+            item.keep("index")
+            texts.append(item.take("text", kind=str, default=""))
+    texts.append(_joined(part.take("thinking", "reasoning", "text", default=""), part.taken))
+    return "\n".join(filter(None, texts))
 
 
 def is_parts(content: Any) -> bool:
@@ -203,7 +222,7 @@ def reasoning(fields: Fields, content: Content) -> str | None:
         DataError: thoughts of a kind that is not known.
     """
     said = fields.take(*REASONING, kind=str, default="") or content.reasoning
-    parts = [part for name in _THOUGHTS for part in fields.each(name)]
+    parts = [part for name in _BESIDE for part in fields.each(name)]
     if said:
         return said
     texts = []
@@ -214,9 +233,9 @@ def reasoning(fields: Fields, content: Content) -> str | None:
                 remark(ENCRYPTED)
                 part.take("data", default=None)
             else:
-                texts.append(part.take("thinking", "text", "summary", kind=str))
+                texts.append(part.take("thinking", "text", "summary", kind=str, default=""))
             part.keep("signature", "format", "id", "index", "cache_control")
-    return "\n".join(texts) or None
+    return "\n".join(filter(None, texts)) or None
 
 
 def of_an_answer(fields: Fields) -> None:
