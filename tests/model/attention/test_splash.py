@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
+from unittest.mock import Mock
 
 import jax
 import jax.numpy as jnp
@@ -82,18 +83,25 @@ def test_a_jax_whose_kernels_are_told_otherwise(
     monkeypatch.setattr(splash, "platform", lambda: "tpu")
     assert splash.why_not(*arrays, mask) is None
     monkeypatch.setattr(splash_attention_mask_info, "MaskInfo", lambda block_mask: None)
-    splash._why_no_branches.cache_clear()
-    try:
-        assert splash.why_not(*arrays, packed_mask(1, 24)) is None
-        monkeypatch.setattr(dispatch, "platform", lambda: "tpu")
-        np.testing.assert_array_equal(attention(*arrays, mask, "auto"), attention(*arrays, mask))
-    finally:
-        splash._why_no_branches.cache_clear()
+    splash._tell_of_branches.cache_clear()
+    assert splash.why_not(*arrays, packed_mask(1, 24)) is None
+    monkeypatch.setattr(dispatch, "platform", lambda: "tpu")
+    np.testing.assert_array_equal(attention(*arrays, mask, "auto"), attention(*arrays, mask))
     [said] = caplog.messages
     assert said.startswith(
         f"attention runs as xla: splash of JAX {jax.__version__} takes no segments with branches (TypeError: "
     )
     assert "unexpected keyword argument 'data_next'" in said
+
+
+def test_a_passing_fault_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays, mask = inputs(1, 24, 2, 1, 8), branched_mask(1, 24)
+    monkeypatch.setattr(splash, "platform", lambda: "tpu")
+    splash._tell_of_branches.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(splash_attention_mask_info, "MaskInfo", Mock(side_effect=MemoryError("no room")))
+        assert str(splash.why_not(*arrays, mask)).endswith("takes no segments with branches (MemoryError: no room)")
+    assert splash.why_not(*arrays, mask) is None
 
 
 def test_blocks_divide_the_length() -> None:

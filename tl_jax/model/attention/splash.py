@@ -138,16 +138,21 @@ def _row_with_branches(
     return out
 
 
-@cache
 def _why_no_branches() -> str | None:
     """What `why_not` says where JAX's kernels cannot be told of branches any more: JAX promises no such thing."""
-    row, numbers = jax.ShapeDtypeStruct((1, LANES, LANES), jnp.float32), jax.ShapeDtypeStruct((LANES,), jnp.int32)
-    attend = partial(_row_with_branches, sizes=_block_sizes(LANES), interpret=False)
     try:
-        jax.eval_shape(jax.grad(lambda *x: attend(*x).sum(), argnums=(0, 1, 2)), row, row, row, numbers, numbers)
+        _tell_of_branches()
     except Exception as error:  # whatever becomes of names, arguments or shapes there
         return f"of JAX {jax.__version__} takes no segments with branches ({type(error).__name__}: {error})"
     return None
+
+
+@cache
+def _tell_of_branches() -> None:
+    """Raises whatever goes wrong, each time anew: it may have been a passing fault. Only that it works is kept."""
+    row, numbers = jax.ShapeDtypeStruct((1, LANES, LANES), jnp.float32), jax.ShapeDtypeStruct((LANES,), jnp.int32)
+    attend = partial(_row_with_branches, sizes=_block_sizes(LANES), interpret=False)
+    jax.eval_shape(jax.grad(lambda *x: attend(*x).sum(), argnums=(0, 1, 2)), row, row, row, numbers, numbers)
 
 
 def _block_sizes(length: int) -> Any:
