@@ -55,7 +55,18 @@ def test_a_file_of_a_folder_that_a_line_reads_is_not_replaced(home: Path, swappe
     assert result.exit_code == 2
     assert "would replace a file of 'ev', which is read; choose another file." in result.stderr
     assert json.loads((home / "ev" / "rows.jsonl").read_text()) == ROW
-    assert CliRunner().invoke(main, ["data", "convert", "--in", "ev", "--out", "ev/new.jsonl"]).exit_code == 0
+
+
+def test_convert_does_not_write_what_it_would_read_the_next_time(home: Path) -> None:
+    (home / "ev" / "deep").mkdir(parents=True)
+    (home / "ev" / "rows.jsonl").write_text(json.dumps(ROW))
+    for out in ("ev/new.jsonl", "ev/deep/new.jsonl", "ev/deep/../new.gz"):
+        result = CliRunner().invoke(main, ["data", "convert", "--in", "rows.jsonl", "--in", "ev", "--out", out])
+        assert result.exit_code == 2
+        assert f"{out!r} would be a file of 'ev', which is read; choose another folder." in result.stderr
+    for _ in range(2):
+        assert CliRunner().invoke(main, ["data", "convert", "--in", "ev", "--out", "ev.jsonl"]).exit_code == 0
+    assert sorted(os.listdir(home / "ev")) == ["deep", "rows.jsonl"]
 
 
 def test_what_is_only_read_or_holds_nothing_may_be_named_twice(home: Path) -> None:

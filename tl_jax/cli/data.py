@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tl_jax.addresses import shown
+from tl_jax.addresses import full_name, shown
 from tl_jax.cli.options import (
     OneOf,
     format_option,
@@ -59,7 +59,7 @@ def data() -> None:
     help="File, saved dataset or folder of files; may be given several times.",
 )
 @format_option("format")
-@click.option("--out", type=OUT_FILE, required=True, help="JSONL to write.")
+@click.option("--out", type=OUT_FILE, required=True, help="JSONL to write, in none of the folders that are read.")
 @click.option(
     "--to",
     type=OneOf(_Writable()),
@@ -84,6 +84,7 @@ def convert_data(sources: tuple[Path, ...], out: Path, **options: Any) -> None:
     """
     from tl_jax.tooluse.convert import convert
 
+    _check_outside(out, sources)
     found = [file for source in sources for file in _files(source)]
     reports = convert(found, out, **options)
     for report in reports:
@@ -202,6 +203,14 @@ def inspect(
 
 _SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet", ".arrow")
 COMMANDS = (data, mae, analyze, inspect)
+
+
+def _check_outside(out: Path, sources: tuple[Path, ...]) -> None:
+    """Fails where ``out`` would be read the next time, as one of a folder's files."""
+    for source in sources:
+        if source.is_dir() and PurePath(full_name(out)).is_relative_to(full_name(source)):
+            problem = f"{shown(out)!r} would be a file of {shown(source)!r}, which is read; choose another folder."
+            raise click.BadParameter(problem, param_hint="'--out'")
 
 
 def _files(source: Path) -> list[Path]:
