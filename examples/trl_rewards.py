@@ -29,7 +29,7 @@ def dataset(cases: Path | None, limit: int) -> list[dict[str, str]]:
         with TemporaryDirectory() as folder:
             file = Path(folder) / "trajectories.jsonl"
             file.write_text("".join(json.dumps(one.to_json()) + "\n" for one in generate(0, limit, "train")))
-            found = list(read_cases(file))  # every call of a trajectory is a case
+            found = list(read_cases(file))  # every call of a trajectory that did not fail is a case
     else:
         found = list(read_cases(cases))
     render = PaperRenderer()

@@ -12,6 +12,8 @@ import pytest
 
 from tl_jax.config import MaeConfig
 from tl_jax.data.prompts import load_cases
+from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.mae.apply import FAILED_CALLS
 from tl_jax.tooluse.schema import DataError
 
 TOOLS = [{"name": "go", "description": ""}, {"name": "stop", "description": ""}]
@@ -57,7 +59,9 @@ def test_cases_in_the_order_of_the_file(write: Write) -> None:
 
 def test_calls_of_trajectories_are_cases_unless_mae_blocks_them(write: Write) -> None:
     path = write([trajectory()])
-    (kept,) = load_cases(path)
+    notes = Notes()
+    (kept,) = load_cases(path, notes=notes)
+    assert notes.remarks == {FAILED_CALLS: 1}
     assert kept.id == "t#3"
     assert len(kept.messages) == 3  # the failed call is context
     assert kept.gold[0][0].name == "go"

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from tl_jax.cli import main
 from tl_jax.evaluation.rewards import histogram, reward_file
+from tl_jax.tooluse.mae.apply import FAILED_CALLS
 from tl_jax.tooluse.schema import DataError
 
 TOOLS = [{"name": "f", "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}}}]
@@ -120,7 +121,7 @@ def test_failed_calls_of_trajectories_are_no_gold_answers(tmp_path: Path) -> Non
         turns += [{"role": "assistant", "tool_calls": call(n=number)}, {"role": "tool", "content": result}]
     trajectory = {"id": "t", "tools": TOOLS, "messages": turns}
     found = run(tmp_path, "--json", answers={"t#3": "f(n=1)"}, cases=(trajectory,))
-    assert (found.stderr, json.loads(found.stdout)["reward"]) == ("", 1.0)
+    assert (found.stderr, json.loads(found.stdout)["reward"]) == (f"{FAILED_CALLS} (1 x)\n", 1.0)
     assert "1 predictions belong to no case" in run(tmp_path, answers={"t#1": "f(n=0)"}, cases=(trajectory,)).stderr
 
 

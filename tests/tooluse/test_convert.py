@@ -13,6 +13,7 @@ from tests.tooluse.readers.examples import EXAMPLES
 from tests.tooluse.readers.helpers import document, lines
 from tl_jax.cli import main
 from tl_jax.tooluse.convert import convert
+from tl_jax.tooluse.mae.apply import FAILED_CALLS
 from tl_jax.tooluse.readers import FORMATS, read_cases, read_trajectories
 from tl_jax.tooluse.schema import Case, DataError
 
@@ -41,6 +42,26 @@ def test_calls_of_trajectories_as_cases(tmp_path: Path) -> None:
     assert [(case.id, len(case.gold[0])) for case in cases] == [("h1#1", 2), ("data:2#2", 1)]
     convert([lines(tmp_path / "xlam.jsonl", XLAM)], out, "xlam", "cases")
     assert next(read_cases(out)).id == "xlam/7"
+
+
+@pytest.mark.parametrize(
+    ("format", "calls"),
+    [
+        ("canonical", [{"name": name, "arguments": {}} for name in ("run", "go")]),
+        ("openai", [{"id": name, "function": {"name": name, "arguments": "{}"}} for name in ("run", "go")]),
+    ],
+)
+def test_calls_that_failed_are_no_cases(tmp_path: Path, format: str, calls: list[Any]) -> None:
+    """Whether the format has cases of its own or not."""
+    failed, gone = [{"role": "tool", "content": text} for text in ('{"error": "there is no tool named run"}', "gone")]
+    said = [{"role": "assistant", "content": None, "tool_calls": [call]} for call in calls]
+    row = {"id": "t", "messages": [{"role": "user", "content": "go"}, said[0], failed, said[1], gone]}
+    out = tmp_path / "cases.jsonl"
+    result = run("--in", lines(tmp_path / "data.jsonl", row), "--as", "cases", "--out", out)
+    (case,) = map(Case.from_json, map(json.loads, out.open(encoding="utf-8")))
+    assert (case.id, case.gold[0][0].name, len(case.messages)) == ("t#3", "go", 3)
+    assert f"({format}): 1 cases read, 1 written" in result.output
+    assert f"{FAILED_CALLS} (1 x)" in result.output
 
 
 def test_the_first_bad_row_stops_and_leaves_nothing(tmp_path: Path) -> None:

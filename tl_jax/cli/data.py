@@ -73,7 +73,7 @@ def data() -> None:
     type=click.Choice(["auto", "trajectories", "cases"]),
     default="auto",
     show_default=True,
-    help="cases: every call of a trajectory becomes one.",
+    help="cases: every call of a trajectory that did not fail becomes one.",
 )
 @click.option("--on-error", type=click.Choice(["raise", "skip"]), default="raise", show_default=True)
 def convert_data(sources: tuple[Path, ...], out: Path, **options: Any) -> None:

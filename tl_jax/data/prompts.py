@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING
 from tl_jax.config import MaeConfig
 from tl_jax.data.sources import opened
 from tl_jax.tooluse.fields import Notes
-from tl_jax.tooluse.mae.apply import apply_mae
+from tl_jax.tooluse.mae.apply import right_calls
 from tl_jax.tooluse.readers import holds_cases, read_cases, read_trajectories
-from tl_jax.tooluse.schema import Case, DataError, Trajectory, decision_points
+from tl_jax.tooluse.schema import Case, DataError, Trajectory
 from tl_jax.tooluse.text.spoken import Include, spoken_case
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def load_cases(
     Raises:
         DataError: a bad row, two cases of the same id, or no case at all.
     """
-    with opened(path) as file:
+    with opened(path) as file, notes.kept() if notes else nullcontext():
         if holds_cases(file, format):
             found = read_cases(file, format, notes=notes)
         else:
@@ -103,6 +104,6 @@ def spread(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
 
 
 def _from_trajectories(trajectories: Iterable[Trajectory], mae: MaeConfig) -> Iterator[Case]:
+    """A call that failed is no gold answer, however little it weighs in training."""
     for trajectory in trajectories:
-        # A call that failed is no gold answer, however little it weighs in training: hence the factor of 0.
-        yield from decision_points(apply_mae(trajectory, **mae.model_dump() | {"factor": 0.0})[0])
+        yield from right_calls(trajectory, mae.rule, mae.block, mae.packs)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tooluse import strategies
+from tl_jax.tooluse.mae.apply import blocked_turns
 from tl_jax.tooluse.readers import canonical, read_cases, read_trajectories
 from tl_jax.tooluse.readers.rows import Place
 from tl_jax.tooluse.schema import Call, Case, Trajectory, decision_points
@@ -65,8 +66,9 @@ def test_a_trajectory_given_as_cases_gives_its_decision_points(tmp_path: Path) -
 def test_real_files(shared_data: Path) -> None:
     trajectories = list(read_trajectories(shared_data / "train" / "permissive_1018.jsonl"))
     assert len(trajectories) == 1018
-    points = list(read_cases(shared_data / "train" / "permissive_1018.jsonl"))
-    assert points == [point for trajectory in trajectories for point in decision_points(trajectory)]
+    failed = {f"{item.id}#{block.message}" for item in trajectories for block in blocked_turns(item)}
+    points = [point for item in trajectories for point in decision_points(item) if point.id not in failed]
+    assert list(read_cases(shared_data / "train" / "permissive_1018.jsonl")) == points
     sizes = {path.stem: len(list(read_cases(path))) for path in (shared_data / "eval").glob("*.jsonl")}
     assert sizes["toolalpaca"] == 114
     assert sizes["rotbench_slight"] == 210

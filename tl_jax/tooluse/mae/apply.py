@@ -12,11 +12,12 @@ from typing import Literal, TypeAlias
 
 from tl_jax.errors import UserError
 from tl_jax.plugins import Plugin
+from tl_jax.tooluse.fields import remark
 from tl_jax.tooluse.mae.finding import Finding, said
 from tl_jax.tooluse.mae.phrases import PACKS, Category
 from tl_jax.tooluse.mae.rules import RULES, finder
 from tl_jax.tooluse.pairing import answers
-from tl_jax.tooluse.schema import Call, Trajectory
+from tl_jax.tooluse.schema import Call, Case, Trajectory, decision_points
 
 __all__ = [
     "BLOCKED",
@@ -30,6 +31,7 @@ __all__ = [
     "blocked_turns",
     "blocking",
     "find_error",
+    "right_calls",
 ]
 
 Blocked: TypeAlias = Literal["all", "caller", "environment"]
@@ -49,6 +51,7 @@ BLOCKED: Mapping[Blocked, frozenset[Category]] = {
     "environment": frozenset({Category.ENVIRONMENT}),
 }
 """Which errors ``block`` is about."""
+FAILED_CALLS = "turns whose calls were answered by an error are no cases: nobody should repeat them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +134,16 @@ def apply_mae(
         weight = 1.0 if message.weight is None else message.weight
         messages[item.message] = replace(message, weight=weight * factor)
     return replace(trajectory, messages=tuple(messages)), blocks
+
+
+def right_calls(
+    trajectory: Trajectory, rule: str | Plugin = "paper", block: Blocked = "all", packs: tuple[str, ...] = ()
+) -> list[Case]:
+    """The decision points of a trajectory as cases, without those that the rule blocks, which are counted (`remark`).
+
+    The other arguments are those of `blocked_turns`.
+    """
+    right = list(decision_points(apply_mae(trajectory, rule, block, 0.0, packs)[0]))
+    for _ in range(len(list(decision_points(trajectory))) - len(right)):
+        remark(FAILED_CALLS)
+    return right

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.mae.apply import right_calls
 from tl_jax.tooluse.readers.format import Format, Writer
 from tl_jax.tooluse.readers.messages import read_conversation, read_row
 from tl_jax.tooluse.readers.rows import Place, each_row
-from tl_jax.tooluse.schema import Case, Trajectory, decision_points, gold_calls, gold_kind
+from tl_jax.tooluse.schema import Case, Trajectory, gold_calls, gold_kind
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
@@ -19,9 +20,9 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
 
 
 def cases(row: Any, place: Place) -> list[Case]:
-    """The case in a row; of a row without gold calls, a trajectory, its decision points."""
+    """The case in a row; of a row without gold calls, a trajectory, its right calls."""
     if isinstance(row, dict) and not is_case(row):
-        return list(decision_points(*trajectories(row, place)))
+        return [case for found in trajectories(row, place) for case in right_calls(found)]
     with Fields(row) as fields:
         gold, kind = fields.take("gold", default=None) or [], gold_kind(fields)
         split = fields.take("split", kind=str, default="")

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 from tl_jax.errors import UserError
 from tl_jax.registry import Registry, suggestion
 from tl_jax.tooluse.fields import Notes, refuse_preferences
+from tl_jax.tooluse.mae.apply import right_calls
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.rows import OnError, Reader, Report, first_row, first_rows
-from tl_jax.tooluse.schema import Case, DataError, Trajectory, decision_points
+from tl_jax.tooluse.schema import Case, DataError, Trajectory
 
 T = TypeVar("T")
 
@@ -121,15 +122,19 @@ def read_cases(
     report: Report | None = None,
     notes: Notes | None = None,
 ) -> Iterator[Case]:
-    """The cases of a file. Trajectories give their decision points: every call is a case.
+    """The cases of a file. Of trajectories, every turn is one whose calls did not fail, see `right_calls`.
 
     Args and errors are those of `read_trajectories`.
     """
     reporter, known = _reporter(on_error, report), _find(path, format)
-    if known.cases is not None:
-        return _noted(path, partial(known.cases, Path(path), reporter), notes)
-    found = read_trajectories(path, known.name, on_error, report, notes)
-    return (case for item in found for case in decision_points(item))
+    return _noted(path, partial(known.cases or _right_calls(known), Path(path), reporter), notes)
+
+
+def _right_calls(format: Format) -> Reader[Case]:
+    """The reader of cases of a format that has trajectories only."""
+    assert format.trajectories is not None
+    read = format.trajectories
+    return lambda path, report: (case for item in read(path, report) for case in right_calls(item))
 
 
 def holds_cases(path: str | Path, format: str = "auto") -> bool:

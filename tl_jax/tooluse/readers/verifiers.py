@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.mae.apply import right_calls
 from tl_jax.tooluse.readers.beside_messages import shown
 from tl_jax.tooluse.readers.dialogue import Dialogue, around
 from tl_jax.tooluse.readers.fields import literal
@@ -19,7 +20,7 @@ from tl_jax.tooluse.readers.message_reader import MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded, without_nulls
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tool_lists import TOOLS
-from tl_jax.tooluse.schema import Case, DataError, Trajectory, decision_points
+from tl_jax.tooluse.schema import Case, DataError, Trajectory
 
 _ABOUT = (
     *("answer", "reward", "rewards", "task", "example_id", "env_id", "metrics", "advantage", "is_completed"),
@@ -37,10 +38,10 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
 
 
 def cases(row: Any, place: Place) -> list[Case]:
-    """The prompt of a row, whose right answer only the environment knows; of a completion, its decision points."""
+    """The prompt of a row, whose right answer only the environment knows; of a completion, its right calls."""
     found, completed = _read(row, place)
     if completed:
-        return list(decision_points(found))
+        return right_calls(found)
     return [Case(found.id, found.tools, found.messages, (), "none", found.suite, meta=found.meta)]
 
 
