@@ -64,6 +64,7 @@ def test_calls_of_trajectories_are_cases_unless_mae_blocks_them(write: Write) ->
     assert notes.remarks == {FAILED_CALLS: 1}
     assert kept.id == "t#3"
     assert len(kept.messages) == 3  # the failed call is context
+    assert kept.messages[1].weight is None
     assert kept.gold[0][0].name == "go"
     assert [item.id for item in load_cases(path, mae=MaeConfig(rule="none", block="all"))] == ["t#1", "t#3"]
     assert [item.id for item in load_cases(path, mae=MaeConfig(factor=0.5))] == ["t#3"]  # a failed call is no gold

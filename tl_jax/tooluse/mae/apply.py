@@ -143,7 +143,11 @@ def right_calls(
 
     The other arguments are those of `blocked_turns`.
     """
-    right = list(decision_points(apply_mae(trajectory, rule, block, 0.0, packs)[0]))
-    for _ in range(len(list(decision_points(trajectory))) - len(right)):
-        remark(FAILED_CALLS)
+    failed = {item.message for item in blocked_turns(trajectory, rule, block, packs)}
+    right = list[Case]()
+    for case in decision_points(trajectory):
+        if len(case.messages) in failed:  # the turn that comes next
+            remark(FAILED_CALLS)
+        else:
+            right.append(case)
     return right
