@@ -45,6 +45,7 @@ def case(*gold: tuple[Call, ...], kind: Any = "alternatives", **meta: Any) -> Ca
         ("get-user(id=500.0, fields='[\"a\"]')", True, True, True, "correct"),
         ("Let me look.\nget-user(500, fields=['a'])\nfinish(answer='x')", True, True, True, "correct"),
         ('{"name": "get-user", "arguments": {"fields": ["a"], "id": 500}} and so on', True, True, True, "correct"),
+        ("`get-user(id=500, fields=['a'])`", True, True, True, "correct"),
         ("get-user(id='501', fields=['a'])", True, True, False, "wrong_value"),
         ("get-user(id=True, fields=['a'])", True, True, False, "wrong_value"),
         ("get-user(id=500)", True, False, False, "missing_parameter"),

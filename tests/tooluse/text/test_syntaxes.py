@@ -189,6 +189,8 @@ def test_arguments_in_tags_are_what_the_schema_wants(schema: dict[str, Any], tex
         '[TOOL_CALLS] [{"name": "f", "arguments": {"a": 1}, "id": "abcdefghi"}, '
         '{"name": "g", "arguments": {"b": "x"}}]',
         '[TOOL_CALLS]f[CALL_ID]abcdefghi[ARGS]{"a": 1}[TOOL_CALLS]g[ARGS]{"b": "x"}',
+        '[TOOL_CALLS]f{"a": 1}[TOOL_CALLS]g[CALL_ID]abcdefghi{"b": "x"}',
+        '✿FUNCTION✿: f\n✿ARGS✿: {"a": 1}\n✿FUNCTION✿: g ✿ARGS✿: {"b": "x"}',
         'f\n{"a": 1}>>>g\n{"b": "x"}',
         "<tool_call><function=f>\n<parameter=a>1</parameter></function>\n<function=g><parameter=b>x</parameter></function>"
         "</tool_call>",
@@ -215,6 +217,7 @@ def test_arguments_in_tags_are_what_the_schema_wants(schema: dict[str, Any], tex
         '{"tool_name": "g", "parameters": {"b": "x"}}]\n```',
         '<think>First f\nthen g.</think>\n\n<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>\ng(b="x")',
         '[f(a=1), g(b="x")]',
+        '[f(a=1), g(b="x"),\n]',
         '<｜DSML｜tool_calls>\n<｜DSML｜invoke name="f">\n<｜DSML｜parameter name="a" string="false">1'
         '</｜DSML｜parameter>\n</｜DSML｜invoke>\n<｜DSML｜invoke name="g">\n<｜DSML｜parameter name="b">x'
         "</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>",
@@ -330,7 +333,7 @@ def test_thoughts_elsewhere_are_text(text: str) -> None:
         "<|python_tag|>",
         "[TOOL_CALLS]",
         "[TOOL_CALLS] []",
-        "[TOOL_CALLS]f{}",
+        "[TOOL_CALLS]f {}",
         "functools[]",
         ">>>f {}",
         "Action: f\nAction Input: x",
@@ -411,7 +414,17 @@ PIECES = (
         '<functioncall> {"name": "f"',
         """<functioncall>{"name": "f", "arguments": '{'a': """,
     ),
-    *(">>>f\n{", ">>>", "[TOOL_CALLS]", "[TOOL_CALLS]f[ARGS]{", "Action: f\nAction Input: {", "Action: ", "Action:\n"),
+    *(
+        ">>>f\n{",
+        ">>>",
+        "[TOOL_CALLS]",
+        "[TOOL_CALLS]f[ARGS]{",
+        "[TOOL_CALLS]f{",
+        "Action: f\nAction Input: {",
+        "Action: ",
+        "Action:\n",
+    ),
+    *("✿FUNCTION✿: f ", "✿FUNCTION✿:", "✿FUNCTION✿: f ✿ARGS✿: {", "to=functions.f ", "f: f\n", "x: f\nx: "),
     *("Thought: ", "Thought: x\n", "<think>", "</think>", "<|python_tag|>", "<|python_tag|>{", "<|python_start|>"),
     *("{'name': 'f', 'arguments': {'a': ", "{'a':\n", "{'name': 'f', 'arguments': {}}\n.", "['", "[{'", "functools["),
     *("Tide Table API(", "Tide Table API", "Tide Table API(my arg=1)\n", "f(my arg=", "my arg", "f(b='x' ", "[f(a="),

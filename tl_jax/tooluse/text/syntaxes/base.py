@@ -18,8 +18,8 @@ MAX_DEPTH = 32
 MAX_ARGUMENTS = 1_000
 """Arguments of one call."""
 
-NAME = r"[^\s()\[\]{}<>'\",;=#]+"
-"""A tool's name where nothing but the call around it says where it ends."""
+NAME = r"[^\s()\[\]{}<>'\",;=#`]+"
+"""A tool's name where nothing but the call around it says where it ends. A backtick before it is Markdown's."""
 KEY = r"[^\s()\[\]{}'\",;=#*]+"
 """An argument's name, likewise."""
 

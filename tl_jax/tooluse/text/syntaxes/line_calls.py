@@ -92,15 +92,28 @@ SYNTAXES = (
     ),
     Syntax(
         name="mistral_args",
-        description="`[TOOL_CALLS]f[ARGS]` before the object, perhaps with `[CALL_ID]`: Mistral from version 11 on",
+        description="`[TOOL_CALLS]f[ARGS]` before the object, perhaps with `[CALL_ID]` or without `[ARGS]`: Mistral "
+        "from version 11 on",
         example='[TOOL_CALLS]f[ARGS]{"a": 1}',
-        opening=r"\[TOOL_CALLS\][^\[\]{}\n]+\[(?:ARGS|CALL_ID)\]",
+        opening=r"\[TOOL_CALLS\](?:[^\[\]{}\n]+\[(?:ARGS|CALL_ID)\]|[\w.-]+\{)",
         first="[",
         marked=True,
-        read=headed(r"\[TOOL_CALLS\](?P<name>[^\[\]{}\n]+)(?:\[CALL_ID\](?P<id>[^\[\]{}\s]+))?\[ARGS\]"),
+        read=headed(r"\[TOOL_CALLS\](?P<name>[^\[\]{}\n]+)(?:\[CALL_ID\](?P<id>[^\[\]{}\s]+))?(?:\[ARGS\]|(?=\{))"),
         attempts=special("[ARGS]", "[CALL_ID]"),
         write=each(lambda name, given: f"[TOOL_CALLS]{name}[ARGS]{given}"),
         source="https://docs.mistral.ai/capabilities/function_calling/",
+    ),
+    Syntax(
+        name="qwen_agent",
+        description="the name after `✿FUNCTION✿:`, the object after `✿ARGS✿:`: Qwen 2 and Qwen-Agent",
+        example='✿FUNCTION✿: f\n✿ARGS✿: {"a": 1}\n',
+        opening="✿FUNCTION✿:",
+        first="✿",
+        marked=True,
+        read=headed(r"✿FUNCTION✿:[ \t]*(?P<name>[^\n✿]+)\s*✿ARGS✿:"),
+        attempts=special("✿FUNCTION✿:", "✿ARGS✿:"),
+        write=each(lambda name, given: f"✿FUNCTION✿: {name}\n✿ARGS✿: {given}\n"),
+        source="https://github.com/QwenLM/Qwen-Agent",
     ),
     Syntax(
         name="react",
@@ -127,7 +140,11 @@ NAME_LINE = Syntax(
     opening=rf"{NAME}[ \t]*\r?\n[ \t]*\{{",
     first="",
     read=read_name_line,
-    attempts=written(r"^[ \t]*NAMES[ \t]*:?\s*\{\s*[\"'}]", hint="{"),
+    attempts=written(
+        r"^[ \t]*NAMES[ \t]*:?\s*\{\s*[\"'}]",
+        r"^[ \t]*\w[\w ]{0,20}:[ \t]*NAMES[ \t]*\n[ \t]*\w[\w ]{0,20}:[ \t]*\{",  # each after a label of its own
+        hint="{",
+    ),
     write=each(lambda name, given: f"{name}\n{given}\n"),
     source="https://github.com/Junjie-Ye/TL-Training",
 )

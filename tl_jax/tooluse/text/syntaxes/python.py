@@ -72,10 +72,13 @@ def after_head(text: str, head: re.Match[str], offer: Offer) -> tuple[Parsed, in
 
 
 def read_list(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
-    """``[f(a=1), g(b=2)]``."""
-    calls, closer = [], ","
+    """``[f(a=1), g(b=2)]``, perhaps with a comma after the last one."""
+    calls, closer = list[Parsed](), ","
     while closer == ",":
-        call, position = read_call(text, skip_space(text, position + 1), offer)
+        position = skip_space(text, position + 1)
+        if calls and text.startswith("]", position):
+            return calls, position + 1
+        call, position = read_call(text, position, offer)
         calls.append(call)
         position = skip_space(text, position)
         closer = text[position : position + 1]

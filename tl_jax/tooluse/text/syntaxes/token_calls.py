@@ -233,8 +233,9 @@ SYNTAXES = (
         first="<t",
         marked=True,
         read=_read_harmony,
-        attempts=written(
-            r"<\|channel\|>[^<\n]{0,200}\bto=", r"\bto=functions\.[^\s<]*<\|channel\|>", hint="<|channel|>"
+        attempts=either(
+            written(r"<\|channel\|>[^<\n]{0,200}\bto=", r"\bto=functions\.[^\s<]*<\|channel\|>", hint="<|channel|>"),
+            written(r"\bto=functions\.NAMES\b[^\n{]{0,40}\{", hint="to=functions."),  # what is left without the tokens
         ),
         write=each(
             lambda name, given: f"<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>{given}<|call|>"
