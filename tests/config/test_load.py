@@ -165,6 +165,14 @@ def test_the_weight_of_a_reward_is_a_number(weight: str) -> None:
 def test_mae_takes_families_of_errors() -> None:
     packs = load_config(SftConfig, [], [*PATHS, "data.mae.packs=[python,http]"]).data.mae.packs
     assert packs == ("python", "http")
+    with pytest.raises(ConfigError, match=r"key 'data.mae.packs': unknown 'htp'; did you mean 'http'\?"):
+        load_config(SftConfig, [], [*PATHS, "data.mae.packs=[python,htp]"])
+
+
+@pytest.mark.parametrize("kind", [SftConfig, RlConfig])
+def test_a_name_by_itself_is_a_list_of_one(kind: type[SftConfig | RlConfig]) -> None:
+    data = load_config(kind, [], [*PATHS, "data.mae.packs=http", "data.include=reasoning"]).data
+    assert (data.mae.packs, data.include) == (("http",), ("reasoning",))
 
 
 def test_a_key_of_a_section_leaves_the_defaults_of_the_others() -> None:

@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tl_jax.config.base import AnyPath, Choice, DataPath, Node, Real, Whole
+from tl_jax.config.base import AnyPath, Choice, DataPath, Node, Real, Whole, one_or_more
 from tl_jax.config.pkt import PKT_MODES
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.fields import Unknown
 from tl_jax.tooluse.mae.apply import Blocked
+from tl_jax.tooluse.mae.phrases import PACKS
 from tl_jax.tooluse.mae.rules import RULES
 from tl_jax.tooluse.readers import FORMATS
 from tl_jax.tooluse.text.render import RENDERERS
@@ -27,7 +28,9 @@ class MaeConfig(Node):
     )
     block: Blocked = Field("all", description="all errors, or only those that are the fault of the one named")
     factor: Real = Field(0.0, ge=0, le=1, description="weight of a blocked turn; 0 = it is no target")
-    packs: tuple[str, ...] = Field((), description="families of errors that rule paper looks for; empty = all")
+    packs: Annotated[tuple[str, ...], BeforeValidator(one_or_more), Choice(PACKS)] = Field(
+        (), description="families of errors that rule paper looks for; empty = all"
+    )
 
 
 class PktConfig(Node):
@@ -40,7 +43,11 @@ class PktConfig(Node):
 FormatName = Annotated[str, Choice(FORMATS, also=("auto",)), Field(description="auto, or a format of docs/formats.md")]
 
 
-INCLUDE = "parts of assistant messages that are written with the answer: reasoning, refusal"
+Includes = Annotated[
+    tuple[Include, ...],
+    BeforeValidator(one_or_more),
+    Field(description="parts of assistant messages that are written with the answer: reasoning, refusal"),
+]
 UNKNOWN = "a field that no reader knows is an error, or is dropped and counted"
 
 
@@ -74,7 +81,7 @@ class DataConfig(Node):
     renderer: RendererName = "paper"
     chat_template: TemplateName = None
     chat_template_kwargs: TemplateKwargs = Field(default_factory=dict)
-    include: tuple[Include, ...] = Field((), description=INCLUDE)
+    include: Includes = ()
     mae: MaeConfig = MaeConfig()
     pkt: PktConfig = PktConfig()
     max_length: Whole = Field(2048, ge=8, description="tokens in a row")

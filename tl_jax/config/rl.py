@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from tl_jax.config.base import Choice, DataPath, Node, Real, Whole
 from tl_jax.config.curriculum import CurriculumConfig
-from tl_jax.config.data import INCLUDE, UNKNOWN, FormatName, MaeConfig, RendererName, TemplateKwargs, TemplateName
+from tl_jax.config.data import UNKNOWN, FormatName, Includes, MaeConfig, RendererName, TemplateKwargs, TemplateName
 from tl_jax.config.engine import EngineConfig
 from tl_jax.config.estimators import ESTIMATORS, Average, KlEstimator
 from tl_jax.config.faults import FaultsConfig
@@ -20,7 +20,6 @@ from tl_jax.tooluse.environments.registry import ENVIRONMENTS
 from tl_jax.tooluse.fields import Unknown
 from tl_jax.tooluse.rewards.episode import EPISODE_REWARDS
 from tl_jax.tooluse.rewards.writable import Unwritable
-from tl_jax.tooluse.text.spoken import Include
 from tl_jax.tooluse.text.template_choice import TemplateChoice
 
 
@@ -33,7 +32,7 @@ class RlDataConfig(Node):
     renderer: RendererName = "paper"
     chat_template: TemplateName = None
     chat_template_kwargs: TemplateKwargs = Field(default_factory=dict)
-    include: tuple[Include, ...] = Field((), description=INCLUDE)
+    include: Includes = ()
     mae: MaeConfig = MaeConfig()
     unwritable: Unwritable = Field("error", description="what becomes of a gold answer that the format cannot say")
     max_prompt_length: Whole = Field(2048, ge=8, description="longer prompts are skipped and counted")
