@@ -136,13 +136,13 @@ TEXT_RULES: tuple[TextRule, ...] = (
         "messages",
         "prefix",
         r"(?:an? |the )?(?:\w{1,20} ){0,3}error (?:has )?(?:in )?(?:occurred|during|while|when|executing|calling|"
-        r"running|invoking|fetching|parsing|processing|loading|code:? [1-9])",
+        r"running|invoking|fetching|posting|parsing|processing|loading|code:? [1-9])",
         rf"{_SORRY}(?:(?:an? |the )?(?:\w{{1,20}} ){{0,3}}error (?:has )?(?:occurred|happened)|(?:i |we )(?:have )?"
         r"(?:encountered|hit|ran into) an? (?:\w{1,20} ){0,2}(?:error|problem|issue))",
         r"(?:an? |the )?(?:\w{1,20} |'\w{1,60}' ){0,3}(?:raised an )?exception\b(?:[:.!]|$| occurred| in )",
         r"internal error\b",
         r"(?:(?:tool|function|api|http|server|internal|unknown|unexpected|unspecified|network|connection|runtime|"
-        r"execution|validation|syntax|parse|"
+        r"execution|validation|syntax|json|parse|decode|"
         r"parsing|request|response|timeout|message|unauthorized|unsubscribed|auth|authentication|value|type|key|"
         r"database|sql|query|input|mcp|rpc) ){1,3}error\b\s*(?:-?\d{1,6}\s*)?(?:[:：.!(]|$)",
         longest=_PAGE,
@@ -163,7 +163,7 @@ TEXT_RULES: tuple[TextRule, ...] = (
         r"unhashable type|not all arguments converted|argument of type '\w{1,60}' is not|cannot import name|"
         r"no module named|module '[\w.]{1,80}' has no|(?:too many|not enough) values to unpack",
         r"(?:\w{1,40}(?:\(\))? )?(?:argument )?(?:expected|must be) (?:an? )?(?:str|int|float|list|dict|bool|bytes|"
-        r"string|integer|number|object|array)\w{0,3},? (?:but )?(?:got|not|found)\b",
+        r"string|integer|number|object|array)\w{0,3},? (?:but )?(?:got|received|not|found)\b",
     ),
     _rule(
         "python",
@@ -190,13 +190,14 @@ TEXT_RULES: tuple[TextRule, ...] = (
         r"(?:an? )?(?:non-?zero|(?:exit )?(?:code|status) -?[1-9])",
         r"thread '[^'\n]{1,60}' panicked at|segmentation fault|"
         r"(?:curl|wget|git|ssh): \(?(?:\d{1,3}\)|fatal|error|unable|could not)|"
-        r"null ?pointer ?exception|undefined is not a function|no such (?:table|column|module)\b",
+        r"null ?pointer ?exception|undefined is not a function|no such (?:table|column|module)\b|"
+        r'near "[^"\n]{1,80}": syntax error',
     ),
     _rule(
         "messages",
         "exit code",
         rf"{_EXITED}[^\n]{{0,3}}(?:\n|$)",
-        rf"[\s\S]{{0,2600}}\n\W{{0,3}}(?:(?:the )?(?:command|process|program|script) )?{_EXITED}\W{{0,3}}$",
+        rf"(?:[\s\S]{{0,2600}}\n)?\W{{0,3}}(?:(?:the )?(?:command|process|program|script) )?{_EXITED}\W{{0,3}}$",
         longest=_ANY,
     ),
     _rule(
@@ -259,6 +260,7 @@ TEXT_RULES: tuple[TextRule, ...] = (
         "messages",
         "refusal",
         r"(?:access|permission)(?: is| was)? denied|(?:you are |user is )?not authorized(?:[.!:]|$| to )",
+        r"no (?:api key|credentials|access token) (?:(?:was|were) )?(?:provided|found|given|supplied|set)\b",
         r"(?:authentication|authorization|login|api key) (?:credentials )?(?:(?:is|was|were) )?"
         r"(?:required|not provided)\b",
         r"(?:you must|please) (?:be logged|log|sign) in (?:first|to continue)|you must (?:be logged|log|sign) in\b",
@@ -271,7 +273,8 @@ TEXT_RULES: tuple[TextRule, ...] = (
     _rule(
         "http",
         "connection",
-        r"(?:connection|request|operation|read|connect)s? (?:timed out|timeout|refused|reset|aborted|closed)",
+        r"(?:the )?(?:connection|request|operation|read|connect)s? (?:has |have )?(?:timed out|timeout|refused|reset|"
+        r"aborted|closed)|(?-i:E(?:CONN(?:REFUSED|RESET|ABORTED)|TIMEDOUT|NOTFOUND|HOSTUNREACH))\b",
         r"timed out\b|HTTPS?ConnectionPool\(|max retries exceeded|network is unreachable",
     ),
     _rule(
@@ -279,7 +282,7 @@ TEXT_RULES: tuple[TextRule, ...] = (
         "invalid",
         rf"(?:unknown|unexpected|malformed|illegal|incorrect|missing|no such) (?:\w{{1,20}} ){{0,2}}{_THING}\b",
         rf"(?:invalid|unrecogni[sz]ed|unsupported) (?:\w{{1,20}} ){{0,3}}(?:{_THING}|{_VALUE})\b",
-        rf"(?:unknown|incorrect|no such) {_VALUE}\b",
+        rf"(?:unknown|incorrect|no such) {_VALUE}\b|invalid [`'\"]\w{{1,40}}[`'\"]",
         r"(?:invalid|unrecogni[sz]ed|unsupported) [\w-]{1,30}(?: [\w-]{1,30}){0,2}[:.!]?(?:$| ')",
         r"(?:wrong|incorrect) (?:user ?name|password|credentials)\b",
         r"(?:the )?(?:argument|parameter|input|payload|request|json)s? (?:(?:is|are) )?(?:invalid|malformed)\b",
@@ -291,6 +294,8 @@ TEXT_RULES: tuple[TextRule, ...] = (
         "missing",
         r"(?:the )?(?:required )?(?:parameter|argument|field|property|header)s?\b.{0,80}\b(?:is|are) "
         r"(?:missing|required|mandatory)\b|field required",
+        r"required (?:parameter|argument|field|property|input)s?\b.{0,60}\b"
+        r"(?:missing|not (?:provided|specified|given))\b",
         r"(?:['\"`]\w{1,60}['\"`]|\w{1,40}_\w{1,40}) is (?:a )?(?:missing|required|mandatory)\b",
         r"please (?:specify|provide|enter|supply|check)\b.{1,120}\btry again",
         r"please (?:specify|provide|enter|supply|use) .{0,40}\bvalid\b",
@@ -312,7 +317,8 @@ TEXT_RULES: tuple[TextRule, ...] = (
     _rule(
         "messages",
         "not found",
-        rf"{_WORDS}(?:could |can )?not (?:be )?found[.!]?$|{_WORDS}(?:does not|doesn't|do not) exist[.!]?$",
+        rf"{_WORDS}(?:could |can )?not (?:be )?found(?: in (?:the )?file)?[.!]?$|no replacement was performed\b",
+        rf"{_WORDS}(?:does not|doesn't|do not) exist[.!]?$",
         r"(?:there is )?no such \w{1,30}(?<![^s]s)[.!]?$",
         r"no (?:user|order|account|record|item|entry) found (?:with|for)\b",
         r"(?:there is )?no (?:tool|function|method|action|api) (?:called|named)\b",
