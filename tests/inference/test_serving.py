@@ -15,7 +15,8 @@ from tests.training.helpers import TINY
 from tl_jax.config import LoraConfig, MeshConfig, SamplingConfig
 from tl_jax.config.model import Loops
 from tl_jax.inference.engine import Ends
-from tl_jax.inference.generate import Lowered, generate
+from tl_jax.inference.generate import generate
+from tl_jax.inference.lowered import Lowered
 from tl_jax.inference.serving import abstract_served, for_generation, serving_mesh
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import make_graphdef

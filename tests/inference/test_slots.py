@@ -17,6 +17,7 @@ from tl_jax.inference import reading, slots
 from tl_jax.inference.buckets import bucket, places_for
 from tl_jax.inference.engine import Ends, Generation
 from tl_jax.inference.generate import generate
+from tl_jax.inference.lowered import Lowered
 from tl_jax.inference.serving import ServedModel, for_generation
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import make_graphdef
@@ -131,7 +132,7 @@ def test_few_long_prompts_are_read_at_once_and_so_it_is_planned(
     """Memory for a quarter of the answers' prompts is what `rows_that_fit` leaves."""
     mesh, sampling = make_mesh(MeshConfig(), jax.devices()[:1]), SamplingConfig(max_new_tokens=1)
     model = for_generation(GRAPHDEF, shard_tree(PARAMS, mesh), mesh)
-    planned = module.Lowered(model, 8, length, sampling).read().args_info[0][2].shape[:2]
+    planned = Lowered(model, 8, length, sampling).read().args_info[0][2].shape[:2]
     seen = Seen(monkeypatch)
     generate(model, [[row] * length for row in range(8)], sampling, jax.random.key(0), ENDS)
     assert seen.read == [read] * (8 // read)

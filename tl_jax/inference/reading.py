@@ -11,7 +11,9 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
+from tl_jax.inference.buckets import bucket, row_count
 from tl_jax.inference.choice import Array
 from tl_jax.model.cache import Cache
 from tl_jax.model.kv_dtype import Numbers
@@ -29,6 +31,15 @@ class Prompts(NamedTuple):
     """int32 [U, P], padding behind them"""
     lengths: Array
     """int32 [U]; 0 = a row that only fills up the batch"""
+
+
+def in_rows(prompts: Sequence[np.ndarray], spread: int) -> Prompts:
+    """Prompts as arrays, in a multiple of ``spread`` rows."""
+    rows = row_count(len(prompts), spread)
+    tokens = np.zeros((rows, bucket(max(map(len, prompts)), smallest=16)), np.int32)
+    for row, prompt in enumerate(prompts):
+        tokens[row, : len(prompt)] = prompt
+    return Prompts(tokens, np.array([*map(len, prompts), *[0] * (rows - len(prompts))], np.int32))
 
 
 class ReadPrompts(NamedTuple):

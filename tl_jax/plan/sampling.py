@@ -10,8 +10,8 @@ from jax.sharding import Mesh
 from tl_jax.config import RlConfig
 from tl_jax.inference.buckets import bucket, places_for, row_count
 from tl_jax.inference.capacity import place_bytes, prompts_at_once, rows_that_fit
-from tl_jax.inference.generate import Lowered
 from tl_jax.inference.kept import kept_bytes
+from tl_jax.inference.lowered import Lowered
 from tl_jax.inference.serving import abstract_served, lower_for_generation
 from tl_jax.model.llama import GraphDef
 from tl_jax.model.parameters import Params
