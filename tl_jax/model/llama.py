@@ -10,33 +10,30 @@ V vocabulary, L layers, S new tokens, C slots of the cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import chex
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.ad_checkpoint import checkpoint_name
 
 from tl_jax.config import LoraConfig
 from tl_jax.config.model import Loops, Remat
 from tl_jax.errors import UserError
-from tl_jax.model import joined, quantize
 from tl_jax.model import lora as adapters
 from tl_jax.model.attention import AttentionMask, attention
 from tl_jax.model.attention.cached import cached
-from tl_jax.model.attention.mask import KEPT
 from tl_jax.model.cache import Cache, held, write
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.embedding import lookup
-from tl_jax.model.host_memory import HOST, is_in_host_memory, on_device
+from tl_jax.model.host_memory import HOST, is_in_host_memory
 from tl_jax.model.kv_dtype import Numbers, decoded, encoded
-from tl_jax.model.operations import few_rows, gated, rms_norm
-from tl_jax.model.parameters import Params, abstract_params, init_params, llama_parameters
-from tl_jax.model.rotary import Rotation, rotate, rotation
+from tl_jax.model.layer import LAYER_INPUT, Only, saved_by_dots, through_layer
+from tl_jax.model.operations import few_rows, rms_norm
+from tl_jax.model.parameters import Params, abstract_params, init_params
+from tl_jax.model.rotary import Rotation, rotation
 from tl_jax.model.row_order import Wanted
 from tl_jax.model.sharding import constrain
 
@@ -44,13 +41,6 @@ __all__ = ["Cache", "GraphDef", "Llama", "abstract_params", "init_params", "make
 
 GraphDef: TypeAlias = "nnx.GraphDef[Any]"
 ONE_LOOP = Loops()
-LAYER_INPUT = "layer_input"
-"""Name of what a layer reads, for policies of what is kept."""
-NOTHING: Mapping[str, jax.Array] = MappingProxyType({})
-Only = Callable[[Any], Any]
-"""What takes, of arrays [B, T, ...], some tokens: [B, W, ...]."""
-Attend = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Any]]
-"""(query, key, value) -> (output [B, T, H, K], whatever the layer hands on)."""
 
 
 class Llama(nnx.Module):
@@ -144,14 +134,14 @@ class Llama(nnx.Module):
     def _through(
         self, x: jax.Array, layers: Params, mask: AttentionMask, by: Rotation, only: Only | None = None
     ) -> jax.Array:
-        """Through some layers as training has them, ``only`` those tokens in the last of them: see `_block`."""
+        """Through some layers as training has them, ``only`` those tokens in the last of them: see `through_layer`."""
 
         looped, backend = self.loops.training and not only, "xla" if only else self.attention
 
         def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> tuple[jax.Array, None]:
             return attention(query, key, value, mask, backend), None
 
-        block = partial(_block, config=self.config, by=by, attend=attend, lora=self.lora, only=only)
+        block = partial(through_layer, config=self.config, by=by, attend=attend, lora=self.lora, only=only)
         step = self._with_remat(block, looped)
         if looped:
             through: jax.Array = jax.lax.scan(step, x, layers)[0]
@@ -211,7 +201,7 @@ class Llama(nnx.Module):
         only = _only_last(stack, lengths) if last else None
         backend, seen = (self.attention, mask) if only is None else ("xla", mask.only(only))
         attend = partial(_attend_new, backend, seen, dtype)
-        block = partial(_block, config=self.config, by=by, attend=attend, lora=self.lora, only=only)
+        block = partial(through_layer, config=self.config, by=by, attend=attend, lora=self.lora, only=only)
         x, kept = _loop(block, x, stack)
         keys, values = jax.tree.map(held, kept)
         return self._last(x, lengths) if last else x, Cache((keys,), (values,), lengths)
@@ -264,7 +254,7 @@ class Llama(nnx.Module):
             x, keys, values = state
             weights, index = at
             attend = partial(_attend_cache, keys, values, index, cache.lengths, seen)
-            x, kept = _block(x, weights, config=self.config, by=by, attend=attend, lora=self.lora, only=only)
+            x, kept = through_layer(x, weights, config=self.config, by=by, attend=attend, lora=self.lora, only=only)
             return (x, *kept), None
 
         kept = []
@@ -320,62 +310,6 @@ def abstract_model(config: LlamaConfig, lora: LoraConfig | None) -> dict[str, An
     if lora is None:
         return {"params": abstract_params(config)}
     return {"params": adapters.adapted_shapes(config, lora), "lora": adapters.Use(lora.scale, lora.dropout)}
-
-
-def saved_by_dots(config: LlamaConfig) -> tuple[str, ...]:
-    """Names of what remat ``dots`` keeps of a layer: the product with each of its matrices, and attention's output."""
-    matrices = [p.path.removeprefix("layers.") for p in llama_parameters(config) if p.matrix and p.in_layers]
-    return (*matrices, KEPT)
-
-
-def _block(
-    x: jax.Array,
-    weights: Params,
-    *,
-    config: LlamaConfig,
-    by: Rotation,
-    attend: Attend,
-    lora: adapters.Use,
-    only: Only | None = None,
-) -> tuple[jax.Array, Any]:
-    """One layer: [B, T, D] -> [B, T, D], or [B, W, D] of ``only`` W tokens; and whatever ``attend`` hands on."""
-    x, weights = checkpoint_name(x, LAYER_INPUT), on_device(weights)
-    product = partial(_product, weights, config.rms_norm_eps, lora)
-    h = rms_norm(x, weights["attn_norm"], config.rms_norm_eps)
-    made = joined.products(h, weights, joined.QKV, config)
-    key, value = rotate(product("k", "btd,dgk->btgk", h, made), by), product("v", "btd,dgk->btgk", h, made)
-    if only is not None:
-        x, h, by, made = only((x, h, by, made))
-    mixed, kept = attend(rotate(product("q", "btd,dhk->bthk", h, made), by), key, value)
-    x = x + product("o", "bthk,hkd->btd", mixed)
-    x = constrain(x, "batch", None, None)
-    h = rms_norm(x, weights["mlp_norm"], config.rms_norm_eps)
-    made = joined.products(h, weights, joined.GATE_UP, config)
-    opened = gated(product("gate", "btd,df->btf", h, made), product("up", "btd,df->btf", h, made))
-    x = x + product("down", "btf,fd->btd", opened)
-    return constrain(x, "batch", None, None), kept
-
-
-def _product(
-    weights: Params,
-    eps: float,
-    lora: adapters.Use,
-    name: str,
-    equation: str,
-    x: jax.Array,
-    made: Mapping[str, jax.Array] = NOTHING,
-) -> jax.Array:
-    """``x`` times the matrix ``name``, which may be ``made``, and its adapter, then its bias and its norm, where there
-    are such."""
-    out = made[name] if name in made else quantize.product(equation, x, weights, name)
-    if name + adapters.A in weights:
-        out = out + adapters.added(x, weights, name, lora)
-    out = checkpoint_name(out, name)
-    if f"{name}_bias" in weights:
-        out = out + weights[f"{name}_bias"].astype(x.dtype)
-    if f"{name}_norm" in weights:
-        out = rms_norm(out, weights[f"{name}_norm"], eps)
-    return out
 
 
 def _only_last(stack: Params, lengths: jax.Array) -> Only | None:
