@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from tl_jax import demo
 from tl_jax.cli import main
-from tl_jax.cli.options import OneOf
+from tl_jax.cli.names import OneOf
 
 TOOLS = [{"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}]
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tl_jax.addresses import full_name, shown
+from tl_jax.cli.names import OneOf
 from tl_jax.cli.options import (
-    OneOf,
     format_option,
     include_option,
     mae_options,

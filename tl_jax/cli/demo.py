@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from tl_jax.cli.options import ListingCommand, compile_cache_option, settings_options
+from tl_jax.cli.listing import ListingCommand
+from tl_jax.cli.options import compile_cache_option, settings_options
 from tl_jax.cli.paths import FILE, OUT, ExistingPath
 from tl_jax.compile_cache import keep_programs
 from tl_jax.config import WorldConfig, load_config

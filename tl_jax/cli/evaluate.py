@@ -11,10 +11,9 @@ from typing import Any
 import click
 
 from tl_jax.addresses import address_of
+from tl_jax.cli.names import OneOf, OneOfOr
 from tl_jax.cli.numbers import COUNT
 from tl_jax.cli.options import (
-    OneOf,
-    OneOfOr,
     compile_cache_option,
     format_option,
     group_of,

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from tl_jax.addresses import shown
+from tl_jax.cli.names import DTYPE
 from tl_jax.cli.numbers import number_of
-from tl_jax.cli.options import DTYPE, base_option, verify_option
+from tl_jax.cli.options import base_option, verify_option
 from tl_jax.cli.paths import OUT, ExistingPath, ModelDirectory
 from tl_jax.config import Dtype, RunConfig
 from tl_jax.terminal import say

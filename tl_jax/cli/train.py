@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 
 import click
 
-from tl_jax.cli.options import ListingCommand, OneOf, compile_cache_option, data_cache_option, training_options
+from tl_jax.cli.listing import ListingCommand
+from tl_jax.cli.names import OneOf
+from tl_jax.cli.options import compile_cache_option, data_cache_option, training_options
 from tl_jax.compile_cache import keep_programs
 from tl_jax.config import Node, RlConfig, RunConfig, SftConfig, WorldConfig, annotated_yaml, load_config
 from tl_jax.config.ablation import AblationConfig
