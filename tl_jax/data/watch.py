@@ -18,7 +18,7 @@ from rich.progress import (
 
 from tl_jax.data.parts import EncodedPart
 from tl_jax.terminal import SafeConsole, say
-from tl_jax.tooluse.readers.rows import is_packed
+from tl_jax.tooluse.readers.packed import is_packed
 
 _EVERY = 60.0
 """Seconds between two lines."""

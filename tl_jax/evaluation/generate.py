@@ -13,7 +13,8 @@ from tl_jax.inference.room import ContextRoom
 from tl_jax.terminal import SafeConsole
 from tl_jax.tooluse.readers import Place, canonical, format_of
 from tl_jax.tooluse.readers.messages import MESSAGES
-from tl_jax.tooluse.readers.rows import EachRow, open_file, parse
+from tl_jax.tooluse.readers.packed import open_file
+from tl_jax.tooluse.readers.rows import EachRow, parse
 from tl_jax.tooluse.schema import Case, DataError, Trajectory
 
 Conversation: TypeAlias = Trajectory | Case

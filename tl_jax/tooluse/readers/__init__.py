@@ -1,7 +1,7 @@
 """Files of trajectories and cases, in whichever format they are.
 
 Each format is one file with its record ``FORMAT`` and stands in the table of `registry`. The other files help them:
-`rows` opens files, `fields` takes rows apart, `schemas`, `openapi` and `toolbox` make tools, `react`
+`packed` opens files, `rows` reads them, `fields` takes rows apart, `schemas`, `openapi` and `toolbox` make tools, `react`
 reads conversations in text.
 """
 

@@ -6,38 +6,23 @@ A file is JSON lines, one JSON list or one JSON object, as it is or compressed b
 from __future__ import annotations
 
 import codecs
-import gzip
 import json
-import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Generic, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from tl_jax.tooluse import strict_json
 from tl_jax.tooluse.readers import json_list
 from tl_jax.tooluse.readers.nulls import in_table
+from tl_jax.tooluse.readers.packed import open_file, refuse
 from tl_jax.tooluse.readers.tables import is_table, table_rows
 from tl_jax.tooluse.same_name import tell_same_names
 from tl_jax.tooluse.schema import Case, DataError, Trajectory
 
 T = TypeVar("T")
-_GZIP = b"\x1f\x8b"
-_NOT_READ = {
-    b"\x28\xb5\x2f\xfd": "is packed by zstd: unpack it first (zstd -d)",
-    b"BZh": "is packed by bzip2: unpack it first (bunzip2)",
-    b"\xfd7zXZ\x00": "is packed by xz: unpack it first (xz -d)",
-    b"PK\x03\x04": "is a zip archive: unpack it first",
-    b"\xff\xfe": "is UTF-16: write it as UTF-8",
-    b"\xfe\xff": "is UTF-16: write it as UTF-8",
-    b"version https://git-lfs": "is not the data but Git LFS's pointer to it: fetch it first (git lfs pull)",
-    b"<!DOCTYPE": "is a web page, and not the data that was to be downloaded",
-    b"<html": "is a web page, and not the data that was to be downloaded",
-}
-"""What files begin with that are no data yet, and what to do."""
 _LOOK = 1 << 12
 _SHOWN = 24
 """Characters of a text before and after an error."""
@@ -209,7 +194,7 @@ def raw_rows(path: Path) -> Iterator[RawRow]:
         for number, row in enumerate(table_rows(path), 1):
             yield RawRow(Place(path, line=number, table=True), row)
         return
-    _refuse(path)
+    refuse(path)
     first, number = _first_character(path)
     if first == b"[":
         yield from _items(path, number)
@@ -222,38 +207,6 @@ def raw_rows(path: Path) -> Iterator[RawRow]:
         for number, line in enumerate(file, 1):
             if line.removeprefix(codecs.BOM_UTF8).strip():
                 yield RawRow(Place(path, line=number), line, parsed=False)
-
-
-def _refuse(path: Path) -> None:
-    """Raises `DataError` for a file that is packed or written in a way that is not read, which its first bytes tell."""
-    with open_file(path) as file:
-        begin = file.read(max(map(len, _NOT_READ)))
-    for mark, problem in _NOT_READ.items():
-        if begin.startswith(mark):
-            raise DataError(problem, path=str(path))
-
-
-@contextmanager
-def open_file(path: Path) -> Iterator[IO[bytes]]:
-    """The file, unpacked if gzip packed it, whatever it is called.
-
-    Raises:
-        DataError: it cannot be read, at once or later.
-    """
-    try:
-        with cast(IO[bytes], gzip.open(path)) if is_packed(path) else path.open("rb") as file:
-            yield file
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        if path.is_dir():
-            reason = "a folder is read if datasets' save_to_disk wrote it, and no other"
-        raise DataError(f"cannot be read: {reason}", path=str(path)) from None
-
-
-def is_packed(path: Path) -> bool:
-    """Whether gzip packed a file, whatever it is called."""
-    with path.open("rb") as file:
-        return file.read(len(_GZIP)) == _GZIP
 
 
 def _first_character(path: Path) -> tuple[bytes, int]:
