@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from tl_jax.addresses import address_of
 from tl_jax.cli.names import OneOf, OneOfOr
 from tl_jax.cli.numbers import COUNT
 from tl_jax.cli.options import (
@@ -25,7 +24,7 @@ from tl_jax.cli.options import (
     unknown_option,
     unwritable_option,
 )
-from tl_jax.cli.paths import DATA, FILE, OUT, OUT_FILE, ExistingPath, ModelDirectory
+from tl_jax.cli.paths import DATA, FILE, OUT, OUT_FILE, ModelDirectory
 from tl_jax.compile_cache import keep_programs
 from tl_jax.evaluation.suites import SUITES, Suite
 from tl_jax.files import write_text
@@ -277,28 +276,7 @@ def robustness(
     SafeConsole(highlight=True).print(report(found))
 
 
-@click.command(name="report")
-@click.argument("runs", nargs=-1, required=True, type=ExistingPath(file_okay=False))
-@click.option(
-    "--out", type=OUT_FILE, help="The page; without it report.html in the directory, where there is only one."
-)
-def run_report(runs: tuple[Path, ...], out: Path | None) -> None:
-    """One page of what runs did: settings and where they differ, curves, outcomes, answers over time, evaluations.
-
-    RUNS are run directories, directories that eval has written, or folders with such in them. The page needs no other
-    file, no network and no script; a run that still goes on is shown as far as it is.
-    """
-    from tl_jax.report.page import to_html
-    from tl_jax.report.record import find
-
-    if out is None and (len(runs) > 1 or address_of(runs[0])):
-        raise click.UsageError("several directories, or one in a bucket: say with --out which file to write.")
-    page = out or runs[0] / "report.html"
-    write_text(page, to_html(find(runs)))
-    say(f"{page}: open it in a browser")
-
-
-COMMANDS = (generate, evaluate, score, reward, compare, robustness, run_report)
+COMMANDS = (generate, evaluate, score, reward, compare, robustness)
 
 
 def _warn(line: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from tl_jax import __version__
-from tl_jax.cli import ablation, data, demo, evaluate, models, plan, train
+from tl_jax.cli import ablation, data, demo, evaluate, models, plan, report, train
 from tl_jax.config import ConfigError
 from tl_jax.cpu_devices import give_threads
 from tl_jax.errors import UserError
@@ -28,7 +28,7 @@ SECTIONS = {
     "Data": data.COMMANDS,
     "Models": models.COMMANDS,
     "Training": (*train.COMMANDS, *plan.COMMANDS),
-    "Answers and scores": evaluate.COMMANDS,
+    "Answers and scores": (*evaluate.COMMANDS, *report.COMMANDS),
     "Which part helps": ablation.COMMANDS,
     "All of it once": demo.COMMANDS,
 }

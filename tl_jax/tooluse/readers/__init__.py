@@ -1,8 +1,8 @@
 """Files of trajectories and cases, in whichever format they are.
 
 Each format is one file with its record ``FORMAT`` and stands in the table of `registry`. The other files help them:
-`packed` opens files, `rows` reads them, `fields` takes rows apart, `schemas`, `openapi` and `toolbox` make tools, `react`
-reads conversations in text.
+`packed` opens files, `rows` reads them, `fields` takes rows apart, `schemas`, `openapi` and `toolbox` make tools,
+`react` reads conversations in text.
 """
 
 from tl_jax.tooluse.readers.format import Format, has
