@@ -12,8 +12,8 @@ import pytest
 
 from tl_jax.config import MaeConfig
 from tl_jax.data.prompts import load_cases
-from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.mae.apply import FAILED_CALLS
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.schema import DataError
 
 TOOLS = [{"name": "go", "description": ""}, {"name": "stop", "description": ""}]

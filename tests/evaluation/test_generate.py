@@ -21,7 +21,7 @@ from tl_jax.demo.course import BASE
 from tl_jax.evaluation.answering import Answering
 from tl_jax.evaluation.generate import generate_file, read_lines, read_one
 from tl_jax.inference.engine import Generation, Listener
-from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool
 
 FIND = {

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tl_jax.tooluse.fields import Fields, Notes, remark, unknown
+from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.schema import DataError, Tool, Trajectory
 
 ROW = {
@@ -99,23 +100,6 @@ def test_kinds_and_defaults() -> None:
     assert fields.keep("a", prefix="x-") == {"a": 1, "x-b": 2}
     with pytest.raises(DataError, match=r"^c: unknown field"):
         fields.done()
-
-
-def test_notes_are_kept_while_a_file_is_read_and_not_in_between() -> None:
-    notes, outside = Notes("drop"), Notes("drop")
-
-    def read() -> Any:
-        for number in range(2):
-            remark("seen")
-            unknown(f"messages[{number}].foo", "foo", ())
-            yield number
-
-    with outside.kept():
-        for _ in notes.during(read):
-            remark("in between")
-    assert (notes.dropped, notes.remarks) == ({"messages[].foo": 2}, {"seen": 2})
-    assert outside.remarks == {"in between": 2}
-    remark("nobody is told")
 
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tooluse.readers.helpers import lines
-from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.mae.apply import blocked_turns
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.pairing import answers, in_order, pairs
 from tl_jax.tooluse.readers import read_trajectories
 from tl_jax.tooluse.readers.fields import BY_POSITION

@@ -18,7 +18,7 @@ from tests.tooluse.readers.helpers import LOOKUP, lines
 from tl_jax.cli import main
 from tl_jax.errors import UserError
 from tl_jax.tooluse.convert import convert
-from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.pairing import pairs
 from tl_jax.tooluse.readers import FORMATS, Place, canonical, detect_format, read_trajectories
 from tl_jax.tooluse.readers.dialogue import named

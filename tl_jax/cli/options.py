@@ -15,8 +15,8 @@ from tl_jax.cli.paths import FILE, ModelDirectory
 from tl_jax.config import DataConfig, MaeConfig, PktConfig, RunConfig, SamplingConfig
 from tl_jax.config.engine import KvCacheDtype
 from tl_jax.terminal import say
-from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.mae.rules import RULES
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.rewards.writable import Unwritable
 from tl_jax.tooluse.text.spoken import Include
 from tl_jax.tooluse.text.template_choice import TemplateChoice, plain_values

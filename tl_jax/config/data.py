@@ -10,10 +10,10 @@ from pydantic import BeforeValidator, Field, model_validator
 from tl_jax.config.base import AnyPath, Choice, DataPath, Node, Real, Whole, one_or_more
 from tl_jax.config.pkt import PKT_MODES
 from tl_jax.plugins import Plugin
-from tl_jax.tooluse.fields import Unknown
 from tl_jax.tooluse.mae.apply import Blocked
 from tl_jax.tooluse.mae.phrases import PACKS
 from tl_jax.tooluse.mae.rules import RULES
+from tl_jax.tooluse.notes import Unknown
 from tl_jax.tooluse.readers import FORMATS
 from tl_jax.tooluse.text.render import RENDERERS
 from tl_jax.tooluse.text.spoken import Include

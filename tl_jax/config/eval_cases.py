@@ -7,7 +7,7 @@ from pydantic import Field
 from tl_jax.config.base import DataPath, Node, Whole
 from tl_jax.config.data import UNKNOWN, FormatName
 from tl_jax.config.sampling import AtOnce
-from tl_jax.tooluse.fields import Unknown
+from tl_jax.tooluse.notes import Unknown
 
 
 class EvalCasesConfig(Node):

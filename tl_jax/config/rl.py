@@ -17,7 +17,7 @@ from tl_jax.config.run import CheckpointConfig, OptimizerConfig, RunConfig
 from tl_jax.config.sampling import SamplingConfig
 from tl_jax.plugins import Plugin
 from tl_jax.tooluse.environments.registry import ENVIRONMENTS
-from tl_jax.tooluse.fields import Unknown
+from tl_jax.tooluse.notes import Unknown
 from tl_jax.tooluse.rewards.episode import EPISODE_REWARDS
 from tl_jax.tooluse.rewards.writable import Unwritable
 from tl_jax.tooluse.text.template_choice import TemplateChoice

@@ -31,7 +31,7 @@ from tl_jax.files import PARTIAL, told, write_json
 from tl_jax.manifest import DamagedError, check_manifest, write_manifest
 from tl_jax.terminal import say
 from tl_jax.tooluse import strict_json
-from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.notes import Notes
 
 EXAMPLES = "examples.array_record"
 _FACTS, _LENGTHS, _HASHES, _COUNTS = "facts.json", "lengths.npy", "prefix_hashes.npy", "prefix_counts.npy"

@@ -25,7 +25,7 @@ from tl_jax.data.prefixes import prefix_hashes
 from tl_jax.data.records import to_record
 from tl_jax.data.report import DataReport
 from tl_jax.errors import UserError
-from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.readers import FORMATS
 from tl_jax.tooluse.readers.registry import read_trajectories, trajectory_reader
 from tl_jax.tooluse.readers.rows import EachRow, RawRow, converted, raw_rows

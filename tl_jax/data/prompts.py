@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from tl_jax.config import MaeConfig
 from tl_jax.data.sources import opened
-from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.mae.apply import right_calls
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.readers import holds_cases, read_cases, read_trajectories
 from tl_jax.tooluse.schema import Case, DataError, Trajectory
 from tl_jax.tooluse.text.spoken import Include, spoken_case

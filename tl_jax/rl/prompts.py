@@ -21,8 +21,8 @@ from tl_jax.rl.rollout import EnvironmentSpec
 from tl_jax.rl.rubric import Rubric
 from tl_jax.tooluse.environments.base import Environment
 from tl_jax.tooluse.environments.registry import ENVIRONMENTS, RecordedEnvironment
-from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.mae.apply import apply_mae
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.rewards.writable import unwritable_gold
 from tl_jax.tooluse.schema import Case, Trajectory
 from tl_jax.tooluse.text.spoken import spoken

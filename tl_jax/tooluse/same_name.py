@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from tl_jax.tooluse.fields import remark
+from tl_jax.tooluse.notes import remark
 from tl_jax.tooluse.schema import Tool
 
 SAME_NAME = "several tools of one name, which APIs refuse: calls are compared with the first"

@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tl_jax.tooluse.fields import Notes, left_out, remark
+from tl_jax.tooluse.fields import left_out
+from tl_jax.tooluse.notes import Notes, remark
 from tl_jax.tooluse.pairing import named, pairs
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.registry import FORMATS

@@ -19,8 +19,8 @@ from tl_jax.inference.room import ContextRoom
 from tl_jax.inference.sampler import Sampler
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.parameters import Params
-from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.metrics import Summary, score_prediction, summarise
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.readers.predictions import PREDICTIONS, SETTINGS
 from tl_jax.tooluse.rewards.writable import unwritable_gold
 from tl_jax.training.distributed import agreed, is_main

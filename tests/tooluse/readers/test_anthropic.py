@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.tooluse.readers.helpers import LOOKUP, changed, conversation, read_one, refused
-from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.readers.message_fields import ENCRYPTED
 from tl_jax.tooluse.readers.texts import REORDERED
 from tl_jax.tooluse.schema import Call, Message, Tool

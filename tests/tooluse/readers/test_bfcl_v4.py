@@ -11,8 +11,8 @@ import pytest
 from tests.tooluse.readers.helpers import changed, lines
 from tl_jax.tooluse.bfcl.categories import CATEGORIES
 from tl_jax.tooluse.bfcl.package import question_files
-from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.metrics import Scoring, score_prediction
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.readers import detect_format, read_cases
 from tl_jax.tooluse.schema import Call, Case, DataError
 from tl_jax.tooluse.text.render import ReleasedRenderer

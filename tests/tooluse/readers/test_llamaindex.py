@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.tooluse.readers.helpers import LOOKUP, changed, conversation, read_one, refused
-from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.readers import read_trajectories
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.tooluse.readers.chat import CALL, DONE, RESULT, USER, said, turn
 from tests.tooluse.readers.helpers import LOOKUP, lines, read_one
-from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.readers import read_cases, read_trajectories
 from tl_jax.tooluse.readers.messages import OF_NO_CALL, SEVERAL
 from tl_jax.tooluse.schema import Call, DataError, Message

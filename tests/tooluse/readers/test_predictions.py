@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.tooluse.readers.helpers import lines
-from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.readers import read_predictions, read_turns
 from tl_jax.tooluse.readers.nulls import DROPPED
 from tl_jax.tooluse.schema import DataError

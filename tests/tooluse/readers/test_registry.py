@@ -22,8 +22,8 @@ from tests.tooluse.readers.helpers import document, lines
 from tl_jax.cli import main
 from tl_jax.config import DataConfig
 from tl_jax.tooluse import readers
-from tl_jax.tooluse.fields import Notes
 from tl_jax.tooluse.mae.apply import FAILED_CALLS
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.readers import (
     FORMATS,
     Format,

@@ -11,7 +11,7 @@ import pytest
 
 from tests.tooluse.readers.examples import EXAMPLES
 from tests.tooluse.readers.helpers import document, lines, tool
-from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.readers import FORMATS, read_cases, read_trajectories
 from tl_jax.tooluse.readers.nulls import DROPPED, DROPPED_OF_A_RESULT, without_padding
 from tl_jax.tooluse.schema import Call, DataError, Tool

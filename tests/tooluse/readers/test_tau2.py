@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.tooluse.readers.helpers import LOOKUP, changed, document, read_one, refused
-from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.readers import read_trajectories, tau2
 from tl_jax.tooluse.schema import Call, Message, Tool
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.tooluse.readers.helpers import LOOKUP, changed, lines, read_one
 from tests.tooluse.readers.prompts import DOG, LLAMA, remarks, row
-from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.readers import read_cases, read_trajectories
 from tl_jax.tooluse.readers.texts import IN_NO_SYNTAX, OTHER_CALLS, REORDERED, SAID_TWICE
 from tl_jax.tooluse.schema import Call, DataError, Message, Trajectory

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.tooluse.readers.helpers import changed, read_one, refused, turns
-from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.readers import toolace
 from tl_jax.tooluse.schema import Call, Message, Tool
 

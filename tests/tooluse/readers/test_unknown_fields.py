@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.thoroughness import examples
 from tests.tooluse.readers.examples import EXAMPLES
 from tests.tooluse.readers.helpers import lines
-from tl_jax.tooluse.fields import Notes
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.readers import FORMATS
 from tl_jax.tooluse.schema import DataError
 

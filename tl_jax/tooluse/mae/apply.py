@@ -12,10 +12,10 @@ from typing import Literal, TypeAlias
 
 from tl_jax.errors import UserError
 from tl_jax.plugins import Plugin
-from tl_jax.tooluse.fields import remark
 from tl_jax.tooluse.mae.finding import Finding, said
 from tl_jax.tooluse.mae.phrases import PACKS, Category
 from tl_jax.tooluse.mae.rules import RULES, finder
+from tl_jax.tooluse.notes import remark
 from tl_jax.tooluse.pairing import answers
 from tl_jax.tooluse.schema import Call, Case, Trajectory, decision_points
 

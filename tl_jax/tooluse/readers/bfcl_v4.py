@@ -25,7 +25,8 @@ from tl_jax.tooluse.bfcl.check import written_type
 from tl_jax.tooluse.bfcl.literals import Language, natural, write
 from tl_jax.tooluse.bfcl.package import CLASSES, INSTALL, documents
 from tl_jax.tooluse.environments.base import UserTurn
-from tl_jax.tooluse.fields import Fields, remark
+from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.notes import remark
 from tl_jax.tooluse.readers.bfcl import answers_beside, gold_call
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.rows import Place, Report, read_rows

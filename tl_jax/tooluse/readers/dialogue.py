@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tl_jax.tooluse.fields import Fields, remark, row_id
+from tl_jax.tooluse.fields import Fields, row_id
+from tl_jax.tooluse.notes import remark
 from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.fields import described
 from tl_jax.tooluse.readers.messages import finished, is_own, with_system

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from tl_jax.tooluse.fields import remark
 from tl_jax.tooluse.json_schema import flat
+from tl_jax.tooluse.notes import remark
 from tl_jax.tooluse.readers.fields import ARGUMENTS
 from tl_jax.tooluse.readers.schemas import json_type
 from tl_jax.tooluse.strict_json import DECODER, HalfCharacter

@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from tl_jax.tooluse.fields import Fields, left_out, remark
+from tl_jax.tooluse.fields import Fields, left_out
+from tl_jax.tooluse.notes import remark
 from tl_jax.tooluse.readers.nulls import result_without_padding, without_padding
 from tl_jax.tooluse.readers.rows import parse
 from tl_jax.tooluse.schema import DataError, Tool

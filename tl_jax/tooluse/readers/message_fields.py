@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tl_jax.tooluse.fields import Fields, remark
+from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.notes import remark
 from tl_jax.tooluse.readers.fields import literal, plain
 from tl_jax.tooluse.schema import DataError, loss_weight
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tl_jax.tooluse.fields import Fields, remark, row_id
+from tl_jax.tooluse.fields import Fields, row_id
+from tl_jax.tooluse.notes import remark
 from tl_jax.tooluse.pairing import in_order, named, pairs
 from tl_jax.tooluse.readers.beside_messages import answered, offer_noted, shown
 from tl_jax.tooluse.readers.fields import BY_POSITION, described, literal

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from tl_jax.tooluse.fields import remark
+from tl_jax.tooluse.notes import remark
 from tl_jax.tooluse.schema import Tool
 
 DROPPED = "null argument dropped: no argument, but how a table writes that there is none"

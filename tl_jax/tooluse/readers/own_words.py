@@ -11,7 +11,7 @@ import re
 from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
-from tl_jax.tooluse.fields import remark
+from tl_jax.tooluse.notes import remark
 from tl_jax.tooluse.readers.embedded import called, embedded
 
 LEFT_OUT = "sentence of a system text left out: it says how to write calls, which every renderer says itself"

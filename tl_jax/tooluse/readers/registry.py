@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 from tl_jax.errors import UserError
 from tl_jax.registry import Registry, suggestion
-from tl_jax.tooluse.fields import Notes, refuse_preferences
+from tl_jax.tooluse.fields import refuse_preferences
 from tl_jax.tooluse.mae.apply import right_calls
+from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.rows import OnError, Reader, Report, first_row, first_rows
 from tl_jax.tooluse.schema import Case, DataError, Trajectory

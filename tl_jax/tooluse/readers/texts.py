@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tl_jax.tooluse.fields import drops_unknown, remark, without_numbers
+from tl_jax.tooluse.notes import drops_unknown, remark, without_numbers
 from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.results import Called, is_results, results
 from tl_jax.tooluse.readers.schemas import json_schema

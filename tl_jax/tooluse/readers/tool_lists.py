@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tl_jax.tooluse.fields import Fields, left_out, remark
+from tl_jax.tooluse.fields import Fields, left_out
+from tl_jax.tooluse.notes import remark
 from tl_jax.tooluse.readers.fields import literal
 from tl_jax.tooluse.readers.nulls import without_nulls
 from tl_jax.tooluse.readers.schemas import json_schema

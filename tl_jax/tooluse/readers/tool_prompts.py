@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from tl_jax.tooluse.fields import remark, without_numbers
+from tl_jax.tooluse.notes import remark, without_numbers
 from tl_jax.tooluse.readers import tools_in_words, typescript
 from tl_jax.tooluse.readers.embedded import Embedded, embedded, is_tool, may_be_tool
 from tl_jax.tooluse.readers.own_words import own_words
