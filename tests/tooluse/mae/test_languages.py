@@ -1,4 +1,4 @@
-"""The same thing said in nine languages is the same to MAE: an error in all of them, or in none."""
+"""The same thing said in nine languages, and in both scripts of Chinese, is the same to MAE: an error or none."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ TWINS: dict[str, tuple[Category | None, tuple[str, ...]]] = {
             "未找到符合条件的航班。",
             "没有这样的航班。",
             "找不到符合条件的航班",
+            "找不到符合條件的航班",
             "조건에 맞는 항공편을 찾을 수 없습니다.",
             "해당 항공편이 없습니다.",
             "該当するフライトは見つかりませんでした。",
@@ -33,6 +34,7 @@ TWINS: dict[str, tuple[Category | None, tuple[str, ...]]] = {
         (
             "No errors were found.",
             "没有错误。",
+            "沒有錯誤。",
             "未发现错误",
             "没有请求失败。",
             "오류가 발생하지 않았습니다.",
@@ -52,6 +54,7 @@ TWINS: dict[str, tuple[Category | None, tuple[str, ...]]] = {
         (
             "Error rate: 3 % over the last day",
             "错误率为3%，低于平均水平。",
+            "錯誤率為3%，低於平均水平。",
             "오류율은 3 %입니다.",
             "오류 신고는 고객센터로 연락해 주세요.",
             "エラー率は3%です。",
@@ -68,6 +71,7 @@ TWINS: dict[str, tuple[Category | None, tuple[str, ...]]] = {
             "An error occurred.",
             "Sorry, an error occurred.",
             "发生错误。",
+            "發生錯誤。",
             "오류가 발생했습니다.",
             "エラーが発生しました。",
             "Se ha producido un error.",
@@ -82,6 +86,7 @@ TWINS: dict[str, tuple[Category | None, tuple[str, ...]]] = {
         (
             "Invalid parameter: date",
             "无效的参数：date",
+            "無效的參數：date",
             "잘못된 매개변수: date",
             "無効なパラメータ: date",
             "Parámetro inválido: date",
@@ -96,6 +101,7 @@ TWINS: dict[str, tuple[Category | None, tuple[str, ...]]] = {
         (
             "Missing parameter: city",
             "缺少参数：city",
+            "缺少參數：city",
             "필수 매개변수 city가 누락되었습니다.",
             "パラメータ city が指定されていません。",
             "Falta el parámetro city",
@@ -110,6 +116,7 @@ TWINS: dict[str, tuple[Category | None, tuple[str, ...]]] = {
         (
             "Request timed out",
             "请求超时",
+            "請求逾時",
             "요청 시간이 초과되었습니다.",
             "リクエストがタイムアウトしました。",
             "Tiempo de espera agotado",
@@ -124,6 +131,7 @@ TWINS: dict[str, tuple[Category | None, tuple[str, ...]]] = {
         (
             "Unable to connect to the server.",
             "无法连接服务器",
+            "無法連線到伺服器",
             "서버에 연결할 수 없습니다.",
             "サーバーに接続できません。",
             "No se pudo conectar con el servidor.",
@@ -138,6 +146,7 @@ TWINS: dict[str, tuple[Category | None, tuple[str, ...]]] = {
         (
             "Access denied.",
             "权限不足",
+            "權限不足",
             "접근 권한이 없습니다.",
             "アクセス権限がありません。",
             "Acceso denegado.",

@@ -10,6 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _ZH_THING = "(?:必要|必需)?(?:参数|工具|函数|方法|接口|文件|用户|账户|账号|页面|资源|路径|表|字段|密钥|命令)"
+_TRADITIONAL = str.maketrans(
+    "没发现个条调请执询访问连验证录获败错误时异绝过于频内报码权参数务网络统无对该这为编号户账页资径钥余额后试",
+    "沒發現個條調請執詢訪問連驗證錄獲敗錯誤時異絕過於頻內報碼權參數務網絡統無對該這為編號戶帳頁資徑鑰餘額後試",
+)
+
+
+def _chinese(*patterns: str) -> tuple[str, ...]:
+    """The patterns in simplified characters, and in traditional ones."""
+    return (*patterns, *(pattern.translate(_TRADITIONAL) for pattern in patterns))
+
+
 _KO_THING = (
     "(?:요청|입력|값|형식|매개변수|파라미터|인자|인수|필드|날짜|ID|아이디|비밀번호|주소|접근|경로|API|키|토큰|도구|함수|"
     "사용자|파일|명령|통화|코드|인증)"
@@ -48,13 +59,13 @@ _RU_THING = (
 )
 
 ERRORS: Mapping[str, tuple[str, ...]] = {
-    "Chinese": (
+    "Chinese": _chinese(
         r"(?!.{0,30}(?:没有|未发现|未出现|0 ?[个次条]))"
         r".{0,30}(?:调用|请求|执行|操作|查询|访问|连接|验证|登录|获取|解析)"
-        r"(?:失败|错误|超时|出错|异常|被拒绝|过于频繁)",
+        r"(?:失败|错误|超时|逾時|出错|异常|被拒绝|过于频繁)",
         r"(?:发生|出现)了?(?:一个)?(?:未知|内部|意外)?的?(?:错误|异常)",
         r"(?:错误|失败|异常|出错|报错)(?:信息|代码)?\s*(?:[:：!！]|$)|(?:权限不足|没有权限|拒绝访问|未授权)",
-        r".{0,30}(?:参数|工具|函数|接口|服务器|网络|系统)(?:错误|无效|缺失|不存在|异常|未找到)",
+        r".{0,30}(?:参数|工具|函数|接口|服务器|伺服器|网络|網路|系统)(?:错误|无效|缺失|不存在|异常|未找到)",
         r".{0,10}(?:缺少|无效的?|未知的?|非法的?)(?:必要|必需)?的?(?:参数|工具|函数|接口|请求)",
         rf"(?:抱歉，?|对不起，?)?(?:未找到|找不到|没有找到)(?:该|此|这个|指定的?|名为|编号|{_ZH_THING})",
         r"(?:抱歉，?|对不起，?)?无法(?!找到|查到|查询到|搜索到)|(?:服务器|系统)(?:内部错误|繁忙)",
@@ -170,7 +181,8 @@ ERRORS: Mapping[str, tuple[str, ...]] = {
 
 WORDS: Mapping[str, tuple[str, ...]] = {
     "missing_parameter": (
-        r"缺少|参数缺失|必填|누락|(?:매개변수|파라미터|인자|인수|필드)\S{0,2} ?(?:반드시 )?(?:필요|필수)",
+        *_chinese("缺少|参数缺失|必填"),
+        r"누락|(?:매개변수|파라미터|인자|인수|필드)\S{0,2} ?(?:반드시 )?(?:필요|필수)",
         r"不足しています|指定されていません|必須",
         rf"(?:falta|se requiere|obligatori|requerid).{{0,20}}{_ES_THING}|"
         rf"{_ES_THING}\b.{{0,40}} (?:obligatori|requerid)",
@@ -179,19 +191,22 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         rf"(?:отсутствует|не указан|требуется).{{0,20}} {_RU_THING}",
     ),
     "parameter_hallucination": (
-        r"未知的?参数|알 수 없는 (?:매개변수|파라미터|인자|인수)|(?:不明な|未知の)(?:パラメータ|引数)",
+        *_chinese("未知的?参数"),
+        r"알 수 없는 (?:매개변수|파라미터|인자|인수)|(?:不明な|未知の)(?:パラメータ|引数)",
         r"(?:parámetro|argumento|parâmetro|paramètre|argument)s? (?:desconocid|desconhecid|inconnu)",
         r"unbekannte[rsn]? (?:parameter|argument)|неизвестн\w{1,3} (?:параметр|аргумент)",
     ),
     "tool_hallucination": (
-        r"(?:工具|函数|接口)不存在|未知的?(?:工具|函数)|(?:알 수 없는|존재하지 않는) (?:도구|함수)",
+        *_chinese("(?:工具|函数|接口)不存在|未知的?(?:工具|函数)"),
+        r"(?:알 수 없는|존재하지 않는) (?:도구|함수)",
         r"(?:不明な|未知の|存在しない)(?:ツール|関数)|"
         r"(?:herramienta|función|ferramenta|função) (?:desconocid|desconhecid|no existe|não existe)",
         r"(?:outil|fonction) (?:inconnu|introuvable)|unbekannte[rsn]? (?:werkzeug|funktion)|"
         r"неизвестн\w{1,3} (?:инструмент|функци)",
     ),
     "environment": (
-        r"超时|网络|连接|服务器|权限|频繁|授权|拒绝访问",
+        *_chinese("超时|网络|连接|服务器|权限|频繁|授权|拒绝访问"),
+        "逾時|網路|連線|伺服器",
         r"서버|네트워크|연결|접속|시간(?:이)? ?초과|타임아웃|한도|쿼터|할당량|횟수|권한|인증|로그인|점검",
         r"サーバー?|ネットワーク|接続|タイムアウト|権限|認証|ログイン|上限|メンテナンス",
         r"servidor|conexión|conexão|tiempo de espera|se agotó|tempo (?:limite|de espera)|denegad|negado|"
@@ -201,7 +216,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         r"сервер|сети|сетев|соединени|подключени|врем[яе]|доступ|лимит|авторизаци|аутентификаци|таймаут",
     ),
     "bad_value": (
-        r"无效|参数错误|不合法|格式|未找到|不存在|有误",
+        *_chinese("无效|参数错误|不合法|格式|未找到|不存在|有误"),
         r"잘못|올바르지|유효하지|형식|존재하지|찾을 수 없|지원(?:되|하)지",
         r"無効|不正|正しくありません|形式|存在しません|見つかりません|サポートされて",
         r"válid|incorrect[oa]|incorret|desconocid|desconhecid|no existe|não existe|encontrad|formato",
@@ -212,5 +227,5 @@ WORDS: Mapping[str, tuple[str, ...]] = {
 }
 """Category -> words that tell it in a text known to be an error."""
 
-LATER = "稍后|잠시|나중에|しばらく|後ほど|más tarde|plus tard|später|mais tarde|позже"
+LATER = "稍后|稍後|잠시|나중에|しばらく|後ほど|más tarde|plus tard|später|mais tarde|позже"
 """Words of an error that is the environment's where nothing else says whose it is."""
