@@ -1,14 +1,17 @@
-"""Rotary embeddings as a TPU computes them: the same numbers."""
+"""Rotary embeddings as TPUs and processors compute them: the same numbers."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.training.helpers import TINY
 from tl_jax.model import rotary
-from tl_jax.model.rotary import rotate, rotate_by_product
+from tl_jax.model.rotary import rotary_frequencies, rotate, rotate_by_product, rotation
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
@@ -30,3 +33,22 @@ def test_a_tpu_has_the_product_where_there_are_several_tokens(monkeypatch: pytes
     for tokens, products in ((1, 0), (2, 1)):
         x, angles = jnp.ones((1, tokens, 1, 4)), jnp.ones((1, tokens, 1, 2))
         assert str(jax.make_jaxpr(rotate)(x, (angles, angles))).count("dot_general[") == products
+
+
+def test_a_processor_computes_angles_once_for_all_heads_and_layers() -> None:
+    """XLA would put sines and cosines into the loop of each rotation that reads them."""
+    config = dataclasses.replace(TINY, head_dim=64)
+
+    def turned(layers: jax.Array, positions: jax.Array) -> list[jax.Array]:
+        by = rotation(config, positions)
+        return [rotate(x, by) for x in layers]
+
+    positions = jnp.asarray([[0, 1, 2, 8191], [5, 0, 70000, 1]])
+    layers = jax.random.normal(jax.random.key(0), (3, 2, 4, 8, 64))
+    program = jax.jit(turned).lower(layers, positions).compile()
+    by_itself = [part for part in program.as_text().split("\n\n") if "cosine(" in part]
+    assert len(by_itself) == 1
+    assert "concatenate" not in by_itself[0]
+    angles = positions[:, :, None, None].astype(jnp.float32) * rotary_frequencies(config)
+    exact = [rotate(x, (jnp.cos(angles), jnp.sin(angles))) for x in layers]
+    np.testing.assert_array_equal(program(layers, positions), exact)
