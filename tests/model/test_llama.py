@@ -209,14 +209,14 @@ def test_dots_computes_no_product_with_a_weight_again(family: str) -> None:
     """A layer has 7 of them and 14 for their gradients, 2 products in attention and 4 for theirs.
 
     ``dots`` computes only the scores of attention again, ``block`` all but the last product of a layer. Each norm's
-    scale has one for its gradient, whatever is computed again.
+    scale has one for its gradient, whatever is computed again; `rotary.rotation` two with the identity, once.
     """
-    config, head = of_family(family), 3  # the head, and its two gradients
+    config, others = of_family(family), 3 + 2  # the head and its two gradients, and the rotation
     in_gradient = partial(products_in_gradient, config)
     norms = 1 + sum(name.endswith("norm") for name in abstract_params(config)["layers"])
-    assert in_gradient("none") == (21 + head, 6, norms)
-    assert in_gradient("dots") == (21 + head, 7, norms)
-    assert in_gradient("block") == (27 + head, 8, norms)
+    assert in_gradient("none") == (21 + others, 6, norms)
+    assert in_gradient("dots") == (21 + others, 7, norms)
+    assert in_gradient("block") == (27 + others, 8, norms)
 
 
 def test_dots_never_computes_long_rows_attention_again(monkeypatch: pytest.MonkeyPatch) -> None:
