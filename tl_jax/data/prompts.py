@@ -1,4 +1,4 @@
-"""Where decision points come from: files of evaluation cases, or trajectories whose every call is one."""
+"""Where decision points come from: files of evaluation cases, or trajectories, of which every right call is one."""
 
 from __future__ import annotations
 

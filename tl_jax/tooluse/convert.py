@@ -64,7 +64,7 @@ def convert(
     """Writes the rows of all files to ``out``, which appears only once it is complete.
 
     Args:
-        kind: "cases" makes a case of every call of a trajectory; "auto" keeps what a file holds.
+        kind: "cases" makes a case of every call of a trajectory that did not fail; "auto" keeps what a file holds.
         on_error: "skip" leaves bad rows out and lists them in the report.
         to: the format to write, one of `tl_jax.tooluse.writing.writable`.
 
