@@ -70,6 +70,12 @@ def test_calls_of_trajectories_are_cases_unless_mae_blocks_them(write: Write) ->
     assert [item.id for item in load_cases(path, mae=MaeConfig(factor=0.5))] == ["t#3"]  # a failed call is no gold
 
 
+def test_of_trajectories_among_cases_mae_blocks_what_it_is_told(write: Write) -> None:
+    path = write([case("a"), trajectory()])
+    assert [item.id for item in load_cases(path)] == ["a", "t#3"]
+    assert [item.id for item in load_cases(path, mae=MaeConfig(rule="none", block="all"))] == ["a", "t#1", "t#3"]
+
+
 def test_an_id_that_appears_twice_is_an_error(write: Write) -> None:
     with pytest.raises(DataError, match=r"rows\.jsonl: id: 'a' appears twice"):
         load_cases(write([case("a"), case("a")]))

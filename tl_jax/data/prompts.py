@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from tl_jax.data.sources import opened
 from tl_jax.tooluse.mae.apply import right_calls
 from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.readers import holds_cases, read_cases, read_trajectories
-from tl_jax.tooluse.schema import Case, DataError, Trajectory
+from tl_jax.tooluse.schema import Case, DataError
 from tl_jax.tooluse.text.spoken import Include, spoken_case
 
 if TYPE_CHECKING:
@@ -57,11 +58,13 @@ def load_cases(
     Raises:
         DataError: a bad row, two cases of the same id, or no case at all.
     """
+    # A call that failed is no gold answer, however little it weighs in training.
+    of_trajectory = partial(right_calls, rule=mae.rule, block=mae.block, packs=mae.packs)
     with opened(path) as file, notes.kept() if notes else nullcontext():
         if holds_cases(file, format):
-            found = read_cases(file, format, notes=notes)
+            found = read_cases(file, format, notes=notes, of_trajectory=of_trajectory)
         else:
-            found = _from_trajectories(read_trajectories(file, format, notes=notes), mae)
+            found = chain.from_iterable(map(of_trajectory, read_trajectories(file, format, notes=notes)))
         cases = [spoken_case(case, include) for case in with_distinct_ids(islice(found, limit), path)]
     if not cases:
         raise DataError("holds no cases: neither gold calls nor trajectories with calls", path=str(path))
@@ -101,9 +104,3 @@ def spread(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
     """
     step = (len(prompts) - 1) / max(min(count, len(prompts)) - 1, 1)
     return [prompts[round(index * step)] for index in range(min(count, len(prompts)))]
-
-
-def _from_trajectories(trajectories: Iterable[Trajectory], mae: MaeConfig) -> Iterator[Case]:
-    """A call that failed is no gold answer, however little it weighs in training."""
-    for trajectory in trajectories:
-        yield from right_calls(trajectory, mae.rule, mae.block, mae.packs)

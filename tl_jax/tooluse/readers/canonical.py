@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.mae.apply import right_calls
 from tl_jax.tooluse.readers.format import Format, Writer
 from tl_jax.tooluse.readers.messages import read_conversation, read_row
 from tl_jax.tooluse.readers.rows import Place, each_row
@@ -19,16 +18,19 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         return [read_row(fields, None)]
 
 
-def cases(row: Any, place: Place) -> list[Case]:
-    """The case in a row; of a row without gold calls, a trajectory, its right calls."""
-    if isinstance(row, dict) and not is_case(row):
-        return [case for found in trajectories(row, place) for case in right_calls(found)]
+def cases(row: Any, place: Place) -> list[Case] | list[Trajectory]:
+    """The case in a row, or the trajectory in one without gold calls."""
+    return trajectories(row, place) if isinstance(row, dict) and not is_case(row) else [case(row)]
+
+
+def case(row: Any) -> Case:
+    """The case in a row."""
     with Fields(row) as fields:
         gold, kind = fields.take("gold", default=None) or [], gold_kind(fields)
         split = fields.take("split", kind=str, default="")
         reader, found = read_conversation(fields, None)
         calls = gold_calls(gold, reader.call)
-    return [Case(found.id, found.tools, found.messages, calls, kind, found.suite, split, found.meta)]
+    return Case(found.id, found.tools, found.messages, calls, kind, found.suite, split, found.meta)
 
 
 def is_case(row: Mapping[str, Any]) -> bool:

@@ -37,8 +37,8 @@ class Format:
         recognises: whether a file's first row is of this format. Where several
             formats recognise a row, it is of the one that was added last to the registry.
         trajectories: reads recorded episodes; None where a file holds none.
-        cases: reads questions with their gold answers; None where a file holds none. The calls of trajectories are
-            cases without that.
+        cases: reads questions with their gold answers, and trajectories that stand among them; None where a file holds
+            none. The calls of trajectories are cases without that.
         is_case: for a format of both: whether a row is a case. None: rows are trajectories unless cases are wanted.
         is_companion: whether a path is that of a file which the readers look for beside others: it is no data itself.
         write: how trajectories are written in it; None: they are not.
@@ -50,7 +50,7 @@ class Format:
     description: str
     recognises: Predicate
     trajectories: Reader[Trajectory] | None = None
-    cases: Reader[Case] | None = None
+    cases: Reader[Case] | Reader[Case | Trajectory] | None = None
     is_case: Predicate | None = None
     is_companion: Callable[[PurePath], bool] = lambda path: False
     write: Writer | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path, PurePath
@@ -122,20 +122,26 @@ def read_cases(
     on_error: OnError = "raise",
     report: Report | None = None,
     notes: Notes | None = None,
+    of_trajectory: Callable[[Trajectory], Iterable[Case]] = right_calls,
 ) -> Iterator[Case]:
-    """The cases of a file. Of trajectories, every turn is one whose calls did not fail, see `right_calls`.
+    """The cases of a file; of a trajectory, which may stand among them, those that ``of_trajectory`` makes of it.
 
-    Args and errors are those of `read_trajectories`.
+    The other args and errors are those of `read_trajectories`.
     """
     reporter, known = _reporter(on_error, report), _find(path, format)
-    return _noted(path, partial(known.cases or _right_calls(known), Path(path), reporter), notes)
+    read = known.cases or known.trajectories
+    assert read is not None
+    return _noted(path, lambda: _as_cases(read(Path(path), reporter), of_trajectory), notes)
 
 
-def _right_calls(format: Format) -> Reader[Case]:
-    """The reader of cases of a format that has trajectories only."""
-    assert format.trajectories is not None
-    read = format.trajectories
-    return lambda path, report: (case for item in read(path, report) for case in right_calls(item))
+def _as_cases(
+    items: Iterable[Case | Trajectory], of_trajectory: Callable[[Trajectory], Iterable[Case]]
+) -> Iterator[Case]:
+    for item in items:
+        if isinstance(item, Case):
+            yield item
+        else:
+            yield from of_trajectory(item)
 
 
 def holds_cases(path: str | Path, format: str = "auto") -> bool:

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields
-from tl_jax.tooluse.mae.apply import right_calls
 from tl_jax.tooluse.readers.beside_messages import shown
 from tl_jax.tooluse.readers.dialogue import Dialogue, around
 from tl_jax.tooluse.readers.fields import literal
@@ -37,11 +36,11 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     return [found]
 
 
-def cases(row: Any, place: Place) -> list[Case]:
-    """The prompt of a row, whose right answer only the environment knows; of a completion, its right calls."""
+def cases(row: Any, place: Place) -> list[Case] | list[Trajectory]:
+    """The prompt of a row, whose right answer only the environment knows, or with a completion the trajectory."""
     found, completed = _read(row, place)
     if completed:
-        return right_calls(found)
+        return [found]
     return [Case(found.id, found.tools, found.messages, (), "none", found.suite, meta=found.meta)]
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from tl_jax.errors import DataError
 from tl_jax.tooluse.readers import canonical
 from tl_jax.tooluse.readers.answers import answer_text
 from tl_jax.tooluse.readers.nulls import in_table
-from tl_jax.tooluse.readers.rows import Place, parse
+from tl_jax.tooluse.readers.rows import parse
 from tl_jax.tooluse.rewards.grade import Profile
 from tl_jax.tooluse.rewards.reference import Reference
 from tl_jax.tooluse.rewards.score import Reward, resolve_profile, score
@@ -64,10 +63,9 @@ def _made(load: Callable[[], Any]) -> Case:
         row = load()
         if not isinstance(row, dict) or not canonical.is_case(row):
             raise DataError("must be a JSON object with messages and gold")
-        (case,) = canonical.cases(row, Place(Path("case")))
+        return canonical.case(row)
     except DataError as error:
         raise DataError(error.problem, field=f"case.{error.field}" if error.field else "case") from None
-    return case
 
 
 def _as_released(text: str, case: Case, profile: Reference) -> str:
