@@ -7,7 +7,7 @@ Each row is ``tl-jax sft`` with the demo's own settings and those of its name in
 of the training loss of the last 20 steps, and how far both are from float32's: the mean difference from the run with
 the same seed, so with the same batches, and its 95 % interval by Student's t. Runs that are done are not repeated when
 this is started again. With ``--jobs`` several run at once. ``float32_remat`` computes what float32 does, but for the
-last bits of some sums: how far it is from float32 is what a run's luck makes, and less than that no other row can show.
+last bits of some sums: a row that is no farther from float32 cannot be told from it.
 """
 
 from __future__ import annotations

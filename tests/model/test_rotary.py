@@ -50,5 +50,4 @@ def test_a_processor_computes_angles_once_for_all_heads_and_layers() -> None:
     assert len(by_itself) == 1
     assert "concatenate" not in by_itself[0]
     angles = positions[:, :, None, None].astype(jnp.float32) * rotary_frequencies(config)
-    exact = [rotate(x, (jnp.cos(angles), jnp.sin(angles))) for x in layers]
-    np.testing.assert_array_equal(program(layers, positions), exact)
+    np.testing.assert_array_equal(rotation(config, positions), (jnp.cos(angles), jnp.sin(angles)))

@@ -23,8 +23,8 @@ def rotation(config: LlamaConfig, positions: jax.Array) -> Rotation:
 def _computed(x: jax.Array) -> jax.Array:
     """``x``, finite, computed where this stands: by a product with the identity, which is exact.
 
-    Whatever else XLA computes for a processor where it is read: sines and cosines for every head of every layer, thirty
-    times as long as a rotation by numbers that are there.
+    Anything else XLA computes again, on a processor, wherever it is read: sines and cosines for every head of every
+    layer, which takes thirty times as long as a rotation by numbers that are there.
     """
     return jnp.matmul(x, np.eye(x.shape[-1], dtype=x.dtype), precision=jax.lax.Precision.HIGHEST)
 
