@@ -135,8 +135,9 @@ TEXT_RULES: tuple[TextRule, ...] = (
     _rule(
         "messages",
         "prefix",
-        r"(?:an? |the )?(?:\w{1,20} ){0,3}error (?:has )?(?:in )?(?:occurred|during|while|when|executing|calling|"
-        r"running|invoking|fetching|posting|parsing|processing|loading|code:? [1-9])",
+        r"(?:an? |the )?(?:\w{1,20} ){0,3}error (?:has )?(?:occurred|during|while|when|executing|calling|running|"
+        r"invoking|fetching|posting|parsing|processing|loading|code:? [1-9])",
+        r"(?:an? |the )?error in (?:executing|calling|running|invoking|fetching|parsing|processing|loading)\b",
         rf"{_SORRY}(?:(?:an? |the )?(?:\w{{1,20}} ){{0,3}}error (?:has )?(?:occurred|happened)|(?:i |we )(?:have )?"
         r"(?:encountered|hit|ran into) an? (?:\w{1,20} ){0,2}(?:error|problem|issue))",
         r"(?:an? |the )?(?:\w{1,20} |'\w{1,60}' ){0,3}(?:raised an )?exception\b(?:[:.!]|$| occurred| in )",
@@ -149,7 +150,11 @@ TEXT_RULES: tuple[TextRule, ...] = (
     ),
     _rule("python", "exception", rf"(?:uncaught )?{_EXCEPTION}(?:\([^\n]{{0,200}}\))?(?:\s*:|$)", longest=_PAGE),
     _rule("python", "unexpected argument", rf"{_FUNCTION} got (?:an unexpected|multiple values for|some positional)"),
-    _rule("python", "missing argument", rf"(?:{_FUNCTION} )?missing \d+ required"),
+    _rule(
+        "python",
+        "missing argument",
+        rf"{_FUNCTION} missing \d+ required|missing \d+ required (?:positional|keyword)",
+    ),
     _rule("python", "too many arguments", rf"{_FUNCTION} takes .{{1,40}} positional arguments?"),
     _rule("python", "undefined name", r"name '[^'\n]{1,80}' is not defined", r"[\w.$-]{1,80} is not defined[.!]?$"),
     _rule("python", "key error", QUOTED_NAME.pattern, category=Category.UNKNOWN_ERROR),
@@ -260,7 +265,7 @@ TEXT_RULES: tuple[TextRule, ...] = (
         "messages",
         "refusal",
         r"(?:access|permission)(?: is| was)? denied|(?:you are |user is )?not authorized(?:[.!:]|$| to )",
-        r"no (?:api key|credentials|access token) (?:(?:was|were) )?(?:provided|found|given|supplied|set)\b",
+        r"no (?:api key|credentials|access token) (?:(?:was|were) )?(?:provided|found(?! in\b)|given|supplied|set)\b",
         r"(?:authentication|authorization|login|api key) (?:credentials )?(?:(?:is|was|were) )?"
         r"(?:required|not provided)\b",
         r"(?:you must|please) (?:be logged|log|sign) in (?:first|to continue)|you must (?:be logged|log|sign) in\b",
@@ -273,8 +278,9 @@ TEXT_RULES: tuple[TextRule, ...] = (
     _rule(
         "http",
         "connection",
-        r"(?:the )?(?:connection|request|operation|read|connect)s? (?:has |have )?(?:timed out|timeout|refused|reset|"
-        r"aborted|closed)|(?-i:E(?:CONN(?:REFUSED|RESET|ABORTED)|TIMEDOUT|NOTFOUND|HOSTUNREACH))\b",
+        r"(?:the )?(?:connection|request|operation|read|connect)s? (?:has |have )?(?:timed out|timeout"
+        r"(?! (?:is|was|has|set)\b)|refused|reset|aborted|closed)(?! successfully)|"
+        r"(?-i:E(?:CONN(?:REFUSED|RESET|ABORTED)|TIMEDOUT|NOTFOUND|HOSTUNREACH))\b",
         r"timed out\b|HTTPS?ConnectionPool\(|max retries exceeded|network is unreachable",
     ),
     _rule(
@@ -294,8 +300,8 @@ TEXT_RULES: tuple[TextRule, ...] = (
         "missing",
         r"(?:the )?(?:required )?(?:parameter|argument|field|property|header)s?\b.{0,80}\b(?:is|are) "
         r"(?:missing|required|mandatory)\b|field required",
-        r"required (?:parameter|argument|field|property|input)s?\b.{0,60}\b"
-        r"(?:missing|not (?:provided|specified|given))\b",
+        r"required (?:parameter|argument|field|property|input)s?\b(?!.{0,60}\b(?:none|nothing|not)\b.{0,4}\bmissing)"
+        rf".{{0,60}}\b(?:missing(?!\s*[:=]{_NONE})|not (?:provided|specified|given))\b",
         r"(?:['\"`]\w{1,60}['\"`]|\w{1,40}_\w{1,40}) is (?:a )?(?:missing|required|mandatory)\b",
         r"please (?:specify|provide|enter|supply|check)\b.{1,120}\btry again",
         r"please (?:specify|provide|enter|supply|use) .{0,40}\bvalid\b",
