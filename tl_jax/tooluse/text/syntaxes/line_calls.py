@@ -142,7 +142,8 @@ NAME_LINE = Syntax(
     read=read_name_line,
     attempts=written(
         r"^[ \t]*NAMES[ \t]*:?\s*\{\s*[\"'}]",
-        r"^[ \t]*\w[\w ]{0,20}:[ \t]*NAMES[ \t]*\n[ \t]*\w[\w ]{0,20}:[ \t]*\{",  # each after a label of its own
+        # each after a label of its own
+        r"^[ \t]*\w[\w ]{0,20}:[ \t]*NAMES[ \t]*\r?\n[ \t]*\w[\w ]{0,20}:\s*\{\s*(?:[\"'}]|\Z)",
         hint="{",
     ),
     write=each(lambda name, given: f"{name}\n{given}\n"),

@@ -235,7 +235,8 @@ SYNTAXES = (
         read=_read_harmony,
         attempts=either(
             written(r"<\|channel\|>[^<\n]{0,200}\bto=", r"\bto=functions\.[^\s<]*<\|channel\|>", hint="<|channel|>"),
-            written(r"\bto=functions\.NAMES\b[^\n{]{0,40}\{", hint="to=functions."),  # what is left without the tokens
+            # what is left without the tokens
+            written(r"\bto=functions\.NAMES\b(?:[ \t]|<\|\w+\|>|json|code|commentary){0,6}\{", hint="to=functions."),
         ),
         write=each(
             lambda name, given: f"<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>{given}<|call|>"
