@@ -67,7 +67,9 @@ def load_cases(
             found = chain.from_iterable(map(of_trajectory, read_trajectories(file, format, notes=notes)))
         cases = [spoken_case(case, include) for case in with_distinct_ids(islice(found, limit), path)]
     if not cases:
-        raise DataError("holds no cases: neither gold calls nor trajectories with calls that did not fail", path=str(path))
+        raise DataError(
+            "holds no cases: neither gold calls nor trajectories with calls that did not fail", path=str(path)
+        )
     return cases
 
 

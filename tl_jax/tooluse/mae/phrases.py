@@ -107,7 +107,10 @@ _EXITED = (
     r"(?:(?:completed|finished|failed|terminated) with )?(?:exit|return|error)(?:ed with)? ?(?:code|status)"
     r"(?: is|[:=])? ?-?[1-9]\d{0,9}"
 )
-_NONE = r"\s*(?:0|no(?:ne| errors?)?|null|nil|false|\[\]|\{\})\s*(?:[.,;|\n]|$)"
+_NONE = (
+    r"\s*(?:0(?: \w{1,20}[:=]|/\d)|(?:0|no(?:ne| errors?)?|null|nil|false|n/a|\[\]|\{\})(?: found| detected)?\s*"
+    r"(?:[.,;|\n]|$))"
+)
 """What follows "Errors:" where there are none."""
 QUOTED_NAME = re.compile(r"'[A-Za-z]+(_[A-Za-z0-9]+)+'$")
 """`'related_searches'` and nothing else: how Python prints a KeyError."""
@@ -247,7 +250,7 @@ TEXT_RULES: tuple[TextRule, ...] = (
         r"model)s? (?:is|are) (?:currently |temporarily )?(?:unavailable|not available|overloaded|down|offline|busy)\b",
         r"operation failed|(?:sorry, )?(?:i |we )?(?:failed to|unable to|was unable to|could not|couldn't) \w+",
         r"can(?:not|'t) (?:find|connect|read|parse|open|access|process|complete|load|call|execute|divide)\b",
-        r"can(?:not|'t) \w{1,30}: |(?:failed|failure|missing)\s?: (?!\d)",
+        r"can(?:not|'t) \w{1,30}: |(?:failed|failure|missing)\s?: (?!\d|(?:none|nothing|\[\])\W*$)",
         r"there (?:was|is|has been) an? (?:\w{1,20} )?(?:problem|error|issue) (?:with|while|when|processing|in)\b",
         r"(?:the |your |this )?(?:request|operation|call|action|transaction) (?:(?:is|was|has been) )?"
         r"(?:could not|can ?not|rejected|denied|aborted|not (?:be |permitted|allowed|completed|processed))\b",
