@@ -206,7 +206,10 @@ def test_broken_files_are_named(checkpoint: Path, tmp_path: Path) -> None:
     (checkpoint / INDEX_FILE).write_text(json.dumps({"weight_map": {"a": "model-00001-of-00002.safetensors"}}))
     with pytest.raises(CheckpointError, match=r"model-00001-of-00002.safetensors: cannot be read"):
         load_hf(checkpoint)
-    for name in ("", "..", "a\0b", "\ud800", "x" * 5000):
+    (checkpoint / INDEX_FILE).write_text(json.dumps({"weight_map": {"a": "\ud800"}}))
+    with pytest.raises(CheckpointError, match=r"index.json: not valid JSON: half of a surrogate pair"):
+        load_hf(checkpoint)
+    for name in ("", "..", "a\0b", "x" * 5000):
         (checkpoint / INDEX_FILE).write_text(json.dumps({"weight_map": {"a": name}}))
         with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
             load_hf(checkpoint)

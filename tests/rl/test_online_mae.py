@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from tl_jax.config import ConfigError, RlConfig, load_config
-from tl_jax.errors import UserError
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.rl.online_mae import OnlineMae
 from tl_jax.tooluse.schema import Call, Case
@@ -64,5 +63,5 @@ def test_turns_answered_by_errors_of_the_environment_count_less(settings: list[s
 def test_what_cannot_work_is_refused() -> None:
     with pytest.raises(ConfigError, match="online_mae reads what tools answer; set environment"):
         load_config(RlConfig, [], [*SETTINGS[:3], "online_mae.rule=paper"])
-    with pytest.raises(UserError, match="unknown rule packs: pyton"):
-        OnlineMae.of(load_config(RlConfig, [], [*SETTINGS, "online_mae.packs=[pyton]"]).online_mae)
+    with pytest.raises(ConfigError, match=r"online_mae\.packs': unknown 'pyton'; did you mean 'python'"):
+        load_config(RlConfig, [], [*SETTINGS, "online_mae.packs=[pyton]"])

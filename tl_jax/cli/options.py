@@ -9,12 +9,13 @@ from typing import Any, TypeAlias, TypeVar, cast, get_args
 
 import click
 
-from tl_jax.cli.names import DTYPE, FORMAT, RENDERER, FunctionName, choices_of
+from tl_jax.cli.names import DTYPE, FORMAT, RENDERER, FunctionName, OneOf, choices_of
 from tl_jax.cli.numbers import number_of
 from tl_jax.cli.paths import FILE, ModelDirectory
 from tl_jax.config import DataConfig, MaeConfig, PktConfig, RunConfig, SamplingConfig
 from tl_jax.config.engine import KvCacheDtype
 from tl_jax.terminal import say
+from tl_jax.tooluse.mae.phrases import PACKS
 from tl_jax.tooluse.mae.rules import RULES
 from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.rewards.writable import Unwritable
@@ -114,7 +115,11 @@ include_option = click.option(
     help="Written with the answers of the data; may be repeated.",
 )
 pack_option = click.option(
-    "--pack", "packs", multiple=True, help="Rule paper looks for this family only; may be repeated."
+    "--pack",
+    "packs",
+    type=OneOf(PACKS),
+    multiple=True,
+    help="Rule paper looks for this family only; may be repeated.",
 )
 max_weight_option = click.option(
     "--max-weight", type=number_of(PktConfig, "max_weight"), default=9.0, show_default=True, help="Of key tokens."
