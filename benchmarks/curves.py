@@ -6,7 +6,7 @@ Each row is ``tl-jax sft`` with the demo's own settings and those of its name in
 ``--seeds``. Printed are held-out losses of the first on the way, means over seeds of the held-out loss at the end and
 of the training loss of the last 20 steps, and how far both are from float32's: the mean difference from the run with
 the same seed, so with the same batches, and its 95 % interval by Student's t. Runs that are done are not repeated when
-this is started again. With ``--jobs`` several run at once. ``float32_remat`` computes what float32 does, but for the
+this is started again. With ``--jobs`` several run at once. ``float32_parts`` computes what float32 does, but for the
 last bits of some sums: a row that is no farther from float32 cannot be told from it.
 """
 
@@ -35,7 +35,7 @@ RATE = "optimizer.learning_rate"
 
 VARIANTS: Mapping[str, Sequence[str]] = {
     "float32": (),
-    "float32_remat": ("model.remat=block",),
+    "float32_parts": ("accumulate=3",),
     "float32_2e-3": (f"{RATE}=2e-3",),
     "bf16": ("model.param_dtype=bfloat16",),
     "lora_3e-3": (*ADAPTERS, f"{RATE}=3e-3"),
