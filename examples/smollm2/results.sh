@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The runs behind "A real model" in benchmarks/RESULTS.md, one after another; given again, it goes on where it stood.
-#   examples/smollm2/results.sh MODEL OUT      (OUT/data is what prepare.py wrote)
+#   examples/smollm2/results.sh MODEL OUT [SEED]      (OUT/data is what prepare.py wrote; one OUT for each seed)
 set -euo pipefail
-model=$1 out=$2
+model=$1 out=$2 seed=${3:-0}
 configs=$(dirname "$0")/../../tl_jax/demo/configs/model
 answering=(--dtype float32 --batch-size 32 --max-new-tokens 80)
 
@@ -15,7 +15,7 @@ answers() {  # NAME MODEL: of every test set
 }
 
 sft() {  # NAME OVERRIDE...
-  tl-jax sft --config "$configs/sft.yaml" model.path="$model" data.path="$out/data/train.jsonl" run_dir="$out/$1" "${@:2}"
+  tl-jax sft --config "$configs/sft.yaml" model.path="$model" data.path="$out/data/train.jsonl" run_dir="$out/$1" seed="$seed" "${@:2}"
 }
 
 answers base "$model"
@@ -23,6 +23,6 @@ sft sft data.mae.rule=none data.pkt.mode=none
 answers sft "$out/sft"
 sft mae_pkt
 answers mae_pkt "$out/mae_pkt"
-tl-jax rl --config "$configs/rl.yaml" model.path="$out/mae_pkt" data.path="$out/data/train.jsonl" run_dir="$out/irm"
+tl-jax rl --config "$configs/rl.yaml" model.path="$out/mae_pkt" data.path="$out/data/train.jsonl" run_dir="$out/irm" seed="$seed"
 answers irm "$out/irm"
 python "$(dirname "$0")/tables.py" "$out"
