@@ -12,6 +12,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from tl_jax.model import gathering
 from tl_jax.model.platform import platform
 
 
@@ -90,9 +91,9 @@ def product(equation: str, x: jax.Array, matrix: jax.Array) -> jax.Array:
     Args:
         equation: each of its letters is in two of the three arrays, and none twice in one.
         x: activations.
-        matrix: whose gradient is multiplied in the order in which it lies in memory.
+        matrix: whose gradient is multiplied in the order in which it lies in memory; one of its letters is ``d``.
     """
-    return einsum(equation, x, matrix)
+    return einsum(equation, x, gathering.whole(_sides(equation)[1], matrix, x))
 
 
 def _product_forward(equation: str, x: jax.Array, matrix: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -102,10 +103,14 @@ def _product_forward(equation: str, x: jax.Array, matrix: jax.Array) -> tuple[ja
 def _product_backward(
     equation: str, kept: tuple[jax.Array, jax.Array], given: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    (x, matrix), (inputs, out) = kept, equation.split("->")
-    of_x, of_matrix = inputs.split(",")
-    d_x = einsum(f"{out},{of_matrix}->{of_x}", given, matrix)
-    return d_x, einsum(f"{of_x},{out}->{of_matrix}", x, given)
+    (x, matrix), (of_x, of_matrix, out) = kept, _sides(equation)
+    d_x = einsum(f"{out},{of_matrix}->{of_x}", given, gathering.whole(of_matrix, matrix, x))
+    return d_x, gathering.summed(of_matrix, einsum(f"{of_x},{out}->{of_matrix}", x, given), x)
+
+
+def _sides(equation: str) -> list[str]:
+    """The letters of the activations, of the matrix, and of what they give."""
+    return equation.replace("->", ",").split(",")
 
 
 product.defvjp(_product_forward, _product_backward)
