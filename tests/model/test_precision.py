@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tests.training.helpers import TINY
-from tl_jax.model.embedding import lookup
+from tl_jax.model.embedding import by_rows, lookup
 from tl_jax.model.llama import abstract_params, init_params, make_graphdef
 from tl_jax.model.precision import compute_dtype, in_compute_dtype
 from tl_jax.model.value import value_params
@@ -44,3 +44,13 @@ def test_every_occurrence_of_a_token_counts_in_the_embedding() -> None:
         assert gradient.dtype == dtype
         np.testing.assert_array_equal(gradient[:, 0], [0, 0, 600, 0, 0, 5])
     assert np.isnan(lookup(table, tokens)[0, -1]).all()
+
+
+def test_the_embedding_s_gradient_is_added_up_row_by_row_where_sorts_are_long() -> None:
+    """As a TPU does: the same sums, also of a token that all rows have and of ids that nobody has."""
+    tokens = jnp.asarray([[2, 2, 9, 0], [5, 2, 0, -1], [1, 2, 2, 2]])
+    rows = jnp.arange(48, dtype=jnp.float32).reshape(3, 4, 4)
+    gradient = jax.grad(
+        lambda table: jnp.sum(lookup(table, jnp.where(tokens == 9, 0, tokens)) * (tokens != 9)[..., None] * rows)
+    )
+    np.testing.assert_array_equal(by_rows(jnp.zeros((6, 4)), tokens, rows), gradient(jnp.zeros((6, 4))))
