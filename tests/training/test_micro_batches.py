@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tl_jax.training.micro_batches import accumulate, add_up, split
+from tl_jax.training.micro_batches import add_up, split
 
 TREE = {"a": jnp.arange(24.0).reshape(12, 2), "b": jnp.arange(12)}
 
@@ -29,7 +29,7 @@ def test_sums_are_float32(parts: int) -> None:
     def total(part: jax.Array) -> dict[str, jax.Array]:
         return {"low": jnp.sum(part).astype(jnp.bfloat16), "count": jnp.float32(part.size)}
 
-    sums = accumulate(total, rows, parts)
+    sums = add_up(total, split(rows, parts))
     assert {name: x.dtype for name, x in sums.items()} == {"low": jnp.float32, "count": jnp.float32}
     assert sums["count"] == 12
     assert sums["low"] == pytest.approx(267, abs=1.1 if parts == 1 else 0)

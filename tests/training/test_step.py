@@ -15,13 +15,15 @@ import pytest
 
 from tests.training.helpers import TINY, assert_trees_close, random_batch
 from tl_jax.config import MeshConfig, OptimizerConfig
+from tl_jax.config.losses import LOSSES
 from tl_jax.data.batch import Batch
 from tl_jax.data.packing import collate, pack
 from tl_jax.data.supervision import Example
-from tl_jax.model.llama import abstract_params, make_graphdef, merge
+from tl_jax.model.llama import Llama, abstract_params, make_graphdef, merge
 from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh, shard_tree
+from tl_jax.plugins import Plugin
 from tl_jax.training.compile import compile_step, start_state
-from tl_jax.training.losses import Loss, weighted_cross_entropy
+from tl_jax.training.losses import Loss, LossFn, make_loss, weighted_cross_entropy
 from tl_jax.training.optimizer import make_optimizer
 from tl_jax.training.state import TrainState, init_state
 from tl_jax.training.step import accumulated_gradient, evaluate, make_eval_step, make_train_step
@@ -31,17 +33,49 @@ OPTIMIZER = OptimizerConfig(learning_rate=1e-3, schedule="linear", warmup_steps=
 STEPS = 3
 
 
-def gradient_of(graphdef: Any, params: Any, batch: Batch, accumulate: int = 1) -> tuple[Any, Loss]:
+def gradient_of(
+    graphdef: Any, params: Any, batch: Batch, accumulate: int = 1, loss: LossFn = weighted_cross_entropy, **how: bool
+) -> tuple[Any, Loss]:
     state = init_state(params, optax.sgd(0.0), 0)
-    return jax.jit(lambda s, b: accumulated_gradient(graphdef, weighted_cross_entropy, s, b, accumulate))(state, batch)
+    return jax.jit(lambda s, b: accumulated_gradient(graphdef, loss, s, b, accumulate, **how))(state, batch)
 
 
-def test_accumulated_equals_one_batch(graphdef: Any, params: Any) -> None:
+@pytest.mark.parametrize("one_reading", [False, True])
+def test_accumulated_equals_one_batch(graphdef: Any, params: Any, one_reading: bool) -> None:
     batch = random_batch(0, 8, 48)  # 1, 2, 3, 1, ... turns in a row: no two micro-batches have the same denominator
     whole_gradient, whole = gradient_of(graphdef, params, batch)
-    gradient, sums = gradient_of(graphdef, params, batch, accumulate=4)
+    gradient, sums = gradient_of(graphdef, params, batch, accumulate=4, one_reading=one_reading)
     assert_trees_close(gradient, whole_gradient, rtol=1e-5)
     assert_trees_close(sums, whole, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_layers_add_their_gradients_to_the_sums_for_the_losses_that_read_once(
+    name: str, graphdef: Any, params: Any
+) -> None:
+    assert LOSSES.get(name).one_reading
+    loss, batch = make_loss(Plugin(name)), random_batch(0, 8, 48)
+    read = []
+
+    def watched(model: Llama, micro: Batch) -> Loss:
+        read.append(model.gradient_sums is not None)
+        return loss(model, micro)
+
+    gradient, sums = gradient_of(graphdef, params, batch, 4, watched, one_reading=True)
+    assert read[-1]
+    expected, expected_sums = gradient_of(graphdef, params, batch, 4, loss)
+    assert_trees_close(gradient, expected, rtol=1e-6)
+    assert_trees_close(sums, expected_sums, rtol=1e-6)
+
+
+def test_a_loss_may_read_twice(graphdef: Any, params: Any) -> None:
+    def twice(model: Llama, batch: Batch) -> Loss:
+        return jax.tree.map(jnp.add, weighted_cross_entropy(model, batch), weighted_cross_entropy(model, batch))
+
+    batch = random_batch(0, 8, 48)
+    once, _ = gradient_of(graphdef, params, batch)
+    gradient, _ = gradient_of(graphdef, params, batch, 4, twice)
+    assert_trees_close(gradient, jax.tree.map(lambda leaf: 2 * leaf, once), rtol=1e-5)
 
 
 def test_packed_equals_unpacked(graphdef: Any, params: Any) -> None:
@@ -90,7 +124,7 @@ def test_sharded_equals_single_device(
     losses = []
     with jax.set_mesh(mesh):
         state = start_state(partial(init_state, optimizer=optimizer, seed=0), shard_tree(params, mesh), mesh)
-        step = make_train_step(graphdef, weighted_cross_entropy, optimizer, schedule, accumulate)
+        step = make_train_step(graphdef, weighted_cross_entropy, optimizer, schedule, accumulate, one_reading=True)
         compiled = compile_step(step, state, mesh)
         for number in range(STEPS):
             state, metrics = compiled(state, make_global_array(random_batch(number, 16, 48), batch_sharding(mesh)))

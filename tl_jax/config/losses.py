@@ -27,6 +27,8 @@ class NamedLoss:
     """address of the paper"""
     options: str = ""
     """what the function's options mean, for the documents"""
+    one_reading: bool = False
+    """whether the function calls ``model.hidden`` once, and not in a loop of its own: see `make_train_step`"""
 
 
 LOSSES: Registry[NamedLoss] = Registry(
@@ -37,6 +39,7 @@ LOSSES: Registry[NamedLoss] = Registry(
             "tl_jax.training.losses:weighted_cross_entropy",
             "`-log p(label)`",
             "https://arxiv.org/abs/2412.15495",
+            one_reading=True,
         ),
         NamedLoss(
             "label_smoothing",
@@ -44,6 +47,7 @@ LOSSES: Registry[NamedLoss] = Registry(
             "`-(1 - smoothing) log p(label) - smoothing (mean of log p over the vocabulary)`",
             "https://arxiv.org/abs/1512.00567",
             "`smoothing`: share of the target distribution that is uniform",
+            one_reading=True,
         ),
     ],
     columns={

@@ -28,6 +28,7 @@ from tl_jax.model.attention.cached import cached
 from tl_jax.model.cache import Cache, held, write
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.embedding import lookup
+from tl_jax.model.gradient_sums import through_adding
 from tl_jax.model.host_memory import HOST, is_in_host_memory
 from tl_jax.model.kv_dtype import Numbers, decoded, encoded
 from tl_jax.model.layer import LAYER_INPUT, Only, saved_by_dots, through_layer
@@ -80,6 +81,8 @@ class Llama(nnx.Module):
         self.lora = lora
         self.dropout_keys: jax.Array | None = nnx.data(None)
         """[B], typed: of a training step's rows; None = nothing is dropped"""
+        self.gradient_sums: Params | None = nnx.data(None)
+        """of layers, see `through_adding`; given for one reading, if at all: see `adding`"""
         self.branched = False
         """segments of the rows have branches, and whoever reads them without is told"""
         self.embed = nnx.Dict({name: nnx.Param(value) for name, value in params["embed"].items()})
@@ -124,7 +127,7 @@ class Llama(nnx.Module):
         layers = {name: param[...] for name, param in self.layers.items()}
         if self.lora.dropout and self.dropout_keys is not None:
             layers[adapters.DROPOUT] = adapters.keys_of_layers(self.dropout_keys, self.config.num_layers)
-        if wanted is None or not self._divides(layers):
+        if wanted is None or self.gradient_sums is not None or not self._divides(layers):
             return self._normed(self._through(x, layers, mask, by))
         x = self._through(x, jax.tree.map(lambda leaf: leaf[:-1], layers), mask, by)
         last = jax.tree.map(lambda leaf: leaf[-1:], layers)
@@ -138,11 +141,15 @@ class Llama(nnx.Module):
 
         looped, backend = self.loops.training and not only, "xla" if only else self.attention
 
-        def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> tuple[jax.Array, None]:
-            return attention(query, key, value, mask, backend), None
+        def block(x: jax.Array, weights: Params, read: tuple[AttentionMask, Rotation]) -> tuple[jax.Array, None]:
+            def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> tuple[jax.Array, None]:
+                return attention(query, key, value, read[0], backend), None
 
-        block = partial(through_layer, config=self.config, by=by, attend=attend, lora=self.lora, only=only)
-        step = self._with_remat(block, looped)
+            return through_layer(x, weights, config=self.config, by=read[1], attend=attend, lora=self.lora, only=only)
+
+        if self.gradient_sums is not None:
+            return through_adding(lambda *given: block(*given)[0], x, layers, self.gradient_sums, (mask, by))
+        step = self._with_remat(partial(block, read=(mask, by)), looped)
         if looped:
             through: jax.Array = jax.lax.scan(step, x, layers)[0]
             return through
@@ -155,6 +162,18 @@ class Llama(nnx.Module):
         whole rows."""
         whole = self.offload or adapters.DROPOUT in layers or any(map(is_in_host_memory, jax.tree.leaves(layers)))
         return Wanted.saves_work() and not whole
+
+    def adding(self) -> list[tuple[str, str]]:
+        """Paths of the parameters of which `hidden` takes `gradient_sums`: those of all layers or none.
+
+        Layers add their gradients where all of them are trained, in a loop of which their inputs are kept.
+        """
+        layers = {name: param[...] for name, param in self.layers.items()}
+        alike = self.loops.training and self.remat == "block" and not self.offload
+        adapted = any(adapters.A in name for name in layers)
+        if not alike or adapted or any(map(is_in_host_memory, layers.values())):
+            return []
+        return [("layers", name) for name in layers]
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Float32 [..., V] from ``hidden`` [..., D]."""

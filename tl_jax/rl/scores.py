@@ -29,6 +29,8 @@ from tl_jax.rl.state import RlState, StepSpec
 from tl_jax.training.losses import Statistic, TokenScores, entropy, label_log_probs
 
 Metrics = dict[str, Any]
+SUMS = "gradient_sums"
+"""Beside the models: sums to which layers add their gradients, at the paths of their parameters."""
 
 
 @jax.tree_util.register_dataclass
@@ -110,6 +112,7 @@ def hidden_states(params: Params, part: MicroBatch, spec: StepSpec) -> jax.Array
     """Of the policy where it is read, [R, T, D]; ``params`` are ``{"actor": ...}`` and maybe more."""
     actor: Llama = merge(spec.actor.graphdef, params["actor"])
     actor.dropout_keys = part.dropout_keys
+    actor.gradient_sums = _sums(params, "actor", "layers")
     return actor.hidden(*part.inputs, part.wanted)
 
 
@@ -144,6 +147,7 @@ def token_values(params: Params, hidden: Callable[[], jax.Array], part: MicroBat
         return head_values(hidden(), params["critic"]["value_head"])
     critic: ValueModel = merge(spec.critic.graphdef, params["critic"])
     critic.backbone.dropout_keys = part.dropout_keys
+    critic.backbone.gradient_sums = _sums(params, "critic", "backbone", "layers")
     return critic.values(critic.backbone.hidden(*part.inputs, part.wanted))
 
 
@@ -183,6 +187,13 @@ def ref_model(state: RlState, spec: StepSpec) -> Params | None:
 def logprobs_of(params: Params, part: MicroBatch, spec: StepSpec) -> jax.Array:
     """What a policy, ``{"actor": ...}``, says of the labels: float32 [R, T]."""
     return policy_scores(params, hidden_states(params, part, spec), part, spec).log_probs
+
+
+def _sums(params: Params, *path: str) -> Params | None:
+    found: Any = params.get(SUMS)
+    for name in path:
+        found = found and found.get(name)
+    return found or None
 
 
 def _copies(params: Params, state: RlState, spec: StepSpec) -> Params:

@@ -11,23 +11,22 @@ import jax.numpy as jnp
 import optax
 
 from tl_jax.config import AlgorithmConfig
-from tl_jax.data.batch import Array
 from tl_jax.model.host_memory import is_in_host_memory
 from tl_jax.model.parameters import Params
 from tl_jax.model.precision import compute_dtype, in_compute_dtype
 from tl_jax.rl.batch import RolloutBatch
 from tl_jax.rl.dropout import with_dropout
+from tl_jax.rl.gradients import Parts, gradient_of
 from tl_jax.rl.minibatch_losses import (
     Said,
     Targets,
     entropy_of_updates,
-    loss_sum,
     losses_of,
     minibatch_targets,
     policy_tokens,
     said_by,
 )
-from tl_jax.rl.parts import MicroBatch, at, of_episodes, parts_of
+from tl_jax.rl.parts import at, of_episodes, parts_of
 from tl_jax.rl.rows import Rows
 from tl_jax.rl.scores import (
     Experience,
@@ -40,7 +39,6 @@ from tl_jax.rl.scores import (
     scores_policy_first,
 )
 from tl_jax.rl.state import RlState, StepSpec, with_base
-from tl_jax.training.micro_batches import add_up
 from tl_jax.training.stochastic_rounding import apply_updates
 
 
@@ -113,47 +111,6 @@ def learning_together(config: AlgorithmConfig) -> tuple[tuple[str, ...], ...]:
     if not config.has_critic:
         return (("actor",),)
     return (("actor", "critic"),) if config.critic_backbone == "shared" else (("actor",), ("critic",))
-
-
-class Parts(NamedTuple):
-    """A minibatch as it is read, arrays [M, R, T]."""
-
-    read: MicroBatch
-    targets: Targets
-    sources: Array
-
-
-def gradient_of(
-    learning: Params,
-    frozen: Params,
-    parts: Parts,
-    warm: jax.Array,
-    kl_coef: jax.Array,
-    spec: StepSpec,
-    shape: tuple[int, ...],
-) -> tuple[Params, Metrics]:
-    """Gradient and metrics of those models that learn together, over a minibatch of episodes with arrays of ``shape``,
-    [B, N]. Until it is ``warm``, that of the actor is 0, without being computed."""
-
-    def over_parts(actor_learns: bool, wanted: jax.Array | None) -> tuple[Params, Metrics]:
-        def loss(differentiated: Params, part: Parts) -> tuple[jax.Array, Metrics]:
-            models = with_base(learning | differentiated, frozen)
-            total, metrics = loss_sum(models, part.read, part.targets, spec, kl_coef, actor_learns)
-            if "found" in metrics:
-                metrics["found"] = of_episodes(part.sources, metrics["found"], shape)
-            return total, metrics
-
-        differentiated = {name: params for name, params in learning.items() if actor_learns or name != "actor"}
-        gradient = jax.grad(loss, has_aux=True)
-        return add_up(lambda part: gradient(differentiated, part), parts, lambda part: part.read.holds_anything, wanted)
-
-    if not ("actor" in learning and spec.config.has_critic and spec.config.critic_warmup):
-        return over_parts(True, None)
-    # two loops of which one does not run, and no condition: what goes through one may be in memory twice
-    gradient, metrics = over_parts(True, warm)
-    of_critic, told = over_parts(False, ~warm)
-    both = {name: jax.tree.map(jnp.add, gradient[name], of_critic[name]) for name in of_critic}
-    return gradient | both, jax.tree.map(jnp.add, metrics, told)
 
 
 def only_update(

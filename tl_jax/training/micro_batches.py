@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
 
+from tl_jax.model.parameters import Params
+
+Path = tuple[str, ...]
 Tree = TypeVar("Tree")
 Sums = TypeVar("Sums")
 
 
 def split(tree: Tree, parts: int) -> Tree:
     """[B, ...] -> [parts, B / parts, ...]; part i has the rows i, i + parts, ...: a share of every device's rows."""
+    if parts == 1:
+        return jax.tree.map(lambda x: x[None], tree)
     return jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1), tree)
-
-
-def accumulate(function: Callable[[Tree], Sums], tree: Tree, parts: int) -> Sums:
-    """The sum of ``function(part)`` over ``parts`` of ``tree``, added up once and in float32."""
-    return add_up(function, split(tree, parts) if parts > 1 else jax.tree.map(lambda x: x[None], tree))
 
 
 def add_up(
@@ -27,6 +28,7 @@ def add_up(
     parts: Tree,
     needed: Callable[[Tree], jax.Array] | None = None,
     wanted: jax.Array | None = None,
+    add: Callable[[Sums, Tree], Sums] | None = None,
 ) -> Sums:
     """The sum of ``function(part)`` over the first axis of ``parts``, in float32.
 
@@ -35,6 +37,7 @@ def add_up(
         parts: [parts, ...] each.
         needed: bool scalar of a part; whether it adds anything. By default all do.
         wanted: bool scalar; whether anything is added up. Where it is not, the sum is 0 and nothing is computed.
+        add: of the sums so far and a part, the sums with it, where that is not all of ``function(part)`` added.
     """
     first, count = jax.tree.map(lambda x: x[0], parts), jax.tree.leaves(parts)[0].shape[0]
     if count == 1 and wanted is None:
@@ -42,9 +45,11 @@ def add_up(
         return whole
     zero = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), jax.eval_shape(function, first))
 
-    def add(sums: Any, part: Tree) -> Any:
-        return jax.tree.map(jnp.add, sums, function(part))
+    def add_all(sums: Sums, part: Tree) -> Sums:
+        total: Sums = jax.tree.map(jnp.add, sums, function(part))
+        return total
 
+    add = add or add_all
     if needed is None and wanted is None:
         total: Sums = jax.lax.scan(lambda sums, part: (add(sums, part), None), zero, parts)[0]
         return total
@@ -59,3 +64,36 @@ def add_up(
 
     total = jax.lax.fori_loop(0, jnp.sum(holding), add_next, zero)
     return total
+
+
+def add_gradients(
+    loss: Callable[[Params, Params, Tree], tuple[jax.Array, Sums]],
+    learning: Params,
+    in_place: Iterable[Path],
+    parts: Tree,
+    needed: Callable[[Tree], jax.Array] | None = None,
+    wanted: jax.Array | None = None,
+) -> tuple[Params, Sums]:
+    """The gradient of ``loss`` for ``learning`` and what it tells besides, added up over ``parts`` in float32.
+
+    Args:
+        loss: of ``learning``, of the sums so far of what is added ``in_place`` (empty in the only part), and of a part.
+        learning: what is differentiated.
+        in_place: paths in ``learning`` of what the loss itself adds the gradient of to the sums, see `through_adding`.
+        parts: as for `add_up`, and so ``needed`` and ``wanted``.
+    """
+    gradient, in_place = jax.grad(loss, argnums=(0, 1), has_aux=True), frozenset(in_place)
+
+    def of_part(part: Tree) -> tuple[Params, Sums]:
+        (given, _), told = gradient(learning, {}, part)
+        return given, told
+
+    def add(sums: tuple[Params, Sums], part: Tree) -> tuple[Params, Sums]:
+        so_far = flatten_dict(sums[0])
+        own = unflatten_dict({path: leaf for path, leaf in so_far.items() if path in in_place})
+        (given, added), told = gradient(learning, own, part)
+        rest, added = flatten_dict(given), flatten_dict(added)
+        total = {path: added[path] if path in in_place else leaf + rest[path] for path, leaf in so_far.items()}
+        return unflatten_dict(total), jax.tree.map(jnp.add, sums[1], told)
+
+    return add_up(of_part, parts, needed, wanted, add)

@@ -11,6 +11,7 @@ import jax
 from jax.sharding import Mesh
 
 from tl_jax.config import ConfigError, SftConfig
+from tl_jax.config.losses import LOSSES
 from tl_jax.data.batch import Batch
 from tl_jax.data.codec import Codec
 from tl_jax.data.dataset import Dataset, build_dataset
@@ -51,10 +52,12 @@ def make_programs(config: SftConfig, model: LlamaConfig, loss_fn: LossFn, total:
     """The programs of a training of ``total`` steps."""
     optimizer, schedule = make_optimizer(config.optimizer, total)
     graphdef = make_graphdef(model, config.adapter, **config.model.computation)
+    named = LOSSES.get(config.loss.name)
+    one_reading = named is not None and named.one_reading
     adapter = partial(adapt, config=model, lora=config.adapter) if config.adapter else None
     return SftPrograms(
         init=partial(init_state, optimizer=optimizer, seed=config.seed, adapt=adapter),
-        step=make_train_step(graphdef, loss_fn, optimizer, schedule, config.accumulate),
+        step=make_train_step(graphdef, loss_fn, optimizer, schedule, config.accumulate, one_reading),
         evaluate=make_eval_step(graphdef, loss_fn),
         graphdef=graphdef,
     )

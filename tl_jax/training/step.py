@@ -15,7 +15,7 @@ from tl_jax.model.llama import GraphDef, merge
 from tl_jax.model.parameters import Params, assemble
 from tl_jax.model.precision import compute_dtype, in_compute_dtype, merge_copies
 from tl_jax.training.losses import Loss, LossFn
-from tl_jax.training.micro_batches import accumulate
+from tl_jax.training.micro_batches import add_gradients, split
 from tl_jax.training.state import TrainState, dropout_keys, fold_key
 from tl_jax.training.stochastic_rounding import apply_updates
 
@@ -28,6 +28,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
     micro_batches: int = 1,
+    one_reading: bool = False,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """A pure ``(state, batch) -> (state, metrics)``.
 
@@ -35,10 +36,13 @@ def make_train_step(
     however unevenly the weights lie. A batch whose denominator is 0 has gradient 0 and shows in ``empty_batches``.
     Metrics are float32 scalars: ``loss``, ``grad_norm`` (before clipping), ``learning_rate``, ``tokens`` (without
     padding), ``empty_batches``, and those of the loss.
+
+    ``one_reading``: the loss calls ``model.hidden`` once, and not in a loop or `jax.vmap` of its own. Then layers add
+    their gradients to the sums over micro-batches, and those of one micro-batch take no memory beside them.
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        gradient, loss = accumulated_gradient(graphdef, loss_fn, state, batch, micro_batches)
+        gradient, loss = accumulated_gradient(graphdef, loss_fn, state, batch, micro_batches, one_reading)
         scale = _reciprocal(loss.denominator)
         gradient = jax.tree.map(lambda leaf: leaf * scale, gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.trainable)
@@ -55,7 +59,12 @@ def make_train_step(
 
 
 def accumulated_gradient(
-    graphdef: GraphDef, loss_fn: LossFn, state: TrainState, batch: Batch, micro_batches: int
+    graphdef: GraphDef,
+    loss_fn: LossFn,
+    state: TrainState,
+    batch: Batch,
+    micro_batches: int,
+    one_reading: bool = False,
 ) -> tuple[Params, Loss]:
     """Gradient of the loss's total for what is trainable, and its sums, over one micro-batch after another.
 
@@ -66,17 +75,14 @@ def accumulated_gradient(
     copies, frozen = (in_compute_dtype(params, dtype) for params in (state.trainable, state.frozen))
     keys = dropout_keys(fold_key(state), batch.tokens.shape[:1])
 
-    def total(copies: Params, micro: Batch, keys: jax.Array) -> tuple[jax.Array, Loss]:
-        model = merge(graphdef, assemble(copies, frozen))
-        model.dropout_keys, model.branched = keys, micro.branches is not None
+    def total(copies: Params, sums: Params, part: tuple[Batch, jax.Array]) -> tuple[jax.Array, Loss]:
+        model, (micro, keys) = merge(graphdef, assemble(copies, frozen)), part
+        model.dropout_keys, model.branched, model.gradient_sums = keys, micro.branches is not None, sums.get("layers")
         loss = loss_fn(model, micro)
         return loss.total, jax.tree.map(jnp.asarray, loss)
 
-    def gradient_and_sums(part: tuple[Batch, jax.Array]) -> tuple[Params, Loss]:
-        gradient: tuple[Params, Loss] = jax.grad(total, has_aux=True)(copies, *part)
-        return gradient
-
-    return accumulate(gradient_and_sums, (batch, keys), micro_batches)
+    adding = merge(graphdef, assemble(copies, frozen)).adding() if one_reading else []
+    return add_gradients(total, copies, adding, split((batch, keys), micro_batches))
 
 
 def make_eval_step(graphdef: GraphDef, loss_fn: LossFn) -> Callable[[Params, Batch], Loss]:
