@@ -44,6 +44,21 @@ def test_a_loop_counts_as_often_as_it_runs() -> None:
     assert sent_by_axis(found) == {"fsdp": 144.0, "data": 96.0, "data+fsdp": 448.0}
 
 
+def test_a_tpu_s_kernel_for_a_reduce_scatter_is_one() -> None:
+    """Its text holds an all-reduce of the whole array, of which each device keeps a part."""
+    text = """\
+%all-reduce-scatter.1.clone.1 (input: bf16[64,8]) -> bf16[16,8] {
+  %all-reduce = bf16[64,8] all-reduce(%input), channel_id=23, replica_groups=[2,4]<=[8], to_apply=%sum
+  ROOT %part = bf16[16,8] dynamic-slice(%all-reduce, %zero, %place), dynamic_slice_sizes={16,8}
+}
+
+ENTRY %main (p: bf16[64,8]) -> bf16[16,8] {
+  %scattered = bf16[16,8] fusion(%p), kind=kCustom, calls=%all-reduce-scatter.1.clone.1
+}
+"""
+    assert collectives(text, MESH) == [Collective("reduce-scatter", "fsdp", 3 / 4 * 1024, 1)]
+
+
 def test_a_loop_without_a_count_compares_with_one() -> None:
     text = TEXT.replace("%other", "%until").replace(', backend_config={"known_trip_count":{"n":"3"}}', "")
     assert sorted(one.times for one in collectives(text, MESH)) == [1, 5, 5]

@@ -6,7 +6,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -34,6 +34,8 @@ class Collective:
 
 @dataclass
 class _Computation:
+    scatters: bool = False
+    """of what its devices add up, each keeps its part: a TPU's kernel for a reduce-scatter"""
     collectives: list[tuple[str, Collective]] = field(default_factory=list)
     """each with its channel, as if it were reached once"""
     called: list[tuple[str, int]] = field(default_factory=list)
@@ -83,7 +85,7 @@ def _parsed(text: str, mesh: Mapping[str, int]) -> tuple[dict[str, _Computation]
     entry, current, started = "", _Computation(), dict[str, tuple[str, str]]()
     for line in text.splitlines():
         if head := _COMPUTATION.match(line):
-            current = computations.setdefault(head[2], _Computation())
+            current = computations.setdefault(head[2], _Computation(head[2].startswith("all-reduce-scatter")))
             entry = head[2] if head[1] else entry
         elif instruction := _INSTRUCTION.match(line):
             _read(current, instruction, mesh, started)
@@ -105,7 +107,10 @@ def _read(
         if opcode.endswith("-done"):
             first = re.match(r"[^%]*%?([\w.\-]+)", rest)
             rest = started.get(first[1], (rest, ""))[0] if first else rest
-        current.collectives.append(_collective(name, opcode.removesuffix("-done"), kind, rest, mesh))
+        channel, one = _collective(name, opcode.removesuffix("-done"), kind, rest, mesh)
+        if current.scatters:
+            one = replace(one, kind="reduce-scatter", sent=one.sent / 2)
+        current.collectives.append((channel, one))
     elif not opcode.endswith(("-update", "-done")):  # what an async-start calls, its other parts call, too
         current.called += [(target, 1) for _, target in _CALLED.findall(rest)]
         if branches := _BRANCHES.search(rest):
