@@ -54,9 +54,8 @@ def sft_programs(config: SftConfig, model: LlamaConfig, mesh: Mesh, load: Worklo
     micro = rows // batch_devices(mesh) // config.accumulate
     parts = _parts_of(state)
     compute = _matrices(model, config.model, mesh)
-    logits, copies = _logits(model, mesh, micro, length), compute / mesh.shape["fsdp"]
+    logits, copies = _logits(model, mesh, micro, length), _copies(config, compute, mesh)
     again, each = 1 if config.model.remat == "block" else 0, _passes(config)
-    copies = 0.0 if config.adapter else copies
     parameters = {name: size for name, size in parts.items() if name in ("parameters", "frozen")}
     return [
         Program(
@@ -99,9 +98,8 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
     parts, compute = _parts_of(state), _matrices(model, config.model, mesh)
     micro, length = rollout.rows.tokens.shape[0] // batch_devices(mesh), rollout.rows.tokens.shape[3]
     in_turn = collated.rows.segment_ids.any(axis=(0, 3)).sum() / algorithm.epochs
-    logits, copies = _logits(model, mesh, micro, length), compute / mesh.shape["fsdp"]
+    logits, copies = _logits(model, mesh, micro, length), _copies(config, compute, mesh)
     again, each = 1 if config.model.remat == "block" else 0, _passes(config)
-    copies = 0.0 if config.adapter else copies
     together = [{name: state.trainable[name] for name in names} for names in learning_together(algorithm)]
     learners, forward = len(together), load.computed / 3
     gradients = max(map(_float32, together))  # of those that learn at a time
@@ -123,6 +121,12 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
             loop=rollout.rows.tokens.shape[2],
         ),
     ]
+
+
+def _copies(config: RunConfig, compute: float, mesh: Mesh) -> float:
+    """Bytes on a device of the copies that what is trained computes with, if it is not stored as such."""
+    stored = config.adapter is not None or config.model.param_dtype == config.model.dtype
+    return 0.0 if stored else compute / mesh.shape["fsdp"]
 
 
 def _passes(config: RunConfig) -> int:
