@@ -64,6 +64,31 @@ def test_a_loop_without_a_count_compares_with_one() -> None:
     assert sorted(one.times for one in collectives(text, MESH)) == [1, 5, 5]
 
 
+def test_a_loop_that_counts_by_two_runs_half_as_often() -> None:
+    """As XLA's products with parts of a matrix do; the counter is the second of what one turn hands to the next."""
+    text = """\
+%until (state: (bf16[4,8], u32[])) -> pred[] {
+  %limit = u32[] constant(8)
+  %state = (bf16[4,8], u32[]) parameter(0)
+  %counter = u32[]{:T(128)} get-tuple-element(%state), index=1
+  ROOT %less = pred[] compare(%counter, %limit), direction=LT
+}
+
+%turn (state: (bf16[4,8], u32[])) -> (bf16[4,8], u32[]) {
+  %two = u32[] constant(2)
+  %counter.1 = u32[] get-tuple-element(%state.1), index=1
+  %next = u32[] add(%counter.1, %two)
+  %moved = bf16[4,8] collective-permute(%part), channel_id=7, source_target_pairs={{0,1},{1,2},{2,3},{3,0}}
+  ROOT %handed_on = (bf16[4,8], u32[]) tuple(%moved, %next)
+}
+
+ENTRY %main (p: bf16[4,8]) -> bf16[4,8] {
+  %loop = (bf16[4,8], u32[]) while(%start), condition=%until, body=%turn
+}
+"""
+    assert collectives(text, MESH) == [Collective("collective-permute", "fsdp", 4 * 64, 4)]
+
+
 def test_a_loop_that_ends_when_its_data_says_so_runs_as_often_as_the_caller_says() -> None:
     text = TEXT.replace(', backend_config={"known_trip_count":{"n":"3"}}', "")
     assert sorted(one.times for one in collectives(text, MESH, unknown_loop=11)) == [1, 11, 11]

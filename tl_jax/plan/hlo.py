@@ -42,7 +42,11 @@ class _Computation:
     """names, and how often one run runs them"""
     conditions: list[tuple[str, str]] = field(default_factory=list)
     """loops whose text does not say how often they run: condition and body"""
-    constants: list[int] = field(default_factory=list)
+    constants: dict[str, int] = field(default_factory=dict)
+    operands: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """of each sum by its name, of the comparison (``compare``) and of what it gives (``tuple``)"""
+    places: dict[str, int] = field(default_factory=dict)
+    """of names that stand for one place of a tuple"""
 
 
 def collectives(text: str, mesh: Mapping[str, int], unknown_loop: int = 1) -> list[Collective]:
@@ -98,9 +102,13 @@ def _read(
     """Adds what one instruction says. A collective in two parts counts where it ends; its groups are at its start."""
     name, kind, opcode, rest = instruction.groups()
     if opcode == "constant" and (number := re.match(r"(\d+)\)", rest)):
-        current.constants.append(int(number[1]))
+        current.constants[name] = int(number[1])
     elif opcode == "while":
         _loop(current, rest)
+    elif opcode == "get-tuple-element" and (place := re.search(r"index=(\d+)", rest)):
+        current.places[name] = int(place[1])
+    elif opcode in ("add", "compare", "tuple"):
+        current.operands[name if opcode == "add" else opcode] = tuple(re.findall(r"%([\w.\-]+)", rest.split(")")[0]))
     elif opcode.removesuffix("-start") in KINDS and opcode.endswith("-start"):
         started[name] = (rest, opcode)
     elif opcode.removesuffix("-done") in KINDS:
@@ -135,7 +143,7 @@ def _runs(computations: Mapping[str, _Computation], entry: str, unknown_loop: in
     def visit(name: str, times: int) -> None:
         runs[name] += times
         one = computations[name]
-        loops = [(body, _trips(computations, condition, unknown_loop)) for condition, body in one.conditions]
+        loops = [(body, _trips(computations, condition, body, unknown_loop)) for condition, body in one.conditions]
         for called, each in (*one.called, *loops):
             if called in computations:
                 visit(called, times * each)
@@ -145,15 +153,26 @@ def _runs(computations: Mapping[str, _Computation], entry: str, unknown_loop: in
     return runs
 
 
-def _trips(computations: Mapping[str, _Computation], condition: str, unknown: int) -> int:
+def _trips(computations: Mapping[str, _Computation], condition: str, body: str, unknown: int) -> int:
     """A loop that counts compares its counter with one constant, or a fusion does that its condition calls."""
     one = computations.get(condition)
     if one is None:
         return unknown
-    constants = [*one.constants]
+    constants = [*one.constants.values()]
     for called, _ in one.called:
-        constants += computations[called].constants if called in computations else []
-    return constants[0] if len(constants) == 1 else unknown
+        constants += computations[called].constants.values() if called in computations else []
+    return -(-constants[0] // _step(one, computations.get(body, _Computation()))) if len(constants) == 1 else unknown
+
+
+def _step(condition: _Computation, body: _Computation) -> int:
+    """What is added to the counter that ``condition`` compares; 1 where the text does not show it plainly. XLA's
+    products with parts of a matrix take two of them a turn."""
+    counter = condition.places.get(next(iter(condition.operands.get("compare", ())), ""))
+    handed_on = body.operands.get("tuple", ())
+    if counter is None or counter >= len(handed_on):
+        return 1
+    added = (body.constants.get(name, 0) for name in body.operands.get(handed_on[counter], ()))
+    return max((1, *added))
 
 
 def _collective(name: str, kind: str, result: str, rest: str, mesh: Mapping[str, int]) -> tuple[str, Collective]:
