@@ -13,6 +13,7 @@ from jax.sharding import NamedSharding
 from tests.model.attention.inputs import branched_mask, inputs, packed_mask
 from tl_jax.config import MeshConfig
 from tl_jax.model.attention import AttentionMask, attention, portable
+from tl_jax.model.attention import blocks as by_blocks_module
 from tl_jax.model.attention.blocks import by_blocks, row_by_row
 from tl_jax.model.sharding import make_mesh, partition_spec
 
@@ -157,6 +158,15 @@ def test_each_row_leaves_out_its_own_blocks() -> None:
     broken = key.at[1, :16].set(jnp.nan)
     out, expected = (row_by_row(query[:, 16:], x, value, mask, n) for x, n in ((broken, 16), (key, 32)))
     np.testing.assert_allclose(out, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "most"), [("float32", 24), ("float32", 23), ("bfloat16", 24)])
+def test_a_block_is_what_stands_at_its_index(dtype: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However it is cut out: which way depends on the dtype and on how many numbers there are."""
+    monkeypatch.setattr(by_blocks_module, "_MOST", most)
+    x = jnp.arange(24, dtype=dtype).reshape(4, 3, 2)
+    for index in range(4):
+        np.testing.assert_array_equal(by_blocks_module._block((x,), jnp.int32(index))[0], x[index])
 
 
 @pytest.mark.parametrize("chunk", [512, 7])

@@ -9,6 +9,7 @@ Letters in shapes, besides those of `attention`: n blocks of N slots, R = H / G 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -19,12 +20,15 @@ from jax.ad_checkpoint import checkpoint_name
 
 from tl_jax.model.attention.bounds import may_see
 from tl_jax.model.attention.mask import KEPT, AttentionMask, Places
+from tl_jax.model.platform import platform
 
 _MASKED = -1e30  # finite: the difference of two of them is 0 and not NaN
 _NO_KEY = -1e29
 """A running maximum below this has seen no key at all."""
 Sums = TypeVar("Sums")
 Blocks = TypeVar("Blocks")
+_MOST = 2**31 - 1
+"""Of numbers that an int32 counts."""
 
 
 def by_blocks(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask, size: int) -> jax.Array:
@@ -87,12 +91,12 @@ class _Keys(NamedTuple):
 class _Queries(NamedTuple):
     """Blocks of queries, [n, B, ...], or one of them, [B, ...]."""
 
-    query: jax.Array  # [n, B, G, R, N, K]
+    query: jax.Array  # [n, B, H, N, K]
     places: Places  # [n, B, N] each
 
 
 class _Seen(NamedTuple):
-    """Of each block of one side, those of the other that it sees or that see it."""
+    """Of each block of queries, the blocks of keys that it sees."""
 
     blocks: jax.Array  # int32 [n, n]: the indices of those blocks stand first
     how_many: jax.Array  # int32 [n]
@@ -103,7 +107,7 @@ class _Seen(NamedTuple):
         return cls(jnp.argsort(~seen, axis=1, stable=True), seen.sum(axis=1))
 
     def add_up(self, add: Callable[[jax.Array, Sums], Sums], so_far: Sums) -> Sums:
-        """Of one block, [n] and a scalar: what ``add`` makes of the index of each block it has to do with."""
+        """Of one block, [n] and a scalar: what ``add`` makes of the index of each block that it sees."""
         return jax.lax.fori_loop(0, self.how_many, lambda place, sums: add(self.blocks[place], sums), so_far)
 
 
@@ -114,29 +118,35 @@ def _forward_rows(
     queries, keys, seen = _cut(query, key, value, mask, size)
     scale = query.shape[-1] ** -0.5
 
-    def one(block: tuple[_Queries, _Seen]) -> tuple[jax.Array, jax.Array]:
-        own, sees = block
+    def one(place: jax.Array, outs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        """An output takes the place of its query, which nobody reads again."""
+        blocks, log_totals = outs
+        own, sees = _block((queries._replace(query=blocks), seen), place)
+        own_query = _grouped(own.query, key.shape[2])
 
         def add(index: jax.Array, so_far: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
             out, highest, total = so_far
             other = _block(keys, index)
             visible = AttentionMask.between(own.places, other.places).dense()[:, None, None]
-            scores = _wide("bgrqk,bgsk->bgrqs", own.query, other.key) * scale
+            scores = _wide("bgrqk,bgsk->bgrqs", own_query, other.key) * scale
             scores = jnp.where(visible, scores, _MASKED)
             higher = jnp.maximum(highest, scores.max(axis=-1))
             weights, keep = jnp.exp(scores - higher[..., None]), jnp.exp(highest - higher)
             mixed = _wide("bgrqs,bgsk->bgrqk", weights.astype(value.dtype), other.value)
             return out * keep[..., None] + mixed, higher, total * keep + weights.sum(axis=-1)
 
-        slots = own.query.shape[:-1]
-        nothing: tuple[jax.Array, ...] = jnp.zeros(own.query.shape), jnp.full(slots, _MASKED), jnp.zeros(slots)
+        slots = own_query.shape[:-1]
+        nothing: tuple[jax.Array, ...] = jnp.zeros(own_query.shape), jnp.full(slots, _MASKED), jnp.zeros(slots)
         out, highest, total = sees.add_up(add, nothing)
         any_key = highest > _NO_KEY
         total = jnp.where(any_key, total, 1)
         out = jnp.where(any_key[..., None], out / total[..., None], 0)
-        return out.astype(query.dtype), jnp.where(any_key, highest + jnp.log(total), 0)
+        log_total = jnp.where(any_key, highest + jnp.log(total), 0)
+        return _put(blocks, out.reshape(own.query.shape), place), _put(log_totals, log_total, place)
 
-    out, log_total = jax.lax.map(one, (queries, _Seen.of(seen)))
+    shape = queries.query.shape  # [n, B, H, N, K]
+    log_totals = jnp.zeros((*shape[:2], key.shape[2], shape[2] // key.shape[2], size))
+    out, log_total = jax.lax.fori_loop(0, shape[0], one, (queries.query, log_totals))
     return _joined(out, query), jnp.moveaxis(log_total, 0, 1)
 
 
@@ -150,42 +160,42 @@ def _backward_rows(
     given: jax.Array,
     size: int,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Gradients of query, key, value: a block of keys at a time. Scores have keys before queries: so no product needs
-    its operands turned round."""
+    """Gradients of query, key, value: a block of queries at a time. Scores have keys before queries: so only a block of
+    keys, for the gradient of queries, is turned round for each pair."""
     queries, keys, seen = _cut(query, key, value, mask, size)
     scale = query.shape[-1] ** -0.5
-    given_blocks, out_blocks = (_query_blocks(x, key.shape[2], size) for x in (given, out))
-    # A product, because a processor takes ten times as long over a sum of what is multiplied first.
-    inner = _wide("nbgrqk,nbgrqk->nbgrq", given_blocks, out_blocks, precision=jax.lax.Precision.HIGHEST)
-    log_sums = jnp.moveaxis(log_total, 1, 0)
+    given_blocks, out_blocks = _head_blocks(given, size), _head_blocks(out, size)
+    others = (queries.places, seen, given_blocks, out_blocks, jnp.moveaxis(log_total, 1, 0))
 
-    def one(d_queries: jax.Array, block: tuple[_Keys, _Seen]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        own, seen_by = block
-        turned_key = jnp.swapaxes(own.key, -1, -2)
+    def one(place: jax.Array, so_far: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        """A query's gradient takes its place, which nobody reads again."""
+        blocks, *d_keys = so_far
+        query_block, (own_places, sees, given, out, log_sum) = _block((blocks, others), place)
+        query, given, out = (_grouped(x, key.shape[2]) for x in (query_block, given, out))
+        # A product, because a processor takes ten times as long over a sum of what is multiplied first.
+        inner = _wide("bgrqk,bgrqk->bgrq", given, out, precision=jax.lax.Precision.HIGHEST)
+        turned_query, turned_given = (jnp.moveaxis(x, -1, 2) for x in (query, given))  # [B, G, K, R, N]
 
         def add(index: jax.Array, so_far: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-            d_key, d_value, d_queries = so_far
-            other, given, log_sum, product = _block((queries, given_blocks, log_sums, inner), index)
-            visible = jnp.swapaxes(AttentionMask.between(other.places, own.places).dense(), 1, 2)[:, None, :, None]
-            scores = _wide("bgsk,bgrqk->bgsrq", own.key, other.query) * scale
+            d_query, d_key, d_value = so_far
+            other = _block(keys, index)
+            visible = jnp.swapaxes(AttentionMask.between(own_places, other.places).dense(), 1, 2)[:, None, :, None]
+            scores = _wide("bgsk,bgkrq->bgsrq", other.key, turned_query) * scale
             weights = jnp.exp(jnp.where(visible, scores, _MASKED) - log_sum[:, :, None])
-            d_weights = _wide("bgsk,bgrqk->bgsrq", own.value, given)
-            d_scores = (weights * (d_weights - product[:, :, None]) * scale).astype(query.dtype)
-            d_query = _wide("bgks,bgsrq->bgkrq", turned_key, d_scores)
+            d_weights = _wide("bgsk,bgkrq->bgsrq", other.value, turned_given)
+            d_scores = (weights * (d_weights - inner[:, :, None]) * scale).astype(query.dtype)
             return (
-                d_key + _wide("bgsrq,bgrqk->bgsk", d_scores, other.query),
-                d_value + _wide("bgsrq,bgrqk->bgsk", weights.astype(value.dtype), given),
-                d_queries.at[index].add(d_query, mode="promise_in_bounds"),
+                d_query + _wide("bgsk,bgsrq->bgkrq", other.key, d_scores),
+                _plus(d_key, _wide("bgsrq,bgrqk->bgsk", d_scores, query), index),
+                _plus(d_value, _wide("bgsrq,bgrqk->bgsk", weights.astype(value.dtype), given), index),
             )
 
-        nothing: tuple[jax.Array, ...] = jnp.zeros(own.key.shape), jnp.zeros(own.key.shape), d_queries
-        d_key, d_value, d_queries = seen_by.add_up(add, nothing)
-        return d_queries, (d_key, d_value)
+        d_query, *d_keys = sees.add_up(add, (jnp.zeros(turned_query.shape), *d_keys))
+        return _put(blocks, jnp.moveaxis(d_query, 2, -1).reshape(query_block.shape), place), *d_keys
 
-    turned = jnp.zeros(jnp.moveaxis(queries.query, -1, 3).shape)
-    d_queries, (d_key, d_value) = jax.lax.scan(one, turned, (keys, _Seen.of(seen.T)))
-    d_query = _joined(jnp.moveaxis(d_queries, 3, -1), query)
-    return d_query, _joined(d_key[:, :, :, None], key), _joined(d_value[:, :, :, None], value)
+    nothing = jnp.zeros(keys.key.shape), jnp.zeros(keys.key.shape)
+    d_query, d_key, d_value = jax.lax.fori_loop(0, len(queries.query), one, (queries.query, *nothing))
+    return _joined(d_query, query), _joined(d_key, key), _joined(d_value, value)
 
 
 def _wide(equation: str, left: jax.Array, right: jax.Array, precision: jax.lax.Precision | None = None) -> jax.Array:
@@ -193,17 +203,40 @@ def _wide(equation: str, left: jax.Array, right: jax.Array, precision: jax.lax.P
 
 
 def _block(blocks: Blocks, index: jax.Array) -> Blocks:
-    return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, index, keepdims=False), blocks)
+    """Of arrays [n, ...]: one [...] of each."""
+
+    def one(x: jax.Array) -> jax.Array:
+        if platform() != "cpu" or x.dtype != jnp.float32 or x.size > _MOST:
+            return jax.lax.dynamic_index_in_dim(x, index, keepdims=False)
+        # Out of one long row of numbers, or a processor calls memcpy for each K of them, which takes twice as long.
+        size = math.prod(x.shape[1:])
+        return jax.lax.dynamic_slice_in_dim(x.reshape(-1), index * size, size).reshape(x.shape[1:])
+
+    return jax.tree.map(one, blocks)
+
+
+def _put(blocks: jax.Array, block: jax.Array, index: jax.Array) -> jax.Array:
+    return jax.lax.dynamic_update_index_in_dim(blocks, block.astype(blocks.dtype), index, 0)
+
+
+def _plus(blocks: jax.Array, block: jax.Array, index: jax.Array) -> jax.Array:
+    """``blocks`` with ``block`` added to one of them, cut out with its axis, or a processor makes two loops of it."""
+    before = jax.lax.dynamic_slice_in_dim(blocks, index, 1)
+    return jax.lax.dynamic_update_slice_in_dim(blocks, before + block[None], index, 0)
+
+
+def _grouped(x: jax.Array, groups: int) -> jax.Array:
+    """[B, H, N, K] -> [B, G, R, N, K]"""
+    return x.reshape(x.shape[0], groups, -1, *x.shape[2:])
 
 
 def _cut(
     query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask, size: int
-) -> tuple[_Queries, _Keys, jax.Array]:
-    """Padded to whole blocks, of which what is added sees nothing and is not seen; and `may_see`."""
+) -> tuple[_Queries, _Keys, _Seen]:
+    """Padded to whole blocks, of which what is added sees nothing and is not seen; and which may see which."""
     queries_at, keys_at = _places(mask.of_queries, size, -1), _places(mask.of_keys, size, -2)
-    keys, values = (jnp.swapaxes(_blocks(x, size), 2, 3) for x in (key, value))
-    seen = may_see(queries_at, keys_at)
-    return _Queries(_query_blocks(query, key.shape[2], size), queries_at), _Keys(keys, values, keys_at), seen
+    queries, keys, values = (_head_blocks(x, size) for x in (query, key, value))
+    return _Queries(queries, queries_at), _Keys(keys, values, keys_at), _Seen.of(may_see(queries_at, keys_at))
 
 
 def _places(places: Places, size: int, no_segment: int) -> Places:
@@ -219,13 +252,12 @@ def _blocks(x: jax.Array, size: int, fill: int = 0) -> jax.Array:
     return jnp.moveaxis(x.reshape(x.shape[0], -1, size, *x.shape[2:]), 1, 0)
 
 
-def _query_blocks(x: jax.Array, groups: int, size: int) -> jax.Array:
-    """[B, T, H, K] -> [n, B, G, R, N, K]"""
-    x = jnp.moveaxis(_blocks(x, size), 2, 3)  # [n, B, H, N, K]
-    return x.reshape(*x.shape[:2], groups, -1, *x.shape[3:])
+def _head_blocks(x: jax.Array, size: int) -> jax.Array:
+    """[B, T, H, K] -> [n, B, H, N, K]"""
+    return jnp.swapaxes(_blocks(x, size), 2, 3)
 
 
 def _joined(blocks: jax.Array, like: jax.Array) -> jax.Array:
-    """[n, B, G, R, N, K] -> [B, T, G * R, K], as ``like``"""
-    x = jnp.moveaxis(blocks, (0, 4), (1, 2))  # [B, n, N, G, R, K]
+    """[n, B, H, N, K] -> [B, T, H, K], as ``like``"""
+    x = jnp.transpose(blocks, (1, 0, 3, 2, 4))
     return x.reshape(like.shape[0], -1, *like.shape[2:])[:, : like.shape[1]].astype(like.dtype)
