@@ -29,7 +29,8 @@ from tl_jax.cpu_devices import give_threads
 
 give_threads()
 
-settings.register_profile("shared_cores", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Fewer examples than the 100 that are usual: every run draws others, and `make fuzz` draws a thousand.
+settings.register_profile("shared_cores", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50)
 settings.register_profile("quick", settings.get_profile("shared_cores"), max_examples=15)
 settings.register_profile("fuzz", settings.get_profile("shared_cores"), max_examples=1000)
 settings.load_profile("shared_cores")
