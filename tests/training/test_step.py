@@ -68,6 +68,17 @@ def test_layers_add_their_gradients_to_the_sums_for_the_losses_that_read_once(
     assert_trees_close(sums, expected_sums, rtol=1e-6)
 
 
+def test_a_loss_that_reads_once_may_weigh_the_parameters_besides(graphdef: Any, params: Any) -> None:
+    def penalised(model: Llama, batch: Batch) -> Loss:
+        loss = weighted_cross_entropy(model, batch)
+        return loss._replace(total=loss.total + loss.denominator * jnp.sum(model.layers["q"][...] ** 2))
+
+    batch = random_batch(0, 8, 48)
+    once, _ = gradient_of(graphdef, params, batch, loss=penalised)
+    gradient, _ = gradient_of(graphdef, params, batch, 4, penalised, one_reading=True)
+    assert_trees_close(gradient, once, rtol=1e-5)
+
+
 def test_a_loss_may_read_twice(graphdef: Any, params: Any) -> None:
     def twice(model: Llama, batch: Batch) -> Loss:
         return jax.tree.map(jnp.add, weighted_cross_entropy(model, batch), weighted_cross_entropy(model, batch))

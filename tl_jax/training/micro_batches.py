@@ -93,7 +93,8 @@ def add_gradients(
         own = unflatten_dict({path: leaf for path, leaf in so_far.items() if path in in_place})
         (given, added), told = gradient(learning, own, part)
         rest, added = flatten_dict(given), flatten_dict(added)
-        total = {path: added[path] if path in in_place else leaf + rest[path] for path, leaf in so_far.items()}
+        # in place, the rest is what the loss makes of parameters besides: nothing, as a rule, which XLA leaves out
+        total = {path: (added if path in in_place else so_far)[path] + rest[path] for path in so_far}
         return unflatten_dict(total), jax.tree.map(jnp.add, sums[1], told)
 
     return add_up(of_part, parts, needed, wanted, add)
