@@ -14,14 +14,16 @@ import optax
 import pytest
 from click.testing import CliRunner
 
-from tests.training.helpers import random_batch
+from tests.training.helpers import TINY, random_batch
 from tl_jax.cli import main
 from tl_jax.config import ConfigError, SftConfig, load_config
 from tl_jax.config.losses import LOSSES, NamedLoss
 from tl_jax.data.batch import Batch
 from tl_jax.errors import UserError
-from tl_jax.model.llama import merge
+from tl_jax.model import llama
+from tl_jax.model.llama import abstract_params, merge
 from tl_jax.training.losses import label_log_probs, make_loss
+from tl_jax.training.sft import make_programs
 from tl_jax.training.state import init_state
 from tl_jax.training.step import make_train_step
 
@@ -91,6 +93,23 @@ def test_the_documented_losses_compile_and_train(
         losses.append(float(metrics["loss"]))
     np.testing.assert_allclose(losses[0], expected, rtol=1e-5)
     assert losses[2] < losses[1] < losses[0]
+
+
+@pytest.mark.usefixtures("_my_losses")
+@pytest.mark.parametrize(
+    ("loss", "adding"),
+    [("tl_jax.training.losses:label_smoothing", True), ("my_losses:focal", False)],
+)
+def test_layers_add_gradients_in_place_for_losses_that_are_known_to_read_once(
+    loss: str, adding: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    through, read = llama.through_adding, []
+    monkeypatch.setattr(llama, "through_adding", lambda *given: read.append(given) or through(*given))
+    config = settings(f"loss={loss} accumulate=2")
+    programs = make_programs(config, TINY, make_loss(config.loss), 1)
+    state = jax.eval_shape(programs.init, abstract_params(TINY))
+    jax.eval_shape(programs.step, state, random_batch(0, 4, 48))
+    assert bool(read) == adding
 
 
 @pytest.mark.usefixtures("_my_losses")

@@ -37,8 +37,9 @@ def make_train_step(
     Metrics are float32 scalars: ``loss``, ``grad_norm`` (before clipping), ``learning_rate``, ``tokens`` (without
     padding), ``empty_batches``, and those of the loss.
 
-    ``one_reading``: the loss calls ``model.hidden`` once, and not in a loop or `jax.vmap` of its own. Then layers add
-    their gradients to the sums over micro-batches, and those of one micro-batch take no memory beside them.
+    ``one_reading``: the loss calls ``model.hidden`` once, and not in a loop, a condition or a `jax.vmap` of its own,
+    or gradients are wrong. Then layers add theirs to the sums over micro-batches, and those of one micro-batch take no
+    memory beside them.
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
