@@ -12,7 +12,7 @@ import pytest
 from tl_jax.config import MeshConfig
 from tl_jax.model import gathering
 from tl_jax.model.operations import product
-from tl_jax.model.sharding import make_global_array, make_mesh, param_shardings
+from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh, param_shardings
 
 SIZES = {"b": 8, "d": 16, "h": 2, "k": 3, "f": 6}
 
@@ -38,7 +38,7 @@ def test_where_matrices_are_made_whole_and_that_numbers_stay(
     held: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """From a device's 17th token on where D is 16; and the gradient lies where the matrix does."""
+    """From a device's 17th token on where D is 16; and the gradient is cut along D as the matrix is."""
     monkeypatch.setattr(gathering, "platform", lambda: platform)
     mesh = make_mesh(MeshConfig(**({"fsdp": 1} | sizes)))
     inputs, out = equation.split("->")
@@ -46,7 +46,7 @@ def test_where_matrices_are_made_whole_and_that_numbers_stay(
     rng = np.random.default_rng(0)
     x, matrix, given = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
     place = param_shardings({"layers": {name: matrix[None]}}, mesh)["layers"][name]
-    on_mesh = make_global_array(matrix[None], place)
+    rows, on_mesh = make_global_array(x, batch_sharding(mesh)), make_global_array(matrix[None], place)
 
     def both(function: partial[jax.Array], x: jax.Array, matrix: jax.Array) -> tuple[jax.Array, ...]:
         made, back = jax.vjp(lambda x, stack: function(x, stack[0]), x, matrix)
@@ -55,6 +55,8 @@ def test_where_matrices_are_made_whole_and_that_numbers_stay(
     ours, definition = partial(both, partial(product, equation)), partial(both, partial(jnp.einsum, equation))
     with jax.set_mesh(mesh):
         assert str(jax.make_jaxpr(ours)(x, on_mesh)).count("sharding_constraint[") == held
-        found = jax.jit(ours, out_shardings=(None, None, place))(x, on_mesh)
+        found = jax.jit(ours)(rows, on_mesh)
+    if held == 4:
+        assert found[2].sharding.spec[1 + inputs.split(",")[1].index("d")] == "fsdp"
     for one, other in zip(found, definition(x, matrix[None]), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
