@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tests.training.helpers import TINY
+from tl_jax.config import MeshConfig
+from tl_jax.model import embedding
 from tl_jax.model.embedding import by_rows, lookup
 from tl_jax.model.llama import abstract_params, init_params, make_graphdef
 from tl_jax.model.precision import compute_dtype, in_compute_dtype
+from tl_jax.model.sharding import make_mesh
 from tl_jax.model.value import value_params
 
 
@@ -47,10 +53,27 @@ def test_every_occurrence_of_a_token_counts_in_the_embedding() -> None:
 
 
 def test_the_embedding_s_gradient_is_added_up_row_by_row_where_sorts_are_long() -> None:
-    """As a TPU does: the same sums, also of a token that all rows have and of ids that nobody has."""
+    """As a TPU does: the same sums, also of a token that all rows have, of -1 and of an id that nobody has."""
     tokens = jnp.asarray([[2, 2, 9, 0], [5, 2, 0, -1], [1, 2, 2, 2]])
     rows = jnp.arange(48, dtype=jnp.float32).reshape(3, 4, 4)
     gradient = jax.grad(
         lambda table: jnp.sum(lookup(table, jnp.where(tokens == 9, 0, tokens)) * (tokens != 9)[..., None] * rows)
     )
     np.testing.assert_array_equal(by_rows(jnp.zeros((6, 4)), tokens, rows), gradient(jnp.zeros((6, 4))))
+
+
+@pytest.mark.parametrize(("sizes", "by_row"), [({"fsdp": 8}, True), ({"data": 2, "fsdp": 4}, False), (None, False)])
+def test_the_embedding_s_gradient_goes_row_by_row_where_a_tpu_s_mesh_says_who_has_the_rows(
+    sizes: dict[str, int] | None, by_row: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a mesh rows may be spread all the same, by whoever calls: then each device would be sent all of them."""
+    tokens = jnp.asarray([[2, 2, 3], [5, 2, 0]])
+    gradient = jax.grad(lambda table: jnp.sum(lookup(table, tokens)).astype(jnp.float32))
+    table = jnp.zeros((6, 8), jnp.bfloat16)
+    expected = gradient(table)
+    monkeypatch.setattr(embedding, "platform", lambda: "tpu")
+    with jax.set_mesh(make_mesh(MeshConfig(**sizes))) if sizes else nullcontext():
+        assert ("scan[" in str(jax.make_jaxpr(gradient)(table))) == by_row
+        found = jax.jit(gradient)(table)
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(found, expected)

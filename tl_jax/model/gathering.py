@@ -33,7 +33,7 @@ def summed(letters: str, gradient: jax.Array, x: jax.Array) -> jax.Array:
 def _pays(letters: str, matrix: jax.Array, x: jax.Array) -> bool:
     """A device has more than D tokens, so that what they sum up to is larger than the matrix."""
     mesh = jax.sharding.get_abstract_mesh()
-    if platform() != "tpu" or mesh.empty or mesh.shape["fsdp"] == 1:
+    if platform() != "tpu" or mesh.shape.get("fsdp", 1) == 1:
         return False
     tokens, width = x.shape[0] * x.shape[1], matrix.shape[letters.index("d")]
     return tokens > width * mesh.shape["data"] * mesh.shape["fsdp"]
