@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -84,6 +85,28 @@ def test_chunked_gradients_are_those_of_the_whole(
     whole = gradients()
     monkeypatch.setattr(portable, "CHUNK", 3)  # smaller than a branch, so that blocks between two are left out
     for ours, expected in zip(gradients(), whole, strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(7, 24), (24, 7)])
+def test_gradients_of_rows_at_once_whose_queries_are_not_as_many_as_their_keys(queries: int, keys: int) -> None:
+    """As accelerators compute them: all rows of a pair of blocks together, some of which see nothing of it."""
+    (query, key, value), whole = inputs(2, 24, 4, 2, 8), packed_mask(2, 24)
+    query, key, value = query[:, -queries:], key[:, :keys], value[:, :keys]
+    mask = AttentionMask(
+        whole.positions[:, -queries:],
+        whole.segment_ids[:, -queries:],
+        whole.positions[:, :keys],
+        whole.segment_ids[:, :keys].at[0].set(3),
+    )
+    sees = mask.dense().any(axis=-1)[:, :, None, None]
+    assert 0 < sees.sum() < sees.size
+
+    def gradients(attend: Callable[..., jax.Array]) -> tuple[jax.Array, ...]:
+        total = jax.grad(lambda *x: jnp.sin(jnp.where(sees, attend(*x, mask), 0)).sum(), argnums=(0, 1, 2))
+        return jax.jit(total)(query, key, value)
+
+    for ours, expected in zip(gradients(partial(by_blocks, size=5)), gradients(attention), strict=True):
         np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
