@@ -1,8 +1,9 @@
 """Matrices that ``fsdp`` cuts along D, whole where a TPU multiplies many tokens with them.
 
 Left to itself, XLA's compiler for TPUs multiplies with one device's part of a matrix while the next comes from a
-neighbour. What hides the transfer of a few tokens' products costs more than that of many: sums of all parts go through
-memory, rounded to the activations' dtype each time, and each product is several kernels to compile.
+neighbour. That hides the transfer, which is as long for few tokens as for many; what it costs grows with the tokens:
+sums of all parts go through memory, rounded to the activations' dtype each time. And each product is several kernels to
+compile.
 """
 
 from __future__ import annotations
