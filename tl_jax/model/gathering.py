@@ -9,7 +9,7 @@ compile.
 from __future__ import annotations
 
 import jax
-from jax.sharding import PartitionSpec
+from jax.sharding import AxisType, PartitionSpec
 
 from tl_jax.model.platform import platform
 
@@ -34,7 +34,9 @@ def summed(letters: str, gradient: jax.Array, x: jax.Array) -> jax.Array:
 def _pays(letters: str, matrix: jax.Array, x: jax.Array) -> bool:
     """A device has more than D tokens, so that what they sum up to is larger than the matrix."""
     mesh = jax.sharding.get_abstract_mesh()
-    if platform() != "tpu" or mesh.shape.get("fsdp", 1) == 1:
+    if platform() != "tpu" or mesh.shape.get("fsdp", 1) == 1 or "d" not in letters or x.ndim < 3:
+        return False
+    if any(kind != AxisType.Auto for kind in mesh.axis_types):  # somebody says himself where arrays lie
         return False
     tokens, width = x.shape[0] * x.shape[1], matrix.shape[letters.index("d")]
     return tokens > width * mesh.shape["data"] * mesh.shape["fsdp"]

@@ -116,7 +116,7 @@ def _read(
             first = re.match(r"[^%]*%?([\w.\-]+)", rest)
             rest = started.get(first[1], (rest, ""))[0] if first else rest
         channel, one = _collective(name, opcode.removesuffix("-done"), kind, rest, mesh)
-        if current.scatters:
+        if current.scatters and one.kind == "all-reduce":
             one = replace(one, kind="reduce-scatter", sent=one.sent / 2)
         current.collectives.append((channel, one))
     elif not opcode.endswith(("-update", "-done")):  # what an async-start calls, its other parts call, too

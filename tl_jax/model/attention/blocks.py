@@ -34,7 +34,8 @@ _MOST = 2**31 - 1
 def by_blocks(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask, size: int) -> jax.Array:
     """Attention with blocks of ``size`` slots; zero for a query without any key. See `attention` for the shapes.
 
-    A pair of blocks is left out where it is seen in none of the rows; `row_by_row` leaves it out of each.
+    A pair of blocks is left out where it is seen in none of the rows; `row_by_row` leaves it out of each. For
+    accelerators: a processor has no product for its gradients of several rows in bfloat16.
     """
     return _attend(query, key, value, mask, size, False)
 
