@@ -24,13 +24,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.remote import folder, server  # noqa: F401  # fixtures
+from tests.thoroughness import USUAL
 from tl_jax.compile_cache import processor
 from tl_jax.cpu_devices import give_threads
 
 give_threads()
 
-# Fewer examples than the 100 that are usual: every run draws others, and `make fuzz` draws a thousand.
-settings.register_profile("shared_cores", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50)
+# Half of the usual examples: every run draws others, and `make fuzz` draws a thousand.
+settings.register_profile("shared_cores", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=USUAL // 2)
 settings.register_profile("quick", settings.get_profile("shared_cores"), max_examples=15)
 settings.register_profile("fuzz", settings.get_profile("shared_cores"), max_examples=1000)
 settings.load_profile("shared_cores")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 USUAL = 100
-"""Examples of a property that says nothing else, but for `make quick`."""
+"""Examples that counts are given for. `make test` tries half of them, `make fuzz` ten times as many."""
 
 
 def examples(count: int) -> int:

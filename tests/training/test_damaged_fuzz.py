@@ -134,7 +134,7 @@ def test_models(model_dir: Path, tmp_path: Path) -> None:
 def test_runs(sft_config: Callable[..., SftConfig]) -> None:
     config = sft_config()
     run_with_two(config)
-    outcomes = try_all(config.run_dir, examples(10), lambda verify: open_model(config.run_dir, verify=verify))
+    outcomes = try_all(config.run_dir, examples(20), lambda verify: open_model(config.run_dir, verify=verify))
     assert 0 < outcomes.count("") < len(outcomes)
 
     def go_on(verify: bool) -> None:
