@@ -31,7 +31,9 @@ from tl_jax.cpu_devices import give_threads
 give_threads()
 
 # Half of the usual examples: every run draws others, and `make fuzz` draws a thousand.
-settings.register_profile("shared_cores", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=USUAL // 2)
+settings.register_profile(
+    "shared_cores", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=USUAL // 2
+)
 settings.register_profile("quick", settings.get_profile("shared_cores"), max_examples=15)
 settings.register_profile("fuzz", settings.get_profile("shared_cores"), max_examples=1000)
 settings.load_profile("shared_cores")
