@@ -19,6 +19,7 @@ from tl_jax.config.losses import LOSSES
 from tl_jax.data.batch import Batch
 from tl_jax.data.packing import collate, pack
 from tl_jax.data.supervision import Example
+from tl_jax.errors import UserError
 from tl_jax.model.llama import Llama, abstract_params, make_graphdef, merge
 from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh, shard_tree
 from tl_jax.plugins import Plugin
@@ -79,14 +80,44 @@ def test_a_loss_that_reads_once_may_weigh_the_parameters_besides(graphdef: Any, 
     assert_trees_close(gradient, once, rtol=1e-5)
 
 
-def test_a_loss_may_read_twice(graphdef: Any, params: Any) -> None:
+@pytest.mark.parametrize("one_reading", [False, True])
+def test_a_loss_may_read_twice(graphdef: Any, params: Any, one_reading: bool) -> None:
+    """With ``one_reading`` the sums of what was before came twice, too."""
+
     def twice(model: Llama, batch: Batch) -> Loss:
         return jax.tree.map(jnp.add, weighted_cross_entropy(model, batch), weighted_cross_entropy(model, batch))
 
     batch = random_batch(0, 8, 48)
     once, _ = gradient_of(graphdef, params, batch)
-    gradient, _ = gradient_of(graphdef, params, batch, 4, twice)
+    gradient, _ = gradient_of(graphdef, params, batch, 4, twice, one_reading=one_reading)
     assert_trees_close(gradient, jax.tree.map(lambda leaf: 2 * leaf, once), rtol=1e-5)
+
+
+def by_row(model: Llama, batch: Batch) -> Loss:
+    sums = jax.vmap(lambda row: weighted_cross_entropy(model, row))(jax.tree.map(lambda x: x[:, None], batch))
+    return jax.tree.map(lambda leaf: leaf.sum(axis=0), sums)
+
+
+def where_there_are_turns(model: Llama, batch: Batch) -> Loss:
+    nothing = Loss(jnp.zeros(()), jnp.zeros(()), {})
+    read = lambda: weighted_cross_entropy(model, batch)._replace(metrics={})  # noqa: E731
+    return jax.lax.cond(batch.turns.sum() > 0, read, lambda: nothing)
+
+
+def of_nothing(model: Llama, batch: Batch) -> Loss:
+    return Loss(batch.turns.sum() * jnp.sum(model.norm[...]), batch.turns.sum(), {})
+
+
+@pytest.mark.parametrize(
+    ("loss", "told"),
+    [(by_row, "of its own, where sums"), (where_there_are_turns, "of its own, where sums"), (of_nothing, "not read")],
+)
+def test_a_loss_whose_sums_would_be_wrong_is_told(graphdef: Any, params: Any, loss: LossFn, told: str) -> None:
+    batch = random_batch(0, 8, 48)
+    with pytest.raises(UserError, match=told):
+        gradient_of(graphdef, params, batch, 4, loss, one_reading=True)
+    whole, _ = gradient_of(graphdef, params, batch, loss=loss)
+    assert_trees_close(gradient_of(graphdef, params, batch, 4, loss)[0], whole, rtol=1e-5)
 
 
 def test_packed_equals_unpacked(graphdef: Any, params: Any) -> None:

@@ -28,7 +28,7 @@ class NamedLoss:
     options: str = ""
     """what the function's options mean, for the documents"""
     one_reading: bool = False
-    """whether the function calls ``model.hidden`` once, and always: see `make_train_step`"""
+    """whether the function calls ``model.hidden`` in no loop or condition of its own: see `make_train_step`"""
 
 
 LOSSES: Registry[NamedLoss] = Registry(

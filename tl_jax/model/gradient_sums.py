@@ -26,7 +26,8 @@ def through_adding(step: Step, x: jax.Array, layers: Params, sums: Params, read:
 
     **The "gradient" of ``sums`` is ``sums`` and the gradient of ``layers``**, and that of ``layers`` is 0. That holds
     for one reading: whoever reads twice, or in a loop or a `jax.vmap` of his own, has ``sums`` in it more than once,
-    and a `jax.lax.cond` of which the other branch is taken gives 0 in their place.
+    and a `jax.lax.cond` of which the other branch is taken gives 0 in their place. So `Llama` gives sums to its
+    first reading only, and refuses the others.
 
     Args:
         step: one layer.

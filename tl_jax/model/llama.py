@@ -18,6 +18,7 @@ import chex
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from flax.errors import TraceContextError
 
 from tl_jax.config import LoraConfig
 from tl_jax.config.model import Loops, Remat
@@ -82,7 +83,7 @@ class Llama(nnx.Module):
         self.dropout_keys: jax.Array | None = nnx.data(None)
         """[B], typed: of a training step's rows; None = nothing is dropped"""
         self.gradient_sums: Params | None = nnx.data(None)
-        """of layers, see `through_adding`; given for one reading, if at all: see `adding`"""
+        """of layers, see `through_adding`; of those that `adding` names, if at all, and taken by the first reading"""
         self.branched = False
         """segments of the rows have branches, and whoever reads them without is told"""
         self.embed = nnx.Dict({name: nnx.Param(value) for name, value in params["embed"].items()})
@@ -127,15 +128,35 @@ class Llama(nnx.Module):
         layers = {name: param[...] for name, param in self.layers.items()}
         if self.lora.dropout and self.dropout_keys is not None:
             layers[adapters.DROPOUT] = adapters.keys_of_layers(self.dropout_keys, self.config.num_layers)
-        if wanted is None or self.gradient_sums is not None or not self._divides(layers):
-            return self._normed(self._through(x, layers, mask, by))
+        sums = self._taken_sums()
+        if wanted is None or sums is not None or not self._divides(layers):
+            return self._normed(self._through(x, layers, mask, by, sums=sums))
         x = self._through(x, jax.tree.map(lambda leaf: leaf[:-1], layers), mask, by)
         last = jax.tree.map(lambda leaf: leaf[-1:], layers)
         x = self._through(x, last, mask.only(wanted.only), by, wanted.only)
         return wanted.back(self._normed(x))
 
+    def _taken_sums(self) -> Params | None:
+        """`gradient_sums` for the one reading that may add to them; the next one's gradients are derived as usual."""
+        sums = self.gradient_sums
+        if sums is not None:
+            try:
+                self.gradient_sums = None
+            except TraceContextError:
+                raise UserError(
+                    "a loss with one_reading=True reads the model in a loop, a condition or a transformation of its "
+                    "own, where sums of gradients would be wrong: leave one_reading out"
+                ) from None
+        return sums
+
     def _through(
-        self, x: jax.Array, layers: Params, mask: AttentionMask, by: Rotation, only: Only | None = None
+        self,
+        x: jax.Array,
+        layers: Params,
+        mask: AttentionMask,
+        by: Rotation,
+        only: Only | None = None,
+        sums: Params | None = None,
     ) -> jax.Array:
         """Through some layers as training has them, ``only`` those tokens in the last of them: see `through_layer`."""
 
@@ -147,8 +168,8 @@ class Llama(nnx.Module):
 
             return through_layer(x, weights, config=self.config, by=read[1], attend=attend, lora=self.lora, only=only)
 
-        if self.gradient_sums is not None:
-            return through_adding(lambda *given: block(*given)[0], x, layers, self.gradient_sums, (mask, by))
+        if sums is not None:
+            return through_adding(lambda *given: block(*given)[0], x, layers, sums, (mask, by))
         step = self._with_remat(partial(block, read=(mask, by)), looped)
         if looped:
             through: jax.Array = jax.lax.scan(step, x, layers)[0]

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from tl_jax.data.batch import Batch
+from tl_jax.errors import UserError
 from tl_jax.model.llama import GraphDef, merge
 from tl_jax.model.parameters import Params, assemble
 from tl_jax.model.precision import compute_dtype, in_compute_dtype, merge_copies
@@ -37,9 +38,9 @@ def make_train_step(
     Metrics are float32 scalars: ``loss``, ``grad_norm`` (before clipping), ``learning_rate``, ``tokens`` (without
     padding), ``empty_batches``, and those of the loss.
 
-    ``one_reading``: the loss calls ``model.hidden`` once, and not in a loop, a condition or a `jax.vmap` of its own,
-    or gradients are wrong. Then layers add theirs to the sums over micro-batches, and those of one micro-batch take no
-    memory beside them.
+    ``one_reading``: the loss calls ``model.hidden``, and not in a loop, a condition or a transformation of its own.
+    Then layers add their gradients to the sums over micro-batches, and those of one micro-batch take no memory beside
+    them; a second call's do. A loss that does otherwise is a `UserError` when the step is traced.
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -80,6 +81,8 @@ def accumulated_gradient(
         model, (micro, keys) = merge(graphdef, assemble(copies, frozen)), part
         model.dropout_keys, model.branched, model.gradient_sums = keys, micro.branches is not None, sums.get("layers")
         loss = loss_fn(model, micro)
+        if model.gradient_sums is not None:
+            raise UserError("a loss with one_reading=True does not read the model: leave one_reading out")
         return loss.total, jax.tree.map(jnp.asarray, loss)
 
     adding = merge(graphdef, assemble(copies, frozen)).adding() if one_reading else []
