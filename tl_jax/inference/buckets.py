@@ -19,7 +19,12 @@ def places_for(known: int, more: int) -> int:
         >>> [places_for(known, 20) for known in (5, 20, 100)]
         [48, 48, 160]
     """
-    return -(-(bucket(known, smallest=16) + more) // 16) * 16
+    return sixteens(bucket(known, smallest=16) + more)
+
+
+def sixteens(places: int) -> int:
+    """The next multiple of 16."""
+    return -(-places // 16) * 16
 
 
 def row_count(asked: int, spread: int) -> int:

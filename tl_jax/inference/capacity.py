@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from tl_jax.inference.buckets import bucket_within
+from tl_jax.inference.buckets import bucket, bucket_within, sixteens
 from tl_jax.model.cache import CacheLayout
 from tl_jax.model.kv_dtype import bytes_of_head
 from tl_jax.model.sharding import batch_devices
@@ -29,11 +30,66 @@ SHORT = 1024
 """Tokens of such prompts together."""
 
 
-def prompts_at_once(slots: int, spread: int, length: int) -> int:
+def answers_of_group(same: int, at_once: int, spread: int, prompt: int, answer: int) -> int:
+    """How many slots read one copy of their prompt's keys and values.
+
+    They begin together, and none of them takes the next prompt before all have ended: that is worth it where prompts
+    are longer than answers may become.
+
+    Args:
+        same: answers to each prompt.
+        at_once: answers that are written at once, over all devices.
+        spread: over how many devices they are spread.
+        prompt: tokens of the longest.
+        answer: tokens of the longest.
+
+    Example:
+        >>> answers_of_group(8, 128, 8, 1024, 512), answers_of_group(8, 32, 8, 1024, 512)
+        (8, 4)
+        >>> answers_of_group(8, 128, 8, 256, 512)
+        1
+    """
+    return math.gcd(same, at_once // spread) if prompt >= answer else 1
+
+
+class AtOnce(NamedTuple):
+    """Answers that are written at once."""
+
+    answers: int
+    """over all devices"""
+    group: int
+    """of them that share a prompt's keys and values"""
+
+
+def answers_at_once(
+    asked: int | str | None,
+    count: int,
+    same: int,
+    spread: int,
+    prompt: int,
+    answer: int,
+    fitting: Callable[[int], int],
+) -> AtOnce:
+    """As many as are ``asked`` for, or as fit.
+
+    Args:
+        asked: ``sampling.batch_size``: None = all; ``auto`` = as many as fit.
+        count: answers that there are to write.
+        fitting: how many fit in groups of so many, by `rows_that_fit`.
+
+    The others are those of `answers_of_group`.
+    """
+    if asked == "auto":
+        asked = fitting(answers_of_group(same, count, spread, prompt, answer))
+    answers = min(int(asked or count), count)
+    return AtOnce(answers, answers_of_group(same, answers, spread, prompt, answer))
+
+
+def prompts_at_once(groups: int, spread: int, length: int) -> int:
     """How many prompts are read at once.
 
     Args:
-        slots: for answers, over all devices.
+        groups: of slots, over all devices; each takes a prompt.
         spread: over how many devices rows are spread.
         length: tokens of the longest of them.
 
@@ -41,27 +97,33 @@ def prompts_at_once(slots: int, spread: int, length: int) -> int:
         >>> [prompts_at_once(8, 1, length) for length in (64, 256, 4096)]
         [8, 4, 2]
     """
-    return min(max(math.ceil(slots * WAVE), min(FEW, SHORT // length) * spread), slots)
+    return min(max(math.ceil(groups * WAVE), min(FEW, SHORT // length) * spread), groups)
 
 
-def rows_that_fit(layout: CacheLayout, mesh: Mesh | None, places: int, itemsize: int, free: float) -> int:
-    """How many rows, over all devices, fit into ``free`` bytes of each; at least one for each copy of the model.
+def rows_that_fit(
+    layout: CacheLayout, mesh: Mesh | None, prompt: int, answer: int, itemsize: int, free: float, group: int = 1
+) -> int:
+    """How many answers, over all devices, fit into ``free`` bytes of each; at least a group for each copy of the model.
 
     Counted are keys and values, what a layer computes of a prompt, and float32 scores of the vocabulary.
 
     Args:
         layout: of the cache of the model whose answers they are.
         mesh: of `serving_mesh`; None = one device.
-        places: tokens of prompt and answer.
+        prompt: tokens of the longest.
+        answer: tokens of the longest.
         itemsize: bytes of a number of the computation.
         free: bytes of a device.
+        group: answers that share a prompt's keys and values, see `answers_of_group`.
     """
     tensor, rows = (1, 1) if mesh is None else (mesh.shape["tensor"], batch_devices(mesh))
-    model, cache = layout.config, (1 + WAVE) * place_bytes(layout, mesh)
+    model, place = layout.config, place_bytes(layout, mesh)
     hidden = model.hidden_size * (3 * itemsize + 2 * 4)  # residual, normed, added; a norm computes in float32
     inner = (2 * model.intermediate_size + 3 * model.num_heads * model.head_dim) * itemsize / tensor
     scores = 4 * 4 * model.vocab_size  # logits, noise, their sum, log-probabilities
-    return bucket_within(max(int(SHARE * free / (places * (cache + WAVE * (hidden + inner)) + scores)), 1)) * rows
+    reading = WAVE * (place + hidden + inner)
+    of_group = bucket(prompt, smallest=16) * (place + reading) + group * (sixteens(answer) * place + scores)
+    return bucket_within(max(int(SHARE * free / of_group), 1)) * group * rows
 
 
 def rows_kept(layout: CacheLayout, mesh: Mesh | None, places: int, free: float) -> int:

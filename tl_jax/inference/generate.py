@@ -1,17 +1,19 @@
 """Token by token: prompts in, sampled tokens and their log-probabilities out.
 
 Answers are written in slots. When some have ended, the next prompts take their slots; when no prompt is left, the slots
-become fewer. A prompt that is asked for several answers is read once. Sizes are of a few kinds, so that a new prompt
+become fewer. A prompt that is asked for several answers is read once, and where it is long they share its keys and
+values. Sizes are of a few kinds, so that a new prompt
 seldom compiles anything. Of a conversation that goes on, only what is new is read (`kept`). The noise of a row depends
 on the key, the prompt's number and the step alone: neither slots nor padding nor sharding change a sample.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from contextlib import nullcontext
-from itertools import accumulate
+from itertools import accumulate, groupby
 
 import jax
 import numpy as np
@@ -20,14 +22,14 @@ from tl_jax.config import SamplingConfig
 from tl_jax.inference import reading
 from tl_jax.inference import slots as programs
 from tl_jax.inference.buckets import bucket_within, places_for, row_count
-from tl_jax.inference.capacity import free_memory, prompts_at_once, rows_that_fit
+from tl_jax.inference.capacity import AtOnce, answers_at_once, free_memory, prompts_at_once, rows_that_fit
 from tl_jax.inference.choice import Draw, Static
 from tl_jax.inference.engine import SILENT, Ends, Generation, Listener
 from tl_jax.inference.kept import Kept
 from tl_jax.inference.reading import ReadPrompts
 from tl_jax.inference.room import check_prompts
 from tl_jax.inference.serving import ServedModel
-from tl_jax.inference.slots import Slots
+from tl_jax.inference.slots import Room, Slots, room_for
 from tl_jax.model.platform import platform
 
 FEWEST = 8
@@ -73,7 +75,8 @@ def generate(
     static, numbers = Static.of(sampling), numbers or range(len(prompts))
     if kept is not None:
         kept.go_on(numbers)
-    at_once = _at_once(model, prompts, sampling, kept)
+    same = 1 if kept is not None else _same(prompts)  # a conversation goes on by itself
+    at_once = _at_once(model, prompts, sampling, kept, same)
     with jax.set_mesh(model.mesh) if model.mesh is not None else nullcontext():
         writer = _Writer(model, prompts, numbers, at_once, draw, static, kept)
         writer.write(listener, ends)
@@ -88,7 +91,7 @@ class _Writer:
         model: ServedModel,
         prompts: Sequence[Sequence[int]],
         numbers: Sequence[int],
-        at_once: int,
+        at_once: AtOnce,
         draw: Draw,
         static: Static,
         kept: Kept | None,
@@ -100,12 +103,14 @@ class _Writer:
         to_come = (len(self._prompts[index]) for index in reversed(self._queue))
         self._longest = list(accumulate(to_come, max, initial=0))
         """tokens of the longest of the last prompts of the queue, by how many these are"""
-        self._count = row_count(at_once, model.spread)
+        self._group = at_once.group
+        """slots of one prompt"""
+        self._groups = row_count(-(-at_once.answers // at_once.group), model.spread)
         self._read: ReadPrompts | None = None
         self._tokens_read = np.zeros(len(prompts), np.int32)
         self._waiting: deque[tuple[int, int]] = deque()
         """answers whose prompt is read: its row there, and their index"""
-        self._held = np.full(self._count, -1)
+        self._held = np.full(self._groups * self._group, -1)
         """of each slot: the index of the answer that is written there, or was; -1 = it is taken out"""
         self._extra = min(BLOCK, static.max_new_tokens)
         self._tokens = np.zeros((len(prompts), static.max_new_tokens), np.int32)
@@ -114,10 +119,11 @@ class _Writer:
 
     def write(self, listener: Listener, ends: Ends) -> None:
         """All answers, from the longest prompt's to the shortest's."""
-        slots = programs.empty(self._model.layout, self._model.dtype, self._count, self._places(), self._static)
+        layout, count = self._model.layout, len(self._held)
+        slots = programs.empty(layout, self._model.dtype, count, self._room(), self._groups, self._static)
         while True:
             ended = self._take_out(slots)
-            free = self._held < 0
+            free = ~self._busy()
             if self._queue or self._waiting:
                 if free.any():
                     listener.before_batch()
@@ -126,12 +132,11 @@ class _Writer:
                 break
             else:
                 slots = self._compacted(slots)
-            live = int((self._held >= 0).sum())
             written = int(np.asarray(slots.steps)[self._held >= 0].max())
             while self._extra <= written:
                 self._extra = min(2 * self._extra, self._static.max_new_tokens)
-            slots = programs.resized(slots, self._places())
-            enough = self._model.everywhere(np.int32(self._enough(live)))
+            slots = programs.resized(slots, self._room())
+            enough = self._model.everywhere(np.int32(self._enough()))
             model = self._model
             slots = programs.advance(
                 model.graphdef, model.params, model.stacks, slots, enough, self._draw, self._static
@@ -163,29 +168,38 @@ class _Writer:
         """Tokens at the beginning of a prompt that need not be read."""
         return 0 if self._kept is None else self._kept.common(self._numbers[index], self._prompts[index])
 
-    def _places(self) -> int:
-        """Tokens for which a slot has room: those of the longest prompt there is or may come, and of its answer."""
-        held = (len(self._prompts[index]) for index in self._held[self._held >= 0])
-        return places_for(max([self._longest[len(self._waiting) + len(self._queue)], *held]), self._extra)
+    def _busy(self) -> np.ndarray:
+        """Bool [U]: groups with an answer that is not taken out."""
+        return np.any((self._held >= 0).reshape(self._groups, self._group), axis=1)
 
-    def _enough(self, live: int) -> int:
-        """Of how many answers on their way the host wants to hear, to do something about the free slots."""
+    def _room(self) -> Room:
+        """For the longest prompt there is or may come, and its answer."""
+        held = (len(self._prompts[index]) for index in self._held[self._held >= 0])
+        longest = max([self._longest[len(self._waiting) + len(self._queue)], *held])
+        return room_for(longest, self._extra, self._group)
+
+    def _enough(self) -> int:
+        """Of how many groups that still write the host wants to hear, to do something about the free ones."""
         if self._queue or self._waiting:
-            return self._count - max(self._count // 4, 1)
-        fewer = _next_fewer(self._count // self._model.spread)
-        return min(fewer * self._model.spread, live - 1) if fewer >= FEWEST else 0
+            return self._groups - max(self._groups // 4, 1)
+        fewer = _next_fewer(self._groups // self._model.spread)
+        if fewer * self._group < FEWEST:
+            return 0
+        return min(fewer * self._model.spread, int(self._busy().sum()) - 1)
 
     def _admitted(self, slots: Slots) -> Slots:
-        """With prompts in the free slots, as far as there are."""
-        free = deque(np.flatnonzero(self._held < 0).tolist())
+        """With prompts in the free groups, as far as there are."""
+        free = deque(np.flatnonzero(~self._busy()).tolist())
         while free and (self._queue or self._waiting):
             if not self._waiting:
-                self._read_next(len(free))
-            slots = programs.resized(slots, self._places())
-            rows, numbers = np.full(self._count, -1, np.int32), np.zeros(self._count, np.int32)
-            for _ in range(min(len(free), len(self._waiting))):
-                slot, (row, index) = free.popleft(), self._waiting.popleft()
-                rows[slot], numbers[slot], self._held[slot] = row, self._numbers[index], index
+                self._read_next(len(free) * self._group)
+            slots = programs.resized(slots, self._room())
+            rows, numbers = np.full(len(self._held), -1, np.int32), np.zeros(len(self._held), np.int32)
+            while free and self._waiting:
+                first = free.popleft() * self._group
+                for slot in range(first, first + self._group):  # all of a prompt are so many, or several times
+                    row, index = self._waiting.popleft()
+                    rows[slot], numbers[slot], self._held[slot] = row, self._numbers[index], index
             assert self._read is not None
             slots = programs.admit(slots, self._read, *self._model.everywhere((rows, numbers)))
         if not self._waiting:
@@ -219,7 +233,7 @@ class _Writer:
             if prompt not in rows:
                 there = self._known(index)
                 longest = max(longest, len(self._prompts[index]))  # what is known takes memory, too
-                most = prompts_at_once(self._count, self._model.spread, longest)
+                most = prompts_at_once(self._groups, self._model.spread, longest)
                 if rows and (len(rows) >= most or len(self._waiting) >= free or (there > 0) != any_known):
                     break
                 any_known = there > 0
@@ -256,16 +270,17 @@ class _Writer:
 
     def _compacted(self, slots: Slots) -> Slots:
         """With as few slots as the answers on their way need, of few sizes on each device."""
-        held = self._held.reshape(self._model.spread, -1)
-        needed, fewer = max(int((held >= 0).sum(axis=1).max()), FEWEST), held.shape[1]
+        busy = self._busy().reshape(self._model.spread, -1)
+        needed, fewer = max(int(busy.sum(axis=1).max()), -(-FEWEST // self._group)), busy.shape[1]
         while (next_fewer := _next_fewer(fewer)) >= needed:
             fewer = next_fewer
-        if fewer == held.shape[1]:
+        if fewer == busy.shape[1]:
             return slots
-        rows = np.argsort(held < 0, axis=1, stable=True)[:, :fewer].astype(np.int32)  # those in use first
-        self._held = np.take_along_axis(held, rows, axis=1).ravel()
-        self._count = rows.size
-        return programs.compacted(slots, self._model.everywhere(rows))
+        groups = np.argsort(~busy, axis=1, stable=True)[:, :fewer].astype(np.int32)  # those in use first
+        rows = (groups[..., None] * self._group + np.arange(self._group)).reshape(len(busy), -1).astype(np.int32)
+        self._held = np.take_along_axis(self._held.reshape(len(busy), -1), rows, axis=1).ravel()
+        self._groups = groups.size
+        return programs.compacted(slots, *self._model.everywhere((groups, rows)))
 
 
 def _next_fewer(slots: int) -> int:
@@ -279,13 +294,19 @@ def _next_fewer(slots: int) -> int:
     return bucket_within(slots - 1) if platform() == "cpu" else 1 << (slots // 2).bit_length() - 1
 
 
+def _same(prompts: Sequence[Sequence[int]]) -> int:
+    """Of how many equal prompts after another all are, or several times as many."""
+    return math.gcd(*(len(list(equal)) for _, equal in groupby(prompts)))
+
+
 def _at_once(
-    model: ServedModel, prompts: Sequence[Sequence[int]], sampling: SamplingConfig, kept: Kept | None = None
-) -> int:
-    """How many prompts are answered together."""
-    if sampling.batch_size != "auto":
-        return min(sampling.batch_size or len(prompts), len(prompts))
-    places = places_for(max(map(len, prompts)), sampling.max_new_tokens)
-    free = free_memory(model.devices) - (0 if kept is None else kept.to_come(places))
-    fitting = rows_that_fit(model.layout, model.mesh, places, model.dtype.itemsize, free)
-    return min(fitting, len(prompts))
+    model: ServedModel, prompts: Sequence[Sequence[int]], sampling: SamplingConfig, kept: Kept | None, same: int
+) -> AtOnce:
+    """How many of the answers are written together; to each prompt there are ``same``, or several times as many."""
+    longest, new = max(map(len, prompts)), sampling.max_new_tokens
+
+    def fitting(group: int) -> int:
+        free = free_memory(model.devices) - (0 if kept is None else kept.to_come(places_for(longest, new)))
+        return rows_that_fit(model.layout, model.mesh, longest, new, model.dtype.itemsize, free, group)
+
+    return answers_at_once(sampling.batch_size, len(prompts), same, model.spread, longest, new, fitting)

@@ -11,18 +11,18 @@ from jax.sharding import NamedSharding
 from tl_jax.config import SamplingConfig
 from tl_jax.inference import reading
 from tl_jax.inference import slots as programs
-from tl_jax.inference.buckets import places_for, row_count
+from tl_jax.inference.buckets import row_count
 from tl_jax.inference.capacity import prompts_at_once
 from tl_jax.inference.choice import Draw, Static
 from tl_jax.inference.serving import ServedModel
-from tl_jax.inference.slots import Slots
+from tl_jax.inference.slots import Slots, room_for
 from tl_jax.model.sharding import batch_sharding, replicated
 
 
 class Lowered:
     """What `generate` compiles for prompts of one length."""
 
-    def __init__(self, model: ServedModel, at_once: int, length: int, sampling: SamplingConfig) -> None:
+    def __init__(self, model: ServedModel, at_once: int, length: int, sampling: SamplingConfig, group: int = 1) -> None:
         """Lowers nothing yet.
 
         Args:
@@ -30,12 +30,16 @@ class Lowered:
             at_once: how many answers are written at once.
             length: tokens of the longest prompt.
             sampling: as for `generate`.
+            group: answers that share a prompt's keys and values.
         """
         assert model.mesh is not None
         self._model, self._mesh, self._static = model, model.mesh, Static.of(sampling)
         rows = model.spread
-        self._count, self._places = row_count(at_once, rows), places_for(length, sampling.max_new_tokens)
-        self._prompts = reading.in_rows([np.zeros(length, np.int32)] * prompts_at_once(self._count, rows, length), rows)
+        self._groups, self._group = row_count(-(-at_once // group), rows), group
+        self._room = room_for(length, sampling.max_new_tokens, group)
+        self._prompts = reading.in_rows(
+            [np.zeros(length, np.int32)] * prompts_at_once(self._groups, rows, length), rows
+        )
 
     @property
     def stacks(self) -> int:
@@ -53,13 +57,15 @@ class Lowered:
             )
 
     def admit(self) -> jax.stages.Lowered:
-        """The keys of a stack are put into slots."""
-        taken = _shapes(np.zeros(self._count, np.int32), replicated(self._mesh))
+        """The keys of a stack are put into slots, or where these share them."""
+        taken = _shapes(np.zeros(self._groups * self._group, np.int32), replicated(self._mesh))
         model, (rows, places) = self._model, self._prompts.tokens.shape
         with jax.set_mesh(self._mesh):
             read = programs.abstract_read(model.layout, model.dtype, rows, places)
-            first, kept = (jax.tree.leaves(cache.keys)[0] for cache in (self._slots().cache, read.cache))
-            return programs.put.lower(first, kept, taken)
+            cache, kept = self._slots().cache, jax.tree.leaves(read.cache.keys)[0]
+            if cache.shared is not None:
+                return programs.put_shared.lower(jax.tree.leaves(cache.shared.keys)[0], kept, taken)
+            return programs.put.lower(jax.tree.leaves(cache.keys)[0], kept, taken)
 
     def advance(self) -> jax.stages.Lowered:
         """Answers are written, in as many slots."""
@@ -72,7 +78,8 @@ class Lowered:
 
     def _slots(self) -> Slots:
         model = self._model
-        return programs.abstract(model.layout, model.dtype, self._count, self._places, self._static)
+        count = self._groups * self._group
+        return programs.abstract(model.layout, model.dtype, count, self._room, self._groups, self._static)
 
 
 def _shapes(tree: Any, place: NamedSharding) -> Any:

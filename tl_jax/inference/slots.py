@@ -4,24 +4,29 @@
 slots are free; `resized` and `compacted` make the cache longer, shorter, or smaller. All but `advance`, which would
 have to ask after every token, go from array to array, by one small program. What the host decides upon is on every
 device and process.
+
+Slots that follow each other may be a group, whose answers are to one prompt: its keys and values lie there once
+(`Shared`). Such slots begin together. Where every slot has a prompt of its own, groups are of one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 
+from tl_jax.inference.buckets import bucket, places_for, sixteens
 from tl_jax.inference.choice import Array, Draw, Static, choose
 from tl_jax.inference.reading import ReadPrompts, Stacks
-from tl_jax.model.cache import Cache, CacheLayout, held
+from tl_jax.model.cache import Cache, CacheLayout, Shared, held, held_shared
 from tl_jax.model.llama import GraphDef, Llama, merge
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import constrain
 
+Part = TypeVar("Part", Cache, Shared)
 OF_ROWS = ("cache", "hidden")
 """Parts of `Slots` that lie where their rows do."""
 
@@ -46,13 +51,32 @@ class Slots(NamedTuple):
     """float32 [B, N]: log-probabilities after the filters"""
 
 
-@partial(jax.jit, static_argnames=("layout", "dtype", "rows", "places", "static"))
-def empty(layout: CacheLayout, dtype: jax.typing.DTypeLike, rows: int, places: int, static: Static) -> Slots:
-    """``rows`` free slots, with room for ``places`` tokens; ``dtype`` is that of the computation."""
+class Room(NamedTuple):
+    """For how many tokens there is room."""
+
+    own: int
+    """in a slot"""
+    shared: int | None = None
+    """in what the slots of a group share; None = prompts lie in slots"""
+
+
+def room_for(prompt: int, answer: int, group: int) -> Room:
+    """For so many tokens of both; prompts lie by themselves where a ``group`` of slots is more than one."""
+    if group == 1:
+        return Room(places_for(prompt, answer))
+    return Room(sixteens(answer), bucket(prompt, smallest=16))
+
+
+@partial(jax.jit, static_argnames=("layout", "dtype", "rows", "room", "groups", "static"))
+def empty(
+    layout: CacheLayout, dtype: jax.typing.DTypeLike, rows: int, room: Room, groups: int, static: Static
+) -> Slots:
+    """``rows`` free slots in so many ``groups``; ``dtype`` is that of the computation."""
+    shared = None if room.shared is None else (groups, room.shared)
     numbers, length = jnp.zeros(rows, jnp.int32), static.max_new_tokens
     return _on_all_devices(
         Slots(
-            cache=Cache.empty(layout, rows, places),
+            cache=Cache.empty(layout, rows, room.own, shared),
             hidden=jnp.zeros((rows, layout.config.hidden_size), dtype),
             steps=numbers,
             numbers=numbers,
@@ -70,9 +94,11 @@ def _nothing_read(layout: CacheLayout, dtype: jax.typing.DTypeLike, rows: int, p
     return ReadPrompts(Cache.empty(layout, rows, places), hidden)
 
 
-def abstract(layout: CacheLayout, dtype: jax.typing.DTypeLike, rows: int, places: int, static: Static) -> Slots:
+def abstract(
+    layout: CacheLayout, dtype: jax.typing.DTypeLike, rows: int, room: Room, groups: int, static: Static
+) -> Slots:
     """The shapes of `empty`, and where they lie on the mesh of ``jax.set_mesh``."""
-    slots: Slots = _shapes(empty.lower(layout, dtype, rows, places, static))
+    slots: Slots = _shapes(empty.lower(layout, dtype, rows, room, groups, static))
     return slots
 
 
@@ -96,12 +122,17 @@ def admit(slots: Slots, prompts: ReadPrompts, rows: Array, numbers: Array) -> Sl
     Args:
         slots: no shorter than the prompts without their padding. They are used up.
         prompts: what was read of them.
-        rows: int32 [B]: of ``prompts``, which each slot takes; -1 = none.
+        rows: int32 [B]: of ``prompts``, which each slot takes, all of a group the same; -1 = none.
         numbers: int32 [B]: of the answers that begin.
     """
-    cache = one_by_one(slots.cache, lambda old, kept: put(old, kept, rows), prompts.cache)
-    rest = _begun(_without_cache(slots), prompts.cache.lengths, prompts.hidden, rows, numbers)
-    return rest._replace(cache=cache._replace(lengths=rest.cache.lengths))
+    cache = slots.cache
+    if cache.shared is None:
+        cache = one_by_one(cache, lambda old, kept: put(old, kept, rows), prompts.cache)
+    else:
+        shared = one_by_one(cache.shared, lambda old, kept: put_shared(old, kept, rows), prompts.cache)
+        cache = one_by_one(cache, lambda old: _cleared(old, rows))._replace(shared=shared)
+    rest = _begun(_without_numbers(slots), prompts.cache.lengths, prompts.hidden, rows, numbers)
+    return rest._replace(cache=_with_lengths(cache, rest.cache))
 
 
 @partial(jax.jit, donate_argnames="old")
@@ -112,14 +143,38 @@ def put(old: jax.Array, kept: jax.Array, rows: Array) -> jax.Array:
     return held(jnp.where(new[:, None, None, None], with_places(held(shared), old.shape[2]), old))
 
 
+@partial(jax.jit, donate_argnames="old")
+def put_shared(old: jax.Array, kept: jax.Array, rows: Array) -> jax.Array:
+    """What groups share [n, U, G, P, K], with the prompts that ``rows`` [B] say."""
+    taken = _of_groups(rows, old.shape[1])
+    prompts = constrain(kept, None, None, None, "kv_heads", None)[:, jnp.maximum(taken, 0)]
+    turned = held_shared(jnp.swapaxes(with_places(prompts, old.shape[3]), 2, 3))
+    return held_shared(jnp.where((taken >= 0)[:, None, None, None], turned, old))
+
+
+@partial(jax.jit, donate_argnames="old")
+def _cleared(old: jax.Array, rows: Array) -> jax.Array:
+    """Keys or values [n, B, C, G, K] without those of slots where answers begin."""
+    return held(jnp.where((rows >= 0)[:, None, None, None], 0, old))
+
+
+def _of_groups(rows: jax.Array, count: int) -> jax.Array:
+    """The prompts of so many groups, [U], of those of their slots, [B]; -1 = none."""
+    return rows.reshape(count, -1).max(axis=1)
+
+
 @partial(jax.jit, donate_argnames="slots")
 def _begun(slots: Slots, lengths: jax.Array, hidden: jax.Array, rows: Array, numbers: Array) -> Slots:
     """Slots without keys and values, with ``rows`` of prompts of so many tokens, [U], and of their states, [U, D]."""
-    new, taken = rows >= 0, jnp.maximum(rows, 0)
+    new, taken, shared = rows >= 0, jnp.maximum(rows, 0), slots.cache.shared
     first = constrain(hidden, None, None)[taken]
+    if shared is not None:
+        of_groups = _of_groups(rows, len(shared.lengths))
+        known = jnp.where(of_groups >= 0, lengths[jnp.maximum(of_groups, 0)], shared.lengths)
+        shared = shared._replace(lengths=known)
     return _on_all_devices(
         slots._replace(
-            cache=slots.cache._replace(lengths=jnp.where(new, lengths[taken], slots.cache.lengths)),
+            cache=slots.cache._replace(lengths=jnp.where(new, lengths[taken], slots.cache.lengths), shared=shared),
             hidden=jnp.where(new[:, None], first, slots.hidden),
             steps=jnp.where(new, 0, slots.steps),
             numbers=jnp.where(new, numbers, slots.numbers),
@@ -128,21 +183,32 @@ def _begun(slots: Slots, lengths: jax.Array, hidden: jax.Array, rows: Array, num
     )
 
 
-def _without_cache(slots: Slots) -> Slots:
-    """But for how long it is."""
-    return slots._replace(cache=Cache((), (), slots.cache.lengths))
+def _without_numbers(slots: Slots) -> Slots:
+    """Without keys and values; how many tokens there are stays."""
+    cache = slots.cache
+    shared = None if cache.shared is None else cache.shared._replace(keys=(), values=())
+    return slots._replace(cache=Cache((), (), cache.lengths, shared))
+
+
+def _with_lengths(cache: Cache, other: Cache) -> Cache:
+    """Keys and values of one cache, and how many tokens there are in another."""
+    shared = cache.shared
+    if shared is not None and other.shared is not None:
+        shared = shared._replace(lengths=other.shared.lengths)
+    return cache._replace(lengths=other.lengths, shared=shared)
 
 
 @partial(jax.jit, static_argnames=("graphdef", "static"), donate_argnames="slots")
 def advance(
     graphdef: GraphDef, params: Params, stacks: Stacks, slots: Slots, enough: Array, draw: Draw, static: Static
 ) -> Slots:
-    """Writes on in all slots, until at most ``enough`` of them still write or the cache of one is full."""
+    """Writes on in all slots, until at most ``enough`` groups still write or the cache of a slot is full."""
     model: Llama = merge(graphdef, params)
 
     def goes_on(slots: Slots) -> jax.Array:
         live = ~slots.done
-        return (live.sum() > enough) & ~(live & (slots.cache.lengths >= slots.cache.places)).any()
+        busy = live.reshape(slots.cache.groups, -1).any(axis=1)
+        return (busy.sum() > enough) & ~(live & slots.cache.full).any()
 
     def step(slots: Slots) -> Slots:
         live = ~slots.done
@@ -171,18 +237,21 @@ def _chosen(model: Llama, slots: Slots, draw: Draw, static: Static) -> tuple[jax
     )
 
 
-def resized(slots: Slots, places: int) -> Slots:
-    """The same with room for ``places`` tokens. ``slots`` are used up."""
-    if slots.cache.places == places:
-        return slots
-    return slots._replace(cache=one_by_one(slots.cache, lambda kept: _resized(kept, places)))
+def resized(slots: Slots, room: Room) -> Slots:
+    """The same with as much ``room``. ``slots`` are used up."""
+    cache = slots.cache
+    if cache.places != room.own:
+        cache = one_by_one(cache, lambda kept: _resized(kept, room.own))
+    if (shared := cache.shared) is not None and room.shared is not None and shared.places != room.shared:
+        cache = cache._replace(shared=one_by_one(shared, lambda kept: _resized(kept, room.shared, axis=3)))
+    return slots._replace(cache=cache)
 
 
-def one_by_one(cache: Cache, change: Callable[..., jax.Array], *others: Cache) -> Cache:
-    """A changed cache, made array by array, so that there are never two, and that one program serves all arrays.
+def one_by_one(cache: Part, change: Callable[..., jax.Array], *others: Cache) -> Part:
+    """Changed keys and values, made array by array, so that there are never two, and that one program serves all.
 
     Args:
-        cache: is used up.
+        cache: its own ones are used up; a cache's `Shared` stays.
         change: of an array, and of those of ``others`` in the same place.
         others: caches of as many layers.
     """
@@ -196,22 +265,32 @@ def one_by_one(cache: Cache, change: Callable[..., jax.Array], *others: Cache) -
     return cache._replace(keys=keys, values=jax.tree.map(one, cache.values, *(other.values for other in others)))
 
 
-@partial(jax.jit, static_argnames="places")
-def _resized(kept: jax.Array, places: int) -> jax.Array:
-    return held(with_places(kept, places))
+@partial(jax.jit, static_argnames=("places", "axis"))
+def _resized(kept: jax.Array, places: int, axis: int = 2) -> jax.Array:
+    return (held if axis == 2 else held_shared)(with_places(kept, places, axis))
 
 
-def with_places(x: jax.Array, places: int) -> jax.Array:
-    """Keys or values [n, B, C, G, K] with another C."""
-    more = places - x.shape[2]
-    return jnp.pad(x, [(0, 0), (0, 0), (0, more), (0, 0), (0, 0)]) if more > 0 else x[:, :, :places]
+def with_places(x: jax.Array, places: int, axis: int = 2) -> jax.Array:
+    """Keys or values [n, B, C, G, K] with another C, or of `Shared` with another P, which is axis 3."""
+    more = places - x.shape[axis]
+    if more <= 0:
+        return jax.lax.slice_in_dim(x, 0, places, axis=axis)
+    return jnp.pad(x, [(0, more if number == axis else 0) for number in range(x.ndim)])
 
 
-def compacted(slots: Slots, rows: Array) -> Slots:
-    """Fewer slots: of each device's B / D the ones in ``rows`` [D, b], counted on that device. Uses ``slots`` up."""
+def compacted(slots: Slots, groups: Array, rows: Array) -> Slots:
+    """Fewer slots. Uses ``slots`` up.
+
+    Args:
+        slots: B in U groups, on D devices.
+        groups: int32 [D, u]: which of each device's U / D groups are left, counted on that device.
+        rows: int32 [D, b]: the slots of these, counted on that device.
+    """
     cache = one_by_one(slots.cache, lambda kept: _fewer(kept, rows))
-    rest = _rest_compacted(_without_cache(slots), rows)
-    return rest._replace(cache=cache._replace(lengths=rest.cache.lengths))
+    if cache.shared is not None:
+        cache = cache._replace(shared=one_by_one(cache.shared, lambda kept: _fewer_shared(kept, groups)))
+    rest = _rest_compacted(_without_numbers(slots), groups, rows)
+    return rest._replace(cache=_with_lengths(cache, rest.cache))
 
 
 @jax.jit
@@ -220,8 +299,16 @@ def _fewer(kept: jax.Array, rows: Array) -> jax.Array:
 
 
 @jax.jit
-def _rest_compacted(slots: Slots, rows: Array) -> Slots:
-    return _on_all_devices(jax.tree.map(partial(_chosen_rows, rows=rows), slots))
+def _fewer_shared(kept: jax.Array, groups: Array) -> jax.Array:
+    return held_shared(jax.vmap(partial(_chosen_rows, rows=groups))(kept))
+
+
+@jax.jit
+def _rest_compacted(slots: Slots, groups: Array, rows: Array) -> Slots:
+    shared = jax.tree.map(partial(_chosen_rows, rows=groups), slots.cache.shared)
+    alone = slots._replace(cache=slots.cache._replace(shared=None))
+    fewer: Slots = jax.tree.map(partial(_chosen_rows, rows=rows), alone)
+    return _on_all_devices(fewer._replace(cache=fewer.cache._replace(shared=shared)))
 
 
 def _chosen_rows(x: jax.Array, rows: Array) -> jax.Array:
@@ -231,6 +318,7 @@ def _chosen_rows(x: jax.Array, rows: Array) -> jax.Array:
 
 def _on_all_devices(slots: Slots) -> Slots:
     """With what the host looks at, all but keys, values and hidden states."""
-    cache = slots.cache._replace(lengths=constrain(slots.cache.lengths, None))
+    lengths = jax.tree.map(lambda x: constrain(x, None), _without_numbers(slots).cache)
+    cache = _with_lengths(slots.cache, lengths)
     seen = {name: constrain(x, *(None,) * x.ndim) for name, x in slots._asdict().items() if name not in OF_ROWS}
     return Slots(cache=cache, hidden=constrain(slots.hidden, "batch", None), **seen)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from tl_jax.model.attention import AttentionMask
+from tl_jax.model.attention.cached import Beginnings
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.kv_dtype import Codes, Numbers, encoded, zeros
 from tl_jax.model.sharding import constrain
@@ -25,11 +26,34 @@ class CacheLayout:
     """layers in a stack"""
 
 
+class Shared(NamedTuple):
+    """What neighbouring rows of a cache begin with, once for all of them: U beginnings of up to P tokens.
+
+    A head's tokens lie together, as a product with the queries of several rows reads them.
+    """
+
+    keys: tuple[Numbers, ...]
+    """[n, U, G, P, K] per stack of layers, after rotation"""
+    values: tuple[Numbers, ...]
+    """[n, U, G, P, K]"""
+    lengths: jax.Array
+    """int32 [U]"""
+
+    @property
+    def places(self) -> int:
+        """Tokens for which there is room, P."""
+        return int(jax.tree.leaves(self.keys)[0].shape[3])
+
+    def of_stack(self, number: int) -> Beginnings:
+        """Those of one stack of layers."""
+        return Beginnings(self.keys[number], self.values[number], self.lengths)
+
+
 class Cache(NamedTuple):
     """One array per stack of layers (`stacks_of`), so that a decoding step writes in place. B rows, C places, G
     key/value heads, K head size.
 
-    Row b holds its tokens in the places 0 to ``lengths[b] - 1``; nobody sees what lies behind them.
+    Row b holds its tokens, those behind its `Shared` beginning, in the first places; nobody sees what lies behind them.
     """
 
     keys: tuple[Numbers, ...]
@@ -37,17 +61,35 @@ class Cache(NamedTuple):
     values: tuple[Numbers, ...]
     """[n, B, C, G, K]"""
     lengths: jax.Array
-    """int32 [B]"""
+    """int32 [B], of the whole rows, beginnings included"""
+    shared: Shared | None = None
+    """of the rows 0 to B / U - 1 the first, and so on; None = no two rows begin alike"""
 
     @classmethod
-    def empty(cls, layout: CacheLayout, rows: int, places: int) -> Cache:
-        """For ``places`` tokens in each of ``rows`` rows, with nothing in it."""
+    def empty(cls, layout: CacheLayout, rows: int, places: int, shared: tuple[int, int] | None = None) -> Cache:
+        """With nothing in it.
+
+        Args:
+            layout: of the cache.
+            rows: B.
+            places: C.
+            shared: U and P, where rows share beginnings.
+        """
         config = layout.config
-        shape = (rows, places, config.num_kv_heads, config.head_dim)
         counts = [len(layers) for layers in stacks_of(config.num_layers, layout.loop)]
-        stacks = [jax.tree.map(held, zeros((n, *shape), layout.dtype)) for n in counts * 2]
-        keys, values = tuple(stacks[: len(counts)]), tuple(stacks[len(counts) :])
-        return cls(keys, values, jnp.zeros(rows, jnp.int32))
+
+        def stacks(*shape: int) -> tuple[Numbers, ...]:
+            return tuple(zeros((n, *shape, config.head_dim), layout.dtype) for n in counts)
+
+        def own() -> tuple[Numbers, ...]:
+            return jax.tree.map(held, stacks(rows, places, config.num_kv_heads))
+
+        if shared is None:
+            return cls(own(), own(), jnp.zeros(rows, jnp.int32))
+        count, most = shared
+        keys, values = (jax.tree.map(held_shared, stacks(count, config.num_kv_heads, most)) for _ in range(2))
+        beginnings = Shared(keys, values, jnp.zeros(count, jnp.int32))
+        return cls(own(), own(), jnp.zeros(rows, jnp.int32), beginnings)
 
     @property
     def rows(self) -> int:
@@ -56,8 +98,25 @@ class Cache(NamedTuple):
 
     @property
     def places(self) -> int:
-        """Tokens for which a row has room, C."""
+        """Tokens for which a row has room behind its beginning, C."""
         return self._shape[2]
+
+    @property
+    def groups(self) -> int:
+        """Into how many parts the rows fall, none of which shares anything with another: U, or B."""
+        return self.rows if self.shared is None else len(self.shared.lengths)
+
+    @property
+    def begun(self) -> jax.Array:
+        """Int32 [B]: tokens of each row that lie in `shared`."""
+        if self.shared is None:
+            return jnp.zeros_like(self.lengths)
+        return jnp.repeat(self.shared.lengths, self.rows // self.groups, total_repeat_length=self.rows)
+
+    @property
+    def full(self) -> jax.Array:
+        """Bool [B]: whether a row has no room for another token."""
+        return self.lengths - self.begun >= self.places
 
     @property
     def _shape(self) -> tuple[int, ...]:
@@ -65,9 +124,9 @@ class Cache(NamedTuple):
         return shape
 
     def mask(self, new: int = 1) -> AttentionMask:
-        """What ``new`` tokens of each row see once they are written behind the others: those and what is not after
-        themselves."""
-        order = jnp.broadcast_to(jnp.arange(self.places, dtype=jnp.int32), (self.rows, self.places))
+        """What ``new`` tokens of each row see of the own places once they are written there: themselves and what is
+        not after them. All of them see what is `shared`."""
+        order = self.begun[:, None] + jnp.arange(self.places, dtype=jnp.int32)
         positions = self.lengths[:, None] + jnp.arange(new, dtype=jnp.int32)
         return AttentionMask(positions, jnp.ones_like(positions), order, jnp.ones_like(order))
 
@@ -83,8 +142,8 @@ def stacks_of(layers: int, loop: int) -> list[range]:
 
 
 def write(kept: Numbers, new: jax.Array, layer: jax.Array, lengths: jax.Array) -> Numbers:
-    """Puts ``new`` [B, S, G, K] into one layer of ``kept`` [n, B, C, G, K], each row's behind its ``lengths`` [B]
-    tokens; where there is no room, over the last ones."""
+    """Puts ``new`` [B, S, G, K] into one layer of ``kept`` [n, B, C, G, K], each row's behind its first ``lengths`` [B]
+    places; where there is no room, over the last ones."""
     places = jnp.stack([jnp.broadcast_to(layer, lengths.shape), lengths], axis=1)
 
     def put(kept: jax.Array, new: jax.Array) -> jax.Array:
@@ -109,3 +168,8 @@ _BEHIND = jax.lax.ScatterDimensionNumbers(
 def held(x: jax.Array) -> jax.Array:
     """Keys or values [n, B, C, G, K] where they lie on the mesh."""
     return constrain(x, None, "batch", None, "kv_heads", None)
+
+
+def held_shared(x: jax.Array) -> jax.Array:
+    """Shared keys or values [n, U, G, P, K] where they lie on the mesh."""
+    return constrain(x, None, "batch", "kv_heads", None, None)

@@ -25,7 +25,7 @@ from tl_jax.config.model import Loops, Remat
 from tl_jax.errors import UserError
 from tl_jax.model import lora as adapters
 from tl_jax.model.attention import AttentionMask, attention
-from tl_jax.model.attention.cached import cached
+from tl_jax.model.attention.cached import Beginnings, cached
 from tl_jax.model.cache import Cache, held, write
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.embedding import lookup
@@ -287,21 +287,24 @@ class Llama(nnx.Module):
     ) -> tuple[jax.Array, Cache]:
         """What the last of some layers gives of new tokens, [B, S, D], and their cache with new keys and values; its
         lengths are those of before. ``only``: see `_only_last`, of one stack."""
-        mask = cache.mask(x.shape[1])
+        mask, places = cache.mask(x.shape[1]), cache.lengths - cache.begun
         by, seen = rotation(self.config, mask.positions), mask if only is None else mask.only(only)
 
-        def layer(state: tuple[Any, ...], at: tuple[Params, jax.Array]) -> tuple[tuple[Any, ...], None]:
+        def layer(
+            shared: Beginnings | None, state: tuple[Any, ...], at: tuple[Params, jax.Array]
+        ) -> tuple[tuple[Any, ...], None]:
             x, keys, values = state
             weights, index = at
-            attend = partial(_attend_cache, keys, values, index, cache.lengths, seen)
+            attend = partial(_attend_cache, keys, values, shared, index, places, seen)
             x, kept = through_layer(x, weights, config=self.config, by=by, attend=attend, lora=self.lora, only=only)
             return (x, *kept), None
 
         kept = []
-        for weights, keys, values in zip(stacks, cache.keys, cache.values, strict=True):
+        for number, (weights, keys, values) in enumerate(zip(stacks, cache.keys, cache.values, strict=True)):
+            shared = None if cache.shared is None else cache.shared.of_stack(number)
             count = len(jax.tree.leaves(keys)[0])
             numbered = (weights, jnp.arange(count, dtype=jnp.int32))
-            (x, *new), _ = _loop(layer, (x, keys, values), numbered)
+            (x, *new), _ = _loop(partial(layer, shared), (x, keys, values), numbered)
             kept.append(new)
         new_keys, new_values = zip(*kept, strict=True)
         return x, cache._replace(keys=new_keys, values=new_values)
@@ -391,13 +394,14 @@ def _attend_new(
 def _attend_cache(
     all_keys: Numbers,
     all_values: Numbers,
+    shared: Beginnings | None,
     layer: jax.Array,
-    lengths: jax.Array,
+    places: jax.Array,
     mask: AttentionMask,
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
 ) -> tuple[jax.Array, tuple[Numbers, Numbers]]:
-    kept = write(all_keys, key, layer, lengths), write(all_values, value, layer, lengths)
+    kept = write(all_keys, key, layer, places), write(all_values, value, layer, places)
     keys, values = jax.tree.map(lambda stack: stack[layer], kept)
-    return cached(query, keys, values, mask), kept
+    return cached(query, keys, values, mask, None if shared is None else shared.of_layer(layer)), kept

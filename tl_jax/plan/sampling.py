@@ -9,10 +9,11 @@ from jax.sharding import Mesh
 
 from tl_jax.config import RlConfig
 from tl_jax.inference.buckets import bucket, places_for, row_count
-from tl_jax.inference.capacity import place_bytes, prompts_at_once, rows_that_fit
+from tl_jax.inference.capacity import answers_at_once, place_bytes, prompts_at_once, rows_that_fit
 from tl_jax.inference.kept import kept_bytes
 from tl_jax.inference.lowered import Lowered
 from tl_jax.inference.serving import abstract_served, lower_for_generation
+from tl_jax.inference.slots import room_for
 from tl_jax.model.llama import GraphDef
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import batch_devices
@@ -55,22 +56,28 @@ def sampling_programs(
     rows = config.batch_size * config.group_size
     weights = bytes_on_device((served.params, served.stacks))
     new, places = config.sampling.max_new_tokens, places_for(load.prompt, config.sampling.max_new_tokens)
-    free, asked = memory - sum(parts.values()) - weights, config.sampling.batch_size or rows
+    free = memory - sum(parts.values()) - weights
+    same, spread = 1 if config.environment else config.group_size, batch_devices(served.mesh)
     beside = dict(parts)
     if config.environment:
         beside["KV cache of conversations"] = held = kept_bytes(served, rows, places, free)
         free -= held
-    fitting = rows_that_fit(served.layout, served.mesh, places, served.dtype.itemsize, free)
-    at_once = min(fitting if asked == "auto" else asked, rows)
-    spread = batch_devices(served.mesh)
-    count, calls = row_count(at_once, spread), math.ceil(rows / at_once)
-    read_at_once = prompts_at_once(count, spread, load.prompt)
+
+    def fitting(group: int) -> int:
+        return rows_that_fit(served.layout, served.mesh, load.prompt, new, served.dtype.itemsize, free, group)
+
+    at_once, group = answers_at_once(config.sampling.batch_size, rows, same, spread, load.prompt, new, fitting)
+    groups, calls = row_count(-(-at_once // group), spread), math.ceil(rows / at_once)
+    read_at_once = prompts_at_once(groups, spread, load.prompt)
     waves = math.ceil(config.batch_size / read_at_once)
-    kv = count / spread * places * place_bytes(served.layout, served.mesh)
-    read_kv = kv * read_at_once / count * bucket(load.prompt, 16) / places
-    lowered = Lowered(served, at_once, load.prompt, config.sampling)
+    place = place_bytes(served.layout, served.mesh) / spread
+    room = room_for(load.prompt, new, group)
+    kv = (groups * group * room.own + groups * (room.shared or 0)) * place
+    of_prompts = kv if room.shared is None else groups * room.shared * place
+    read_kv = read_at_once * bucket(load.prompt, 16) * place
+    lowered = Lowered(served, at_once, load.prompt, config.sampling, group)
     prompts, stacks = load.prompt / (load.prompt + load.answer), lowered.stacks
-    of_stack, keys, read_keys = bytes_on_device(served.stacks[0]), kv / stacks / 2, read_kv / stacks / 2
+    of_stack, keys, read_keys = bytes_on_device(served.stacks[0]), of_prompts / stacks / 2, read_kv / stacks / 2
     read = ("actor", "frozen") if config.adapter else ("actor",)
     return [
         Program(

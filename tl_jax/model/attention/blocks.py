@@ -19,10 +19,9 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from tl_jax.model.attention.bounds import may_see
-from tl_jax.model.attention.mask import KEPT, AttentionMask, Places
+from tl_jax.model.attention.mask import KEPT, MASKED, AttentionMask, Places
 from tl_jax.model.platform import platform
 
-_MASKED = -1e30  # finite: the difference of two of them is 0 and not NaN
 _NO_KEY = -1e29
 """A running maximum below this has seen no key at all."""
 Sums = TypeVar("Sums")
@@ -130,14 +129,14 @@ def _forward_rows(
             other = _block(keys, index)
             visible = AttentionMask.between(own.places, other.places).dense()[:, None, None]
             scores = _wide("bgrqk,bgsk->bgrqs", own_query, other.key) * scale
-            scores = jnp.where(visible, scores, _MASKED)
+            scores = jnp.where(visible, scores, MASKED)
             higher = jnp.maximum(highest, scores.max(axis=-1))
             weights, keep = jnp.exp(scores - higher[..., None]), jnp.exp(highest - higher)
             mixed = _wide("bgrqs,bgsk->bgrqk", weights.astype(value.dtype), other.value)
             return out * keep[..., None] + mixed, higher, total * keep + weights.sum(axis=-1)
 
         slots = own_query.shape[:-1]
-        nothing: tuple[jax.Array, ...] = jnp.zeros(own_query.shape), jnp.full(slots, _MASKED), jnp.zeros(slots)
+        nothing: tuple[jax.Array, ...] = jnp.zeros(own_query.shape), jnp.full(slots, MASKED), jnp.zeros(slots)
         out, highest, total = sees.add_up(add, nothing)
         any_key = highest > _NO_KEY
         total = jnp.where(any_key, total, 1)
@@ -182,7 +181,7 @@ def _backward_rows(
             other = _block(keys, index)
             visible = jnp.swapaxes(AttentionMask.between(own_places, other.places).dense(), 1, 2)[:, None, :, None]
             scores = _wide("bgsk,bgkrq->bgsrq", other.key, turned_query) * scale
-            weights = jnp.exp(jnp.where(visible, scores, _MASKED) - log_sum[:, :, None])
+            weights = jnp.exp(jnp.where(visible, scores, MASKED) - log_sum[:, :, None])
             d_weights = _wide("bgsk,bgkrq->bgsrq", other.value, turned_given)
             d_scores = (weights * (d_weights - inner[:, :, None]) * scale).astype(query.dtype)
             return (

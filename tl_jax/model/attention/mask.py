@@ -13,6 +13,11 @@ KEPT = "attention"
 """`checkpoint_name` of a backend's output and of what else its gradient needs: what remat ``dots`` keeps."""
 
 
+MASKED = -1e30
+"""The score of a key that is not seen. Finite: a query without any key gives numbers and not NaN, and the difference of
+two of them is 0."""
+
+
 class AttentionError(UserError):
     """A combination of device, dtype and shapes that the chosen backend cannot compute."""
 

@@ -10,7 +10,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from tl_jax.model.attention.blocks import by_blocks, row_by_row
 from tl_jax.model.attention.devices import on_each_device
-from tl_jax.model.attention.mask import KEPT, AttentionMask
+from tl_jax.model.attention.mask import KEPT, MASKED, AttentionMask
 from tl_jax.model.operations import STRIPE, by_stripes, einsum
 from tl_jax.model.platform import platform
 
@@ -22,18 +22,17 @@ MOST_SCORES = 2 * LARGE_CHUNK**2
 """Of a row and head at once: also few queries are computed by blocks where they go on behind very many keys."""
 MANY = 1024
 """Numbers in one place of the values, of all rows, from which on a loop over places is faster than a product."""
-_MASKED = -1e30  # finite, so that a query without any key gives numbers and not NaN
 
 
 def portable(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask) -> jax.Array:
     """All scores at once in short rows, by blocks in long ones. See `attention` for the shapes."""
     if query.shape[1] == 1:
-        return one_query(query, key, value, mask)
+        return one_query(query, key, value, mask)[0]
     blocks, size = (row_by_row, CHUNK) if platform() == "cpu" else (by_blocks, LARGE_CHUNK)
     length = query.shape[1]
     if length > size or length * key.shape[1] > MOST_SCORES:
         return on_each_device(partial(blocks, size=min(size, length)), query, key, value, mask)
-    return _all_at_once(query, key, value, mask)
+    return _all_at_once(query, key, value, mask)[0]
 
 
 def one_query(
@@ -42,8 +41,9 @@ def one_query(
     value: jax.Array,
     mask: AttentionMask,
     scales: tuple[jax.Array, jax.Array] | None = None,
-) -> jax.Array:
-    """The same for one query of each row.
+) -> tuple[jax.Array, jax.Array]:
+    """The same for one query of each row, and float32 [B, H]: the logarithm of what its weights were divided by, to
+    add other keys to these.
 
     Args:
         query: [B, 1, H, K].
@@ -53,7 +53,8 @@ def one_query(
         scales: float32 [B, S, H] each: what keys and values are to be multiplied with, for each head that reads them;
             None = nothing.
     """
-    return (_as_they_lie if platform() == "cpu" else _all_at_once)(query, key, value, mask, scales)
+    mixed, total = (_as_they_lie if platform() == "cpu" else _all_at_once)(query, key, value, mask, scales)
+    return mixed, total.reshape(query.shape[0], query.shape[2])
 
 
 def _all_at_once(
@@ -62,7 +63,7 @@ def _all_at_once(
     value: jax.Array,
     mask: AttentionMask,
     scales: tuple[jax.Array, jax.Array] | None = None,
-) -> jax.Array:
+) -> tuple[jax.Array, jax.Array]:
     rows, length, heads, head_dim = query.shape
     groups, dtype = key.shape[2], query.dtype
     grouped = query.reshape(rows, length, groups, heads // groups, head_dim)  # no copy of keys per head
@@ -70,12 +71,12 @@ def _all_at_once(
     if scales is not None:
         of_keys, of_values = (jnp.swapaxes(x, 1, 2).reshape(rows, groups, -1, 1, key.shape[1]) for x in scales)
         scores = scores * of_keys
-    scores = jnp.where(mask.dense()[:, None, None], scores * head_dim**-0.5, _MASKED)
-    weights = jax.nn.softmax(scores, axis=-1)
+    scores = jnp.where(mask.dense()[:, None, None], scores * head_dim**-0.5, MASKED)
+    weights, total = jax.nn.softmax(scores, axis=-1), jax.nn.logsumexp(scores, axis=-1)
     if scales is not None:
         weights = weights * of_values
     mixed = einsum("bgrts,bsgk->btgrk", weights.astype(dtype), value.astype(dtype))
-    return checkpoint_name(mixed.reshape(query.shape), KEPT)
+    return checkpoint_name(mixed.reshape(query.shape), KEPT), total
 
 
 def _as_they_lie(
@@ -84,7 +85,7 @@ def _as_they_lie(
     value: jax.Array,
     mask: AttentionMask,
     scales: tuple[jax.Array, jax.Array] | None = None,
-) -> jax.Array:
+) -> tuple[jax.Array, jax.Array]:
     """Each head with the keys and values of all groups, of which it takes its own.
 
     XLA turns a whole cache round on a processor to have each group's together, which takes four times as long as these
@@ -98,14 +99,14 @@ def _as_they_lie(
     scores = jnp.einsum("bsd,bhd->bsh", keys, of_all, preferred_element_type=jnp.float32)
     if scales is not None:
         scores = scores * scales[0]
-    scores = jnp.where(jnp.swapaxes(mask.dense(), 1, 2), scores * head_dim**-0.5, _MASKED)
-    weights = jax.nn.softmax(scores, axis=1)
+    scores = jnp.where(jnp.swapaxes(mask.dense(), 1, 2), scores * head_dim**-0.5, MASKED)
+    weights, total = jax.nn.softmax(scores, axis=1), jax.nn.logsumexp(scores, axis=1)
     if scales is not None:
         weights = weights * scales[1]
     if dtype == jnp.float32 and slots % STRIPE == 0 and rows * groups * head_dim >= MANY:
         shared = weights.reshape(rows, slots, groups, heads // groups)
         shape = (rows, groups, heads // groups, head_dim)
         sums = by_stripes(lambda w, v: w[..., None] * v[:, :, None].astype(dtype), (shared, value), (1, 1), shape)
-        return sums.reshape(query.shape)
+        return sums.reshape(query.shape), total
     mixed = einsum("bsh,bsd->bhd", weights.astype(dtype), values).reshape(rows, heads, groups, head_dim)
-    return jnp.where(own, mixed, 0).sum(axis=2)[:, None].astype(dtype)
+    return jnp.where(own, mixed, 0).sum(axis=2)[:, None].astype(dtype), total
