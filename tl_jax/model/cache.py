@@ -8,10 +8,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tl_jax.model.attention import AttentionMask
-from tl_jax.model.attention.cached import Beginnings
+from tl_jax.model.attention import AttentionMask, attention
+from tl_jax.model.attention.cached import Beginnings, cached
 from tl_jax.model.config import LlamaConfig
-from tl_jax.model.kv_dtype import Codes, Numbers, encoded, zeros
+from tl_jax.model.kv_dtype import Codes, Numbers, decoded, encoded, zeros
 from tl_jax.model.sharding import constrain
 
 
@@ -173,3 +173,33 @@ def held(x: jax.Array) -> jax.Array:
 def held_shared(x: jax.Array) -> jax.Array:
     """Shared keys or values [n, U, G, P, K] where they lie on the mesh."""
     return constrain(x, None, "batch", "kv_heads", None, None)
+
+
+def attend_new(
+    backend: str,
+    mask: AttentionMask,
+    dtype: jax.typing.DTypeLike,
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+) -> tuple[jax.Array, tuple[Numbers, Numbers]]:
+    """Attention of a prompt's tokens to themselves, as the cache has them, and what the cache has."""
+    keys, values = encoded(key, dtype), encoded(value, dtype)
+    seen = decoded(keys, key.dtype), decoded(values, value.dtype)
+    return attention(query, *seen, mask, backend), (keys, values)
+
+
+def attend_cache(
+    kept: tuple[Numbers, Numbers],
+    shared: Beginnings | None,
+    layer: jax.Array,
+    places: jax.Array,
+    mask: AttentionMask,
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+) -> tuple[jax.Array, tuple[Numbers, Numbers]]:
+    """Attention of new tokens to one layer of a stack's keys and values, and these with the new ones in ``places``."""
+    kept = write(kept[0], key, layer, places), write(kept[1], value, layer, places)
+    keys, values = jax.tree.map(lambda stack: stack[layer], kept)
+    return cached(query, keys, values, mask, None if shared is None else shared.of_layer(layer)), kept

@@ -25,13 +25,12 @@ from tl_jax.config.model import Loops, Remat
 from tl_jax.errors import UserError
 from tl_jax.model import lora as adapters
 from tl_jax.model.attention import AttentionMask, attention
-from tl_jax.model.attention.cached import Beginnings, cached
-from tl_jax.model.cache import Cache, held, write
+from tl_jax.model.attention.cached import Beginnings
+from tl_jax.model.cache import Cache, attend_cache, attend_new, held
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.embedding import lookup
 from tl_jax.model.gradient_sums import through_adding
 from tl_jax.model.host_memory import HOST, is_in_host_memory
-from tl_jax.model.kv_dtype import Numbers, decoded, encoded
 from tl_jax.model.layer import LAYER_INPUT, Only, saved_by_dots, through_layer
 from tl_jax.model.operations import few_rows, rms_norm
 from tl_jax.model.parameters import Params, abstract_params, init_params
@@ -240,7 +239,7 @@ class Llama(nnx.Module):
         mask, by = AttentionMask.within(positions, segment_ids), rotation(self.config, positions)
         only = _only_last(stack, lengths) if last else None
         backend, seen = (self.attention, mask) if only is None else ("xla", mask.only(only))
-        attend = partial(_attend_new, backend, seen, dtype)
+        attend = partial(attend_new, backend, seen, dtype)
         block = partial(through_layer, config=self.config, by=by, attend=attend, lora=self.lora, only=only)
         x, kept = _loop(block, x, stack)
         keys, values = jax.tree.map(held, kept)
@@ -295,7 +294,7 @@ class Llama(nnx.Module):
         ) -> tuple[tuple[Any, ...], None]:
             x, keys, values = state
             weights, index = at
-            attend = partial(_attend_cache, keys, values, shared, index, places, seen)
+            attend = partial(attend_cache, (keys, values), shared, index, places, seen)
             x, kept = through_layer(x, weights, config=self.config, by=by, attend=attend, lora=self.lora, only=only)
             return (x, *kept), None
 
@@ -376,32 +375,3 @@ def _loop(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, stack: Any) -
         return jax.lax.scan(step, state, stack)
     state, out = step(state, jax.tree.map(lambda leaf: leaf[0], stack))
     return state, jax.tree.map(lambda leaf: leaf[None], out)
-
-
-def _attend_new(
-    backend: str,
-    mask: AttentionMask,
-    dtype: jax.typing.DTypeLike,
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
-) -> tuple[jax.Array, tuple[Numbers, Numbers]]:
-    keys, values = encoded(key, dtype), encoded(value, dtype)
-    seen = decoded(keys, key.dtype), decoded(values, value.dtype)
-    return attention(query, *seen, mask, backend), (keys, values)
-
-
-def _attend_cache(
-    all_keys: Numbers,
-    all_values: Numbers,
-    shared: Beginnings | None,
-    layer: jax.Array,
-    places: jax.Array,
-    mask: AttentionMask,
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
-) -> tuple[jax.Array, tuple[Numbers, Numbers]]:
-    kept = write(all_keys, key, layer, places), write(all_values, value, layer, places)
-    keys, values = jax.tree.map(lambda stack: stack[layer], kept)
-    return cached(query, keys, values, mask, None if shared is None else shared.of_layer(layer)), kept
