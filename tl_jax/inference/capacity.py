@@ -120,7 +120,7 @@ def rows_that_fit(
     model, place = layout.config, place_bytes(layout, mesh)
     hidden = model.hidden_size * (3 * itemsize + 2 * 4)  # residual, normed, added; a norm computes in float32
     inner = (2 * model.intermediate_size + 3 * model.num_heads * model.head_dim) * itemsize / tensor
-    scores = 4 * 4 * model.vocab_size  # logits, noise, their sum, log-probabilities
+    scores = 4 * 4 * model.vocab_size  # logits, divided by the temperature, filtered, sorted
     reading = WAVE * (place + hidden + inner)
     of_group = bucket(prompt, smallest=16) * (place + reading) + group * (sixteens(answer) * place + scores)
     return bucket_within(max(int(SHARE * free / of_group), 1)) * group * rows

@@ -1,7 +1,8 @@
 """Which token comes next: the most likely one, or one drawn after top-k and top-p.
 
-The noise of a row depends on the key, its number and how many tokens it has: padding, company and sharding change no
-sample.
+A token is drawn in two steps, a block of the vocabulary and one of its tokens, since noise for every token takes a
+processor longer than the product that gives the logits. The noise of a row depends on the key, its number, its step and
+the size of the vocabulary: padding, company and sharding change no sample.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ Array: TypeAlias = Any
 
 CANDIDATES = 256
 """The most likely tokens, among which a nucleus ends as a rule; the whole vocabulary is sorted where one does not."""
+BLOCK = 128
+"""Tokens of a block."""
 
 
 class Draw(NamedTuple):
@@ -67,10 +70,8 @@ def choose(logits: jax.Array, numbers: jax.Array, steps: jax.Array, draw: Draw, 
         return Chosen(chosen, logprobs, logprobs)
     logits = logits / draw.temperature
     filtered = filter_logits(logits, static.top_k, draw.top_p if static.nucleus else None)
-    scores = filtered + _noise(jax.random.wrap_key_data(draw.key), numbers, steps, logits.shape[1])
-    chosen = _first_of_the_largest(jax.lax.optimization_barrier(scores))  # or the noise is made in each pass over them
-    logprobs = _log_probs(logits, chosen)
-    return Chosen(chosen, logprobs, _log_probs(filtered, chosen) if static.filters else logprobs)
+    tokens, drawn = _drawn(filtered, jax.random.wrap_key_data(draw.key), numbers, steps)
+    return Chosen(tokens, _log_probs(logits, tokens) if static.filters else drawn, drawn)
 
 
 def filter_logits(logits: jax.Array, top_k: int | None, top_p: jax.Array | float | None) -> jax.Array:
@@ -121,10 +122,29 @@ def _log_probs(logits: jax.Array, chosen: jax.Array) -> jax.Array:
     return jnp.take_along_axis(logits, chosen[:, None], axis=1)[:, 0] - largest - jnp.log(total)
 
 
-def _noise(key: jax.Array, numbers: jax.Array, steps: jax.Array, vocab: int) -> jax.Array:
-    """Gumbel noise [B, V]: the argmax of logits plus this is a sample of their softmax."""
+def _drawn(logits: jax.Array, key: jax.Array, numbers: jax.Array, steps: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A sample of the softmax of each row, int32 [B], and its log-probability, [B].
+
+    The argmax of logarithms plus Gumbel noise is a sample of what they are the logarithms of: first of the sums of
+    blocks, then of one block's tokens.
+    """
+    (rows, vocab), blocks = logits.shape, -(-logits.shape[1] // BLOCK)
+    padded = jnp.pad(logits, ((0, 0), (0, blocks * BLOCK - vocab)), constant_values=-jnp.inf)
+    by_block = padded.reshape(rows, blocks, BLOCK)
+    largest = jnp.max(logits, axis=-1)
+    sums = jnp.sum(jnp.exp(by_block - largest[:, None, None]), axis=-1)
+    noise = _noise(key, numbers, steps, blocks + BLOCK)
+    block = _first_of_the_largest(jnp.log(sums) + noise[:, :blocks])
+    own = jnp.take_along_axis(by_block, block[:, None, None], axis=1)[:, 0]
+    place = _first_of_the_largest(own + noise[:, blocks:])
+    drawn = jnp.take_along_axis(own, place[:, None], axis=1)[:, 0] - largest - jnp.log(jnp.sum(sums, axis=-1))
+    return block * BLOCK + place, drawn
+
+
+def _noise(key: jax.Array, numbers: jax.Array, steps: jax.Array, count: int) -> jax.Array:
+    """Gumbel noise [B, count]."""
 
     def one(number: jax.Array, step: jax.Array) -> jax.Array:
-        return jax.random.gumbel(jax.random.fold_in(jax.random.fold_in(key, number), step), (vocab,))
+        return jax.random.gumbel(jax.random.fold_in(jax.random.fold_in(key, number), step), (count,))
 
     return jax.vmap(one)(numbers, steps)
