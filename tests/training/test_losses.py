@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -10,9 +11,11 @@ import numpy as np
 import optax
 import pytest
 
-from tests.training.helpers import assert_trees_close, equations, random_batch
+from tests.training.helpers import TINY, assert_trees_close, equations, random_batch
+from tl_jax.config.model import Remat
 from tl_jax.data.batch import Batch
-from tl_jax.model.llama import merge
+from tl_jax.model.llama import init_params, make_graphdef, merge
+from tl_jax.training.chunks import KEPT
 from tl_jax.training.losses import correct, entropy, label_log_probs, weighted_cross_entropy
 
 ENTROPY_AND_CORRECT = {"entropy": entropy, "correct": correct}
@@ -42,7 +45,11 @@ def test_loss_and_metrics_equal_the_plain_formula(graphdef: Any, params: Any) ->
     assert loss.metrics["accuracy"] == (logits.argmax(-1) == batch.labels)[target].sum()
 
 
-def test_gradient_equals_the_plain_formula(graphdef: Any, params: Any) -> None:
+@pytest.mark.parametrize("remat", ["block", "none"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_gradient_equals_the_plain_formula(remat: Remat, tied: bool) -> None:
+    config = replace(TINY, tie_word_embeddings=tied)
+    graphdef, params = make_graphdef(config, dtype=jnp.float32, remat=remat), init_params(config, jax.random.key(7))
     batch = random_batch(1, 4, 64)
 
     def plain(p: Any) -> jax.Array:
@@ -54,10 +61,10 @@ def test_gradient_equals_the_plain_formula(graphdef: Any, params: Any) -> None:
 
 
 class Projection:
-    """The one method of a model that the chunk machinery uses; counts how often it really runs."""
+    """What the chunk machinery uses of a model; counts how often it really projects."""
 
     def __init__(self, matrix: jax.Array) -> None:
-        self.matrix, self.calls = matrix, 0
+        self.matrix, self.remat, self.calls = matrix, "block", 0
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         jax.debug.callback(self._count)
@@ -91,8 +98,10 @@ def test_log_probs_and_entropy_for_any_chunk(scored: Any, chunk: int | None, tem
     np.testing.assert_array_equal(scores.statistics["correct"], mask & (expected.argmax(-1) == labels))
 
 
-def test_gradient_by_finite_differences(scored: Any) -> None:
+@pytest.mark.parametrize("remat", ["block", "none"])
+def test_gradient_by_finite_differences(scored: Any, remat: str) -> None:
     model, hidden, labels, mask = scored
+    model.remat = remat
     direction = jnp.asarray(np.random.default_rng(0).normal(size=hidden.shape), jnp.float32)
 
     def f(step: jax.Array) -> jax.Array:
@@ -110,6 +119,20 @@ def test_chunks_without_a_target_are_not_projected(scored: Any) -> None:
     jax.block_until_ready(label_log_probs(model, hidden, labels, mask, chunk=4))
     jax.effects_barrier()
     assert model.calls == 3  # the fullest row has 9 targets; the row of 40 would be 10 chunks
+
+
+@pytest.mark.parametrize(("remat", "products"), [("block", 4), ("none", 3)])
+def test_logits_are_computed_again_only_where_remat_says_so(scored: Any, remat: str, products: int) -> None:
+    """In the loop of the gradients one more product than those for hidden states and matrix."""
+    _, hidden, labels, mask = scored
+
+    def total(hidden: jax.Array, matrix: jax.Array) -> jax.Array:
+        model = Projection(matrix)
+        model.remat = remat
+        return jnp.sum(label_log_probs(model, hidden, labels, mask, chunk=hidden.shape[1] // KEPT).log_probs)
+
+    program = jax.jit(jax.value_and_grad(total, (0, 1))).lower(hidden, scored[0].matrix).compile()
+    assert program.as_text().count(" dot(") == products
 
 
 def test_what_stands_outside_the_mask_has_no_influence(scored: Any) -> None:

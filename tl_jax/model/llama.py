@@ -32,7 +32,7 @@ from tl_jax.model.embedding import lookup
 from tl_jax.model.gradient_sums import through_adding
 from tl_jax.model.host_memory import HOST, is_in_host_memory
 from tl_jax.model.layer import LAYER_INPUT, Only, saved_by_dots, through_layer
-from tl_jax.model.operations import few_rows, rms_norm
+from tl_jax.model.operations import few_rows, projected, rms_norm
 from tl_jax.model.parameters import Params, abstract_params, init_params
 from tl_jax.model.rotary import Rotation, rotation
 from tl_jax.model.row_order import Wanted
@@ -198,10 +198,8 @@ class Llama(nnx.Module):
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Float32 [..., V] from ``hidden`` [..., D]."""
         if self.config.tie_word_embeddings:
-            table, equation = self.embed["embedding"][...], "...d,vd->...v"
-        else:
-            table, equation = self.lm_head[...], "...d,dv->...v"
-        return jnp.einsum(equation, hidden, table.astype(hidden.dtype), preferred_element_type=jnp.float32)
+            return projected(hidden, self.embed["embedding"][...].astype(hidden.dtype), 1)
+        return projected(hidden, self.lm_head[...].astype(hidden.dtype), 0)
 
     def next_logits(self, hidden: jax.Array) -> jax.Array:
         """Float32 [B, V] of one state of each row, [B, D]: as `logits`, faster for few rows, without a gradient."""

@@ -116,6 +116,29 @@ def _sides(equation: str) -> list[str]:
 product.defvjp(_product_forward, _product_backward)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def projected(x: jax.Array, matrix: jax.Array, axis: int) -> jax.Array:
+    """Float32 [..., V], of ``x`` [..., D] and a matrix of D and V, whose ``axis`` is D."""
+    return jax.lax.dot_general(x, matrix, (((x.ndim - 1,), (axis,)), ((), ())), preferred_element_type=jnp.float32)
+
+
+def _projected_forward(x: jax.Array, matrix: jax.Array, axis: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return projected(x, matrix, axis), (x, matrix)
+
+
+def _projected_backward(axis: int, kept: tuple[jax.Array, jax.Array], given: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The gradient of ``x``, and of the matrix as it lies in memory."""
+    (x, matrix), last = kept, given.ndim - 1
+    tokens = tuple(range(last))
+    d_x = projected(given, matrix, 1 - axis)
+    sides = (x, given) if axis == 0 else (given, x)
+    d_matrix = jax.lax.dot_general(*sides, ((tokens, tokens), ((), ())), preferred_element_type=jnp.float32)
+    return d_x.astype(x.dtype), d_matrix.astype(matrix.dtype)
+
+
+projected.defvjp(_projected_forward, _projected_backward)
+
+
 @jax.custom_vjp
 def gated(gate: jax.Array, up: jax.Array) -> jax.Array:
     """``silu(gate) * up`` (SwiGLU, https://arxiv.org/abs/2002.05202). Nothing but the two is kept for its gradient."""

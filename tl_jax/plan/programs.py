@@ -31,6 +31,7 @@ from tl_jax.rl.step import make_rl_step
 from tl_jax.rl.train import check_batch_size as check_rollout
 from tl_jax.rl.train import make_step_spec
 from tl_jax.rl.update import learning_together
+from tl_jax.training.chunks import KEPT
 from tl_jax.training.compile import abstract_state, compile_eval, compile_step
 from tl_jax.training.losses import CHUNKS, MAX_CHUNK, make_loss
 from tl_jax.training.sft import check_batch_size, make_programs
@@ -66,7 +67,7 @@ def sft_programs(config: SftConfig, model: LlamaConfig, mesh: Mesh, load: Worklo
             {
                 "gradients": _float32(state.trainable),
                 "compute copies": copies,
-                "logits": 2 * logits,
+                "logits": _learning(config.model) * logits,
             },
             load.flops / 3 * each,
             load.computed / 3 * (each + again),
@@ -114,7 +115,7 @@ def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload
             lambda: _lowered(mesh, lambda: compile_step(make_rl_step(spec), state, mesh).lower(state, rollout)),
             {**parts, "rollout": bytes_on_device(rollout)},
             {},
-            {"gradients": gradients, "compute copies": learners * copies, "logits": 2 * logits},
+            {"gradients": gradients, "compute copies": learners * copies, "logits": _learning(config.model) * logits},
             load.flops / 3 * (scored + algorithm.epochs * learners * each),
             forward * passes,
             compute * passes * in_turn,
@@ -155,9 +156,14 @@ def _matrices(model: LlamaConfig, config: ModelConfig, mesh: Mesh) -> float:
 
 
 def _logits(model: LlamaConfig, mesh: Mesh, rows: int, length: int) -> float:
-    """Bytes of the float32 logits that exist at once on a device."""
+    """Bytes of the float32 logits that a loop over chunks has at once on a device."""
     chunk = min(-(-length // CHUNKS), MAX_CHUNK)
     return 4.0 * rows * chunk * model.vocab_size / mesh.shape["tensor"]
+
+
+def _learning(config: ModelConfig) -> int:
+    """How often there are such logits while a model learns: a chunk's with their gradient, and those that are kept."""
+    return 2 + (KEPT if config.remat == "none" else 0)
 
 
 def _rollout(config: RlConfig, load: Workload, rewards: int, mesh: Mesh) -> RolloutBatch:

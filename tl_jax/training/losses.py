@@ -2,7 +2,8 @@
 
 A loss returns a sum and what it has to be divided by, so that means stay exact over micro-batches and devices.
 The projection onto the vocabulary is the largest array of a step; here it is computed only for positions that have a
-target, a chunk at a time, and recomputed in the backward pass: ``[B, T, V]`` never exists.
+target, a chunk at a time, and again in the backward pass unless ``model.remat`` is ``none``: ``[B, T, V]`` never
+exists.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tl_jax.errors import UserError
 from tl_jax.model.llama import Llama
 from tl_jax.model.row_order import masked_first, reordered
 from tl_jax.plugins import Plugin, bind
+from tl_jax.training.chunks import Chunks, scored
 
 CHUNKS = 8
 """Into how many pieces a row is cut: a row with targets on 1/8 of its positions pays for one of them."""
@@ -173,7 +175,7 @@ def label_log_probs(
         labels: int [B, T]; read only where ``mask``.
         mask: bool [B, T].
         statistics: what else to compute of the same logits, by name, such as `entropy`.
-        temperature: > 0.
+        temperature: > 0, not differentiated.
         chunk: positions per chunk; by default an eighth of the row.
     """
     statistics = statistics or {}
@@ -194,24 +196,18 @@ def label_log_probs(
         flat = jnp.moveaxis(x, 0, 1).reshape(batch, chunks * chunk)[:, :length]
         return reordered(flat, order.inverse)
 
-    def score(part: tuple[jax.Array, jax.Array, jax.Array]) -> TokenScores:
-        states, targets, wanted = part
-        of_chunk = _chunk_logits(model.logits(states) / temperature, targets)
+    def score(logits: jax.Array, targets: jax.Array, wanted: jax.Array) -> TokenScores:
+        of_chunk = _chunk_logits(logits, targets)
         values = {name: statistic(of_chunk) for name, statistic in statistics.items()}
         chex.assert_shape(list(values.values()), wanted.shape)
         scores = TokenScores(of_chunk.label_logits - of_chunk.log_normaliser, values)
         return jax.tree.map(lambda x: jnp.where(wanted, jnp.asarray(x, jnp.float32), 0.0), scores)
 
-    def skip(part: tuple[jax.Array, jax.Array, jax.Array]) -> TokenScores:
-        zero = jnp.zeros(part[1].shape, jnp.float32)
-        return TokenScores(zero, dict.fromkeys(statistics, zero))
+    def logits(states: jax.Array) -> jax.Array:
+        return model.logits(states) / jax.lax.stop_gradient(temperature)
 
-    @jax.checkpoint
-    def body(_: None, part: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[None, TokenScores]:
-        return None, jax.lax.cond(jnp.any(part[2]), score, skip, part)
-
-    _, scores = jax.lax.scan(body, None, (gather(hidden), gather(labels), gather(mask)))
-    return jax.tree.map(scatter, scores)
+    parts = Chunks(gather(hidden), gather(labels), gather(mask))
+    return jax.tree.map(scatter, scored(logits, score, parts, keep=model.remat == "none"))
 
 
 def _chunk_logits(logits: jax.Array, labels: jax.Array) -> ChunkLogits:
