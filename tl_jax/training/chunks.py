@@ -86,7 +86,7 @@ def _backward(logits: Logits, score: Score, keep: bool, kept: Kept, given: Any) 
 
     nothing = [jnp.zeros_like(x) for x in beside]
     d_beside, d_states = jax.lax.scan(one, nothing, (chunks, all_predicted, given))
-    return Chunks(d_states, None, None), d_beside
+    return Chunks._make((d_states, None, None)), d_beside
 
 
 _scored.defvjp(_forward, _backward)
