@@ -47,7 +47,7 @@ def test_ppo_learns_to_call_the_rewarded_tool(trained: tuple[RlConfig, dict[str,
     config, result = trained
     rows = metrics_of(config.run_dir)
     assert [row["step"] for row in rows] == [3, 6, 9, 12]
-    assert rows[-1]["reward"] > rows[0]["reward"] + 0.5
+    assert rows[-1]["reward"] > rows[0]["reward"] + 0.2
     assert rows[-1]["outcome/correct"] > 0.8
     assert result["eval_reward"] == 1.0
     assert result["eval_TS"] == result["eval_CF"] == 100
