@@ -15,6 +15,10 @@ from tl_jax.config import RlConfig, SftConfig, to_yaml
 SECONDS = 300
 """How long a process may take, compilation included."""
 
+SELDOM = "import gc; gc.set_threshold(20_000, 50, 100)"
+TL_JAX = ("-c", f"{SELDOM}; from tl_jax.cli import main; main(prog_name='tl-jax')")
+"""The command, which looks for garbage as seldom as tests do: tracing takes a tenth less."""
+
 
 def launch(
     config: SftConfig | RlConfig, *overrides: str, devices: int = 1, **environment: str
@@ -23,9 +27,7 @@ def launch(
     file = config.run_dir.with_suffix(".yaml")
     file.write_text(to_yaml(config))
     command = "sft" if isinstance(config, SftConfig) else "rl"
-    return run_python(
-        "-m", "tl_jax.cli", command, "--config", str(file), *overrides, XLA_FLAGS=xla_flags(devices), **environment
-    )
+    return run_python(*TL_JAX, command, "--config", str(file), *overrides, XLA_FLAGS=xla_flags(devices), **environment)
 
 
 def launch_together(config: SftConfig | RlConfig, count: int = 2, **environment: str) -> list[subprocess.Popen[str]]:

@@ -14,11 +14,13 @@ from pathlib import Path
 
 PATIENT = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
 FAST = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_multi_thread_eigen=false"
+WHOLE = "--xla_cpu_parallel_codegen_split_count=1"
+"""A program is compiled in one piece, which costs a fifth less than the usual thirty-two."""
 
 
 def xla_flags(devices: int = 1) -> str:
     """The value of ``XLA_FLAGS``, which has to be set before JAX starts."""
-    wanted = f"{FAST} {PATIENT} --xla_force_host_platform_device_count={devices}".split()
+    wanted = f"{FAST} {WHOLE} {PATIENT} --xla_force_host_platform_device_count={devices}".split()
     return " ".join(flag for flag in wanted if is_known(flag))
 
 

@@ -23,6 +23,8 @@ from tl_jax.training.sft import run_sft
 pytestmark = pytest.mark.slow
 STEPS, SAVED = 6, 3
 ROWS = 8
+GROUP = 256
+"""Tokens of a row: two episodes of one prompt whatever they say, so that each run compiles its step once."""
 REWARD = "tests.training.deadly:length"
 
 
@@ -73,7 +75,13 @@ def configured(tmp_path_factory: pytest.TempPathFactory, caller: Path, recording
                 "eval_prompts": 2,
                 "reward": {"monotone": 1.0, "live": 0.5, REWARD: 1.0},
                 "sampling": {"max_new_tokens": 16},
-                "algorithm": {"minibatches": 2, "epochs": 2, "kl_target": 0.5, "missing_eos_penalty": 0.5},
+                "algorithm": {
+                    "minibatches": 2,
+                    "epochs": 2,
+                    "kl_target": 0.5,
+                    "missing_eos_penalty": 0.5,
+                    "tokens_per_microbatch": GROUP,
+                },
                 "actor": {"learning_rate": 1e-3, "eps": 1e-5},
                 "critic": {"learning_rate": 1e-3, "eps": 1e-5},
             }

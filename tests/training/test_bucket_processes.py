@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tests.processes import clusters, finish, finish_together, run_python
+from tests.processes import TL_JAX, clusters, finish, finish_together, run_python
 from tests.remote import BUCKET, contents
 from tests.runs import metrics
 from tests.xla_flags import xla_flags
@@ -36,7 +36,7 @@ ADDRESS = f"gs://{BUCKET}/runs/one"
 def start(config: SftConfig | RlConfig, file: Path, *overrides: str, **environment: str) -> Any:
     file.write_text(to_yaml(config))
     flags, command = xla_flags(1), "sft" if isinstance(config, SftConfig) else "rl"
-    return run_python("-m", "tl_jax.cli", command, "--config", str(file), *overrides, XLA_FLAGS=flags, **environment)
+    return run_python(*TL_JAX, command, "--config", str(file), *overrides, XLA_FLAGS=flags, **environment)
 
 
 def wait_for_checkpoint(process: Any, run: Path, step: int) -> None:
