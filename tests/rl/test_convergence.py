@@ -206,7 +206,7 @@ def program(name: str, calls: int, ahead: int = 0) -> tuple[Callable[..., RlStat
     old: dict[str, Any] = {"steps_off_policy": ahead, "importance_cap": 2.0} if ahead else {}
     algorithm = ALGORITHMS[name].model_copy(update=old)
     spec = StepSpec(actor, critic, algorithm, group_size=ROWS // 8, answer_length=1)
-    fast = {"xla_backend_optimization_level": 1}  # hundreds of steps: compiling better than the other tests pays here
+    fast = {"xla_backend_optimization_level": 1} if STEPS[calls] > 100 else None  # only then does compiling better pay
     return lambda params: init_rl_state(params, MODEL, spec, 0), jax.jit(make_rl_step(spec), compiler_options=fast)
 
 
