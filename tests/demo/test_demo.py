@@ -15,6 +15,7 @@ import pytest
 from transformers import AutoTokenizer
 
 import tl_jax
+from tests.processes import SELDOM
 from tests.xla_flags import xla_flags
 from tl_jax.cli import main
 from tl_jax.config import RlConfig, SftConfig, WorldConfig, load_config, to_yaml
@@ -185,7 +186,7 @@ def test_everything_once(tmp_path: Path) -> None:
     """
     shutil.copytree(Path(tl_jax.__file__).parent, tmp_path / "tl_jax")
     script = (
-        "import sys; from pathlib import Path; from tl_jax.demo.run import MARKED, run_demo\n"
+        f"{SELDOM}; import sys; from pathlib import Path; from tl_jax.demo.run import MARKED, run_demo\n"
         "from tl_jax.demo.course import QUICK\n"
         "run_demo(Path(sys.argv[1]), size=QUICK)"
     )
