@@ -30,11 +30,11 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loa
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/'
 
-demo: $(VENV)/.torch  ## the whole pipeline on a small model; DATA=FILE.jsonl for your own trajectories, OUT=DIR
+demo: $(VENV)/.torch $(VENV)/.setup  ## the whole pipeline on a small model; DATA=FILE.jsonl for your own trajectories, OUT=DIR
 	$(BIN)/tl-jax demo --out $(OUT) $(if $(DATA),--data $(DATA))
 
 demo-real: OUT = runs/demo_real
-demo-real: given $(VENV)/.torch  ## the same with MODEL=DIR (default: SmolLM2-135M), DATA=FILE and CASES="FILE ...": 40 minutes on two cores
+demo-real: given $(VENV)/.torch $(VENV)/.setup  ## the same with MODEL=DIR (default: SmolLM2-135M), DATA=FILE and CASES="FILE ...": 40 minutes on two cores
 	$(if $(filter $(SMALL),$(MODEL)),test -e $(MODEL) || { $(INSTALL) -e '.[gguf]' && $(BIN)/python examples/smollm2/get_model.py --out $(MODEL); })
 	$(BIN)/tl-jax demo --out $(OUT) --model $(MODEL) --data $(DATA) $(CASES:%=--cases %)
 
@@ -99,15 +99,15 @@ $(VENV)/.docs: pyproject.toml $(VENV)/.python
 
 # torch only checks exported models against transformers; the CPU build is enough. pip is used even beside uv, and the
 # second index (skipped at once where it cannot be reached) is where PyTorch publishes its CPU builds for Linux.
-$(VENV)/.torch: $(VENV)/.setup
+$(VENV)/.torch: $(VENV)/.python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --retries 0 \
 	  --extra-index-url https://download.pytorch.org/whl/cpu $(TORCH)
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.torch
+$(VENV)/.dev: pyproject.toml $(VENV)/.torch
 	$(INSTALL) -e '.[dev]'
 	$(INSTALL) --no-deps $(BFCL)
-	@touch $(VENV)/.test $@
+	@touch $(VENV)/.setup $(VENV)/.test $@
 
 # The compiler lies beside the environment, not in it: JAX looks for a TPU wherever it finds one installed.
 $(VENV)/.plan-tpu: $(VENV)/.dev
