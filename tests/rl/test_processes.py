@@ -161,10 +161,14 @@ def saved(config: RlConfig) -> list[int]:
 
 
 def in_two(configured: Callable[..., RlConfig], name: str, **settings: Any) -> RlConfig:
-    """A long run of two processes, which logs and saves seldom; its reward must not be asked but in the first."""
+    """A long run of two processes, which logs and saves seldom; its reward must not be asked but in the first.
+
+    Single calls and no critic: what ends a run does not ask what is learnt, and this is compiled soonest.
+    """
     reward = "tests.training.deadly:in_one_process"
     seldom = {"mesh": {"fsdp": 2}, "steps": 200, "log_every": 200, "checkpoint": {"every": 200}, "eval_prompts": 0}
-    return configured(name, reward=reward, **seldom, **settings)
+    least = {"max_turns": 1, "algorithm": {"estimator": "rloo", "tokens_per_microbatch": GROUP}}
+    return configured(name, reward=reward, **seldom, **least, **settings)
 
 
 def test_a_signal_to_one_process_ends_both_after_the_same_step(
