@@ -21,7 +21,7 @@ def marked(file: Path) -> object:
     return pytest.param(file, id=str(path), marks=[pytest.mark.jax] if path.parts[1] in WITH_JAX else [])
 
 
-@pytest.mark.parametrize("file", map(marked, FILES))
+@pytest.mark.parametrize("file", [marked(file) for file in FILES])
 def test_examples(file: Path) -> None:
     try:
         module = importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))

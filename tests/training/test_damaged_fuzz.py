@@ -21,12 +21,7 @@ from tl_jax.data.codec import Codec
 from tl_jax.errors import UserError
 from tl_jax.model.store import open_model, save_model
 
-pytestmark = [
-    pytest.mark.fuzz,
-    pytest.mark.slow,
-    # coroutines of Orbax that an error has left behind; the command keeps quiet about them
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [pytest.mark.fuzz, pytest.mark.slow]
 
 
 def flips(content: bytes, rng: random.Random) -> bytes:
