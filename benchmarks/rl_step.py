@@ -27,14 +27,14 @@ from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import init_params
 from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh
 from tl_jax.rl.batch import RolloutBatch, collate
+from tl_jax.rl.compiled import CompiledRlStep
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.rl.rows import Layout, Rows
 from tl_jax.rl.rubric import make_rubric
 from tl_jax.rl.state import init_rl_state
-from tl_jax.rl.step import make_rl_step
 from tl_jax.rl.train import make_step_spec
 from tl_jax.tooluse.schema import Case
-from tl_jax.training.compile import compile_step, start_state
+from tl_jax.training.compile import start_state
 
 SETTINGS = {
     "grpo": ["algorithm.kl_in=loss", "algorithm.kl_estimator=k3"],
@@ -87,7 +87,7 @@ class Run:
         with jax.set_mesh(self._mesh):
             init = partial(init_rl_state, model=model, spec=spec, seed=0)
             self._state = start_state(init, init_params(model, jax.random.key(0), config.stored_dtype), self._mesh)
-            self._step = compile_step(make_rl_step(spec), self._state, self._mesh)
+            self._step = CompiledRlStep(spec, self._state, self._mesh)
             self._batch = make_global_array(rollout, batch_sharding(self._mesh))
         self.gradient = float(self._advance()["grad_norm"])
 

@@ -101,23 +101,44 @@ GRPO = ("algorithm.estimator=grpo", "group_size=2")
 
 
 @pytest.mark.parametrize(
-    ("settings", "before", "learners"),
+    ("settings", "before", "learners", "apart"),
     [
-        ((), 1, 2),
-        (TWO_PARTS, 3, 2),  # policy, critic, reference
-        ((*TWO_PARTS, *IN_LOSS), 2, 2),
-        ((*TWO_PARTS, *IN_LOSS, "algorithm.critic_backbone=shared"), 2, 1),
-        ((*TWO_PARTS, *IN_LOSS, *GRPO), 1, 1),
-        ((*TWO_PARTS, "algorithm.kl_coef=0", *GRPO), 0, 1),
-        ((*TWO_UPDATES, "algorithm.kl_coef=0", *GRPO), 1, 1),
+        ((), 1, 2, False),
+        (TWO_PARTS, 3, 2, True),  # policy, critic, reference
+        ((*TWO_PARTS, *IN_LOSS), 2, 2, True),
+        ((*TWO_PARTS, *IN_LOSS, "algorithm.critic_backbone=shared"), 2, 1, True),
+        ((*TWO_PARTS, *IN_LOSS, *GRPO), 1, 1, True),
+        ((*TWO_PARTS, "algorithm.kl_coef=0", *GRPO), 0, 1, False),
+        ((*TWO_UPDATES, "algorithm.kl_coef=0", *GRPO), 1, 1, True),
     ],
 )
-def test_a_bound_counts_readings_that_there_are(settings: tuple[str, ...], before: int, learners: int) -> None:
+def test_a_bound_counts_readings_that_there_are(
+    settings: tuple[str, ...], before: int, learners: int, apart: bool
+) -> None:
     """One pass each; a reading that is learnt from is three. See docs/rl.md, "What is read"."""
     config, mesh = load_config(RlConfig, [], (*SMALL_RL, *settings)), make_mesh(MeshConfig())
     load = workload(config, TINY, batch_devices(mesh))
-    step = programs.rl_programs(config, TINY.config, mesh, load, 1e9)[-1]
-    assert step.model_flops == pytest.approx(load.flops / 3 * (before + 3 * learners))
+    made = {one.name: one for one in programs.rl_programs(config, TINY.config, mesh, load, 1e9)}
+    if apart:
+        assert made[programs.SCORING].model_flops == pytest.approx(load.flops / 3 * before)
+        assert made[programs.UPDATES].model_flops == pytest.approx(load.flops / 3 * 3 * learners)
+    else:
+        assert made[programs.BOTH].model_flops == pytest.approx(load.flops / 3 * (before + 3 * learners))
+
+
+@pytest.mark.parametrize("adapters", [False, True])
+def test_scoring_reads_no_moments_and_updates_no_reference(adapters: bool) -> None:
+    """The reference of adapters is the model below them, which updates read, too."""
+    settings = (*TWO_UPDATES, *GRPO, *IN_LOSS, *(["lora.rank=2"] if adapters else []))
+    config, mesh = load_config(RlConfig, [], (*SMALL_RL, *settings)), make_mesh(MeshConfig())
+    load = workload(config, TINY, batch_devices(mesh))
+    parts = {"actor", "moments", "frozen"}
+    for program in programs.rl_programs(config, TINY.config, mesh, load, 1e9)[-2:]:
+        reads = {programs.SCORING: parts - {"moments"}, programs.UPDATES: parts - (set() if adapters else {"frozen"})}
+        assert set(program.arguments) == {"rollout"} | reads[program.name]
+        assert set(program.resident) == parts - reads[program.name]
+        found = measure(program, open_machine("this"), mesh)
+        assert found.argument == pytest.approx(sum(program.arguments.values()), rel=0.02, abs=1000)
 
 
 @pytest.mark.slow

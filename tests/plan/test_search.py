@@ -22,6 +22,7 @@ from tl_jax.plan.machine import Machine, open_machine
 from tl_jax.plan.measure import Measured
 from tl_jax.plan.plan import Plan, make_plan
 from tl_jax.plan.program import Program
+from tl_jax.plan.programs import BOTH, SCORING, TRAINING, UPDATES
 from tl_jax.plan.report import report
 from tl_jax.plan.sampling import READING, SAMPLING
 from tl_jax.plan.workload import Subject, Workload
@@ -115,6 +116,28 @@ def test_each_program_has_its_own_change(here: Machine, needs: Callable[..., lis
     plan = advised(load_config(RlConfig, [], (*SMALL_RL, f"batch_size={rows}")), here)
     assert plan.advice is not None
     assert plan.advice.settings == {"algorithm.accumulate": 2, "sampling.batch_size": rows // 2}
+
+
+def test_a_program_that_becomes_two_is_followed(here: Machine, needs: Callable[..., list[str]]) -> None:
+    """In several parts, the only update no longer scores the rollout: what takes its place has to fit, too."""
+
+    def of(name: str, config: RunConfig) -> float:
+        assert isinstance(config, RlConfig)
+        return {BOTH: 4000, UPDATES: 6000, SCORING: 4000}.get(name, 100) / config.algorithm.accumulate
+
+    compiled = needs(of)
+    config = load_config(RlConfig, [], (*SMALL_RL, f"batch_size={16 * jax.device_count()}"))
+    plan = advised(config, here)
+    assert plan.advice is not None
+    assert plan.advice.fits
+    assert plan.advice.settings == {"algorithm.accumulate": 8}
+    assert {one.name for one in plan.advice.programs} == {SCORING, UPDATES}
+    assert compiled[-4:] == [BOTH, SCORING, UPDATES, UPDATES]
+    made = search.search(config, TINY, here, lambda text: None)
+    (found,) = [one for one in made if one.settings["mesh.fsdp"] == jax.device_count()]
+    assert found.settings["algorithm.accumulate"] == 8
+    assert {one.name for one in found.programs} > {SCORING, UPDATES}
+    assert BOTH not in {one.name for one in found.programs}
 
 
 def test_what_is_read_at_once_is_halved_where_it_is_said_in_tokens(
@@ -218,7 +241,7 @@ def test_every_mesh_has_a_copy_in_each_slice() -> None:
 def test_every_change_comes_to_an_end(change: object) -> None:
     mesh = make_mesh(MeshConfig())
     for kind, base in ((SftConfig, SMALL), (RlConfig, SMALL_RL)):
-        for program in ("training step", SAMPLING):
+        for program in (TRAINING, SCORING, UPDATES, BOTH, SAMPLING):
             config: RunConfig = load_config(kind, [], (*base, "model.remat=none"))
             for _ in range(20):
                 new = change.next(config, mesh, program)  # type: ignore[attr-defined]

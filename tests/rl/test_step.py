@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import AxisType, Mesh
 
 from tests.rl.helpers import (
     SCORE,
@@ -30,14 +29,15 @@ from tl_jax.config import AlgorithmConfig, MeshConfig, OptimizerConfig, RlConfig
 from tl_jax.config.model import Offload
 from tl_jax.model.host_memory import HOST
 from tl_jax.model.llama import init_params, make_graphdef
-from tl_jax.model.sharding import MESH_AXES, batch_devices, batch_sharding, make_global_array, make_mesh, shard_tree
+from tl_jax.model.sharding import batch_devices, batch_sharding, make_global_array, make_mesh, shard_tree
 from tl_jax.model.value import make_value_graphdef
+from tl_jax.rl.compiled import CompiledRlStep
 from tl_jax.rl.rows import Layout
 from tl_jax.rl.rubric import make_rubric
 from tl_jax.rl.state import RlState, StepSpec, TrainableModel, init_rl_state
 from tl_jax.rl.step import make_rl_step
 from tl_jax.rl.train import make_step_spec
-from tl_jax.training.compile import compile_step, start_state
+from tl_jax.training.compile import start_state
 from tl_jax.training.optimizer import make_optimizer
 
 
@@ -274,32 +274,6 @@ def test_a_step_gives_back_what_it_takes(
         assert_same_avals(make_rl_step(spec), state, random_rollout(layout=layout))
 
 
-def test_sharded_step_equals_the_one_on_a_single_device() -> None:
-    config = AlgorithmConfig(epochs=2, minibatches=2, accumulate=2, kl_coef=0.2)
-    adam = optax.adam(1e-3)
-    init = initial(config, adam)
-
-    def two_steps(mesh: Mesh) -> tuple[Any, Any]:
-        layout = Layout(group_size=4, epochs=2, minibatches=2, devices=batch_devices(mesh), tokens=128)
-        rollout = random_rollout(rows=32, layout=layout)
-        assert rollout.rows.branches is not None
-        with jax.set_mesh(mesh):
-            params = shard_tree(init_params(TINY, jax.random.key(7)), mesh)
-            state = start_state(init, params, mesh)
-            step = compile_step(make_rl_step(spec_of(adam, config)), state, mesh)
-            for _ in range(2):
-                state, metrics = step(state, make_global_array(rollout, batch_sharding(mesh)))
-                jax.block_until_ready(state)
-            return jax.device_get(state.trainable), jax.device_get(metrics)
-
-    one = jax.make_mesh((1, 1, 1), MESH_AXES, devices=jax.devices()[:1], axis_types=(AxisType.Auto,) * 3)
-    expected, expected_metrics = two_steps(one)
-    actual, metrics = two_steps(make_mesh(MeshConfig(data=2, fsdp=2, tensor=2)))
-    assert_trees_close(actual, expected, rtol=1e-4)
-    for name, value in expected_metrics.items():
-        assert metrics[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
-
-
 @pytest.mark.slow
 def test_a_step_from_the_hosts_memory_is_that_of_the_devices() -> None:
     """The critic learns, the actor does not yet: its moments stay as they are."""
@@ -312,7 +286,7 @@ def test_a_step_from_the_hosts_memory_is_that_of_the_devices() -> None:
     def two_steps(*offload: Offload) -> RlState:
         with jax.set_mesh(mesh):
             state = start_state(init, shard_tree(init_params(TINY, jax.random.key(7)), mesh), mesh, offload)
-            step = compile_step(make_rl_step(spec_of(adam, config)), state, mesh)
+            step = CompiledRlStep(spec_of(adam, config), state, mesh)
             for _ in range(2):
                 state, _ = step(state, make_global_array(rollout, batch_sharding(mesh)))
                 jax.block_until_ready(state)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import jax
-
-from tl_jax.model.host_memory import is_in_host_memory
 
 
 @dataclass(frozen=True)
@@ -34,9 +30,3 @@ class Program:
     """how often it runs in one step"""
     loop: int = 1
     """how often a loop of it runs that ends when its data says so"""
-
-
-def bytes_on_device(tree: Any) -> float:
-    """Of one device, for placed arrays or abstract ones; nothing where they lie in the host's memory."""
-    here = (leaf for leaf in jax.tree.leaves(tree) if not is_in_host_memory(leaf))
-    return float(sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in here))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -17,29 +17,33 @@ from tl_jax.data.packing import Row, collate
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.parameters import abstract_params, axis_sizes, llama_parameters
 from tl_jax.model.sharding import batch_devices, batch_sharding
-from tl_jax.plan.program import Program, bytes_on_device
+from tl_jax.plan.program import Program
 from tl_jax.plan.sampling import sampling_programs
 from tl_jax.plan.workload import Workload, longest_episodes
 from tl_jax.rl.batch import RolloutBatch
 from tl_jax.rl.batch import collate as collate_episodes
+from tl_jax.rl.compiled import CompiledRlStep
 from tl_jax.rl.dropout import starts_from_itself
 from tl_jax.rl.rows import Layout
 from tl_jax.rl.rubric import make_rubric
 from tl_jax.rl.scores import read_before
-from tl_jax.rl.state import init_rl_state
-from tl_jax.rl.step import make_rl_step
+from tl_jax.rl.state import RlState, StepSpec, init_rl_state
 from tl_jax.rl.train import check_batch_size as check_rollout
 from tl_jax.rl.train import make_step_spec
 from tl_jax.rl.update import learning_together
 from tl_jax.training.chunks import KEPT
 from tl_jax.training.compile import abstract_state, compile_eval, compile_step
 from tl_jax.training.losses import CHUNKS, MAX_CHUNK, make_loss
+from tl_jax.training.memory import bytes_on_device
 from tl_jax.training.sft import check_batch_size, make_programs
 from tl_jax.training.state import TrainState
 
-UPDATING = ("training step", "scoring and updates")
-"""What those that learn are called, of supervised and of reinforcement training: they read micro-batches, and have a
-backward pass."""
+TRAINING, SCORING, UPDATES, BOTH = "training step", "scoring", "updates", "scoring and updates"
+"""What the programs are called that read micro-batches: of supervised and of reinforcement training, where the only
+update of a rollout may score it, too."""
+UPDATING = (TRAINING, UPDATES, BOTH)
+"""Those of them that learn, and have a backward pass."""
+Lower = Callable[[RlState, RolloutBatch], jax.stages.Lowered]
 STEPS = 1000
 """Updates of a training whose data is not at hand; only the course of its learning rate depends on it."""
 
@@ -60,7 +64,7 @@ def sft_programs(config: SftConfig, model: LlamaConfig, mesh: Mesh, load: Worklo
     parameters = {name: size for name, size in parts.items() if name in ("parameters", "frozen")}
     return [
         Program(
-            UPDATING[0],
+            TRAINING,
             lambda: _lowered(mesh, lambda: compile_step(made.step, state, mesh).lower(state, batch)),
             {**parts, "batch": bytes_on_device(batch)},
             {},
@@ -88,39 +92,69 @@ def sft_programs(config: SftConfig, model: LlamaConfig, mesh: Mesh, load: Worklo
 
 
 def rl_programs(config: RlConfig, model: LlamaConfig, mesh: Mesh, load: Workload, memory: float) -> list[Program]:
-    """Sampling, and the step that scores a rollout and learns from it; a device has ``memory`` bytes for them."""
+    """Sampling, and the programs that score a rollout and learn from it; a device has ``memory`` bytes for them."""
     check_rollout(config, mesh)
-    rubric, algorithm = make_rubric(config), config.algorithm
+    rubric = make_rubric(config)
     spec = make_step_spec(config, model, rubric)
     init = partial(init_rl_state, model=model, spec=spec, seed=config.seed)
     state = abstract_state(init, abstract_params(model, config.stored_dtype), mesh, config.model.offload)
     collated = _rollout(config, load, len(rubric.weights), mesh)
-    rollout: RolloutBatch = _placed(collated, batch_sharding(mesh))
-    parts, compute = _parts_of(state), _matrices(model, config.model, mesh)
-    micro, length = rollout.rows.tokens.shape[0] // batch_devices(mesh), rollout.rows.tokens.shape[3]
-    in_turn = collated.rows.segment_ids.any(axis=(0, 3)).sum() / algorithm.epochs
-    logits, copies = _logits(model, mesh, micro, length), _copies(config, compute, mesh)
-    again, each = 1 if config.model.remat == "block" else 0, _passes(config)
-    together = [{name: state.trainable[name] for name in names} for names in learning_together(algorithm)]
-    learners, forward = len(together), load.computed / 3
-    gradients = max(map(_float32, together))  # of those that learn at a time
-    scored = read_before(spec, *rollout.rows.tokens.shape[1:3])
-    if spec.drops and not starts_from_itself(algorithm):
-        scored += algorithm.epochs * learners
-    passes = scored + algorithm.epochs * learners * (each + again)
+    parts = _parts_of(state)
     return [
         *sampling_programs(config, spec.actor.graphdef, state.params["actor"], mesh, load, parts, memory),
-        Program(
-            UPDATING[1],
-            lambda: _lowered(mesh, lambda: compile_step(make_rl_step(spec), state, mesh).lower(state, rollout)),
-            {**parts, "rollout": bytes_on_device(rollout)},
-            {},
-            {"gradients": gradients, "compute copies": learners * copies, "logits": _learning(config.model) * logits},
-            load.flops / 3 * (scored + algorithm.epochs * learners * each),
-            forward * passes,
-            compute * passes * in_turn,
-            loop=rollout.rows.tokens.shape[2],
-        ),
+        *_learning_programs(config, model, spec, state, collated, mesh, load),
+    ]
+
+
+def _learning_programs(
+    config: RlConfig,
+    model: LlamaConfig,
+    spec: StepSpec,
+    state: RlState,
+    collated: RolloutBatch,
+    mesh: Mesh,
+    load: Workload,
+) -> list[Program]:
+    """Those of `CompiledRlStep` for the rollout ``collated``, on the host; ``state`` is abstract."""
+    algorithm, parts, compute = config.algorithm, _parts_of(state), _matrices(model, config.model, mesh)
+    rollout: RolloutBatch = _placed(collated, batch_sharding(mesh))
+    rows, updates, most, length = rollout.rows.tokens.shape
+    in_turn = collated.rows.segment_ids.any(axis=(0, 3)).sum() / algorithm.epochs
+    logits, copies = _logits(model, mesh, rows // batch_devices(mesh), length), _copies(config, compute, mesh)
+    together = [{name: state.trainable[name] for name in names} for names in learning_together(algorithm)]
+    learning, learners = algorithm.epochs * len(together), len(together)
+    gradients = max(map(_float32, together))  # of those that learn at a time
+    before = read_before(spec, updates, most)
+    step = CompiledRlStep(spec, state, mesh)
+
+    def program(
+        name: str, lower: Lower, reads: Collection[str], inside: dict[str, float], passes: int, again: int = 0
+    ) -> Program:
+        """It reads so many times all of the rollout, and some of that ``again`` in the backward pass."""
+        return Program(
+            name,
+            lambda: _lowered(mesh, lambda: lower(state, rollout)),
+            {**{part: size for part, size in parts.items() if part in reads}, "rollout": bytes_on_device(rollout)},
+            {part: size for part, size in parts.items() if part not in reads},
+            inside,
+            load.flops / 3 * passes,
+            load.computed / 3 * (passes + again),
+            compute * (passes + again) * in_turn,
+            loop=1 if name == SCORING else most,
+        )
+
+    again = learning if config.model.remat == "block" else 0
+    passes = learning * _passes(config)
+    if spec.drops and not starts_from_itself(algorithm):
+        passes += learning
+    inside = {"gradients": gradients, "compute copies": learners * copies, "logits": _learning(config.model) * logits}
+    if not step.scores_apart(rollout):
+        return [program(BOTH, step.lower_both, parts, inside, len(before) + passes, again)]
+    scoring = {"compute copies": len({*before} - {"reference"}) * copies, "logits": logits}
+    learn_from = parts if config.adapter else parts.keys() - {"frozen"}  # else only a reference is frozen
+    return [
+        program(SCORING, step.lower_scoring, {"frozen", *before}, scoring, len(before)),
+        program(UPDATES, step.lower_updates, learn_from, inside, passes, again),
     ]
 
 

@@ -17,8 +17,9 @@ from tl_jax.inference.slots import room_for
 from tl_jax.model.llama import GraphDef
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import batch_devices
-from tl_jax.plan.program import Program, bytes_on_device
+from tl_jax.plan.program import Program
 from tl_jax.plan.workload import Workload
+from tl_jax.training.memory import bytes_on_device
 
 COPY = "weights for sampling"
 CACHE = "KV cache"

@@ -26,7 +26,7 @@ def advise(plan: Plan, config: RunConfig, subject: Subject, machine: Machine, te
     settings, costs = dict[str, object](), list[str]()
     load = workload(config, subject, len(machine.devices))
     failing = [one.name for one in plan.programs if not one.fits]
-    found: list[Measured] = []
+    found, known = list[Measured](), {one.name for one in plan.programs}
     left = list(CHANGES.values())
     for _ in range(TRIES):
         mesh = make_mesh(config.mesh, machine.devices)
@@ -36,11 +36,15 @@ def advise(plan: Plan, config: RunConfig, subject: Subject, machine: Machine, te
         changed = with_settings(config, change[1])
         tell(f"{machine.name}: tries {shown({**settings, **change[1]})}")
         try:
-            again = _measured(changed, subject, machine, load, failing)
+            mesh = make_mesh(changed.mesh, machine.devices)
+            programs = programs_of(changed, subject, mesh, load, machine.memory)
+            # one program may have become two
+            tried = [one for one in programs if one.name in failing or one.name not in known]
+            again = [measure(one, machine, mesh) for one in tried]
         except (ShardingError, ConfigError):  # the model cannot be divided so
             left.remove(change[0])
             continue
-        config = changed
+        config, known = changed, known | {one.name for one in programs}
         settings.update(change[1])
         if change[0].costs not in costs:
             costs.append(change[0].costs)
@@ -82,32 +86,25 @@ def _largest(
     halving = [CHANGES["accumulate"], CHANGES["sampling"]]
     try:
         check(config, mesh)
-        names = [program.name for program in programs_of(config, subject, mesh, load, machine.memory)]
-        while names:
-            name = names[0]
+        while True:
+            programs = programs_of(config, subject, mesh, load, machine.memory)
+            left = [one for one in programs if one.name not in found or not found[one.name].fits]
+            if not left:
+                break
+            name = left[0].name
             tell(f"{machine.name}: compiles {name}, {shown(chosen)}")
-            (found[name],) = _measured(config, subject, machine, load, [name])
+            found[name] = measure(left[0], machine, mesh)
             if found[name].fits:
-                names.pop(0)
                 continue
             smaller = next((new for change in halving if (new := change.next(config, mesh, name))), None)
             if smaller is None:
                 return Alternative(chosen, (), tuple(found.values()), False)
             config = with_settings(config, smaller)
             chosen.update(smaller)
-        programs = programs_of(config, subject, mesh, load, machine.memory)
     except (ShardingError, ConfigError):
         return None
     measured = tuple(found[program.name] for program in programs)
     return Alternative(chosen, (), measured, True, bound(programs, measured, machine, load, config.model.dtype))
-
-
-def _measured(
-    config: RunConfig, subject: Subject, machine: Machine, load: Workload, names: list[str]
-) -> list[Measured]:
-    mesh = make_mesh(config.mesh, machine.devices)
-    programs = programs_of(config, subject, mesh, load, machine.memory)
-    return [measure(program, machine, mesh) for program in programs if program.name in names]
 
 
 def with_advice(plan: Plan, config: RunConfig, subject: Subject, machine: Machine, tell: Tell) -> Plan:

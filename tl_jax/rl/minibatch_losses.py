@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from tl_jax.data.batch import Array
 from tl_jax.model.parameters import Params
 from tl_jax.rl import losses as rl_losses
+from tl_jax.rl.batch import RolloutBatch
 from tl_jax.rl.kl import kl_estimate
 from tl_jax.rl.parts import MicroBatch, standing_in
 from tl_jax.rl.rows import Rows
@@ -53,10 +54,10 @@ class Targets(NamedTuple):
     weights: Weights
 
 
-def minibatch_targets(experience: Experience, rows: Rows, spec: StepSpec) -> Targets:
+def minibatch_targets(experience: Experience, rollout: RolloutBatch, rows: Rows, spec: StepSpec) -> Targets:
     """Of the episodes that stand in ``rows``, arrays [B, N]. Weights are made for a whole minibatch, so that it can be
     added up in parts; those of other episodes are 0."""
-    rollout, average = experience.rollout, partial(rl_losses.token_weights, length=spec.answer_length)
+    average = partial(rl_losses.token_weights, length=spec.answer_length)
     here = standing_in(rows.sources, rollout.mask.shape)[:, None]
     return Targets(
         old_logprobs=experience.old_logprobs,

@@ -36,9 +36,8 @@ SUMS = "gradient_sums"
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Experience:
-    """A rollout with everything the losses need; arrays [B, N]."""
+    """What the losses need of a rollout besides itself; arrays [B, N]."""
 
-    rollout: RolloutBatch
     mask: Array
     """bool: tokens that the policy learns from"""
     old_logprobs: Array | None
@@ -48,6 +47,13 @@ class Experience:
     old_values: Array
     advantages: Array
     returns: Array
+
+
+class Scored(NamedTuple):
+    """A rollout that updates can learn from, and what is told of it."""
+
+    experience: Experience
+    metrics: Metrics
 
 
 class PolicyTokens(NamedTuple):
@@ -99,13 +105,23 @@ def learns_while_scoring(spec: StepSpec, updates: int, parts: int) -> bool:
     return (updates, parts) == (1, 1) and not stops
 
 
-def read_before(spec: StepSpec, updates: int, parts: int) -> int:
-    """How many models read a rollout before the first update of so many, each of so many parts."""
-    config, reference = spec.config, bool(spec.config.kl_coef)
+def read_before(spec: StepSpec, updates: int, parts: int) -> tuple[str, ...]:
+    """The models that read a rollout before the first update of so many, each of so many parts.
+
+    They are some of ``reference``, ``actor`` and ``critic``; a critic on the actor's backbone reads nothing itself.
+    """
+    config = spec.config
+    reference = ("reference",) if config.kl_coef else ()
     if learns_while_scoring(spec, updates, parts):
-        return int(reference)
+        return reference
     shared = config.has_critic and config.critic_backbone == "shared"
-    return reference + (scores_policy_first(spec) or shared) + (config.has_critic and not shared)
+    actor = ("actor",) if scores_policy_first(spec) or shared else ()
+    return (*reference, *actor, *(("critic",) if config.has_critic and not shared else ()))
+
+
+def scores_apart(spec: StepSpec, updates: int, parts: int) -> bool:
+    """Whether to score a rollout is a program of its own: something is read before the first update, but not by it."""
+    return not learns_while_scoring(spec, updates, parts) and bool(read_before(spec, updates, parts))
 
 
 def hidden_states(params: Params, part: MicroBatch, spec: StepSpec) -> jax.Array:
@@ -160,7 +176,7 @@ def per_token_logps(
     return scores, token_values(params, lambda: hidden, part, spec)
 
 
-def score_rollout(state: RlState, rollout: RolloutBatch, spec: StepSpec) -> tuple[Experience, Metrics]:
+def score_rollout(state: RlState, rollout: RolloutBatch, spec: StepSpec) -> Scored:
     """Log-probabilities, values and advantages before the first update, in the rows of the first epoch's updates.
 
     The policy is read where `scores_policy_first`; metrics are those of `experience_of`.
@@ -200,7 +216,7 @@ def _copies(params: Params, state: RlState, spec: StepSpec) -> Params:
     return in_compute_dtype(params, compute_dtype(spec.actor.graphdef, state.params["actor"]))
 
 
-def experience_of(found: Readings, state: RlState, rollout: RolloutBatch, spec: StepSpec) -> tuple[Experience, Metrics]:
+def experience_of(found: Readings, state: RlState, rollout: RolloutBatch, spec: StepSpec) -> Scored:
     """What updates learn from: advantages, returns, and what they start from.
 
     Args:
@@ -251,7 +267,6 @@ def experience_of(found: Readings, state: RlState, rollout: RolloutBatch, spec: 
     if config.drop_equal_groups:
         learnt_from &= ~estimated.equal[:, None]
     experience = Experience(
-        rollout=rollout,
         mask=learnt_from,
         old_logprobs=old_logprobs,
         ref_logprobs=found.ref_logprobs,
@@ -259,7 +274,7 @@ def experience_of(found: Readings, state: RlState, rollout: RolloutBatch, spec: 
         advantages=estimated.advantages,
         returns=estimated.returns,
     )
-    return experience, metrics
+    return Scored(experience, metrics)
 
 
 def policy_metrics(

@@ -25,6 +25,7 @@ from tl_jax.model.llama import make_graphdef
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import batch_devices, make_mesh
 from tl_jax.model.value import make_value_graphdef
+from tl_jax.rl.compiled import CompiledRlStep
 from tl_jax.rl.evaluator import Comparison, Evaluator
 from tl_jax.rl.held_out import HELD_OUT_FILE, HeldOut, hold_out
 from tl_jax.rl.prompt_sampler import PromptSampler
@@ -33,11 +34,9 @@ from tl_jax.rl.rollout import RolloutWorker
 from tl_jax.rl.rubric import Rubric, make_rubric
 from tl_jax.rl.source import Rollouts
 from tl_jax.rl.state import RlState, StepSpec, TrainableModel, adapter_off, first_actor, init_rl_state
-from tl_jax.rl.step import make_rl_step
 from tl_jax.rl.waiting import Watch
 from tl_jax.run_files import ENGINE
 from tl_jax.training.averages import Averages
-from tl_jax.training.compile import compile_step
 from tl_jax.training.distributed import initialise, is_main
 from tl_jax.training.loop import fit
 from tl_jax.training.optimizer import check_optimizer, make_optimizer
@@ -88,7 +87,7 @@ def run_rl(config: RlConfig) -> dict[str, Any]:
             summary = fit(
                 run,
                 state,
-                compile_step(make_rl_step(spec), state, mesh, run.log.line),
+                CompiledRlStep(spec, state, mesh, run.log.line),
                 Rollouts(run, config, worker, rubric, order, position),
                 Averages(last=("learning_rate", "critic_rate", "kl_coef"), wait=True),
                 comparison,

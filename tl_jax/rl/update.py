@@ -56,6 +56,7 @@ def update_minibatch(
     rows_and_key: tuple[Rows, jax.Array],
     *,
     state: RlState,
+    rollout: RolloutBatch,
     experience: Experience,
     spec: StepSpec,
 ) -> tuple[UpdateCarry, tuple[jax.Array, Metrics]]:
@@ -65,7 +66,8 @@ def update_minibatch(
         carry: what the updates before this one made of ``state``'s trainable parameters.
         rows_and_key: the update's rows, arrays [M, R, T], and its own key.
         state: as it was before the first update.
-        experience: the whole rollout.
+        rollout: all of it.
+        experience: of the whole rollout.
         spec: what the step is made of.
 
     Returns:
@@ -78,8 +80,8 @@ def update_minibatch(
     warm, config = state.step >= spec.config.critic_warmup, spec.config
 
     def update(carry: UpdateCarry) -> tuple[UpdateCarry, Metrics]:
-        targets = minibatch_targets(experience, rows, spec)
-        read, in_rows = parts_of(rows, experience.rollout), at(rows.sources, targets)
+        targets = minibatch_targets(experience, rollout, rows, spec)
+        read, in_rows = parts_of(rows, rollout), at(rows.sources, targets)
         if spec.drops:
             before = with_base(copies(state.trainable), frozen)
             read, in_rows = with_dropout(read, in_rows, before, spec, key)
@@ -154,7 +156,7 @@ def only_update(
         ref_logprobs,
     )
     experience, metrics = experience_of(of_episodes(rows.sources, found, rollout.mask.shape), state, rollout, spec)
-    targets = minibatch_targets(experience, rows, spec)
+    targets = minibatch_targets(experience, rollout, rows, spec)
     in_rows = at(rows.sources, targets)
     for names in in_order:
         if names not in readings:

@@ -18,7 +18,7 @@ from tl_jax.model.host_memory import given_at, in_host_memory
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import batch_sharding, param_shardings, replicated
 from tl_jax.training.checkpoint import abstract
-from tl_jax.training.memory import shortage
+from tl_jax.training.memory import needed, shortage
 from tl_jax.training.state import State, TrainState, without_frozen
 
 
@@ -86,7 +86,7 @@ class CompiledStep:
     def __call__(self, state: State, batch: Any) -> tuple[State, Any]:
         if self._warn:
             warn, self._warn = self._warn, None
-            if problem := shortage(self.lower(state, batch).compile()):  # compiled once all the same
+            if problem := shortage(needed(self.lower(state, batch).compile())):  # compiled once all the same
                 warn(problem)
         new, metrics = self._jitted(without_frozen(state), state.frozen, batch)
         return replace(new, frozen=state.frozen), metrics
@@ -97,7 +97,11 @@ class CompiledStep:
 
 
 def compile_step(
-    step: Callable[..., Any], state: State, mesh: Mesh, warn: Callable[[str], None] | None = None
+    step: Callable[..., Any],
+    state: State,
+    mesh: Mesh,
+    warn: Callable[[str], None] | None = None,
+    places: Any = None,
 ) -> CompiledStep:
     """``step(state, batch) -> (state, metrics)``, compiled when first called.
 
@@ -108,6 +112,7 @@ def compile_step(
         state: placed arrays, or the abstract ones; the new state lies where it does.
         mesh: rows of the batch are spread over it; the metrics are on all of its devices.
         warn: is told before the first step if it needs more memory than the devices have.
+        places: of what is in the batch, where not all of it has rows.
     """
     learned = shardings(without_frozen(state))
 
@@ -117,16 +122,23 @@ def compile_step(
 
     jitted = jax.jit(
         unfrozen,
-        in_shardings=(learned, shardings(state.frozen), batch_sharding(mesh)),
+        in_shardings=(learned, shardings(state.frozen), places or batch_sharding(mesh)),
         out_shardings=(jax.tree.map(given_at, learned), replicated(mesh)),
         donate_argnums=0,
     )
     return CompiledStep(jitted, warn)
 
 
-def compile_eval(step: Callable[..., Any], params: Params, mesh: Mesh) -> jax.stages.Wrapped:
-    """``step(params, batch) -> sums``, compiled when first called; nothing is used up."""
-    return jax.jit(step, in_shardings=(shardings(params), batch_sharding(mesh)), out_shardings=replicated(mesh))
+def compile_eval(
+    step: Callable[..., Any], params: Params | State, mesh: Mesh, places: Any = None
+) -> jax.stages.Wrapped:
+    """``step(params, batch) -> sums``, compiled when first called; nothing is used up.
+
+    ``places`` are those of what it gives, where it is not on all devices.
+    """
+    return jax.jit(
+        step, in_shardings=(shardings(params), batch_sharding(mesh)), out_shardings=places or replicated(mesh)
+    )
 
 
 def shardings(tree: Any) -> Any:

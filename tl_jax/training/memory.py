@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import jax
+
+from tl_jax.model.host_memory import is_in_host_memory
 
 GIB = 2**30
 
 
-def needed(compiled: jax.stages.Compiled) -> int:
+def bytes_on_device(tree: Any) -> float:
+    """Of one device, for placed arrays or abstract ones; nothing where they lie in the host's memory."""
+    here = (leaf for leaf in jax.tree.leaves(tree) if not is_in_host_memory(leaf))
+    return float(sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in here))
+
+
+def needed(compiled: jax.stages.Compiled, there: Any = ()) -> int:
     """Bytes of one device that a program takes while it runs: what it reads, gives and lays down in between.
 
     What is given where arguments lay that are used up counts once.
+
+    Args:
+        compiled: the program.
+        there: its arguments, or arrays in their places, if some lie on the devices that it does not read.
     """
     stats = compiled.memory_analysis()
     assert stats is not None  # all of XLA's compilers have it
     given = stats.output_size_in_bytes - stats.alias_size_in_bytes
-    taken = stats.argument_size_in_bytes + stats.temp_size_in_bytes + stats.generated_code_size_in_bytes
-    return int(given + taken)
+    read = max(stats.argument_size_in_bytes, bytes_on_device(there))
+    return int(given + read + stats.temp_size_in_bytes + stats.generated_code_size_in_bytes)
 
 
 def available(devices: Sequence[jax.Device]) -> int:
@@ -28,9 +42,9 @@ def available(devices: Sequence[jax.Device]) -> int:
     return int(limit) if limit else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(devices)
 
 
-def shortage(compiled: jax.stages.Compiled) -> str | None:
-    """A line about a program that has no room here; None if it has."""
-    takes, there = needed(compiled), available(jax.local_devices())
+def shortage(takes: int) -> str | None:
+    """A line about a step that takes so many bytes of each device, which has no room for them; None if it has."""
+    there = available(jax.local_devices())
     if takes <= there:
         return None
     return (
