@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from tl_jax.model.sharding import batch_sharding, replicated
 from tl_jax.rl.batch import RolloutBatch
-from tl_jax.rl.scores import Metrics, Scored, scores_apart
+from tl_jax.rl.scores import Metrics, ScoredRollout, scores_apart
 from tl_jax.rl.state import RlState, StepSpec
 from tl_jax.rl.step import make_rl_step, split_rl_step
 from tl_jax.training.compile import compile_eval, compile_step
@@ -34,9 +34,9 @@ class CompiledRlStep:
 
     def __init__(self, spec: StepSpec, state: RlState, mesh: Mesh, warn: Callable[[str], None] | None = None) -> None:
         score, update = split_rl_step(spec)
-        rows, scored = batch_sharding(mesh), Scored(batch_sharding(mesh), replicated(mesh))  # type: ignore[arg-type]
+        rows, scored = batch_sharding(mesh), ScoredRollout(batch_sharding(mesh), replicated(mesh))  # type: ignore[arg-type]
 
-        def learn(state: RlState, given: tuple[RolloutBatch, Scored]) -> tuple[RlState, Metrics]:
+        def learn(state: RlState, given: tuple[RolloutBatch, ScoredRollout]) -> tuple[RlState, Metrics]:
             return update(state, *given)
 
         self._spec, self._warn = spec, warn

@@ -49,7 +49,7 @@ class Experience:
     returns: Array
 
 
-class Scored(NamedTuple):
+class ScoredRollout(NamedTuple):
     """A rollout that updates can learn from, and what is told of it."""
 
     experience: Experience
@@ -176,7 +176,7 @@ def per_token_logps(
     return scores, token_values(params, lambda: hidden, part, spec)
 
 
-def score_rollout(state: RlState, rollout: RolloutBatch, spec: StepSpec) -> Scored:
+def score_rollout(state: RlState, rollout: RolloutBatch, spec: StepSpec) -> ScoredRollout:
     """Log-probabilities, values and advantages before the first update, in the rows of the first epoch's updates.
 
     The policy is read where `scores_policy_first`; metrics are those of `experience_of`.
@@ -216,7 +216,7 @@ def _copies(params: Params, state: RlState, spec: StepSpec) -> Params:
     return in_compute_dtype(params, compute_dtype(spec.actor.graphdef, state.params["actor"]))
 
 
-def experience_of(found: Readings, state: RlState, rollout: RolloutBatch, spec: StepSpec) -> Scored:
+def experience_of(found: Readings, state: RlState, rollout: RolloutBatch, spec: StepSpec) -> ScoredRollout:
     """What updates learn from: advantages, returns, and what they start from.
 
     Args:
@@ -274,7 +274,7 @@ def experience_of(found: Readings, state: RlState, rollout: RolloutBatch, spec: 
         advantages=estimated.advantages,
         returns=estimated.returns,
     )
-    return Scored(experience, metrics)
+    return ScoredRollout(experience, metrics)
 
 
 def policy_metrics(

@@ -16,7 +16,7 @@ from tl_jax.rl.kl import adapted_kl_coef
 from tl_jax.rl.parts import by_updates
 from tl_jax.rl.scores import (
     Metrics,
-    Scored,
+    ScoredRollout,
     learns_while_scoring,
     policy_metrics,
     score_rollout,
@@ -31,9 +31,9 @@ from tl_jax.training.state import fold_key
 class RlStep(NamedTuple):
     """A step in two parts, which may be programs of their own. Both are pure."""
 
-    score: Callable[[RlState, RolloutBatch], Scored]
+    score: Callable[[RlState, RolloutBatch], ScoredRollout]
     """before the first update; what it tells goes on with it"""
-    update: Callable[[RlState, RolloutBatch, Scored], tuple[RlState, Metrics]]
+    update: Callable[[RlState, RolloutBatch, ScoredRollout], tuple[RlState, Metrics]]
     """as many updates as the rollout has rows for, and what is told of the whole step"""
 
 
@@ -60,10 +60,10 @@ def split_rl_step(spec: StepSpec) -> RlStep:
     """The parts of a step whose rollout is scored before the first update."""
     config = spec.config
 
-    def score(state: RlState, rollout: RolloutBatch) -> Scored:
+    def score(state: RlState, rollout: RolloutBatch) -> ScoredRollout:
         return score_rollout(_as_told(state, spec), rollout, spec)
 
-    def update(state: RlState, rollout: RolloutBatch, scored: Scored) -> tuple[RlState, Metrics]:
+    def update(state: RlState, rollout: RolloutBatch, scored: ScoredRollout) -> tuple[RlState, Metrics]:
         state = _as_told(state, spec)
         experience, metrics = scored.experience, dict(scored.metrics)
         rows = by_updates(rollout.rows)
