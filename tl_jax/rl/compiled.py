@@ -22,8 +22,7 @@ class CompiledRlStep:
     """``step(state, rollout) -> (state, metrics)``, compiled for each size of a rollout when first called.
 
     To score a rollout and to learn from it are programs of their own (`scores_apart`), which XLA compiles at the same
-    time: in one, as in a loop of updates, it takes as long as for both. The second uses up the old state, all but what
-    is frozen.
+    time. The second uses up the old state, all but what is frozen.
 
     Args:
         spec: what the step is made of.
