@@ -50,7 +50,14 @@ def test_answers_that_share_their_prompts_are_more() -> None:
     alone, shared = (rows_that_fit(LAYOUT, None, 4096, 256, 2, 64 * GIB, group) for group in (1, 8))
     assert (4096 + 8 * 256) * shared / 8 * 2**19 < 64 * GIB
     assert shared >= 4 * alone
-    assert rows_that_fit(LAYOUT, MESH, 4096, 256, 2, -5.0, 8) == 16
+    assert rows_that_fit(LAYOUT, MESH, 4096, 256, 2, -5.0, 8) == 2
+
+
+def test_a_group_that_does_not_fit_is_cut() -> None:
+    """64 answers of 1,024 tokens are 32 GiB, half of them 16."""
+    assert rows_that_fit(LAYOUT, None, 1024, 1024, 2, 60 * GIB, 64) == 64
+    assert rows_that_fit(LAYOUT, None, 1024, 1024, 2, 20 * GIB, 64) == 32
+    assert rows_that_fit(LAYOUT, None, 1024, 1024, 2, 20 * GIB, 63) == 21
 
 
 def test_which_answers_share_a_prompt() -> None:
@@ -59,8 +66,8 @@ def test_which_answers_share_a_prompt() -> None:
     def group(asked: int | str | None, prompt: int = 512) -> tuple[int, int]:
         return tuple(answers_at_once(asked, 64, 8, 2, prompt, 512, lambda group: 6 * group))
 
-    assert [group(asked) for asked in (None, "auto", 100, 16, 12, 6)] == [
-        (64, 8), (48, 8), (64, 8), (16, 8), (12, 2), (6, 1)
+    assert [group(asked) for asked in (None, "auto", 100, 16, 12, 6, 1)] == [
+        (64, 8), (48, 8), (64, 8), (16, 8), (12, 2), (6, 1), (1, 1)
     ]  # fmt: skip
     assert [group(asked, 511) for asked in (None, "auto")] == [(64, 1), (6, 1)]
 

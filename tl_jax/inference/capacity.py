@@ -23,7 +23,7 @@ SHARE = 0.85
 KEPT = 0.5
 """Of the free memory that conversations may take between two answers."""
 WAVE = 0.25
-"""Prompts that are read at once, of the answers that are written at once."""
+"""Prompts that are read at once, of those whose answers are written at once."""
 FEW = 8
 """Prompts on a device that are read at once however few answers are, if they are short: to keep it busy."""
 SHORT = 1024
@@ -48,8 +48,10 @@ def answers_of_group(same: int, at_once: int, spread: int, prompt: int, answer: 
         (8, 4)
         >>> answers_of_group(8, 128, 8, 256, 512)
         1
+        >>> answers_of_group(8, 4, 8, 1024, 512)  # fewer than devices
+        1
     """
-    return math.gcd(same, at_once // spread) if prompt >= answer else 1
+    return math.gcd(same, max(at_once // spread, 1)) if prompt >= answer else 1
 
 
 class AtOnce(NamedTuple):
@@ -103,9 +105,10 @@ def prompts_at_once(groups: int, spread: int, length: int) -> int:
 def rows_that_fit(
     layout: CacheLayout, mesh: Mesh | None, prompt: int, answer: int, itemsize: int, free: float, group: int = 1
 ) -> int:
-    """How many answers, over all devices, fit into ``free`` bytes of each; at least a group for each copy of the model.
+    """How many answers, over all devices, fit into ``free`` bytes of each; at least one for each copy of the model.
 
-    Counted are keys and values, what a layer computes of a prompt, and float32 scores of the vocabulary.
+    Counted are keys and values, what a layer computes of a prompt, and float32 scores of the vocabulary. Where no whole
+    group fits, a part of it does that divides it.
 
     Args:
         layout: of the cache of the model whose answers they are.
@@ -121,9 +124,14 @@ def rows_that_fit(
     hidden = model.hidden_size * (3 * itemsize + 2 * 4)  # residual, normed, added; a norm computes in float32
     inner = (2 * model.intermediate_size + 3 * model.num_heads * model.head_dim) * itemsize / tensor
     scores = 4 * 4 * model.vocab_size  # logits, divided by the temperature, filtered, sorted
-    reading = WAVE * (place + hidden + inner)
-    of_group = bucket(prompt, smallest=16) * (place + reading) + group * (sixteens(answer) * place + scores)
-    return bucket_within(max(int(SHARE * free / of_group), 1)) * group * rows
+    of_prompt = bucket(prompt, smallest=16) * (place + WAVE * (place + hidden + inner))
+    of_answer = sixteens(answer) * place + scores
+
+    def fitting(sharing: int) -> int:
+        return int(SHARE * free / (of_prompt + sharing * of_answer))
+
+    sharing = next((part for part in range(group, 1, -1) if group % part == 0 and fitting(part) >= 1), 1)
+    return bucket_within(max(fitting(sharing), 1)) * sharing * rows
 
 
 def rows_kept(layout: CacheLayout, mesh: Mesh | None, places: int, free: float) -> int:
