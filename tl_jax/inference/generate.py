@@ -2,9 +2,9 @@
 
 Answers are written in slots. When some have ended, the next prompts take their slots; when no prompt is left, the slots
 become fewer. A prompt that is asked for several answers is read once, and where it is long they share its keys and
-values. Sizes are of a few kinds, so that a new prompt
-seldom compiles anything. Of a conversation that goes on, only what is new is read (`kept`). The noise of a row depends
-on the key, the prompt's number and the step alone: neither slots nor padding nor sharding change a sample.
+values. Sizes are of a few kinds, so that a new prompt seldom compiles anything. Of a conversation that goes on, only
+what is new is read (`kept`). The noise of a row depends on the key, the prompt's number and the step alone: neither
+slots nor padding nor sharding change a sample but by rounding.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def admit(slots: Slots, prompts: ReadPrompts, rows: Array, numbers: Array) -> Sl
     else:
         shared = one_by_one(cache.shared, lambda old, kept: put_shared(old, kept, rows), prompts.cache)
         cache = one_by_one(cache, lambda old: _cleared(old, rows))._replace(shared=shared)
-    rest = _begun(_without_numbers(slots), prompts.cache.lengths, prompts.hidden, rows, numbers)
+    rest = _begun(_without_keys(slots), prompts.cache.lengths, prompts.hidden, rows, numbers)
     return rest._replace(cache=_with_lengths(cache, rest.cache))
 
 
@@ -183,7 +183,7 @@ def _begun(slots: Slots, lengths: jax.Array, hidden: jax.Array, rows: Array, num
     )
 
 
-def _without_numbers(slots: Slots) -> Slots:
+def _without_keys(slots: Slots) -> Slots:
     """Without keys and values; how many tokens there are stays."""
     cache = slots.cache
     shared = None if cache.shared is None else cache.shared._replace(keys=(), values=())
@@ -289,7 +289,7 @@ def compacted(slots: Slots, groups: Array, rows: Array) -> Slots:
     cache = one_by_one(slots.cache, lambda kept: _fewer(kept, rows))
     if cache.shared is not None:
         cache = cache._replace(shared=one_by_one(cache.shared, lambda kept: _fewer_shared(kept, groups)))
-    rest = _rest_compacted(_without_numbers(slots), groups, rows)
+    rest = _rest_compacted(_without_keys(slots), groups, rows)
     return rest._replace(cache=_with_lengths(cache, rest.cache))
 
 
@@ -318,7 +318,7 @@ def _chosen_rows(x: jax.Array, rows: Array) -> jax.Array:
 
 def _on_all_devices(slots: Slots) -> Slots:
     """With what the host looks at, all but keys, values and hidden states."""
-    lengths = jax.tree.map(lambda x: constrain(x, None), _without_numbers(slots).cache)
+    lengths = jax.tree.map(lambda x: constrain(x, None), _without_keys(slots).cache)
     cache = _with_lengths(slots.cache, lengths)
     seen = {name: constrain(x, *(None,) * x.ndim) for name, x in slots._asdict().items() if name not in OF_ROWS}
     return Slots(cache=cache, hidden=constrain(slots.hidden, "batch", None), **seen)
