@@ -25,6 +25,7 @@ endif
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL: demo demo-real  # two of pip in one environment
 .PHONY: help demo demo-real given setup quick check test thorough fuzz mutations plan-tpu lint docs dist clean
 
 help:            ## this list

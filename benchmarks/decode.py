@@ -82,18 +82,19 @@ class Side:
     cache: str
     """dtype of its keys and values"""
 
-    def bytes_read(self, config: LlamaConfig, prompt: int, dtype: str) -> float:
-        """That nobody can leave unread when answers of these lengths are written; prefill is not counted."""
+    def bytes_read(self, config: LlamaConfig, prompt: int, dtype: str, group: int) -> float:
+        """That nobody can leave unread when answers of these lengths are written, so many to a prompt, prefill aside."""
         each = 2 * config.num_layers * config.num_kv_heads * config.head_dim * jnp.dtype(self.cache).itemsize
-        seen = (self.lengths * prompt + self.lengths * (self.lengths - 1) / 2).sum()
+        of_prompts = self.lengths.reshape(-1, group).max(axis=1).sum() * prompt
+        seen = of_prompts + (self.lengths * (self.lengths - 1) / 2).sum()
         matrices = count_in_products(config) * jnp.dtype(dtype).itemsize
         return float(matrices) * int(self.lengths.max()) + each * float(seen)
 
-    def told(self, config: LlamaConfig, prompt: int, dtype: str) -> str:
+    def told(self, config: LlamaConfig, prompt: int, dtype: str, group: int) -> str:
         total, chip = self.lengths.sum(), chip_of(jax.local_devices()[0].device_kind)
         written = f"{total} tokens, {self.lengths.mean():.1f} a row, {self.lengths.max()} at most"
         speed = f"{total / self.clock.wall:.1f} tokens/s, {total / self.clock.cpu:.1f} per second of processor time"
-        read = self.bytes_read(config, prompt, dtype) / self.clock.wall
+        read = self.bytes_read(config, prompt, dtype, group) / self.clock.wall
         return f"{self.name}: {written}; {speed}" + (f"; {read / chip.bandwidth:.1%} of the bandwidth" if chip else "")
 
     def beside(self, other: Side) -> str:
@@ -209,7 +210,7 @@ def main() -> None:
     )
     print(f"load {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores")
     for side in sides:
-        print(side.told(ours, options.prompt, options.dtype))
+        print(side.told(ours, options.prompt, options.dtype, options.group))
         if side is not sides[0]:
             print(side.beside(sides[0]))
 

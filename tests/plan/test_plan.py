@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from tl_jax.cli import main
 from tl_jax.config import MeshConfig, RlConfig, SftConfig, load_config
+from tl_jax.inference.slots import Slots
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.llama import make_graphdef
 from tl_jax.model.parameters import abstract_params, count_in_products, count_parameters, init_params
@@ -171,6 +172,18 @@ def test_prompts_are_read_with_each_layer_once() -> None:
     layer = (count_parameters(three) - count_parameters(two)) * 2  # bfloat16
     layer += 2 * three.hidden_size * 2  # but its norms, which are float32
     assert reading.weights_read + reading.times * sum(reading.arguments.values()) == 2 * 3 * layer
+
+
+def test_answers_of_a_group_have_their_prompt_once() -> None:
+    """Of 16 prompts of 39 tokens and 2 answers of 8 to each: places for 48 and for 16, and no answer has its own 48."""
+    apart = sampling_of(1e9, "batch_size=32", devices=2)[3].arguments["KV cache"]
+    *_, admitting, shared = sampling_of(1e9, "batch_size=16", *GRPO, devices=2)
+    cache = shared.arguments["KV cache"]
+    assert cache / apart == pytest.approx((16 * 48 + 32 * 16) / (32 * 64))
+    slots = next(given for given in shared.lower().args_info[0] if isinstance(given, Slots))
+    prompts = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(slots.cache.shared)) / 2
+    assert cache * 16 * 48 / (16 * 48 + 32 * 16) == pytest.approx(prompts, rel=0.01)
+    assert admitting.arguments["KV cache, of a layer or loop"] == pytest.approx(prompts / 2, rel=0.01)  # keys
 
 
 def test_what_is_kept_of_episodes_is_counted_with_an_environment_alone() -> None:

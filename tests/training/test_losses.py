@@ -169,3 +169,19 @@ def test_logits_of_the_whole_batch_never_exist(scored: Any) -> None:
 
     assert largest(4) <= hidden.size  # nothing is larger than the hidden states, kept residuals included
     assert largest(40) >= mask.size * 30
+
+
+def test_a_frozen_matrix_has_no_gradient_in_a_loop_whose_end_the_data_say(scored: Any) -> None:
+    """Where adapters learn from several parts of a rollout: XLA leaves a sum through a condition in such a loop."""
+    _, hidden, labels, mask = scored
+
+    def total(scale: jax.Array, matrix: jax.Array) -> jax.Array:
+        return jnp.sum(label_log_probs(Projection(matrix), hidden * scale, labels, mask, chunk=8).log_probs)
+
+    def summed(matrix: jax.Array, turns: jax.Array) -> jax.Array:
+        return jax.lax.fori_loop(0, turns, lambda _, sum: sum + jax.grad(total)(1.0 + sum, matrix), jnp.float32(0))
+
+    matrix = scored[0].matrix
+    program = jax.jit(summed).lower(matrix, jnp.int32(3)).compile().as_text()
+    shape = ",".join(map(str, matrix.shape))
+    assert f"f32[{shape}]{{1,0}} dot(" not in program

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 
 def bucket(size: int, smallest: int = 1) -> int:
     """The next of 1, 2, 3, 4, 6, 8, 12, 16, 24, ...: few sizes, at most a third of it padding."""
@@ -25,6 +27,22 @@ def places_for(known: int, more: int) -> int:
 def sixteens(places: int) -> int:
     """The next multiple of 16."""
     return -(-places // 16) * 16
+
+
+class Room(NamedTuple):
+    """For how many tokens there is room."""
+
+    own: int
+    """in a slot"""
+    shared: int | None = None
+    """in what the slots of a group share; None = prompts lie in slots"""
+
+
+def room_for(prompt: int, answer: int, group: int) -> Room:
+    """For so many tokens of both; prompts lie by themselves where a ``group`` of slots is more than one."""
+    if group == 1:
+        return Room(places_for(prompt, answer))
+    return Room(sixteens(answer), bucket(prompt, smallest=16))
 
 
 def row_count(asked: int, spread: int) -> int:

@@ -21,7 +21,7 @@ import numpy as np
 from tl_jax.config import SamplingConfig
 from tl_jax.inference import reading
 from tl_jax.inference import slots as programs
-from tl_jax.inference.buckets import bucket_within, places_for, row_count
+from tl_jax.inference.buckets import Room, bucket_within, places_for, room_for, row_count
 from tl_jax.inference.capacity import AtOnce, answers_at_once, free_memory, prompts_at_once, rows_that_fit
 from tl_jax.inference.choice import Draw, Static
 from tl_jax.inference.engine import SILENT, Ends, Generation, Listener
@@ -29,7 +29,7 @@ from tl_jax.inference.kept import Kept
 from tl_jax.inference.reading import ReadPrompts
 from tl_jax.inference.room import check_prompts
 from tl_jax.inference.serving import ServedModel
-from tl_jax.inference.slots import Room, Slots, room_for
+from tl_jax.inference.slots import Slots
 from tl_jax.model.platform import platform
 
 FEWEST = 8

@@ -11,11 +11,11 @@ from jax.sharding import NamedSharding
 from tl_jax.config import SamplingConfig
 from tl_jax.inference import reading
 from tl_jax.inference import slots as programs
-from tl_jax.inference.buckets import row_count
+from tl_jax.inference.buckets import room_for, row_count
 from tl_jax.inference.capacity import prompts_at_once
 from tl_jax.inference.choice import Draw, Static
 from tl_jax.inference.serving import ServedModel
-from tl_jax.inference.slots import Slots, room_for
+from tl_jax.inference.slots import Slots
 from tl_jax.model.sharding import batch_sharding, replicated
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 
-from tl_jax.inference.buckets import bucket, places_for, sixteens
+from tl_jax.inference.buckets import Room
 from tl_jax.inference.choice import Array, Draw, Static, choose
 from tl_jax.inference.reading import ReadPrompts, Stacks
 from tl_jax.model.cache import Cache, CacheLayout, Shared, held, held_shared
@@ -49,22 +49,6 @@ class Slots(NamedTuple):
     """float32 [B, N]"""
     drawn: jax.Array
     """float32 [B, N]: log-probabilities after the filters"""
-
-
-class Room(NamedTuple):
-    """For how many tokens there is room."""
-
-    own: int
-    """in a slot"""
-    shared: int | None = None
-    """in what the slots of a group share; None = prompts lie in slots"""
-
-
-def room_for(prompt: int, answer: int, group: int) -> Room:
-    """For so many tokens of both; prompts lie by themselves where a ``group`` of slots is more than one."""
-    if group == 1:
-        return Room(places_for(prompt, answer))
-    return Room(sixteens(answer), bucket(prompt, smallest=16))
 
 
 @partial(jax.jit, static_argnames=("layout", "dtype", "rows", "room", "groups", "static"))

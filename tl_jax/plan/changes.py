@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from tl_jax.config import Node, RlConfig, RunConfig, SftConfig
 from tl_jax.config.base import ConfigError
 from tl_jax.model.sharding import batch_devices
-from tl_jax.plan.programs import SCORING, UPDATING
+from tl_jax.plan.programs import LEARNING, SCORING
 from tl_jax.plan.sampling import ADMITTING, READING, SAMPLING
 from tl_jax.registry import Registry
 from tl_jax.rl.train import check_batch_size as check_rollout
@@ -41,11 +41,11 @@ class Change:
 
 
 def _remat(config: RunConfig, mesh: Mesh, program: str) -> Settings | None:
-    return {"model.remat": "block"} if config.model.remat != "block" and program in UPDATING else None
+    return {"model.remat": "block"} if config.model.remat != "block" and program in LEARNING else None
 
 
 def _accumulate(config: RunConfig, mesh: Mesh, program: str) -> Settings | None:
-    if program not in (*UPDATING, SCORING):
+    if program not in (*LEARNING, SCORING):
         return None
     if isinstance(config, SftConfig):
         return {"accumulate": 2 * config.accumulate}

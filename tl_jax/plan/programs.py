@@ -41,7 +41,7 @@ from tl_jax.training.state import TrainState
 TRAINING, SCORING, UPDATES, BOTH = "training step", "scoring", "updates", "scoring and updates"
 """What the programs are called that read micro-batches: of supervised and of reinforcement training, where the only
 update of a rollout may score it, too."""
-UPDATING = (TRAINING, UPDATES, BOTH)
+LEARNING = (TRAINING, UPDATES, BOTH)
 """Those of them that learn, and have a backward pass."""
 Lower = Callable[[RlState, RolloutBatch], jax.stages.Lowered]
 STEPS = 1000
@@ -71,7 +71,7 @@ def sft_programs(config: SftConfig, model: LlamaConfig, mesh: Mesh, load: Worklo
             {
                 "gradients": _float32(state.trainable),
                 "compute copies": copies,
-                "logits": _learning(config.model) * logits,
+                "logits": _logits_kept(config.model) * logits,
             },
             load.flops / 3 * each,
             load.computed / 3 * (each + again),
@@ -147,7 +147,11 @@ def _learning_programs(
     passes = learning * _passes(config)
     if spec.drops and not starts_from_itself(algorithm):
         passes += learning
-    inside = {"gradients": gradients, "compute copies": learners * copies, "logits": _learning(config.model) * logits}
+    inside = {
+        "gradients": gradients,
+        "compute copies": learners * copies,
+        "logits": _logits_kept(config.model) * logits,
+    }
     if not step.scores_apart(rollout):
         return [program(BOTH, step.lower_both, parts, inside, len(before) + passes, again)]
     scoring = {"compute copies": len({*before} - {"reference"}) * copies, "logits": logits}
@@ -195,7 +199,7 @@ def _logits(model: LlamaConfig, mesh: Mesh, rows: int, length: int) -> float:
     return 4.0 * rows * chunk * model.vocab_size / mesh.shape["tensor"]
 
 
-def _learning(config: ModelConfig) -> int:
+def _logits_kept(config: ModelConfig) -> int:
     """How often there are such logits while a model learns: a chunk's with their gradient, and those that are kept."""
     return 2 + (KEPT if config.remat == "none" else 0)
 

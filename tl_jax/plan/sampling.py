@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from jax.sharding import Mesh
 
 from tl_jax.config import RlConfig
-from tl_jax.inference.buckets import bucket, places_for, row_count
+from tl_jax.inference.buckets import bucket, places_for, room_for, row_count
 from tl_jax.inference.capacity import answers_at_once, place_bytes, prompts_at_once, rows_that_fit
 from tl_jax.inference.kept import kept_bytes
 from tl_jax.inference.lowered import Lowered
 from tl_jax.inference.serving import abstract_served, lower_for_generation
-from tl_jax.inference.slots import room_for
 from tl_jax.model.llama import GraphDef
 from tl_jax.model.parameters import Params
 from tl_jax.model.sharding import batch_devices

@@ -66,7 +66,9 @@ def run_rl(config: RlConfig) -> dict[str, Any]:
         order = PromptSampler(prompts, config.batch_size, config.seed, config.curriculum)
         spec = make_step_spec(config, model, rubric)
         worker = _make_worker(config, codec, spec, run, _make_engine(config, spec, run, model, tokenizer_dir))
-        greedy = worker.greedy(config.sampling.batch_size or config.batch_size)
+        asked = config.sampling.batch_size or config.batch_size * config.group_size
+        # each of these prompts takes the room of a rollout's whole group, see `answers_of_group`
+        greedy = worker.greedy(asked if asked == "auto" else max(asked // config.group_size, 1))
         evaluator = Evaluator(greedy, spread(evaluated, config.eval_prompts), rubric)
         state, position = run.begin(partial(init_rl_state, model=model, spec=spec, seed=config.seed))
         if position is not None:

@@ -12,15 +12,18 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
 KEPT = 4
-"""Chunks whose logits wait for the backward pass, where they do: half of a row."""
+"""Chunks whose logits wait for the backward pass, where they do: half of a row, of a row of more than 8,192 less."""
 
 Logits = Callable[..., jax.Array]
 """(states [B, C, D], arrays that it reads beside them) -> [B, C, V]"""
 Score = Callable[[jax.Array, jax.Array, jax.Array], Any]
 """(logits [B, C, V], labels [B, C], which of them are wanted [B, C]) -> arrays [B, C]"""
-Kept: TypeAlias = "tuple[Chunks, Sequence[jax.Array], jax.Array | None]"
+Arrays: TypeAlias = "Sequence[jax.Array | None]"
+Kept: TypeAlias = "tuple[Chunks, Arrays, Arrays, jax.Array | None]"
+"""Chunks, what is learnt and what is frozen of that which logits read beside states (each None in the other), logits"""
 
 
 class Chunks(NamedTuple):
@@ -53,10 +56,14 @@ def scored(logits: Callable[[jax.Array], jax.Array], score: Score, chunks: Chunk
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _scored(logits: Logits, score: Score, keep: bool, chunks: Chunks, beside: Sequence[jax.Array]) -> Any:
-    return _forward(logits, score, False, chunks, beside)[0]
+    return _read(logits, score, False, chunks, beside)[0]
 
 
-def _forward(logits: Logits, score: Score, keep: bool, chunks: Chunks, beside: Sequence[jax.Array]) -> tuple[Any, Kept]:
+def _read(
+    logits: Logits, score: Score, keep: bool, chunks: Chunks, beside: Sequence[jax.Array]
+) -> tuple[Any, jax.Array | None]:
+    """Scores, and the logits if they are kept."""
+
     def of_chunk(chunk: Chunks) -> Any:
         predicted = logits(chunk.states, *beside)
         return score(predicted, chunk.labels, chunk.wanted), predicted if keep else None
@@ -65,18 +72,36 @@ def _forward(logits: Logits, score: Score, keep: bool, chunks: Chunks, beside: S
         return None, jax.lax.cond(jnp.any(chunk.wanted), of_chunk, partial(_nothing, of_chunk), chunk)
 
     scores, kept = jax.lax.scan(one, None, chunks)[1]
-    return scores, (chunks, beside, kept)
+    return scores, kept
 
 
-def _backward(logits: Logits, score: Score, keep: bool, kept: Kept, given: Any) -> tuple[Any, Sequence[jax.Array]]:
-    chunks, beside, all_predicted = kept
+def _forward(logits: Logits, score: Score, keep: bool, chunks: Any, beside: Any) -> tuple[Any, Kept]:
+    """Of values that say whether anybody wants their gradient: no sums are made for what is frozen, which XLA would
+    not leave out of a loop over parts of a rollout."""
+    learnt = [x.value if x.perturbed else None for x in beside]
+    frozen = [None if x.perturbed else x.value for x in beside]
+    chunks = jax.tree.map(lambda x: x.value, chunks)
+    scores, kept = _read(logits, score, keep, chunks, _together(learnt, frozen))
+    return scores, (chunks, learnt, frozen, kept)
+
+
+def _together(learnt: Arrays, frozen: Arrays) -> list[jax.Array]:
+    return [x for both in zip(learnt, frozen, strict=True) for x in both if x is not None]
+
+
+def _backward(logits: Logits, score: Score, keep: bool, kept: Kept, given: Any) -> tuple[Any, Arrays]:
+    chunks, learnt, frozen, all_predicted = kept
+    given = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype) if isinstance(x, SymbolicZero) else x, given)
 
     def of_chunk(chunk: Chunks, predicted: jax.Array | None, given: Any, sums: Any) -> tuple[Any, jax.Array]:
-        again, to_states = jax.vjp(logits, chunk.states, *beside)  # nothing of `again` is computed if they were kept
+        def read(states: jax.Array, learnt: Arrays) -> jax.Array:
+            return logits(states, *_together(learnt, frozen))
+
+        again, to_states = jax.vjp(read, chunk.states, learnt)  # nothing of `again` is computed if they were kept
         here = again if predicted is None else predicted
         (d_logits,) = jax.vjp(lambda x: score(x, chunk.labels, chunk.wanted), here)[1](given)
-        d_states, *d_beside = to_states(d_logits)
-        return jax.tree.map(jnp.add, sums, d_beside), d_states
+        d_states, d_learnt = to_states(d_logits)
+        return jax.tree.map(jnp.add, sums, d_learnt), d_states
 
     def skip(chunk: Chunks, predicted: jax.Array | None, given: Any, sums: Any) -> tuple[Any, jax.Array]:
         return sums, jnp.zeros_like(chunk.states)
@@ -84,12 +109,12 @@ def _backward(logits: Logits, score: Score, keep: bool, kept: Kept, given: Any) 
     def one(sums: Any, at: tuple[Chunks, jax.Array | None, Any]) -> tuple[Any, jax.Array]:
         return jax.lax.cond(jnp.any(at[0].wanted), of_chunk, skip, *at, sums)
 
-    nothing = [jnp.zeros_like(x) for x in beside]
-    d_beside, d_states = jax.lax.scan(one, nothing, (chunks, all_predicted, given))
-    return Chunks._make((d_states, None, None)), d_beside
+    nothing = jax.tree.map(jnp.zeros_like, learnt)
+    d_learnt, d_states = jax.lax.scan(one, nothing, (chunks, all_predicted, given))
+    return Chunks._make((d_states, None, None)), d_learnt
 
 
-_scored.defvjp(_forward, _backward)
+_scored.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
 def _nothing(function: Callable[..., Any], *given: Any) -> Any:
