@@ -83,7 +83,7 @@ class Side:
     """dtype of its keys and values"""
 
     def bytes_read(self, config: LlamaConfig, prompt: int, dtype: str, group: int) -> float:
-        """That nobody can leave unread when answers of these lengths are written, so many to a prompt, prefill aside."""
+        """That nobody can leave unread when such answers are written, so many to a prompt; prefill is not counted."""
         each = 2 * config.num_layers * config.num_kv_heads * config.head_dim * jnp.dtype(self.cache).itemsize
         of_prompts = self.lengths.reshape(-1, group).max(axis=1).sum() * prompt
         seen = of_prompts + (self.lengths * (self.lengths - 1) / 2).sum()
