@@ -51,7 +51,7 @@ def played(
     asked, turns = dict(zip(NUMBERS, PROMPTS, strict=True)), []
     for turn in range(TURNS):
         sampling = sampling.model_copy(update={"batch_size": at_once})
-        key = jax.random.key(turn)
+        key = jax.random.key(120 + turn)  # of which several conversations go on, a long one among them
         made = generate(model, list(asked.values()), sampling, key, ENDS, numbers=list(asked), kept=kept)
         turns.append((list(asked), [*map(len, asked.values())], made))
         after = {}
