@@ -25,17 +25,18 @@ endif
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 .DEFAULT_GOAL := help
-.NOTPARALLEL: demo demo-real  # two of pip in one environment
 .PHONY: help demo demo-real given setup quick check test thorough fuzz mutations plan-tpu lint docs dist clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/'
 
-demo: $(VENV)/.torch $(VENV)/.setup  ## the whole pipeline on a small model; DATA=FILE.jsonl for your own trajectories, OUT=DIR
+demo: $(VENV)/.torch  ## the whole pipeline on a small model; DATA=FILE.jsonl for your own trajectories, OUT=DIR
+	@$(MAKE) --no-print-directory $(VENV)/.setup  # after torch, not beside it: both are pip in one environment
 	$(BIN)/tl-jax demo --out $(OUT) $(if $(DATA),--data $(DATA))
 
 demo-real: OUT = runs/demo_real
-demo-real: given $(VENV)/.torch $(VENV)/.setup  ## the same with MODEL=DIR (default: SmolLM2-135M), DATA=FILE and CASES="FILE ...": 40 minutes on two cores
+demo-real: given $(VENV)/.torch  ## the same with MODEL=DIR (default: SmolLM2-135M), DATA=FILE and CASES="FILE ...": 40 minutes on two cores
+	@$(MAKE) --no-print-directory $(VENV)/.setup
 	$(if $(filter $(SMALL),$(MODEL)),test -e $(MODEL) || { $(INSTALL) -e '.[gguf]' && $(BIN)/python examples/smollm2/get_model.py --out $(MODEL); })
 	$(BIN)/tl-jax demo --out $(OUT) --model $(MODEL) --data $(DATA) $(CASES:%=--cases %)
 
