@@ -156,3 +156,12 @@ def test_nothing_of_an_answer_is_left_in_its_slot() -> None:
     logprobs = generate(model, prompts, greedy, jax.random.key(0), Ends((), 0)).logprobs
     assert np.isnan(logprobs[:2]).all()
     assert np.isfinite(logprobs[2:]).all()
+
+
+def test_prompts_may_be_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which `==` says no single truth."""
+    model, prompts = for_generation(GRAPHDEF, PARAMS), PROMPTS[: 2 * GROUP]
+    expected = answers(model, None, prompts)
+    seen = Seen(monkeypatch)
+    same(generate(model, [np.asarray(prompt) for prompt in prompts], SAMPLING, jax.random.key(7), ENDS), expected)
+    assert {shape[0] // shape[2] for shape in seen.shapes} == {GROUP}

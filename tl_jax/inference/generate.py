@@ -296,7 +296,7 @@ def _next_fewer(slots: int) -> int:
 
 def _same(prompts: Sequence[Sequence[int]]) -> int:
     """Of how many equal prompts after another all are, or several times as many."""
-    return math.gcd(*(len(list(equal)) for _, equal in groupby(prompts)))
+    return math.gcd(*(len(list(equal)) for _, equal in groupby(prompts, key=tuple)))
 
 
 def _at_once(
