@@ -152,13 +152,13 @@ def dense_advantages(state: RlState, rollout: RolloutBatch, config: AlgorithmCon
 def one_step(config: AlgorithmConfig, rollout: RolloutBatch, state: RlState | None = None, **more: Any) -> Any:
     """A step of gradient descent at rate 1: state before, state after, metrics."""
     state = state or drifted_state(config, SGD)
-    new, metrics = _step(config, **more)(state, rollout)
+    new, metrics = step_of(config, **more)(state, rollout)
     return state, new, metrics
 
 
 @cache
-def _step(config: AlgorithmConfig, **more: Any) -> Any:
-    """Traced once for all tests of a process that take it."""
+def step_of(config: AlgorithmConfig, **more: Any) -> Any:
+    """The step that `one_step` takes, traced once for all tests of a process."""
     return jax.jit(make_rl_step(spec_of(SGD, config, **more)))
 
 

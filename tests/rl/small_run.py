@@ -13,6 +13,8 @@ from tl_jax.config import RlConfig, load_config
 
 TOOLS = [{"name": name, "description": ""} for name in ("find_city", "find_country")]
 STEPS, MIDDLE = 12, 9
+ROW = 128
+"""Tokens that are read at once: rows are alike whatever was written, and a step is compiled once."""
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -42,6 +44,7 @@ def ppo_config(run_dir: Path, model: Path, cases: Path, **overrides: Any) -> RlC
         "critic.learning_rate": 1e-3,
         "algorithm.kl_coef": 0.02,
         "algorithm.minibatches": 2,
+        "algorithm.tokens_per_microbatch": ROW,
         "algorithm.missing_eos_penalty": 0.5,
     }
     settings |= {name.replace("__", "."): value for name, value in overrides.items()}

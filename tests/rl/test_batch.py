@@ -13,6 +13,7 @@ from tests.training.helpers import TINY
 from tl_jax.model.llama import init_params, make_graphdef, merge
 from tl_jax.rl.batch import RolloutBatch, collate
 from tl_jax.rl.episodes import Episode, Turn
+from tl_jax.rl.rows import Layout
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
 
 CASE = Case("c", (Tool("go"),), (Message("user", "go"),), ((Call("go"),),))
@@ -45,6 +46,14 @@ def test_columns_begin_with_the_prompts_last_token() -> None:
     assert rollout.logprobs[0, :4].tolist() == [-1, -2, -3, 0]
     assert rollout.rewards[..., 0].tolist() == [[0, 0, 0.5] + [0] * 6, [0, 0.5] + [0] * 7]
     assert rollout.rewards.dtype == np.float32
+
+
+def test_there_are_columns_for_what_might_have_been_written() -> None:
+    """So a step that was compiled for a rollout serves the next, whose answers are shorter."""
+    rewards, layout = [np.zeros((1, 1), np.float32)], Layout(written=20)
+    shapes = {collate([single([5], [7] * count)], rewards, layout=layout).mask.shape for count in (1, 9, 17, 20)}
+    assert shapes == {(1, 25)}
+    assert collate([single([5], [7] * 30)], rewards, layout=layout).mask.shape == (1, 33)
 
 
 def test_labels_are_what_was_written_after_their_column() -> None:

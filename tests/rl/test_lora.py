@@ -16,6 +16,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from tests.rl.helpers import random_rollout
+from tests.rl.small_run import ROW
 from tests.thoroughness import first_then_thorough
 from tests.training.helpers import TINY, assert_same_avals, assert_trees_close
 from tl_jax.config import AlgorithmConfig, ConfigError, LoraConfig, OptimizerConfig, RlConfig, load_config
@@ -159,6 +160,7 @@ def config_of(run_dir: Path, model: Path, **overrides: Any) -> RlConfig:
         "steps": 14,
         "algorithm.epochs": 2,
         "algorithm.kl_coef": 0.01,
+        "algorithm.tokens_per_microbatch": ROW,
         "eval_prompts": 0,
         "log_every": 1,
         "checkpoint.every": 12,

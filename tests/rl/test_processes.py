@@ -18,6 +18,7 @@ from tests.runs import metrics, rows, state
 from tests.thoroughness import first_then_thorough
 from tests.tiny import write_recordings
 from tl_jax.config import RlConfig, SftConfig
+from tl_jax.rl.train import run_rl
 from tl_jax.training.sft import run_sft
 
 pytestmark = pytest.mark.slow
@@ -144,7 +145,7 @@ def same_run(config: RlConfig, expected: RlConfig) -> None:
 
 def test_eight_devices_equal_one(configured: Callable[..., RlConfig], uninterrupted: RlConfig) -> None:
     config = configured("eight", mesh={"data": 2, "fsdp": 2, "tensor": 2})
-    finish(launch(config, devices=8))
+    run_rl(config)  # these tests have eight
     same_run(config, uninterrupted)
 
 

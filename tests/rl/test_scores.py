@@ -24,7 +24,7 @@ from tests.rl.helpers import (
     one_step,
     policies,
     random_rollout,
-    spec_of,
+    step_of,
 )
 from tests.training.helpers import TINY, assert_trees_close
 from tl_jax.config import AlgorithmConfig
@@ -33,7 +33,6 @@ from tl_jax.rl.batch import RolloutBatch
 from tl_jax.rl.rows import Layout
 from tl_jax.rl.scores import score_rollout
 from tl_jax.rl.state import RlState, StepSpec, TrainableModel, init_rl_state
-from tl_jax.rl.step import make_rl_step
 
 
 def test_scores_equal_a_dense_restatement() -> None:
@@ -136,7 +135,7 @@ def test_the_only_update_finds_the_old_log_probs_itself(options: dict[str, Any])
         pytest.param(
             {"kl_coef": 0.3, "critic_backbone": "shared", "entropy_coef": 0.1},
             id="shared backbone",
-            marks=pytest.mark.slow,
+            marks=[pytest.mark.slow, pytest.mark.thorough],
         ),
     ],
 )
@@ -167,8 +166,7 @@ def less_work_for_the_same(auto: AlgorithmConfig, layout: Layout) -> float:
 
 def work(config: AlgorithmConfig, state: RlState, rollout: RolloutBatch, **more: Any) -> float:
     """FLOPs of a step as they are written, loops counted once."""
-    step = make_rl_step(spec_of(optax.sgd(1.0), config, **more))
-    return float(jax.jit(step).lower(state, rollout).cost_analysis()["flops"])
+    return float(step_of(config, **more).lower(state, rollout).cost_analysis()["flops"])
 
 
 def test_no_reference_is_kept_or_read_without_a_kl() -> None:

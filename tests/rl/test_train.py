@@ -255,7 +255,6 @@ def test_every_estimator_learns_to_call_the_rewarded_tool(estimator: str, undeci
             reward=f"{{binary: 1, {other}: 0.5}}",
             eval_every=5,
             sampling__batch_size=8,
-            algorithm__accumulate=2,
             **overrides,
         )
     )
@@ -277,7 +276,11 @@ def is_right(prediction: str, case: Case) -> float:
     [
         ({"algorithm__steps_off_policy": 1}, ConfigError, "set importance_cap, .* or old_log_probs=sampler"),
         ({"batch_size": 24}, ConfigError, "answers a multiple of 16"),
-        ({"algorithm__accumulate": 4}, ConfigError, "in algorithm.accumulate=4 parts .* a multiple of 64"),
+        (
+            {"algorithm__accumulate": 4, "algorithm__tokens_per_microbatch": "null"},
+            ConfigError,
+            "in algorithm.accumulate=4 parts .* a multiple of 64",
+        ),
         ({"algorithm__clip_low": -0.1}, ConfigError, "algorithm.clip_low.*greater than or equal to 0"),
         ({"algorithm__kl_estimator": "k3"}, ConfigError, "k3 in the reward has a wrong gradient.*use k1 there"),
         ({"algorithm__estimator": "grpo"}, ConfigError, "set group_size to 2 or more"),

@@ -52,7 +52,8 @@ def collate(
     layout: Layout | None = None,
     seed: int | Sequence[int] = 0,
 ) -> RolloutBatch:
-    """Arrays of a few sizes only, so that a step is seldom compiled anew: N - 1 is a `bucket` size.
+    """Arrays of a few sizes only, so that a step is seldom compiled anew: N - 1 is a `bucket` size, of `Layout.written`
+    tokens at least.
 
     Args:
         episodes: B of them.
@@ -61,7 +62,8 @@ def collate(
         layout: how they are dealt out to updates; by default to one.
         seed: of that.
     """
-    width = bucket(max(len(episode.stream) - episode.prompt_length for episode in episodes), 8) + 1
+    layout = layout or Layout()
+    width = bucket(max(len(episode.stream) - episode.prompt_length for episode in episodes), layout.written) + 1
     count = len(episodes)
     labels, turns = np.zeros((2, count, width), np.int32)
     mask = np.zeros((count, width), bool)
@@ -77,7 +79,7 @@ def collate(
             turns[row, written], counts[row, written] = number, each
             earned[row, written.stop - 1] = value
     return RolloutBatch(
-        rows=arrange(episodes, width, layout or Layout(), seed),
+        rows=arrange(episodes, width, layout, seed),
         labels=labels,
         mask=mask,
         turns=turns,

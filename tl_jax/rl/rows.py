@@ -30,8 +30,8 @@ BUSY = 8192
 OVERHEAD = 128
 """What another part of an update costs besides its rows, in tokens: weights are gathered, gradients added up."""
 
-EIGHTHS = 8
-"""Parts of a row by which it is counted how much of it is kept: for every other count a step is compiled anew."""
+SHARES = (8, 4, 2, 1)
+"""Of a row may be kept an eighth, a quarter, half or all: for each a step is compiled anew."""
 GROWTH = 16
 """The next longer rows that are tried are longer by one part in so many."""
 NEARLY = 1.03
@@ -56,7 +56,7 @@ class Rows:
     sources: Array
     """where what a position predicts is kept: an index into the ``B * N`` columns of the episodes, or that number"""
     most: int | None = field(default=None, metadata={"static": True})
-    """what at most so many positions of a row predict is kept, in eighths of T; None = nobody counted"""
+    """what at most so many positions of a row predict is kept, one of the `SHARES` of T; None = nobody counted"""
 
     @property
     def padding(self) -> float:
@@ -80,6 +80,8 @@ class Layout(NamedTuple):
     """that a device reads at once, if an episode is not longer; None = `BUSY`, and at most its share of a minibatch"""
     accumulate: int = 1
     """parts that this share is of"""
+    written: int = 8
+    """tokens for which there are columns however few are written: those that an answer can have"""
 
     @classmethod
     def of(cls, config: RlConfig, mesh: Mesh) -> Layout:
@@ -92,6 +94,7 @@ class Layout(NamedTuple):
             batch_devices(mesh),
             algorithm.tokens_per_microbatch,
             algorithm.accumulate,
+            config.sampling.max_new_tokens,
         )
 
     def together(self, episodes: int) -> int:
@@ -141,7 +144,8 @@ def arrange(episodes: Sequence[Episode], width: int, layout: Layout, seed: int |
             _write(arrays[:, device * plan.rows + slot, update, part], row, episodes, width)
     tokens, positions, segment_ids, branches, sources = arrays
     kept = int((sources < len(episodes) * width).sum(axis=3).max())
-    most = -(-EIGHTHS * kept // plan.length) * plan.length // EIGHTHS if Wanted.saves_work() else None
+    enough = min(plan.length // share for share in SHARES if kept * share <= plan.length)
+    most = enough if Wanted.saves_work() else None
     return Rows(tokens, positions, segment_ids, branches if plan.shares else None, sources, most)
 
 
