@@ -21,12 +21,12 @@ SIZES = {"b": 8, "d": 16, "h": 2, "k": 3, "f": 6}
 @pytest.mark.parametrize(
     ("sizes", "tokens", "platform", "held"),
     [
-        ({"fsdp": 8}, 17, "tpu", 4),  # the matrix before either product, its gradient whole, and cut again
-        ({"fsdp": 8}, 16, "tpu", 0),
-        ({"fsdp": 8}, 17, "gpu", 0),
-        ({"fsdp": 4, "tensor": 2}, 9, "tpu", 4),
-        ({"data": 2, "fsdp": 4}, 17, "tpu", 2),
-        ({"data": 8}, 17, "tpu", 0),
+        ({"fsdp": 8}, 16, "tpu", 4),  # the matrix before either product, its gradient whole, and cut again
+        ({"fsdp": 8}, 15, "tpu", 0),
+        ({"fsdp": 8}, 16, "gpu", 0),
+        ({"fsdp": 4, "tensor": 2}, 8, "tpu", 4),
+        ({"data": 2, "fsdp": 4}, 16, "tpu", 2),
+        ({"data": 8}, 16, "tpu", 0),
     ],
 )
 def test_where_matrices_are_made_whole_and_that_numbers_stay(
@@ -38,7 +38,7 @@ def test_where_matrices_are_made_whole_and_that_numbers_stay(
     held: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """From a device's 17th token on where D is 16; and the gradient is cut along D as the matrix is."""
+    """From a device's 16th token on where D is 16; and the gradient is cut along D as the matrix is."""
     monkeypatch.setattr(gathering, "platform", lambda: platform)
     mesh = make_mesh(MeshConfig(**({"fsdp": 1} | sizes)))
     inputs, out = equation.split("->")

@@ -32,14 +32,14 @@ def summed(letters: str, gradient: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def _pays(letters: str, matrix: jax.Array, x: jax.Array) -> bool:
-    """A device has more than D tokens, so that what they sum up to is larger than the matrix."""
+    """A device has D tokens or more, so that what they sum up to is no smaller than the matrix."""
     mesh = jax.sharding.get_abstract_mesh()
     if platform() != "tpu" or mesh.shape.get("fsdp", 1) == 1 or "d" not in letters or x.ndim < 3:
         return False
     if any(kind != AxisType.Auto for kind in mesh.axis_types):  # somebody says himself where arrays lie
         return False
     tokens, width = x.shape[0] * x.shape[1], matrix.shape[letters.index("d")]
-    return tokens > width * mesh.shape["data"] * mesh.shape["fsdp"]
+    return tokens >= width * mesh.shape["data"] * mesh.shape["fsdp"]
 
 
 def _cut(matrix: jax.Array, letters: str, along: str | tuple[str, ...] | None) -> jax.Array:
