@@ -150,3 +150,9 @@ def test_layers_in_loops_with_codes_adapters_and_one_table() -> None:
     )
     np.testing.assert_array_equal(looped.tokens, alone.tokens)
     np.testing.assert_allclose(looped.logprobs, alone.logprobs, atol=1e-5)
+
+
+def test_the_next_weights_of_a_model_are_not_traced_anew() -> None:
+    one, other = (init_params(MODEL, jax.random.key(seed)) for seed in (0, 1))
+    assert abstract_served(GRAPHDEF, one, None) is abstract_served(GRAPHDEF, other, None)
+    assert abstract_served(GRAPHDEF, one, None) is not abstract_served(GRAPHDEF, one, None, "int8")

@@ -91,14 +91,13 @@ def for_generation(
         kv_cache_dtype: of keys and values.
     """
     served = abstract_served(graphdef, params, mesh, kv_cache_dtype)
-    top, stacks = _program(served, compute_dtype(graphdef, params))(params)
+    top, stacks = _program(served)(params)
     return replace(served, params=top, stacks=stacks)
 
 
 def lower_for_generation(graphdef: GraphDef, params: Params, mesh: Mesh) -> jax.stages.Lowered:
     """The program of `for_generation`, to be compiled and looked at but not run."""
-    program = _program(abstract_served(graphdef, params, mesh), compute_dtype(graphdef, params))
-    lowered: jax.stages.Lowered = program.lower(params)
+    lowered: jax.stages.Lowered = _program(abstract_served(graphdef, params, mesh)).lower(params)
     return lowered
 
 
@@ -106,6 +105,21 @@ def abstract_served(
     graphdef: GraphDef, params: Params, mesh: Mesh | None, kv_cache_dtype: KvCacheDtype = "auto"
 ) -> ServedModel:
     """The shapes and places of `for_generation`, of arrays or shapes; nothing is computed."""
+    leaves, structure = jax.tree.flatten(params)
+    shapes = (jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding) for leaf in leaves)
+    return _of_shapes(graphdef, structure, tuple(shapes), mesh, kv_cache_dtype)
+
+
+@lru_cache(maxsize=32)
+def _of_shapes(
+    graphdef: GraphDef,
+    structure: Any,
+    shapes: tuple[jax.ShapeDtypeStruct, ...],
+    mesh: Mesh | None,
+    kv_cache_dtype: KvCacheDtype,
+) -> ServedModel:
+    """`abstract_served`, once for each model, however often that is served."""
+    params = jax.tree.unflatten(structure, shapes)
     model: Llama = merge(graphdef, params)
     dtype, there = compute_dtype(graphdef, params), None if mesh is None else serving_mesh(mesh, model.config)
     join = _joins(there, dtype)
@@ -164,11 +178,12 @@ def _stacks(params: Params, dtype: Any, loop: int, join: bool) -> tuple[Params, 
     return {name: leaf for name, leaf in copies.items() if name != "layers"}, stacks
 
 
-def _program(served: ServedModel, dtype: Any) -> Any:
+def _program(served: ServedModel) -> Any:
     """What makes it of its parameters."""
     places = None if served.mesh is None else jax.tree.map(lambda x: x.sharding, (served.params, served.stacks))
     leaves, structure = jax.tree.flatten(places)
-    return _laid_out(dtype, served.layout.loop, _joins(served.mesh, dtype), tuple(leaves), structure)
+    join = _joins(served.mesh, served.dtype)
+    return _laid_out(served.dtype, served.layout.loop, join, tuple(leaves), structure)
 
 
 @lru_cache(maxsize=32)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,7 +13,7 @@ import numpy as np
 from tl_jax.data.batch import Array
 from tl_jax.inference.buckets import bucket
 from tl_jax.rl.episodes import Episode
-from tl_jax.rl.rows import Layout, Rows, arrange
+from tl_jax.rl.rows import Layout, Rows, arrange, consecutive
 
 
 @jax.tree_util.register_dataclass
@@ -65,27 +67,31 @@ def collate(
     layout = layout or Layout()
     width = bucket(max(len(episode.stream) - episode.prompt_length for episode in episodes), layout.written) + 1
     count = len(episodes)
-    labels, turns = np.zeros((2, count, width), np.int32)
-    mask = np.zeros((count, width), bool)
-    logprobs, drawn, counts = np.zeros((3, count, width), np.float32)
-    earned = np.zeros((count, width, rewards[0].shape[1]), np.float32)
     weights = [np.ones(len(episode.turns)) for episode in episodes] if weights is None else weights
-    for row, (episode, values, weight) in enumerate(zip(episodes, rewards, weights, strict=True)):
-        for number, (turn, value, each) in enumerate(zip(episode.turns, values, weight, strict=True)):
-            begin = turn.predict_from + 1 - episode.prompt_length
-            written = slice(begin, begin + len(turn.tokens))
-            labels[row, written], mask[row, written], logprobs[row, written] = turn.tokens, True, turn.logprobs
-            drawn[row, written] = turn.logprobs if turn.drawn_logprobs is None else turn.drawn_logprobs
-            turns[row, written], counts[row, written] = number, each
-            earned[row, written.stop - 1] = value
+    of_turns = [
+        (turn, row * width + turn.predict_from + 1 - episode.prompt_length, number, each)
+        for row, (episode, values, weight) in enumerate(zip(episodes, rewards, weights, strict=True))
+        for number, (turn, _, each) in enumerate(zip(episode.turns, values, weight, strict=True))
+    ]
+    turns, begins, numbers, counts = zip(*of_turns, strict=True)
+    lengths = np.array([len(turn.tokens) for turn in turns])
+    drawn = (turn.logprobs if turn.drawn_logprobs is None else turn.drawn_logprobs for turn in turns)
+    written, last = consecutive(begins, lengths), begins + lengths - 1
+
+    def columns(values: Any, dtype: type, places: np.ndarray = written) -> np.ndarray:
+        """[B, N, ...] with ``values`` in some of the columns, 0 in the others."""
+        out = np.zeros((count * width, *np.shape(values)[1:]), dtype)
+        out[places] = values
+        return out.reshape(count, width, *out.shape[1:])
+
     return RolloutBatch(
         rows=arrange(episodes, width, layout, seed),
-        labels=labels,
-        mask=mask,
-        turns=turns,
-        logprobs=logprobs,
-        drawn_logprobs=drawn,
-        rewards=earned,
-        weights=counts,
+        labels=columns(list(chain.from_iterable(turn.tokens for turn in turns)), np.int32),
+        mask=columns(np.ones(len(written)), np.bool_),
+        turns=columns(np.repeat(numbers, lengths), np.int32),
+        logprobs=columns(list(chain.from_iterable(turn.logprobs for turn in turns)), np.float32),
+        drawn_logprobs=columns(list(chain.from_iterable(drawn)), np.float32),
+        rewards=columns(np.concatenate(rewards), np.float32, last),
+        weights=columns(np.repeat(counts, lengths), np.float32),
         cut_off=np.array([not episode.turns[-1].finished for episode in episodes]),
     )

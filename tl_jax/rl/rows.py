@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import chain, pairwise, takewhile
 from typing import NamedTuple
 
 import jax
@@ -256,24 +256,39 @@ def _shared(beginnings: Sequence[list[int]]) -> int:
     return sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*beginnings, strict=False)))
 
 
-def _write(row: np.ndarray, bundles: Sequence[Bundle], episodes: Sequence[Episode], width: int) -> None:
-    """Into [5, T]: tokens, positions, segments, branches and sources."""
-    start, segment = 0, 1
+def _parts(bundles: Sequence[Bundle], episodes: Sequence[Episode]) -> Iterator[tuple[int, ...]]:
+    """What a row is made of: an episode's number, its tokens from and to, which of them is at position 0, segment and
+    branch."""
+    segment = 1
     for bundle in bundles:
-        beginning = slice(start, start + bundle.shared)
-        row[0, beginning] = episodes[bundle.numbers[0]].stream[: bundle.shared]
-        row[1, beginning], row[2, beginning] = np.arange(bundle.shared), segment
-        start, own = beginning.stop, segment
+        shared, own = bundle.shared, segment
+        yield bundle.numbers[0], 0, shared, 0, own, 0
         for branch, number in enumerate(bundle.numbers, 1):
-            episode = episodes[number]
-            read = np.arange(bundle.shared, len(episode.stream))
-            anew = np.searchsorted(episode.restarts, read, side="right")  # how often up to there
-            span = slice(start, start + len(read))
-            row[0, span] = episode.stream[bundle.shared :]
-            row[1, span] = read - np.array([0, *episode.restarts])[anew]
-            row[2, span] = np.where(anew, segment + anew, own)
-            row[3, span] = branch
-            columns = read - (episode.prompt_length - 1)
-            row[4, span] = np.where(columns >= 0, number * width + columns, row[4, span])
-            start, segment = span.stop, segment + len(episode.restarts)
+            first, *anew = pairwise([shared, *episodes[number].restarts, len(episodes[number].stream)])
+            yield number, *first, 0, own, branch
+            for begin, end in anew:
+                segment += 1
+                yield number, begin, end, begin, segment, branch
         segment += 1
+
+
+def _write(row: np.ndarray, bundles: Sequence[Bundle], episodes: Sequence[Episode], width: int) -> None:
+    """Into [5, T]: tokens, positions, segments, branches and sources. All of a row at once: episodes may be short."""
+    parts = list(_parts(bundles, episodes))
+    numbers, begins, ends, origins, segments, branches = np.array(parts).T
+    lengths, answers = ends - begins, [episodes[number].prompt_length - 1 for number, *_ in parts]
+    filled, columns = row[:, : lengths.sum()], consecutive(begins - answers, lengths)
+    filled[0] = list(chain.from_iterable(episodes[number].stream[begin:end] for number, begin, end, *_ in parts))
+    filled[1] = consecutive(begins - origins, lengths)
+    filled[2:4] = np.repeat((segments, branches), lengths, axis=1)
+    filled[4] = np.where(columns >= 0, np.repeat(numbers * width, lengths) + columns, filled[4])
+
+
+def consecutive(begins: Array | Sequence[int], lengths: np.ndarray) -> np.ndarray:
+    """Numbers that count on from each of ``begins``, so many.
+
+    Example:
+        >>> consecutive([5, 0], np.array([3, 2])).tolist()
+        [5, 6, 7, 0, 1]
+    """
+    return np.repeat(begins - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
