@@ -221,7 +221,7 @@ def test_dots_computes_no_product_with_a_weight_again(family: str) -> None:
 
 def test_dots_never_computes_long_rows_attention_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """By blocks it is 2 products and 6 for the gradients, the scores' and outputs times their gradients among them."""
-    monkeypatch.setattr("tl_jax.model.attention.portable.CHUNK", 4)
+    monkeypatch.setattr("tl_jax.model.attention.portable.CHUNK", 2)
     in_gradient = partial(products_in_gradient, CONFIG)
     assert [in_gradient(remat)[1] for remat in ("none", "dots", "block")] == [8, 8, 10]
 

@@ -14,10 +14,11 @@ from tl_jax.model.attention.mask import KEPT, MASKED, AttentionMask
 from tl_jax.model.operations import STRIPE, by_stripes, einsum
 from tl_jax.model.platform import platform
 
-CHUNK = 128
-"""Longer rows are computed by blocks of this many queries and keys: what a processor's cache holds."""
+CHUNK = 64
+"""Rows longer than two of them are computed by blocks of this many queries and keys: a processor multiplies larger ones
+no faster, and conversations, which are short, leave more pairs of them half unseen."""
 LARGE_CHUNK = 512
-"""The same on accelerators, where a small block leaves most of the device idle."""
+"""The same on accelerators, where a small block leaves most of the device idle, of rows longer than one."""
 MOST_SCORES = 2 * LARGE_CHUNK**2
 """Of a row and head at once: also few queries are computed by blocks where they go on behind very many keys."""
 MANY = 1024
@@ -28,9 +29,9 @@ def portable(query: jax.Array, key: jax.Array, value: jax.Array, mask: Attention
     """All scores at once in short rows, by blocks in long ones. See `attention` for the shapes."""
     if query.shape[1] == 1:
         return one_query(query, key, value, mask)[0]
-    blocks, size = (row_by_row, CHUNK) if platform() == "cpu" else (by_blocks, LARGE_CHUNK)
-    length = query.shape[1]
-    if length > size or length * key.shape[1] > MOST_SCORES:
+    on_cpu, length = platform() == "cpu", query.shape[1]
+    blocks, size, short = (row_by_row, CHUNK, 2 * CHUNK) if on_cpu else (by_blocks, LARGE_CHUNK, LARGE_CHUNK)
+    if length > short or length * key.shape[1] > MOST_SCORES:
         return on_each_device(partial(blocks, size=min(size, length)), query, key, value, mask)
     return _all_at_once(query, key, value, mask)[0]
 
