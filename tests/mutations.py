@@ -34,8 +34,8 @@ MUTATIONS = (
     Mutation(
         "rewards stored as integers",
         "batch.py",
-        "earned = np.zeros((count, width, rewards[0].shape[1]), np.float32)",
-        "earned = np.zeros((count, width, rewards[0].shape[1]), np.int32)",
+        "rewards=columns(np.concatenate(rewards), np.float32, last)",
+        "rewards=columns(np.concatenate(rewards), np.int32, last)",
         "test_batch.py::test_fractional_rewards_are_kept",
     ),
     Mutation(
@@ -55,9 +55,8 @@ MUTATIONS = (
     Mutation(
         "EOS cut off, so that stopping is never trained",
         "batch.py",
-        "            earned[row, written.stop - 1] = value\n",
-        "            earned[row, written.stop - 1] = value\n"
-        "            mask[row, written.stop - 1] = not turn.finished\n",
+        "mask=columns(np.ones(len(written)), np.bool_)",
+        "mask=columns(~np.isin(written, last[[turn.finished for turn in turns]]), np.bool_)",
         "test_step.py::test_stopping_is_trained",
     ),
     Mutation(
@@ -70,8 +69,8 @@ MUTATIONS = (
     Mutation(
         "mask = ids != pad, where pad is EOS",
         "batch.py",
-        "        mask=mask,",
-        "        mask=labels != 0,",
+        "mask=columns(np.ones(len(written)), np.bool_)",
+        "mask=columns([token for turn in turns for token in turn.tokens], np.bool_)",
         "test_batch.py::test_the_mask_is_not_derived_from_the_pad_id",
     ),
     Mutation(

@@ -12,6 +12,10 @@ USUAL = 100
 """Examples that counts are given for. `make test` tries half of them, `make fuzz` ten times as many."""
 
 
+THOROUGH = (pytest.mark.slow, pytest.mark.thorough)
+"""For ``marks`` of what `make thorough` alone tries."""
+
+
 def examples(count: int) -> int:
     """For ``max_examples``: fewer, in proportion, where the profile in use tries fewer of every property."""
     return max(5, count * settings.default.max_examples // USUAL) if settings.default else count
@@ -24,7 +28,7 @@ def first_then_slow(values: Iterable[Any]) -> list[Any]:
 
 def first_then_thorough(values: Iterable[Any]) -> list[Any]:
     """For ``parametrize`` of a slow test: the first value is tried by `make test`, the others by `make thorough`."""
-    return _first(values, pytest.mark.slow, pytest.mark.thorough)
+    return _first(values, *THOROUGH)
 
 
 def _first(values: Iterable[Any], *marks: pytest.MarkDecorator) -> list[Any]:

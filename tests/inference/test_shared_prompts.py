@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.thoroughness import THOROUGH
 from tl_jax.config import MeshConfig, SamplingConfig
 from tl_jax.config.engine import KvCacheDtype
 from tl_jax.config.model import Loops
@@ -89,8 +90,12 @@ def same(found: Generation, expected: Generation) -> None:
 
 @pytest.mark.parametrize(
     ("at_once", "first"),
-    [(None, (24, 16, 6, 24)), (8, (8, 16, 2, 24)), (6, (6, 16, 3, 24)), (1, (1, 32))],
-    ids=["all", "two prompts", "half of a prompt's answers", "one"],
+    [
+        pytest.param(None, (24, 16, 6, 24), id="all"),
+        pytest.param(6, (6, 16, 3, 24), id="half of a prompt's answers"),
+        pytest.param(8, (8, 16, 2, 24), id="two prompts", marks=THOROUGH),
+        pytest.param(1, (1, 32), id="one", marks=THOROUGH),
+    ],
 )
 def test_the_same_answers(at_once: int | None, first: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as are written at once have their prompts once, beside room for what is written; in the end they are
@@ -123,8 +128,15 @@ def test_what_is_shorter_than_answers_is_not_shared(monkeypatch: pytest.MonkeyPa
     assert {len(shape) for shape in seen.shapes} == {2}
 
 
-@pytest.mark.parametrize("dtype", ["auto", "int8"])
-@pytest.mark.parametrize("loop", [1, 2])
+@pytest.mark.parametrize(
+    ("loop", "dtype"),
+    [
+        (2, "auto"),
+        pytest.param(1, "int8", marks=pytest.mark.slow),
+        pytest.param(2, "int8", marks=THOROUGH),
+        pytest.param(1, "auto", marks=THOROUGH),
+    ],
+)
 def test_layers_in_loops_and_codes(dtype: KvCacheDtype, loop: int) -> None:
     """Three layers, of which one is left over."""
     three = replace(MODEL, num_layers=3)

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 import pytest
 
-from tests.thoroughness import first_then_slow, first_then_thorough
+from tests.thoroughness import THOROUGH, first_then_slow, first_then_thorough
 from tl_jax.config import AlgorithmConfig, SamplingConfig
 from tl_jax.config.estimators import ESTIMATORS
 from tl_jax.config.model import Loops
@@ -230,7 +230,7 @@ def learnt(name: str, problem: Problem, beta: float, ahead: int = 0, seed: int =
     [
         *first_then_slow((name, 1.0) for name in REGULARISED if name not in SHOWN_BY_TWO_CALLS),
         *(
-            pytest.param(name, beta, marks=[pytest.mark.slow, pytest.mark.thorough])
+            pytest.param(name, beta, marks=THOROUGH)
             for name in THOROUGHLY
             for beta in BETAS
             if beta != 1 or name in SHOWN_BY_TWO_CALLS

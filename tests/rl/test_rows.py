@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.thoroughness import THOROUGH
 from tests.training.helpers import TINY, assert_trees_close
 from tl_jax.config import AlgorithmConfig, LoraConfig, MeshConfig, RlConfig, load_config
 from tl_jax.model import row_order
@@ -264,9 +265,6 @@ def after_one_step(rollout: RolloutBatch, algorithm: dict[str, Any], lora: LoraC
     trainable = jax.tree.map(lambda x: x + 0.02 * jax.random.normal(next(keys), x.shape), state.trainable)
     state, metrics = jax.jit(make_rl_step(spec))(replace(state, trainable=trainable), rollout)
     return state.trainable, metrics
-
-
-THOROUGH = [pytest.mark.slow, pytest.mark.thorough]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from tests.rl.helpers import (
     random_rollout,
     step_of,
 )
+from tests.thoroughness import THOROUGH
 from tests.training.helpers import TINY, assert_trees_close
 from tl_jax.config import AlgorithmConfig
 from tl_jax.model.llama import init_params, make_graphdef
@@ -135,7 +136,7 @@ def test_the_only_update_finds_the_old_log_probs_itself(options: dict[str, Any])
         pytest.param(
             {"kl_coef": 0.3, "critic_backbone": "shared", "entropy_coef": 0.1},
             id="shared backbone",
-            marks=[pytest.mark.slow, pytest.mark.thorough],
+            marks=THOROUGH,
         ),
     ],
 )

@@ -26,6 +26,7 @@ from tests.rl.helpers import (
     random_rollout,
     spec_of,
 )
+from tests.thoroughness import THOROUGH
 from tests.training.helpers import TINY, assert_same_avals, assert_trees_close
 from tl_jax.config import AlgorithmConfig, MeshConfig, OptimizerConfig, RlConfig, load_config
 from tl_jax.config.model import Offload
@@ -202,7 +203,6 @@ def test_importance_weights_reach_the_gradient() -> None:
         assert metrics["importance"] == pytest.approx(weight, rel=1e-4)
 
 
-THOROUGH = [pytest.mark.slow, pytest.mark.thorough]
 REST = [("tokens", "shared"), ("answers", "sft"), ("length", "sft"), ("length", "shared")]
 
 

@@ -14,7 +14,7 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from tests.thoroughness import first_then_slow
+from tests.thoroughness import first_then_thorough
 from tests.training.helpers import TINY, random_batch
 from tl_jax.config import ConfigError, MeshConfig, OptimizerConfig, RlConfig, SftConfig, load_config
 from tl_jax.config.model import Loops, Offload
@@ -61,7 +61,7 @@ def assert_same(there: TrainState, here: TrainState) -> None:
         np.testing.assert_allclose(np.asarray(new), np.asarray(old), rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("optimizer", first_then_slow(["adamw", "adafactor", "muon", f"{__name__}:lion"]))
+@pytest.mark.parametrize("optimizer", first_then_thorough(["adamw", "adafactor", "muon", f"{__name__}:lion"]))
 def test_moments_lie_there_and_every_optimizer_moves_as_without(optimizer: str) -> None:
     there = steps(("moments",), optimizer)
     assert_same(there, steps((), optimizer))
@@ -71,7 +71,7 @@ def test_moments_lie_there_and_every_optimizer_moves_as_without(optimizer: str) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("remat", "scan"), [("block", True), ("dots", True), ("block", False)])
+@pytest.mark.parametrize(("remat", "scan"), first_then_thorough([("block", True), ("block", False), ("dots", True)]))
 def test_activations_come_back_as_they_went(remat: str, scan: bool) -> None:
     there, here = steps(("activations",), remat=remat, scan=scan), steps((), remat=remat, scan=scan)
     for new, old in zip(jax.tree.leaves(there), jax.tree.leaves(here), strict=True):
