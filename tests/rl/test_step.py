@@ -106,6 +106,19 @@ def test_no_update_follows_once_the_policy_is_too_far() -> None:
     assert moved(new.trainable["actor"], further.trainable["actor"])
 
 
+@pytest.mark.slow
+def test_a_limit_that_is_not_reached_changes_nothing() -> None:
+    """Nor does any limit of the only update, before which the policy has not moved."""
+    free, far = (AlgorithmConfig(epochs=2, minibatches=2, target_kl=limit) for limit in (None, 1e9))
+    rollout = random_rollout(layout=Layout(epochs=2, minibatches=2))
+    state, expected, told = one_step(free, rollout)
+    _, same, metrics = one_step(far, rollout, state)
+    assert told["updates"] == metrics["updates"] == 4
+    assert_trees_close(same.trainable["actor"], expected.trainable["actor"], rtol=1e-5)
+    state, once, _ = one_step(AlgorithmConfig(target_kl=0.0), random_rollout())
+    assert moved(state.trainable["actor"], once.trainable["actor"])
+
+
 def test_the_entropy_bonus_raises_entropy() -> None:
     config = AlgorithmConfig(whiten_advantages=False, kl_coef=0, entropy_coef=1.0)
     silent = replace(rollout := random_rollout(), rewards=np.zeros_like(rollout.rewards))
@@ -201,6 +214,7 @@ def test_importance_weights_reach_the_gradient() -> None:
         changes.append(jax.tree.map(jnp.subtract, state.trainable["actor"], new.trainable["actor"]))
         assert_trees_close(changes[-1], jax.tree.map(lambda x, by=weight: by * x, changes[0]), rtol=1e-3)
         assert metrics["importance"] == pytest.approx(weight, rel=1e-4)
+    assert metrics["importance"] == pytest.approx(1.5)  # the cap itself
 
 
 REST = [("tokens", "shared"), ("answers", "sft"), ("length", "sft"), ("length", "shared")]
