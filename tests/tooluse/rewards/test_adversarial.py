@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.growth import takes_less
 from tests.tooluse.rewards.attacks import NO_CALL, PARALLEL, SEVERAL, SINGLE, Attack, attacks
 from tl_jax.tooluse.rewards.reference import Reference
 from tl_jax.tooluse.rewards.score import PROFILES, RewardTable, score
@@ -89,18 +91,12 @@ def test_none_executes_anything(everything: list[Attack], profile: str | RewardT
 @pytest.mark.long
 @pytest.mark.parametrize("profile", [*PROFILES, OWN, ORDERED], ids=name)
 def test_none_takes_long(everything: list[Attack], profile: str | RewardTable) -> None:
-    slow = {attack.name: took for attack in everything if (took := seconds(attack, profile)) > SECONDS}
+    slow = [
+        attack.name
+        for attack in everything
+        if not takes_less(partial(score, attack.answer, attack.case, profile), SECONDS, time.thread_time)
+    ]
     assert not slow
-
-
-def seconds(attack: Attack, profile: str | RewardTable) -> float:
-    """The processor's time for one score; the best of three where the first is slow."""
-    times: list[float] = []
-    while not times or (times[-1] > SECONDS and len(times) < 3):
-        start = time.thread_time()
-        score(attack.answer, attack.case, profile)
-        times.append(time.thread_time() - start)
-    return min(times)
 
 
 def right(one: Any) -> str:
