@@ -59,6 +59,17 @@ def test_a_state_moves_between_numbers_of_devices(params: Any, optimizer: Any, t
     assert len(state.trainable["layers"]["gate"].sharding.device_set) == 8
 
 
+def test_nothing_is_compiled_to_save_small_arrays(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Although every device has all of them and could write a slice, by a program for each shape."""
+    everywhere = jax.sharding.NamedSharding(make_mesh(MeshConfig(data=8, fsdp=1)), jax.P())
+    state = {str(size): jax.device_put(np.zeros((size, 8), np.float32), everywhere) for size in (24, 40)}
+    saved = Checkpoints(tmp_path, keep=1)
+    with jax.log_compiles():
+        saved.save(1, state, RECORD)
+        saved.close()
+    assert not [record.message for record in caplog.records if "ompil" in record.message]
+
+
 def test_what_is_saved_is_the_state_at_that_moment(optimizer: Any, tmp_path: Path) -> None:
     """A donated buffer may be overwritten while the background write goes on."""
     params = {"lm_head": jnp.ones((256, 256))}

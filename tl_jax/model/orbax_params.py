@@ -33,6 +33,10 @@ unpacked. A chunk of a matrix in layers is of one of them."""
 _AT_ONCE = 4
 """So many chunks are packed at a time."""
 
+SMALL_BYTES = 1024**2
+"""Of an array that several devices have all of, each writes a slice; of one smaller than this, one device all. XLA
+compiles a program for every shape of a slice."""
+
 Box = tuple[slice, ...]
 """A part of an array."""
 Shapes = Callable[[np.dtype], Params]
@@ -102,6 +106,16 @@ def chunked(tree: Any) -> Any:
         return ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES, shard_axes=(0,) if cut else ())
 
     return jax.tree.map(how, tree)
+
+
+def state_handler() -> ocp.PyTreeCheckpointHandler:
+    """Writes and reads trees of arrays."""
+    arrays = ocp.type_handlers.ArrayHandler(array_metadata_store=None, min_slice_bytes_for_replica_parallel=SMALL_BYTES)
+    return ocp.PyTreeCheckpointHandler(
+        type_handler_registry=ocp.type_handlers.create_type_handler_registry(
+            (jax.Array, arrays), (np.ndarray, ocp.type_handlers.NumpyHandler())
+        )
+    )
 
 
 def _one_after_another() -> ocp.PyTreeCheckpointHandler:

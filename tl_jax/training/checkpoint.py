@@ -25,7 +25,7 @@ from tl_jax.files import reason
 from tl_jax.host_memory import trim
 from tl_jax.manifest import MANIFEST, write_manifest
 from tl_jax.model.directory import system_error, unreadable
-from tl_jax.model.orbax_params import chunked
+from tl_jax.model.orbax_params import chunked, state_handler
 from tl_jax.model.run_directory import checkpoint_name, checkpoints_in, for_orbax
 
 RECORD = "record"
@@ -123,7 +123,11 @@ class Checkpoints:
             async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
         )
         with reached(str(self.directory)):
-            self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=("state", RECORD))
+            self._manager = ocp.CheckpointManager(
+                self.directory,
+                options=options,
+                item_handlers={"state": state_handler(), RECORD: ocp.JsonCheckpointHandler()},
+            )
         self.newest = self._manager.latest_step()
         """step of the newest, being written or whole"""
 
@@ -150,7 +154,7 @@ class Checkpoints:
         if step == self.newest:
             return
         items = {
-            "state": ocp.args.StandardSave(state, save_args=chunked(state)),
+            "state": ocp.args.PyTreeSave(state, save_args=chunked(state)),
             RECORD: ocp.args.JsonSave(record._asdict()),
         }
         self.wait()
@@ -179,7 +183,8 @@ class Checkpoints:
         Raises:
             ResumeError: its state does not have the structure or shapes of ``target``, or it cannot be read.
         """
-        items = {"state": ocp.args.StandardRestore(target), RECORD: ocp.args.JsonRestore()}
+        how = ocp.checkpoint_utils.construct_restore_args(target)
+        items = {"state": ocp.args.PyTreeRestore(target, restore_args=how), RECORD: ocp.args.JsonRestore()}
         place = checkpoints_in(self.directory).get(step, self.directory / self._names.build_name(step))
         with unreadable(place, ResumeError):
             try:
