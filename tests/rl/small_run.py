@@ -17,6 +17,15 @@ ROW = 128
 """Tokens that are read at once: rows are alike whatever was written, and a step is compiled once."""
 
 
+SOONEST = {
+    "algorithm__estimator": "rloo",
+    "group_size": 2,
+    "algorithm__kl_coef": 0,
+    "algorithm__minibatches": 1,
+}
+"""Overrides for the step that is compiled soonest, in a third of PPO's time, where nobody asks what is learnt."""
+
+
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path

@@ -168,7 +168,7 @@ def in_two(configured: Callable[..., RlConfig], name: str, **settings: Any) -> R
     """
     reward = "tests.training.deadly:in_one_process"
     seldom = {"mesh": {"fsdp": 2}, "steps": 200, "log_every": 200, "checkpoint": {"every": 200}, "eval_prompts": 0}
-    least = {"max_turns": 1, "algorithm": {"estimator": "rloo", "tokens_per_microbatch": GROUP}}
+    least = {"max_turns": 1, "algorithm": {"estimator": "rloo", "kl_coef": 0, "tokens_per_microbatch": GROUP}}
     return configured(name, reward=reward, **seldom, **least, **settings)
 
 

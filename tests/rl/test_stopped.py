@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rl.small_run import metrics_of, ppo_config, question, same, write
+from tests.rl.small_run import SOONEST, metrics_of, ppo_config, question, same, write
 from tests.runs import metrics
 from tl_jax.model.store import open_model
 from tl_jax.rl.train import run_rl
@@ -41,6 +41,7 @@ def test_a_run_that_was_stopped_does_not_say_what_came_of_it(undecided: Path, ca
             eval_prompts=4,
             batch_size=16,
             steps=3,
+            **SOONEST,
         )
     )
     assert (result["step"], result["stopped_by"]) == (1, "SIGTERM")
@@ -94,12 +95,11 @@ def test_a_run_survives_bad_tools_and_rewards_and_ends_at_once_where_they_hang(u
         steps=4,
         log_every=1,
         batch_size=8,
-        group_size=2,
         eval_prompts=2,
-        algorithm__estimator="rloo",
         data__max_prompt_length=400,
         faults__retries=0,
         faults__call_seconds="null",
+        **SOONEST,
     )
     BAD.update(reset=0, step=0, reward=0, hangs_at=30)
     result = run_rl(config)
@@ -123,9 +123,7 @@ def test_a_run_survives_bad_tools_and_rewards_and_ends_at_once_where_they_hang(u
 def test_a_run_without_a_critic_resumes_bit_for_bit(undecided: Path, cases: Path, tmp_path: Path) -> None:
     """Nor one without a KL, which needs nothing of the model that it started from."""
     settings = {
-        "algorithm__estimator": "rloo",
-        "algorithm__kl_coef": 0,
-        "group_size": 2,
+        **SOONEST,
         "max_resamples": 1,
         "curriculum__share": 0.5,
         "batch_size": 8,
@@ -161,12 +159,11 @@ def test_a_run_one_step_off_policy_resumes_bit_for_bit(undecided: Path, cases: P
     """It is stopped while a step learns and what the next one learns from is rewarded: that is sampled by a policy
     which is gone then."""
     settings = {
-        "algorithm__estimator": "grpo",
-        "algorithm__kl_in": "loss",
+        **SOONEST,
+        "algorithm__minibatches": 2,
         "algorithm__steps_off_policy": 1,
         "algorithm__importance_cap": 2,
         "reward": f"{__name__}:stops_once",
-        "group_size": 2,
         "max_resamples": 1,
         "curriculum__share": 0.5,
         "batch_size": 8,

@@ -14,7 +14,8 @@ import jax
 import orbax.checkpoint as ocp
 import pytest
 
-from tests.rl.small_run import STEPS, metrics_of, ppo_config, question, same, write
+from tests.devices import few_devices
+from tests.rl.small_run import SOONEST, STEPS, metrics_of, ppo_config, question, same, write
 from tests.thoroughness import first_then_thorough
 from tests.training.helpers import TINY
 from tl_jax.config import ConfigError, RlConfig
@@ -40,7 +41,8 @@ def prefers_country(prediction: str, case: Case) -> float:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, undecided: Path, cases: Path) -> tuple[RlConfig, dict[str, Any]]:
     config = ppo_config(tmp_path_factory.mktemp("ppo") / "run", undecided, cases)
-    return config, run_rl(config)
+    with few_devices(2):
+        return config, run_rl(config)
 
 
 def test_ppo_learns_to_call_the_rewarded_tool(trained: tuple[RlConfig, dict[str, Any]]) -> None:
@@ -90,6 +92,7 @@ def test_a_run_directory_opens_as_the_actor(trained: tuple[RlConfig, dict[str, A
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_devices")
 def test_resume_is_bit_exact(trained: tuple[RlConfig, dict[str, Any]], tmp_path: Path) -> None:
     """A run that ended after its first checkpoint goes on as if it had not, from the weights of its first start."""
     config, result = trained
@@ -185,10 +188,9 @@ def test_python_functions_as_tools_and_a_reward_of_the_episode(undecided: Path, 
             episode_reward=f"{__name__}:several_turns",
             log_every=1,
             batch_size=8,
-            group_size=2,
             eval_prompts=2,
-            algorithm__estimator="rloo",
             data__max_prompt_length=400,
+            **SOONEST,
         )
     )
     rows = metrics_of(tmp_path / "run")
