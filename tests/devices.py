@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from typing import Any
 
 import jax
 import pytest
@@ -26,6 +26,11 @@ def few_devices(count: int) -> Iterator[None]:
 @contextmanager
 def compiled_better() -> Iterator[None]:
     """Steps that are compiled inside run several times as fast, and take longer to compile: for a run of many."""
+    better, jit = {"xla_backend_optimization_level": 1}, jax.jit
+
+    def compiled(*function: Any, **options: Any) -> Any:
+        return jit(*function, **options, compiler_options=None if options.get("inline") else better)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "jit", partial(jax.jit, compiler_options={"xla_backend_optimization_level": 1}))
+        patch.setattr(jax, "jit", compiled)
         yield

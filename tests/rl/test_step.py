@@ -31,7 +31,7 @@ from tests.training.helpers import TINY, assert_same_avals, assert_trees_close
 from tl_jax.config import AlgorithmConfig, MeshConfig, OptimizerConfig, RlConfig, load_config
 from tl_jax.config.model import Offload
 from tl_jax.model.host_memory import HOST
-from tl_jax.model.llama import init_params, make_graphdef
+from tl_jax.model.llama import Llama, init_params, make_graphdef
 from tl_jax.model.sharding import batch_devices, batch_sharding, make_global_array, make_mesh, shard_tree
 from tl_jax.model.value import make_value_graphdef
 from tl_jax.rl.compiled import CompiledRlStep
@@ -272,6 +272,23 @@ def test_a_step_gives_back_what_it_takes(kind: str, dtypes: tuple[str, ...]) -> 
     state = init_rl_state(init_params(TINY, jax.random.key(0), param_dtype), TINY, spec, seed=1)
     for layout in (Layout(epochs=2, minibatches=2), Layout()):
         assert_same_avals(make_rl_step(spec), state, random_rollout(layout=layout))
+
+
+def test_what_models_read_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By reference and policy before the updates, and in them: not again for the shapes of what is skipped."""
+    traced: list[Llama] = []
+    hidden = Llama.hidden
+
+    def counted(self: Llama, *arguments: Any) -> jax.Array:
+        traced.append(self)
+        return hidden(self, *arguments)
+
+    monkeypatch.setattr(Llama, "hidden", counted)
+    config = AlgorithmConfig(estimator="rloo", epochs=2, target_kl=0.1)
+    rollout = random_rollout(rows=24, width=24, layout=Layout(group_size=2, epochs=2, tokens=128))
+    assert rollout.rows.tokens.shape[2] > 1  # parts, which are read one after another
+    jax.eval_shape(make_rl_step(spec_of(SGD, config, group_size=2)), drifted_state(config, SGD), rollout)
+    assert len(traced) == 3
 
 
 @pytest.mark.slow

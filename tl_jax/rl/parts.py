@@ -18,6 +18,7 @@ from tl_jax.model.row_order import Wanted
 from tl_jax.model.sharding import constrain
 from tl_jax.rl.batch import RolloutBatch
 from tl_jax.rl.rows import Rows
+from tl_jax.training.tracing import with_shapes, zeros
 
 Tree = TypeVar("Tree")
 
@@ -108,10 +109,8 @@ def read_once(read: Callable[[MicroBatch], Tree], rollout: RolloutBatch, minibat
 
 def one_by_one(read: Callable[[MicroBatch], Tree], parts: MicroBatch) -> Tree:
     """What ``read`` makes of each part, [R, T], of ``parts``, arrays [M, R, T]; 0 for those without a token."""
-    nothing = jax.tree.map(
-        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(read, jax.tree.map(lambda x: x[0], parts))
-    )
-    return jax.lax.map(lambda part: jax.lax.cond(part.holds_anything, read, lambda _: nothing, part), parts)
+    read, shapes = with_shapes(read, jax.tree.map(lambda x: x[0], parts))
+    return jax.lax.map(lambda part: jax.lax.cond(part.holds_anything, read, lambda _: zeros(shapes), part), parts)
 
 
 def replicate(x: jax.Array) -> jax.Array:

@@ -40,6 +40,7 @@ from tl_jax.rl.scores import (
 )
 from tl_jax.rl.state import RlState, StepSpec, with_base
 from tl_jax.training.stochastic_rounding import apply_updates
+from tl_jax.training.tracing import with_shapes, zeros
 
 
 class UpdateCarry(NamedTuple):
@@ -99,9 +100,9 @@ def update_minibatch(
     if spec.config.target_kl is None:
         carry, metrics = update(carry)
         return carry, (jnp.array(True), metrics)
-    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(update, carry)[1])
+    update, (_, shapes) = with_shapes(update, carry)
     seen = ~carry.stopped
-    carry, metrics = jax.lax.cond(carry.stopped, lambda same: (same, nothing), update, carry)
+    carry, metrics = jax.lax.cond(carry.stopped, lambda same: (same, zeros(shapes)), update, carry)
     return carry, (seen, metrics)
 
 

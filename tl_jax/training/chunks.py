@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from tl_jax.training.tracing import with_shapes, zeros
+
 KEPT = 4
 """Chunks whose logits wait for the backward pass, where they do: half of a row, of a row of more than 8,192 less."""
 
@@ -69,7 +71,8 @@ def _read(
         return score(predicted, chunk.labels, chunk.wanted), predicted if keep else None
 
     def one(_: None, chunk: Chunks) -> tuple[None, Any]:
-        return None, jax.lax.cond(jnp.any(chunk.wanted), of_chunk, partial(_nothing, of_chunk), chunk)
+        scored, shapes = with_shapes(of_chunk, chunk)
+        return None, jax.lax.cond(jnp.any(chunk.wanted), scored, lambda _: zeros(shapes), chunk)
 
     scores, kept = jax.lax.scan(one, None, chunks)[1]
     return scores, kept
@@ -115,8 +118,3 @@ def _backward(logits: Logits, score: Score, keep: bool, kept: Kept, given: Any) 
 
 
 _scored.defvjp(_forward, _backward, symbolic_zeros=True)
-
-
-def _nothing(function: Callable[..., Any], *given: Any) -> Any:
-    """Zeros in the shapes of what ``function`` gives."""
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, *given))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tl_jax.model.parameters import Params
+from tl_jax.training.tracing import with_shapes, zeros
 
 Path = tuple[str, ...]
 Tree = TypeVar("Tree")
@@ -28,7 +29,6 @@ def add_up(
     parts: Tree,
     needed: Callable[[Tree], jax.Array] | None = None,
     wanted: jax.Array | None = None,
-    add: Callable[[Sums, Tree], Sums] | None = None,
 ) -> Sums:
     """The sum of ``function(part)`` over the first axis of ``parts``, in float32.
 
@@ -37,24 +37,42 @@ def add_up(
         parts: [parts, ...] each.
         needed: bool scalar of a part; whether it adds anything. By default all do.
         wanted: bool scalar; whether anything is added up. Where it is not, the sum is 0 and nothing is computed.
-        add: of the sums so far and a part, the sums with it, where that is not all of ``function(part)`` added.
     """
-    first, count = jax.tree.map(lambda x: x[0], parts), jax.tree.leaves(parts)[0].shape[0]
-    if count == 1 and wanted is None:
+    first = _first(parts)
+    if wanted is None and _is_one(parts):
         whole: Sums = jax.tree.map(lambda x: x.astype(jnp.float32), function(first))
         return whole
-    zero = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), jax.eval_shape(function, first))
+    function, shapes = with_shapes(function, first)
 
-    def add_all(sums: Sums, part: Tree) -> Sums:
+    def add(sums: Sums, part: Tree) -> Sums:
         total: Sums = jax.tree.map(jnp.add, sums, function(part))
         return total
 
-    add = add or add_all
+    return _one_after_another(add, zeros(shapes, jnp.float32), parts, needed, wanted)
+
+
+def _first(parts: Tree) -> Tree:
+    first: Tree = jax.tree.map(lambda x: x[0], parts)
+    return first
+
+
+def _is_one(parts: Any) -> bool:
+    return bool(jax.tree.leaves(parts)[0].shape[0] == 1)
+
+
+def _one_after_another(
+    add: Callable[[Sums, Tree], Sums],
+    zero: Sums,
+    parts: Tree,
+    needed: Callable[[Tree], jax.Array] | None,
+    wanted: jax.Array | None,
+) -> Sums:
+    """``add`` makes of the sums so far, ``zero`` at first, and a part the sums with it."""
     if needed is None and wanted is None:
         total: Sums = jax.lax.scan(lambda sums, part: (add(sums, part), None), zero, parts)[0]
         return total
     # a loop over those there are, and no condition in it: what goes through one may be in memory twice
-    holding = jnp.ones(count, bool) if needed is None else jax.vmap(needed)(parts)
+    holding = jnp.ones(len(jax.tree.leaves(parts)[0]), bool) if needed is None else jax.vmap(needed)(parts)
     if wanted is not None:
         holding &= wanted
     order = jnp.argsort(~holding, stable=True)
@@ -88,6 +106,10 @@ def add_gradients(
         (given, _), told = gradient(learning, {}, part)
         return given, told
 
+    if not in_place or (wanted is None and _is_one(parts)):
+        return add_up(of_part, parts, needed, wanted)
+    told = jax.eval_shape(lambda part: loss(learning, {}, part)[1], _first(parts))
+
     def add(sums: tuple[Params, Sums], part: Tree) -> tuple[Params, Sums]:
         so_far = flatten_dict(sums[0])
         own = unflatten_dict({path: leaf for path, leaf in so_far.items() if path in in_place})
@@ -97,4 +119,4 @@ def add_gradients(
         total = {path: (added if path in in_place else so_far)[path] + rest[path] for path in so_far}
         return unflatten_dict(total), jax.tree.map(jnp.add, sums[1], told)
 
-    return add_up(of_part, parts, needed, wanted, add)
+    return _one_after_another(add, zeros((learning, told), jnp.float32), parts, needed, wanted)
