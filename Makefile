@@ -24,7 +24,7 @@ else
 endif
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
-# What dozens of processes import is compiled once, whatever images of containers say: it is half of their start.
+# What dozens of processes import is compiled once, whatever images of containers say: a third of their start.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
