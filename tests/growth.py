@@ -25,7 +25,9 @@ def grows_linearly(do: Callable[[Any], Any], make: Callable[[int], Any], size: i
     return any(_least(do, large) < TIMES**1.6 * _least(do, small) for _ in range(3))
 
 
-def takes_less(do: Callable[[], Any], seconds: float, clock: Callable[[], float] = time.process_time) -> bool:
+def takes_less(
+    do: Callable[[], Any], seconds: float, clock: Callable[[], float] = time.process_time, tries: int = 10
+) -> bool:
     """Whether ``do`` takes less than ``seconds`` of ``clock`` at its best; a busy machine gets several tries, and a
     slow one more seconds."""
 
@@ -34,7 +36,7 @@ def takes_less(do: Callable[[], Any], seconds: float, clock: Callable[[], float]
         what()
         return clock() - start
 
-    return any((took := once(do)) < seconds or took < seconds * once(_yardstick) / PACE for _ in range(10))
+    return any((took := once(do)) < seconds or took < seconds * once(_yardstick) / PACE for _ in range(tries))
 
 
 def _yardstick() -> int:
