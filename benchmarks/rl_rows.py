@@ -1,10 +1,13 @@
 """How many positions updates of reinforcement learning read, with few prompts or many on some devices. No model runs.
 
-    python benchmarks/rl_rows.py --data FILE --tokenizer DIR_OR_MODEL [--rollouts 8]
+    python benchmarks/rl_rows.py --data FILE --tokenizer DIR_OR_MODEL [--rollouts 8] [--steps 100]
 
 Prompts are those of all turns of a file up to ``--longest`` tokens, answers as long as any of its turns. What a device
 cannot read less than is its share of all tokens, or the longest episode of an update: the rest is padding that another
 arrangement could avoid. Rows of all updates of a rollout have one length.
+
+Then what a run of so many steps has to compile: programs for the sizes of its rollouts, if each is read in the rows
+that suit it best, and in those that a run chooses.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ from tl_jax.config import DataConfig
 from tl_jax.data.codec import Codec
 from tl_jax.data.dataset import build_dataset
 from tl_jax.rl.episodes import Episode, Turn
-from tl_jax.rl.rows import Layout, Rows, arrange
+from tl_jax.rl.row_plans import Layout, planned
+from tl_jax.rl.row_sizes import RowSizes
+from tl_jax.rl.rows import Rows, arrange
 from tl_jax.tooluse.schema import Case
 
 SHAPES = [(8, 8, 1), (64, 32, 1), (32, 32, 1), (16, 8, 1), (64, 8, 1), (64, 1, 1), (8, 8, 2), (64, 8, 4), (64, 32, 4)]
@@ -33,6 +38,7 @@ def main() -> None:
     parser.add_argument("--renderer", default="paper")
     parser.add_argument("--longest", type=int, default=4096)
     parser.add_argument("--rollouts", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=100)
     options = parser.parse_args()
     config = DataConfig(path=options.data, renderer=options.renderer, max_length=8192, cache=None)
     turns = lengths(config, Codec.open(options.renderer, options.tokenizer))
@@ -42,10 +48,16 @@ def main() -> None:
             f"{options.data} has {len(turns)} prompts of up to {options.longest} tokens; {most} or more are needed"
         )
     print(f"{len(turns)} prompts of {turns[:, 0].mean():.0f} tokens on average, answers of {turns[:, 1].mean():.0f}")
+    of_single_rollouts(turns, options.rollouts)
+    of_runs(turns, options.steps)
+
+
+def of_single_rollouts(turns: np.ndarray, rollouts: int) -> None:
+    """What is read beyond what has to be, by prompts and devices."""
     print("prompts devices minibatches  padding  positions of a device  over the least  shapes")
     for prompts, devices, minibatches in SHAPES:
         random, found = np.random.default_rng(0), []
-        for _ in range(options.rollouts):
+        for _ in range(rollouts):
             episodes = rollout(turns, prompts, random)
             rows = arrange(episodes, LONGEST_ANSWER + 1, Layout(GROUP, 1, minibatches, devices))
             found.append((rows.padding, positions(rows) / devices, least(rows, episodes, devices), rows.tokens.shape))
@@ -53,6 +65,26 @@ def main() -> None:
         shapes = len({one[3] for one in found})
         print(
             f"{prompts:7} {devices:7} {minibatches:11} {padding:8.1%} {read:22.0f} {read / needed - 1:15.1%} {shapes:7}"
+        )
+
+
+def of_runs(turns: np.ndarray, steps: int) -> None:
+    """For how many sizes a step is compiled, and what that costs in positions."""
+    print(
+        f"{steps} steps:\nprompts devices minibatches  sizes of each alone  of the run  positions more  at their rollouts"
+    )
+    for prompts, devices, minibatches in SHAPES:
+        random, layout = np.random.default_rng(0), Layout(GROUP, 1, minibatches, devices)
+        sizes, alone, costs, begun = RowSizes(), set(), np.zeros(2), []
+        for step in range(steps):
+            episodes, known = rollout(turns, prompts, random), len(sizes.known)
+            single, chosen = planned(episodes, layout, step), planned(episodes, layout, step, sizes)
+            alone.add(single.size)
+            costs += single.cost, chosen.cost
+            begun += [step] * (len(sizes.known) - known)
+        print(
+            f"{prompts:7} {devices:7} {minibatches:11} {len(alone):20} {len(sizes.known):11} "
+            f"{costs[1] / costs[0] - 1:15.1%}  {begun}"
         )
 
 

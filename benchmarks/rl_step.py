@@ -29,7 +29,8 @@ from tl_jax.model.sharding import batch_sharding, make_global_array, make_mesh
 from tl_jax.rl.batch import RolloutBatch, collate
 from tl_jax.rl.compiled import CompiledRlStep
 from tl_jax.rl.episodes import Episode, Turn
-from tl_jax.rl.rows import Layout, Rows
+from tl_jax.rl.row_plans import Layout
+from tl_jax.rl.rows import Rows
 from tl_jax.rl.rubric import make_rubric
 from tl_jax.rl.state import init_rl_state
 from tl_jax.rl.train import make_step_spec

@@ -17,7 +17,7 @@ from tl_jax.model.llama import init_params, make_graphdef, merge
 from tl_jax.model.value import make_value_graphdef
 from tl_jax.rl.batch import RolloutBatch, collate
 from tl_jax.rl.episodes import Episode, Turn
-from tl_jax.rl.rows import Layout
+from tl_jax.rl.row_plans import Layout
 from tl_jax.rl.scores import score_rollout
 from tl_jax.rl.state import RlState, StepSpec, TrainableModel, init_rl_state
 from tl_jax.rl.step import make_rl_step

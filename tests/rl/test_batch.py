@@ -13,7 +13,7 @@ from tests.training.helpers import TINY
 from tl_jax.model.llama import init_params, make_graphdef, merge
 from tl_jax.rl.batch import RolloutBatch, collate
 from tl_jax.rl.episodes import Episode, Turn
-from tl_jax.rl.rows import Layout
+from tl_jax.rl.row_plans import Layout
 from tl_jax.tooluse.schema import Call, Case, Message, Tool
 
 CASE = Case("c", (Tool("go"),), (Message("user", "go"),), ((Call("go"),),))

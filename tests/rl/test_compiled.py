@@ -16,7 +16,7 @@ from tl_jax.model.llama import init_params
 from tl_jax.model.sharding import MESH_AXES, batch_devices, batch_sharding, make_global_array, make_mesh, shard_tree
 from tl_jax.rl.batch import RolloutBatch
 from tl_jax.rl.compiled import CompiledRlStep
-from tl_jax.rl.rows import Layout
+from tl_jax.rl.row_plans import Layout
 from tl_jax.rl.scores import scores_apart
 from tl_jax.rl.state import RlState, StepSpec
 from tl_jax.rl.step import make_rl_step

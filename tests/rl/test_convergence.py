@@ -31,7 +31,7 @@ from tl_jax.rl import estimators, scores
 from tl_jax.rl.batch import RolloutBatch, collate
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.rl.kl import kl_estimate, shaped_rewards
-from tl_jax.rl.rows import Layout
+from tl_jax.rl.row_plans import Layout
 from tl_jax.rl.state import RlState, StepSpec, TrainableModel, init_rl_state
 from tl_jax.rl.step import make_rl_step
 from tl_jax.tooluse.rewards.score import score

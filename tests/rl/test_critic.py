@@ -26,7 +26,7 @@ from tests.rl.helpers import (
 from tests.training.helpers import TINY, assert_trees_close, equations
 from tl_jax.config import AlgorithmConfig
 from tl_jax.model.llama import init_params, merge
-from tl_jax.rl.rows import Layout
+from tl_jax.rl.row_plans import Layout
 from tl_jax.rl.scores import policy_scores
 from tl_jax.rl.state import RlState
 from tl_jax.rl.step import make_rl_step

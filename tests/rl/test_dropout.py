@@ -16,7 +16,7 @@ from tests.rl.test_lora import LORA, initial, spec_of
 from tests.rl.test_lora import moved as drifted
 from tests.training.helpers import assert_trees_close
 from tl_jax.config import AlgorithmConfig
-from tl_jax.rl.rows import Layout
+from tl_jax.rl.row_plans import Layout
 from tl_jax.rl.state import RlState, StepSpec
 from tl_jax.rl.step import make_rl_step
 

@@ -18,7 +18,7 @@ from tl_jax.model import llama
 from tl_jax.model.llama import init_params
 from tl_jax.model.row_order import Wanted
 from tl_jax.model.sharding import MESH_AXES, batch_devices, batch_sharding, make_global_array, make_mesh, shard_tree
-from tl_jax.rl.rows import Layout
+from tl_jax.rl.row_plans import Layout
 from tl_jax.rl.step import make_rl_step
 from tl_jax.training.compile import compile_step, start_state
 

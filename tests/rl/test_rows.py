@@ -22,7 +22,9 @@ from tl_jax.model.sharding import make_mesh
 from tl_jax.model.value import make_value_graphdef
 from tl_jax.rl.batch import RolloutBatch, collate
 from tl_jax.rl.episodes import Episode, Turn
-from tl_jax.rl.rows import BUSY, Layout, Rows, arrange, dealt, row_length
+from tl_jax.rl.row_plans import BUSY, Layout, dealt, row_length
+from tl_jax.rl.row_sizes import RowSizes
+from tl_jax.rl.rows import Rows, arrange
 from tl_jax.rl.state import StepSpec, TrainableModel, adapter_off, first_actor, init_rl_state
 from tl_jax.rl.step import make_rl_step
 from tl_jax.tooluse.schema import Case
@@ -80,14 +82,19 @@ def seen_by(rows: Rows, place: tuple[int, int, int, int]) -> list[tuple[int, int
     st.sampled_from([1, 2]),
     st.sampled_from([1, 2, 8]),
     st.sampled_from([None, 128]),
+    st.booleans(),
 )
 def test_every_column_reads_what_its_episode_read_once_in_every_epoch(
-    seed: int, groups: int, size: int, epochs: int, minibatches: int, devices: int, tokens: int | None
+    seed: int, groups: int, size: int, epochs: int, minibatches: int, devices: int, tokens: int | None, later: bool
 ) -> None:
+    """In rows of a size for this rollout, or for another one before it."""
     episodes = random_groups(seed, groups * minibatches, size)
     layout = Layout(size, epochs, minibatches, devices, tokens)
     width = max(len(one.stream) - one.prompt_length for one in episodes) + 1
-    rows = arrange(episodes, width, layout, seed)
+    sizes = RowSizes()
+    if later:
+        arrange(random_groups(seed + 1, groups * minibatches, size, longest=60), width, layout, seed, sizes)
+    rows = arrange(episodes, width, layout, seed, sizes)
     assert rows.tokens.shape[0] % devices == 0
     for epoch in range(epochs):
         of_epoch = slice(epoch * minibatches, (epoch + 1) * minibatches)

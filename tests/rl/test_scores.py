@@ -31,7 +31,7 @@ from tests.training.helpers import TINY, assert_trees_close
 from tl_jax.config import AlgorithmConfig
 from tl_jax.model.llama import init_params, make_graphdef
 from tl_jax.rl.batch import RolloutBatch
-from tl_jax.rl.rows import Layout
+from tl_jax.rl.row_plans import Layout
 from tl_jax.rl.scores import score_rollout
 from tl_jax.rl.state import RlState, StepSpec, TrainableModel, init_rl_state
 

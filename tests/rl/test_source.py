@@ -87,12 +87,12 @@ def source(run: Any) -> Rollouts:
     return make_source(run, "{binary: 1, monotone: 2}")
 
 
-def make_source(run: Any, reward: str, *more: str) -> Rollouts:
+def make_source(run: Any, reward: str, *more: str, position: Any = None) -> Rollouts:
     settings = ["run_dir=r", "model.path=m", "data.path=d", "group_size=2", f"reward={reward}", *more]
     config = load_config(RlConfig, [], settings)
     (run.directory / SAMPLES_FILE).write_text('{"step": 2}\n{"step": 3}\n')
     prompts = PromptSampler([prompt(index) for index in range(5)], batch_size=2, seed=0)
-    return Rollouts(run, config, Worker(), make_rubric(config), prompts)  # type: ignore[arg-type]
+    return Rollouts(run, config, Worker(), make_rubric(config), prompts, position)  # type: ignore[arg-type]
 
 
 def test_prompts_are_repeated_for_their_group_and_every_step_has_its_own_key(source: Rollouts) -> None:
@@ -105,7 +105,19 @@ def test_prompts_are_repeated_for_their_group_and_every_step_has_its_own_key(sou
     assert first != second
     assert worker.keys[0] != worker.keys[1]
     place = {"step": 2, "drawn": 4, "variances": []}
-    assert source.position(2) == {"prompts": 5, "batch_size": 2, "seed": 0, **place, "ahead": {}}
+    position = dict(source.position(2))
+    assert position.pop("sizes")["of"]["known"]
+    assert position == {"prompts": 5, "batch_size": 2, "seed": 0, **place, "ahead": {}}
+
+
+def test_a_run_that_goes_on_knows_the_sizes_of_its_rows_unless_they_are_dealt_out_otherwise(run: Any) -> None:
+    before = make_source(run, "binary")
+    rollout = before.batch(1, STATE)
+    position = json.loads(json.dumps(before.position(1)))
+    position["sizes"]["of"]["known"][0][0] *= 2  # as if an earlier rollout had needed longer rows
+    for more, times in ((), 2), (("algorithm.tokens_per_microbatch=128",), 1):
+        rows = make_source(run, "binary", *more, position=position).batch(2, STATE).rows
+        assert rows.tokens.shape[3] == times * rollout.rows.tokens.shape[3]
 
 
 def test_metrics_of_the_host_join_those_of_the_step(source: Rollouts) -> None:

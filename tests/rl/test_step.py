@@ -35,7 +35,7 @@ from tl_jax.model.llama import Llama, init_params, make_graphdef
 from tl_jax.model.sharding import batch_devices, batch_sharding, make_global_array, make_mesh, shard_tree
 from tl_jax.model.value import make_value_graphdef
 from tl_jax.rl.compiled import CompiledRlStep
-from tl_jax.rl.rows import Layout
+from tl_jax.rl.row_plans import Layout
 from tl_jax.rl.rubric import make_rubric
 from tl_jax.rl.state import RlState, StepSpec, TrainableModel, init_rl_state
 from tl_jax.rl.step import make_rl_step

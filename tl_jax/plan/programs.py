@@ -24,7 +24,7 @@ from tl_jax.rl.batch import RolloutBatch
 from tl_jax.rl.batch import collate as collate_episodes
 from tl_jax.rl.compiled import CompiledRlStep
 from tl_jax.rl.dropout import starts_from_itself
-from tl_jax.rl.rows import Layout
+from tl_jax.rl.row_plans import Layout
 from tl_jax.rl.rubric import make_rubric
 from tl_jax.rl.scores import read_before
 from tl_jax.rl.state import RlState, StepSpec, init_rl_state

@@ -22,7 +22,8 @@ from tl_jax.model.store import model_config, tokenizer_dir
 from tl_jax.plan.machine import PlanError
 from tl_jax.rl.episodes import Episode, Turn
 from tl_jax.rl.prompts import load_prompts
-from tl_jax.rl.rows import Layout, arrange
+from tl_jax.rl.row_plans import Layout
+from tl_jax.rl.rows import arrange
 from tl_jax.rl.rubric import make_rubric
 from tl_jax.tooluse.schema import Case
 from tl_jax.training.speed import flops, work

@@ -13,7 +13,9 @@ import numpy as np
 from tl_jax.data.batch import Array
 from tl_jax.inference.buckets import bucket
 from tl_jax.rl.episodes import Episode
-from tl_jax.rl.rows import Layout, Rows, arrange, consecutive
+from tl_jax.rl.row_plans import Layout
+from tl_jax.rl.row_sizes import RowSizes
+from tl_jax.rl.rows import Rows, arrange, consecutive
 
 
 @jax.tree_util.register_dataclass
@@ -53,6 +55,7 @@ def collate(
     weights: Sequence[np.ndarray] | None = None,
     layout: Layout | None = None,
     seed: int | Sequence[int] = 0,
+    sizes: RowSizes | None = None,
 ) -> RolloutBatch:
     """Arrays of a few sizes only, so that a step is seldom compiled anew: N - 1 is a `bucket` size, of `Layout.written`
     tokens at least.
@@ -63,9 +66,11 @@ def collate(
         weights: for each one, float32 [turns], what a turn counts in the policy's losses; by default 1.
         layout: how they are dealt out to updates; by default to one.
         seed: of that.
+        sizes: those of rollouts before, see `arrange`.
     """
     layout = layout or Layout()
     width = bucket(max(len(episode.stream) - episode.prompt_length for episode in episodes), layout.written) + 1
+    width = sizes.columns(width) if sizes else width
     count = len(episodes)
     weights = [np.ones(len(episode.turns)) for episode in episodes] if weights is None else weights
     of_turns = [
@@ -85,7 +90,7 @@ def collate(
         return out.reshape(count, width, *out.shape[1:])
 
     return RolloutBatch(
-        rows=arrange(episodes, width, layout, seed),
+        rows=arrange(episodes, width, layout, seed, sizes),
         labels=columns(list(chain.from_iterable(turn.tokens for turn in turns)), np.int32),
         mask=columns(np.ones(len(written)), np.bool_),
         turns=columns(np.repeat(numbers, lengths), np.int32),

@@ -22,7 +22,8 @@ from tl_jax.rl.groups import GroupSampler
 from tl_jax.rl.online_mae import OnlineMae
 from tl_jax.rl.prompt_sampler import PromptSampler
 from tl_jax.rl.rollout import RolloutWorker
-from tl_jax.rl.rows import Layout
+from tl_jax.rl.row_plans import Layout
+from tl_jax.rl.row_sizes import RowSizes
 from tl_jax.rl.rubric import EpisodeRewards, Rubric
 from tl_jax.rl.state import RlState
 from tl_jax.run_files import SAMPLES_FILE
@@ -60,6 +61,7 @@ class Rollouts:
     ) -> None:
         self._run, self._group_size, self._prompts = run, config.group_size, prompts
         self._layout, self._seed = Layout.of(config, run.mesh), config.seed
+        self._sizes = self._restored((position or {}).get("sizes", {}))
         self._rubric = rubric
         self._queue = RolloutQueue(config, GroupSampler(config, worker, rubric, prompts), rubric)
         self._queue.restore((position or {}).get("ahead", {}), run.log.line)
@@ -68,6 +70,10 @@ class Rollouts:
         self._results: Counter[str] = Counter()
         if is_main():
             drop_metrics_after(run.directory / SAMPLES_FILE, run.start)
+
+    def _restored(self, kept: Mapping[str, Any]) -> RowSizes:
+        """Those of the run that goes on, unless they were those of another layout."""
+        return RowSizes.of(kept["of"]) if kept.get("layout") == list(self._layout) else RowSizes()
 
     def batch(self, step: int, state: RlState) -> RolloutBatch:
         self._began = time.perf_counter()
@@ -98,7 +104,7 @@ class Rollouts:
         if self._mask_truncated:
             weights = [weight * (not one.truncated) for weight, one in zip(weights, episodes, strict=True)]
         self._read = sum(len(episode.stream) for episode in episodes)
-        return collate(episodes, values, weights, self._layout, (self._seed, step))
+        return collate(episodes, values, weights, self._layout, (self._seed, step), self._sizes)
 
     def observe(self, metrics: Metrics) -> Metrics:
         """Rewards what was sampled ahead and waits for the step, whose time is measured.
@@ -154,8 +160,9 @@ class Rollouts:
                 file.writelines(json.dumps(sample) + "\n" for sample in samples)
 
     def position(self, step: int) -> Mapping[str, Any]:
-        """Of the prompts and of what was sampled ahead."""
-        return {**self._prompts.state(), "ahead": self._queue.state()}
+        """Of the prompts, of what was sampled ahead, and the sizes of rows."""
+        sizes = {"layout": list(self._layout), "of": self._sizes.state()}
+        return {**self._prompts.state(), "ahead": self._queue.state(), "sizes": sizes}
 
 
 def _cell(text: str) -> Text:
