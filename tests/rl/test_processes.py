@@ -22,7 +22,7 @@ from tl_jax.rl.train import run_rl
 from tl_jax.training.sft import run_sft
 
 pytestmark = pytest.mark.slow
-STEPS, SAVED = 6, 3
+STEPS, SAVED = 5, 2
 ROWS = 8
 GROUP = 256
 """Tokens of a row: two episodes of one prompt whatever they say, so that each run compiles its step once."""
