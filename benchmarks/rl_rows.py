@@ -70,9 +70,8 @@ def of_single_rollouts(turns: np.ndarray, rollouts: int) -> None:
 
 def of_runs(turns: np.ndarray, steps: int) -> None:
     """For how many sizes a step is compiled, and what that costs in positions."""
-    print(
-        f"{steps} steps:\nprompts devices minibatches  sizes of each alone  of the run  positions more  at their rollouts"
-    )
+    print(f"{steps} steps:")
+    print("prompts devices minibatches  sizes of each alone  of the run  positions more  at their rollouts")
     for prompts, devices, minibatches in SHAPES:
         random, layout = np.random.default_rng(0), Layout(GROUP, 1, minibatches, devices)
         sizes, alone, costs, begun = RowSizes(), set(), np.zeros(2), []
