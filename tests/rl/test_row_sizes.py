@@ -44,6 +44,7 @@ def test_a_run_has_few_sizes_and_reads_little_more(prompts: int, group: int, dev
     assert len(alone) >= 2 * len(together)
     assert together == set(sizes.known)
     assert cost <= best * (1 + (WORTH * len(together) + 1) / 60)
+    assert cost <= 1.15 * best
 
 
 def size(length: int, parts: int = 4, keeps: int = 2, branches: bool = True) -> RowSize:

@@ -117,6 +117,8 @@ def test_a_run_that_goes_on_knows_the_sizes_of_its_rows_unless_they_are_dealt_ou
     position["sizes"]["of"]["known"][0][0] *= 2  # as if an earlier rollout had needed longer rows
     for more, times in ((), 2), (("algorithm.tokens_per_microbatch=128",), 1):
         rows = make_source(run, "binary", *more, position=position).batch(2, STATE).rows
+        told = [line for line in run.lines if line.startswith("step 2: rows of another size")]
+        assert len(told) == 2 - times
         assert rows.tokens.shape[3] == times * rollout.rows.tokens.shape[3]
 
 

@@ -82,10 +82,13 @@ class Rollouts:
             self._run.log.line(f"step {step}: the first rollout begins")
         self._rollout = self._queue.next(step, state)
         self._episodes, self._rewards = self._rollout.episodes, self._rollout.rewards
+        sizes = len(self._sizes.known)
         self._batch = self._collated(step)
         self._sampled = time.perf_counter()
         if self._first:
             self._run.log.line(f"step {step}: {len(self._episodes)} episodes are sampled; learning is compiled")
+        elif len(self._sizes.known) > sizes:
+            self._run.log.line(f"step {step}: rows of another size; learning is compiled for them, too")
         self._run.log.busy(f"step {step} learns")
         return self._batch
 
