@@ -6,17 +6,17 @@ pydantic checks types and unknown keys; this file turns its findings into one li
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from tl_jax.config.base import ConfigError, Node
 from tl_jax.config.merge import merge, renamed, section_defaults
+from tl_jax.config.unknown_keys import hint
 from tl_jax.files import reason
 from tl_jax.yaml_text import read_yaml, yaml_or_text
 
@@ -99,15 +99,7 @@ def _explain(kind: type[Node], item: Any) -> str:
     path = [str(part) for part in item["loc"]]
     where = ".".join(path)
     if item["type"] == "extra_forbidden":
-        node: Any = kind
-        for part in path[:-1]:
-            node = _inner(node, part)
-        near = difflib.get_close_matches(path[-1], node.model_fields, 1)
-        return f"unknown key {where!r}" + (
-            f"; did you mean {'.'.join([*path[:-1], near[0]])!r}?"
-            if near
-            else f"; known here: {', '.join(node.model_fields)}"
-        )
+        return f"unknown key {where!r}; {hint(kind, path)}"
     if item["type"] == "missing":
         return f"key {where!r} is missing; set it in the file or as {where}=VALUE"
     problem = item["msg"].removeprefix("Value error, ")
@@ -115,12 +107,3 @@ def _explain(kind: type[Node], item: Any) -> str:
         return f"{where}: {problem}" if where else problem
     got = "" if repr(item["input"]) in problem else f", got {item['input']!r}"
     return f"key {where!r}: {problem}{got}"
-
-
-def _inner(kind: Any, part: str) -> Any:
-    """What a part of a path leads to: a section, also where there may be none, or one of many by their names."""
-    if get_origin(kind) is dict:
-        return get_args(kind)[-1]
-    kind = kind.model_fields[part].annotation
-    sections = (one for one in get_args(kind) if isinstance(one, type) and issubclass(one, Node))
-    return kind if get_origin(kind) is dict else next(sections, kind)
