@@ -7,7 +7,7 @@ cannot read less than is its share of all tokens, or the longest episode of an u
 arrangement could avoid. Rows of all updates of a rollout have one length.
 
 Then what a run of so many steps has to compile: programs for the sizes of its rollouts, if each is read in the rows
-that suit it best, and in those that a run chooses.
+that suit it best, and in those that a run chooses, with the padding of these.
 """
 
 from __future__ import annotations
@@ -69,21 +69,24 @@ def of_single_rollouts(turns: np.ndarray, rollouts: int) -> None:
 
 
 def of_runs(turns: np.ndarray, steps: int) -> None:
-    """For how many sizes a step is compiled, and what that costs in positions."""
+    """For how many sizes a step is compiled, what that costs in positions, and how many of all are padding."""
     print(f"{steps} steps:")
-    print("prompts devices minibatches  sizes of each alone  of the run  positions more  at their rollouts")
+    print("prompts devices minibatches  sizes of each alone  of the run  positions more  padding  at their rollouts")
     for prompts, devices, minibatches in SHAPES:
         random, layout = np.random.default_rng(0), Layout(GROUP, 1, minibatches, devices)
-        sizes, alone, costs, begun = RowSizes(), set(), np.zeros(2), []
+        sizes, alone, begun = RowSizes(), set(), []
+        best, read, padding = np.zeros((3, steps))
         for step in range(steps):
             episodes, known = rollout(turns, prompts, random), len(sizes.known)
-            single, chosen = planned(episodes, layout, step), planned(episodes, layout, step, sizes)
+            single = planned(episodes, layout, step)
             alone.add(single.size)
-            costs += single.cost, chosen.cost
+            chosen = arrange(episodes, LONGEST_ANSWER + 1, layout, step, sizes)
+            best[step] = positions(arrange(episodes, LONGEST_ANSWER + 1, layout, step))
+            read[step], padding[step] = positions(chosen), chosen.padding
             begun += [step] * (len(sizes.known) - known)
         print(
             f"{prompts:7} {devices:7} {minibatches:11} {len(alone):20} {len(sizes.known):11} "
-            f"{costs[1] / costs[0] - 1:15.1%}  {begun}"
+            f"{read.sum() / best.sum() - 1:15.1%} {np.average(padding, weights=read):8.1%}  {begun}"
         )
 
 
