@@ -20,6 +20,7 @@ from tl_jax.model.config import LlamaConfig
 from tl_jax.model.families import FAMILIES
 from tl_jax.model.llama import Llama, abstract_params, make_graphdef, merge, split
 from tl_jax.model.parameters import init_params
+from tl_jax.model.remat import kept_numbers
 from tl_jax.model.row_order import Wanted
 from tl_jax.model.sharding import batch_sharding, make_mesh, shard_tree
 
@@ -146,6 +147,7 @@ def of_family(architecture: str, **changes: Any) -> LlamaConfig:
         ("llama", "none", True),
         ("llama", "block", True),
         ("llama", "dots", False),
+        ("llama", "attention", True),
         *((family, "dots", True) for family in FAMILIES),
         ("qwen3", "none", True),
         ("qwen3", "block", True),
@@ -208,14 +210,16 @@ def products_in_gradient(config: LlamaConfig, remat: str) -> tuple[int, ...]:
 def test_dots_computes_no_product_with_a_weight_again(family: str) -> None:
     """A layer has 7 of them and 14 for their gradients, 2 products in attention and 4 for theirs.
 
-    ``dots`` computes only the scores of attention again, ``block`` all but the last product of a layer. Each norm's
-    scale has one for its gradient, whatever is computed again; `rotary.rotation` two with the identity, once.
+    ``dots`` computes only the scores of attention again, ``attention`` gate and up besides, ``block`` all but the last
+    product of a layer. Each norm's scale has one for its gradient, whatever is computed again; `rotary.rotation` two
+    with the identity, once.
     """
     config, others = of_family(family), 3 + 2  # the head and its two gradients, and the rotation
     in_gradient = partial(products_in_gradient, config)
     norms = 1 + sum(name.endswith("norm") for name in abstract_params(config)["layers"])
     assert in_gradient("none") == (21 + others, 6, norms)
     assert in_gradient("dots") == (21 + others, 7, norms)
+    assert in_gradient("attention") == (23 + others, 7, norms)
     assert in_gradient("block") == (27 + others, 8, norms)
 
 
@@ -223,11 +227,11 @@ def test_dots_never_computes_long_rows_attention_again(monkeypatch: pytest.Monke
     """By blocks it is 2 products and 6 for the gradients, the scores' and outputs times their gradients among them."""
     monkeypatch.setattr("tl_jax.model.attention.portable.CHUNK", 2)
     in_gradient = partial(products_in_gradient, CONFIG)
-    assert [in_gradient(remat)[1] for remat in ("none", "dots", "block")] == [8, 8, 10]
+    assert [in_gradient(remat)[1] for remat in ("none", "dots", "attention", "block")] == [8, 8, 8, 10]
 
 
 def test_remat_keeps_what_it_says() -> None:
-    """Bytes the backward pass holds: none > dots > block."""
+    """Numbers that the backward pass holds: the levels differ by what `kept_numbers` says of each token."""
     params = random_params(CONFIG)
     batch = (*unpacked(random_tokens(4, 64)), jnp.ones((4, 64)))
 
@@ -236,7 +240,10 @@ def test_remat_keeps_what_it_says() -> None:
         _, residuals = jax.vjp(lambda p: loss(graphdef, p, *batch), params)
         return sum(leaf.size for leaf in jax.tree.leaves(residuals))
 
-    assert held("none") > held("dots") > held("block")
+    tokens, block = 4 * 64, held("block")
+    for remat in ("attention", "dots"):
+        assert held(remat) - block == tokens * (kept_numbers(remat, CONFIG) - kept_numbers("block", CONFIG))
+    assert held("none") > held("dots")
 
 
 def eight_rows() -> tuple[jax.Array, ...]:

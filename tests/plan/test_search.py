@@ -212,6 +212,42 @@ def test_what_never_fits_says_so(here: Machine, needs: Callable[..., list[str]])
     assert "more or larger devices are needed" in "\n".join(report(plan))
 
 
+def kept(config: RunConfig) -> float:
+    """Of the one layer: its input; q, k, v, o and attention's output; gate and up."""
+    assert isinstance(config, SftConfig)
+    model = TINY.config
+    heads, kv_heads = (count * model.head_dim for count in (model.num_heads, model.num_kv_heads))
+    attention = 2 * model.hidden_size + 2 * heads + 2 * kv_heads
+    numbers = {"block": model.hidden_size, "attention": attention, "dots": attention + 2 * model.intermediate_size}
+    return 2.0 * config.data.max_length * numbers[config.model.remat]  # bfloat16, a row on a device
+
+
+@pytest.mark.parametrize(("room", "remat"), [("dots", "dots"), ("attention", "attention"), ("block", None)])
+def test_what_memory_is_left_for_is_told_and_searched(
+    room: str, remat: str | None, here: Machine, needs: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(SftConfig, [], (*SMALL, f"data.batch_size={jax.device_count()}", "data.max_length=1024"))
+    there = replace(here, memory=int(1.05 * (1e6 + kept(with_settings(config, {"model.remat": room})))))
+    compiled = needs(lambda name, config: 100 if "held" in name else 1e6 + kept(config))
+    plan = search.with_advice(make_plan(config, TINY, there), config, TINY, there, lambda text: None)
+    assert compiled == ["training step", "held-out loss"]
+    monkeypatch.setattr(search, "meshes", lambda *_: [{"mesh.fsdp": jax.device_count()}])
+    (found,) = search.search(config, TINY, there, lambda text: None)
+    assert found.settings.get("model.remat") == remat
+    assert found.bound is not None
+    assert plan.bound is not None
+    if remat is None:
+        assert plan.faster is None
+        assert found.bound == plan.bound
+        return
+    assert plan.faster is not None
+    assert plan.faster.settings == {"model.remat": remat}
+    assert plan.faster.needed == 1e6 + kept(with_settings(config, plan.faster.settings))
+    assert plan.faster.bound == found.bound
+    assert found.bound.arithmetic < plan.bound.arithmetic
+    assert f"memory is left: model.remat={remat} " in "\n".join(report(plan))
+
+
 def test_a_search_takes_the_largest_micro_batches_of_every_mesh(here: Machine, needs: Callable[..., list[str]]) -> None:
     """Each device along fsdp halves what is needed; messages are the same, so the order is that of the work."""
     needs(lambda name, config: 100 if "held" in name else 8000 / (config.accumulate * config.mesh.fsdp))

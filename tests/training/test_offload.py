@@ -79,8 +79,8 @@ def test_activations_come_back_as_they_went(remat: str, scan: bool) -> None:
 
 
 def test_activations_are_named_for_the_policy_and_only_then() -> None:
-    """The program copies to the host in the forward pass and back in the backward pass: a layer's input, and with
-    ``dots`` six products and attention. Nothing in the backward pass reads the last product."""
+    """The program copies to the host in the forward pass and back in the backward pass: a layer's input; with
+    ``attention`` four products and attention, too; with ``dots`` six. Nothing reads the last product there."""
 
     def copies(**options: Any) -> int:
         graphdef = make_graphdef(TINY, dtype=jnp.float32, **options)
@@ -90,6 +90,7 @@ def test_activations_are_named_for_the_policy_and_only_then() -> None:
         return str(jax.make_jaxpr(step)(state, random_batch(0, 8, 24))).count("device_put")
 
     assert copies(offload=True) - copies() == 2
+    assert copies(offload=True, remat="attention") - copies(remat="attention") == 2 * (1 + 4 + 1)
     assert copies(offload=True, remat="dots") - copies(remat="dots") == 2 * (1 + 6 + 1)
 
 
@@ -132,7 +133,7 @@ def test_arrays_outside_of_programs_are_fetched_too() -> None:
         (SftConfig, ["model.offload=reference"], "supervised training has none"),
         (RlConfig, ["model.offload=[reference]", "lora.rank=4"], "the model below them, no copy"),
         (RlConfig, ["model.offload=reference", "algorithm.kl_coef=0"], "without a KL .* no reference is kept"),
-        (SftConfig, ["model.offload=activations", "model.remat=none"], "use remat=block or dots"),
+        (SftConfig, ["model.offload=activations", "model.remat=none"], "use another, such as remat=block"),
         (SftConfig, ["model.offload=gradients"], "reference"),
         (RlConfig, ["lora.rank=4", "lora.dropout=0.1", "algorithm.old_log_probs=sampler"], "the sampler drops nothing"),
     ],

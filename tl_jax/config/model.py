@@ -11,7 +11,7 @@ from tl_jax.config.attention import BACKENDS
 from tl_jax.config.base import Choice, ModelPath, Node, Whole, one_or_more
 
 Dtype: TypeAlias = Literal["bfloat16", "float32"]
-Remat: TypeAlias = Literal["none", "block", "dots"]
+Remat: TypeAlias = Literal["none", "dots", "attention", "block"]
 Offload: TypeAlias = Literal["reference", "moments", "activations"]
 
 
@@ -37,7 +37,11 @@ class ModelConfig(Node):
         None, description="dtype of what is stored and not trained (reference policy, base of lora); null = dtype"
     )
     attention: Annotated[str, Choice(BACKENDS)] = Field("auto", description="attention backend, see docs/models.md")
-    remat: Remat = Field("block", description="what the backward pass recomputes")
+    remat: Remat = Field(
+        "block",
+        description="what the backward pass computes again of a layer: all (block), the feed-forward (attention), "
+        "no product (dots), nothing (none); the less, the faster, and the more memory it takes",
+    )
     scan_layers: bool = Field(True, description="run the layers with lax.scan (compiles once) or unrolled")
     scan_decode: Whole = Field(
         1, description="layers that answers are written with in one loop; more compile faster, 1 runs fastest"
@@ -49,7 +53,7 @@ class ModelConfig(Node):
     @model_validator(mode="after")
     def _something_is_kept_of_a_layer(self) -> ModelConfig:
         if "activations" in self.offload and self.remat == "none":
-            raise ValueError("offload=activations moves what remat keeps; use remat=block or dots")
+            raise ValueError("offload=activations moves what remat keeps; use another, such as remat=block")
         return self
 
     @property

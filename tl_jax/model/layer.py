@@ -15,27 +15,19 @@ from jax.ad_checkpoint import checkpoint_name
 
 from tl_jax.model import joined, quantize
 from tl_jax.model import lora as adapters
-from tl_jax.model.attention.mask import KEPT
 from tl_jax.model.config import LlamaConfig
 from tl_jax.model.host_memory import on_device
 from tl_jax.model.operations import gated, rms_norm
-from tl_jax.model.parameters import Params, llama_parameters
+from tl_jax.model.parameters import Params
+from tl_jax.model.remat import LAYER_INPUT
 from tl_jax.model.rotary import Rotation, rotate
 from tl_jax.model.sharding import constrain
 
-LAYER_INPUT = "layer_input"
-"""Name of what a layer reads, for policies of what is kept."""
 NOTHING: Mapping[str, jax.Array] = MappingProxyType({})
 Only = Callable[[Any], Any]
 """What takes, of arrays [B, T, ...], some tokens: [B, W, ...]."""
 Attend = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Any]]
 """(query, key, value) -> (output [B, T, H, K], whatever the layer hands on)."""
-
-
-def saved_by_dots(config: LlamaConfig) -> tuple[str, ...]:
-    """Names of what remat ``dots`` keeps of a layer: the product with each of its matrices, and attention's output."""
-    matrices = [p.path.removeprefix("layers.") for p in llama_parameters(config) if p.matrix and p.in_layers]
-    return (*matrices, KEPT)
 
 
 def through_layer(

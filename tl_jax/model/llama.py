@@ -31,9 +31,10 @@ from tl_jax.model.config import LlamaConfig
 from tl_jax.model.embedding import lookup
 from tl_jax.model.gradient_sums import through_adding
 from tl_jax.model.host_memory import HOST, is_in_host_memory
-from tl_jax.model.layer import LAYER_INPUT, Only, saved_by_dots, through_layer
+from tl_jax.model.layer import Only, through_layer
 from tl_jax.model.operations import few_rows, projected, rms_norm
 from tl_jax.model.parameters import Params, abstract_params, init_params
+from tl_jax.model.remat import policy
 from tl_jax.model.rotary import Rotation, rotation
 from tl_jax.model.row_order import Wanted
 from tl_jax.model.sharding import constrain
@@ -66,8 +67,8 @@ class Llama(nnx.Module):
             params: those of `init_params` or `abstract_params`, and of adapters where there are some.
             dtype: of the computation.
             attention: backend, a name of `tl_jax.config.attention.BACKENDS`.
-            remat: what the backward pass computes again: nothing (``none``), all but a layer's input (``block``), or
-                all but what products with weights and attention gave (``dots``).
+            remat: what the backward pass computes again of a layer: all of it (``block``), the feed-forward
+                (``attention``), nothing but what is no product (``dots``), or nothing at all (``none``).
             loops: which layers are compiled once, and run in a loop.
             offload: what ``remat`` does not compute again waits in the host's memory for the backward pass.
             lora: how adapters are used, where there are some; without `dropout_keys` nothing is dropped.
@@ -317,16 +318,8 @@ class Llama(nnx.Module):
     def _with_remat(self, step: Callable[..., Any], looped: bool) -> Callable[..., Any]:
         if self.remat == "none":
             return step
-        kept = saved_by_dots(self.config) if self.remat == "dots" else ()
-        policy = jax.checkpoint_policies.save_only_these_names(*kept)
-        if self.offload:
-            policy = jax.checkpoint_policies.save_and_offload_only_these_names(
-                names_which_can_be_saved=(),
-                names_which_can_be_offloaded=(LAYER_INPUT, *kept),
-                offload_src="device",
-                offload_dst=HOST,
-            )
-        return jax.checkpoint(step, policy=policy, prevent_cse=not looped)
+        kept = policy(self.remat, self.config, HOST if self.offload else None)
+        return jax.checkpoint(step, policy=kept, prevent_cse=not looped)
 
 
 def split(model: nnx.Module) -> tuple[GraphDef, Params]:

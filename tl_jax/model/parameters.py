@@ -187,17 +187,18 @@ def llama_parameters(config: LlamaConfig, lm_head: bool = True) -> tuple[Paramet
 
 def count_parameters(config: LlamaConfig) -> int:
     """All parameters of a model."""
-    return _size(llama_parameters(config), config)
+    return count_in(llama_parameters(config), config)
 
 
 def count_in_products(config: LlamaConfig) -> int:
     """Parameters in matrix products: all but embedding, norms and biases. A tied head counts, for it is computed."""
     matrices = [parameter for parameter in llama_parameters(config) if parameter.matrix]
     tied_head = [PARAMETERS["embed.embedding"]] if config.tie_word_embeddings else []
-    return _size([*matrices, *tied_head], config)
+    return count_in([*matrices, *tied_head], config)
 
 
-def _size(parameters: Iterable[Parameter], config: LlamaConfig) -> int:
+def count_in(parameters: Iterable[Parameter], config: LlamaConfig) -> int:
+    """All numbers of some parameters."""
     sizes = axis_sizes(config)
     return sum(math.prod(parameter.shape(sizes)) for parameter in parameters)
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from tl_jax.config import Node, RlConfig, RunConfig, SftConfig
 from tl_jax.config.base import ConfigError
+from tl_jax.model.remat import LEVELS
 from tl_jax.model.sharding import batch_devices
 from tl_jax.plan.programs import LEARNING, SCORING
 from tl_jax.plan.sampling import ADMITTING, READING, SAMPLING
@@ -41,7 +42,9 @@ class Change:
 
 
 def _remat(config: RunConfig, mesh: Mesh, program: str) -> Settings | None:
-    return {"model.remat": "block"} if config.model.remat != "block" and program in LEARNING else None
+    if config.model.remat == "block" or program not in LEARNING:
+        return None
+    return {"model.remat": LEVELS[LEVELS.index(config.model.remat) + 1]}
 
 
 def _accumulate(config: RunConfig, mesh: Mesh, program: str) -> Settings | None:
@@ -87,7 +90,7 @@ def _tensor(config: RunConfig, mesh: Mesh, program: str) -> Settings | None:
 CHANGES: Registry[Change] = Registry(
     "change",
     [
-        Change("remat", "a third more arithmetic", _remat),
+        Change("remat", "up to a third more arithmetic", _remat),
         Change("accumulate", "nothing but smaller products: the update is the same", _accumulate),
         Change("sampling", "more decoding loops in turn: the samples are the same", _sampled_at_once),
         Change("rows", "another batch size, so another training", _rows),

@@ -34,6 +34,16 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class Guess:
+    """Settings that were not compiled."""
+
+    settings: Mapping[str, Any]
+    needed: float
+    """bytes of one device, of the program that needs most"""
+    bound: Bound | None
+
+
+@dataclass(frozen=True)
 class Plan:
     """What there is to say of a configuration on a machine."""
 
@@ -51,6 +61,8 @@ class Plan:
     bound: Bound | None
     quick: bool = False
     """whether the compiler tried less hard"""
+    faster: Guess | None = None
+    """what would be faster in the memory that is left"""
     advice: Alternative | None = None
     """what would make it fit"""
     alternatives: tuple[Alternative, ...] | None = None

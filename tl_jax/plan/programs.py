@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,7 +15,8 @@ from tl_jax.config import ModelConfig, RlConfig, RunConfig, SftConfig
 from tl_jax.data.batch import Batch
 from tl_jax.data.packing import Row, collate
 from tl_jax.model.config import LlamaConfig
-from tl_jax.model.parameters import abstract_params, axis_sizes, llama_parameters
+from tl_jax.model.parameters import abstract_params, axis_sizes, count_in_products, llama_parameters
+from tl_jax.model.remat import kept_numbers, multiplied_again
 from tl_jax.model.sharding import batch_devices, batch_sharding
 from tl_jax.plan.program import Program
 from tl_jax.plan.sampling import sampling_programs
@@ -43,6 +44,8 @@ TRAINING, SCORING, UPDATES, BOTH = "training step", "scoring", "updates", "scori
 update of a rollout may score it, too."""
 LEARNING = (TRAINING, UPDATES, BOTH)
 """Those of them that learn, and have a backward pass."""
+KEPT_OF_LAYERS = "kept of layers"
+"""What such a program's `Program.inside` calls what is kept for the backward pass."""
 Lower = Callable[[RlState, RolloutBatch], jax.stages.Lowered]
 STEPS = 1000
 """Updates of a training whose data is not at hand; only the course of its learning rate depends on it."""
@@ -60,7 +63,7 @@ def sft_programs(config: SftConfig, model: LlamaConfig, mesh: Mesh, load: Worklo
     parts = _parts_of(state)
     compute = _matrices(model, config.model, mesh)
     logits, copies = _logits(model, mesh, micro, length), _copies(config, compute, mesh)
-    again, each = 1 if config.model.remat == "block" else 0, _passes(config)
+    again, each = _again(config.model, model, load), _passes(config)
     parameters = {name: size for name, size in parts.items() if name in ("parameters", "frozen")}
     return [
         Program(
@@ -72,10 +75,11 @@ def sft_programs(config: SftConfig, model: LlamaConfig, mesh: Mesh, load: Worklo
                 "gradients": _float32(state.trainable),
                 "compute copies": copies,
                 "logits": _logits_kept(config.model) * logits,
+                KEPT_OF_LAYERS: _kept_of_layers(config.model, model, mesh, micro * length),
             },
             load.flops / 3 * each,
-            load.computed / 3 * (each + again),
-            compute * (each + again) * config.accumulate,
+            load.computed / 3 * each + again.flops,
+            compute * (each + again.weights) * config.accumulate,
         ),
         Program(
             "held-out loss",
@@ -128,9 +132,9 @@ def _learning_programs(
     step = CompiledRlStep(spec, state, mesh)
 
     def program(
-        name: str, lower: Lower, reads: Collection[str], inside: dict[str, float], passes: int, again: int = 0
+        name: str, lower: Lower, reads: Collection[str], inside: dict[str, float], passes: int, backward: int = 0
     ) -> Program:
-        """It reads so many times all of the rollout, and some of that ``again`` in the backward pass."""
+        """It reads so many times all of the rollout, and has so many backward passes."""
         return Program(
             name,
             lambda: _lowered(mesh, lambda: lower(state, rollout)),
@@ -138,12 +142,12 @@ def _learning_programs(
             {part: size for part, size in parts.items() if part not in reads},
             inside,
             load.flops / 3 * passes,
-            load.computed / 3 * (passes + again),
-            compute * (passes + again) * in_turn,
+            load.computed / 3 * passes + again.flops * backward,
+            compute * (passes + again.weights * backward) * in_turn,
             loop=1 if name == SCORING else most,
         )
 
-    again = learning if config.model.remat == "block" else 0
+    again = _again(config.model, model, load)
     passes = learning * _passes(config)
     if spec.drops and not starts_from_itself(algorithm):
         passes += learning
@@ -151,14 +155,15 @@ def _learning_programs(
         "gradients": gradients,
         "compute copies": learners * copies,
         "logits": _logits_kept(config.model) * logits,
+        KEPT_OF_LAYERS: _kept_of_layers(config.model, model, mesh, rows // batch_devices(mesh) * length),
     }
     if not step.scores_apart(rollout):
-        return [program(BOTH, step.lower_both, parts, inside, len(before) + passes, again)]
+        return [program(BOTH, step.lower_both, parts, inside, len(before) + passes, learning)]
     scoring = {"compute copies": len({*before} - {"reference"}) * copies, "logits": logits}
     learn_from = parts if config.adapter else parts.keys() - {"frozen"}  # else only a reference is frozen
     return [
         program(SCORING, step.lower_scoring, {"frozen", *before}, scoring, len(before)),
-        program(UPDATES, step.lower_updates, learn_from, inside, passes, again),
+        program(UPDATES, step.lower_updates, learn_from, inside, passes, learning),
     ]
 
 
@@ -166,6 +171,24 @@ def _copies(config: RunConfig, compute: float, mesh: Mesh) -> float:
     """Bytes on a device of the copies that what is trained computes with, if it is not stored as such."""
     stored = config.adapter is not None or config.model.param_dtype == config.model.dtype
     return 0.0 if stored else compute / mesh.shape["fsdp"]
+
+
+class _Again(NamedTuple):
+    """What a backward pass computes a second time."""
+
+    flops: float
+    """over all devices"""
+    weights: float
+    """share of the matrices that are read once more"""
+
+
+def _again(config: ModelConfig, model: LlamaConfig, load: Workload) -> _Again:
+    """Of `tl_jax.model.remat`; logits that are computed again are left out, for they are few."""
+    multiplied = multiplied_again(config.remat, model)
+    flops = 2.0 * multiplied * load.positions
+    if config.remat == "block":
+        flops += load.computed / 3 - 2.0 * count_in_products(model) * load.positions  # attention
+    return _Again(flops, multiplied / count_in_products(model))
 
 
 def _passes(config: RunConfig) -> int:
@@ -202,6 +225,16 @@ def _logits(model: LlamaConfig, mesh: Mesh, rows: int, length: int) -> float:
 def _logits_kept(config: ModelConfig) -> int:
     """How often there are such logits while a model learns: a chunk's with their gradient, and those that are kept."""
     return 2 + (KEPT if config.remat == "none" else 0)
+
+
+def _kept_of_layers(config: ModelConfig, model: LlamaConfig, mesh: Mesh, tokens: int) -> float:
+    """Bytes on a device, of so many of its tokens; 0 where they wait elsewhere, or nobody knows (``none``)."""
+    if config.remat == "none" or "activations" in config.offload:
+        return 0.0
+    itemsize = np.dtype(jax.numpy.dtype(config.dtype)).itemsize
+    inputs = model.num_layers * model.hidden_size
+    products = kept_numbers(config.remat, model) - inputs
+    return tokens * itemsize * (inputs + products / mesh.shape["tensor"])
 
 
 def _rollout(config: RlConfig, load: Workload, rewards: int, mesh: Mesh) -> RolloutBatch:

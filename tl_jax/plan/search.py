@@ -12,7 +12,9 @@ from tl_jax.plan.changes import CHANGES, Settings, check, with_settings
 from tl_jax.plan.machine import Machine
 from tl_jax.plan.measure import Measured, measure
 from tl_jax.plan.plan import Alternative, Plan, programs_of, shown, workload
+from tl_jax.plan.programs import LEARNING
 from tl_jax.plan.roofline import bound
+from tl_jax.plan.room import in_what_is_left
 from tl_jax.plan.workload import Subject, Workload
 
 TRIES = 6
@@ -56,10 +58,11 @@ def advise(plan: Plan, config: RunConfig, subject: Subject, machine: Machine, te
 
 
 def search(config: RunConfig, subject: Subject, machine: Machine, tell: Tell) -> list[Alternative]:
-    """For every mesh, the largest micro-batches that fit; those with the lowest bound first."""
+    """For every mesh, the largest micro-batches that fit, and then what computes less again in what memory they leave;
+    those with the lowest bound first."""
     load = workload(config, subject, len(machine.devices))
     found = [_largest(config, settings, subject, machine, load, tell) for settings in meshes(subject, machine)]
-    fitting = [one for one in found if one and one.fits]
+    fitting = [_computing_less(config, one, subject, machine, load, tell) for one in found if one and one.fits]
     return sorted(fitting, key=lambda one: one.bound.seconds if one.bound else 0.0)
 
 
@@ -107,6 +110,26 @@ def _largest(
     return Alternative(chosen, (), measured, True, bound(programs, measured, machine, load, config.model.dtype))
 
 
+def _computing_less(
+    config: RunConfig, plan: Alternative, subject: Subject, machine: Machine, load: Workload, tell: Tell
+) -> Alternative:
+    """A plan that fits, or the fastest one with another ``model.remat`` that does, too."""
+    config = with_settings(config, plan.settings)
+    mesh = make_mesh(config.mesh, machine.devices)
+    for guess in in_what_is_left(config, subject, machine, plan.programs):
+        programs = programs_of(with_settings(config, guess.settings), subject, mesh, load, machine.memory)
+        settings, measured = {**plan.settings, **guess.settings}, list(plan.programs)
+        for number in (index for index, one in enumerate(programs) if one.name in LEARNING):
+            tell(f"{machine.name}: compiles {programs[number].name}, {shown(settings)}")
+            measured[number] = measure(programs[number], machine, mesh)
+        if all(one.fits for one in measured):
+            least = bound(programs, measured, machine, load, config.model.dtype)
+            return Alternative(settings, (), tuple(measured), True, least)
+    return plan
+
+
 def with_advice(plan: Plan, config: RunConfig, subject: Subject, machine: Machine, tell: Tell) -> Plan:
-    """The plan, with what would make it fit where it does not."""
-    return plan if plan.fits else replace(plan, advice=advise(plan, config, subject, machine, tell))
+    """The plan, with what would make it fit where it does not, and what might be faster where it does."""
+    if not plan.fits:
+        return replace(plan, advice=advise(plan, config, subject, machine, tell))
+    return replace(plan, faster=next(iter(in_what_is_left(config, subject, machine, plan.programs)), None))

@@ -10,7 +10,7 @@ import jax
 from tl_jax.errors import UserError
 
 KEPT = "attention"
-"""`checkpoint_name` of a backend's output and of what else its gradient needs: what remat ``dots`` keeps."""
+"""`checkpoint_name` of a backend's output and of what else its gradient needs, see `tl_jax.model.remat`."""
 
 
 MASKED = -1e30
