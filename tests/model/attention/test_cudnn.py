@@ -3,8 +3,11 @@ where their compiler is. What the kernel itself computes needs a GPU: benchmarks
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +18,7 @@ from jax.sharding import NamedSharding
 from tests.model.attention.inputs import inputs, packed_mask
 from tl_jax.config import MeshConfig
 from tl_jax.model.attention import AttentionError, AttentionMask, attention, cudnn
+from tl_jax.model.attention.mask import KEPT
 from tl_jax.model.sharding import make_mesh, partition_spec
 from tl_jax.plan.machine import PlanError, open_machine
 
@@ -86,9 +90,54 @@ def test_padding_rows_and_too_many_segments(most: int, rows_at_once: int, monkey
         np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
+@jax.custom_vjp
+def kernel(query: jax.Array, key: jax.Array, value: jax.Array, scale: jax.Array) -> jax.Array:
+    """Attention of every query to every key, [B, T, H, K], as kernels have it: sums [B, H, T] for the backward pass."""
+    return kernel_forward(query, key, value, scale)[0]
+
+
+def kernel_forward(*given: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    query, key, value, scale = given
+    scores = jnp.exp(jnp.einsum("bthk,bshk->bhts", query, key) * scale)
+    sums = scores.sum(axis=-1)
+    return jnp.einsum("bhts,bshk->bthk", scores / sums[..., None], value), (*given, sums)
+
+
+def kernel_backward(kept: tuple[jax.Array, ...], given: jax.Array) -> tuple[jax.Array | None, ...]:
+    query, key, value, scale, sums = kept
+
+    def again(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+        scores = jnp.exp2(jnp.einsum("bthk,bshk->bhts", query, key) * scale / math.log(2)) / sums[..., None]
+        scores /= scores.sum(axis=-1, keepdims=True)  # 1, but for its gradient
+        return jnp.einsum("bhts,bshk->bthk", scores, value)
+
+    return *jax.vjp(again, query, key, value)[1](given), None
+
+
+kernel.defvjp(kernel_forward, kernel_backward)
+
+
+def test_what_a_kernel_made_is_kept_for_its_backward_pass() -> None:
+    """The forward pass, which alone has an ``exp`` here, is not run again where names are kept."""
+    *arrays, scale = *inputs(2, 24, 4, 4, 8), jnp.float32(0.5)
+
+    def gradient(attend: Callable[..., jax.Array], *names: str) -> Any:
+        policy = jax.checkpoint_policies.save_only_these_names(*names)
+        total = jax.checkpoint(lambda *x: jnp.sin(attend(*x, scale)).sum(), policy=policy)
+        return jax.grad(total, argnums=(0, 1, 2))
+
+    kept = gradient(cudnn.keeping(kernel), KEPT)
+    assert str(jax.make_jaxpr(kept)(*arrays)).count(" exp ") == 1
+    assert str(jax.make_jaxpr(gradient(kernel, KEPT))(*arrays)).count(" exp ") == 2
+    assert str(jax.make_jaxpr(gradient(cudnn.keeping(kernel)))(*arrays)).count(" exp ") == 2
+    for ours, plain in zip(kept(*arrays), gradient(lambda *x: kernel_forward(*x)[0])(*arrays), strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(("devices", "groups", "packed"), [("h100:2", 2, True), ("a100-40:1", 4, False)])
 def test_what_the_compiler_makes_of_it(devices: str, groups: int, packed: bool) -> None:
-    """Calls of cuDNN forward and backward, nothing between devices; a bias only where it must be."""
+    """Calls of cuDNN forward and backward, nothing between devices; a bias only where it must be. What the backward
+    pass needs is kept: of the forward pass there is one call, beside those of the mask for too many segments."""
     try:
         machine = open_machine(devices)
     except PlanError as missing:
@@ -101,9 +150,11 @@ def test_what_the_compiler_makes_of_it(devices: str, groups: int, packed: bool) 
         mask = AttentionMask.within(positions, segment_ids)
         return attention(query, key, key, mask, "auto").astype(jnp.float32).sum()
 
+    total = jax.checkpoint(total, policy=jax.checkpoint_policies.save_only_these_names(KEPT))
     with jax.set_mesh(rows.mesh):
         text = jax.jit(jax.grad(total, argnums=(0, 1))).lower(query, key, ids, ids).compile().as_text()
-    calls = set(re.findall(r'custom_call_target="__cudnn\$(\w+)"', text))
+    calls = Counter(re.findall(r'custom_call_target="__cudnn\$(\w+)"', text))
     by_mask = {"fmhaScaleBiasSoftmax", "fmhaScaleBiasSoftmaxBackward"}
-    assert calls == by_mask | ({"fmhaSoftmax", "fmhaSoftmaxBackward"} if packed else set())
+    assert {*calls} == by_mask | ({"fmhaSoftmax", "fmhaSoftmaxBackward"} if packed else set())
+    assert calls["fmhaSoftmax" if packed else "fmhaScaleBiasSoftmax"] == 1
     assert "all-gather" not in text

@@ -6,7 +6,7 @@ computed; before it, and where segments have branches, the mask is a bias, which
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,13 +44,45 @@ def why_not(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionM
 def cudnn(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask) -> jax.Array:
     """By segments where the GPU can and queries and keys are the same tokens, else by the mask. See `attention`."""
     packed = (9, 0) <= compute_capability() < (12, 0) and query.shape[1] == key.shape[1] and mask.branches is None
-    return checkpoint_name(on_each_device(_by_rows if packed else by_mask, query, key, value, mask), KEPT)
+    return on_each_device(_by_rows if packed else by_mask, query, key, value, mask)
+
+
+def keeping(kernel: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """The same, of queries, keys, values and what has no gradient; what it makes for its backward pass is named `KEPT`,
+    which those of JAX have no name for: its output and the softmax's sums, [N, H, T]."""
+
+    @jax.custom_vjp
+    def attend(query: jax.Array, key: jax.Array, value: jax.Array, *about: jax.Array) -> jax.Array:
+        return kernel(query, key, value, *about)
+
+    def forward(query: jax.Array, key: jax.Array, value: jax.Array, *about: jax.Array) -> tuple[jax.Array, Any]:
+        out, pull = jax.vjp(lambda *read: kernel(*read, *about), query, key, value)
+        named = checkpoint_name(out, KEPT)
+
+        def of_kernel(leaf: jax.Array) -> jax.Array:
+            if leaf is out:
+                return named
+            return checkpoint_name(leaf, KEPT) if leaf.ndim == 3 else leaf
+
+        return named, (jax.tree.map(of_kernel, pull), (None,) * len(about))
+
+    def backward(kept: Any, given: jax.Array) -> tuple[jax.Array | None, ...]:
+        pull, nothing = kept
+        return *pull(given), *nothing
+
+    attend.defvjp(forward, backward)
+    return attend
 
 
 def by_mask(query: jax.Array, key: jax.Array, value: jax.Array, mask: AttentionMask) -> jax.Array:
     """The mask is handed over whole, [B, 1, T, S], the same for all heads."""
+    return _masked(query, key, value, mask.dense()[:, None])
+
+
+@keeping
+def _masked(query: jax.Array, key: jax.Array, value: jax.Array, dense: jax.Array) -> jax.Array:
     with _as_on_the_mesh():
-        return jax.nn.dot_product_attention(query, key, value, mask=mask.dense()[:, None], implementation="cudnn")
+        return jax.nn.dot_product_attention(query, key, value, mask=dense, implementation="cudnn")
 
 
 def most_segments(length: int) -> int:
@@ -108,6 +140,7 @@ def _backward(kept: Any, given: jax.Array) -> tuple[jax.Array | None, ...]:
 _by_segments.defvjp(_forward, _backward)
 
 
+@keeping
 def _fused(query: jax.Array, key: jax.Array, value: jax.Array, starts: jax.Array, lengths: jax.Array) -> jax.Array:
     from jax._src.cudnn import fused_attention_stablehlo as fused  # the public function takes no starts (jax#29731)
 
