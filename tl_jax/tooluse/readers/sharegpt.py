@@ -22,7 +22,7 @@ from tl_jax.tooluse.readers.nulls import is_padded, without_nulls
 from tl_jax.tooluse.readers.results import results
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import between, calls, listed
-from tl_jax.tooluse.readers.texts import prompt, said
+from tl_jax.tooluse.readers.texts import prompt, spoken
 from tl_jax.tooluse.readers.tool_lists import TOOLS
 from tl_jax.tooluse.readers.toolbox import joined
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
@@ -85,7 +85,8 @@ def _turn(
             dialogue.add(Message("user", text, weight=weight), where)
         case "assistant":
             message = Message("assistant", text, weight=weight)
-            dialogue.add(said(message, tools, answered, f"{where}.value"), where)
+            for one in spoken(message, tools, answered, f"{where}.value", dialogue.called, dialogue.messages):
+                dialogue.add(one, where)
         case _:
             raise DataError(f"unknown speaker {speaker!r}", field=f"{where}.from")
     return tools
