@@ -19,7 +19,7 @@ from tl_jax.tooluse.schema import Call, DataError, Message, Tool
 from tl_jax.tooluse.text.normal_schema import normal_schema
 from tl_jax.tooluse.text.parse import thoughts
 from tl_jax.tooluse.text.structure import Unreadable, structure_calls, without_code
-from tl_jax.tooluse.text.turn_end import other_turns
+from tl_jax.tooluse.text.turn_end import every_turn_ended, other_turns, without_turn_end
 
 REORDERED = "text after a call in one turn: it stands before the call here"
 OTHER_TOOLS = "system text that lists other tools than the row: it stays as it is"
@@ -27,6 +27,7 @@ SAID_TWICE = "text that says the call that its message makes: it is left out"
 OTHER_CALLS = "text that says other calls than its message makes: it stays text"
 IN_NO_SYNTAX = "text that may be a call in a syntax that is not known: it stays text"
 MAY_BE_RESULT = "text after a call that may be its result, in marks that are not known: it stays text"
+ENDED = "mark of the end of a turn after every text of the assistant: it is left out"
 OF_OTHERS = "holds results and turns of somebody else than the assistant: write each turn as a message"
 
 _TAG_OF_CALLS = re.compile(
@@ -48,6 +49,7 @@ def structured(
         DataError: a list of tools that cannot be read; a call that cannot be read, unless what is unknown is dropped;
             nothing is left.
     """
+    messages = without_ends(messages, (message.content for message in messages if message.role == "assistant"))
     result: list[Message] = []
     called = Called()
     asked = False
@@ -74,6 +76,17 @@ def structured(
     if not result:
         raise DataError("holds nothing but tools", field=places[0])
     return tools, tuple(named(result, by_id=False))
+
+
+def without_ends(messages: Sequence[Message], written: Iterable[str]) -> Sequence[Message]:
+    """The messages without the marks that end the turns of the assistant, if all that is ``written`` of it has them."""
+    if not every_turn_ended(written):
+        return messages
+    remark(ENDED)
+    return [
+        replace(message, content=without_turn_end(message.content)) if message.role == "assistant" else message
+        for message in messages
+    ]
 
 
 def prompt(text: str, tools: tuple[Tool, ...], where: str) -> tuple[tuple[Tool, ...], str]:

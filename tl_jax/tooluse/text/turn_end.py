@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 TURN_ENDS = (
     *(f"<|{name}|>" for name in ("eot_id", "eom_id", "eot", "eom", "im_end", "end", "eos", "endoftext", "end_of_text")),
@@ -53,6 +54,17 @@ def without_turn_end(text: str) -> str:
     while mark := next((mark for mark in TURN_ENDS if text.endswith(mark, 0, end)), ""):
         end, found = _without_space(text, end - len(mark)), True
     return text[:end] if found else text
+
+
+def every_turn_ended(texts: Iterable[str]) -> bool:
+    """Whether each of several texts ends with such a mark: then a template wrote them, and no words speak of it.
+
+    Example:
+        >>> every_turn_ended(["Hello.</s>", "Bye.</s>"]), every_turn_ended(["Llama's mark is </s>"])
+        (True, False)
+    """
+    said = [text for text in texts if text.strip()]
+    return len(said) > 1 and all(without_turn_end(text) != text for text in said)
 
 
 def between_turns(text: str) -> str:
