@@ -121,6 +121,26 @@ def test_a_result_right_after_the_message_that_calls(tmp_path: Path) -> None:
     assert found == (Message("assistant", "", (DOG,)), result(NO), Message("assistant", "Sorry."))
 
 
+def test_a_result_in_a_thought_is_a_thought(tmp_path: Path) -> None:
+    thought = f"<think>{TAGGED.format(NO)}</think>"
+    text = f"{thought}{written(DOG)}{TAGGED.format('a pet')}{thought}A pet."
+    found = read_one(tmp_path, row(text), "openai").messages[1:]
+    assert found == (Message("assistant", thought, (DOG,)), result("a pet"), Message("assistant", f"{thought}A pet."))
+
+
+@pytest.mark.parametrize("role", ["tool", "user"])
+def test_a_stop_word_is_no_result(tmp_path: Path, role: str) -> None:
+    """ReAct's models are stopped where the result would begin."""
+    value = row(f"Thought: Dogs.\n{written(DOG, 'react')}Observation:")
+    value["messages"].append({"role": role, "content": f"Observation: {NO}"})
+    assert read_one(tmp_path, value).messages[1:] == (Message("assistant", "Dogs.", (DOG,)), result(NO))
+
+
+def test_a_result_that_holds_marks_is_told(tmp_path: Path) -> None:
+    found, told = remarks(tmp_path, row(written(DOG) + TAGGED.format(f"In {TAGGED.format('marks')}.") + "A pet."))
+    assert (len(found.messages), told[MAY_BE_RESULT]) == (4, 1)
+
+
 def test_turns_of_others_are_refused(tmp_path: Path) -> None:
     text = f"{written(DOG)}{TAGGED.format('a pet')}A pet.<|im_end|>\n<|im_start|>user\nAnd a cat?<|im_end|>"
     refused(tmp_path, row(text), rf"messages\[1\]\.content: {OF_OTHERS}")

@@ -181,12 +181,21 @@ def test_ids_that_marks_say(tmp_path: Path) -> None:
     assert [(one.content, one.call_id) for one in found] == [("10", "functions.lookup:0"), ("11", "functions.lookup:1")]
 
 
-def test_smolagents_messages(tmp_path: Path) -> None:
-    call = "Calling tools:\n[{'id': 'c1', 'type': 'function', 'function': {'name': 'lookup', 'arguments': {}}}]"
+@pytest.mark.parametrize(
+    ("name", "given", "read"),
+    [
+        ("lookup", {"word": "dog"}, {"word": "dog"}),
+        ("python_interpreter", "print(1)", {"code": "print(1)"}),
+        ("python_interpreter", '{"code": "print(1)"}', {"code": "print(1)"}),
+    ],
+)
+def test_smolagents_messages(tmp_path: Path, name: str, given: Any, read: dict[str, str]) -> None:
+    call = f"Calling tools:\n{[{'id': 'c1', 'type': 'function', 'function': {'name': name, 'arguments': given}}]}"
     failed = f"Call id: c1\n{NO}\nNow let's retry: take care not to repeat previous errors!"
     turns = [("user", "?"), ("tool-call", call), ("tool-response", failed), ("assistant", "So.")]
     value = {"messages": [{"role": who, "content": [{"type": "text", "text": text}]} for who, text in turns]}
     found = read_one(tmp_path, {**value, "tools": [LOOKUP]})
+    assert found.messages[1].tool_calls == (Call(name, read, id="c1"),)
     assert (found.messages[2].call_id, found.messages[2].content) == ("c1", failed.partition("\n")[2])
     assert [block.message for block in blocked_turns(found, "paper")] == [1]
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from tl_jax.tooluse.readers.result_marks import LABELS, MARKS, PLAIN, Found, Mark, marked
 from tl_jax.tooluse.schema import Tool
+from tl_jax.tooluse.text.parse import thoughts
 from tl_jax.tooluse.text.structure import Code, Unreadable, structure_calls, without_code
 from tl_jax.tooluse.text.turn_end import between_turns
 
@@ -46,18 +47,22 @@ def parts(text: str, tools: Sequence[Tool], follows: bool = False) -> list[Part]
 
 def _parts(text: str, marks: Sequence[Mark], tools: Sequence[Tool], follows: bool) -> list[Part]:
     code, position, found = Code(text), 0, list[Part]()
+    thought = thoughts(text)[1]
     for one in marked(text, marks):
-        if not one.closed or code.holds(one.start - 1):  # a block of code may be a result itself
+        # a block of code may be a result itself
+        if one.start < thought or not one.closed or code.holds(one.start - 1):
             continue
         words = between_turns(text[position : one.start])
+        heard = () if marks is LABELS and not one.inside.strip() else (one,)  # a model is stopped after such a label
         if found and not words:
-            found[-1] = Part(found[-1].words, (*found[-1].results, one))
+            found[-1] = Part(found[-1].words, (*found[-1].results, *heard))
         elif (follows and not found and not words) or _calls(words, tools, at_once=marks is PLAIN):
-            found.append(Part(words, (one,)))
+            found.append(Part(words, heard))
         else:
             break
         code.skip(one.start, one.end)
         position = one.end
+        thought = position + thoughts(text[position:])[1]
     return [*found, Part(between_turns(text[position:]))] if found else []
 
 

@@ -137,15 +137,22 @@ def spoken(
         return [message]
     if not split:
         turn = said(message, tools, answered, where, apart)
-        if (turn.tool_calls or _follows(before)) and may_hold_results(turn.content):
-            remark(MAY_BE_RESULT, turn.content)
+        _tell(turn, after_call=bool(turn.tool_calls) or _follows(before))
         return [turn]
     follow = [bool(part.results) or answered for part in split]
     turns = [said(one, tools, heard, where, apart) for one, heard in zip(_divided(message, split), follow, strict=True)]
     if message.tool_calls and _plain(message) != [call for one in turns for call in _plain(one)]:
         remark(OTHER_CALLS)
         return [message]
+    for turn in turns:
+        _tell(turn, after_call=True)
     return _with_results(_with_calls(turns, message.tool_calls), split, called.copy())
+
+
+def _tell(message: Message, after_call: bool) -> None:
+    """Counts what stays text and may be the result of a call."""
+    if after_call and may_hold_results(message.content):
+        remark(MAY_BE_RESULT, message.content)
 
 
 def _divided(message: Message, split: Sequence[Part]) -> list[Message]:
@@ -225,8 +232,8 @@ def heard(message: Message, called: Called, before: Sequence[Message]) -> list[M
     """
     if message.role == "user":
         split = results_of_user(message.content, called, _follows(before))
-        if not split and _follows(before) and may_hold_results(message.content):
-            remark(MAY_BE_RESULT, message.content)
+        if not split:
+            _tell(message, after_call=_follows(before))
     else:
         split = results(message.content, called) if message.role == "tool" else []
     whole = len(split) > 1 and message.call_id is not None
