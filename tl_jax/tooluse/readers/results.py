@@ -120,8 +120,8 @@ def known(result: Message, called: Waiting) -> list[Message]:
     An id is kept: only the reader of the row knows whose it is.
     """
     found = _listed(result.content, called) or [unwrapped(result.content, called)]
-    known = result.name if result.name in called else None
-    return [replace(item, name=item.name or known, call_id=result.call_id, error=result.error) for item in found]
+    name = result.name if result.name in called else None
+    return [replace(item, name=item.name or name, call_id=result.call_id, error=result.error) for item in found]
 
 
 def unwrapped(text: str, called: Container[object]) -> Message:
