@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tl_jax.tooluse.readers.result_marks import LABELS, MARKS, PLAIN, Found, Mark, marked
+from tl_jax.tooluse.readers.result_marks import LABELS, MARKS, PLAIN, Mark, MarkedResult, marked
 from tl_jax.tooluse.schema import Tool
 from tl_jax.tooluse.text.parse import thoughts
 from tl_jax.tooluse.text.structure import Code, Unreadable, structure_calls, without_code
@@ -18,14 +18,14 @@ _MAY_BE = re.compile(
 )
 
 
-class Part(NamedTuple):
+class TurnPart(NamedTuple):
     """What an assistant says, and the results right after it."""
 
     words: str
-    results: tuple[Found, ...] = ()
+    results: tuple[MarkedResult, ...] = ()
 
 
-def parts(text: str, tools: Sequence[Tool], follows: bool = False) -> list[Part]:
+def parts(text: str, tools: Sequence[Tool], follows: bool = False) -> list[TurnPart]:
     """The parts of an assistant's text that holds results, each after the calls that it answers; none of any other.
 
     What stands before a result has to be calls, or to end with them. Results in blocks of code are examples, and those
@@ -45,8 +45,8 @@ def parts(text: str, tools: Sequence[Tool], follows: bool = False) -> list[Part]
     return next((found for marks, begins in tables if (found := _parts(text, marks, tools, begins))), [])
 
 
-def _parts(text: str, marks: Sequence[Mark], tools: Sequence[Tool], follows: bool) -> list[Part]:
-    code, position, found = Code(text), 0, list[Part]()
+def _parts(text: str, marks: Sequence[Mark], tools: Sequence[Tool], follows: bool) -> list[TurnPart]:
+    code, position, found = Code(text), 0, list[TurnPart]()
     thought = thoughts(text)[1]
     for one in marked(text, marks):
         # a block of code may be a result itself
@@ -55,15 +55,15 @@ def _parts(text: str, marks: Sequence[Mark], tools: Sequence[Tool], follows: boo
         words = between_turns(text[position : one.start])
         heard = () if marks is LABELS and not one.inside.strip() else (one,)  # a model is stopped after such a label
         if found and not words:
-            found[-1] = Part(found[-1].words, (*found[-1].results, *heard))
+            found[-1] = TurnPart(found[-1].words, (*found[-1].results, *heard))
         elif (follows and not found and not words) or _calls(words, tools, at_once=marks is PLAIN):
-            found.append(Part(words, heard))
+            found.append(TurnPart(words, heard))
         else:
             break
         code.skip(one.start, one.end)
         position = one.end
         thought = position + thoughts(text[position:])[1]
-    return [*found, Part(between_turns(text[position:]))] if found else []
+    return [*found, TurnPart(between_turns(text[position:]))] if found else []
 
 
 def _calls(text: str, tools: Sequence[Tool], at_once: bool) -> bool:

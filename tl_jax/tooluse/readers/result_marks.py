@@ -61,7 +61,7 @@ class Mark:
         return re.compile(f"(?P<end>{self.closing})|(?:{self.opening})")
 
 
-class Found(NamedTuple):
+class MarkedResult(NamedTuple):
     """A result in a text: where its marks begin and end, and whether something ends it."""
 
     start: int
@@ -81,7 +81,7 @@ class Found(NamedTuple):
         return [replace(item, name=item.name or name, call_id=item.call_id or known_as) for item in read]
 
 
-def marked(text: str, marks: Sequence[Mark]) -> Iterator[Found]:
+def marked(text: str, marks: Sequence[Mark]) -> Iterator[MarkedResult]:
     """The results in a text, in their order."""
     position = 0
     while marks and (opening := _openings(tuple(marks)).search(text, position)):
@@ -92,7 +92,7 @@ def marked(text: str, marks: Sequence[Mark]) -> Iterator[Found]:
         if closed or mark.left_open:
             inside = text[position : ended.start() if ended else len(text)]
             position = ended.end() if ended and closed else position + len(inside)
-            yield Found(opening.start(), position, closed, mark, opened, inside)
+            yield MarkedResult(opening.start(), position, closed, mark, opened, inside)
 
 
 def whole(text: str, marks: Sequence[Mark], waiting: int) -> list[Message]:
@@ -111,7 +111,7 @@ def labelled(text: str, waiting: int) -> list[Message]:
     said = text.lstrip()
     for mark in LABELS:
         if opened := mark.begins.match(said):
-            return Found(0, len(said), True, mark, opened, said[opened.end() :]).results(waiting)
+            return MarkedResult(0, len(said), True, mark, opened, said[opened.end() :]).results(waiting)
     return []
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tl_jax.tooluse.notes import drops_unknown, remark, without_numbers
 from tl_jax.tooluse.pairing import named
-from tl_jax.tooluse.readers.inline_results import Part, may_hold_results, parts
+from tl_jax.tooluse.readers.inline_results import TurnPart, may_hold_results, parts
 from tl_jax.tooluse.readers.results import Called, known, results, results_of_user
 from tl_jax.tooluse.readers.schemas import json_schema
 from tl_jax.tooluse.readers.tagged import between, calls
@@ -155,7 +155,7 @@ def _tell(message: Message, after_call: bool) -> None:
         remark(MAY_BE_RESULT, message.content)
 
 
-def _divided(message: Message, split: Sequence[Part]) -> list[Message]:
+def _divided(message: Message, split: Sequence[TurnPart]) -> list[Message]:
     """A message as one for each part: all have its weight, the first one what was thought, the last one a refusal."""
     divided = [replace(message, content=part.words, tool_calls=(), reasoning=None, refusal=None) for part in split]
     first = next((index for index, part in enumerate(split) if part.words), 0)
@@ -173,7 +173,7 @@ def _with_calls(turns: Sequence[Message], made: Sequence[Call]) -> list[Message]
     return [replace(one, tool_calls=tuple(islice(left, len(one.tool_calls)))) for one in turns]
 
 
-def _with_results(turns: Sequence[Message], split: Sequence[Part], called: Called) -> list[Message]:
+def _with_results(turns: Sequence[Message], split: Sequence[TurnPart], called: Called) -> list[Message]:
     """The turns, each before the results of its calls; without those that say nothing."""
     found = list[Message]()
     for one, part in zip(turns, split, strict=True):
