@@ -81,6 +81,15 @@ RESULTS = [
     "Only 3 left in stock",
     "Please provide feedback on our site",
     "The page explains what to do about 404 Not Found and about TypeError: f() got an unexpected keyword argument.",
+    "Result: failed",
+    "Results: errors: 2, passed: 3",
+    "Output: 404",
+    "Tool output: The Forbidden City is a palace",
+    'Result: {"error": null, "value": 3}',
+    "`Error: x` is what it prints where `f` fails, and `g`",
+    "```\nfile not found: the film\n```\nis what it says",
+    "Files not found: none",
+    "File not found: 0",
     "1. How to fix 'connection error' in Python\n2. NameError: name 'x' is not defined - what it means\n" * 10,
 ]
 
@@ -167,6 +176,15 @@ ERRORS = [
     ('{"status": "fail"}', Category.UNKNOWN_ERROR),
     ('{"error": "Message error..."}', Category.UNKNOWN_ERROR),
     ("'related_searches'", Category.UNKNOWN_ERROR),
+    ("Tool output:\nError: no such key", Category.BAD_VALUE),
+    ("Result: Error: no such key", Category.BAD_VALUE),
+    ("Observation: TypeError: f() got an unexpected keyword argument 'x'", Category.PARAMETER_HALLUCINATION),
+    ('Function response: {"error": "no such key"}', Category.BAD_VALUE),
+    ("`Error: no such key`", Category.BAD_VALUE),
+    ("```json\nError: no such key\n```", Category.BAD_VALUE),
+    ('```json\n{"error": "no such key"}\n```\n', Category.BAD_VALUE),
+    ("File not found: /tmp/x", Category.BAD_VALUE),
+    ("There was an error: no such key", Category.BAD_VALUE),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from tests.tooluse.readers.helpers import (
     real_trajectories,
     stripped,
 )
+from tests.tooluse.readers.prompts import remarks
 from tl_jax.tooluse.readers import read_trajectories
+from tl_jax.tooluse.readers.texts import ENDED
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
 GLAIVE = {
@@ -44,6 +47,36 @@ def test_glaive(tmp_path: Path) -> None:
         Message("assistant", "No idea."),
     )
     assert read_one(tmp_path, {"sample": GLAIVE["system"] + "\n\n" + GLAIVE["chat"]}, "glaive") == found
+
+
+@pytest.mark.parametrize("who", ["user", "tool"])
+@pytest.mark.parametrize("format", ["openai", "sharegpt"])
+def test_the_same_words_as_messages(tmp_path: Path, format: str, who: str) -> None:
+    """Whoever hands the results over; the marks after each turn of the assistant go."""
+    speakers = {"SYSTEM": "system", "USER": "user", "ASSISTANT": "assistant", "FUNCTION RESPONSE": who}
+    said = re.findall(
+        r"(?ms)^(SYSTEM|USER|ASSISTANT|FUNCTION RESPONSE): (.*?)\s*(?=^[A-Z ]+:|\Z)",
+        f"{GLAIVE['system']}\n{GLAIVE['chat']}",
+    )
+    turns = [
+        (speakers[name], f"{name}: {text}" if name == "FUNCTION RESPONSE" and who == "user" else text)
+        for name, text in said
+    ]
+    role, content = ("role", "content") if format == "openai" else ("from", "value")
+    key = "messages" if format == "openai" else "conversations"
+    value = {key: [{role: name, content: text} for name, text in turns]}
+    found, told = remarks(tmp_path, value, format)
+    expected = read_one(tmp_path, GLAIVE)
+    assert (found.tools, found.messages) == (expected.tools, expected.messages)
+    assert told[ENDED] == 1
+
+
+def test_one_text_that_ends_with_a_mark_stays(tmp_path: Path) -> None:
+    """It may speak of it."""
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "ChatML ends turns with <|im_end|>"}]
+    assert read_one(tmp_path, {"messages": turns}).messages[1].content == turns[1]["content"]
+    other = [{"role": "user", "content": "And?"}, {"role": "assistant", "content": "Nothing else."}]
+    assert read_one(tmp_path, {"messages": turns + other}).messages[1].content == turns[1]["content"]
 
 
 def test_the_users_own_words_beside_the_tools_are_kept(tmp_path: Path) -> None:

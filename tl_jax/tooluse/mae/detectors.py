@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from tl_jax.errors import UserError
 from tl_jax.tooluse.mae.finding import Finding, Said, excerpt
-from tl_jax.tooluse.mae.phrases import PACKS, TEXT_RULES, Category, classify
+from tl_jax.tooluse.mae.phrases import LABEL, PACKS, TEXT_RULES, Category, classify
 from tl_jax.tooluse.mae.tags import elements
 from tl_jax.tooluse.text.literals import CUT, as_text, structure
 
@@ -58,12 +58,7 @@ class Detector:
         if depth > _MAX_DEPTH:
             return None
         if isinstance(value, str):
-            parsed = structure(value)
-            if parsed is not None:
-                return self._value(parsed, depth + 1)
-            if tagged := elements(value):
-                return self._object(tagged, depth) or self._text(value)
-            return self._text(value)
+            return self._said(value, depth)
         if isinstance(value, Mapping):
             if self._toolbench and value.keys() - {CUT} == {"error", "response"}:
                 return self._envelope(value, depth)
@@ -72,12 +67,26 @@ class Detector:
             return self._list(value, depth)
         return None
 
-    def _text(self, text: str) -> Finding | None:
+    def _said(self, text: str, depth: int, labelled: bool = False) -> Finding | None:
+        """A text: what it says as structure, in tags, in a block of code or after a label counts."""
+        if code := _CODE.match(text):
+            text = code[1] or code[2]
+        parsed = structure(text)
+        if parsed is not None:
+            return self._value(parsed, depth + 1)
+        if (tagged := elements(text)) and (finding := self._object(tagged, depth)):
+            return finding
+        if finding := self._text(text, labelled):
+            return finding
+        label = None if labelled else LABEL.match(text.lstrip())
+        return self._said(text.lstrip()[label.end() :], depth, labelled=True) if label else None
+
+    def _text(self, text: str, labelled: bool) -> Finding | None:
         text = text.strip().lstrip(_SYMBOLS)
         # The end counts as well: what a program printed before it failed says nothing.
         sample = text if len(text) <= 2400 else text[:400] + "\n...\n" + text[-2000:]
         for rule in self._text_rules:
-            if len(text) <= rule.longest and rule.pattern.match(sample):
+            if len(text) <= rule.longest and not (labelled and rule.weak) and rule.pattern.match(sample):
                 message = text.splitlines()[-1] if rule.name == "traceback" else sample
                 return Finding(rule.category or classify(message), rule.name, excerpt(message))
         return None
@@ -255,6 +264,8 @@ _FAILED = frozenset(
 )
 _SYMBOLS = "⚠❌✖✗✘🚫⛔❗‼🛑🔴\ufe0f "
 """What tools put before an error message."""
+_CODE = re.compile(r"\s*(?:`([^`\n]*)`|```[\w-]*\n([^`]*)```)\s*\Z")
+"""A text that is code and nothing else."""
 _SUCCEEDED = re.compile(r"(success|successful|succeeded|ok|true|0|2\d\d)$", re.IGNORECASE)
 
 

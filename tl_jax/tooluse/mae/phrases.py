@@ -73,6 +73,11 @@ class TextRule:
     category: Category | None
     longest: float
 
+    @property
+    def weak(self) -> bool:
+        """Whether it is for a sentence or two."""
+        return self.longest <= _SENTENCE
+
 
 _SENTENCE, _PAGE, _ANY = 300, 2000, float("inf")
 """How long a text a rule is applied to. Weak rules are for a sentence or two: longer texts are documents."""
@@ -114,6 +119,11 @@ _NONE = (
 """What follows "Errors:" where there are none."""
 QUOTED_NAME = re.compile(r"'[A-Za-z]+(_[A-Za-z0-9]+)+'$")
 """`'related_searches'` and nothing else: how Python prints a KeyError."""
+
+LABEL = re.compile(
+    r"(?:(?:tool|function|api) )?(?:outputs?|results?|response|observation):(?!\s*errors\b)\s*", re.IGNORECASE
+)
+"""What may stand before a result. After it only rules for more than a sentence count: "Result: failed" is a result."""
 
 TEXT_RULES: tuple[TextRule, ...] = (
     _rule(
@@ -252,6 +262,7 @@ TEXT_RULES: tuple[TextRule, ...] = (
         r"can(?:not|'t) (?:find|connect|read|parse|open|access|process|complete|load|call|execute|divide)\b",
         r"can(?:not|'t) \w{1,30}: |(?:failed|failure|missing)\s?: (?!\d|(?:none|nothing|\[\])\W*$)",
         r"there (?:was|is|has been) an? (?:\w{1,20} )?(?:problem|error|issue) (?:with|while|when|processing|in)\b",
+        r"there (?:was|has been) an? (?:\w{1,20} )?error[:.]",
         r"(?:the |your |this )?(?:request|operation|call|action|transaction) (?:(?:is|was|has been) )?"
         r"(?:could not|can ?not|rejected|denied|aborted|not (?:be |permitted|allowed|completed|processed))\b",
         r"(?:oops|sorry|uh-oh)?[,.! ]{0,2}something went wrong|please try again",
@@ -329,6 +340,7 @@ TEXT_RULES: tuple[TextRule, ...] = (
         rf"{_WORDS}(?:could |can )?not (?:be )?found(?: in (?:the )?file)?[.!]?$|no replacement was performed\b",
         rf"{_WORDS}(?:does not|doesn't|do not) exist[.!]?$",
         r"(?:there is )?no such \w{1,30}(?<![^s]s)[.!]?$",
+        rf"(?:file|directory|folder|path|resource|page|table|column|key) not found:(?!{_NONE})",
         r"no (?:user|order|account|record|item|entry) found (?:with|for)\b",
         r"(?:there is )?no (?:tool|function|method|action|api) (?:called|named)\b",
         r"(?:tool|function|method|action|endpoint|api|command|name or service) not (?:found|available|known)\b",

@@ -12,7 +12,7 @@ from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.fields import described
 from tl_jax.tooluse.readers.messages import finished, is_own, with_system
 from tl_jax.tooluse.readers.results import Called
-from tl_jax.tooluse.readers.texts import REORDERED, heard, is_result, may_be_result, structured
+from tl_jax.tooluse.readers.texts import REORDERED, heard, may_be_result, structured
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
 
@@ -84,12 +84,13 @@ class Dialogue:
             self._note(message)
 
     def heard(self, role: str | None, text: str, where: str) -> bool:
-        """Whether what somebody says is results of the calls so far, which are then added, each as one."""
-        if not is_result(role, text, self.messages):
+        """Whether what somebody says holds results of the calls so far, which are then added, with what a user says."""
+        if role not in ("user", "tool"):
             return False
-        for result in heard(Message("user" if role == "user" else "tool", text), self.called):
-            self.add(result, where)
-        return True
+        found = heard(Message("user" if role == "user" else "tool", text), self.called, self.messages)
+        for message in found:
+            self.add(message, where)
+        return bool(found)
 
     def _note(self, message: Message) -> None:
         """Keeps the names and ids of calls."""

@@ -14,6 +14,7 @@ from tl_jax.tooluse.fields import Fields, row_id
 from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.fields import described
 from tl_jax.tooluse.readers.format import Format, has
+from tl_jax.tooluse.readers.own_words import GLAIVE
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.schema import DataError, Message, Tool, Trajectory
 from tl_jax.tooluse.strict_json import DECODER
@@ -21,8 +22,7 @@ from tl_jax.tooluse.text.syntaxes import Offer, Problem, glaive
 
 _TURN = re.compile(r"^[ \t]*(SYSTEM|USER|ASSISTANT|FUNCTION RESPONSE):", re.MULTILINE)
 _END = "<|endoftext|>"
-_SAYS = re.compile(r"You are a helpful assistant with access to the following functions\. Use them if required\s*-?\s*")
-"""What a system prompt says of its tools."""
+_SAYS = re.compile(rf"(?:{GLAIVE})(?:\s*-)?\s*")
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:

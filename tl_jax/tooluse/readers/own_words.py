@@ -16,6 +16,8 @@ from tl_jax.tooluse.readers.embedded import called, embedded
 
 LEFT_OUT = "sentence of a system text left out: it says how to write calls, which every renderer says itself"
 
+GLAIVE = r"You are a helpful assistant with access to the following functions\.|Use them if required\b"
+"""What Glaive's prompts say of their tools."""
 _EXAMPLE, _VALUE = "\x01", "\x02"
 """What stands in place of an example of a call, and of other JSON, while sentences are looked at."""
 
@@ -29,6 +31,7 @@ _PHRASES = re.compile(
     r"|\A#+ (?:tools|functions)\s*\Z|\A(?:(?:here|these) are )?(?:the )?available (?:tools|functions)\s*:"
     r"|\bhere (?:is|are) (?:a |the )?(?:list of |set of )?(?:available |possible )?(?:tools|functions) "
     r"|\byou have access to the following (?:functions|tools)\b|\bsupported function definitions"
+    rf"|{GLAIVE}"
     # Hermes, Qwen, MiniMax
     r"|\bfunction calling (?:ai )?model\b|\bfunction signatures within\b|\bpydantic model json schema\b"
     r"|\Ayou (?:may |can )?call (?:(?:one or more|any of the) )?(?:functions|tools)(?: below| to assist with\b|\s*[.:])"

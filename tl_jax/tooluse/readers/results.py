@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container
-from typing import Any
+from dataclasses import replace
+from typing import Any, Protocol
 
-from tl_jax.tooluse.readers.fields import literal, plain
-from tl_jax.tooluse.readers.tagged import between
-from tl_jax.tooluse.schema import DataError, Message
-from tl_jax.tooluse.text.turn_end import without_turn_end
+from tl_jax.tooluse.readers.fields import plain
+from tl_jax.tooluse.readers.result_marks import MARKS, PLAIN, labelled, marked, value_of, whole
+from tl_jax.tooluse.schema import Message
+from tl_jax.tooluse.text.structure import Code
+from tl_jax.tooluse.text.turn_end import between_turns, without_turn_end
 
-_TAGS = ("tool_response", "tool_result", "function_response", "function_result", "function_results")
-_HEADER = re.compile(r"\s*<\|start_header_id\|>(?:ipython|tool)<\|end_header_id\|>\s*")
-"""What Llama 3's template writes before a result."""
-_BEGIN, _END = "[TOOL_RESULTS]", "[/TOOL_RESULTS]"
-"""What Mistral's templates write around one."""
-_ID = re.compile(r"([^\[\]{}\s]{1,64})?\[TOOL_CONTENT\]")
+
+class Waiting(Protocol):
+    """The calls that wait for a result: the names in it, and how many they are."""
+
+    def __contains__(self, name: object, /) -> bool: ...
+
+    def __len__(self) -> int: ...
 
 
 class Called:
@@ -28,12 +30,13 @@ class Called:
         >>> from tl_jax.tooluse.schema import Call
         >>> called = Called()
         >>> called.note(Message("assistant", "", (Call("f", id="1"),)))
-        >>> "f" in called, ["f"] in called, called.ids
-        (True, False, {'1'})
+        >>> "f" in called, ["f"] in called, called.ids, len(called)
+        (True, False, {'1'}, 1)
     """
 
     def __init__(self) -> None:
         self._names: set[str] = set()
+        self._calls = 0
         self.ids: set[str] = set()
         self._over = False
 
@@ -43,7 +46,8 @@ class Called:
             self._over = True
         elif message.tool_calls:
             if self._over:
-                self._names, self.ids, self._over = set(), set(), False
+                self._names, self.ids, self._calls, self._over = set(), set(), 0, False
+            self._calls += len(message.tool_calls)
             self._names.update(call.name for call in message.tool_calls)
             self.ids.update(call.id for call in message.tool_calls if call.id is not None)
 
@@ -51,93 +55,87 @@ class Called:
         """Whether it is the name of a tool that was called."""
         return isinstance(name, str) and name in self._names
 
+    def __len__(self) -> int:
+        """How many calls."""
+        return self._calls
 
-def results(text: str, called: Container[object], listed_as: tuple[str, str] = ("name", "content")) -> list[Message]:
-    """The results in a text, each between its tags; a text without tags, or with words beside them, is one result.
+    def copy(self) -> Called:
+        """The same calls, to note further ones."""
+        other = Called()
+        other._names, other.ids = set(self._names), set(self.ids)
+        other._calls, other._over = self._calls, self._over
+        return other
+
+
+def results(text: str, called: Waiting) -> list[Message]:
+    """The results in a text, each between its marks; a text without marks, or with words beside them, is one result.
 
     A result that is an object of a tool's name and what it said is unwrapped, if that tool was called and nothing else
     stands beside.
 
     Args:
-        called: the names of the calls that wait for a result.
-        listed_as: what the object calls the name and what was said.
+        called: the calls that wait for a result.
     """
-    said, begun = _without_turn(text)
-    if texts := _tagged(said):
-        return [unwrapped(item, called, listed_as) for item in texts]
-    if found := _of_mistral(said) or _listed(said, called):
-        return found
-    result = unwrapped(said, called, listed_as)
-    return [result if begun or result.name else Message("tool", text)]
+    if found := whole(text, MARKS, len(called)) or labelled(text, len(called)):
+        return [one for item in found for one in known(item, called)]
+    said = without_turn_end(text)
+    found = known(Message("tool", said), called)
+    return found if found[0].name else [Message("tool", text)]
 
 
-def is_results(text: str) -> bool:
-    """Whether a text is results as templates write them, and nothing else."""
-    said, begun = _without_turn(text)
-    return begun or bool(_tagged(said) or _of_mistral(said))
+def results_of_user(text: str, called: Waiting, follows: bool) -> list[Message]:
+    """The results in a user's words, before a message with those beside them; nothing where there are no results.
+
+    Args:
+        follows: calls or results stand right before. Then what a label or a plain tag begins is one as well, and words
+            may stand beside results.
+    """
+    waiting = len(called)
+    found = whole(text, MARKS, waiting)
+    if follows and not found:
+        found = labelled(text, waiting) or whole(text, PLAIN, waiting) or _beside(text, waiting)
+    return [one for item in found for one in (known(item, called) if item.role == "tool" else [item])]
 
 
-def unwrapped(text: str, called: Container[object], fields: tuple[str, str] = ("name", "content")) -> Message:
+def _beside(text: str, waiting: int) -> list[Message]:
+    """The results in a text that begin a line, and a user's message with the words beside them."""
+    code, position, seen = Code(text), 0, 0
+    found, words = list[Message](), list[str]()
+    for one in marked(text, MARKS):
+        _, new_line, before = text[seen : one.start].rpartition("\n")
+        begins_line = not before.strip() and (new_line or seen == position)
+        seen = one.end
+        if one.closed and begins_line and not code.holds(one.start):
+            code.skip(one.start, one.end)
+            found += one.results(waiting)
+            words.append(text[position : one.start])
+            position = one.end
+    said = "\n".join(filter(None, map(between_turns, (*words, text[position:]))))
+    return [*found, Message("user", said)] if found else []
+
+
+def known(result: Message, called: Waiting) -> list[Message]:
+    """A result without the object around it, or the results of the list that it is; named after a tool that was called.
+
+    An id is kept: only the reader of the row knows whose it is.
+    """
+    found = _listed(result.content, called) or [unwrapped(result.content, called)]
+    name = result.name if result.name in called else None
+    return [replace(item, name=item.name or name, call_id=result.call_id, error=result.error) for item in found]
+
+
+def unwrapped(text: str, called: Container[object]) -> Message:
     """The result that a text is, see `results`."""
-    name, content = fields
-    value = _read(text) if name in text and content in text else None  # most results say neither
-    if isinstance(value, dict) and value.keys() == {name, content} and value[name] in called:
-        return Message("tool", plain(value[content]), name=value[name])
+    value = value_of(text) if "name" in text and "content" in text else None  # most results say neither
+    if isinstance(value, dict) and value.keys() == {"name", "content"} and value["name"] in called:
+        return Message("tool", plain(value["content"]), name=value["name"])
     return Message("tool", text)
-
-
-def _without_turn(text: str) -> tuple[str, bool]:
-    """A text without what Llama 3's template writes before a turn and templates write after one; and if it began so."""
-    header = _HEADER.match(text)
-    return without_turn_end(text[header.end() :] if header else text), header is not None
-
-
-def _tagged(text: str) -> list[str]:
-    """What stands between the tags that a text consists of; nothing where it says something else."""
-    for tag in _TAGS:
-        if f"<{tag}>" in text:
-            texts, rest = between(text, tag)
-            if rest.strip():
-                return []
-            return [one for inside in texts for one in _each(inside)] if tag == "function_results" else texts
-    return []
-
-
-def _each(text: str) -> list[str]:
-    """The results in ``<result>`` tags inside of those around all, as DeepSeek V3.2 writes them; or the text."""
-    texts, rest = between(text, "result") if text.lstrip().startswith("<result>") else ([], text)
-    return [text] if rest.strip() else texts
-
-
-def _of_mistral(text: str) -> list[Message]:
-    """The results between Mistral's marks, with their ids."""
-    before, *parts = text.split(_BEGIN)
-    found = []
-    for inside, closed, after in (part.partition(_END) for part in parts):
-        if before.strip() or after.strip() or not closed:
-            return []
-        known_as, said = None, inside.strip()
-        if begun := _ID.match(inside):
-            known_as, said = begun[1], inside[begun.end() :].strip()
-        value = _read(said) if known_as is None and "call_id" in said else None
-        if isinstance(value, dict) and value.keys() == {"content", "call_id"}:
-            known_as, said = str(value["call_id"]), plain(value["content"])
-        found.append(Message("tool", said, call_id=known_as))
-    return found
 
 
 def _listed(text: str, called: Container[object]) -> list[Message]:
     """The results in ToolACE's ``[{"name": ..., "results": ...}]``; none where a text is something else."""
-    value = _read(text) if "results" in text and text.lstrip().startswith(("[", "{")) else None
+    value = value_of(text) if "results" in text and text.lstrip().startswith(("[", "{")) else None
     values: list[Any] = value if isinstance(value, list) else [value]
     if not all(isinstance(i, dict) and i.keys() == {"name", "results"} and i["name"] in called for i in values):
         return []
     return [Message("tool", plain(item["results"]), name=item["name"]) for item in values]
-
-
-def _read(text: str) -> Any:
-    """The value that a text is; None where it is no literal."""
-    try:
-        return literal(text, "")
-    except DataError:
-        return None

@@ -9,7 +9,7 @@ JSON text, and a call or result is a turn of its own, by ``function_call`` or ``
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -22,7 +22,7 @@ from tl_jax.tooluse.readers.nulls import is_padded, without_nulls
 from tl_jax.tooluse.readers.results import results
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import between, calls, listed
-from tl_jax.tooluse.readers.texts import prompt, said
+from tl_jax.tooluse.readers.texts import prompt, spoken, without_ends
 from tl_jax.tooluse.readers.tool_lists import TOOLS
 from tl_jax.tooluse.readers.toolbox import joined
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
@@ -53,7 +53,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     dialogue = Dialogue()
     for (value, at), (following, _) in zip_longest(turns, turns[1:], fillvalue=({}, "")):
         tools = _turn(value, at, dialogue, tools, may_answer(following, _SPEAKERS), padded)
-    dialogue.messages = list(joined(dialogue.messages))
+    dialogue.messages = list(joined(without_ends(dialogue.messages, _written(turns))))
     return [dialogue.as_it_is(beside, tools, system, "conversations")]
 
 
@@ -85,10 +85,18 @@ def _turn(
             dialogue.add(Message("user", text, weight=weight), where)
         case "assistant":
             message = Message("assistant", text, weight=weight)
-            dialogue.add(said(message, tools, answered, f"{where}.value"), where)
+            for one in spoken(message, tools, answered, f"{where}.value", dialogue.called, dialogue.messages):
+                dialogue.add(one, where)
         case _:
             raise DataError(f"unknown speaker {speaker!r}", field=f"{where}.from")
     return tools
+
+
+def _written(turns: Iterable[tuple[Any, str]]) -> Iterator[str]:
+    """The texts of the assistant as the row has them."""
+    for turn, _ in turns:
+        if _SPEAKERS.get(turn["from"].lower()) == "assistant":
+            yield turn["value"]
 
 
 def _made(content: Any, where: str, tools: Sequence[Tool], padded: bool) -> tuple[str, tuple[Call, ...]]:

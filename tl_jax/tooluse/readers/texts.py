@@ -5,29 +5,34 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from tl_jax.tooluse.notes import drops_unknown, remark, without_numbers
 from tl_jax.tooluse.pairing import named
-from tl_jax.tooluse.readers.results import Called, is_results, results
+from tl_jax.tooluse.readers.inline_results import TurnPart, may_hold_results, parts
+from tl_jax.tooluse.readers.results import Called, known, results, results_of_user
 from tl_jax.tooluse.readers.schemas import json_schema
 from tl_jax.tooluse.readers.tagged import between, calls
 from tl_jax.tooluse.readers.tool_prompts import handed_over, offered, stays
-from tl_jax.tooluse.schema import DataError, Message, Tool
+from tl_jax.tooluse.schema import Call, DataError, Message, Tool
 from tl_jax.tooluse.text.normal_schema import normal_schema
 from tl_jax.tooluse.text.parse import thoughts
 from tl_jax.tooluse.text.structure import Unreadable, structure_calls, without_code
+from tl_jax.tooluse.text.turn_end import every_turn_ended, other_turns, without_turn_end
 
 REORDERED = "text after a call in one turn: it stands before the call here"
 OTHER_TOOLS = "system text that lists other tools than the row: it stays as it is"
 SAID_TWICE = "text that says the call that its message makes: it is left out"
 OTHER_CALLS = "text that says other calls than its message makes: it stays text"
 IN_NO_SYNTAX = "text that may be a call in a syntax that is not known: it stays text"
+MAY_BE_RESULT = "text after a call that may be its result, in marks that are not known: it stays text"
+ENDED = "mark of the end of a turn after every text of the assistant: it is left out"
+OF_OTHERS = "holds results and turns of somebody else than the assistant: write each turn as a message"
 
 _TAG_OF_CALLS = re.compile(
     r"[<\[][^\s<>\[\]]{0,20}(?:tool|function)[_-]?call[^\s<>\[\]]{0,20}[>\]]\s{0,9}", re.IGNORECASE
 )
-_OBSERVATION = "Observation:"
 
 
 def structured(
@@ -44,32 +49,44 @@ def structured(
         DataError: a list of tools that cannot be read; a call that cannot be read, unless what is unknown is dropped;
             nothing is left.
     """
+    messages = without_ends(messages, (message.content for message in messages if message.role == "assistant"))
     result: list[Message] = []
     called = Called()
     asked = False
     for index, (message, where) in enumerate(zip(messages, places, strict=True)):
+        found = [message]
         if message.role == "assistant":
             following = messages[index + 1] if index + 1 < len(messages) else None
             answered = following is not None and may_be_result(following.role, following.content)
-            message = said(message, tools, answered, where, apart)
-            result.append(message)
-        elif is_result(message.role, message.content, result):
-            result += heard(message, called)
+            found = spoken(message, tools, answered, where, called, result, apart)
+        elif of_calls := heard(message, called, result):
+            found = of_calls
         elif message.role == "system":
             tools, words = prompt(message.content, tools, where)
-            result += [replace(message, content=words)] if words or not message.content.strip() else []
+            found = [replace(message, content=words)] if words or not message.content.strip() else []
         elif message.role == "user" and not asked and not tools:
             tools, words = handed_over(message.content, where)
-            result.append(replace(message, content=words) if tools else message)
-        else:
-            result.append(message)
-        called.note(message)
+            found = [replace(message, content=words)] if tools else [message]
+        result += found
+        for one in found or [message]:
+            called.note(one)
         asked = asked or message.role == "user"
     if len(result) == len(messages) and all(map(lambda new, old: new is old, result, messages)):
         return tools, tuple(messages)
     if not result:
         raise DataError("holds nothing but tools", field=places[0])
     return tools, tuple(named(result, by_id=False))
+
+
+def without_ends(messages: Sequence[Message], written: Iterable[str]) -> Sequence[Message]:
+    """The messages without the marks that end the turns of the assistant, if all that is ``written`` of it has them."""
+    if not every_turn_ended(written):
+        return messages
+    remark(ENDED)
+    return [
+        replace(message, content=without_turn_end(message.content)) if message.role == "assistant" else message
+        for message in messages
+    ]
 
 
 def prompt(text: str, tools: tuple[Tool, ...], where: str) -> tuple[tuple[Tool, ...], str]:
@@ -90,6 +107,83 @@ def prompt(text: str, tools: tuple[Tool, ...], where: str) -> tuple[tuple[Tool, 
         return tools or found, words
     remark(OTHER_TOOLS)
     return tools, text
+
+
+def spoken(
+    message: Message,
+    tools: Sequence[Tool],
+    answered: bool,
+    where: str,
+    called: Called,
+    before: Sequence[Message],
+    apart: bool = False,
+) -> list[Message]:
+    """The turns that a message of the assistant is: itself, or what its text says, calls, hears and answers, in order.
+
+    Args:
+        answered: a result follows.
+        called: the calls so far.
+        before: the conversation so far.
+        apart: thoughts in tags become reasoning.
+
+    Raises:
+        DataError: as `said` does; its text holds turns of others beside the results, unless what is unknown is dropped.
+    """
+    split = parts(message.content, tools, _follows(before))
+    if any(other_turns(part.words) for part in split):
+        if not drops_unknown():
+            raise DataError(f"{OF_OTHERS}; --unknown drop keeps it as text", field=where)
+        remark(f"{without_numbers(where)}: {OF_OTHERS}; it stays text")
+        return [message]
+    if not split:
+        turn = said(message, tools, answered, where, apart)
+        _tell(turn, after_call=bool(turn.tool_calls) or _follows(before))
+        return [turn]
+    follow = [bool(part.results) or answered for part in split]
+    turns = [said(one, tools, heard, where, apart) for one, heard in zip(_divided(message, split), follow, strict=True)]
+    if message.tool_calls and _plain(message) != [call for one in turns for call in _plain(one)]:
+        remark(OTHER_CALLS)
+        return [message]
+    for turn in turns:
+        _tell(turn, after_call=True)
+    return _with_results(_with_calls(turns, message.tool_calls), split, called.copy())
+
+
+def _tell(message: Message, after_call: bool) -> None:
+    """Counts what stays text and may be the result of a call."""
+    if after_call and may_hold_results(message.content):
+        remark(MAY_BE_RESULT, message.content)
+
+
+def _divided(message: Message, split: Sequence[TurnPart]) -> list[Message]:
+    """A message as one for each part: all have its weight, the first one what was thought, the last one a refusal."""
+    divided = [replace(message, content=part.words, tool_calls=(), reasoning=None, refusal=None) for part in split]
+    first = next((index for index, part in enumerate(split) if part.words), 0)
+    divided[first] = replace(divided[first], reasoning=message.reasoning)
+    divided[-1] = replace(divided[-1], refusal=message.refusal)
+    return divided
+
+
+def _with_calls(turns: Sequence[Message], made: Sequence[Call]) -> list[Message]:
+    """The turns with these calls, if there are any, in place of the same ones in their texts."""
+    if not made:
+        return list(turns)
+    remark(SAID_TWICE)
+    left = iter(made)
+    return [replace(one, tool_calls=tuple(islice(left, len(one.tool_calls)))) for one in turns]
+
+
+def _with_results(turns: Sequence[Message], split: Sequence[TurnPart], called: Called) -> list[Message]:
+    """The turns, each before the results of its calls; without those that say nothing."""
+    found = list[Message]()
+    for one, part in zip(turns, split, strict=True):
+        if one.content or one.tool_calls or one.reasoning or one.refusal:
+            found.append(one)
+            called.note(one)
+        for item in part.results:
+            read = [result for said in item.results(len(called)) for result in known(said, called)]
+            found += [_by_id(result, called) for result in read]
+    return found
 
 
 def said(message: Message, tools: Sequence[Tool], answered: bool, where: str, apart: bool = False) -> Message:
@@ -128,25 +222,35 @@ def _may_be_calls(text: str, tools: Sequence[Tool]) -> bool:
     return any(text.startswith(("{", "[", *names), found.end()) for found in _TAG_OF_CALLS.finditer(without_code(text)))
 
 
-def heard(message: Message, called: Called) -> list[Message]:
-    """The results in a message, each as one; of a message whose id is that of one call there is only one."""
-    text = message.content
-    if message.role == "user" and _is_observation(text):
-        text = text.lstrip().removeprefix(_OBSERVATION).strip()
-    split = results(text, called)
-    if message.call_id is not None and len(split) > 1:
+def heard(message: Message, called: Called, before: Sequence[Message]) -> list[Message]:
+    """The results in a message, each as one, and what a user says beside them; nothing where it holds none.
+
+    Of a message whose id is that of one call there is only one.
+
+    Args:
+        before: the conversation so far.
+    """
+    if message.role == "user":
+        split = results_of_user(message.content, called, _follows(before))
+        if not split:
+            _tell(message, after_call=_follows(before))
+    else:
+        split = results(message.content, called) if message.role == "tool" else []
+    whole = len(split) > 1 and message.call_id is not None
+    if message.role == "tool" and (whole or split == [Message("tool", message.content)]):
         return [message]
-    if len(split) == 1 and message.role == "tool" and split[0] == Message("tool", message.content):
-        return [message]
+    if message.role == "user":
+        return [_by_id(one, called) if one.role == "tool" else replace(one, name=message.name) for one in split]
+    error, name, known_as = message.error, message.name, message.call_id
+    found = [_by_id(one, called) for one in split]
     return [
-        replace(
-            item,
-            name=item.name or message.name,
-            call_id=message.call_id or (item.call_id if item.call_id in called.ids else None),
-            error=message.error,
-        )
-        for item in split
+        replace(one, name=one.name or name, call_id=known_as or one.call_id, error=error or one.error) for one in found
     ]
+
+
+def _by_id(result: Message, called: Called) -> Message:
+    """A result, with its id if that is one of a call."""
+    return result if result.call_id in called.ids else replace(result, call_id=None)
 
 
 def _shapes(tools: Iterable[Tool]) -> dict[str, Any]:
@@ -155,20 +259,13 @@ def _shapes(tools: Iterable[Tool]) -> dict[str, Any]:
 
 
 def may_be_result(role: str | None, text: str) -> bool:
-    """Whether what somebody says may be results, which some templates hand over as the user's words."""
-    return role == "tool" or (role == "user" and (is_results(text) or _is_observation(text)))
+    """Whether what somebody says after calls may be results, which some templates hand over as the user's words."""
+    return role == "tool" or (role == "user" and bool(results_of_user(text, Called(), follows=True)))
 
 
-def is_result(role: str | None, text: str, before: Sequence[Message]) -> bool:
-    """Whether it is results, after the messages ``before``: what ReAct hands over as one is, after calls or results."""
-    follows = bool(before) and (before[-1].role == "tool" or bool(before[-1].tool_calls))
-    observed = role == "user" and _is_observation(text)
-    return may_be_result(role, text) and (follows or not observed)
-
-
-def _is_observation(text: str) -> bool:
-    """Whether a user's words are what ReAct's prompts hand over as a result."""
-    return text.lstrip().startswith(_OBSERVATION)
+def _follows(before: Sequence[Message]) -> bool:
+    """Whether calls or results stand right before."""
+    return bool(before) and (before[-1].role == "tool" or bool(before[-1].tool_calls))
 
 
 def _thought(message: Message) -> Message:

@@ -18,7 +18,7 @@ from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.message_fields import message_weight
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import listed
-from tl_jax.tooluse.readers.texts import prompt, said
+from tl_jax.tooluse.readers.texts import prompt, spoken
 from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 from tl_jax.tooluse.text.parse import bind, parse_answer
@@ -53,10 +53,12 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         if role == "assistant":
             message = Message("assistant", value, weight=weight)
             if calls := pythonic(value, tools):
-                message = replace(message, content="", tool_calls=tuple(calls))
+                said = [replace(message, content="", tool_calls=tuple(calls))]
             else:
-                message = said(message, tools, may_answer(following, _SPEAKERS), f"{where}.value")
-            dialogue.join(message, where)
+                answered = may_answer(following, _SPEAKERS)
+                said = spoken(message, tools, answered, f"{where}.value", dialogue.called, dialogue.messages)
+            for one in said:
+                dialogue.join(one, where)
         else:
             dialogue.add(Message("user" if role == "user" else "system", value, weight=weight), where)
     return [dialogue.as_it_is(beside, tools, system, "conversations")]

@@ -102,7 +102,7 @@ def _marked(text: str, tools: Sequence[Tool]) -> tuple[Structured | None, str]:
     offer = Offer(tools)
     offer = offer.with_odd_names() or offer
     position = thoughts(text)[1]
-    words, calls, problem, code = [text[:position]], list[Parsed](), "", _Code(text)
+    words, calls, problem, code = [text[:position]], list[Parsed](), "", Code(text)
     left = TRIED * max(len(text), MAX_LENGTH)
     for opening in marks().finditer(text, position):
         start = opening.start()
@@ -131,7 +131,7 @@ def _marked(text: str, tools: Sequence[Tool]) -> tuple[Structured | None, str]:
     return Structured(content, bound(calls, tools), any(map(str.strip, after))), ""
 
 
-class _Code:
+class Code:
     """The blocks of code in a text, in their order; what begins inside of a call is none."""
 
     def __init__(self, text: str) -> None:

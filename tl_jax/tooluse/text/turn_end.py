@@ -1,8 +1,9 @@
-"""What a template writes after a turn, where a text is a model's raw output, or a file was made of it."""
+"""What a template writes after and before a turn, where a text is a model's raw output, or a file was made of it."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 TURN_ENDS = (
     *(f"<|{name}|>" for name in ("eot_id", "eom_id", "eot", "eom", "im_end", "end", "eos", "endoftext", "end_of_text")),
@@ -13,6 +14,30 @@ TURN_ENDS = (
 """Those of GLM say who speaks next; the last two begin the results, and end what Gemma's models say."""
 TURN_END = re.compile(rf"(?:\s*(?:{'|'.join(map(re.escape, TURN_ENDS))}))+\s*\Z")
 """Such marks, and nothing after them."""
+
+
+def _begins(who: str) -> str:
+    """What templates begin the turns of these speakers with, as a regular expression."""
+    forms = (
+        r"<\|im_start\|>{}\b[^\n<]{{0,80}}",
+        r"<\|start_header_id\|>{}<\|end_header_id\|>",
+        r"<start_of_turn>{}\b",
+        r"<\|im_{}\|>\w{{0,40}}<\|im_middle\|>",
+        r"<\|{}\|>",
+        r"\]~b\]{}\b[^\n]{{0,80}}",
+        r"<｜{}｜>",
+        r"<\|START_OF_TURN_TOKEN\|><\|{}_TOKEN\|>",
+    )
+    return "|".join(form.format(f"(?:{who})") for form in forms)
+
+
+_OTHERS = _begins("system|user|tool|ipython|environment|observation|SYSTEM|USER|User")
+_OWN = _begins("assistant|model|ai|Assistant|CHATBOT")
+_MARKS = re.compile(
+    rf"(?P<others>{_OTHERS}|\[INST\]|(?m:^[ \t]*USER:))|{_OWN}|\[/INST\]|(?m:^[ \t]*ASSISTANT:)|"
+    + "|".join(map(re.escape, TURN_ENDS))
+)
+"""The words at the beginning of a line are Glaive's."""
 
 
 def without_turn_end(text: str) -> str:
@@ -29,6 +54,49 @@ def without_turn_end(text: str) -> str:
     while mark := next((mark for mark in TURN_ENDS if text.endswith(mark, 0, end)), ""):
         end, found = _without_space(text, end - len(mark)), True
     return text[:end] if found else text
+
+
+def every_turn_ended(texts: Iterable[str]) -> bool:
+    """Whether each of several texts ends with such a mark: then a template wrote them, and no words speak of it.
+
+    Example:
+        >>> every_turn_ended(["Hello.</s>", "Bye.</s>"]), every_turn_ended(["Llama's mark is </s>"])
+        (True, False)
+    """
+    said = [text for text in texts if text.strip()]
+    return len(said) > 1 and all(without_turn_end(text) != text for text in said)
+
+
+def between_turns(text: str) -> str:
+    """What a text says beside the marks that end the turn before it, begin and end its own and begin the next one.
+
+    Others' turns that begin within it stay, see `other_turns`.
+
+    Example:
+        >>> between_turns("<|im_end|>\\n<|im_start|>assistant\\nIt is 10.<|im_end|>\\n<|im_start|>user\\n")
+        'It is 10.'
+    """
+    marks = list(_MARKS.finditer(text))
+    start, end = 0, len(text)
+    for mark in marks:
+        if mark["others"] or text[start : mark.start()].strip():
+            break
+        start = mark.end()
+    for mark in reversed(marks):
+        if mark.start() < start or text[mark.end() : end].strip():
+            break
+        end = mark.start()
+    return text[start:end].strip()
+
+
+def other_turns(text: str) -> bool:
+    """Whether a turn of somebody else than the assistant begins in a text.
+
+    Example:
+        >>> other_turns("It is 10.<|im_end|>\\n<|im_start|>user\\nAnd?"), other_turns("It is 10.<|im_end|>")
+        (True, False)
+    """
+    return any(mark["others"] for mark in _MARKS.finditer(text))
 
 
 def _without_space(text: str, end: int) -> int:

@@ -22,6 +22,9 @@ from tl_jax.tooluse.text.syntaxes.base import (
 from tl_jax.tooluse.text.syntaxes.json_calls import written_as
 from tl_jax.tooluse.text.syntaxes.values import checked, json_value
 
+QUOTES = {"gemma_4": '<|"|>', "function_gemma": "<escape>"}
+"""What begins and ends a text, by the syntax."""
+
 _NAME = re.compile(r"call:([^{}<>\n]+)\{")
 _BARE = re.compile(r"[^\s{}\[\]<>:,\"']+(?=\s*:)")
 _WORDS = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
@@ -36,12 +39,21 @@ def _between(opening: str, closing: str, quote: str) -> Reader:
         named = _NAME.match(text, skip_space(text, position))
         if not named:
             raise Problem(f"expected call:name{{...}}, not {text[position : position + 40]!r}")
-        arguments, end = _object(text, named.end() - 1, quote, 0)
+        arguments, end = read_object(text, named.end() - 1, quote)
         if len(arguments) > MAX_ARGUMENTS:
             raise Problem(f"more than {MAX_ARGUMENTS} arguments")
         return [(Call(named[1].strip(), arguments), ())], expect(text, end, closing)
 
     return read
+
+
+def read_object(text: str, position: int, quote: str) -> tuple[dict[str, Any], int]:
+    """The object at a position, written as arguments are, and where it ends.
+
+    Raises:
+        Problem: it is none.
+    """
+    return _object(text, position, quote, 0)
 
 
 def _value(text: str, position: int, quote: str, depth: int) -> tuple[Any, int]:
@@ -120,8 +132,8 @@ def _pair(key: str, value: Any, quote: str) -> str:
     return f"{key if bare and bare[0] == key else quote + key + quote}:{_written(value, quote)}"
 
 
-def _syntax(name: str, description: str, tokens: tuple[str, str], quote: str, source: str) -> Syntax:
-    opening, closing = tokens
+def _syntax(name: str, description: str, tokens: tuple[str, str], source: str) -> Syntax:
+    (opening, closing), quote = tokens, QUOTES[name]
 
     def write(calls: Sequence[Call]) -> str:
         return "".join(f"{opening}call:{call.name}{_written(dict(call.arguments), quote)}{closing}" for call in calls)
@@ -145,7 +157,6 @@ SYNTAXES = (
         "gemma_4",
         '`call:f{a:1}` between `<|tool_call>` and `<tool_call|>`, texts between `<|"|>`: Gemma 4',
         ("<|tool_call>", "<tool_call|>"),
-        '<|"|>',
         "https://ai.google.dev/gemma/docs/capabilities/text/function-calling-gemma4",
     ),
     _syntax(
@@ -153,7 +164,6 @@ SYNTAXES = (
         "`call:f{a:1}` between `<start_function_call>` and `<end_function_call>`, texts between `<escape>`: "
         "FunctionGemma",
         ("<start_function_call>", "<end_function_call>"),
-        "<escape>",
         "https://ai.google.dev/gemma/docs/functiongemma",
     ),
 )

@@ -17,6 +17,8 @@ from tl_jax.tooluse.text.syntaxes.values import json_value, python_value
 _ARGUMENT_KEYS = frozenset({"arguments", "parameters"})
 _BESIDE = frozenset({"name", "type", "id", "index", "function", "wild"})
 """What may stand beside the arguments: what OpenAI's API and our own files write."""
+_AS_TEXT = {"python_interpreter": "code"}
+"""smolagents' own tool, whose only argument is written as it is, without its name."""
 _PYTHON = re.compile(r"(?:\[\s*)?\{\s*'")
 """What a dictionary begins with that JSON has no words for."""
 
@@ -42,6 +44,8 @@ def read_call(row: Any) -> Parsed:
         if len(one) > 2 and (other := one.keys() - _ARGUMENT_KEYS - _BESIDE):
             raise Problem(f"{min(other)!r} stands beside name and arguments")
     (source,) = (row[key] for key in keys)
+    if isinstance(source, str) and row["name"] in _AS_TEXT and not source.lstrip().startswith("{"):
+        source = {_AS_TEXT[row["name"]]: source}
     arguments, end = json_value(source, 0) if isinstance(source, str) else (source, 0)  # OpenAI sends JSON in a string
     if isinstance(source, str) and source[end:].strip():
         raise Problem("text after the arguments")
