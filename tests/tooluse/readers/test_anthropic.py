@@ -74,7 +74,7 @@ def test_what_nobody_can_read_is_counted(tmp_path: Path) -> None:
     notes = Notes()
     with notes.kept():
         found = read_one(tmp_path, row)
-    assert found.messages[2] == Message("assistant", "I look.Wait.", (Call("lookup", {"word": "dog"}),))
+    assert found.messages[2] == Message("assistant", "I look.\nWait.", (Call("lookup", {"word": "dog"}),))
     (of_the_file,) = notes.files.values()
     assert of_the_file.remarks == {ENCRYPTED: 1, REORDERED: 1}
 

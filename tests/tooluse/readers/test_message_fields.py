@@ -184,7 +184,7 @@ def test_results_that_are_no_text(tmp_path: Path, content: Any, text: str) -> No
         ([{"a": 1}, "x"], '[{"a": 1}, "x"]'),
         ([{"type": "text", "text": "a"}, {"type": "flight"}], '[{"type": "text", "text": "a"}, {"type": "flight"}]'),
         ([], ""),
-        ([{"text": "a"}, {"type": "text", "text": "b"}], "ab"),
+        ([{"text": "a"}, {"type": "text", "text": "b"}], "a\nb"),
     ],
 )
 def test_results_that_look_like_parts(tmp_path: Path, content: Any, text: str) -> None:

@@ -146,7 +146,7 @@ def _result(block: Fields, dialogue: Dialogue, where: str, padded: bool | None) 
     known_as = identity(block, "tool_use_id")
     said = block.take("content", default="")
     error = block.take("is_error", kind=bool, default=False) or _is_error(said)
-    content = plain(_readable(said), bool(padded)) if _is_of_a_server(said) else _text(said, f"{where}.content")
+    content = plain(_readable(said), bool(padded)) if _is_of_a_server(said) else _text(said, f"{where}.content", "\n")
     dialogue.result(content, f"{where}.tool_use_id", known_as, error=error)
 
 
@@ -175,8 +175,8 @@ def _readable(value: Any) -> Any:
     return {key: _readable(item) for key, item in value.items() if key not in _ENCRYPTED}
 
 
-def _text(value: Any, where: str) -> str:
-    """Text, or blocks of text."""
+def _text(value: Any, where: str, between: str = "") -> str:
+    """Text, or blocks of text with this ``between`` them."""
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
@@ -188,7 +188,7 @@ def _text(value: Any, where: str) -> str:
                 raise DataError("only blocks of text can be read", field=fields.where)
             texts.append(fields.take("text", kind=str))
             fields.keep(*_OF_A_BLOCK)
-    return "".join(texts)
+    return between.join(texts)
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:

@@ -24,6 +24,8 @@ class AssistantTurn:
     reasoning: list[str] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     refusal: str | None = None
+    _called: int = field(default=0, init=False)
+    """How many calls stand before the last text."""
 
     @property
     def says_something(self) -> bool:
@@ -31,9 +33,13 @@ class AssistantTurn:
         return bool(self.texts or self.reasoning or self.calls or self.refusal is not None)
 
     def text(self, text: str) -> None:
-        """One more piece of the answer."""
-        if text.strip() and self.calls:
-            remark(REORDERED)
+        """One more piece of the answer; one that a call parts from the text before is a line of its own."""
+        if text.strip():
+            if self.calls:
+                remark(REORDERED)
+            if len(self.calls) > self._called and any(map(str.strip, self.texts)):
+                text = f"\n{text}"
+            self._called = len(self.calls)
         self.texts.append(text)
 
     def message(self, weight: float | None = None, name: str | None = None) -> Message:

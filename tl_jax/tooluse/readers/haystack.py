@@ -113,7 +113,7 @@ def _result(value: Any, where: str, dialogue: Dialogue, padded: bool) -> None:
         said, failed = result.take("result", default=""), result.take("error", kind=bool, default=False)
         call = _call(result.take("origin"), result.taken, {}, padded)
     if isinstance(said, list) and said and all(isinstance(part, dict) and "text" in part for part in said):
-        said = "".join(Fields(part, f"{where}.result").take("text", kind=str) for part in said)
+        said = "\n".join(Fields(part, f"{where}.result").take("text", kind=str) for part in said)
     elif isinstance(said, list) and any(isinstance(part, dict) and {"image", "file"} & part.keys() for part in said):
         raise DataError("only text can be read", field=f"{where}.result")
     dialogue.result(plain(said, padded), f"{where}.origin.id", call.id, call.name, failed)

@@ -59,7 +59,7 @@ def _message(value: Any, where: str, dialogue: Dialogue, offered: tuple[Tool, ..
             turn.calls += calls(text, f"{at}.value")
         else:
             raise DataError(f"a part of type {kind!r} cannot be read in a message of {role!r}", field=at)
-    content = "".join(turn.texts)
+    content = ("\n" if role == "tool" else "").join(turn.texts)
     if role == "assistant":
         dialogue.add(turn.message(weight), where)
     elif role == "tool":

@@ -47,8 +47,8 @@ def _message(value: Any, where: str, dialogue: Dialogue, reader: MessageReader) 
             known_as, name = identity(beside, "tool_call_id"), beside.take("name", kind=str, default=None)
             failed = beside.take("is_error", kind=bool, default=False)
             _beside(beside, turn, reader)
-    texts = "".join(turn.texts)
-    if said and texts and said != texts and said != "\n".join(turn.texts):
+    texts = ("\n" if role == "tool" else "").join(turn.texts)
+    if said and texts and "".join(said.split()) != "".join(texts.split()):
         raise DataError("says something else than the blocks", field=f"{where}.content")
     text = said or texts
     if role == "tool":

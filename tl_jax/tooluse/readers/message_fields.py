@@ -121,11 +121,12 @@ def failed(fields: Fields) -> bool | str:
     return error or flag or status == "error"
 
 
-def message_text(fields: Fields, any_value: bool = False, padded: bool = False) -> Content:
+def message_text(fields: Fields, result: bool = False, padded: bool = False) -> Content:
     """Takes the content of a message: its text, joined of its parts, and what else is among these.
 
     Args:
-        any_value: it may be an object, or a list in which not all are parts; then it says what it is as JSON.
+        result: it is what a tool said: each part of text is a line of its own, as two numbers must not become one; it
+            may be an object, or a list in which not all are parts; then it says what it is as JSON.
         padded: a table wrote the row, see `plain`.
 
     Raises:
@@ -135,12 +136,12 @@ def message_text(fields: Fields, any_value: bool = False, padded: bool = False) 
     if isinstance(content, str):
         return Content(content)
     where = fields.taken
-    if any_value and _is_of_mcp(content):
+    if result and _is_of_mcp(content):
         with Fields(content, where) as answer:
             failed = answer.take("isError", kind=bool, default=False)
             beside, found = answer.keep(*OF_MCP), message_text(answer, True, padded)
             return found._replace(text=found.text or value_of_mcp(beside, padded), failed=failed)
-    if any_value and not is_parts(content):
+    if result and not is_parts(content):
         return Content(plain(content, padded))
     if not isinstance(content, list):
         raise DataError(f"must be text, not {type(content).__name__}", field=where)
@@ -163,7 +164,7 @@ def message_text(fields: Fields, any_value: bool = False, padded: bool = False) 
             else:
                 raise DataError("only parts of text can be read", field=part.where)
             part.keep(*_OF_A_PART)
-    return Content("".join(texts), refusal, "\n".join(filter(None, said)))
+    return Content(("\n" if result else "").join(texts), refusal, "\n".join(filter(None, said)))
 
 
 def thoughts(part: Fields) -> str:

@@ -71,7 +71,7 @@ class MessageReader:
         with Fields(value, where) as fields:
             speaker = fields.take("role", kind=str)
             role = role_named(speaker)
-            content = message_text(fields, any_value=role == "tool", padded=self.padded)
+            content = message_text(fields, result=role == "tool", padded=self.padded)
             text = content.text.removeprefix(SMOLAGENTS.get(speaker, ""))
             message = Message(cast(Role, role), text, error=content.failed, refusal=content.refusal)
             if fields or content.reasoning:  # most messages have no more than that

@@ -141,7 +141,7 @@ class _ItemReader:
 
     def _result(self, said: Any, where: str, known_as: str | None, error: bool = False) -> None:
         said = said if isinstance(said, str) or is_parts(said) else plain(said, self.padded)
-        text, _ = _text(Fields({"output": said}, where), "output")
+        text, _ = _text(Fields({"output": said}, where), "output", "\n")
         self.dialogue.result(text, f"{where}.call_id", known_as, error=error)
 
 
@@ -171,8 +171,8 @@ def _reasoning(item: Fields) -> list[str]:
     return texts.get("content") or texts.get("summary") or []
 
 
-def _text(item: Fields, name: str) -> tuple[str, str | None]:
-    """The text in a field, whole or in parts, and the refusal among them."""
+def _text(item: Fields, name: str, between: str = "") -> tuple[str, str | None]:
+    """The text in a field, whole or in parts with this ``between`` them, and the refusal among them."""
     where, value = item.at(name), item.take(name, default="")
     if isinstance(value, str):
         return value, None
@@ -189,7 +189,7 @@ def _text(item: Fields, name: str) -> tuple[str, str | None]:
                 part.keep("annotations", "logprobs")
             else:
                 raise DataError(f"a part of type {kind!r} cannot be read: only text", field=part.where)
-    return "".join(texts), refusal
+    return between.join(texts), refusal
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:

@@ -12,9 +12,9 @@ from typing import Any
 
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import Dialogue, around
-from tl_jax.tooluse.readers.fields import identity, plain
+from tl_jax.tooluse.readers.fields import identity
 from tl_jax.tooluse.readers.format import Format, Writer
-from tl_jax.tooluse.readers.message_fields import failed, message_weight
+from tl_jax.tooluse.readers.message_fields import failed, message_text, message_weight
 from tl_jax.tooluse.readers.message_reader import MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
@@ -55,9 +55,10 @@ def dialogue_of(turns: Iterable[tuple[Any, str]], reader: MessageReader) -> Dial
             with Fields(value, where) as fields:
                 fields.take("role")
                 known_as, name = identity(fields, "tool_call_id"), fields.take("name", kind=str, default=None)
-                content, error = fields.take("content", default=""), failed(fields)
+                said = message_text(fields, result=True, padded=reader.padded)
+                error = bool(failed(fields)) or said.failed
                 message_weight(fields, "tool")
-            dialogue.result(plain(content, reader.padded), f"{where}.tool_call_id", known_as, name, bool(error))
+            dialogue.result(said.text, f"{where}.tool_call_id", known_as, name, error)
         else:
             dialogue.add(reader.message(value, where), where)
     return dialogue
