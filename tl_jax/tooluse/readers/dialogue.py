@@ -64,7 +64,8 @@ class Dialogue:
     """Where each message that was added begins in the row."""
     called: Called = field(default_factory=Called)
     """The calls that wait for results."""
-    _ids: set[str] = field(default_factory=set)
+    answers: dict[str, str] = field(default_factory=dict)
+    """Where each id of a result stands for the first time, see `finished`."""
 
     def add(self, message: Message, where: str) -> None:
         """One more message, if its role may have what it has.
@@ -75,7 +76,9 @@ class Dialogue:
         message.check(where)
         self.messages.append(message)
         self.places.append(where)
-        self._note(message)
+        self.called.note(message)
+        if message.call_id is not None:
+            self.answers.setdefault(message.call_id, where)
 
     def join(self, message: Message, where: str) -> None:
         """A message of the assistant that continues its last one, where that can be said: calls after a text or calls.
@@ -87,7 +90,7 @@ class Dialogue:
             self.add(message, where)
         else:
             self.messages[-1] = merged(last, message)
-            self._note(message)
+            self.called.note(message)
 
     def heard(self, role: str | None, text: str, where: str) -> bool:
         """Whether what somebody says is results of the calls so far, which are then added, each as one."""
@@ -97,21 +100,10 @@ class Dialogue:
             self.add(result, where)
         return True
 
-    def _note(self, message: Message) -> None:
-        """Keeps the names and ids of calls."""
-        self.called.note(message)
-        self._ids.update(call.id for call in message.tool_calls if call.id is not None)
-
     def result(
         self, content: str, where: str, call_id: str | None = None, name: str | None = None, error: bool = False
     ) -> None:
-        """The result of a call.
-
-        Raises:
-            DataError: its id is that of no earlier call.
-        """
-        if call_id is not None and call_id not in self._ids:
-            raise DataError(f"{call_id!r} is the id of no earlier call", field=where)
+        """The result of a call, whose id stands in the field ``where``."""
         self.add(Message("tool", content, name=name or None, call_id=call_id, error=error), where)
 
     def trajectory(self, around: Around, tools: Sequence[Tool], system: str, where: str) -> Trajectory:
@@ -120,20 +112,21 @@ class Dialogue:
         Calls, tools and results that its texts hold become structure, except in a row that we wrote.
 
         Raises:
-            DataError: it is empty, or begins with another system text; a text cannot be read.
+            DataError: it is empty, or begins with another system text; a text cannot be read; a result has the id of no
+                earlier call.
         """
         if around.own or not self.messages:
             return self.as_it_is(around, tools, system, where)
         messages = with_system(self.messages, system, where)
         places = ["system"] * (len(messages) - len(self.places)) + self.places
         offered, found = structured(messages, tuple(tools), places)
-        return Dialogue(list(found)).as_it_is(around, offered, "", where)
+        return Dialogue(list(found), answers=self.answers).as_it_is(around, offered, "", where)
 
     def as_it_is(self, around: Around, tools: Sequence[Tool], system: str, where: str) -> Trajectory:
         """As `trajectory`, of texts that hold words only, or were read before."""
         if not self.messages:
             raise DataError("holds no turns", field=where)
-        messages = tuple(named(finished(with_system(self.messages, system, where), tools)))
+        messages = tuple(named(finished(with_system(self.messages, system, where), tools, self.answers)))
         return Trajectory(around.id, tuple(tools), messages, around.suite, around.meta)
 
 

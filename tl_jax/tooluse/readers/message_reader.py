@@ -45,6 +45,8 @@ class MessageReader:
     tools: tuple[Tool, ...] = ()
     padded: bool = False
     own: bool = False
+    answers: dict[str, str] = field(default_factory=dict, init=False)
+    """Where each id of a result stands for the first time: its call may be a text that is yet to be read."""
     _ids: set[str] = field(default_factory=set, init=False)
 
     def offer(self, fields: Fields, *names: str) -> None:
@@ -87,8 +89,8 @@ class MessageReader:
         call_id = identity(fields, "tool_call_id", "call_id")
         if call_id is None and message.role == "tool" and function_id in self._ids:
             call_id = function_id
-        if call_id is not None and call_id not in self._ids:
-            raise DataError(f"{call_id!r} is the id of no earlier call", field=fields.taken)
+        if call_id is not None:
+            self.answers.setdefault(call_id, fields.taken)
         error = failed(fields) or message.error
         of_mcp = fields.keep(*OF_MCP) if message.role == "tool" else {}
         if message.role == "system":
