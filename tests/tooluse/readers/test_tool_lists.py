@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,13 +27,21 @@ def test_every_name_of_tools(tmp_path: Path, name: str) -> None:
         read_one(tmp_path, {"messages": [inside, USER], "tools": [{"name": "other"}]})
 
 
-def test_tools_that_take_a_text(tmp_path: Path) -> None:
-    custom = {"name": "run", "description": "Runs code.", "format": {"type": "text"}}
+@pytest.mark.parametrize("form", [{"format": {"type": "text"}}, {}, {"format": None}])
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_tools_that_take_a_text(tmp_path: Path, form: dict[str, Any], wrapped: bool) -> None:
+    custom = {"name": "run", "description": "Runs code.", **form}
+    tool = {"type": "custom", **({"custom": custom} if wrapped else custom)}
     call = {"id": "1", "type": "custom", "custom": {"name": "run", "input": "print(1)"}}
-    found = read_one(tmp_path, {"tools": [{"type": "custom", "custom": custom}], "messages": [USER, turn(call)]})
+    found = read_one(tmp_path, {"tools": [tool], "messages": [USER, turn(call)]})
     assert found.messages[1].tool_calls == (Call("run", {"input": "print(1)"}),)
     (offered,) = found.tools
     assert (offered.name, offered.description, offered.required) == ("run", "Runs code.", ("input",))
+
+
+def test_tools_of_custom_type_with_a_schema_are_anthropics(tmp_path: Path) -> None:
+    tool = {"type": "custom", "name": "lookup", "description": "Does lookup.", "input_schema": LOOKUP["parameters"]}
+    assert read_one(tmp_path, {"tools": [tool], "messages": [USER, DONE]}).tools == (Tool.from_json(LOOKUP),)
 
 
 def test_tools_of_vendors_and_of_other_apis(tmp_path: Path) -> None:

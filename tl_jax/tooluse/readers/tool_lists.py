@@ -19,6 +19,8 @@ KNOWN_TO_VENDOR = "tool whose parameters only its vendor knows: it is offered wi
 TEXT = "input"
 """What the argument of a tool is called that takes a text as it is: OpenAI's ``custom``."""
 
+_SCHEMAS = ("parameters", "input_schema", "inputSchema", "parameter_definitions", "properties")
+"""What says the parameters of a tool; Anthropic's own tools of ``custom`` type have such, OpenAI's never."""
 _OF_PROVIDERS = ("provider-defined", "provider")
 """Such tools in Vercel's AI SDK."""
 _DATED = re.compile(r"\w+_20\d{6}")
@@ -60,7 +62,7 @@ def _tool(value: Any, where: str) -> Tool | None:
     kind = value.get("type") if isinstance(value, dict) else None
     if not isinstance(kind, str) or kind in ("function", "object") or value.get("function") is not None:
         return Tool.from_json(_with_schema(value, where), where)
-    if kind == "custom" and (value.get("custom") is not None or value.get("format") is not None):
+    if kind == "custom" and all(value.get(name) is None for name in _SCHEMAS):
         return _of_text(value, where)
     if _DATED.fullmatch(kind) and value.get("name") is not None:
         return _of_vendor(value, where)
