@@ -50,19 +50,19 @@ class MessageReader:
     _ids: set[str] = field(default_factory=set, init=False)
 
     def offer(self, fields: Fields, *names: str) -> None:
-        """Takes the tools in one of these fields.
+        """Takes the tools in these fields; several say the same, perhaps in other shapes.
 
         Raises:
             DataError: no tools, or others than were offered before.
         """
-        value = fields.take(*names, default=None)
-        if not value:
-            return
-        where = fields.taken
-        found = tools(value, where, self.padded)
-        if self.tools and found != self.tools:
-            raise DataError("other tools are offered elsewhere in the row", field=where)
-        self.tools = found
+        for name in names:
+            value = fields.take(name, default=None)
+            if not value:
+                continue
+            found = tools(value, fields.taken, self.padded)
+            if self.tools and found != self.tools:
+                raise DataError("other tools are offered elsewhere in the row", field=fields.taken)
+            self.tools = found
 
     def message(self, value: Any, where: str) -> Message:
         """A message in our shape.
