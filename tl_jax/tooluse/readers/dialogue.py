@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from tl_jax.tooluse.fields import Fields, row_id
 from tl_jax.tooluse.notes import remark
 from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.fields import described
+from tl_jax.tooluse.readers.message_fields import SPEAKERS
 from tl_jax.tooluse.readers.messages import finished, is_own, with_system
 from tl_jax.tooluse.readers.results import Called
 from tl_jax.tooluse.readers.texts import REORDERED, heard, is_result, may_be_result, structured
@@ -170,14 +171,10 @@ def merged(last: Message, message: Message) -> Message:
     return replace(last, tool_calls=last.tool_calls + message.tool_calls, reasoning=reasoning)
 
 
-def may_answer(turn: Any, speakers: Mapping[str, str]) -> bool:
-    """Whether a row's next turn, which is yet to be read, may be the result of a call.
-
-    Args:
-        speakers: what the row calls somebody -> their role.
-    """
+def may_answer(turn: Any) -> bool:
+    """Whether a row's next turn, which is yet to be read, may be the result of a call."""
     if not isinstance(turn, dict):
         return False
     speaker, text = turn.get("from") or turn.get("role"), turn.get("value") or turn.get("content")
-    role = speakers.get(speaker.lower()) if isinstance(speaker, str) else None
+    role = SPEAKERS.get(speaker.lower()) if isinstance(speaker, str) else None
     return role == "tool" or (isinstance(text, str) and may_be_result(role, text))

@@ -16,14 +16,15 @@ REASONING = ("reasoning", "reasoning_content", "thinking", "tool_plan")
 """What the thoughts before an answer are called; the last one by Cohere."""
 ENCRYPTED = "encrypted thoughts left out: nobody but their vendor can read them"
 
-_ROLES = {
+SPEAKERS = {
     **dict.fromkeys(("developer", "system"), "system"),
     **dict.fromkeys(("human", "user"), "user"),
-    **dict.fromkeys(("model", "gpt", "ai", "bot", "chatbot", "tool-call", "assistant"), "assistant"),
-    **dict.fromkeys(("function", "ipython", "environment", "observation"), "tool"),
-    **dict.fromkeys(("tool_response", "tool-response", "tool"), "tool"),
+    **dict.fromkeys(("model", "gpt", "ai", "bot", "chatbot", "chatgpt", "assistant"), "assistant"),
+    **dict.fromkeys(("function_call", "function-call", "tool_call", "tool-call"), "call"),
+    **dict.fromkeys(("function", "ipython", "environment", "observation", "tool"), "tool"),
+    **dict.fromkeys(("function_response", "function-response", "tool_response", "tool-response"), "tool"),
 }
-"""What other APIs and data sets call our roles, in any case of letters."""
+"""What APIs and data sets call who speaks, in any case of letters -> our role, or that what is said is a call."""
 
 SMOLAGENTS = {"tool-call": "Calling tools:\n", "tool-response": "Observation:\n"}
 """What smolagents writes before what these roles say."""
@@ -63,8 +64,12 @@ class Content(NamedTuple):
 
 
 def role_named(name: str) -> str:
-    """Our name of a role; one that is not known stays as it is."""
-    return _ROLES.get(name.lower(), name)
+    """Our name of a role; one that is not known, or says that its message is a call, stays as it is."""
+    known_as = name.lower()
+    if known_as in SMOLAGENTS and SPEAKERS[known_as] == "call":  # words, and a call as text
+        return "assistant"
+    role = SPEAKERS.get(known_as, name)
+    return name if role == "call" else role
 
 
 def listed_calls(fields: Fields) -> list[Any]:

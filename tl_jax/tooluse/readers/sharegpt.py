@@ -17,7 +17,7 @@ from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import Dialogue, around, may_answer
 from tl_jax.tooluse.readers.fields import plain
 from tl_jax.tooluse.readers.format import Format, Writer
-from tl_jax.tooluse.readers.message_fields import message_weight
+from tl_jax.tooluse.readers.message_fields import SPEAKERS, message_weight
 from tl_jax.tooluse.readers.nulls import is_padded, without_nulls
 from tl_jax.tooluse.readers.results import results
 from tl_jax.tooluse.readers.rows import Place, each_row
@@ -27,16 +27,6 @@ from tl_jax.tooluse.readers.tool_lists import TOOLS
 from tl_jax.tooluse.readers.toolbox import joined
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 from tl_jax.tooluse.text.parse import thoughts
-
-_SPEAKERS = {
-    "system": "system",
-    **dict.fromkeys(("human", "user"), "user"),
-    **dict.fromkeys(("gpt", "assistant", "model", "bot", "chatbot", "chatgpt"), "assistant"),
-    **dict.fromkeys(("function_call", "tool_call", "function-call", "tool-call"), "call"),
-    **dict.fromkeys(("observation", "tool", "function", "function_response", "tool_response"), "tool"),
-    **dict.fromkeys(("function-response", "tool-response"), "tool"),
-}
-"""What speakers are called, in any case of letters."""
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
@@ -52,7 +42,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     tools, system = prompt(system, tools, "system")
     dialogue = Dialogue()
     for (value, at), (following, _) in zip_longest(turns, turns[1:], fillvalue=({}, "")):
-        tools = _turn(value, at, dialogue, tools, may_answer(following, _SPEAKERS), padded)
+        tools = _turn(value, at, dialogue, tools, may_answer(following), padded)
     dialogue.messages = list(joined(dialogue.messages))
     return [dialogue.as_it_is(beside, tools, system, "conversations")]
 
@@ -66,7 +56,7 @@ def _turn(
     """
     with Fields(value, where) as turn:
         speaker = turn.take("from", kind=str)
-        role = _SPEAKERS.get(speaker.lower())
+        role = SPEAKERS.get(speaker.lower())
         content: Any = turn.take("value", kind=object if role in ("call", "tool") else str)
         weight = message_weight(turn, "assistant" if role in ("assistant", "call") else speaker)
     if role == "call":

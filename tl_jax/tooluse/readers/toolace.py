@@ -15,7 +15,7 @@ from typing import Any
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import Dialogue, around, may_answer
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.message_fields import message_weight
+from tl_jax.tooluse.readers.message_fields import message_weight, role_named
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import listed
 from tl_jax.tooluse.readers.texts import prompt, said
@@ -23,12 +23,6 @@ from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 from tl_jax.tooluse.text.parse import bind, parse_answer
 
-_SPEAKERS = {
-    **dict.fromkeys(("user", "human"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "model"), "assistant"),
-    **dict.fromkeys(("tool", "observation", "function"), "tool"),
-    "system": "system",
-}
 _CALLS = re.compile(r"\s*\[\s*[^\s\[\]{}()'\"][^\[\]{}()'\"]*\(.*\)\s*\]\s*", re.DOTALL)
 _NAME = re.compile(r"[\[,]([^\[\]{}()'\",=]+)\(")
 
@@ -44,9 +38,9 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     for (item, where), (following, _) in zip_longest(turns, turns[1:], fillvalue=({}, "")):
         with Fields(item, where) as turn:
             speaker, value = turn.take("from", "role", kind=str), turn.take("value", "content", kind=str)
-            role = _SPEAKERS.get(speaker)
-            weight = message_weight(turn, role or "")
-        if role is None:
+            role = role_named(speaker)
+            weight = message_weight(turn, role)
+        if role not in ("system", "user", "assistant", "tool"):
             raise DataError(f"unknown speaker {speaker!r}", field=f"{where}.from")
         if dialogue.heard(role, value, where):
             continue
@@ -55,7 +49,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
             if calls := pythonic(value, tools):
                 message = replace(message, content="", tool_calls=tuple(calls))
             else:
-                message = said(message, tools, may_answer(following, _SPEAKERS), f"{where}.value")
+                message = said(message, tools, may_answer(following), f"{where}.value")
             dialogue.join(message, where)
         else:
             dialogue.add(Message("user" if role == "user" else "system", value, weight=weight), where)
