@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields, left_out
@@ -43,7 +43,8 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         beside = around(fields, place.name, "responses", *fitting(fields, OF_RESPONSES))
     padded = is_padded([value for value, _ in items])
     offered = _with_servers(tools(offered, "tools", padded), items, padded)
-    return [_dialogue(items, offered, padded).trajectory(beside, offered, system, where)]
+    dialogue = _dialogue(items, offered, padded)
+    return [dialogue.trajectory(beside, offered, _instructed(dialogue, system), where)]
 
 
 def _items(value: Any, name: str, role: str = "") -> list[tuple[Any, str]]:
@@ -72,6 +73,19 @@ def _with_servers(offered: tuple[Tool, ...], items: Iterable[tuple[Any, str]], p
                     if found.setdefault(tool.name, tool) != tool:
                         raise DataError(f"{tool.name!r} is another tool elsewhere in the row", field=f"{where}.tools")
     return (*offered, *added)
+
+
+def _instructed(dialogue: Dialogue, system: str) -> str:
+    """The system text that the instructions of a request are before the system message of its items.
+
+    The API takes both at once. Most chat templates take one, so both become one, with an empty line between them.
+    """
+    first = dialogue.messages[0].content if dialogue.messages and dialogue.messages[0].role == "system" else ""
+    if not first.strip() or not system.strip() or first == system:
+        return system
+    both = f"{system}\n\n{first}"
+    dialogue.messages[0] = replace(dialogue.messages[0], content=both)
+    return both
 
 
 def _dialogue(items: Sequence[tuple[Any, str]], offered: Sequence[Tool], padded: bool) -> Dialogue:
