@@ -14,6 +14,7 @@ from tl_jax.tooluse.readers.message_fields import SPEAKERS
 from tl_jax.tooluse.readers.messages import finished, is_own, with_system
 from tl_jax.tooluse.readers.results import Called
 from tl_jax.tooluse.readers.texts import REORDERED, heard, is_result, may_be_result, structured
+from tl_jax.tooluse.readers.thoughts import apart
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
 
@@ -110,7 +111,7 @@ class Dialogue:
     def trajectory(self, around: Around, tools: Sequence[Tool], system: str, where: str) -> Trajectory:
         """The finished conversation, with the system text that stands beside it.
 
-        Calls, tools and results that its texts hold become structure, except in a row that we wrote.
+        Calls, tools, results and thoughts that its texts hold become structure, except in a row that we wrote.
 
         Raises:
             DataError: it is empty, or begins with another system text; a text cannot be read; a result has the id of no
@@ -118,7 +119,7 @@ class Dialogue:
         """
         if around.own or not self.messages:
             return self.as_it_is(around, tools, system, where)
-        messages = with_system(self.messages, system, where)
+        messages = with_system([*map(apart, self.messages)], system, where)
         places = ["system"] * (len(messages) - len(self.places)) + self.places
         offered, found = structured(messages, tuple(tools), places)
         return Dialogue(list(found), answers=self.answers).as_it_is(around, offered, "", where)

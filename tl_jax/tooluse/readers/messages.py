@@ -17,6 +17,7 @@ from tl_jax.tooluse.readers.message_reader import MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded, without_nulls
 from tl_jax.tooluse.readers.settings import settings
 from tl_jax.tooluse.readers.texts import structured
+from tl_jax.tooluse.readers.thoughts import apart
 from tl_jax.tooluse.readers.tool_lists import TOOLS
 from tl_jax.tooluse.schema import DataError, Message, Tool, Trajectory
 from tl_jax.tooluse.text.syntaxes import attempted
@@ -44,10 +45,10 @@ def read_row(row: Fields, identity: str | None) -> Trajectory:
 def read_conversation(row: Fields, identity: str | None, hermes: bool = False) -> tuple[MessageReader, Trajectory]:
     """As `read_row`, together with what read it, which reads the gold calls of cases as well.
 
-    Calls, tools and results that texts hold become structure, except in rows that we wrote ourselves.
+    Calls, tools, results and thoughts that texts hold become structure, except in rows that we wrote ourselves.
 
     Args:
-        hermes: in those, too; and what an answer begins with in ``<think>`` tags becomes its reasoning.
+        hermes: in those, too.
     """
     at = row.at(*MESSAGES)
     values = row.take(*MESSAGES, default=None)
@@ -74,7 +75,7 @@ def read_conversation(row: Fields, identity: str | None, hermes: bool = False) -
     if hermes or not reader.own:
         places = [f"{way}.content" for way in ways]
         places[:0] = ["system"] * (len(messages) - len(read))
-        reader.tools, messages = structured(messages, reader.tools, places, apart=hermes)
+        reader.tools, messages = structured([*map(apart, messages)], reader.tools, places)
     return reader, Trajectory(name, reader.tools, finished(messages, reader.tools, reader.answers), suite, meta)
 
 

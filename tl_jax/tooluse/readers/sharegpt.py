@@ -23,10 +23,10 @@ from tl_jax.tooluse.readers.results import results
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import between, calls, listed
 from tl_jax.tooluse.readers.texts import prompt, said
+from tl_jax.tooluse.readers.thoughts import apart
 from tl_jax.tooluse.readers.tool_lists import TOOLS
 from tl_jax.tooluse.readers.toolbox import joined
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
-from tl_jax.tooluse.text.parse import thoughts
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
@@ -74,7 +74,7 @@ def _turn(
         case "user":
             dialogue.add(Message("user", text, weight=weight), where)
         case "assistant":
-            message = Message("assistant", text, weight=weight)
+            message = apart(Message("assistant", text, weight=weight))
             dialogue.add(said(message, tools, answered, f"{where}.value"), where)
         case _:
             raise DataError(f"unknown speaker {speaker!r}", field=f"{where}.from")
@@ -85,9 +85,9 @@ def _made(content: Any, where: str, tools: Sequence[Tool], padded: bool) -> tupl
     """The thought and the calls in a turn of calls: a text, with or without tags, or a value."""
     if not isinstance(content, str):
         return "", tuple(calls(content, where, tools, padded))
-    thought, start = thoughts(content)
-    texts = between(content[start:], "tool_call")[0] or [content[start:]]
-    return thought, tuple(call for text in texts for call in calls(text, where))
+    message = apart(Message("assistant", content))
+    texts = between(message.content, "tool_call")[0] or [message.content]
+    return message.reasoning or "", tuple(call for text in texts for call in calls(text, where))
 
 
 def row(trajectory: Trajectory) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tl_jax.tooluse.readers.message_fields import message_weight, role_named
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import listed
 from tl_jax.tooluse.readers.texts import prompt, said
+from tl_jax.tooluse.readers.thoughts import apart
 from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 from tl_jax.tooluse.text.parse import bind, parse_answer
@@ -45,8 +46,8 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         if dialogue.heard(role, value, where):
             continue
         if role == "assistant":
-            message = Message("assistant", value, weight=weight)
-            if calls := pythonic(value, tools):
+            message = apart(Message("assistant", value, weight=weight))
+            if calls := pythonic(message.content, tools):
                 message = replace(message, content="", tool_calls=tuple(calls))
             else:
                 message = said(message, tools, may_answer(following), f"{where}.value")
