@@ -11,7 +11,7 @@ from tl_jax.tooluse.pairing import pairs
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import call_arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format, Writer
-from tl_jax.tooluse.readers.message_fields import ENCRYPTED, REASONING, message_weight
+from tl_jax.tooluse.readers.message_fields import ENCRYPTED, REASONING, message_weight, unless_cut_off
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.openai import call_ids
 from tl_jax.tooluse.readers.rows import Place, each_row
@@ -52,7 +52,8 @@ def _message(value: Any, where: str, dialogue: Dialogue, offered: Mapping[str, T
         role = fields.take("role", kind=str)
         content = fields.take("content", default="")
         weight = message_weight(fields, role)
-        fields.keep("id", "type", "model", "stop_reason", "stop_sequence", "usage")  # of an answer of the API
+        about = fields.keep("id", "type", "model", "stop_reason", "stop_sequence", "usage")  # of an answer of the API
+        weight = unless_cut_off(weight, about) if role == "assistant" else weight
     if role == "tool" and isinstance(content, list) and content and all(map(_is_result, content)):
         role = "user"  # as people write it who know OpenAI's messages
     if role not in ("user", "assistant", "system"):

@@ -41,6 +41,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     dialogue = Dialogue()
     for value, where in turns:
         _message(value, where, dialogue, by_name(offered), padded)
+    dialogue.ended(beside.meta)
     return [dialogue.trajectory(beside, offered, system, "messages")]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from tl_jax.tooluse.fields import Fields, row_id
 from tl_jax.tooluse.notes import remark
 from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.fields import described
-from tl_jax.tooluse.readers.message_fields import SPEAKERS
+from tl_jax.tooluse.readers.message_fields import SPEAKERS, unless_cut_off
 from tl_jax.tooluse.readers.messages import finished, is_own, with_system
 from tl_jax.tooluse.readers.results import Called
 from tl_jax.tooluse.readers.texts import REORDERED, heard, is_result, may_be_result, structured
@@ -107,6 +107,12 @@ class Dialogue:
     ) -> None:
         """The result of a call, whose id stands in the field ``where``."""
         self.add(Message("tool", content, name=name or None, call_id=call_id, error=error), where)
+
+    def ended(self, about: Mapping[str, Any]) -> None:
+        """Says why the last answer ended: one that was cut off is no target."""
+        last = self.messages[-1] if self.messages else None
+        if last is not None and last.role == "assistant":
+            self.messages[-1] = replace(last, weight=unless_cut_off(last.weight, about))
 
     def trajectory(self, around: Around, tools: Sequence[Tool], system: str, where: str) -> Trajectory:
         """The finished conversation, with the system text that stands beside it.

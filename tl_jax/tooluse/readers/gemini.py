@@ -13,7 +13,7 @@ from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import call_arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.message_fields import message_weight
+from tl_jax.tooluse.readers.message_fields import message_weight, unless_cut_off
 from tl_jax.tooluse.readers.nulls import is_padded, result_without_padding, without_nulls
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tool_lists import declarations
@@ -24,6 +24,8 @@ _NAMES = ("contents", "history", "messages")
 """What the turns of a row are called."""
 _CALLED = ("functionCall", "function_call", "functionResponse", "function_response")
 """Parts that no other API has."""
+_WHY = ("finishReason", "finish_reason")
+"""Why an answer ended."""
 _SETTINGS = (
     *("generationConfig", "generation_config", "toolConfig", "tool_config", "safetySettings", "safety_settings"),
     *("cachedContent", "cached_content", "labels"),
@@ -59,8 +61,9 @@ def _answer(row: Fields) -> list[tuple[Any, str]]:
     found = []
     for value, where in candidates:
         with Fields(value, where) as candidate:
-            found.append((candidate.take("content"), candidate.taken))
-            candidate.keep("finishReason", "finish_reason", "index", "avgLogprobs", "safetyRatings", "citationMetadata")
+            content, at, why = candidate.take("content"), candidate.taken, candidate.keep(*_WHY)
+            found.append(({**why, **content} if isinstance(content, dict) else content, at))
+            candidate.keep("index", "avgLogprobs", "safetyRatings", "citationMetadata")
     return found
 
 
@@ -71,6 +74,8 @@ def _content(
     with Fields({"parts": value} if isinstance(value, str) else value, where) as fields:
         role = fields.take("role", kind=str, default=spoken_by)
         weight = message_weight(fields, "assistant" if role == "model" else role)
+        why = fields.keep(*_WHY)
+        weight = unless_cut_off(weight, why) if role == "model" else weight
         parts = _parts(fields)
     if role not in ("user", "model", "function", "tool", "system"):
         raise DataError(f"unknown role {role!r}; expected user, model or function", field=f"{where}.role")

@@ -9,7 +9,7 @@ from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import identity
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.message_fields import THOUGHTS, message_text, message_weight, thoughts
+from tl_jax.tooluse.readers.message_fields import THOUGHTS, message_text, message_weight, thoughts, unless_cut_off
 from tl_jax.tooluse.readers.message_reader import MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
@@ -67,7 +67,7 @@ def _message(kind: str, value: Mapping[str, Any], where: str, dialogue: Dialogue
         if role is None:
             raise DataError(f"unknown type {kind!r}; expected human, ai, system or tool", field=f"{where}.type")
         weight, name = message_weight(fields, role), fields.take("name", kind=str, default=None)
-        fields.keep(*_ABOUT)
+        about = fields.keep(*_ABOUT).get("response_metadata")
         if role == "tool":
             fields.take("id", default=None)
             known_as, failed = identity(fields, "tool_call_id"), fields.take("status", default="success") == "error"
@@ -78,6 +78,7 @@ def _message(kind: str, value: Mapping[str, Any], where: str, dialogue: Dialogue
             return
         fields.take("id", default=None)
         if role == "assistant":
+            weight = unless_cut_off(weight, about)
             dialogue.add(_turn(fields, where, reader).message(weight, name), where)
             return
         with Fields(fields.take("additional_kwargs", default={}), f"{where}.additional_kwargs"):

@@ -48,6 +48,16 @@ OF_AN_ANSWER = (
     *("provider_specific_fields", "extra_content"),
 )
 """What APIs say about an answer beside it."""
+CUT_OFF = "answer that was cut off, as the file says: it has the weight 0, or its end would be learnt"
+_REASONS = ("finish_reason", "finishReason", "stop_reason", "stopReason", "status")
+"""What APIs call the reason why an answer ended."""
+_CUT_OFF = frozenset(
+    (
+        *("length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded", "incomplete"),
+        *("content_filter", "content_filtered", "guardrail_intervened", "safety", "recitation", "error_limit"),
+    )
+)
+"""Reasons that are no end of what was to be said, in any case of letters."""
 OF_A_CALL = ("provider_specific_fields", "extra_content")
 """What a call is signed with, so that the vendor knows it again: LiteLLM's, Google's in OpenAI's shape."""
 _BESIDE = ("reasoning_details", "thinking_blocks")
@@ -108,6 +118,23 @@ def message_weight(fields: Fields, role: str = "assistant") -> float | None:
         raise DataError(f"says something else than {first!r}, which means the same", field=fields.at(others[-1]))
     weight = next(iter(found.values()), None)
     return None if role != "assistant" and weight == 0 else weight
+
+
+def unless_cut_off(weight: float | None, about: Any) -> float | None:
+    """The weight of an answer's loss: 0 where an API says that it was cut off, unless the file gives it a weight.
+
+    Args:
+        about: what the API says, if it is an object.
+
+    Example:
+        >>> unless_cut_off(None, {"finish_reason": "length"}), unless_cut_off(None, {"finish_reason": "stop"})
+        (0.0, None)
+    """
+    said = about if isinstance(about, dict) else {}
+    if weight is None and any(str(said.get(name)).lower() in _CUT_OFF for name in _REASONS):
+        remark(CUT_OFF)
+        return 0.0
+    return weight
 
 
 def failed(fields: Fields) -> bool | str:
@@ -245,12 +272,13 @@ def reasoning(fields: Fields, content: Content) -> str | None:
     return "\n".join(filter(None, texts)) or None
 
 
-def of_an_answer(fields: Fields) -> None:
+def of_an_answer(fields: Fields) -> dict[str, Any]:
     """Takes what an API says about an answer and is no part of it.
 
     Raises:
         DataError: the answer was spoken.
     """
-    fields.keep(*OF_AN_ANSWER)
+    about = fields.keep(*OF_AN_ANSWER)
     if fields.take("audio", default=None):
         raise DataError("only text can be read, no sound", field=fields.taken)
+    return about

@@ -23,6 +23,7 @@ from tl_jax.tooluse.readers.message_fields import (
     of_an_answer,
     reasoning,
     role_named,
+    unless_cut_off,
     value_of_mcp,
 )
 from tl_jax.tooluse.readers.rows import parse
@@ -83,7 +84,7 @@ class MessageReader:
 
     def _with_rest(self, message: Message, fields: Fields, content: Content) -> Message:
         """The message with everything beside its role and text."""
-        function_id = _function_id(fields)
+        function_id, about = _function_id(fields), of_an_answer(fields)
         calls = tuple(self._calls(fields, function_id))
         name = fields.take("name", "tool_name", kind=str, default=None)
         call_id = identity(fields, "tool_call_id", "call_id")
@@ -92,6 +93,7 @@ class MessageReader:
         if call_id is not None:
             self.answers.setdefault(call_id, fields.taken)
         error = failed(fields) or message.error
+        weight = message_weight(fields, message.role)
         of_mcp = fields.keep(*OF_MCP) if message.role == "tool" else {}
         if message.role == "system":
             self.offer(fields, *TOOLS)
@@ -100,7 +102,7 @@ class MessageReader:
             content=message.content or (error if isinstance(error, str) else value_of_mcp(of_mcp, self.padded)),
             tool_calls=calls,
             name=name if call_id is None else name or None,
-            weight=message_weight(fields, message.role),
+            weight=unless_cut_off(weight, about) if message.role == "assistant" else weight,
             call_id=call_id,
             error=bool(error),
             reasoning=reasoning(fields, content),
@@ -115,7 +117,6 @@ class MessageReader:
         """
         where = fields.at("tool_calls")
         found = [self.call(call, f"{where}[{i}]") for i, call in enumerate(listed_calls(fields))]
-        of_an_answer(fields)
         for other in (fields.take("function_call", default=None), fields.take("function_calls", default=None)):
             if other and found:
                 raise DataError("stands beside tool_calls", field=fields.taken)

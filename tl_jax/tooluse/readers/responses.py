@@ -11,7 +11,7 @@ from tl_jax.tooluse.notes import remark
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import call_arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.message_fields import ENCRYPTED, is_parts, message_weight
+from tl_jax.tooluse.readers.message_fields import ENCRYPTED, is_parts, message_weight, unless_cut_off
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.settings import OF_RESPONSES, fitting
@@ -44,6 +44,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     padded = is_padded([value for value, _ in items])
     offered = _with_servers(tools(offered, "tools", padded), items, padded)
     dialogue = _dialogue(items, offered, padded)
+    dialogue.ended(beside.meta)
     return [dialogue.trajectory(beside, offered, _instructed(dialogue, system), where)]
 
 
@@ -113,16 +114,16 @@ class _ItemReader:
     def read(self, value: Any, where: str) -> None:
         with Fields(value, where) as item:
             kind = item.take("type", default="message")
-            item.take("status", default=None)
+            about = item.keep("status")
             if kind == "reasoning":
                 self.thoughts += _reasoning(item)
             elif kind in _RESULTS:
                 item.take("id", default=None)
                 self._result(item.take("output", default=""), where, identity(item, "call_id"))
             elif kind in _CALLS:
-                self._call(item, kind, where)
+                self._call(item, kind, where, unless_cut_off(None, about))
             elif kind == "message":
-                self._say(_message(item, where), where)
+                self._say(_message(item, where, about), where)
             elif kind in _RUN_BY_OPENAI:
                 item.keep(*value)
                 left_out(where, f"an item of type {kind!r} {RUN_BY_VENDOR}")
@@ -137,7 +138,7 @@ class _ItemReader:
             message, self.thoughts = turn.message(message.weight), []
         self.dialogue.join(message, where)
 
-    def _call(self, item: Fields, kind: str, where: str) -> None:
+    def _call(self, item: Fields, kind: str, where: str, weight: float | None) -> None:
         """A call; one of an MCP server says its result as well."""
         of_the_item = identity(item, "id")
         known_as, name = of_the_item if kind == "mcp_call" else identity(item, "call_id"), item.take("name", kind=str)
@@ -146,7 +147,7 @@ class _ItemReader:
         else:
             given = call_arguments(item, self.offered.get(name), self.padded, "arguments")
         call = Call(name, given, id=known_as)
-        self._say(Message("assistant", tool_calls=(call,)), where)
+        self._say(Message("assistant", tool_calls=(call,), weight=weight), where)
         if kind == "mcp_call":
             item.keep("server_label", "approval_request_id")
             said, error = item.take("output", default=None), item.take("error", default=None)
@@ -159,11 +160,12 @@ class _ItemReader:
         self.dialogue.result(text, f"{where}.call_id", known_as, error=error)
 
 
-def _message(item: Fields, where: str) -> Message:
+def _message(item: Fields, where: str, about: Mapping[str, Any]) -> Message:
     role = item.take("role", kind=str)
     item.keep("id", "phase")
     content, refusal = _text(item, "content")
     weight = message_weight(item, role)
+    weight = unless_cut_off(weight, about) if role == "assistant" else weight
     if role not in _ROLES:
         raise DataError(f"unknown role {role!r}; expected one of {', '.join(_ROLES)}", field=f"{where}.role")
     message = Message(_ROLES[role], content, weight=weight, refusal=refusal)  # type: ignore[arg-type]
