@@ -11,7 +11,7 @@ from tl_jax.tooluse.pairing import pairs
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import call_arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format, Writer
-from tl_jax.tooluse.readers.message_fields import ENCRYPTED, REASONING, message_weight, unless_cut_off
+from tl_jax.tooluse.readers.message_fields import ENCRYPTED, REASONING, document_text, message_weight, unless_cut_off
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.openai import call_ids
 from tl_jax.tooluse.readers.rows import Place, each_row
@@ -116,6 +116,8 @@ def _told(
                 answered = True
             elif kind == "text":
                 texts.append(fields.take("text", kind=str))
+            elif kind == "document":
+                texts.append(document_text(fields))
             else:
                 raise DataError(f"a block of type {kind!r} cannot be read in a message of {role!r}", field=at)
             fields.keep(*_OF_A_BLOCK)
@@ -185,9 +187,10 @@ def _text(value: Any, where: str, between: str = "") -> str:
     texts = []
     for index, block in enumerate(value):
         with Fields(block, f"{where}[{index}]") as fields:
-            if fields.take("type", default="text") != "text":
+            kind = fields.take("type", default="text")
+            if kind not in ("text", "document"):
                 raise DataError("only blocks of text can be read", field=fields.where)
-            texts.append(fields.take("text", kind=str))
+            texts.append(document_text(fields) if kind == "document" else fields.take("text", kind=str))
             fields.keep(*_OF_A_BLOCK)
     return between.join(texts)
 

@@ -185,6 +185,8 @@ def message_text(fields: Fields, result: bool = False, padded: bool = False) -> 
                 refusal = part.take("refusal", kind=str)
             elif kind in THOUGHTS:
                 said.append(thoughts(part))
+            elif kind == "document" and "source" in part:
+                texts.append(document_text(part))
             elif kind == "document":  # Cohere's results
                 with Fields(part.take("document"), part.at("document")) as document:
                     document.take("id", default=None)
@@ -197,6 +199,23 @@ def message_text(fields: Fields, result: bool = False, padded: bool = False) -> 
                 raise DataError("only parts of text can be read", field=part.where)
             part.keep(*_OF_A_PART)
     return Content(("\n" if result else "").join(texts), refusal, "\n".join(filter(None, said)))
+
+
+def document_text(part: Fields) -> str:
+    """Takes what one of Anthropic's documents says, with its title and what is said about it; a line ends it.
+
+    Raises:
+        DataError: it is no text, but a file.
+    """
+    about = [part.take(name, kind=str, default="") for name in ("title", "context")]
+    with Fields(part.take("source"), part.taken) as source:
+        kind = source.take("type", kind=str)
+        if kind not in ("text", "content"):
+            raise DataError(f"documents of type {kind!r} are not read, only text", field=source.where)
+        source.take("media_type", default=None)
+        value, where = source.take("data", "content"), source.taken
+    text = message_text(Fields({"content": value}, where.rpartition(".")[0])).text
+    return "".join(f"{line}\n" for line in (*about, text) if line)
 
 
 def thoughts(part: Fields) -> str:
