@@ -11,7 +11,7 @@ from tl_jax.tooluse.notes import remark
 from tl_jax.tooluse.pairing import named
 from tl_jax.tooluse.readers.fields import described
 from tl_jax.tooluse.readers.message_fields import SPEAKERS, unless_cut_off
-from tl_jax.tooluse.readers.messages import finished, is_own, with_system
+from tl_jax.tooluse.readers.messages import OF_ANOTHER_FORMAT, TURNS, finished, is_own, with_system
 from tl_jax.tooluse.readers.results import Called
 from tl_jax.tooluse.readers.texts import REORDERED, heard, is_result, may_be_result, structured
 from tl_jax.tooluse.readers.thoughts import apart
@@ -162,6 +162,7 @@ def around(row: Fields, identity: str, suite: str, *also: str) -> Around:
     """
     own = is_own(row)
     name = row_id(row, identity)
+    row.tell(OF_ANOTHER_FORMAT, *TURNS)
     meta = row.keep("metadata", *also) | described(row) | row.take("meta", kind=dict, default={})
     return Around(name, row.take("suite", kind=str, default=suite), meta, own)
 

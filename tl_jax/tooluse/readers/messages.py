@@ -24,6 +24,12 @@ from tl_jax.tooluse.text.syntaxes import attempted
 
 MESSAGES = ("messages", "conversations", "conversation")
 """What the messages of a row are called."""
+TURNS = ("messages", "conversations", "contents", "chat_history", "input", "output")
+"""What they are called in other formats."""
+OF_ANOTHER_FORMAT = (
+    "holds messages as rows of another format than the first ones do, or other messages than the row's: write rows of "
+    "each format to a file of their own, with one conversation each"
+)
 SEVERAL = "several results of one call, which APIs refuse; all are kept, in their order"
 GIVEN_ID = "call without an id: it has that of its result now"
 OF_NO_CALL = "result of no call: what stands before it may be a call in a syntax that is not known, and then is text"
@@ -60,6 +66,7 @@ def read_conversation(row: Fields, identity: str | None, hermes: bool = False) -
     reader = MessageReader(padded=is_padded(values), own=is_own(row))
     reader.offer(row, *TOOLS)
     name = row_id(row, identity)
+    row.tell(OF_ANOTHER_FORMAT, *TURNS)
     system = row.take("system", "system_prompt", "system_message", kind=str, default="")
     system = shown(row, reader, system)
     ways = [f"{at}[{i}]" for i in range(len(values))]

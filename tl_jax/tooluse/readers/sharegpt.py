@@ -28,12 +28,16 @@ from tl_jax.tooluse.readers.tool_lists import TOOLS
 from tl_jax.tooluse.readers.toolbox import joined
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
+_TURNS = ("conversations", "messages")
+"""What the turns of a row are called."""
+
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The conversation in a row. Sentences of a system prompt that describe this format are left out."""
     with Fields(row) as fields:
         where = fields.at(*TOOLS)
-        turns = fields.each("conversations")
+        field = _field(row)
+        turns = fields.each(field)
         padded = is_padded([value for value, _ in turns])
         offered = fields.take(*TOOLS, default=None)
         tools = listed(without_nulls(offered) if padded else offered, where)
@@ -44,7 +48,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     for (value, at), (following, _) in zip_longest(turns, turns[1:], fillvalue=({}, "")):
         tools = _turn(value, at, dialogue, tools, may_answer(following), padded)
     dialogue.messages = list(joined(dialogue.messages))
-    return [dialogue.as_it_is(beside, tools, system, "conversations")]
+    return [dialogue.as_it_is(beside, tools, system, field)]
 
 
 def _turn(
@@ -121,18 +125,27 @@ def _observed(message: Message) -> str:
 
 def system_prompt(row: Mapping[str, Any]) -> str:
     """What the first speaker of a conversation ``[{from, value}]`` says; empty if the row holds none."""
-    return str(row["conversations"][0].get("value")) if _speaks(row) else ""
+    return str(row[_field(row)][0].get("value")) if _speaks(row) else ""
+
+
+def _field(row: Any) -> str:
+    """The field that holds the turns."""
+    there = row if isinstance(row, dict) else {}
+    return next((name for name in _TURNS if _are_turns(there.get(name))), _TURNS[0])
 
 
 def _speaks(row: Mapping[str, Any]) -> bool:
-    turns = row.get("conversations")
-    return isinstance(turns, list) and bool(turns) and all(isinstance(turn, dict) and "from" in turn for turn in turns)
+    return _are_turns(row.get(_field(row)))
+
+
+def _are_turns(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(turn, dict) and "from" in turn for turn in value)
 
 
 FORMAT = Format(
     name="sharegpt",
-    description="`conversations` of `from` and `value`: Hermes (`<tools>`, `<tool_call>`, `<tool_response>`) and "
-    "LLaMA-Factory (`function_call`, `observation`, `tools`), APIGen-MT among it",
+    description="`conversations` (or `messages`) of `from` and `value`: Hermes (`<tools>`, `<tool_call>`, "
+    "`<tool_response>`) and LLaMA-Factory (`function_call`, `observation`, `tools`), APIGen-MT among it",
     recognises=_speaks,
     trajectories=each_row(trajectories),
     write=Writer(row, trajectories),
