@@ -82,7 +82,9 @@ def test_skipping_counts_and_names_bad_rows(tmp_path: Path) -> None:
     assert f"{first} (sharegpt): 13 trajectories read, 1 written, 12 skipped, 0 secrets masked" in result.output
     assert f"  skipped: {first}:2: conversations[0].from: unknown speaker 'alien 0'" in result.output
     assert "  ... and 2 more; by reason:\n      12 unknown speaker ..." in result.output
-    assert f"  skipped: {second}: id: 'h1' is also the id of a row before it, in {first}" in result.output
+    assert (
+        f"  skipped: {second}: id: 'h1' is also the id of a row before it, in {first}; give each an id" in result.output
+    )
     assert "out.jsonl: 2 rows\n" in result.output
 
 

@@ -17,6 +17,7 @@ from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.pairing import answers, in_order, pairs
 from tl_jax.tooluse.readers import read_trajectories
 from tl_jax.tooluse.readers.fields import BY_POSITION
+from tl_jax.tooluse.readers.messages import GIVEN_ID
 from tl_jax.tooluse.schema import Call, DataError, Message, Trajectory
 
 USER, SAID = Message("user", "Go."), Message("assistant", "Done.")
@@ -218,3 +219,78 @@ def test_ids_that_tell_nothing_are_said_once(tmp_path: Path) -> None:
     assert list(notes.remarks) == [BY_POSITION]
     with pytest.raises(DataError, match=r"messages\[1\]\.tool_call_id: 'c' is the id of no earlier call"):
         list(read_trajectories(lines(tmp_path / "b.jsonl", row({"role": "tool", "tool_call_id": "c", "content": ""}))))
+
+
+TEXT_CALLS = [
+    ('<tool_call>{"id": "c", "name": "f", "arguments": {}}</tool_call>', "c"),
+    ('[TOOL_CALLS][{"name": "f", "arguments": {}, "id": "abcdefghi"}]', "abcdefghi"),
+    ("<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{}<|tool_call_end|>", "functions.f:0"),
+    ('[{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]', "c"),
+]
+
+
+@pytest.mark.parametrize(("text", "id"), TEXT_CALLS)
+def test_ids_of_calls_that_are_text(tmp_path: Path, text: str, id: str) -> None:
+    result = {"role": "tool", "tool_call_id": id, "content": "1"}
+    messages = row({"role": "assistant", "content": text}, result)["messages"]
+    notes = Notes()
+    file = lines(tmp_path / "a.jsonl", {"tools": [{"name": "f"}], "messages": messages})
+    (found,) = read_trajectories(file, notes=notes)
+    assert found.messages[1].tool_calls[0].id == found.messages[2].call_id == id
+    assert notes.lines() == []
+    other = lines(
+        tmp_path / "b.jsonl", {"tools": [{"name": "f"}], "messages": [*messages[:2], {**result, "tool_call_id": "z"}]}
+    )
+    with pytest.raises(DataError, match=r"messages\[2\]\.tool_call_id: 'z' is the id of no earlier call"):
+        list(read_trajectories(other))
+
+
+TEXT = {"role": "assistant", "content": '<tool_call>{"name": "f", "arguments": {}}</tool_call>'}
+SWIFT = {"role": "tool_call", "content": '{"name": "f", "arguments": {}}'}
+
+
+def calling(*names: str) -> dict[str, Any]:
+    made = [{"type": "function", "function": {"name": name, "arguments": "{}"}} for name in names]
+    return {"role": "assistant", "content": None, "tool_calls": made}
+
+
+def answer(id: str, **more: Any) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": id, "content": id, **more}
+
+
+@pytest.mark.parametrize(
+    ("messages", "ids"),
+    [
+        ([calling("f"), answer("a")], ["a"]),
+        ([TEXT, answer("a")], ["a"]),
+        ([SWIFT, {**answer("a"), "role": "tool_response"}], ["a"]),
+        ([calling("f", "f"), answer("a"), answer("b")], ["a", "b"]),
+        ([calling("f", "g"), answer("a", name="g"), answer("b", name="f")], ["b", "a"]),
+        ([calling("f", "g"), answer("a", name="g")], [None, "a"]),
+        ([calling("f"), answer("a"), answer("a")], ["a"]),
+    ],
+)
+def test_calls_without_ids_have_those_of_their_results(
+    tmp_path: Path, messages: list[dict[str, Any]], ids: list[str | None]
+) -> None:
+    notes = Notes()
+    (found,) = read_trajectories(lines(tmp_path / "a.jsonl", row(*messages)), notes=notes)
+    assert [call.id for call in found.messages[1].tool_calls] == ids
+    assert notes.remarks[GIVEN_ID] == 1
+    again = lines(tmp_path / "again.jsonl", found.to_json())
+    assert [item.to_json() for item in read_trajectories(again)] == [found.to_json()]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [calling("f", "f"), answer("z")],
+        [made("a"), answer("z")],
+        [made("a"), answer("a"), answer("z")],
+        [calling("f"), answer("a"), answer("z")],
+        [{"role": "assistant", "content": "No."}, answer("z")],
+    ],
+)
+def test_an_id_of_no_call_is_refused(tmp_path: Path, messages: list[dict[str, Any]]) -> None:
+    with pytest.raises(DataError, match=r"messages\[\d\]\.tool_call_id: 'z' is the id of no earlier call"):
+        list(read_trajectories(lines(tmp_path / "a.jsonl", row(*messages))))

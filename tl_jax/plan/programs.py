@@ -173,7 +173,7 @@ def _copies(config: RunConfig, compute: float, mesh: Mesh) -> float:
     return 0.0 if stored else compute / mesh.shape["fsdp"]
 
 
-class _Again(NamedTuple):
+class _Recomputed(NamedTuple):
     """What a backward pass computes a second time."""
 
     flops: float
@@ -182,13 +182,13 @@ class _Again(NamedTuple):
     """share of the matrices that are read once more"""
 
 
-def _again(config: ModelConfig, model: LlamaConfig, load: Workload) -> _Again:
+def _again(config: ModelConfig, model: LlamaConfig, load: Workload) -> _Recomputed:
     """Of `tl_jax.model.remat`; logits that are computed again are left out, for they are few."""
     multiplied = multiplied_again(config.remat, model)
     flops = 2.0 * multiplied * load.positions
     if config.remat == "block":
         flops += load.computed / 3 - 2.0 * count_in_products(model) * load.positions  # attention
-    return _Again(flops, multiplied / count_in_products(model))
+    return _Recomputed(flops, multiplied / count_in_products(model))
 
 
 def _passes(config: RunConfig) -> int:

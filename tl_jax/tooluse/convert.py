@@ -129,7 +129,8 @@ def _rows(report: FileReport, on_error: OnError) -> Iterator[Trajectory] | Itera
 def _checked(row: Trajectory | Case, report: FileReport, seen: dict[str, Path], target: Format) -> str:
     """The line to write; what it says is read again before it is believed."""
     if row.id in seen:
-        raise DataError(f"{row.id!r} is also the id of a row before it, in {seen[row.id]}", field="id")
+        told = "give each an id of its own, or none: then it is named after its file and line"
+        raise DataError(f"{row.id!r} is also the id of a row before it, in {seen[row.id]}; {told}", field="id")
     value, masked = mask(row.to_json())
     try:
         line = json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -121,6 +121,44 @@ class _Calls:
         self._waiting = {}
 
 
+def identified(messages: Sequence[Message]) -> tuple[Sequence[Message], list[str]]:
+    """The messages, with calls that have no id under that of their results; and ids that are those of no earlier call.
+
+    A call is given an id if no other one without any may be meant: all of its turn have results, or the names tell.
+
+    Example:
+        >>> from tl_jax.tooluse.schema import Call
+        >>> (turn, _), unknown = identified([Message("assistant", "", (Call("f"),)), Message("tool", call_id="a")])
+        >>> turn.tool_calls[0].id, unknown
+        ('a', [])
+    """
+    call_of, known = pairs(messages).call_of, set[str]()
+    given, unknown = dict[_Place, str](), list[str]()
+    for index, message in enumerate(messages):
+        known.update(call.id for call in message.tool_calls if call.id is not None)
+        if message.call_id is None or message.call_id in known:
+            continue
+        place = call_of.get(index, (index, 0))
+        calls = messages[place[0]].tool_calls
+        if (
+            place[1] < len(calls)
+            and calls[place[1]].id is None
+            and given.get(place, message.call_id) == message.call_id
+        ):
+            given[place] = message.call_id
+        else:
+            unknown.append(message.call_id)
+    result = list(messages)
+    for turn in dict.fromkeys(turn for turn, _ in given):
+        of_turn = {number: id for (index, number), id in given.items() if index == turn}
+        calls = messages[turn].tool_calls
+        named = [call.name for number, call in enumerate(calls) if call.id is None and number not in of_turn]
+        unknown += [id for number, id in of_turn.items() if calls[number].name in named]
+        made = (replace(call, id=of_turn.get(number, call.id)) for number, call in enumerate(calls))
+        result[turn] = replace(messages[turn], tool_calls=tuple(made))
+    return result if given else messages, unknown
+
+
 def _known(call: Call) -> set[_Known]:
     """All that a result may know of the call that it answers."""
     return {(id, name) for id in (None, call.id) for name in (None, call.name)}

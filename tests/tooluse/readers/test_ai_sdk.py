@@ -152,7 +152,7 @@ def test_a_first_request(tmp_path: Path) -> None:
     assert found.messages == conversation()[:1]
     assert [tool.to_json() for tool in found.tools] == [LOOKUP]
     named = {"role": "assistant", "tool_calls": [{"name": "lookup", "arguments": {"word": "dog"}}]}
-    refused(tmp_path, changed(row, "messages.0", named), "tools", "auto")
+    refused(tmp_path, changed(row, "messages.0", named), "toolChoice: unknown field", "auto")
 
 
 def test_tools_by_names_that_are_words_of_this_format_too(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.tooluse.readers.helpers import LOOKUP, changed, conversation, read_one, refused
 from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.readers.message_fields import ENCRYPTED
@@ -74,7 +76,7 @@ def test_what_nobody_can_read_is_counted(tmp_path: Path) -> None:
     notes = Notes()
     with notes.kept():
         found = read_one(tmp_path, row)
-    assert found.messages[2] == Message("assistant", "I look.Wait.", (Call("lookup", {"word": "dog"}),))
+    assert found.messages[2] == Message("assistant", "I look.\nWait.", (Call("lookup", {"word": "dog"}),))
     (of_the_file,) = notes.files.values()
     assert of_the_file.remarks == {ENCRYPTED: 1, REORDERED: 1}
 
@@ -134,3 +136,38 @@ def test_bad_rows(tmp_path: Path) -> None:
     refused(tmp_path, changed(ROW, "messages.2.content.0.tool_use_id", "z"), r"messages\[2\].*'z' is the id of no")
     refused(tmp_path, changed(ROW, "messages.0.role", "tool"), r"messages\[0\]\.role: unknown role 'tool'")
     refused(tmp_path, changed(ROW, "messages.2.content.0.content.0.type", "image"), r".*only blocks of text")
+
+
+DOCUMENT = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "A dog is a pet."}}
+
+
+@pytest.mark.parametrize("called", [True, False])
+@pytest.mark.parametrize(
+    ("document", "text"),
+    [
+        (DOCUMENT, "A dog is a pet.\n"),
+        (
+            {**DOCUMENT, "title": "Pets", "context": "Old.", "citations": {"enabled": True}},
+            "Pets\nOld.\nA dog is a pet.\n",
+        ),
+        (changed(DOCUMENT, "source", {"type": "content", "content": "A pet."}), "A pet.\n"),
+        (changed(DOCUMENT, "source", {"type": "content", "content": [{"type": "text", "text": "A pet."}]}), "A pet.\n"),
+    ],
+)
+def test_documents_that_are_text(tmp_path: Path, document: dict[str, Any], text: str, called: bool) -> None:
+    row = ROW if called else {"messages": ROW["messages"][:1]}
+    row = changed(row, "messages.0.content", [document, {"type": "text", "text": "What is a dog?"}])
+    asked = next(message for message in read_one(tmp_path, row).messages if message.role == "user")
+    assert asked.content == f"{text}What is a dog?"
+
+
+def test_documents_that_are_files_are_refused(tmp_path: Path) -> None:
+    file = changed(DOCUMENT, "source", {"type": "base64", "media_type": "application/pdf", "data": "x"})
+    for row in (ROW, {"messages": ROW["messages"][:1]}):
+        problem = r"messages\[0\]\.content\[0\]\.source: documents of type 'base64' are not read, only text"
+        refused(tmp_path, changed(row, "messages.0.content", [file]), problem)
+
+
+def test_documents_in_results(tmp_path: Path) -> None:
+    found = read_one(tmp_path, changed(ROW, "messages.2.content.0.content", [DOCUMENT]))
+    assert found.messages[3].content == "A dog is a pet.\n"

@@ -151,3 +151,10 @@ def test_bad_rows(tmp_path: Path) -> None:
     refused(tmp_path, changed(ROW, "contents.0.role", "bot"), r"contents\[0\]\.role: unknown role 'bot'")
     refused(tmp_path, changed(ROW, "tools.0", {"googleSearch": {}}), r"tools\[0\]\.googleSearch: is a tool that its")
     refused(tmp_path, changed(ROW, "contents.1.parts.2.functionCall.arg", {}), r"contents\[1\].*\.arg: .*'args'")
+
+
+@pytest.mark.parametrize("name", ["response", "responseJsonSchema", "response_json_schema"])
+def test_what_a_function_answers_is_kept(tmp_path: Path, name: str) -> None:
+    row = changed(ROW, "tools.0.functionDeclarations.0", {**DECLARED, name: {"type": "object"}})
+    (tool,) = read_one(tmp_path, row).tools
+    assert tool.to_json() == {**LOOKUP, f"x-{name}": {"type": "object"}}

@@ -54,7 +54,7 @@ def test_texts_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("said", "text"),
-    [([{"text": "a "}, {"text": "pet"}], "a pet"), ({"is": "a pet"}, '{"is": "a pet"}'), ([1, 2], "[1, 2]"), ("", "")],
+    [([{"text": "a"}, {"text": "pet"}], "a\npet"), ({"is": "a pet"}, '{"is": "a pet"}'), ([1, 2], "[1, 2]"), ("", "")],
 )
 def test_results_that_are_no_text(tmp_path: Path, said: Any, text: str) -> None:
     row = changed(ROW, "messages.2.content.0.tool_call_result.result", said)

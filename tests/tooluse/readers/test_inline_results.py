@@ -122,10 +122,11 @@ def test_a_result_right_after_the_message_that_calls(tmp_path: Path) -> None:
 
 
 def test_a_result_in_a_thought_is_a_thought(tmp_path: Path) -> None:
-    thought = f"<think>{TAGGED.format(NO)}</think>"
-    text = f"{thought}{written(DOG)}{TAGGED.format('a pet')}{thought}A pet."
-    found = read_one(tmp_path, row(text), "openai").messages[1:]
-    assert found == (Message("assistant", thought, (DOG,)), result("a pet"), Message("assistant", f"{thought}A pet."))
+    thought = TAGGED.format(NO)
+    text = f"<think>{thought}</think>{written(DOG)}{TAGGED.format('a pet')}<think>{thought}</think>A pet."
+    first, heard, last = read_one(tmp_path, row(text), "openai").messages[1:]
+    assert (first.content, first.tool_calls, heard, last.content) == ("", (DOG,), result("a pet"), "A pet.")
+    assert first.reasoning == last.reasoning == thought.strip()
 
 
 @pytest.mark.parametrize("role", ["tool", "user"])

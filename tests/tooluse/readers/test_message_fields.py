@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.tooluse.readers.chat import CALL, DONE, RESULT, said, turn
+from tests.tooluse.readers.helpers import read_one
 from tl_jax.tooluse.schema import Call, DataError, Message
 
 
@@ -184,7 +186,7 @@ def test_results_that_are_no_text(tmp_path: Path, content: Any, text: str) -> No
         ([{"a": 1}, "x"], '[{"a": 1}, "x"]'),
         ([{"type": "text", "text": "a"}, {"type": "flight"}], '[{"type": "text", "text": "a"}, {"type": "flight"}]'),
         ([], ""),
-        ([{"text": "a"}, {"type": "text", "text": "b"}], "ab"),
+        ([{"text": "a"}, {"type": "text", "text": "b"}], "a\nb"),
     ],
 )
 def test_results_that_look_like_parts(tmp_path: Path, content: Any, text: str) -> None:
@@ -213,3 +215,37 @@ def test_what_mcp_servers_answer_to_a_call(tmp_path: Path, result: dict[str, Any
     assert said(tmp_path, call, only)[1].content == '{"is": "a pet"}'
     for other in ({"content": []}, {"content": [{"type": "file", "name": "a"}]}, {"content": [{"text": "a"}]}):
         assert said(tmp_path, call, {**answer, "content": other})[1].content == json.dumps(other)
+
+
+SYSTEM, ASSISTANT = ("system", "developer"), ("assistant", "model", "gpt", "ai", "bot", "chatbot", "ChatGPT")
+CALLING = ("function_call", "tool_call", "function-call", "Tool_Call")
+TOOL = ("tool", "function", "ipython", "Environment", "observation")
+TOOL += ("tool_response", "tool-response", "function_response", "function-response")
+
+
+@pytest.mark.parametrize("field", ["from", "role"])
+@pytest.mark.parametrize(
+    ("names", "at"), [(SYSTEM, 0), (("user", "Human"), 1), (CALLING, 2), (TOOL, 3), (ASSISTANT, 4)], ids=str
+)
+def test_every_name_of_who_speaks(tmp_path: Path, field: str, names: Sequence[str], at: int) -> None:
+    call = json.dumps({"name": "lookup", "arguments": {"word": "dog"}})
+    turns = [
+        ("system", "Be brief."),
+        ("user", "Go."),
+        ("function_call", call),
+        ("tool", "a pet"),
+        ("assistant", "Done."),
+    ]
+    for name in names:
+        spoken = [(name if index == at else speaker, text) for index, (speaker, text) in enumerate(turns)]
+        if field == "from":
+            row: Any = {"conversations": [{"from": speaker, "value": text} for speaker, text in spoken]}
+        else:
+            row = {"messages": [{"role": speaker, "content": text} for speaker, text in spoken]}
+        assert read_one(tmp_path, row).messages == (
+            Message("system", "Be brief."),
+            Message("user", "Go."),
+            Message("assistant", "", (Call("lookup", {"word": "dog"}),)),
+            Message("tool", "a pet", name="lookup"),
+            Message("assistant", "Done."),
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.tooluse.readers.chat import CALL, DONE, RESULT, USER, said, turn
 from tests.tooluse.readers.helpers import LOOKUP, lines, read_one
+from tl_jax.tooluse.mae.apply import blocked_turns
 from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.readers import read_cases, read_trajectories
 from tl_jax.tooluse.readers.messages import OF_NO_CALL, SEVERAL
@@ -104,3 +106,26 @@ def test_the_id_of_a_row_is_text_or_a_number(tmp_path: Path, value: Any) -> None
         with pytest.raises(DataError, match=r"data\.jsonl:1: id: must be text or a number, not"):
             read_one(tmp_path, {"id": value, **row})
         assert [read_one(tmp_path, {"id": name, **row}).id for name in (7, "")] == ["7", "data:1"]
+
+
+def test_rows_of_button(tmp_path: Path) -> None:
+    calls = json.dumps([{"name": "lookup", "arguments": {"word": word}} for word in ("dog", "cat")])
+    results = json.dumps([{"name": "lookup", "results": result} for result in ({"error": "no such word"}, {"is": 1})])
+    messages = [
+        {"role": "system", "content": f"Use these:\n<tool>\n{json.dumps([LOOKUP])}\n</tool>"},
+        USER,
+        {"role": "assistant", "content": f"I look.\n<call>{calls}</call>"},
+        {"role": "tool", "content": results},
+        DONE,
+    ]
+    found = read_one(tmp_path, {"messages": messages})
+    assert [tool.name for tool in found.tools] == ["lookup"]
+    assert found.messages[2:4] == (
+        Message("assistant", "I look.", (Call("lookup", {"word": "dog"}), Call("lookup", {"word": "cat"}))),
+        Message("tool", '{"error": "no such word"}', name="lookup"),
+    )
+    assert [block.message for block in blocked_turns(found)] == [2]
+
+
+def test_words_in_tags_that_button_has_for_calls(tmp_path: Path) -> None:
+    assert said(tmp_path, {"role": "assistant", "content": "<call>John</call>"})[0].content == "<call>John</call>"

@@ -319,3 +319,37 @@ def test_rows_of_any_shape_are_read_or_refused_by_every_format(tmp_path: Path, r
             if read:
                 with suppress(DataError):
                     assert all(isinstance(item, (Trajectory, Case)) for item in read(path, None))
+
+
+BY_ROLE = {"messages": [{"role": "user", "content": "Go."}, {"role": "assistant", "content": "Done."}]}
+BY_FROM = {"conversations": [{"from": "human", "value": "Go."}, {"from": "gpt", "value": "Done."}]}
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ([BY_ROLE, BY_FROM], ":1: messages: holds messages as rows of another format"),
+        ([BY_FROM, BY_ROLE], ":2: messages: holds messages as rows of another format"),
+        ([BY_FROM | BY_ROLE], ":1: messages: holds messages as rows of another format"),
+        ([{"messages": {"role": "user", "content": "Go."}}], ":1: row: 'messages' is no list of messages"),
+        ([{"messages": "Go."}], ":1: row: 'messages' is no list of messages"),
+    ],
+)
+def test_what_is_wrong_with_messages_is_told(tmp_path: Path, rows: list[Any], problem: str) -> None:
+    with pytest.raises(DataError, match=rf"data\.jsonl{problem}"):
+        list(read_trajectories(lines(tmp_path / "data.jsonl", *rows)))
+
+
+def test_lists_of_messages_are_no_rows(tmp_path: Path) -> None:
+    told = r"data\.jsonl:1: a row is an object, and no list; a list of messages is a row as"
+    with pytest.raises(DataError, match=told):
+        list(read_trajectories(lines(tmp_path / "data.jsonl", BY_ROLE["messages"], BY_ROLE["messages"])))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"messages": str(BY_ROLE["messages"])}, {"messages": BY_FROM["conversations"]}, BY_FROM, BY_ROLE],
+)
+def test_messages_as_python_writes_them_and_by_from(tmp_path: Path, row: Any) -> None:
+    (found,) = read_trajectories(lines(tmp_path / "data.jsonl", row))
+    assert [(message.role, message.content) for message in found.messages] == [("user", "Go."), ("assistant", "Done.")]

@@ -135,3 +135,15 @@ def test_bad_rows(tmp_path: Path) -> None:
     refused(tmp_path, changed(ROW, "input.4.call_id", "z"), r"input\[4\]\.call_id: 'z' is the id of no earlier call")
     refused(tmp_path, changed(ROW, "tools.0", {"type": "web_search"}), r"tools\[0\]: is a tool that its vendor")
     refused(tmp_path, changed(ROW, "input.1.type", "compaction"), r"input\[1\]: an item of type 'compaction' cannot")
+
+
+@pytest.mark.parametrize("role", ["developer", "system"])
+@pytest.mark.parametrize(
+    ("instructions", "said", "system"),
+    [("Be brief.", "Be kind.", "Be brief.\n\nBe kind."), ("Be brief.", "Be brief.", "Be brief."), ("", "Hi.", "Hi.")],
+)
+def test_instructions_beside_a_system_message(
+    tmp_path: Path, role: str, instructions: str, said: str, system: str
+) -> None:
+    row = {**ROW, "instructions": instructions, "input": [{"role": role, "content": said}, *ROW["input"]]}
+    assert read_one(tmp_path, row).messages == (Message("system", system), *conversation("Look it up."))

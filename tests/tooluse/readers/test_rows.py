@@ -107,6 +107,7 @@ def test_rows_are_read_one_at_a_time(tmp_path: Path) -> None:
         (b"\xfd7zXZ\x00xx", "is packed by xz"),
         (b"PK\x03\x04xx", "is a zip archive"),
         ('{"id": 1}'.encode("utf-16"), "is UTF-16: write it as UTF-8"),
+        ('{"id": 1}'.encode("utf-32"), "is UTF-32: write it as UTF-8"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "is not the data but Git LFS's pointer"),
         (b"<!DOCTYPE html><html></html>", "is a web page"),
     ],

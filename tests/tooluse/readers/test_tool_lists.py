@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.tooluse.readers.chat import DONE, USER, turn
+from tests.tooluse.readers.chat import CALL, DONE, USER, turn
 from tests.tooluse.readers.helpers import LOOKUP, read_one
 from tl_jax.tooluse.notes import Notes
 from tl_jax.tooluse.same_name import SAME_NAME
@@ -26,13 +27,21 @@ def test_every_name_of_tools(tmp_path: Path, name: str) -> None:
         read_one(tmp_path, {"messages": [inside, USER], "tools": [{"name": "other"}]})
 
 
-def test_tools_that_take_a_text(tmp_path: Path) -> None:
-    custom = {"name": "run", "description": "Runs code.", "format": {"type": "text"}}
+@pytest.mark.parametrize("form", [{"format": {"type": "text"}}, {}, {"format": None}])
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_tools_that_take_a_text(tmp_path: Path, form: dict[str, Any], wrapped: bool) -> None:
+    custom = {"name": "run", "description": "Runs code.", **form}
+    tool = {"type": "custom", **({"custom": custom} if wrapped else custom)}
     call = {"id": "1", "type": "custom", "custom": {"name": "run", "input": "print(1)"}}
-    found = read_one(tmp_path, {"tools": [{"type": "custom", "custom": custom}], "messages": [USER, turn(call)]})
+    found = read_one(tmp_path, {"tools": [tool], "messages": [USER, turn(call)]})
     assert found.messages[1].tool_calls == (Call("run", {"input": "print(1)"}),)
     (offered,) = found.tools
     assert (offered.name, offered.description, offered.required) == ("run", "Runs code.", ("input",))
+
+
+def test_tools_of_custom_type_with_a_schema_are_anthropics(tmp_path: Path) -> None:
+    tool = {"type": "custom", "name": "lookup", "description": "Does lookup.", "input_schema": LOOKUP["parameters"]}
+    assert read_one(tmp_path, {"tools": [tool], "messages": [USER, DONE]}).tools == (Tool.from_json(LOOKUP),)
 
 
 def test_tools_of_vendors_and_of_other_apis(tmp_path: Path) -> None:
@@ -95,3 +104,58 @@ def test_half_a_character_in_a_schema_that_is_text_is_named(tmp_path: Path) -> N
     tool = {"name": "f", "parameters": r'{"type": "object", "description": "\ud800"}'}
     with pytest.raises(DataError, match=r"tools\[0\]\.parameters: is not JSON: half of a surrogate pair"):
         read_one(tmp_path, {"messages": [USER, DONE], "tools": [tool]})
+
+
+SCHEMA = LOOKUP["parameters"]
+UNNAMED = {key: item for key, item in LOOKUP.items() if key != "name"}
+GOOGLES = {"name": "lookup", "description": "Does lookup.", "parametersJsonSchema": SCHEMA}
+AMAZONS = {"name": "lookup", "description": "Does lookup.", "inputSchema": {"json": SCHEMA}}
+
+
+@pytest.mark.parametrize(
+    "tools",
+    [
+        {"lookup": LOOKUP},
+        {"lookup": UNNAMED, "other": None},
+        {"lookup": {"type": "function", "function": UNNAMED}},
+        {"lookup": {"description": "Does lookup.", "inputSchema": {"jsonSchema": SCHEMA}}},
+        {"functions": [LOOKUP]},
+        {"tools": [LOOKUP]},
+        {"type": "function", "function": LOOKUP},
+        {"functionDeclarations": [GOOGLES]},
+        [{"function_declarations": GOOGLES}],
+        [{"toolSpec": AMAZONS}],
+        {"toolSpec": AMAZONS},
+    ],
+)
+@pytest.mark.parametrize("as_text", [False, True])
+def test_tools_by_name_and_in_the_shapes_of_other_apis(tmp_path: Path, tools: Any, as_text: bool) -> None:
+    row = {"id": "1", "messages": [USER, turn(CALL)], "tools": json.dumps(tools) if as_text else tools}
+    assert read_one(tmp_path, row).tools == (Tool.from_json(LOOKUP),)
+
+
+@pytest.mark.parametrize(
+    ("tools", "problem"),
+    [
+        (
+            {"lookup": {"name": "other"} | UNNAMED},
+            r"tools\.lookup\.name: says something else than 'lookup', under which",
+        ),
+        ({"lookup": SCHEMA}, "tools: is no tool: it has 'lookup'"),
+        ([{"a": 1, "b": 2}], r"tools\[0\]: is no tool: it has 'a', 'b'"),
+        ([{}], r"tools\[0\]: is no tool: it has nothing"),
+        ({"parameters": SCHEMA}, "tools.name: is missing"),
+        ({"functionDeclarations": [{"description": "Does."}]}, r"tools\.functionDeclarations\[0\]\.name: is missing"),
+        ([{"googleSearch": {}}], r"tools\[0\]\.googleSearch: is a tool that its vendor runs itself"),
+    ],
+)
+def test_what_is_no_tool_is_named(tmp_path: Path, tools: Any, problem: str) -> None:
+    with pytest.raises(DataError, match=problem):
+        read_one(tmp_path, {"messages": [USER, DONE], "tools": tools})
+
+
+def test_tools_under_two_names_in_two_shapes(tmp_path: Path) -> None:
+    row = {"messages": [USER, DONE], "tools": [{"type": "function", "function": LOOKUP}], "functions": [LOOKUP]}
+    assert read_one(tmp_path, row).tools == (Tool.from_json(LOOKUP),)
+    with pytest.raises(DataError, match="functions: other tools are offered elsewhere in the row"):
+        read_one(tmp_path, {**row, "functions": [{"name": "f"}]})

@@ -37,7 +37,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         system = fields.take("system", kind=str, default="")
         turns = fields.each("messages")
         padded = is_padded([value for value, _ in turns])
-        offered = _tools(fields.take(*TOOLS, default=[]), fields.taken, padded)
+        offered = tools(fields.take(*TOOLS, default=[]), fields.taken, padded)
         beside = around(fields, place.name, "ai_sdk", "toolChoice", "maxSteps", "maxOutputTokens", "providerOptions")
     reader = _Turns(by_name(offered), padded)
     for value, where in turns:
@@ -45,30 +45,11 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     return [reader.dialogue.trajectory(beside, offered, system, "messages")]
 
 
-def _tools(value: Any, where: str, padded: bool) -> tuple[Tool, ...]:
-    """Tools as a list, or by name; one may be called ``name`` or ``tools``, too."""
-    if not isinstance(value, dict) or not all(tool is None or isinstance(tool, dict) for tool in value.values()):
-        return tools(value, where, padded)
-    named = ((name, tool) for name, tool in value.items() if tool is not None)
-    return tuple(one for name, tool in named for one in tools(_named(tool, name, f"{where}.{name}"), where, padded))
-
-
 def _by_name(value: Any) -> bool:
     """Whether these are tools by name, each with a schema or a description."""
     items = [tool for tool in value.values() if tool is not None] if isinstance(value, dict) else []
     about = {"description", *_SCHEMAS}
     return bool(items) and all(isinstance(tool, dict) and "name" not in tool and tool.keys() & about for tool in items)
-
-
-def _named(value: Any, name: str, where: str) -> dict[str, Any]:
-    """A tool with its name, and without the ``jsonSchema`` around its schema."""
-    with Fields(value, where) as fields:
-        shape = {"name": name, **fields.keep(*value)}
-    for key in _SCHEMAS:
-        if isinstance(shape.get(key), dict) and "jsonSchema" in shape[key]:
-            with Fields(shape[key], f"{where}.{key}") as schema:
-                shape[key] = schema.take("jsonSchema")
-    return shape
 
 
 @dataclass

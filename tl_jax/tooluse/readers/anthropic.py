@@ -11,7 +11,7 @@ from tl_jax.tooluse.pairing import pairs
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import call_arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format, Writer
-from tl_jax.tooluse.readers.message_fields import ENCRYPTED, REASONING, message_weight
+from tl_jax.tooluse.readers.message_fields import ENCRYPTED, REASONING, document_text, message_weight, unless_cut_off
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.openai import call_ids
 from tl_jax.tooluse.readers.rows import Place, each_row
@@ -52,7 +52,8 @@ def _message(value: Any, where: str, dialogue: Dialogue, offered: Mapping[str, T
         role = fields.take("role", kind=str)
         content = fields.take("content", default="")
         weight = message_weight(fields, role)
-        fields.keep("id", "type", "model", "stop_reason", "stop_sequence", "usage")  # of an answer of the API
+        about = fields.keep("id", "type", "model", "stop_reason", "stop_sequence", "usage")  # of an answer of the API
+        weight = unless_cut_off(weight, about) if role == "assistant" else weight
     if role == "tool" and isinstance(content, list) and content and all(map(_is_result, content)):
         role = "user"  # as people write it who know OpenAI's messages
     if role not in ("user", "assistant", "system"):
@@ -115,6 +116,8 @@ def _told(
                 answered = True
             elif kind == "text":
                 texts.append(fields.take("text", kind=str))
+            elif kind == "document":
+                texts.append(document_text(fields))
             else:
                 raise DataError(f"a block of type {kind!r} cannot be read in a message of {role!r}", field=at)
             fields.keep(*_OF_A_BLOCK)
@@ -146,7 +149,7 @@ def _result(block: Fields, dialogue: Dialogue, where: str, padded: bool | None) 
     known_as = identity(block, "tool_use_id")
     said = block.take("content", default="")
     error = block.take("is_error", kind=bool, default=False) or _is_error(said)
-    content = plain(_readable(said), bool(padded)) if _is_of_a_server(said) else _text(said, f"{where}.content")
+    content = plain(_readable(said), bool(padded)) if _is_of_a_server(said) else _text(said, f"{where}.content", "\n")
     dialogue.result(content, f"{where}.tool_use_id", known_as, error=error)
 
 
@@ -175,8 +178,8 @@ def _readable(value: Any) -> Any:
     return {key: _readable(item) for key, item in value.items() if key not in _ENCRYPTED}
 
 
-def _text(value: Any, where: str) -> str:
-    """Text, or blocks of text."""
+def _text(value: Any, where: str, between: str = "") -> str:
+    """Text, or blocks of text with this ``between`` them."""
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
@@ -184,11 +187,12 @@ def _text(value: Any, where: str) -> str:
     texts = []
     for index, block in enumerate(value):
         with Fields(block, f"{where}[{index}]") as fields:
-            if fields.take("type", default="text") != "text":
+            kind = fields.take("type", default="text")
+            if kind not in ("text", "document"):
                 raise DataError("only blocks of text can be read", field=fields.where)
-            texts.append(fields.take("text", kind=str))
+            texts.append(document_text(fields) if kind == "document" else fields.take("text", kind=str))
             fields.keep(*_OF_A_BLOCK)
-    return "".join(texts)
+    return between.join(texts)
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:

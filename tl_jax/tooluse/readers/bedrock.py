@@ -13,6 +13,7 @@ from tl_jax.tooluse.readers.format import Format
 from tl_jax.tooluse.readers.message_fields import ENCRYPTED, message_weight
 from tl_jax.tooluse.readers.nulls import is_padded, without_nulls
 from tl_jax.tooluse.readers.rows import Place, each_row
+from tl_jax.tooluse.readers.tool_lists import specified
 from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
@@ -40,6 +41,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     dialogue = Dialogue()
     for value, where in turns:
         _message(value, where, dialogue, by_name(offered), padded)
+    dialogue.ended(beside.meta)
     return [dialogue.trajectory(beside, offered, system, "messages")]
 
 
@@ -153,16 +155,8 @@ def _tools(row: Fields, padded: bool) -> list[Tool]:
                 left_out(item.taken, "is a tool that Amazon runs itself: no model has it elsewhere")
             elif not item.keep("cachePoint"):
                 spec = item.take("toolSpec", kind=dict)
-                found.append(_tool(without_nulls(spec) if padded else spec, item.taken))
+                found.append(specified(without_nulls(spec) if padded else spec, item.taken))
     return found
-
-
-def _tool(value: Any, where: str) -> Tool:
-    with Fields(value, where) as fields:
-        shape = fields.keep("name", "description", "strict")
-        with Fields(fields.take("inputSchema", default={}), f"{where}.inputSchema") as schema:
-            shape["parameters"] = schema.take("json", default={})
-    return Tool.from_json(shape, where)
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:

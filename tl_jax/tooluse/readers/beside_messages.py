@@ -34,8 +34,9 @@ def answered(messages: Any, row: Fields) -> tuple[Any, str]:
         raise DataError("the messages end with an answer already", field=where)
     ((value, at),) = answers
     with Fields(value, at) as choice:
-        choice.keep("index", "finish_reason", "logprobs", "stop_reason")
-        return [*messages, choice.take("message", kind=dict)], choice.taken
+        choice.keep("index", "logprobs")
+        why = choice.keep("finish_reason", "stop_reason")
+        return [*messages, {**why, **choice.take("message", kind=dict)}], choice.taken
 
 
 def shown(row: Fields, reader: MessageReader, system: str) -> str:

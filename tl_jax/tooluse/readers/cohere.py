@@ -47,6 +47,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
             if fields.take(name, default=None):
                 left_out(fields.taken, problem)
         beside = around(fields, place.name, "cohere", *_SETTINGS)
+    reader.dialogue.ended(beside.meta)
     return [reader.dialogue.trajectory(beside, offered, system, "chat_history")]
 
 

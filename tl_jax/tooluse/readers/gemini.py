@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tl_jax.tooluse.fields import Fields, left_out
+from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import call_arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.message_fields import message_weight
+from tl_jax.tooluse.readers.message_fields import message_weight, unless_cut_off
 from tl_jax.tooluse.readers.nulls import is_padded, result_without_padding, without_nulls
 from tl_jax.tooluse.readers.rows import Place, each_row
-from tl_jax.tooluse.readers.tool_lists import RUN_BY_VENDOR
+from tl_jax.tooluse.readers.tool_lists import declarations
 from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 
@@ -24,17 +24,12 @@ _NAMES = ("contents", "history", "messages")
 """What the turns of a row are called."""
 _CALLED = ("functionCall", "function_call", "functionResponse", "function_response")
 """Parts that no other API has."""
+_WHY = ("finishReason", "finish_reason")
+"""Why an answer ended."""
 _SETTINGS = (
     *("generationConfig", "generation_config", "toolConfig", "tool_config", "safetySettings", "safety_settings"),
     *("cachedContent", "cached_content", "labels"),
 )
-
-_OF_GOOGLE = (
-    *("googleSearch", "google_search", "googleSearchRetrieval", "google_search_retrieval", "codeExecution"),
-    *("code_execution", "urlContext", "url_context", "googleMaps", "google_maps", "fileSearch", "file_search"),
-    *("computerUse", "computer_use", "enterpriseWebSearch", "retrieval"),
-)
-"""Tools that Google runs itself."""
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
@@ -66,8 +61,9 @@ def _answer(row: Fields) -> list[tuple[Any, str]]:
     found = []
     for value, where in candidates:
         with Fields(value, where) as candidate:
-            found.append((candidate.take("content"), candidate.taken))
-            candidate.keep("finishReason", "finish_reason", "index", "avgLogprobs", "safetyRatings", "citationMetadata")
+            content, at, why = candidate.take("content"), candidate.taken, candidate.keep(*_WHY)
+            found.append(({**why, **content} if isinstance(content, dict) else content, at))
+            candidate.keep("index", "avgLogprobs", "safetyRatings", "citationMetadata")
     return found
 
 
@@ -78,6 +74,8 @@ def _content(
     with Fields({"parts": value} if isinstance(value, str) else value, where) as fields:
         role = fields.take("role", kind=str, default=spoken_by)
         weight = message_weight(fields, "assistant" if role == "model" else role)
+        why = fields.keep(*_WHY)
+        weight = unless_cut_off(weight, why) if role == "model" else weight
         parts = _parts(fields)
     if role not in ("user", "model", "function", "tool", "system"):
         raise DataError(f"unknown role {role!r}; expected user, model or function", field=f"{where}.role")
@@ -160,36 +158,8 @@ def _tools(row: Fields, padded: bool) -> list[Tool]:
     Raises:
         DataError: a tool of Google's own, which no model here has.
     """
-    found = []
-    for value, where in _each(row, "tools"):
-        with Fields(value, where) as fields:
-            for item, at in _each(fields, "functionDeclarations", "function_declarations"):
-                found.append(_tool(without_nulls(item) if padded else item, at))
-            for name in fields.keep(*_OF_GOOGLE):
-                left_out(f"{where}.{name}", RUN_BY_VENDOR)
-    return found
-
-
-def _tool(value: Any, where: str) -> Tool:
-    with Fields(value, where) as fields:
-        name = fields.take("name", kind=str)
-        description = fields.take("description", kind=str, default="")
-        schema = fields.take("parameters", "parametersJsonSchema", "parameters_json_schema", default=None)
-        extra = fields.keep("response", "behavior")
-    tool = Tool.from_json({"name": name, "description": description, "parameters": _lower(schema or {})}, where)
-    return Tool(tool.name, tool.description, tool.parameters, {f"x-{key}": item for key, item in extra.items()})
-
-
-def _lower(schema: Any) -> Any:
-    """A schema whose types are written ``STRING`` as JSON Schema writes them."""
-    if isinstance(schema, list):
-        return [_lower(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    result = {word: _lower(item) for word, item in schema.items()}
-    if isinstance(schema.get("type"), str):
-        result["type"] = schema["type"].lower()
-    return result
+    given = [(without_nulls(value) if padded else value, where) for value, where in _each(row, "tools")]
+    return [tool for value, where in given for tool in declarations(value, where)]
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:

@@ -9,11 +9,11 @@ from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import identity
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.message_fields import THOUGHTS, message_text, message_weight, thoughts
+from tl_jax.tooluse.readers.message_fields import THOUGHTS, message_text, message_weight, thoughts, unless_cut_off
 from tl_jax.tooluse.readers.message_reader import MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
-from tl_jax.tooluse.schema import DataError, Message, Trajectory
+from tl_jax.tooluse.schema import Call, DataError, Message, Trajectory
 
 _ROLES = {
     **dict.fromkeys(("human", "HumanMessage", "HumanMessageChunk", "user"), "user"),
@@ -67,27 +67,28 @@ def _message(kind: str, value: Mapping[str, Any], where: str, dialogue: Dialogue
         if role is None:
             raise DataError(f"unknown type {kind!r}; expected human, ai, system or tool", field=f"{where}.type")
         weight, name = message_weight(fields, role), fields.take("name", kind=str, default=None)
-        fields.keep(*_ABOUT)
+        about = fields.keep(*_ABOUT).get("response_metadata")
         if role == "tool":
             fields.take("id", default=None)
             known_as, failed = identity(fields, "tool_call_id"), fields.take("status", default="success") == "error"
-            content = message_text(fields, any_value=True, padded=reader.padded)
+            content = message_text(fields, result=True, padded=reader.padded)
             with Fields(fields.take("additional_kwargs", default={}), f"{where}.additional_kwargs"):
                 pass
             dialogue.result(content.text, f"{where}.tool_call_id", known_as, name, failed or content.failed)
             return
         fields.take("id", default=None)
         if role == "assistant":
+            weight = unless_cut_off(weight, about)
             dialogue.add(_turn(fields, where, reader).message(weight, name), where)
             return
         with Fields(fields.take("additional_kwargs", default={}), f"{where}.additional_kwargs"):
             pass
-        texts = _texts(fields, AssistantTurn(), set()).texts
+        texts = _texts(fields, AssistantTurn(), {}).texts
         dialogue.add(Message("user" if role == "user" else "system", "".join(texts), name=name, weight=weight), where)
 
 
 def _parts(content: Any) -> Any:
-    """The content of a message; a list of texts, or of texts and blocks of text, as blocks, which LangChain joins."""
+    """The content of a message; a list of texts, or of texts and blocks of text, as blocks."""
     if not isinstance(content, list) or not all(isinstance(item, str) or _is_text(item) for item in content):
         return content
     return [{"type": "text", "text": item} if isinstance(item, str) else item for item in content]
@@ -119,17 +120,18 @@ def _turn(fields: Fields, where: str, reader: MessageReader) -> AssistantTurn:
     turn.calls = turn.calls or raw
     turn.reasoning.append(fields.take("reasoning_content", "reasoning", kind=str, default=said))
     calls, turn.calls = turn.calls, []
-    _texts(fields, turn, {call.id for call in calls}, None if calls else reader)
+    _texts(fields, turn, {call.id: call for call in calls if call.id is not None}, None if calls else reader)
     turn.calls = calls or turn.calls
     return turn
 
 
 def _texts(
-    fields: Fields, turn: AssistantTurn, calls: set[str | None], reader: MessageReader | None = None
+    fields: Fields, turn: AssistantTurn, calls: Mapping[str | None, Call], reader: MessageReader | None = None
 ) -> AssistantTurn:
-    """Puts the content into ``turn``. A block that is one of the ``calls`` says nothing new.
+    """Puts the content into ``turn``.
 
     Args:
+        calls: by their ids. A block that is one of them says no more than where it stands.
         reader: of the calls that stand in the content and nowhere else.
     """
     where, content = fields.at("content"), fields.take("content", default="")
@@ -142,10 +144,11 @@ def _texts(
         with Fields({"type": "text", "text": value} if isinstance(value, str) else value, f"{where}[{index}]") as block:
             kind = block.take("type", kind=str, default="text")
             if kind == "text":
-                turn.texts.append(block.take("text", kind=str))
+                turn.text(block.take("text", kind=str))
             elif kind in THOUGHTS:
                 turn.reasoning.append(thoughts(block))
-            elif kind in _CALLS and (known_as := identity(block, _CALLS[kind])) in calls - {None}:
+            elif kind in _CALLS and (known_as := identity(block, _CALLS[kind])) in calls:
+                turn.calls.append(calls[known_as])
                 block.keep("name", "input", "args", "arguments", "partial_json", "id", "status")
             elif kind in _CALLS and reader is not None:
                 shape = block.keep("name", "input", "args", "arguments")

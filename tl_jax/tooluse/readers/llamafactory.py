@@ -9,14 +9,12 @@ from typing import Any
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.format import Format, Writer
-from tl_jax.tooluse.readers.message_fields import message_weight
+from tl_jax.tooluse.readers.message_fields import message_weight, role_named
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import calls
 from tl_jax.tooluse.readers.tool_lists import tools
 from tl_jax.tooluse.schema import DataError, Message, Tool, Trajectory
-
-_ROLES = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool", "observation": "tool"}
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
@@ -34,9 +32,9 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
 def _message(value: Any, where: str, dialogue: Dialogue, offered: tuple[Tool, ...]) -> tuple[Tool, ...]:
     """Adds a message; returns the tools, which one of its parts may hold."""
     with Fields(value, where) as fields:
-        role = _ROLES.get(written := fields.take("role", kind=str))
-        if role is None:
-            raise DataError(f"unknown role {written!r}; expected one of {', '.join(_ROLES)}", field=f"{where}.role")
+        role = role_named(written := fields.take("role", kind=str))
+        if role not in ("system", "user", "assistant", "tool"):
+            raise DataError(f"unknown role {written!r}", field=f"{where}.role")
         weight = message_weight(fields, role)
         parts = fields.take("content", default=[])
     turn = AssistantTurn()
@@ -59,7 +57,7 @@ def _message(value: Any, where: str, dialogue: Dialogue, offered: tuple[Tool, ..
             turn.calls += calls(text, f"{at}.value")
         else:
             raise DataError(f"a part of type {kind!r} cannot be read in a message of {role!r}", field=at)
-    content = "".join(turn.texts)
+    content = ("\n" if role == "tool" else "").join(turn.texts)
     if role == "assistant":
         dialogue.add(turn.message(weight), where)
     elif role == "tool":

@@ -9,7 +9,7 @@ from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import identity
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.message_fields import REASONING, message_weight, of_an_answer, role_named
+from tl_jax.tooluse.readers.message_fields import REASONING, message_weight, of_an_answer, role_named, unless_cut_off
 from tl_jax.tooluse.readers.message_reader import MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
@@ -46,16 +46,16 @@ def _message(value: Any, where: str, dialogue: Dialogue, reader: MessageReader) 
         with Fields(fields.take("additional_kwargs", default={}), f"{where}.additional_kwargs") as beside:
             known_as, name = identity(beside, "tool_call_id"), beside.take("name", kind=str, default=None)
             failed = beside.take("is_error", kind=bool, default=False)
-            _beside(beside, turn, reader)
-    texts = "".join(turn.texts)
-    if said and texts and said != texts and said != "\n".join(turn.texts):
+            about = _beside(beside, turn, reader)
+    texts = ("\n" if role == "tool" else "").join(turn.texts)
+    if said and texts and "".join(said.split()) != "".join(texts.split()):
         raise DataError("says something else than the blocks", field=f"{where}.content")
     text = said or texts
     if role == "tool":
         dialogue.result(text, f"{where}.additional_kwargs.tool_call_id", known_as, name, failed)
     elif role == "assistant":
         turn.texts = [text]
-        dialogue.add(turn.message(weight, name), where)
+        dialogue.add(turn.message(unless_cut_off(weight, about), name), where)
     else:
         dialogue.add(Message(role, text, tuple(turn.calls), name, weight), where)  # type: ignore[arg-type]
 
@@ -80,8 +80,8 @@ def _block(block: Fields, turn: AssistantTurn, reader: MessageReader) -> None:
     block.keep("cache_control", "annotations")
 
 
-def _beside(beside: Fields, turn: AssistantTurn, reader: MessageReader) -> None:
-    """What the model's API said of an answer: its calls, which the blocks may say as well, thoughts and refusal.
+def _beside(beside: Fields, turn: AssistantTurn, reader: MessageReader) -> dict[str, Any]:
+    """What the model's API said of an answer: its calls, which the blocks may say as well, thoughts, refusal, its end.
 
     Raises:
         DataError: other calls than the blocks.
@@ -97,7 +97,7 @@ def _beside(beside: Fields, turn: AssistantTurn, reader: MessageReader) -> None:
     turn.reasoning = turn.reasoning or [thought]
     turn.refusal = beside.take("refusal", kind=str, default=None)
     beside.keep("thinking_signature", "thinking_delta", "parsed", "session_id")
-    of_an_answer(beside)
+    return of_an_answer(beside)
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:

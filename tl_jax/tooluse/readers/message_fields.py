@@ -16,14 +16,15 @@ REASONING = ("reasoning", "reasoning_content", "thinking", "tool_plan")
 """What the thoughts before an answer are called; the last one by Cohere."""
 ENCRYPTED = "encrypted thoughts left out: nobody but their vendor can read them"
 
-_ROLES = {
+SPEAKERS = {
     **dict.fromkeys(("developer", "system"), "system"),
     **dict.fromkeys(("human", "user"), "user"),
-    **dict.fromkeys(("model", "gpt", "ai", "bot", "chatbot", "tool-call", "assistant"), "assistant"),
-    **dict.fromkeys(("function", "ipython", "environment", "observation"), "tool"),
-    **dict.fromkeys(("tool_response", "tool-response", "tool"), "tool"),
+    **dict.fromkeys(("model", "gpt", "ai", "bot", "chatbot", "chatgpt", "assistant"), "assistant"),
+    **dict.fromkeys(("function_call", "function-call", "tool_call", "tool-call"), "call"),
+    **dict.fromkeys(("function", "ipython", "environment", "observation", "tool"), "tool"),
+    **dict.fromkeys(("function_response", "function-response", "tool_response", "tool-response"), "tool"),
 }
-"""What other APIs and data sets call our roles, in any case of letters."""
+"""What APIs and data sets call who speaks, in any case of letters -> our role, or that what is said is a call."""
 
 SMOLAGENTS = {"tool-call": "Calling tools:\n", "tool-response": "Observation:\n"}
 """What smolagents writes before what these roles say."""
@@ -47,6 +48,16 @@ OF_AN_ANSWER = (
     *("provider_specific_fields", "extra_content"),
 )
 """What APIs say about an answer beside it."""
+CUT_OFF = "answer that was cut off, as the file says: it has the weight 0, or its end would be learnt"
+_REASONS = ("finish_reason", "finishReason", "stop_reason", "stopReason", "status")
+"""What APIs call the reason why an answer ended."""
+_CUT_OFF = frozenset(
+    (
+        *("length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded", "incomplete"),
+        *("content_filter", "content_filtered", "guardrail_intervened", "safety", "recitation", "error_limit"),
+    )
+)
+"""Reasons that are no end of what was to be said, in any case of letters."""
 OF_A_CALL = ("provider_specific_fields", "extra_content")
 """What a call is signed with, so that the vendor knows it again: LiteLLM's, Google's in OpenAI's shape."""
 _BESIDE = ("reasoning_details", "thinking_blocks")
@@ -63,8 +74,12 @@ class Content(NamedTuple):
 
 
 def role_named(name: str) -> str:
-    """Our name of a role; one that is not known stays as it is."""
-    return _ROLES.get(name.lower(), name)
+    """Our name of a role; one that is not known, or says that its message is a call, stays as it is."""
+    known_as = name.lower()
+    if known_as in SMOLAGENTS and SPEAKERS[known_as] == "call":  # words, and a call as text
+        return "assistant"
+    role = SPEAKERS.get(known_as, name)
+    return name if role == "call" else role
 
 
 def listed_calls(fields: Fields) -> list[Any]:
@@ -105,6 +120,23 @@ def message_weight(fields: Fields, role: str = "assistant") -> float | None:
     return None if role != "assistant" and weight == 0 else weight
 
 
+def unless_cut_off(weight: float | None, about: Any) -> float | None:
+    """The weight of an answer's loss: 0 where an API says that it was cut off, unless the file gives it a weight.
+
+    Args:
+        about: what the API says, if it is an object.
+
+    Example:
+        >>> unless_cut_off(None, {"finish_reason": "length"}), unless_cut_off(None, {"finish_reason": "stop"})
+        (0.0, None)
+    """
+    said = about if isinstance(about, dict) else {}
+    if weight is None and any(str(said.get(name)).lower() in _CUT_OFF for name in _REASONS):
+        remark(CUT_OFF)
+        return 0.0
+    return weight
+
+
 def failed(fields: Fields) -> bool | str:
     """Whether the environment says that a call failed, by any of the names for it; or the error, where that is text.
 
@@ -121,11 +153,12 @@ def failed(fields: Fields) -> bool | str:
     return error or flag or status == "error"
 
 
-def message_text(fields: Fields, any_value: bool = False, padded: bool = False) -> Content:
+def message_text(fields: Fields, result: bool = False, padded: bool = False) -> Content:
     """Takes the content of a message: its text, joined of its parts, and what else is among these.
 
     Args:
-        any_value: it may be an object, or a list in which not all are parts; then it says what it is as JSON.
+        result: it is what a tool said: each part of text is a line of its own, as two numbers must not become one; it
+            may be an object, or a list in which not all are parts; then it says what it is as JSON.
         padded: a table wrote the row, see `plain`.
 
     Raises:
@@ -135,12 +168,12 @@ def message_text(fields: Fields, any_value: bool = False, padded: bool = False) 
     if isinstance(content, str):
         return Content(content)
     where = fields.taken
-    if any_value and _is_of_mcp(content):
+    if result and _is_of_mcp(content):
         with Fields(content, where) as answer:
             failed = answer.take("isError", kind=bool, default=False)
             beside, found = answer.keep(*OF_MCP), message_text(answer, True, padded)
             return found._replace(text=found.text or value_of_mcp(beside, padded), failed=failed)
-    if any_value and not is_parts(content):
+    if result and not is_parts(content):
         return Content(plain(content, padded))
     if not isinstance(content, list):
         raise DataError(f"must be text, not {type(content).__name__}", field=where)
@@ -152,6 +185,8 @@ def message_text(fields: Fields, any_value: bool = False, padded: bool = False) 
                 refusal = part.take("refusal", kind=str)
             elif kind in THOUGHTS:
                 said.append(thoughts(part))
+            elif kind == "document" and "source" in part:
+                texts.append(document_text(part))
             elif kind == "document":  # Cohere's results
                 with Fields(part.take("document"), part.at("document")) as document:
                     document.take("id", default=None)
@@ -163,7 +198,24 @@ def message_text(fields: Fields, any_value: bool = False, padded: bool = False) 
             else:
                 raise DataError("only parts of text can be read", field=part.where)
             part.keep(*_OF_A_PART)
-    return Content("".join(texts), refusal, "\n".join(filter(None, said)))
+    return Content(("\n" if result else "").join(texts), refusal, "\n".join(filter(None, said)))
+
+
+def document_text(part: Fields) -> str:
+    """Takes what one of Anthropic's documents says, with its title and what is said about it; a line ends it.
+
+    Raises:
+        DataError: it is no text, but a file.
+    """
+    about = [part.take(name, kind=str, default="") for name in ("title", "context")]
+    with Fields(part.take("source"), part.taken) as source:
+        kind = source.take("type", kind=str)
+        if kind not in ("text", "content"):
+            raise DataError(f"documents of type {kind!r} are not read, only text", field=source.where)
+        source.take("media_type", default=None)
+        value, where = source.take("data", "content"), source.taken
+    text = message_text(Fields({"content": value}, where.rpartition(".")[0])).text
+    return "".join(f"{line}\n" for line in (*about, text) if line)
 
 
 def thoughts(part: Fields) -> str:
@@ -239,12 +291,13 @@ def reasoning(fields: Fields, content: Content) -> str | None:
     return "\n".join(filter(None, texts)) or None
 
 
-def of_an_answer(fields: Fields) -> None:
+def of_an_answer(fields: Fields) -> dict[str, Any]:
     """Takes what an API says about an answer and is no part of it.
 
     Raises:
         DataError: the answer was spoken.
     """
-    fields.keep(*OF_AN_ANSWER)
+    about = fields.keep(*OF_AN_ANSWER)
     if fields.take("audio", default=None):
         raise DataError("only text can be read, no sound", field=fields.taken)
+    return about

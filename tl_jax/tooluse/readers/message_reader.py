@@ -23,6 +23,7 @@ from tl_jax.tooluse.readers.message_fields import (
     of_an_answer,
     reasoning,
     role_named,
+    unless_cut_off,
     value_of_mcp,
 )
 from tl_jax.tooluse.readers.rows import parse
@@ -45,22 +46,24 @@ class MessageReader:
     tools: tuple[Tool, ...] = ()
     padded: bool = False
     own: bool = False
+    answers: dict[str, str] = field(default_factory=dict, init=False)
+    """Where each id of a result stands for the first time: its call may be a text that is yet to be read."""
     _ids: set[str] = field(default_factory=set, init=False)
 
     def offer(self, fields: Fields, *names: str) -> None:
-        """Takes the tools in one of these fields.
+        """Takes the tools in these fields; several say the same, perhaps in other shapes.
 
         Raises:
             DataError: no tools, or others than were offered before.
         """
-        value = fields.take(*names, default=None)
-        if not value:
-            return
-        where = fields.taken
-        found = tools(value, where, self.padded)
-        if self.tools and found != self.tools:
-            raise DataError("other tools are offered elsewhere in the row", field=where)
-        self.tools = found
+        for name in names:
+            value = fields.take(name, default=None)
+            if not value:
+                continue
+            found = tools(value, fields.taken, self.padded)
+            if self.tools and found != self.tools:
+                raise DataError("other tools are offered elsewhere in the row", field=fields.taken)
+            self.tools = found
 
     def message(self, value: Any, where: str) -> Message:
         """A message in our shape.
@@ -71,7 +74,7 @@ class MessageReader:
         with Fields(value, where) as fields:
             speaker = fields.take("role", kind=str)
             role = role_named(speaker)
-            content = message_text(fields, any_value=role == "tool", padded=self.padded)
+            content = message_text(fields, result=role == "tool", padded=self.padded)
             text = content.text.removeprefix(SMOLAGENTS.get(speaker, ""))
             message = Message(cast(Role, role), text, error=content.failed, refusal=content.refusal)
             if fields or content.reasoning:  # most messages have no more than that
@@ -81,15 +84,16 @@ class MessageReader:
 
     def _with_rest(self, message: Message, fields: Fields, content: Content) -> Message:
         """The message with everything beside its role and text."""
-        function_id = _function_id(fields)
+        function_id, about = _function_id(fields), of_an_answer(fields)
         calls = tuple(self._calls(fields, function_id))
         name = fields.take("name", "tool_name", kind=str, default=None)
         call_id = identity(fields, "tool_call_id", "call_id")
         if call_id is None and message.role == "tool" and function_id in self._ids:
             call_id = function_id
-        if call_id is not None and call_id not in self._ids:
-            raise DataError(f"{call_id!r} is the id of no earlier call", field=fields.taken)
+        if call_id is not None:
+            self.answers.setdefault(call_id, fields.taken)
         error = failed(fields) or message.error
+        weight = message_weight(fields, message.role)
         of_mcp = fields.keep(*OF_MCP) if message.role == "tool" else {}
         if message.role == "system":
             self.offer(fields, *TOOLS)
@@ -98,7 +102,7 @@ class MessageReader:
             content=message.content or (error if isinstance(error, str) else value_of_mcp(of_mcp, self.padded)),
             tool_calls=calls,
             name=name if call_id is None else name or None,
-            weight=message_weight(fields, message.role),
+            weight=unless_cut_off(weight, about) if message.role == "assistant" else weight,
             call_id=call_id,
             error=bool(error),
             reasoning=reasoning(fields, content),
@@ -113,7 +117,6 @@ class MessageReader:
         """
         where = fields.at("tool_calls")
         found = [self.call(call, f"{where}[{i}]") for i, call in enumerate(listed_calls(fields))]
-        of_an_answer(fields)
         for other in (fields.take("function_call", default=None), fields.take("function_calls", default=None)):
             if other and found:
                 raise DataError("stands beside tool_calls", field=fields.taken)

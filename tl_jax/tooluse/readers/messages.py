@@ -5,25 +5,33 @@ Formats that hold such messages differ in what stands around them. One message: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields, row_id
 from tl_jax.tooluse.notes import remark
-from tl_jax.tooluse.pairing import in_order, named, pairs
+from tl_jax.tooluse.pairing import identified, in_order, named, pairs
 from tl_jax.tooluse.readers.beside_messages import answered, offer_noted, shown
 from tl_jax.tooluse.readers.fields import BY_POSITION, described, literal
 from tl_jax.tooluse.readers.message_reader import MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded, without_nulls
 from tl_jax.tooluse.readers.settings import settings
 from tl_jax.tooluse.readers.texts import structured
+from tl_jax.tooluse.readers.thoughts import apart
 from tl_jax.tooluse.readers.tool_lists import TOOLS
 from tl_jax.tooluse.schema import DataError, Message, Tool, Trajectory
 from tl_jax.tooluse.text.syntaxes import attempted
 
 MESSAGES = ("messages", "conversations", "conversation")
 """What the messages of a row are called."""
+TURNS = ("messages", "conversations", "contents", "chat_history", "input", "output")
+"""What they are called in other formats."""
+OF_ANOTHER_FORMAT = (
+    "holds messages as rows of another format than the first ones do, or other messages than the row's: write rows of "
+    "each format to a file of their own, with one conversation each"
+)
 SEVERAL = "several results of one call, which APIs refuse; all are kept, in their order"
+GIVEN_ID = "call without an id: it has that of its result now"
 OF_NO_CALL = "result of no call: what stands before it may be a call in a syntax that is not known, and then is text"
 
 
@@ -43,10 +51,10 @@ def read_row(row: Fields, identity: str | None) -> Trajectory:
 def read_conversation(row: Fields, identity: str | None, hermes: bool = False) -> tuple[MessageReader, Trajectory]:
     """As `read_row`, together with what read it, which reads the gold calls of cases as well.
 
-    Calls, tools and results that texts hold become structure, except in rows that we wrote ourselves.
+    Calls, tools, results and thoughts that texts hold become structure, except in rows that we wrote ourselves.
 
     Args:
-        hermes: in those, too; and what an answer begins with in ``<think>`` tags becomes its reasoning.
+        hermes: in those, too.
     """
     at = row.at(*MESSAGES)
     values = row.take(*MESSAGES, default=None)
@@ -58,6 +66,7 @@ def read_conversation(row: Fields, identity: str | None, hermes: bool = False) -
     reader = MessageReader(padded=is_padded(values), own=is_own(row))
     reader.offer(row, *TOOLS)
     name = row_id(row, identity)
+    row.tell(OF_ANOTHER_FORMAT, *TURNS)
     system = row.take("system", "system_prompt", "system_message", kind=str, default="")
     system = shown(row, reader, system)
     ways = [f"{at}[{i}]" for i in range(len(values))]
@@ -73,8 +82,8 @@ def read_conversation(row: Fields, identity: str | None, hermes: bool = False) -
     if hermes or not reader.own:
         places = [f"{way}.content" for way in ways]
         places[:0] = ["system"] * (len(messages) - len(read))
-        reader.tools, messages = structured(messages, reader.tools, places, apart=hermes)
-    return reader, Trajectory(name, reader.tools, finished(messages, reader.tools), suite, meta)
+        reader.tools, messages = structured([*map(apart, messages)], reader.tools, places)
+    return reader, Trajectory(name, reader.tools, finished(messages, reader.tools, reader.answers), suite, meta)
 
 
 def is_own(row: Fields) -> bool:
@@ -99,15 +108,21 @@ def conversation(identity: Any, messages: Any, tools: Any = None, where: str = "
         raise DataError(error.problem, field=place) from None
 
 
-def finished(messages: Iterable[Message], tools: Iterable[Tool] = ()) -> tuple[Message, ...]:
+def finished(
+    messages: Iterable[Message], tools: Iterable[Tool] = (), places: Mapping[str, str] | None = None
+) -> tuple[Message, ...]:
     """The messages with results that follow one another in the order of their calls, as their ids and names tell it.
 
     Results with ids are named after their calls; those that answer none, or a call that has one already, are counted.
 
     Args:
         tools: on offer.
+        places: where each id stands in a result for the first time.
+
+    Raises:
+        DataError: a result has the id of no earlier call, and not every call has an id, or all wait for others.
     """
-    read = tuple(messages)
+    read = _identified(tuple(messages), places or {})
     paired = pairs(read)
     for _ in range(paired.guessed):
         remark(BY_POSITION)
@@ -124,6 +139,20 @@ def finished(messages: Iterable[Message], tools: Iterable[Tool] = ()) -> tuple[M
             if attempted(before, [tool.name for tool in tools]) is None:  # of which it was said that it stays text
                 remark(OF_NO_CALL, before)
     return in_order(named(read, paired, by_id=True), paired)
+
+
+def _identified(messages: Sequence[Message], places: Mapping[str, str]) -> Sequence[Message]:
+    """The messages with calls that have no id under that of their results, which is counted.
+
+    Raises:
+        DataError: an id is that of no earlier call.
+    """
+    found, unknown = identified(messages)
+    if unknown:
+        raise DataError(f"{unknown[0]!r} is the id of no earlier call", field=places.get(unknown[0], "messages"))
+    if found is not messages:
+        remark(GIVEN_ID)
+    return found
 
 
 def with_system(messages: list[Message], system: str, where: str) -> list[Message]:

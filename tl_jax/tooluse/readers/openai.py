@@ -35,7 +35,7 @@ def _recognises(row: Mapping[str, Any]) -> bool:
 def _are_messages(value: Any) -> bool:
     """Whether a field holds messages by role, as a list or as JSON text."""
     if isinstance(value, str):
-        return value.lstrip().startswith("[") and '"role"' in value
+        return value.lstrip().startswith("[") and any(name in value for name in ('"role"', "'role'"))
     return isinstance(value, list) and bool(value) and all(_has(item, "role") for item in value)
 
 

@@ -17,6 +17,8 @@ _NOT_READ = {
     b"BZh": "is packed by bzip2: unpack it first (bunzip2)",
     b"\xfd7zXZ\x00": "is packed by xz: unpack it first (xz -d)",
     b"PK\x03\x04": "is a zip archive: unpack it first",
+    b"\xff\xfe\x00\x00": "is UTF-32: write it as UTF-8",  # before UTF-16, which begins likewise
+    b"\x00\x00\xfe\xff": "is UTF-32: write it as UTF-8",
     b"\xff\xfe": "is UTF-16: write it as UTF-8",
     b"\xfe\xff": "is UTF-16: write it as UTF-8",
     b"version https://git-lfs": "is not the data but Git LFS's pointer to it: fetch it first (git lfs pull)",

@@ -9,7 +9,7 @@ from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import call_arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.message_fields import message_weight
+from tl_jax.tooluse.readers.message_fields import message_weight, unless_cut_off
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tool_lists import TOOLS, tools
@@ -34,7 +34,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     padded, dialogue, instructions = is_padded([value for value, _ in turns]), Dialogue(), set[str]()
     for value, where in turns:
         with Fields(value, where) as fields:
-            fields.keep(*_ABOUT)
+            about = fields.keep(*_ABOUT)
             kind, parts = fields.take("kind", kind=str), fields.each("parts")
             weight = message_weight(fields, "assistant" if kind == "response" else "user")
             if kind == "request":
@@ -44,7 +44,7 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
                     dialogue.add(Message("system", told), f"{where}.instructions")
                 _request(parts, dialogue, padded)
             elif kind == "response":
-                _response(parts, where, weight, dialogue, by_name(offered), padded)
+                _response(parts, where, unless_cut_off(weight, about), dialogue, by_name(offered), padded)
             else:
                 raise DataError(f"must be 'request' or 'response', not {kind!r}", field=f"{where}.kind")
     return [dialogue.trajectory(beside, offered, system, "messages")]

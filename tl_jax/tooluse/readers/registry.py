@@ -180,7 +180,11 @@ def detect_format(path: str | Path) -> str:
     known = [format_of(item) for item in (row, *(item for _, item in others))]
     if known[0] is not None:
         return max((format.name for format in known if format is not None), key=names.index)
-    problem = f'has neither "messages" nor "conversations": not a known format{_hint(row)}'
+    there = next((name for name in ("messages", "conversations") if row.get(name) is not None), None)
+    if there is None:
+        problem = f'has neither "messages" nor "conversations": not a known format{_hint(row)}'
+    else:
+        problem = f"{there!r} is no list of messages: not a known format"
     raise place.locate(DataError(problem, field="row"))
 
 

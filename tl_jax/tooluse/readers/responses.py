@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tl_jax.tooluse.fields import Fields, left_out
@@ -11,7 +11,7 @@ from tl_jax.tooluse.notes import remark
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import call_arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.message_fields import ENCRYPTED, is_parts, message_weight
+from tl_jax.tooluse.readers.message_fields import ENCRYPTED, is_parts, message_weight, unless_cut_off
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.settings import OF_RESPONSES, fitting
@@ -43,7 +43,9 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
         beside = around(fields, place.name, "responses", *fitting(fields, OF_RESPONSES))
     padded = is_padded([value for value, _ in items])
     offered = _with_servers(tools(offered, "tools", padded), items, padded)
-    return [_dialogue(items, offered, padded).trajectory(beside, offered, system, where)]
+    dialogue = _dialogue(items, offered, padded)
+    dialogue.ended(beside.meta)
+    return [dialogue.trajectory(beside, offered, _instructed(dialogue, system), where)]
 
 
 def _items(value: Any, name: str, role: str = "") -> list[tuple[Any, str]]:
@@ -74,6 +76,19 @@ def _with_servers(offered: tuple[Tool, ...], items: Iterable[tuple[Any, str]], p
     return (*offered, *added)
 
 
+def _instructed(dialogue: Dialogue, system: str) -> str:
+    """The system text that the instructions of a request are before the system message of its items.
+
+    The API takes both at once. Most chat templates take one, so both become one, with an empty line between them.
+    """
+    first = dialogue.messages[0].content if dialogue.messages and dialogue.messages[0].role == "system" else ""
+    if not first.strip() or not system.strip() or first == system:
+        return system
+    both = f"{system}\n\n{first}"
+    dialogue.messages[0] = replace(dialogue.messages[0], content=both)
+    return both
+
+
 def _dialogue(items: Sequence[tuple[Any, str]], offered: Sequence[Tool], padded: bool) -> Dialogue:
     reader = _ItemReader(by_name(offered), padded)
     for value, where in items:
@@ -99,16 +114,16 @@ class _ItemReader:
     def read(self, value: Any, where: str) -> None:
         with Fields(value, where) as item:
             kind = item.take("type", default="message")
-            item.take("status", default=None)
+            about = item.keep("status")
             if kind == "reasoning":
                 self.thoughts += _reasoning(item)
             elif kind in _RESULTS:
                 item.take("id", default=None)
                 self._result(item.take("output", default=""), where, identity(item, "call_id"))
             elif kind in _CALLS:
-                self._call(item, kind, where)
+                self._call(item, kind, where, unless_cut_off(None, about))
             elif kind == "message":
-                self._say(_message(item, where), where)
+                self._say(_message(item, where, about), where)
             elif kind in _RUN_BY_OPENAI:
                 item.keep(*value)
                 left_out(where, f"an item of type {kind!r} {RUN_BY_VENDOR}")
@@ -123,7 +138,7 @@ class _ItemReader:
             message, self.thoughts = turn.message(message.weight), []
         self.dialogue.join(message, where)
 
-    def _call(self, item: Fields, kind: str, where: str) -> None:
+    def _call(self, item: Fields, kind: str, where: str, weight: float | None) -> None:
         """A call; one of an MCP server says its result as well."""
         of_the_item = identity(item, "id")
         known_as, name = of_the_item if kind == "mcp_call" else identity(item, "call_id"), item.take("name", kind=str)
@@ -132,7 +147,7 @@ class _ItemReader:
         else:
             given = call_arguments(item, self.offered.get(name), self.padded, "arguments")
         call = Call(name, given, id=known_as)
-        self._say(Message("assistant", tool_calls=(call,)), where)
+        self._say(Message("assistant", tool_calls=(call,), weight=weight), where)
         if kind == "mcp_call":
             item.keep("server_label", "approval_request_id")
             said, error = item.take("output", default=None), item.take("error", default=None)
@@ -141,15 +156,16 @@ class _ItemReader:
 
     def _result(self, said: Any, where: str, known_as: str | None, error: bool = False) -> None:
         said = said if isinstance(said, str) or is_parts(said) else plain(said, self.padded)
-        text, _ = _text(Fields({"output": said}, where), "output")
+        text, _ = _text(Fields({"output": said}, where), "output", "\n")
         self.dialogue.result(text, f"{where}.call_id", known_as, error=error)
 
 
-def _message(item: Fields, where: str) -> Message:
+def _message(item: Fields, where: str, about: Mapping[str, Any]) -> Message:
     role = item.take("role", kind=str)
     item.keep("id", "phase")
     content, refusal = _text(item, "content")
     weight = message_weight(item, role)
+    weight = unless_cut_off(weight, about) if role == "assistant" else weight
     if role not in _ROLES:
         raise DataError(f"unknown role {role!r}; expected one of {', '.join(_ROLES)}", field=f"{where}.role")
     message = Message(_ROLES[role], content, weight=weight, refusal=refusal)  # type: ignore[arg-type]
@@ -171,8 +187,8 @@ def _reasoning(item: Fields) -> list[str]:
     return texts.get("content") or texts.get("summary") or []
 
 
-def _text(item: Fields, name: str) -> tuple[str, str | None]:
-    """The text in a field, whole or in parts, and the refusal among them."""
+def _text(item: Fields, name: str, between: str = "") -> tuple[str, str | None]:
+    """The text in a field, whole or in parts with this ``between`` them, and the refusal among them."""
     where, value = item.at(name), item.take(name, default="")
     if isinstance(value, str):
         return value, None
@@ -189,7 +205,7 @@ def _text(item: Fields, name: str) -> tuple[str, str | None]:
                 part.keep("annotations", "logprobs")
             else:
                 raise DataError(f"a part of type {kind!r} cannot be read: only text", field=part.where)
-    return "".join(texts), refusal
+    return between.join(texts), refusal
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:

@@ -24,6 +24,7 @@ from tl_jax.tooluse.schema import Case, DataError, Trajectory
 
 T = TypeVar("T")
 _LOOK = 1 << 12
+_AS_A_ROW = 'a list of messages is a row as {"messages": [...]}'
 _SHOWN = 24
 """Characters of a text before and after an error."""
 OnError: TypeAlias = Literal["raise", "skip"]
@@ -175,7 +176,8 @@ def first_rows(path: str | Path, number: int) -> list[tuple[Place, dict[str, Any
 
     def keep(value: Any, place: Place) -> list[tuple[Place, dict[str, Any]]]:
         if not isinstance(value, dict):
-            raise DataError(f"must be a JSON object, not {type(value).__name__}", field="row")
+            told = f"; {_AS_A_ROW}" if isinstance(value, list) else ""
+            raise DataError(f"must be a JSON object, not {type(value).__name__}{told}", field="row")
         return [(place, value)]
 
     found = list(islice(read_rows(path, keep, problems.append), number))
@@ -239,7 +241,10 @@ def _broken_list(path: Path, line: int) -> DataError:
     """What is wrong with a list that cannot be read; the whole of it tells where."""
     try:
         with open_file(path) as file:
-            parse(b"".join(islice(file, line - 1, None)))
+            head = next(islice(file, line - 1, None))
+            if _is_json(head):
+                return DataError(f"a row is an object, and no list; {_AS_A_ROW}", path=str(path), line=line)
+            parse(head + file.read())
     except DataError as error:
         return error.at(str(path), line - 1 + (error.line or 1))
     return DataError("is not JSON", path=str(path))

@@ -17,33 +17,27 @@ from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import Dialogue, around, may_answer
 from tl_jax.tooluse.readers.fields import plain
 from tl_jax.tooluse.readers.format import Format, Writer
-from tl_jax.tooluse.readers.message_fields import message_weight
+from tl_jax.tooluse.readers.message_fields import SPEAKERS, message_weight
 from tl_jax.tooluse.readers.nulls import is_padded, without_nulls
 from tl_jax.tooluse.readers.results import results
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import between, calls, listed
 from tl_jax.tooluse.readers.texts import prompt, spoken, without_ends
+from tl_jax.tooluse.readers.thoughts import apart
 from tl_jax.tooluse.readers.tool_lists import TOOLS
 from tl_jax.tooluse.readers.toolbox import joined
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
-from tl_jax.tooluse.text.parse import thoughts
 
-_SPEAKERS = {
-    "system": "system",
-    **dict.fromkeys(("human", "user"), "user"),
-    **dict.fromkeys(("gpt", "assistant", "model", "bot", "chatbot", "chatgpt"), "assistant"),
-    **dict.fromkeys(("function_call", "tool_call", "function-call", "tool-call"), "call"),
-    **dict.fromkeys(("observation", "tool", "function", "function_response", "tool_response"), "tool"),
-    **dict.fromkeys(("function-response", "tool-response"), "tool"),
-}
-"""What speakers are called, in any case of letters."""
+_TURNS = ("conversations", "messages")
+"""What the turns of a row are called."""
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
     """The conversation in a row. Sentences of a system prompt that describe this format are left out."""
     with Fields(row) as fields:
         where = fields.at(*TOOLS)
-        turns = fields.each("conversations")
+        field = _field(row)
+        turns = fields.each(field)
         padded = is_padded([value for value, _ in turns])
         offered = fields.take(*TOOLS, default=None)
         tools = listed(without_nulls(offered) if padded else offered, where)
@@ -52,9 +46,9 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     tools, system = prompt(system, tools, "system")
     dialogue = Dialogue()
     for (value, at), (following, _) in zip_longest(turns, turns[1:], fillvalue=({}, "")):
-        tools = _turn(value, at, dialogue, tools, may_answer(following, _SPEAKERS), padded)
+        tools = _turn(value, at, dialogue, tools, may_answer(following), padded)
     dialogue.messages = list(joined(without_ends(dialogue.messages, _written(turns))))
-    return [dialogue.as_it_is(beside, tools, system, "conversations")]
+    return [dialogue.as_it_is(beside, tools, system, field)]
 
 
 def _turn(
@@ -66,7 +60,7 @@ def _turn(
     """
     with Fields(value, where) as turn:
         speaker = turn.take("from", kind=str)
-        role = _SPEAKERS.get(speaker.lower())
+        role = SPEAKERS.get(speaker.lower())
         content: Any = turn.take("value", kind=object if role in ("call", "tool") else str)
         weight = message_weight(turn, "assistant" if role in ("assistant", "call") else speaker)
     if role == "call":
@@ -84,7 +78,7 @@ def _turn(
         case "user":
             dialogue.add(Message("user", text, weight=weight), where)
         case "assistant":
-            message = Message("assistant", text, weight=weight)
+            message = apart(Message("assistant", text, weight=weight))
             for one in spoken(message, tools, answered, f"{where}.value", dialogue.called, dialogue.messages):
                 dialogue.add(one, where)
         case _:
@@ -95,7 +89,7 @@ def _turn(
 def _written(turns: Iterable[tuple[Any, str]]) -> Iterator[str]:
     """The texts of the assistant as the row has them."""
     for turn, _ in turns:
-        if _SPEAKERS.get(turn["from"].lower()) == "assistant":
+        if SPEAKERS.get(turn["from"].lower()) == "assistant":
             yield turn["value"]
 
 
@@ -103,9 +97,9 @@ def _made(content: Any, where: str, tools: Sequence[Tool], padded: bool) -> tupl
     """The thought and the calls in a turn of calls: a text, with or without tags, or a value."""
     if not isinstance(content, str):
         return "", tuple(calls(content, where, tools, padded))
-    thought, start = thoughts(content)
-    texts = between(content[start:], "tool_call")[0] or [content[start:]]
-    return thought, tuple(call for text in texts for call in calls(text, where))
+    message = apart(Message("assistant", content))
+    texts = between(message.content, "tool_call")[0] or [message.content]
+    return message.reasoning or "", tuple(call for text in texts for call in calls(text, where))
 
 
 def row(trajectory: Trajectory) -> dict[str, Any]:
@@ -139,18 +133,27 @@ def _observed(message: Message) -> str:
 
 def system_prompt(row: Mapping[str, Any]) -> str:
     """What the first speaker of a conversation ``[{from, value}]`` says; empty if the row holds none."""
-    return str(row["conversations"][0].get("value")) if _speaks(row) else ""
+    return str(row[_field(row)][0].get("value")) if _speaks(row) else ""
+
+
+def _field(row: Any) -> str:
+    """The field that holds the turns."""
+    there = row if isinstance(row, dict) else {}
+    return next((name for name in _TURNS if _are_turns(there.get(name))), _TURNS[0])
 
 
 def _speaks(row: Mapping[str, Any]) -> bool:
-    turns = row.get("conversations")
-    return isinstance(turns, list) and bool(turns) and all(isinstance(turn, dict) and "from" in turn for turn in turns)
+    return _are_turns(row.get(_field(row)))
+
+
+def _are_turns(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(turn, dict) and "from" in turn for turn in value)
 
 
 FORMAT = Format(
     name="sharegpt",
-    description="`conversations` of `from` and `value`: Hermes (`<tools>`, `<tool_call>`, `<tool_response>`) and "
-    "LLaMA-Factory (`function_call`, `observation`, `tools`), APIGen-MT among it",
+    description="`conversations` (or `messages`) of `from` and `value`: Hermes (`<tools>`, `<tool_call>`, "
+    "`<tool_response>`) and LLaMA-Factory (`function_call`, `observation`, `tools`), APIGen-MT among it",
     recognises=_speaks,
     trajectories=each_row(trajectories),
     write=Writer(row, trajectories),

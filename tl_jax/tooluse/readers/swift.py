@@ -12,9 +12,9 @@ from typing import Any
 
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import Dialogue, around
-from tl_jax.tooluse.readers.fields import identity, plain
+from tl_jax.tooluse.readers.fields import identity
 from tl_jax.tooluse.readers.format import Format, Writer
-from tl_jax.tooluse.readers.message_fields import failed, message_weight
+from tl_jax.tooluse.readers.message_fields import SMOLAGENTS, SPEAKERS, failed, message_text, message_weight
 from tl_jax.tooluse.readers.message_reader import MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
@@ -22,8 +22,11 @@ from tl_jax.tooluse.readers.tagged import calls
 from tl_jax.tooluse.readers.tool_lists import TOOLS
 from tl_jax.tooluse.schema import DataError, Message, Trajectory
 
-CALLS = ("tool_call", "function_call")
-RESULTS = ("tool_response", "tool", "observation", "function")
+CALLS, RESULTS = (
+    tuple(name for name, role in SPEAKERS.items() if role == kind and name not in SMOLAGENTS)
+    for kind in ("call", "tool")
+)
+"""Roles of messages that are a call, and a result."""
 
 
 def trajectories(row: Any, place: Place) -> list[Trajectory]:
@@ -43,7 +46,7 @@ def dialogue_of(turns: Iterable[tuple[Any, str]], reader: MessageReader) -> Dial
     """The conversation of messages some of which are a call or a result by their role."""
     dialogue = Dialogue()
     for value, where in turns:
-        role = value.get("role") if isinstance(value, dict) else None
+        role = str(value.get("role")).lower() if isinstance(value, dict) else ""
         if role in CALLS:
             with Fields(value, where) as fields:
                 fields.take("role")
@@ -55,9 +58,10 @@ def dialogue_of(turns: Iterable[tuple[Any, str]], reader: MessageReader) -> Dial
             with Fields(value, where) as fields:
                 fields.take("role")
                 known_as, name = identity(fields, "tool_call_id"), fields.take("name", kind=str, default=None)
-                content, error = fields.take("content", default=""), failed(fields)
+                said = message_text(fields, result=True, padded=reader.padded)
+                error = bool(failed(fields)) or said.failed
                 message_weight(fields, "tool")
-            dialogue.result(plain(content, reader.padded), f"{where}.tool_call_id", known_as, name, bool(error))
+            dialogue.result(said.text, f"{where}.tool_call_id", known_as, name, error)
         else:
             dialogue.add(reader.message(value, where), where)
     return dialogue
@@ -96,8 +100,8 @@ def _recognises(row: Mapping[str, Any]) -> bool:
     """A message whose role says that it is a call or a result, or a question, its answer and what came before."""
     messages = row.get("messages")
     if isinstance(messages, list):
-        roles = [message.get("role") for message in messages if isinstance(message, dict)]
-        return any(role in ("tool_call", "tool_response", "function_call") for role in roles)
+        roles = [str(message.get("role")).lower() for message in messages if isinstance(message, dict)]
+        return any(role in (*CALLS, "tool_response") for role in roles)
     return isinstance(row.get("query"), str) and isinstance(row.get("response"), str)
 
 

@@ -14,10 +14,10 @@ from tl_jax.tooluse.readers.inline_results import TurnPart, may_hold_results, pa
 from tl_jax.tooluse.readers.results import Called, known, results, results_of_user
 from tl_jax.tooluse.readers.schemas import json_schema
 from tl_jax.tooluse.readers.tagged import between, calls
+from tl_jax.tooluse.readers.thoughts import apart
 from tl_jax.tooluse.readers.tool_prompts import handed_over, offered, stays
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool
 from tl_jax.tooluse.text.normal_schema import normal_schema
-from tl_jax.tooluse.text.parse import thoughts
 from tl_jax.tooluse.text.structure import Unreadable, structure_calls, without_code
 from tl_jax.tooluse.text.turn_end import every_turn_ended, other_turns, without_turn_end
 
@@ -36,14 +36,13 @@ _TAG_OF_CALLS = re.compile(
 
 
 def structured(
-    messages: Sequence[Message], tools: tuple[Tool, ...], places: Sequence[str], apart: bool = False
+    messages: Sequence[Message], tools: tuple[Tool, ...], places: Sequence[str]
 ) -> tuple[tuple[Tool, ...], tuple[Message, ...]]:
     """The tools and messages that the texts of a conversation hold; what holds only words stays as it is.
 
     Args:
         tools: of the row; where it has none, those that its prompt lists.
         places: the field that each message's text stands in, for errors.
-        apart: what stands in ``<think>`` tags becomes the reasoning of its message.
 
     Raises:
         DataError: a list of tools that cannot be read; a call that cannot be read, unless what is unknown is dropped;
@@ -58,7 +57,7 @@ def structured(
         if message.role == "assistant":
             following = messages[index + 1] if index + 1 < len(messages) else None
             answered = following is not None and may_be_result(following.role, following.content)
-            found = spoken(message, tools, answered, where, called, result, apart)
+            found = spoken(message, tools, answered, where, called, result)
         elif of_calls := heard(message, called, result):
             found = of_calls
         elif message.role == "system":
@@ -116,7 +115,6 @@ def spoken(
     where: str,
     called: Called,
     before: Sequence[Message],
-    apart: bool = False,
 ) -> list[Message]:
     """The turns that a message of the assistant is: itself, or what its text says, calls, hears and answers, in order.
 
@@ -124,7 +122,6 @@ def spoken(
         answered: a result follows.
         called: the calls so far.
         before: the conversation so far.
-        apart: thoughts in tags become reasoning.
 
     Raises:
         DataError: as `said` does; its text holds turns of others beside the results, unless what is unknown is dropped.
@@ -136,11 +133,11 @@ def spoken(
         remark(f"{without_numbers(where)}: {OF_OTHERS}; it stays text")
         return [message]
     if not split:
-        turn = said(message, tools, answered, where, apart)
+        turn = said(message, tools, answered, where)
         _tell(turn, after_call=bool(turn.tool_calls) or _follows(before))
         return [turn]
     follow = [bool(part.results) or answered for part in split]
-    turns = [said(one, tools, heard, where, apart) for one, heard in zip(_divided(message, split), follow, strict=True)]
+    turns = [said(one, tools, heard, where) for one, heard in zip(_divided(message, split), follow, strict=True)]
     if message.tool_calls and _plain(message) != [call for one in turns for call in _plain(one)]:
         remark(OTHER_CALLS)
         return [message]
@@ -161,7 +158,7 @@ def _divided(message: Message, split: Sequence[TurnPart]) -> list[Message]:
     first = next((index for index, part in enumerate(split) if part.words), 0)
     divided[first] = replace(divided[first], reasoning=message.reasoning)
     divided[-1] = replace(divided[-1], refusal=message.refusal)
-    return divided
+    return [*map(apart, divided)]
 
 
 def _with_calls(turns: Sequence[Message], made: Sequence[Call]) -> list[Message]:
@@ -186,17 +183,15 @@ def _with_results(turns: Sequence[Message], split: Sequence[TurnPart], called: C
     return found
 
 
-def said(message: Message, tools: Sequence[Tool], answered: bool, where: str, apart: bool = False) -> Message:
+def said(message: Message, tools: Sequence[Tool], answered: bool, where: str) -> Message:
     """An assistant's message with the calls in its text as calls.
 
     Args:
         answered: a result follows.
-        apart: thoughts in tags become its reasoning.
 
     Raises:
         DataError: its text looks like a call and cannot be read, unless what is unknown is dropped.
     """
-    message = _thought(message) if apart else message
     try:  # a result of the calls that it makes beside says nothing about its text
         found = structure_calls(message.content, tools, answered and not message.tool_calls)
     except Unreadable as problem:
@@ -266,15 +261,6 @@ def may_be_result(role: str | None, text: str) -> bool:
 def _follows(before: Sequence[Message]) -> bool:
     """Whether calls or results stand right before."""
     return bool(before) and (before[-1].role == "tool" or bool(before[-1].tool_calls))
-
-
-def _thought(message: Message) -> Message:
-    """The message with what its text begins with in tags as its reasoning."""
-    thought, start = thoughts(message.content)
-    if not start or thought.startswith("Thought:"):
-        return message
-    reasoning = "\n".join(text for text in (message.reasoning, thought) if text) or None
-    return replace(message, content=message.content[start:], reasoning=reasoning)
 
 
 def _plain(message: Message) -> list[tuple[str, object]]:

@@ -15,20 +15,15 @@ from typing import Any
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import Dialogue, around, may_answer
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.message_fields import message_weight
+from tl_jax.tooluse.readers.message_fields import message_weight, role_named
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import listed
 from tl_jax.tooluse.readers.texts import prompt, spoken
+from tl_jax.tooluse.readers.thoughts import apart
 from tl_jax.tooluse.same_name import by_name
 from tl_jax.tooluse.schema import Call, DataError, Message, Tool, Trajectory
 from tl_jax.tooluse.text.parse import bind, parse_answer
 
-_SPEAKERS = {
-    **dict.fromkeys(("user", "human"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "model"), "assistant"),
-    **dict.fromkeys(("tool", "observation", "function"), "tool"),
-    "system": "system",
-}
 _CALLS = re.compile(r"\s*\[\s*[^\s\[\]{}()'\"][^\[\]{}()'\"]*\(.*\)\s*\]\s*", re.DOTALL)
 _NAME = re.compile(r"[\[,]([^\[\]{}()'\",=]+)\(")
 
@@ -44,18 +39,18 @@ def trajectories(row: Any, place: Place) -> list[Trajectory]:
     for (item, where), (following, _) in zip_longest(turns, turns[1:], fillvalue=({}, "")):
         with Fields(item, where) as turn:
             speaker, value = turn.take("from", "role", kind=str), turn.take("value", "content", kind=str)
-            role = _SPEAKERS.get(speaker)
-            weight = message_weight(turn, role or "")
-        if role is None:
+            role = role_named(speaker)
+            weight = message_weight(turn, role)
+        if role not in ("system", "user", "assistant", "tool"):
             raise DataError(f"unknown speaker {speaker!r}", field=f"{where}.from")
         if dialogue.heard(role, value, where):
             continue
         if role == "assistant":
-            message = Message("assistant", value, weight=weight)
-            if calls := pythonic(value, tools):
+            message = apart(Message("assistant", value, weight=weight))
+            if calls := pythonic(message.content, tools):
                 said = [replace(message, content="", tool_calls=tuple(calls))]
             else:
-                answered = may_answer(following, _SPEAKERS)
+                answered = may_answer(following)
                 said = spoken(message, tools, answered, f"{where}.value", dialogue.called, dialogue.messages)
             for one in said:
                 dialogue.join(one, where)

@@ -266,6 +266,17 @@ TAGGED = (
         "objects in `<function_call>` tags",
         listed=False,
     ),
+    replace(
+        in_tags(
+            "button",
+            "<call>",
+            "</call>",
+            "a list in `<call>` tags: BUTTON",
+            source="https://github.com/PKU-Baichuan-MLSystemLab/BUTTON",
+        ),
+        opening=r"<call>(?=\s*[\[{])",  # others have words in tags of this name
+        attempts=written(r"<call>\s*[\[{]", hint="<call>"),
+    ),
     in_tags(
         "phi_4",
         "<|tool_call|>",
