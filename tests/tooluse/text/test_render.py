@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pytest
@@ -129,6 +130,29 @@ def test_paper_function_with_types_optional_and_missing_parts() -> None:
         "        note (string): A note.\n        x (number): \n        on (boolean): \n        more (object): More.\n"
         '        either (string | null): Either.\n        untyped (any): \n    """\n\n\nUser: go</s>'
     )
+
+
+@pytest.mark.parametrize(
+    ("schema", "signature", "line"),
+    [
+        ({"type": "STRING"}, "a:str", "a (STRING): "),
+        ({"type": ["INTEGER", "null"]}, "a:int | None", "a (INTEGER | null): "),
+        ({"type": "List[int]"}, "a:list", "a (List[int]): "),
+        ({"allOf": [{"$ref": "#/$defs/C"}]}, "a:str", "a (string): "),
+        ({"anyOf": [{"$ref": "#/$defs/C"}, {"type": "null"}]}, "a:str | None", "a (string | null): "),
+        ({"type": "date"}, "a:any", "a (date): "),
+        ({"type": ["date", "time"]}, "a:any | any", "a (date | time): "),
+        ({}, "a:any", "a (any): "),
+    ],
+)
+def test_types_that_are_not_named_in_jsons_words(schema: dict[str, Any], signature: str, line: str) -> None:
+    definitions = {"C": {"enum": ["red", "blue"]}}
+    own = {"properties": {"a": schema}, "required": ["a"]}
+    for parameters in (own, {"allOf": [own]}):
+        tool = Tool("f", "", {**parameters, "$defs": definitions})
+        text = PaperRenderer().text([tool], [])
+        assert f"def f({signature}):\n" in text
+        assert f"    Args:\n        {line}\n" in text
 
 
 def test_released_functions_and_calls() -> None:

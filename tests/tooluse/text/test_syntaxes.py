@@ -153,10 +153,19 @@ def test_an_odd_name_is_understood_only_where_it_is_offered() -> None:
         ({"const": 2}, "2", 2),
         ({"type": "int"}, "2", 2),
         ({"type": "any"}, "2", "2"),
+        ({"$ref": "#/$defs/Point"}, '{"x": 1}', {"x": 1}),
+        ({"anyOf": [{"$ref": "#/$defs/Point"}, {"type": "null"}]}, "null", None),
+        ({"allOf": [{"$ref": "#/$defs/Name"}], "default": "2"}, "2", "2"),
+        ({"type": "INTEGER"}, "2", 2),
+        ({"type": "STRING", "nullable": True}, "null", None),
+        ({"items": {"type": "string"}}, "[1]", [1]),
+        ({"type": "Optional[List[int]]"}, "[1]", [1]),
+        ({"allOf": [{"$ref": "#/$defs/Name"}], "nullable": True}, "null", None),
     ],
 )
 def test_arguments_in_tags_are_what_the_schema_wants(schema: dict[str, Any], text: str, value: Any) -> None:
-    tool = Tool("f", "", {"properties": {"a": schema}})
+    defs = {"Point": {"type": "object", "properties": {"x": {"type": "integer"}}}, "Name": {"type": "string"}}
+    tool = Tool("f", "", {"properties": {"a": schema}, "$defs": defs})
     for answer in (
         f"<tool_call>\n<function=f>\n<parameter=a>\n{text}\n</parameter>\n</function>\n</tool_call>",
         f"<function=f><parameter=a>{text}</parameter></function>",
