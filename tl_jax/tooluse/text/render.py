@@ -245,7 +245,10 @@ class NamedRenderer:
 
 def _chat(apply: Apply | None) -> Renderer:
     if apply is None:
-        raise RenderError("the format 'chat' needs the model's chat template, but the tokenizer has none")
+        raise RenderError(
+            "the format 'chat' needs the model's chat template, and there is no tokenizer that has one: name another "
+            "tokenizer, or another format where none is asked for (score, reward); eval scores with the model's own"
+        )
     renderer = ChatTemplateRenderer(apply)
     check_readable(renderer)
     return renderer
