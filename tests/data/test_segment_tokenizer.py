@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+
 import pytest
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from tests.data.helpers import byte_level, prefixes
 from tl_jax.data.codec import Codec
-from tl_jax.data.segment_tokenizer import EncodeError
+from tl_jax.data.segment_tokenizer import EncodeError, SegmentTokenizer
 from tl_jax.tooluse.schema import Message, Trajectory
+
+SPECIAL = ["<|end|>", "<|turn|>", "<|pad|>"]
+ORDINARY = ["<|fim_prefix|>", "<|fim_suffix|>", "<|file_sep|>"]
+LAYOUTS = {
+    "special first": [*SPECIAL, *ORDINARY],
+    "special last": [*ORDINARY, *SPECIAL],
+    "by turns": [token for pair in zip(ORDINARY, SPECIAL, strict=True) for token in pair],
+}
 
 
 def legacy(llama: PreTrainedTokenizerFast, scheme: str) -> PreTrainedTokenizerFast:
@@ -94,3 +105,35 @@ def test_no_eos_is_an_error() -> None:
     tokenizer.eos_token = None
     with pytest.raises(EncodeError, match="names no EOS"):
         Codec.open("paper", tokenizer).encode((), [Message("user", "hi")])
+
+
+@pytest.mark.parametrize("in_vocabulary", [(), SPECIAL, SPECIAL[:1], ORDINARY, ORDINARY[1:2]], ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_added_tokens_keep_their_ids(layout: str, in_vocabulary: Sequence[str]) -> None:
+    """Whether they are special or not, and wherever they stand: in the model's own vocabulary or after it."""
+    backend = Tokenizer.from_str(byte_level(["so"], use_regex=True, size=300).backend_tokenizer.to_str())
+    spec = json.loads(backend.to_str()) | {"added_tokens": []}
+    gap = max(spec["model"]["vocab"].values()) + 7
+    spec["model"]["vocab"] |= {content: gap + 3 * number for number, content in enumerate(in_vocabulary)}
+    backend = Tokenizer.from_str(json.dumps(spec))
+    for content in LAYOUTS[layout]:
+        backend.add_tokens([AddedToken(content, special=content in SPECIAL, normalized=False)])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=SPECIAL[0])
+    segments = SegmentTokenizer(tokenizer)
+    for text in [f"go {token} on" for token in ORDINARY]:
+        assert segments.encode(text, opens=True).ids.tolist() == tokenizer(text, add_special_tokens=False).input_ids
+    said = "".join(f"a{token}b {other}" for token, other in zip(SPECIAL, ORDINARY, strict=True))
+    ordinary = tokenizer(said, add_special_tokens=False, split_special_tokens=True).input_ids
+    assert segments.encode(said, opens=False).ids.tolist() == ordinary
+    assert not {tokenizer.convert_tokens_to_ids(token) for token in SPECIAL} & {*ordinary}
+
+
+def test_a_control_token_of_the_template_is_ordinary_where_a_user_writes_it() -> None:
+    """It is not special for the library, and the tokens after it keep their ids all the same."""
+    tokenizer = byte_level(["so"], use_regex=True, size=300)
+    tokenizer.add_tokens(ORDINARY)
+    encoded = Codec.open("chat", tokenizer).encode((), [Message("user", f"Is <tool_call> {ORDINARY[1]}?")])
+    ids, known = encoded.ids.tolist(), tokenizer.convert_tokens_to_ids
+    assert known("<tool_call>") not in ids
+    assert ids.count(known(ORDINARY[1])) == 1
+    assert tokenizer.decode(ids) == encoded.text

@@ -151,3 +151,8 @@ def test_real_files_survive_a_round_trip(shared_data: Path) -> None:
             assert [len(m["content"]) for m in parsed.to_json()["messages"]] == [
                 len(m["content"] or "") for m in json.loads(line)["messages"]
             ]
+
+
+def test_parameters_of_which_a_schema_says_true_or_false() -> None:
+    tool = Tool.from_json({"name": "f", "parameters": {"type": "object", "properties": {"a": True, "b": False}}})
+    assert tool.properties == {"a": {}, "b": {"not": {}}}

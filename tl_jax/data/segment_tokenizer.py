@@ -54,7 +54,7 @@ class Tokens(NamedTuple):
 class SegmentTokenizer:
     """A fast tokenizer taken apart.
 
-    ``first`` and ``rest`` know no control tokens, so that no text can become one. ``first`` treats its input as the
+    ``first`` and ``rest`` make no control tokens of a text, whatever it says. ``first`` treats its input as the
     beginning of a text, ``rest`` as a continuation: without the blank that Llama's tokenizers put before a text.
     Control tokens are the special ones and those that the chat template writes (``<tool_call>``).
     """
@@ -67,18 +67,17 @@ class SegmentTokenizer:
             for token in spec["added_tokens"]
             if token["special"] or (token["content"].strip() and token["content"] in template)
         }
-        spec |= {
-            "added_tokens": [token for token in spec["added_tokens"] if token["content"] not in control],
-            "post_processor": None,
-            "truncation": None,
-            "padding": None,
-        }
+        ordinary = [token for token in spec["added_tokens"] if token["content"] not in control]
+        # Control tokens stay in the list, as special ones, which are not looked for: without them the library would
+        # number the others anew.
+        added = [token | {"special": token["content"] in control} for token in spec["added_tokens"]]
+        spec |= {"added_tokens": added, "post_processor": None, "truncation": None, "padding": None}
         _forbid(spec["model"], set(control))
         self.first = backend(spec, tokenizer.name_or_path)
         edited = {part: _without_prefix(spec[part]) for part in ("normalizer", "pre_tokenizer")}
         prefixed = spec | edited != spec
         self.rest = backend(spec | edited, tokenizer.name_or_path) if prefixed else self.first
-        self.by_line = splits_at_line_ends(spec, prefixed=prefixed)
+        self.by_line = splits_at_line_ends(spec | {"added_tokens": ordinary}, prefixed=prefixed)
         self._known: dict[tuple[str, bool], Tokens] = {}
         self._known_characters = 0
         self._ids: dict[str, int] = {content: token["id"] for content, token in control.items()}
@@ -208,16 +207,21 @@ def segment_tokenizer(tokenizer: PreTrainedTokenizerFast) -> SegmentTokenizer:
 
 
 def backend(spec: dict[str, Any], name: str) -> Tokenizer:
-    """A tokenizer from the JSON of its parts; ``name`` is for the error.
+    """A tokenizer from the JSON of its parts, for which special tokens are ordinary text; ``name`` is for the error.
 
     Raises:
-        UserError: the parts do not fit together without the control tokens.
+        UserError: the parts do not fit together.
     """
     try:
-        return Tokenizer.from_str(json.dumps(spec))
+        made = Tokenizer.from_str(json.dumps(spec))
     except Exception as error:  # all that the library raises
         problem = " ".join(str(error).split())[:300]
         raise UserError(f"{name}: the tokenizer is broken: without its control tokens it says {problem}") from error
+    for token in spec["added_tokens"]:
+        if made.token_to_id(token["content"]) != token["id"]:
+            raise UserError(f"{name}: the tokenizer is broken: the id of {token['content']!r} is not {token['id']}")
+    made.encode_special_tokens = True
+    return made
 
 
 def _templates(tokenizer: PreTrainedTokenizerFast) -> str:

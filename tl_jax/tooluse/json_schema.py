@@ -51,6 +51,8 @@ _NO_PARAMETERS = (
 )
 """Words whose values are objects, and which are names of parameters only beside others."""
 _MAX_DEPTH = 100
+_SAID: Mapping[bool, dict[str, Any]] = {True: {}, False: {"not": {}}}
+"""What ``true`` (anything) and ``false`` (nothing) say in place of a schema."""
 
 
 def checked(schema: Any, where: str, depth: int = 0) -> Mapping[str, Any]:
@@ -84,7 +86,9 @@ def _value(word: str, value: Any, where: str, depth: int) -> Any:
     if word in NAMED:
         if not isinstance(value or {}, dict):
             raise DataError(f"must be a JSON object, not {type(value).__name__}", field=where)
-        named = (value or {}).items()
+        named = (
+            (name, _SAID.get(item, item) if isinstance(item, bool) else item) for name, item in (value or {}).items()
+        )
         return {name: checked(item, f"{where}.{name}", depth + 1) for name, item in named if item is not None}
     if word in SCHEMAS or (word == "items" and isinstance(value, list)):
         if not isinstance(value, list):

@@ -16,6 +16,7 @@ from tl_jax.errors import DataError
 from tl_jax.tooluse import strict_json
 from tl_jax.tooluse.fields import Fields, row_id
 from tl_jax.tooluse.json_schema import checked, flat
+from tl_jax.tooluse.schema_types import all_properties, all_required
 
 __all__ = ["Call", "Case", "DataError", "GoldKind", "Message", "Role", "Tool", "Trajectory", "decision_points"]
 
@@ -39,13 +40,12 @@ class Tool:
     @property
     def properties(self) -> Mapping[str, Mapping[str, Any]]:
         """Parameter name -> its JSON schema, in the order of the definition."""
-        found: Mapping[str, Mapping[str, Any]] = self.parameters.get("properties") or {}
-        return found
+        return all_properties(self.parameters)
 
     @property
     def required(self) -> tuple[str, ...]:
         """Names of the parameters a call must give."""
-        return tuple(self.parameters.get("required") or ())
+        return all_required(self.parameters)
 
     @property
     def signature(self) -> tuple[str, ...]:

@@ -20,13 +20,17 @@ from tl_jax.tooluse.text.parse import bind, parse_answer
 
 MODEL = "model"
 """No model of BFCL's list: its functions keep their dots."""
+THROUGH_API = "function-calling-model"
+"""Neither; its functions have ``_`` for them."""
 
 
 @lru_cache
 def _ast_checker() -> ModuleType:
     """The module, without the libraries of every vendor, which it would import for the list of models."""
     stub = ModuleType("bfcl_eval.constants.model_config")
-    stub.MODEL_CONFIG_MAPPING = {MODEL: SimpleNamespace(underscore_to_dot=False)}  # type: ignore[attr-defined]
+    stub.MODEL_CONFIG_MAPPING = {  # type: ignore[attr-defined]
+        name: SimpleNamespace(underscore_to_dot=name == THROUGH_API) for name in (MODEL, THROUGH_API)
+    }
     sys.modules.setdefault(stub.__name__, stub)
     from bfcl_eval.eval_checker.ast_eval import ast_checker
 
@@ -46,7 +50,7 @@ def questions(category: BfclCategory) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in rows}
 
 
-def accepts(calls: Sequence[Call], row: Mapping[str, Any], category: BfclCategory) -> bool:
+def accepts(calls: Sequence[Call], row: Mapping[str, Any], category: BfclCategory, model: str = MODEL) -> bool:
     """What BFCL's AST checker says of calls. Where it raises an error, they are not right."""
     from bfcl_eval.constants.enums import Language
 
@@ -54,7 +58,7 @@ def accepts(calls: Sequence[Call], row: Mapping[str, Any], category: BfclCategor
     arguments = (row["function"], output, row["ground_truth"], Language(category.language), category.name)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            return bool(_ast_checker().ast_checker(*arguments, MODEL)["valid"])
+            return bool(_ast_checker().ast_checker(*arguments, model)["valid"])
     except (KeyError, TypeError, AttributeError, ValueError, NotImplementedError):
         return False
 

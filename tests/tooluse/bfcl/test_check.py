@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from tests.tooluse.bfcl.checker import accepts, perturbed, questions
+from tests.tooluse.bfcl.checker import MODEL, THROUGH_API, accepts, perturbed, questions
 from tl_jax.tooluse.bfcl import check
 from tl_jax.tooluse.bfcl.categories import CATEGORIES
 from tl_jax.tooluse.bfcl.check import check_calls
 from tl_jax.tooluse.bfcl.package import question_files
 from tl_jax.tooluse.bfcl.score import fault
 from tl_jax.tooluse.readers import read_cases
-from tl_jax.tooluse.schema import Call, Tool
+from tl_jax.tooluse.readers.answers import answer_text
+from tl_jax.tooluse.schema import Call, Case, Message, Tool
 from tl_jax.tooluse.text.render import ReleasedRenderer
 
 TYPES = {
@@ -126,3 +127,20 @@ def test_bfcl_says_the_same(name: str) -> None:
             assert (fault(text, case) == "correct") is theirs, (done, text)
             seen[theirs] += 1
     assert min(seen[True], seen[False]) > 5
+
+
+@pytest.mark.parametrize("name", ["math.add", "math_add", "math_ad"])
+def test_an_api_writes_dots_in_names_as_underscores(name: str) -> None:
+    """BFCL's own checker takes a model's name for a tool with ``_``, if the model is called through such an API."""
+    pytest.importorskip("bfcl_eval")
+    category, answers = CATEGORIES["simple_python"], [{"math.add": {"x": [1]}}]
+    parameters = {"properties": {"x": {"type": "integer"}}, "required": ["x"]}
+    row = {"function": [{"name": "math.add", "description": "", "parameters": {"type": "dict", **parameters}}]}
+    meta = {"category": "simple_python", "gold_source": answers}
+    case = Case("simple_python_0", (Tool("math.add", "", parameters),), (Message("user", "?"),), meta=meta)
+    call = Call(name, {"x": 1})
+    message = answer_text({"role": "assistant", "content": None, "tool_calls": [call.to_json()]})
+    models = [MODEL] if name == "math.add" else [THROUGH_API]
+    right = any(accepts([call], row | {"ground_truth": answers}, category, model) for model in models)
+    assert (fault(message, case) == "correct") is right
+    assert fault(str(message), case) == ("correct" if name == "math.add" else "wrong_tool")

@@ -69,6 +69,69 @@ OF_RESPONSES = [
     {"type": "function_call_output", "call_id": "c1", "output": "5"},
     {"type": "message", "role": "assistant", "content": "Five."},
 ]
+MESSAGE = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+WHOLE: dict[str, tuple[Any, str]] = {
+    "OpenAI": (
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "m",
+            "choices": [{"index": 0, "message": MESSAGE, "finish_reason": "tool_calls", "logprobs": None}],
+            "usage": {"total_tokens": 1},
+        },
+        AS_TEXT,
+    ),
+    "Responses": (
+        {"id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "output": OF_RESPONSES[:2]},
+        "I look.",
+    ),
+    "Google": (
+        {
+            "candidates": [
+                {
+                    "content": {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {"a": 1}}}]},
+                    "finishReason": "STOP",
+                }
+            ],
+            "usageMetadata": {"totalTokenCount": 9},
+            "modelVersion": "g",
+        },
+        '{"name": "f", "arguments": {"a": 1}}',
+    ),
+    "Amazon": (
+        {
+            "output": {"message": {"role": "assistant", "content": [{"text": "No."}]}},
+            "stopReason": "end_turn",
+            "usage": {"totalTokens": 9},
+            "metrics": {"latencyMs": 1},
+        },
+        "No.",
+    ),
+    "Ollama": (
+        {
+            "model": "m",
+            "created_at": "2026-01-01T00:00:00Z",
+            "message": {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}],
+            },
+            "done": True,
+            "done_reason": "stop",
+            "eval_count": 3,
+        },
+        '{"function": {"name": "f", "arguments": {"a": 1}}}',
+    ),
+    "Cohere": (
+        {
+            "id": "c",
+            "finish_reason": "COMPLETE",
+            "message": {"role": "assistant", "content": [{"type": "text", "text": "No."}]},
+        },
+        "No.",
+    ),
+}
 
 
 @pytest.mark.parametrize(
@@ -80,6 +143,11 @@ OF_RESPONSES = [
         ([{"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "content": "1"}], AS_TEXT),
         (OF_ANTHROPIC, '{"name": "f", "arguments": {"a": 1}}'),
         (OF_RESPONSES, 'I look.\n{"name": "f", "arguments": "{\\"a\\": 1}"}'),
+        ({"content": None, "tool_calls": [CALL]}, AS_TEXT),
+        ([CALL, CALL], f"{AS_TEXT}\n{AS_TEXT}"),
+        (CALL, AS_TEXT),
+        ({"name": "f", "arguments": {"a": 1}}, '{"name": "f", "arguments": {"a": 1}}'),
+        *((answer, text) for answer, text in WHOLE.values()),
     ],
 )
 def test_predictions_that_are_messages(tmp_path: Path, prediction: Any, text: str) -> None:
@@ -93,6 +161,12 @@ def test_predictions_that_are_messages(tmp_path: Path, prediction: Any, text: st
         ({"role": "user", "content": "f()"}, 'row: must be an object with "id" and "prediction", a text or the assi'),
         ({"name": "f"}, 'row: must be an object with "id" and "prediction", a text or the assistant\'s message'),
         ([], 'row: must be an object with "id" and "prediction", a text or the assistant\'s message'),
+        ({"choices": [{"message": MESSAGE}] * 2}, r"prediction\.choices: has 2 answers, not one; give each a row of"),
+        (
+            {"choices": [], "error": {"code": 429}},
+            r"prediction\.choices: has 0 answers|prediction\.error: unknown field",
+        ),
+        ({"choices": [{"delta": MESSAGE}]}, r"prediction\.choices\[0\]"),
         ({"role": "assistant", "contents": "f()"}, r"prediction\.contents: unknown field; did you mean 'content'"),
     ],
 )

@@ -191,10 +191,17 @@ def test_a_field_that_is_not_known_is_named() -> None:
     message = {"role": "assistant", "content": "", "tool_call": [{"name": "get weather", "arguments": OSLO}]}
     with pytest.raises(DataError, match=r"completion\[0\].tool_call: unknown field; did you mean 'tool_calls'"):
         irm_reward([[message]], [row(OSLO)])
-    with pytest.raises(DataError, match=r"completion\[0\].type: must be 'message' or 'ai', not 'function'"):
-        reward_of(called(OSLO)["tool_calls"], row(OSLO))
+    with pytest.raises(DataError, match=r"completion\[0\].type: must be 'message' or 'ai', not 'custom'"):
+        reward_of([{"type": "custom", "custom": {}}], row(OSLO))
     with pytest.raises(DataError, match="completion: must be text or messages, not int"):
         answer_text(5)
+
+
+def test_calls_and_what_an_api_answered_are_completions() -> None:
+    message = called(OSLO)
+    whole = {"object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+    for completion in (message["tool_calls"], message["tool_calls"][0], whole):
+        assert reward_of(completion, row(OSLO)).value == 1
 
 
 def test_the_shared_script(shared_data: Path) -> None:

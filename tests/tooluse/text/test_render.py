@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pytest
@@ -131,6 +132,29 @@ def test_paper_function_with_types_optional_and_missing_parts() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("schema", "signature", "line"),
+    [
+        ({"type": "STRING"}, "a:str", "a (STRING): "),
+        ({"type": ["INTEGER", "null"]}, "a:int | None", "a (INTEGER | null): "),
+        ({"type": "List[int]"}, "a:list", "a (List[int]): "),
+        ({"allOf": [{"$ref": "#/$defs/C"}]}, "a:str", "a (string): "),
+        ({"anyOf": [{"$ref": "#/$defs/C"}, {"type": "null"}]}, "a:str | None", "a (string | null): "),
+        ({"type": "date"}, "a:any", "a (date): "),
+        ({"type": ["date", "time"]}, "a:any | any", "a (date | time): "),
+        ({}, "a:any", "a (any): "),
+    ],
+)
+def test_types_that_are_not_named_in_jsons_words(schema: dict[str, Any], signature: str, line: str) -> None:
+    definitions = {"C": {"enum": ["red", "blue"]}}
+    own = {"properties": {"a": schema}, "required": ["a"]}
+    for parameters in (own, {"allOf": [own]}):
+        tool = Tool("f", "", {**parameters, "$defs": definitions})
+        text = PaperRenderer().text([tool], [])
+        assert f"def f({signature}):\n" in text
+        assert f"    Args:\n        {line}\n" in text
+
+
 def test_released_functions_and_calls() -> None:
     call = Call("plan", {"items": ["a", "é"], "n": 1, "note": 'say "hi"', "on": True, "either": None})
     messages = [Message("user", "go"), Message("assistant", "", (call,)), Message("tool", "ok")]
@@ -213,7 +237,7 @@ def test_make_renderer_names_the_formats_and_asks_for_a_template() -> None:
     assert make_renderer("paper").name == "paper"
     assert make_renderer("released").name == "released"
     assert make_renderer("chat", lambda messages, tools, prompt: "").name == "chat"
-    with pytest.raises(RenderError, match="chat template"):
+    with pytest.raises(RenderError, match=r"chat template.* no tokenizer that has one.* another format"):
         make_renderer("chat")
     with pytest.raises(UserError, match="unknown text format 'papr'; did you mean 'paper'"):
         make_renderer("papr")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -301,6 +302,24 @@ def test_calls_that_would_not_be_read_are_refused_at_load(call: str, what: str) 
     renderer = make_renderer("chat", applied(simple(call)))  # writes no arguments: refused where there are any
     with pytest.raises(RenderError, match="does not write argument 'a' of call 0 in message 1"):
         renderer.turn((Tool("f"),), [Message("user", "x"), Message("assistant", "", (Call("f", {"a": 1}),))])
+
+
+TAGGED = "<tool_call>{{ f | tojson }}</tool_call>"
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        (simple(f"Calling a tool:\n{TAGGED}"), "Calling a tool:"),
+        (simple(f"<scratch_pad>{{{{ m.content }}}}</scratch_pad>\n{TAGGED}"), "<scratch_pad></scratch_pad>"),
+        (simple(TAGGED).replace("{% if add_generation_prompt %}<assistant>{% endif %}", ""), "<assistant>"),
+        (simple(f"{TAGGED} as you see"), "text after the call: ' as you see"),
+    ],
+)
+def test_words_of_the_templates_own_around_calls_are_refused_at_load(template: str, words: str) -> None:
+    """A model that writes them answers with more than calls; what a prompt does not ask with is such a word."""
+    with pytest.raises(RenderError, match=f"not read as the same again .*{re.escape(words)}"):
+        make_renderer("chat", applied(template))
 
 
 def test_a_template_may_write_ids_before_calls_and_may_need_tools() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from tl_jax.errors import UserError
@@ -14,10 +14,11 @@ from tl_jax.tooluse.bfcl.check import CORRECT, check_calls
 from tl_jax.tooluse.environments.bfcl import BfclTools
 from tl_jax.tooluse.intervals import bootstrap_interval
 from tl_jax.tooluse.metrics import NO_GOLD
+from tl_jax.tooluse.readers.answers import ApiAnswer
 from tl_jax.tooluse.readers.predictions import Turns
 from tl_jax.tooluse.rewards.compare import bind_all, offered_tools
 from tl_jax.tooluse.rewards.grade import uncalled_for
-from tl_jax.tooluse.schema import Case
+from tl_jax.tooluse.schema import Call, Case
 from tl_jax.tooluse.text.parse import parse_answer
 
 MISSING = "missing"
@@ -64,8 +65,16 @@ def _fault_of_answer(prediction: str, case: Case, category: BfclCategory) -> str
         return "parse_failure"
     if category.rule == "any_call":
         return CORRECT
-    calls = bind_all(answer.calls, answer.positional, offered)
+    called = _with_dots(answer.calls, offered) if isinstance(prediction, ApiAnswer) else answer.calls
+    calls = bind_all(called, answer.positional, offered)
     return check_calls(calls, case.meta["gold_source"], case.tools, category.language)
+
+
+def _with_dots(calls: Sequence[Call], offered: Iterable[str]) -> list[Call]:
+    """The calls with the names of the tools on offer, whose dots APIs want as ``_``: BFCL's ``underscore_to_dot``."""
+    known = list(offered)
+    names = {name.replace(".", "_"): name for name in known} | {name: name for name in known}
+    return [replace(call, name=names.get(call.name, call.name)) for call in calls]
 
 
 def _fault_of_episode(turns: Turns, case: Case, environment: BfclTools) -> str:

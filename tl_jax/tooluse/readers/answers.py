@@ -8,6 +8,7 @@ from typing import Any
 
 from tl_jax.errors import DataError
 from tl_jax.tooluse.fields import Fields
+from tl_jax.tooluse.readers.api_answers import holds_message, message_in
 from tl_jax.tooluse.readers.fields import ARGUMENTS
 from tl_jax.tooluse.readers.message_fields import (
     OF_A_CALL,
@@ -37,11 +38,18 @@ _CALLS_BY_NAME = {"functionCall": "args", "function_call": "args", "toolUse": "i
 """Fields of parts that are calls, and what these call their arguments: Google's, Amazon's."""
 
 
+class ApiAnswer(str):
+    """An answer whose calls stood apart from its text. APIs take no dots in tools' names: ``_`` may be one."""
+
+    __slots__ = ()
+
+
 def answer_text(completion: Any, where: str = "completion") -> str:
     """The answer in a completion as one text: what it says, and its calls as JSON, one a line.
 
-    Of several messages the assistant's first ones count, up to the first result: what it did before it was told
-    anything. Calls are written as they came; whether they are calls is for the parser to say.
+    A completion is a text, a message, an API's whole answer, or a list of messages, items or calls. Of several messages
+    the assistant's first ones count, up to the first result: what it did before it was told anything. Calls are written
+    as they came; whether they are calls is for the parser to say.
 
     Args:
         where: the field that it stands in, for errors.
@@ -55,24 +63,28 @@ def answer_text(completion: Any, where: str = "completion") -> str:
     """
     if completion is None or isinstance(completion, str):
         return completion or ""
+    completion, where = message_in(completion, where)
     messages: Sequence[Any] = [completion] if isinstance(completion, dict) else completion
     if not isinstance(messages, (list, tuple)):
         raise DataError(f"must be text or messages, not {type(completion).__name__}", field=where)
-    parts: list[str] = []
+    parts, called = list[str](), False
     for index, message in enumerate(messages):
         found = _said(message, where if isinstance(completion, dict) else f"{where}[{index}]")
         if found is None:
             break
-        parts += found
-    return "\n".join(parts)
+        said, calls = found
+        parts, called = [*parts, *said, *calls], called or bool(calls)
+    return (ApiAnswer if called else str)("\n".join(parts))
 
 
 def is_answer(value: Any) -> bool:
-    """Whether a value is a message of the assistant's, or an item of its answer; or a list that begins with one."""
+    """Whether a value is a message of the assistant's, a call or another item of its answer, or a list that begins with
+    one; or all that an API answered."""
     first = value[0] if isinstance(value, list) and value else value
     if not isinstance(first, dict):
         return False
-    return first.get("type") in _ITEMS or _role(first) == "assistant"
+    role = _role(first) or ("assistant" if isinstance(first.get("tool_calls"), list) else "")
+    return role == "assistant" or first.get("type") in _ITEMS or _is_call(first) or holds_message(value)
 
 
 def _role(message: dict[str, Any]) -> str:
@@ -84,11 +96,20 @@ def _role(message: dict[str, Any]) -> str:
     return role_named(str(role)) if role else ""
 
 
-def _said(message: Any, where: str) -> list[str] | None:
-    """What an assistant's message says and calls; None for any other message."""
+def _is_call(value: dict[str, Any]) -> bool:
+    """Whether an object is a call, as it stands in a message's ``tool_calls``."""
+    call = value["function"] if isinstance(value.get("function"), dict) else value
+    named = isinstance(call.get("name"), str) and any(name in call for name in ARGUMENTS)
+    return named and "role" not in value and "content" not in value
+
+
+def _said(message: Any, where: str) -> tuple[list[str], list[str]] | None:
+    """What an assistant's message says, and what it calls; None for any other message."""
     role, kind = (_role(message), message.get("type")) if isinstance(message, dict) else ("", None)
     if not role and kind in _ITEMS:
-        return _item(message, str(kind), where)
+        return [], _item(message, str(kind), where)
+    if isinstance(message, dict) and _is_call(message):
+        return [], [_written(message)]
     if role not in ("", "assistant") or (not role and str(kind).endswith("_output")):
         return None
     with Fields(message, where) as fields:
@@ -105,7 +126,7 @@ def _said(message: Any, where: str) -> list[str] | None:
     parts = [part for part in parts if str(part.pop("id") or "") not in ids]  # LangChain's say calls in both places
     calls = [*parts, *calls, *(call for call in older if call is not None)]
     spoken = text if text.strip() else refusal
-    return [*([spoken] if spoken else []), *map(_written, calls)]
+    return [spoken] if spoken else [], [*map(_written, calls)]
 
 
 def _listed(fields: Fields) -> tuple[list[Any], str]:

@@ -8,15 +8,8 @@ from typing import Any
 
 from tl_jax.tooluse.json_schema import TYPES
 from tl_jax.tooluse.schema import DataError
+from tl_jax.tooluse.schema_types import TYPE_WORDS
 
-_TYPES = {
-    **dict.fromkeys(("str", "string", "text"), "string"),
-    **dict.fromkeys(("int", "integer", "long"), "integer"),
-    **dict.fromkeys(("float", "double", "number"), "number"),
-    **dict.fromkeys(("bool", "boolean"), "boolean"),
-    **dict.fromkeys(("list", "array", "tuple", "set"), "array"),
-    **dict.fromkeys(("dict", "object", "map", "hashmap"), "object"),
-}
 _TYPE = re.compile(r"(\w+)(?:[\[(](.*)[\])])?", re.DOTALL)
 _OPTIONAL = re.compile(r"\boptional\b", re.IGNORECASE)
 _MAX_DEPTH = 100
@@ -26,7 +19,7 @@ def json_type(written: str) -> dict[str, Any]:
     """``{"type": ...}`` of a type, with ``x-type`` for how it was written; no ``type`` where anything goes."""
     inner = _without_optional(written)
     match = _TYPE.fullmatch(inner.strip()) or _TYPE.fullmatch(_OPTIONAL.sub("", inner).strip(" ,."))
-    kind = _TYPES.get(match[1].lower()) if match else None
+    kind = TYPE_WORDS.get(match[1].lower()) if match else None
     schema: dict[str, Any] = {"type": kind} if kind else {}
     if match and match[1].lower() in ("list", "array", "set") and match[2] and len(match[2]) < 100:
         items = json_type(match[2])

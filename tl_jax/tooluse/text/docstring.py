@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tl_jax.tooluse.schema import Tool
+from tl_jax.tooluse.schema_types import all_properties, all_required, json_types
 from tl_jax.tooluse.text.argument_lines import read_arguments, write_arguments
-from tl_jax.tooluse.text.normal_schema import normal_schema, types_of
+from tl_jax.tooluse.text.normal_schema import normal_schema
 
 PYTHON_TYPES: Mapping[str, str] = {
     "string": "str",
@@ -76,13 +77,13 @@ def description_lines(text: str) -> list[str]:
 
 
 def _signature(schema: Mapping[str, Any]) -> str:
-    required = schema.get("required", ())
-    names = {name: json.dumps(name) if "\n" in name else name for name in schema["properties"]}
-    specs = schema["properties"].items()
-    return ", ".join(f"{names[name]}:{_annotated(spec, name in required)}" for name, spec in specs)
+    specs, required = all_properties(schema), all_required(schema)
+    names = dict.fromkeys([*(name for name in required if name in specs), *specs])
+    shown = {name: json.dumps(name) if "\n" in name else name for name in names}
+    return ", ".join(f"{shown[name]}:{_annotated(specs[name], schema, name in required)}" for name in names)
 
 
-def _annotated(spec: Any, required: bool) -> str:
-    kinds = dict.fromkeys(PYTHON_TYPES.get(kind, "any") for kind in types_of(spec))
+def _annotated(spec: Any, schema: Mapping[str, Any], required: bool) -> str:
+    kinds = dict.fromkeys(PYTHON_TYPES.get(kind, "any") for kind in json_types(spec, schema))
     default = spec.get("default") if isinstance(spec, dict) else None
     return (" | ".join(kinds) or "any") + ("" if required else f" = {default!r}")

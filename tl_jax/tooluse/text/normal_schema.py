@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote
 
-from tl_jax.tooluse.json_schema import NAMED, SCHEMA, SCHEMAS, TYPES
+from tl_jax.tooluse.json_schema import NAMED, SCHEMA, SCHEMAS
+from tl_jax.tooluse.schema_types import referred
 
 MAX_RESOLVED = 100
 """References that are resolved; after these only what was not said before is."""
@@ -68,20 +68,6 @@ def is_simple(schema: Any) -> bool:
     )
 
 
-def types_of(schema: Any) -> Iterable[str]:
-    """The types of the values that a normal schema admits, as far as it says so; the same may come twice."""
-    if not isinstance(schema, dict):
-        return ()
-    if kinds := plain_types(schema):
-        return kinds
-    for word in ("anyOf", "oneOf"):
-        if isinstance(schema.get(word), list) and schema[word]:
-            found = [tuple(types_of(one)) for one in schema[word]]
-            return [kind for kinds in found for kind in kinds] if all(found) else ()
-    values = schema["enum"] if isinstance(schema.get("enum"), list) else [schema["const"]] if "const" in schema else []
-    return [TYPES.get(type(one), "object") for one in values]
-
-
 class _Resolver:
     """Makes schemas normal that are parts of one."""
 
@@ -137,7 +123,7 @@ class _Resolver:
     def _resolved(self, value: Mapping[str, Any], path: tuple[str, ...]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
         """The schema with what it refers to in it, and the path with these references."""
         while isinstance(reference := value.get("$ref"), str):
-            target = self._target(reference)
+            target = referred(self._root, reference)
             if target is None:
                 break
             said = reference in path or (self._count >= MAX_RESOLVED and reference in self._first)
@@ -152,22 +138,6 @@ class _Resolver:
             self._count += 1
             path, value = (*path, reference), {**target, **beside}
         return value, path
-
-    def _target(self, reference: str) -> Mapping[str, Any] | None:
-        """The schema that a JSON pointer (RFC 6901) leads to."""
-        found: Any = self._root
-        start, *names = reference.split("/")
-        if start != "#":
-            return None
-        for name in names:
-            key = unquote(name).replace("~1", "/").replace("~0", "~")
-            if isinstance(found, Mapping):
-                found = found.get(key)
-            elif isinstance(found, list) and key.isdecimal() and int(key) < len(found):
-                found = found[int(key)]
-            else:
-                return None
-        return found if isinstance(found, Mapping) else None
 
 
 def _with_prefix_items(schema: Mapping[str, Any]) -> Mapping[str, Any]:

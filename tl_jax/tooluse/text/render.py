@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from tl_jax.registry import Registry
 from tl_jax.tooluse.schema import Call, Message, Tool
+from tl_jax.tooluse.schema_types import json_types
 from tl_jax.tooluse.text.chat_template import ChatTemplateRenderer
 from tl_jax.tooluse.text.docstring import PYTHON_TYPES, write_function
 from tl_jax.tooluse.text.spans import Apply, CallSpan, Rendered, Renderer, RenderError, Span, TurnSpan
@@ -141,8 +142,9 @@ class _PlainRenderer:
 class PaperRenderer(_PlainRenderer):
     """The paper's format, as its README shows it: ``def f(q:str):`` and ``f(q = 'love') ``.
 
-    The README has required parameters only; optional ones follow them as ``p:int = None``. A type that Python has no
-    plain name for, or none at all, is ``any``; several types are joined by `` | ``.
+    The README has required parameters only; optional ones follow them as ``p:int = None``. A type that the schema
+    does not name is that of what it refers to or allows; one that Python has no plain name for, or none at all, is
+    ``any``. Several types are joined by `` | ``.
     """
 
     name = "paper"
@@ -161,12 +163,13 @@ class PaperRenderer(_PlainRenderer):
     def _function(self, tool: Tool) -> str:
         parameters = [_Parameter(tool, name) for name in tool.signature]
         signature = ", ".join(f"{p.name}:{self._type(p)}{p.default}" for p in parameters)
-        arguments = "".join(f"\n        {p.name} ({p.json_type}): {p.description}" for p in parameters)
+        arguments = "".join(f"\n        {p.name} ({p.said_type}): {p.description}" for p in parameters)
         arguments = f"\n\n    Args:{arguments}" if arguments else ""
         return f'Function:\ndef {tool.name}({signature}):\n    """\n    {tool.description}{arguments}\n    """\n\n'
 
     def _type(self, parameter: _Parameter) -> str:
-        return " | ".join(PYTHON_TYPES.get(one, "any") for one in parameter.json_types)
+        kinds = parameter.json_types if PYTHON_TYPES.keys() >= {*parameter.json_types} else parameter.known_types
+        return " | ".join(PYTHON_TYPES.get(one, "any") for one in kinds)
 
 
 class PaperFullRenderer(PaperRenderer):
@@ -219,6 +222,8 @@ class _Parameter:
         self.name = name
         self.json_types = [str(one) for one in kind] if isinstance(kind, list) and kind else [str(kind or "any")]
         self.json_type = " | ".join(self.json_types)
+        self.known_types = json_types(spec, tool.parameters) or ("any",)
+        self.said_type = self.json_type if kind else " | ".join(self.known_types)
         self.description = spec.get("description") or ""
         self.default = "" if name in tool.required else " = None"
 
@@ -240,7 +245,10 @@ class NamedRenderer:
 
 def _chat(apply: Apply | None) -> Renderer:
     if apply is None:
-        raise RenderError("the format 'chat' needs the model's chat template, but the tokenizer has none")
+        raise RenderError(
+            "the format 'chat' needs the model's chat template, and there is no tokenizer that has one: name another "
+            "tokenizer, or another format where none is asked for (score, reward); eval scores with the model's own"
+        )
     renderer = ChatTemplateRenderer(apply)
     check_readable(renderer)
     return renderer

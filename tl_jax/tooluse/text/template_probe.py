@@ -38,7 +38,7 @@ def check_readable(renderer: Renderer) -> None:
             written = renderer.answer(calls)
         except RenderError:
             continue
-        if problem := _problem(written, calls):
+        if problem := _problem(written, calls) or _words(written, calls):
             syntax = attempted(written, [call.name for call in calls])
             form = f"a form like {syntax.name!r}" if syntax else "a form of its own"
             raise RenderError(
@@ -66,6 +66,12 @@ def _problem(written: str, calls: Sequence[Call]) -> str:
     if any(answer.positional):
         return "arguments without names"
     return ""
+
+
+def _words(written: str, calls: Sequence[Call]) -> str:
+    """What the format says besides the calls, which an answer must not; empty if nothing."""
+    answer = parse_answer(written, [stand_in(call) for call in calls])
+    return f"{answer.problem}: {_short(repr(answer.text))}" if answer.problem else ""
 
 
 def _exact(call: Call) -> str:

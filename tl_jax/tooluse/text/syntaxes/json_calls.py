@@ -14,7 +14,10 @@ from tl_jax.tooluse.text.syntaxes.attempts import marked, special, written
 from tl_jax.tooluse.text.syntaxes.base import Offer, Parsed, Problem, Syntax, skip_space
 from tl_jax.tooluse.text.syntaxes.values import json_value, python_value
 
+_NO_CALL = 'JSON, but not an object with "name" and "arguments"'
 _ARGUMENT_KEYS = frozenset({"arguments", "parameters"})
+_OTHER_KEYS = frozenset({"args", "input"})
+"""What arguments are called where it is known that the object is a call: LangChain, Anthropic."""
 _BESIDE = frozenset({"name", "type", "id", "index", "function", "wild"})
 """What may stand beside the arguments: what OpenAI's API and our own files write."""
 _AS_TEXT = {"python_interpreter": "code"}
@@ -28,8 +31,12 @@ def is_call(row: Any) -> bool:
     return isinstance(row, dict) and isinstance(row.get("name"), str) and not _ARGUMENT_KEYS.isdisjoint(row)
 
 
-def read_call(row: Any) -> Parsed:
+def read_call(row: Any, offer: Offer | None = None) -> Parsed:
     """The call that an object is.
+
+    Args:
+        offer: where nothing else says that it is a call, one without arguments, or with ``args``, is one only of a tool
+            on offer. None: it is marked as a call.
 
     Raises:
         Problem: it is none, or says something besides.
@@ -37,32 +44,60 @@ def read_call(row: Any) -> Parsed:
     outer = row
     if isinstance(row, dict) and isinstance(row.get("function"), dict):  # OpenAI's outer shape
         row = row["function"]
-    keys = _ARGUMENT_KEYS.intersection(row) if isinstance(row, dict) else ()
-    if len(keys) != 1 or not isinstance(row.get("name"), str) or not row["name"]:
-        raise Problem('JSON, but not an object with "name" and "arguments"')
+    if not isinstance(row, dict) or not isinstance(row.get("name"), str) or not row["name"]:
+        raise Problem(_NO_CALL)
+    meant = offer is None or offer.tool(row["name"]) is not None
+    keys = (_ARGUMENT_KEYS | _OTHER_KEYS if meant else _ARGUMENT_KEYS).intersection(row)
+    if len(keys) > 1 or not (keys or meant):
+        raise Problem(_NO_CALL)
     for one in (row, outer):
-        if len(one) > 2 and (other := one.keys() - _ARGUMENT_KEYS - _BESIDE):
+        if len(one) > 1 + len(keys) and (other := one.keys() - _ARGUMENT_KEYS - keys - _BESIDE):
             raise Problem(f"{min(other)!r} stands beside name and arguments")
-    (source,) = (row[key] for key in keys)
-    if isinstance(source, str) and row["name"] in _AS_TEXT and not source.lstrip().startswith("{"):
-        source = {_AS_TEXT[row["name"]]: source}
-    arguments, end = json_value(source, 0) if isinstance(source, str) else (source, 0)  # OpenAI sends JSON in a string
+    known_as = outer.get("id", row.get("id"))
+    is_id = isinstance(known_as, (str, int)) and not isinstance(known_as, bool)
+    arguments = _object(row["name"], *(row[key] for key in keys))
+    return Call(row["name"], arguments, id=str(known_as) if is_id and known_as != "" else None), ()
+
+
+def _object(name: str, source: Any = None) -> dict[str, Any]:
+    """The arguments of a call, which may be JSON as text, as OpenAI sends them; null and an empty text are none."""
+    if source is None or source == "":
+        return {}
+    if isinstance(source, str) and name in _AS_TEXT and not source.lstrip().startswith("{"):
+        return {_AS_TEXT[name]: source}
+    arguments, end = json_value(source, 0) if isinstance(source, str) else (source, 0)
     if isinstance(source, str) and source[end:].strip():
         raise Problem("text after the arguments")
     if not isinstance(arguments, dict):
         raise Problem("the arguments are not an object")
-    known_as = outer.get("id", row.get("id"))
-    is_id = isinstance(known_as, (str, int)) and not isinstance(known_as, bool)
-    return Call(row["name"], arguments, id=str(known_as) if is_id and known_as != "" else None), ()
+    return arguments
 
 
 def read(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
-    """One object, or a list of them."""
-    value, end = python_value(text, position) if _PYTHON.match(text, position) else json_value(text, position)
-    rows = value if isinstance(value, list) else [value]
+    """One object, or a list of them, that a mark says to be calls."""
+    value, end = _value(text, position)
+    return _calls(value if isinstance(value, list) else [value], None), end
+
+
+def _read_bare(text: str, position: int, offer: Offer) -> tuple[list[Parsed], int]:
+    """One object, a list of them, or a message of an API with nothing but ``tool_calls``."""
+    value, end = _value(text, position)
+    if isinstance(value, dict) and isinstance(value.get("tool_calls"), list):
+        said = {key for key, one in value.items() if one not in (None, "", [])} - {"tool_calls", "role"}
+        if said:
+            raise Problem(f"{min(said)!r} stands beside tool_calls")
+        return _calls(value["tool_calls"], None), end
+    return _calls(value if isinstance(value, list) else [value], offer), end
+
+
+def _value(text: str, position: int) -> tuple[Any, int]:
+    return python_value(text, position) if _PYTHON.match(text, position) else json_value(text, position)
+
+
+def _calls(rows: Sequence[Any], offer: Offer | None) -> list[Parsed]:
     if not rows:
         raise Problem("no call")
-    return [read_call(row) for row in rows], end
+    return [read_call(row, offer) for row in rows]
 
 
 def read_until(text: str, position: int, closing: str, offer: Offer) -> tuple[list[Parsed], int]:
@@ -151,7 +186,7 @@ _NAMED = (
 _BY_NAME = r"\A\s*(?:```\w*\s*)?(?:\[\s*)?\{\s*[\"']NAMES[\"']\s*:\s*\{"
 """``{"f": {"a": 1}}``"""
 _SHAPED = (
-    r"\A\s*(?:\{\s*[\"']tool_uses[\"']\s*:\s*)?(?:\[\s*)?\{"
+    r"\A\s*(?:\{\s*[\"']tool_(?:uses|calls)[\"']\s*:\s*)?(?:\[\s*)?\{"
     r"(?=[^{}]*[\"'](?:recipient_)?name[\"']\s*:)(?=[\s\S]*[\"'](?:arguments|parameters)[\"']\s*:)"
 )
 """The whole answer is an object like a call, whatever it calls, or OpenAI's object around several of them."""
@@ -166,7 +201,7 @@ def _read_with_ids(text: str, position: int, offer: Offer) -> tuple[list[Parsed]
     calls = []
     while opened := _BEFORE_OBJECT.match(text, position):
         row, position = json_value(text, opened.end())
-        call, positional = read_call(row)
+        call, positional = read_call(row, offer)
         calls.append((replace(call, id=opened[1]), positional))
     if not calls:
         raise Problem("no call")
@@ -180,7 +215,7 @@ SYNTAXES = (
         example="{'name': 'f', 'arguments': {'a': 1}}",
         opening=r"(?:\[\s*)?\{\s*'",
         first="[{",
-        read=read,
+        read=_read_bare,
         attempts=written(_SHAPED, _NAMED, hint="'"),
         write=_write(repr),
         source="https://huggingface.co/datasets/NousResearch/hermes-function-calling-v1",
@@ -188,11 +223,11 @@ SYNTAXES = (
     Syntax(
         name="json",
         description="objects with `name` and `arguments` or `parameters`, alone, in a list, or one after another: "
-        "Llama 3, xLAM, OpenAI (also in `function`)",
+        "Llama 3, xLAM, OpenAI (also in `function`, and lists in `tool_calls`)",
         example='{"name": "f", "arguments": {"a": 1}}',
         opening=r"\{|\[\s*\{",
         first="[{",
-        read=read,
+        read=_read_bare,
         attempts=written(_SHAPED, _NAMED, _BY_NAME, hint='"'),
         write=_write(written_as),
         source="https://www.llama.com/docs/model-cards-and-prompt-formats/llama3_1/",

@@ -10,11 +10,11 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from tl_jax.tooluse.json_schema import TYPES
 from tl_jax.tooluse.schema import Tool
+from tl_jax.tooluse.schema_types import json_types
 from tl_jax.tooluse.text.syntaxes.base import MAX_DEPTH, Problem, skip_space
 
 _TOKEN = re.compile(
@@ -82,7 +82,7 @@ def python_value(text: str, position: int) -> tuple[Any, int]:
 
 def spelled(text: str, tool: Tool | None, name: str) -> Any:
     """What a text says as the argument ``name``: itself, or the value that it spells where the schema wants no text."""
-    kinds = _kinds(tool.properties[name]) if tool and name in tool.properties else frozenset[str]()
+    kinds = _kinds(tool, name)
     stripped = text.strip()
     if not kinds or not kinds <= _NOT_TEXT:
         return None if "null" in kinds and stripped in ("null", "None") else checked(text)
@@ -209,40 +209,15 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _kinds(schema: Any, depth: int = 0) -> frozenset[str]:
-    """The JSON types that a schema admits, as far as it says so plainly; none where it does not say."""
-    if not isinstance(schema, Mapping) or depth > MAX_DEPTH:
+def _kinds(tool: Tool | None, name: str) -> frozenset[str]:
+    """The JSON types that an argument may have, as far as the tool says so; none where it does not say."""
+    if tool is None or name not in tool.properties:
         return frozenset()
-    kind = schema.get("type")
-    if isinstance(kind, (str, list)):
-        kinds = {kind} if isinstance(kind, str) else {one for one in kind if isinstance(one, str)}
-        return frozenset(kinds | ({"null"} if schema.get("nullable") is True else set()))
-    for word in ("anyOf", "oneOf"):
-        if isinstance(schema.get(word), list) and schema[word]:
-            found = [_kinds(one, depth + 1) for one in schema[word]]
-            return frozenset().union(*found) if all(found) else frozenset()
-    values = schema.get("enum", [schema["const"]] if "const" in schema else None)
-    if isinstance(values, list) and values:
-        return frozenset(TYPES.get(type(one), "object") for one in values)
-    return frozenset()
+    schema = tool.properties[name]
+    kinds = frozenset(json_types(schema, tool.parameters))
+    return kinds | {"null"} if kinds and schema.get("nullable") is True else kinds
 
 
-_NOT_TEXT = frozenset(
-    (
-        "boolean",
-        "bool",
-        "integer",
-        "int",
-        "number",
-        "float",
-        "double",
-        "array",
-        "list",
-        "tuple",
-        "object",
-        "dict",
-        "null",
-    )
-)
-"""Types of values that are written as JSON where text is written as it is; Python's words are in use as well."""
+_NOT_TEXT = frozenset(TYPES.values()) - {"string"}
+"""Types of values that are written as JSON where text is written as it is."""
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique)
