@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonschema
 import pytest
 
 from tl_jax.tooluse.schema import Tool
@@ -37,7 +38,6 @@ SAMPLES = {"string": "red", "boolean": True, "number": 0.5, "array": [], "object
     ],
 )
 def test_the_types_are_those_that_are_valid(schema: dict[str, Any]) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     validator = jsonschema.Draft202012Validator({**ROOT, **schema})
     assert {*json_types(schema, ROOT)} == {kind for kind, value in SAMPLES.items() if validator.is_valid(value)}
 
@@ -110,7 +110,6 @@ def test_parameters_of_what_is_combined() -> None:
 
 @pytest.mark.parametrize("word", ["allOf", "anyOf", "oneOf"])
 def test_what_is_required_is_in_all_that_is_valid(word: str) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     parameters = {word: [{"required": ["a"]}, {"required": ["b"]}], "required": ["c"]}
     validator = jsonschema.Draft202012Validator(parameters)
     given = ["", "a", "b", "c", "ab", "ac", "bc", "abc"]
