@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tl_jax.tooluse.readers import read_trajectories
+from tl_jax.tooluse.readers.results import Called
 from tl_jax.tooluse.schema import Call, Case, DataError, Message, Trajectory
 
 
@@ -102,3 +103,10 @@ def refused(tmp_path: Path, row: Any, problem: str, format: str = "auto") -> Non
     """The row is an error that says so."""
     with pytest.raises(DataError, match=r"data\.jsonl:1: " + problem):
         read_one(tmp_path, row, format)
+
+
+def called(*names: str) -> Called:
+    """Calls of tools of these names, without ids, that wait for results."""
+    waiting = Called()
+    waiting.note(Message("assistant", "", tuple(Call(name, {}) for name in names)))
+    return waiting

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.growth import grows_linearly
-from tests.tooluse.readers.helpers import LOOKUP, read_one
+from tests.tooluse.readers.helpers import LOOKUP, called, read_one
 from tests.tooluse.readers.prompts import DOG, remarks
 from tl_jax.tooluse.mae.apply import blocked_turns
 from tl_jax.tooluse.readers.result_marks import LABELS, MARKS, PLAIN, marked
@@ -169,7 +169,7 @@ def test_a_list_in_other_tags_is_one_result(tmp_path: Path) -> None:
     ],
 )
 def test_what_marks_say_of_a_result(text: str, expected: Any) -> None:
-    assert results(text, ["f"]) == [expected or Message("tool", text)]
+    assert results(text, called("f")) == [expected or Message("tool", text)]
 
 
 def test_ids_that_marks_say(tmp_path: Path) -> None:

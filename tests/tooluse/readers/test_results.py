@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.growth import grows_linearly
-from tests.tooluse.readers.helpers import read_one, turns
+from tests.tooluse.readers.helpers import called, read_one, turns
 from tl_jax.tooluse.readers.results import results
 from tl_jax.tooluse.schema import Message
 
@@ -16,7 +16,7 @@ HEADER = "<|start_header_id|>ipython<|end_header_id|>\n\n"
 
 
 def said(text: str) -> list[str]:
-    return [message.content for message in results(text, ["f"])]
+    return [message.content for message in results(text, called("f"))]
 
 
 @pytest.mark.parametrize("end", ["<|eot_id|>", "\n<|im_end|>\n", " <|eot_id|> "])
@@ -58,7 +58,7 @@ def test_a_result_without_such_a_beginning_is_whole(text: str) -> None:
     ],
 )
 def test_results_of_mistral(text: str, expected: list[tuple[str, str | None]] | None) -> None:
-    found = results(text, ["f"])
+    found = results(text, called("f"))
     whole = [Message("tool", text)]
     assert found == ([Message("tool", one, call_id=id) for one, id in expected] if expected else whole)
 
@@ -75,7 +75,7 @@ def test_results_of_deepseek() -> None:
 
 @pytest.mark.parametrize("form", ["a{}b", "[TOOL_RESULTS]{}b", "[TOOL_RESULTS]a{}b[/TOOL_RESULTS]", HEADER + "a{}b"])
 def test_long_white_space(form: str) -> None:
-    assert grows_linearly(lambda text: results(text, ["f"]), lambda count: form.format(" " * count), 1000)
+    assert grows_linearly(lambda text: results(text, called("f")), lambda count: form.format(" " * count), 1000)
 
 
 @pytest.mark.parametrize("between", [[], [("gpt", "And:")]])

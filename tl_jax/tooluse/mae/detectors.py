@@ -70,7 +70,7 @@ class Detector:
     def _said(self, text: str, depth: int, labelled: bool = False) -> Finding | None:
         """A text: what it says as structure, in tags, in a block of code or after a label counts."""
         if code := _CODE.match(text):
-            text = code[1] or code[2]
+            text, labelled = code[1] or code[2], True
         parsed = structure(text)
         if parsed is not None:
             return self._value(parsed, depth + 1)
@@ -264,8 +264,8 @@ _FAILED = frozenset(
 )
 _SYMBOLS = "⚠❌✖✗✘🚫⛔❗‼🛑🔴\ufe0f "
 """What tools put before an error message."""
-_CODE = re.compile(r"\s*(?:`([^`\n]*)`|```[\w-]*\n([^`]*)```)\s*\Z")
-"""A text that is code and nothing else."""
+_CODE = re.compile(r"\s*(?:`([^`\n]*)`|```(?:json|text|txt|plaintext)?[ \t]*\n([^`]*)```)\s*\Z")
+"""A text that is a block of what a program said, in no other language, and nothing else."""
 _SUCCEEDED = re.compile(r"(success|successful|succeeded|ok|true|0|2\d\d)$", re.IGNORECASE)
 
 

@@ -121,7 +121,9 @@ QUOTED_NAME = re.compile(r"'[A-Za-z]+(_[A-Za-z0-9]+)+'$")
 """`'related_searches'` and nothing else: how Python prints a KeyError."""
 
 LABEL = re.compile(
-    r"(?:(?:tool|function|api) )?(?:outputs?|results?|response|observation):(?!\s*errors\b)\s*", re.IGNORECASE
+    r"(?:(?:tool|function|api) )?(?:output|result|response|observation):(?!\s*errors\b)"
+    r"(?!\s*[\w ]{1,40}(?::| -) ?(?:[-+]?[\d.]+|none|null|nothing)\b)\s*",
+    re.IGNORECASE,
 )
 """What may stand before a result. After it only rules for more than a sentence count: "Result: failed" is a result."""
 
@@ -262,7 +264,7 @@ TEXT_RULES: tuple[TextRule, ...] = (
         r"can(?:not|'t) (?:find|connect|read|parse|open|access|process|complete|load|call|execute|divide)\b",
         r"can(?:not|'t) \w{1,30}: |(?:failed|failure|missing)\s?: (?!\d|(?:none|nothing|\[\])\W*$)",
         r"there (?:was|is|has been) an? (?:\w{1,20} )?(?:problem|error|issue) (?:with|while|when|processing|in)\b",
-        r"there (?:was|has been) an? (?:\w{1,20} )?error[:.]",
+        r"there (?:was|has been) an error[:.](?!.*\b(?:fixed|corrected|succeeded|resolved)\b)",
         r"(?:the |your |this )?(?:request|operation|call|action|transaction) (?:(?:is|was|has been) )?"
         r"(?:could not|can ?not|rejected|denied|aborted|not (?:be |permitted|allowed|completed|processed))\b",
         r"(?:oops|sorry|uh-oh)?[,.! ]{0,2}something went wrong|please try again",
@@ -340,7 +342,7 @@ TEXT_RULES: tuple[TextRule, ...] = (
         rf"{_WORDS}(?:could |can )?not (?:be )?found(?: in (?:the )?file)?[.!]?$|no replacement was performed\b",
         rf"{_WORDS}(?:does not|doesn't|do not) exist[.!]?$",
         r"(?:there is )?no such \w{1,30}(?<![^s]s)[.!]?$",
-        rf"(?:file|directory|folder|path|resource|page|table|column|key) not found:(?!{_NONE})",
+        r"(?:file|directory|folder|path|resource|page|table|column|key) not found: ?(?!\d)(?:[\"'`]|\S+\s*$)",
         r"no (?:user|order|account|record|item|entry) found (?:with|for)\b",
         r"(?:there is )?no (?:tool|function|method|action|api) (?:called|named)\b",
         r"(?:tool|function|method|action|endpoint|api|command|name or service) not (?:found|available|known)\b",

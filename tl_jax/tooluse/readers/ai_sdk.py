@@ -13,7 +13,7 @@ from tl_jax.tooluse.fields import Fields, left_out
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import call_arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.message_fields import message_weight
+from tl_jax.tooluse.readers.message_fields import as_lines, message_weight
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tool_lists import TOOLS, tools
@@ -188,7 +188,7 @@ class _Step:
             error = error or said["type"] in ("error-text", "error-json", "execution-denied")
             said = said.get("value", said.get("reason", ""))
         if kind != "json" and isinstance(said, list) and said and all(_is_text(item) for item in said):
-            said = "\n".join(item["text"] for item in said)
+            said = as_lines(item["text"] for item in said)
         elif kind != "json" and isinstance(said, list) and any(_is_media(item) for item in said):
             raise DataError("only text can be read", field=part.at("output"))
         self.results.append((plain(said, self.padded), part.where, known_as, name, error))

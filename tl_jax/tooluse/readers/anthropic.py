@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from tl_jax.tooluse.fields import Fields
@@ -11,7 +11,14 @@ from tl_jax.tooluse.pairing import pairs
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import call_arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format, Writer
-from tl_jax.tooluse.readers.message_fields import ENCRYPTED, REASONING, document_text, message_weight, unless_cut_off
+from tl_jax.tooluse.readers.message_fields import (
+    ENCRYPTED,
+    REASONING,
+    as_lines,
+    document_text,
+    message_weight,
+    unless_cut_off,
+)
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.openai import call_ids
 from tl_jax.tooluse.readers.rows import Place, each_row
@@ -149,7 +156,9 @@ def _result(block: Fields, dialogue: Dialogue, where: str, padded: bool | None) 
     known_as = identity(block, "tool_use_id")
     said = block.take("content", default="")
     error = block.take("is_error", kind=bool, default=False) or _is_error(said)
-    content = plain(_readable(said), bool(padded)) if _is_of_a_server(said) else _text(said, f"{where}.content", "\n")
+    content = (
+        plain(_readable(said), bool(padded)) if _is_of_a_server(said) else _text(said, f"{where}.content", as_lines)
+    )
     dialogue.result(content, f"{where}.tool_use_id", known_as, error=error)
 
 
@@ -178,8 +187,8 @@ def _readable(value: Any) -> Any:
     return {key: _readable(item) for key, item in value.items() if key not in _ENCRYPTED}
 
 
-def _text(value: Any, where: str, between: str = "") -> str:
-    """Text, or blocks of text with this ``between`` them."""
+def _text(value: Any, where: str, together: Callable[[Sequence[str]], str] = "".join) -> str:
+    """Text, or that of blocks of text."""
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
@@ -192,7 +201,7 @@ def _text(value: Any, where: str, between: str = "") -> str:
                 raise DataError("only blocks of text can be read", field=fields.where)
             texts.append(document_text(fields) if kind == "document" else fields.take("text", kind=str))
             fields.keep(*_OF_A_BLOCK)
-    return between.join(texts)
+    return together(texts)
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from tl_jax.tooluse.notes import remark
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import call_arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.message_fields import ENCRYPTED, message_weight
+from tl_jax.tooluse.readers.message_fields import ENCRYPTED, as_lines, message_weight
 from tl_jax.tooluse.readers.nulls import is_padded, without_nulls
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tool_lists import specified
@@ -98,7 +98,7 @@ def _result(block: Fields, dialogue: Dialogue, padded: bool) -> None:
                 is_value = "json" in part or ("json" in value and not part)  # null is a value here, too
                 said += [plain(part.take("json", default=None), padded)] if is_value else _text(part)
         block.keep("type")
-    dialogue.result("\n".join(said), block.at("toolUseId"), known_as, error=status == "error")
+    dialogue.result(as_lines(said), block.at("toolUseId"), known_as, error=status == "error")
 
 
 def _thought(block: Fields) -> list[str]:

@@ -12,7 +12,7 @@ from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import call_arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.message_fields import message_weight, unless_cut_off
+from tl_jax.tooluse.readers.message_fields import as_lines, message_weight, unless_cut_off
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tool_lists import TOOLS, tools
@@ -113,7 +113,7 @@ def _result(value: Any, where: str, dialogue: Dialogue, padded: bool) -> None:
         said, failed = result.take("result", default=""), result.take("error", kind=bool, default=False)
         call = _call(result.take("origin"), result.taken, {}, padded)
     if isinstance(said, list) and said and all(isinstance(part, dict) and "text" in part for part in said):
-        said = "\n".join(Fields(part, f"{where}.result").take("text", kind=str) for part in said)
+        said = as_lines(Fields(part, f"{where}.result").take("text", kind=str) for part in said)
     elif isinstance(said, list) and any(isinstance(part, dict) and {"image", "file"} & part.keys() for part in said):
         raise DataError("only text can be read", field=f"{where}.result")
     dialogue.result(plain(said, padded), f"{where}.origin.id", call.id, call.name, failed)

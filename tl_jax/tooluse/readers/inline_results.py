@@ -12,6 +12,10 @@ from tl_jax.tooluse.text.parse import thoughts
 from tl_jax.tooluse.text.structure import Code, Unreadable, structure_calls, without_code
 from tl_jax.tooluse.text.turn_end import between_turns
 
+_IN_MARKS = re.compile(
+    r"^[ \t]*Action:|<[^\s<>]{0,20}call[^\s<>]{0,20}>|\[TOOL_CALLS\]|[\"']name[\"']\s*:", re.MULTILINE
+)
+"""What says that something is a call: ReAct's word, tags and tokens, an object's name."""
 _MAY_BE = re.compile(
     r"[<\[][^\s<>\[\]/]{0,20}(?:result|response|output|observation)[^\s<>\[\]]{0,20}[>\]]|^[ \t]*Observation:",
     re.IGNORECASE | re.MULTILINE,
@@ -56,7 +60,7 @@ def _parts(text: str, marks: Sequence[Mark], tools: Sequence[Tool], follows: boo
         heard = () if marks is LABELS and not one.inside.strip() else (one,)  # a model is stopped after such a label
         if found and not words:
             found[-1] = TurnPart(found[-1].words, (*found[-1].results, *heard))
-        elif (follows and not found and not words) or _calls(words, tools, at_once=marks is PLAIN):
+        elif (follows and not found and not words) or _calls(words, tools, marks):
             found.append(TurnPart(words, heard))
         else:
             break
@@ -66,13 +70,22 @@ def _parts(text: str, marks: Sequence[Mark], tools: Sequence[Tool], follows: boo
     return [*found, TurnPart(between_turns(text[position:]))] if found else []
 
 
-def _calls(text: str, tools: Sequence[Tool], at_once: bool) -> bool:
-    """Whether a text before a result makes calls; ``at_once``: and says nothing after them."""
+def _calls(text: str, tools: Sequence[Tool], marks: Sequence[Mark]) -> bool:
+    """Whether a text before a result makes calls.
+
+    Before marks that other words have, too, code with its output is none, nor is an example: before a label calls have
+    to be marked as such, or all that is said; before a plain tag they are of tools on offer, and nothing follows them.
+    """
     try:
         found = structure_calls(text, tools, answered=True)
     except Unreadable:
         return False
-    return found is not None and bool(found.calls) and not (at_once and found.reordered)
+    if found is None or not found.calls:
+        return False
+    offered = {call.name for call in found.calls} <= {tool.name for tool in tools}
+    if marks is PLAIN:
+        return offered and not found.reordered
+    return marks is MARKS or _IN_MARKS.search(text) is not None or (offered and not found.content.strip())
 
 
 def may_hold_results(text: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.format import Format, Writer
-from tl_jax.tooluse.readers.message_fields import message_weight, role_named
+from tl_jax.tooluse.readers.message_fields import as_lines, message_weight, role_named
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import calls
@@ -57,7 +57,7 @@ def _message(value: Any, where: str, dialogue: Dialogue, offered: tuple[Tool, ..
             turn.calls += calls(text, f"{at}.value")
         else:
             raise DataError(f"a part of type {kind!r} cannot be read in a message of {role!r}", field=at)
-    content = ("\n" if role == "tool" else "").join(turn.texts)
+    content = as_lines(turn.texts) if role == "tool" else "".join(turn.texts)
     if role == "assistant":
         dialogue.add(turn.message(weight), where)
     elif role == "tool":

@@ -9,7 +9,14 @@ from tl_jax.tooluse.fields import Fields
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import identity
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.message_fields import REASONING, message_weight, of_an_answer, role_named, unless_cut_off
+from tl_jax.tooluse.readers.message_fields import (
+    REASONING,
+    as_lines,
+    message_weight,
+    of_an_answer,
+    role_named,
+    unless_cut_off,
+)
 from tl_jax.tooluse.readers.message_reader import MessageReader
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
@@ -47,7 +54,7 @@ def _message(value: Any, where: str, dialogue: Dialogue, reader: MessageReader) 
             known_as, name = identity(beside, "tool_call_id"), beside.take("name", kind=str, default=None)
             failed = beside.take("is_error", kind=bool, default=False)
             about = _beside(beside, turn, reader)
-    texts = ("\n" if role == "tool" else "").join(turn.texts)
+    texts = as_lines(turn.texts) if role == "tool" else "".join(turn.texts)
     if said and texts and "".join(said.split()) != "".join(texts.split()):
         raise DataError("says something else than the blocks", field=f"{where}.content")
     text = said or texts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from tl_jax.tooluse.fields import Fields
@@ -153,6 +153,17 @@ def failed(fields: Fields) -> bool | str:
     return error or flag or status == "error"
 
 
+def as_lines(texts: Iterable[str]) -> str:
+    """Texts below each other; those that say nothing are left out.
+
+    Example:
+        >>> as_lines(["10\\n", "", "11"])
+        '10\\n11'
+    """
+    said = [text for text in texts if text]
+    return "".join(text if text.endswith("\n") else f"{text}\n" for text in said[:-1]) + "".join(said[-1:])
+
+
 def message_text(fields: Fields, result: bool = False, padded: bool = False) -> Content:
     """Takes the content of a message: its text, joined of its parts, and what else is among these.
 
@@ -198,7 +209,7 @@ def message_text(fields: Fields, result: bool = False, padded: bool = False) -> 
             else:
                 raise DataError("only parts of text can be read", field=part.where)
             part.keep(*_OF_A_PART)
-    return Content(("\n" if result else "").join(texts), refusal, "\n".join(filter(None, said)))
+    return Content(as_lines(texts) if result else "".join(texts), refusal, "\n".join(filter(None, said)))
 
 
 def document_text(part: Fields) -> str:

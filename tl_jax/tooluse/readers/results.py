@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from tl_jax.tooluse.readers.fields import plain
 from tl_jax.tooluse.readers.result_marks import MARKS, PLAIN, labelled, marked, value_of, whole
 from tl_jax.tooluse.schema import Message
 from tl_jax.tooluse.text.structure import Code
 from tl_jax.tooluse.text.turn_end import between_turns, without_turn_end
-
-
-class Waiting(Protocol):
-    """The calls that wait for a result: the names in it, and how many they are."""
-
-    def __contains__(self, name: object, /) -> bool: ...
-
-    def __len__(self) -> int: ...
 
 
 class Called:
@@ -67,7 +59,7 @@ class Called:
         return other
 
 
-def results(text: str, called: Waiting) -> list[Message]:
+def results(text: str, called: Called, labels: bool = True) -> list[Message]:
     """The results in a text, each between its marks; a text without marks, or with words beside them, is one result.
 
     A result that is an object of a tool's name and what it said is unwrapped, if that tool was called and nothing else
@@ -75,15 +67,23 @@ def results(text: str, called: Waiting) -> list[Message]:
 
     Args:
         called: the calls that wait for a result.
+        labels: a label before it may be the format's, and not the tool's own word.
     """
-    if found := whole(text, MARKS, len(called)) or labelled(text, len(called)):
+    if found := whole(text, MARKS, len(called)) or _labelled(text, called, labels):
         return [one for item in found for one in known(item, called)]
     said = without_turn_end(text)
     found = known(Message("tool", said), called)
     return found if found[0].name else [Message("tool", text)]
 
 
-def results_of_user(text: str, called: Waiting, follows: bool) -> list[Message]:
+def _labelled(text: str, called: Called, labels: bool) -> list[Message]:
+    """The result after a label; one that says the call's id has to say that of a call, if these have ids."""
+    found = labelled(text, len(called))
+    known_as = found[0].call_id if found else None
+    return found if known_as in called.ids or (labels and (known_as is None or not called.ids)) else []
+
+
+def results_of_user(text: str, called: Called, follows: bool) -> list[Message]:
     """The results in a user's words, before a message with those beside them; nothing where there are no results.
 
     Args:
@@ -114,7 +114,7 @@ def _beside(text: str, waiting: int) -> list[Message]:
     return [*found, Message("user", said)] if found else []
 
 
-def known(result: Message, called: Waiting) -> list[Message]:
+def known(result: Message, called: Called) -> list[Message]:
     """A result without the object around it, or the results of the list that it is; named after a tool that was called.
 
     An id is kept: only the reader of the row knows whose it is.

@@ -19,7 +19,7 @@ from tl_jax.tooluse.readers.fields import plain
 from tl_jax.tooluse.readers.format import Format, Writer
 from tl_jax.tooluse.readers.message_fields import SPEAKERS, message_weight
 from tl_jax.tooluse.readers.nulls import is_padded, without_nulls
-from tl_jax.tooluse.readers.results import results
+from tl_jax.tooluse.readers.results import Called, results
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.tagged import between, calls, listed
 from tl_jax.tooluse.readers.texts import prompt, spoken, without_ends
@@ -126,7 +126,9 @@ def row(trajectory: Trajectory) -> dict[str, Any]:
 
 def _observed(message: Message) -> str:
     """A result; one that would be unwrapped or looks like a tag is wrapped once more."""
-    if results(message.content, [message.name or ""]) == [Message("tool", message.content)]:
+    called = Called()
+    called.note(Message("assistant", "", (Call(message.name or "", {}),)))
+    if results(message.content, called) == [Message("tool", message.content)]:
         return message.content
     return json.dumps({"name": message.name, "content": message.content}, ensure_ascii=False)
 

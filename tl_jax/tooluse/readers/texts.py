@@ -126,7 +126,7 @@ def spoken(
     Raises:
         DataError: as `said` does; its text holds turns of others beside the results, unless what is unknown is dropped.
     """
-    split = parts(message.content, tools, _follows(before))
+    split = parts(message.content, tools, _waits(before))
     if any(other_turns(part.words) for part in split):
         if not drops_unknown():
             raise DataError(f"{OF_OTHERS}; --unknown drop keeps it as text", field=where)
@@ -226,11 +226,11 @@ def heard(message: Message, called: Called, before: Sequence[Message]) -> list[M
         before: the conversation so far.
     """
     if message.role == "user":
-        split = results_of_user(message.content, called, _follows(before))
+        split = results_of_user(message.content, called, _waits(before))
         if not split:
             _tell(message, after_call=_follows(before))
     else:
-        split = results(message.content, called) if message.role == "tool" else []
+        split = results(message.content, called, labels=message.call_id is None) if message.role == "tool" else []
     whole = len(split) > 1 and message.call_id is not None
     if message.role == "tool" and (whole or split == [Message("tool", message.content)]):
         return [message]
@@ -256,6 +256,17 @@ def _shapes(tools: Iterable[Tool]) -> dict[str, Any]:
 def may_be_result(role: str | None, text: str) -> bool:
     """Whether what somebody says after calls may be results, which some templates hand over as the user's words."""
     return role == "tool" or (role == "user" and bool(results_of_user(text, Called(), follows=True)))
+
+
+def _waits(before: Sequence[Message]) -> bool:
+    """Whether fewer results than calls stand right before."""
+    results = 0
+    for message in reversed(before):
+        if message.role == "tool":
+            results += 1
+        else:
+            return len(message.tool_calls) > results
+    return False
 
 
 def _follows(before: Sequence[Message]) -> bool:

@@ -33,9 +33,10 @@ def _begins(who: str) -> str:
 
 _OTHERS = _begins("system|user|tool|ipython|environment|observation|SYSTEM|USER|User")
 _OWN = _begins("assistant|model|ai|Assistant|CHATBOT")
+_OF_WORDS = r"(?<=</s>)\s*\[INST\]|(?m:^[ \t]*USER:(?=[\s\S]*^[ \t]*ASSISTANT:))"
+"""What words may hold as well: it begins somebody's turn only between others."""
 _MARKS = re.compile(
-    rf"(?P<others>{_OTHERS}|\[INST\]|(?m:^[ \t]*USER:))|{_OWN}|\[/INST\]|(?m:^[ \t]*ASSISTANT:)|"
-    + "|".join(map(re.escape, TURN_ENDS))
+    rf"(?P<others>{_OTHERS}|{_OF_WORDS})|{_OWN}|\[/INST\]|(?m:^[ \t]*ASSISTANT:)|" + "|".join(map(re.escape, TURN_ENDS))
 )
 """The words at the beginning of a line are Glaive's."""
 
@@ -64,7 +65,13 @@ def every_turn_ended(texts: Iterable[str]) -> bool:
         (True, False)
     """
     said = [text for text in texts if text.strip()]
-    return len(said) > 1 and all(without_turn_end(text) != text for text in said)
+    return len(said) > 1 and all(map(_ended, said))
+
+
+def _ended(text: str) -> bool:
+    """Whether a text ends with such a mark, and that is not all, nor HTML's end of what is struck out."""
+    words = without_turn_end(text)
+    return words != text and bool(words.strip()) and "<s>" not in words
 
 
 def between_turns(text: str) -> str:

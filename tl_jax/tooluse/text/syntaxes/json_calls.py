@@ -35,8 +35,8 @@ def read_call(row: Any, offer: Offer | None = None) -> Parsed:
     """The call that an object is.
 
     Args:
-        offer: where nothing else says that it is a call, one without arguments, or with ``args``, is one only of a tool
-            on offer. None: it is marked as a call.
+        offer: where nothing else says that it is a call, one with ``args`` is one only of a tool on offer, and a mere
+            name only of one that needs no arguments. None: it is marked as a call.
 
     Raises:
         Problem: it is none, or says something besides.
@@ -46,13 +46,16 @@ def read_call(row: Any, offer: Offer | None = None) -> Parsed:
         row = row["function"]
     if not isinstance(row, dict) or not isinstance(row.get("name"), str) or not row["name"]:
         raise Problem(_NO_CALL)
-    meant = offer is None or offer.tool(row["name"]) is not None
+    tool = None if offer is None else offer.tool(row["name"])
+    meant = offer is None or tool is not None
     keys = (_ARGUMENT_KEYS | _OTHER_KEYS if meant else _ARGUMENT_KEYS).intersection(row)
     if len(keys) > 1 or not (keys or meant):
         raise Problem(_NO_CALL)
     for one in (row, outer):
         if len(one) > 1 + len(keys) and (other := one.keys() - _ARGUMENT_KEYS - keys - _BESIDE):
             raise Problem(f"{min(other)!r} stands beside name and arguments")
+    if tool is not None and not keys and (len(row) > 1 or tool.required):
+        raise Problem(_NO_CALL)  # the entry of a list of tools, or of something else
     known_as = outer.get("id", row.get("id"))
     is_id = isinstance(known_as, (str, int)) and not isinstance(known_as, bool)
     arguments = _object(row["name"], *(row[key] for key in keys))
@@ -87,7 +90,10 @@ def _read_bare(text: str, position: int, offer: Offer) -> tuple[list[Parsed], in
         if said:
             raise Problem(f"{min(said)!r} stands beside tool_calls")
         return _calls(value["tool_calls"], None), end
-    return _calls(value if isinstance(value, list) else [value], offer), end
+    rows = value if isinstance(value, list) else [value]
+    if len(rows) > 1 and all(isinstance(row, dict) and row.keys() == {"name"} for row in rows):
+        raise Problem(_NO_CALL)  # names of tools
+    return _calls(rows, offer), end
 
 
 def _value(text: str, position: int) -> tuple[Any, int]:
@@ -309,8 +315,8 @@ TAGGED = (
             "a list in `<call>` tags: BUTTON",
             source="https://github.com/PKU-Baichuan-MLSystemLab/BUTTON",
         ),
-        opening=r"<call>(?=\s*[\[{])",  # others have words in tags of this name
-        attempts=written(r"<call>\s*[\[{]", hint="<call>"),
+        opening=r"<call>(?=\s*\[?\s*\{\s*[\"']name[\"'])",  # others have words in tags of this name
+        attempts=written(r"<call>\s*\[?\s*\{\s*[\"']name[\"']", hint="<call>"),
     ),
     in_tags(
         "phi_4",
