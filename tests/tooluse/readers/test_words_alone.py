@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from tl_jax.tooluse.readers import read_trajectories
-from tl_jax.tooluse.schema import Message, Tool
-from tl_jax.tooluse.text.parse import parse_answer
+from tl_jax.tooluse.schema import Message
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "lookup", "arguments": '{"key": "A"}'}}
 TOOL = {"type": "function", "function": {"name": "lookup", "parameters": {"properties": {"key": {"type": "string"}}}}}
@@ -87,15 +86,14 @@ def test_parts_of_a_result_are_lines(parts: list[str], text: str, tmp_path: Path
     assert messages(tmp_path, call, {"role": "tool", "content": content, "tool_call_id": "c1"})[1].content == text
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        '[{"name": "search"}, {"name": "list"}]',
-        '{"name": "search", "id": 3}',
-        '{"name": "search", "type": "function"}',
-        '{"name": "find"}',
-    ],
-)
-def test_a_list_of_tools_calls_none(text: str) -> None:
-    find = Tool("find", parameters={"properties": {"q": {"type": "string"}}, "required": ["q"]})
-    assert parse_answer(text, [Tool("search"), Tool("list"), find]).calls == ()
+def test_results_of_messages_of_calls_right_after_one_another(tmp_path: Path) -> None:
+    """The second result is the user's words, and still one."""
+    second = {**CALL, "id": "c2"}
+    calls = [{"role": "assistant", "tool_calls": [call]} for call in (CALL, second)]
+    found = messages(
+        tmp_path,
+        *calls,
+        {"role": "tool", "content": "1", "tool_call_id": "c1"},
+        {"role": "user", "content": "Tool output: 2"},
+    )
+    assert [(one.role, one.content) for one in found[2:]] == [("tool", "1"), ("tool", "2")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from tl_jax.tooluse.notes import remark
 from tl_jax.tooluse.readers.dialogue import AssistantTurn, Dialogue, around
 from tl_jax.tooluse.readers.fields import call_arguments, identity, plain
 from tl_jax.tooluse.readers.format import Format
-from tl_jax.tooluse.readers.message_fields import ENCRYPTED, is_parts, message_weight, unless_cut_off
+from tl_jax.tooluse.readers.message_fields import ENCRYPTED, as_lines, is_parts, message_weight, unless_cut_off
 from tl_jax.tooluse.readers.nulls import is_padded
 from tl_jax.tooluse.readers.rows import Place, each_row
 from tl_jax.tooluse.readers.settings import OF_RESPONSES, fitting
@@ -156,7 +156,7 @@ class _ItemReader:
 
     def _result(self, said: Any, where: str, known_as: str | None, error: bool = False) -> None:
         said = said if isinstance(said, str) or is_parts(said) else plain(said, self.padded)
-        text, _ = _text(Fields({"output": said}, where), "output", "\n")
+        text, _ = _text(Fields({"output": said}, where), "output", as_lines)
         self.dialogue.result(text, f"{where}.call_id", known_as, error=error)
 
 
@@ -187,8 +187,8 @@ def _reasoning(item: Fields) -> list[str]:
     return texts.get("content") or texts.get("summary") or []
 
 
-def _text(item: Fields, name: str, between: str = "") -> tuple[str, str | None]:
-    """The text in a field, whole or in parts with this ``between`` them, and the refusal among them."""
+def _text(item: Fields, name: str, together: Callable[[Sequence[str]], str] = "".join) -> tuple[str, str | None]:
+    """The text in a field, whole or in parts, and the refusal among them."""
     where, value = item.at(name), item.take(name, default="")
     if isinstance(value, str):
         return value, None
@@ -205,7 +205,7 @@ def _text(item: Fields, name: str, between: str = "") -> tuple[str, str | None]:
                 part.keep("annotations", "logprobs")
             else:
                 raise DataError(f"a part of type {kind!r} cannot be read: only text", field=part.where)
-    return between.join(texts), refusal
+    return together(texts), refusal
 
 
 def _recognises(row: Mapping[str, Any]) -> bool:

@@ -259,14 +259,16 @@ def may_be_result(role: str | None, text: str) -> bool:
 
 
 def _waits(before: Sequence[Message]) -> bool:
-    """Whether fewer results than calls stand right before."""
-    results = 0
+    """Whether fewer results than calls stand right before, of messages of calls right after one another together."""
+    results = calls = 0
     for message in reversed(before):
-        if message.role == "tool":
+        if message.role == "tool" and not calls:
             results += 1
+        elif message.tool_calls:
+            calls += len(message.tool_calls)
         else:
-            return len(message.tool_calls) > results
-    return False
+            break
+    return calls > results
 
 
 def _follows(before: Sequence[Message]) -> bool:

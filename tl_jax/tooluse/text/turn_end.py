@@ -33,12 +33,11 @@ def _begins(who: str) -> str:
 
 _OTHERS = _begins("system|user|tool|ipython|environment|observation|SYSTEM|USER|User")
 _OWN = _begins("assistant|model|ai|Assistant|CHATBOT")
-_OF_WORDS = r"(?<=</s>)\s*\[INST\]|(?m:^[ \t]*USER:(?=[\s\S]*^[ \t]*ASSISTANT:))"
-"""What words may hold as well: it begins somebody's turn only between others."""
 _MARKS = re.compile(
-    rf"(?P<others>{_OTHERS}|{_OF_WORDS})|{_OWN}|\[/INST\]|(?m:^[ \t]*ASSISTANT:)|" + "|".join(map(re.escape, TURN_ENDS))
+    rf"(?P<others>{_OTHERS}|(?<=</s>)\s*\[INST\])|(?P<user>(?m:^[ \t]*USER:))|(?P<assistant>(?m:^[ \t]*ASSISTANT:))|"
+    rf"{_OWN}|\[/INST\]|" + "|".join(map(re.escape, TURN_ENDS))
 )
-"""The words at the beginning of a line are Glaive's."""
+"""The words at the beginning of a line are Glaive's; other texts may have them, too."""
 
 
 def without_turn_end(text: str) -> str:
@@ -83,10 +82,10 @@ def between_turns(text: str) -> str:
         >>> between_turns("<|im_end|>\\n<|im_start|>assistant\\nIt is 10.<|im_end|>\\n<|im_start|>user\\n")
         'It is 10.'
     """
-    marks = list(_MARKS.finditer(text))
+    marks = _marks(text)
     start, end = 0, len(text)
     for mark in marks:
-        if mark["others"] or text[start : mark.start()].strip():
+        if _of_others(mark) or text[start : mark.start()].strip():
             break
         start = mark.end()
     for mark in reversed(marks):
@@ -103,7 +102,19 @@ def other_turns(text: str) -> bool:
         >>> other_turns("It is 10.<|im_end|>\\n<|im_start|>user\\nAnd?"), other_turns("It is 10.<|im_end|>")
         (True, False)
     """
-    return any(mark["others"] for mark in _MARKS.finditer(text))
+    return any(map(_of_others, _marks(text)))
+
+
+def _marks(text: str) -> list[re.Match[str]]:
+    """The marks in a text; ``USER:`` is one only where ``ASSISTANT:`` follows, else it may be a variable's name."""
+    found = list(_MARKS.finditer(text))
+    last = max((mark.start() for mark in found if mark["assistant"]), default=0)
+    return [mark for mark in found if not mark["user"] or mark.start() < last]
+
+
+def _of_others(mark: re.Match[str]) -> bool:
+    """Whether somebody else than the assistant speaks after a mark."""
+    return mark.lastgroup in ("others", "user")
 
 
 def _without_space(text: str, end: int) -> int:
